@@ -1,0 +1,32 @@
+//! Echo servers under load.
+//!
+//! Question: what does a runtime add to the kernel's cost of answering a small message, how fairly
+//! does it treat many connections, and what does it cost to be woken often (`rate_30k`)?
+//!
+//! Does not show: real networks (loopback has no interrupts, no loss), many cores, uploads, or
+//! connections that come and go. Most of every figure is the kernel's TCP; `epoll`, a bare loop
+//! without a runtime, is the limit. `async-io` reads and writes through `&Async<TcpStream>`, as
+//! smol's users do.
+
+mod async_io;
+mod epoll;
+mod ringloop;
+mod tokio;
+
+use std::io;
+
+/// What a server's user would choose; the same for all.
+const BUFFER: usize = 4096;
+
+/// Runs the echo server of `peer` for ever.
+pub fn serve(peer: &str, workers: usize) -> Result<(), String> {
+    let served = match peer {
+        "tokio" => tokio::serve(Some(workers)),
+        "tokio-ct" => tokio::serve(None),
+        "async-io" => async_io::serve(workers),
+        "ringloop" => ringloop::serve(workers),
+        "epoll" => epoll::serve(workers),
+        other => return Err(format!("echo has no peer {other:?}")),
+    };
+    served.map_err(|error: io::Error| format!("the server failed: {error}"))
+}

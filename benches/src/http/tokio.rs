@@ -1,0 +1,37 @@
+//! hyper on tokio, through hyper-util's adapter.
+
+use std::io;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+
+use super::plaintext;
+use crate::harness::child::announce;
+
+/// Serves on the multi-threaded runtime, or without `workers` on the single-threaded one.
+pub fn serve(workers: Option<usize>) -> io::Result<()> {
+    let runtime = match workers {
+        Some(workers) => {
+            Builder::new_multi_thread().worker_threads(workers).enable_all().build()?
+        }
+        None => Builder::new_current_thread().enable_all().build()?,
+    };
+    runtime.block_on(async { tokio::spawn(accept()).await.map_err(io::Error::other)? })
+}
+
+async fn accept() -> io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    announce(listener.local_addr()?);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        tokio::spawn(async move {
+            let service = service_fn(plaintext);
+            // A client that goes away in the middle is not our concern.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}

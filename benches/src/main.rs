@@ -1,0 +1,49 @@
+//! Benchmarks of `ringloop` beside the runtimes it replaces.
+//!
+//! `cargo run --release -p ringloop-benches -- [AREA]... [OPTIONS]`; `--help` lists the options.
+//!
+//! Every measurement is a process of its own: this program runs itself again with a hidden first
+//! argument, so no peer inherits another's heap, threads or branch history. Peers run one at a
+//! time, in turn, and the turns are interleaved over several rounds, so that a slow minute of the
+//! machine falls on all of them. Ratios are taken within a round and the median is printed.
+//!
+//! Reading order: [`catalogue`] (what is measured), [`harness`] (how), [`load`] (the client),
+//! then one folder per area; [`peers`] holds what a runtime is to the scheduler and timer cases.
+
+mod catalogue;
+mod cli;
+mod echo;
+mod harness;
+mod http;
+mod load;
+mod peers;
+mod sample;
+mod sched;
+mod sys;
+mod timers;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.first().map(String::as_str) {
+        Some(harness::INSIDE) => harness::child::inside(&arguments[1..]),
+        Some(harness::SERVE) => harness::child::serve(&arguments[1..]),
+        Some(harness::LOAD) => harness::child::load(&arguments[1..]),
+        _ => match cli::parse(&arguments) {
+            Ok(cli::Command::Run(options)) => harness::run(&options),
+            Ok(cli::Command::Print(text)) => {
+                println!("{text}");
+                Ok(())
+            }
+            Err(message) => Err(message),
+        },
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("ringloop-benches: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

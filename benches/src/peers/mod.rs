@@ -1,0 +1,73 @@
+//! What a runtime is to the scheduler and timer cases.
+//!
+//! Each method is what a user of that runtime would write. The cases are generic and compiled once
+//! for each peer, so the trait costs nothing at run time. `run` moves the body of the case onto a
+//! worker: all peers measure task to task, none from a thread outside.
+
+pub mod async_executor;
+mod ringloop;
+mod tokio;
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::harness::Spec;
+use crate::sample::Sample;
+
+pub use self::ringloop::Ringloop;
+pub use self::tokio::{CurrentThread, MultiThread};
+
+/// A runtime under test.
+pub trait Peer: 'static {
+    type Task<T: Send + 'static>: Send + 'static;
+    type Handle: Send + 'static;
+
+    /// Runs `body` as a task on a new runtime with so many workers.
+    fn run<F>(workers: usize, body: F) -> F::Output
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static;
+
+    fn spawn<F>(future: F) -> Self::Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static;
+
+    fn join<T: Send + 'static>(task: Self::Task<T>) -> impl Future<Output = T> + Send;
+
+    fn detach<T: Send + 'static>(task: Self::Task<T>);
+
+    /// A handle for threads outside the runtime.
+    fn handle() -> Self::Handle;
+
+    fn spawn_from_outside<F>(handle: &Self::Handle, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static;
+
+    fn yield_now() -> impl Future<Output = ()> + Send;
+
+    fn sleep(duration: Duration) -> impl Future<Output = ()> + Send;
+
+    /// `None` if the time ran out.
+    fn timeout<F>(duration: Duration, future: F) -> impl Future<Output = Option<F::Output>> + Send
+    where
+        F: Future + Send,
+        F::Output: Send;
+}
+
+/// A case that is written once for all peers.
+pub trait Bench {
+    fn run<P: Peer>(&self, spec: &Spec) -> Result<Sample, String>;
+}
+
+/// Runs `bench` on the peer that `spec` names.
+pub fn dispatch(bench: &impl Bench, spec: &Spec) -> Result<Sample, String> {
+    match spec.peer.as_str() {
+        "tokio" => bench.run::<MultiThread>(spec),
+        "tokio-ct" => bench.run::<CurrentThread>(spec),
+        "async-executor" => bench.run::<async_executor::AsyncExecutor>(spec),
+        "async-io" => bench.run::<async_executor::AsyncIo>(spec),
+        "ringloop" => bench.run::<Ringloop>(spec),
+        other => Err(format!("no peer is called {other:?}")),
+    }
+}

@@ -1,0 +1,62 @@
+//! CPU work spread over the workers.
+//!
+//! Question: how near does a runtime come to (work / workers) when one task spawns 2000 tasks of
+//! about 20 us CPU each and joins them?
+//!
+//! Does not show: unequal work, memory-bound work. The work itself is in the figure and is measured
+//! alone beside it (`work_ns_per_op`): what a runtime adds is the time per operation less
+//! work / workers.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use super::measure;
+use crate::harness::Spec;
+use crate::peers::{Bench, Peer};
+use crate::sample::Sample;
+
+/// `fanout`.
+pub struct Fanout;
+
+const TASKS: u64 = 2000;
+
+/// Steps of the generator; about 20 us on a processor of 3 GHz.
+const STEPS: u64 = 9_000;
+
+impl Bench for Fanout {
+    fn run<P: Peer>(&self, spec: &Spec) -> Result<Sample, String> {
+        let alone = work_alone();
+        let sample = P::run(spec.workers, measure(spec.warmup, spec.window, batch::<P>));
+        Ok(Sample { work_ns_per_op: Some(alone), ..sample })
+    }
+}
+
+async fn batch<P: Peer>() -> u64 {
+    let mut tasks = Vec::with_capacity(TASKS as usize);
+    for seed in 0..TASKS {
+        tasks.push(P::spawn(async move { work(seed) }));
+    }
+    for task in tasks {
+        black_box(P::join(task).await);
+    }
+    TASKS
+}
+
+/// A chain of dependent steps: no memory, no vectors, the same time for every seed. The shift keeps
+/// the compiler from folding several multiplications into one.
+fn work(seed: u64) -> u64 {
+    let mut state = black_box(seed);
+    for _ in 0..STEPS {
+        state = (state ^ (state >> 29)).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+    }
+    black_box(state)
+}
+
+fn work_alone() -> f64 {
+    const REPEATS: u64 = 500;
+    let start = Instant::now();
+    for seed in 0..REPEATS {
+        work(seed);
+    }
+    start.elapsed().as_nanos() as f64 / REPEATS as f64
+}

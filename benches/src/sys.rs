@@ -1,0 +1,144 @@
+//! What the harness asks of the system: cores, clocks, counters, limits.
+
+use std::fs;
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::sample::Sample;
+
+/// The cores this process may use, lowest first.
+pub fn cores() -> Vec<usize> {
+    let set = sched_getaffinity(None).expect("the kernel knows our cores");
+    (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect()
+}
+
+/// Pins the calling thread, and those it will create, to the first `count` cores.
+pub fn pin_to_first(count: usize) {
+    let cores = cores();
+    pin(&cores[..count.min(cores.len())]);
+}
+
+/// Pins the calling thread to the core of number `core`, which a narrower mask of the process does
+/// not forbid.
+pub fn pin_to(core: usize) {
+    pin(&[core]);
+}
+
+fn pin(cores: &[usize]) {
+    let mut set = CpuSet::new();
+    for &core in cores {
+        set.set(core);
+    }
+    sched_setaffinity(None, &set).expect("these cores were ours");
+}
+
+/// Kills this process when its parent dies, or after `limit` (a run that hangs must not stay).
+pub fn die_with_parent(limit: Duration) {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .expect("SIGKILL is a signal");
+    // SAFETY: alarm takes a number and touches no memory of ours.
+    unsafe { libc::alarm(limit.as_secs().max(1) as u32) };
+}
+
+/// Raises the limit of open descriptors to the most allowed.
+pub fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // A refusal shows as EMFILE soon enough, with the case's name beside it.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// CPU time, user and system, of all threads of process `pid`, living and gone.
+pub fn cpu_ns_of(pid: u32) -> io::Result<u64> {
+    let mut clock = 0;
+    // SAFETY: `clock` is a valid place for the identifier.
+    let error = unsafe { libc::clock_getcpuclockid(pid as libc::pid_t, &mut clock) };
+    if error != 0 {
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the result.
+    if unsafe { libc::clock_gettime(clock, &mut time) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+/// Context switches of all living threads of process `pid`.
+pub fn switches_of(pid: u32) -> io::Result<u64> {
+    let mut sum = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let status = fs::read_to_string(thread?.path().join("status"))?;
+        sum += status
+            .lines()
+            .filter(|line| line.contains("ctxt_switches"))
+            .filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok())
+            .sum::<u64>();
+    }
+    Ok(sum)
+}
+
+/// Most memory that process `pid` had resident, in bytes. Unlike `ru_maxrss` it does not begin
+/// with what the parent held when it forked.
+pub fn peak_rss_of(pid: u32) -> io::Result<u64> {
+    status_bytes(pid, "VmHWM:")
+}
+
+/// Memory this process has resident now, in bytes.
+pub fn rss() -> io::Result<u64> {
+    status_bytes(std::process::id(), "VmRSS:")
+}
+
+fn status_bytes(pid: u32, field: &str) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.map(|kib| kib * 1024)
+        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/status has no {field}")))
+}
+
+/// Wall time, CPU time and context switches of this process since a start.
+pub struct Meter {
+    start: Instant,
+    cpu_ns: u64,
+    switches: u64,
+}
+
+impl Meter {
+    pub fn start() -> Meter {
+        let (cpu_ns, switches) = usage();
+        Meter { start: Instant::now(), cpu_ns, switches }
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// The figures per operation; includes the peak memory so far.
+    pub fn finish(self, operations: u64) -> Sample {
+        let wall = self.elapsed();
+        let (cpu_ns, switches) = usage();
+        Sample {
+            peak_rss_bytes: peak_rss_of(std::process::id()).ok().map(|bytes| bytes as f64),
+            ..Sample::per_operation(
+                operations,
+                wall,
+                cpu_ns - self.cpu_ns,
+                switches - self.switches,
+            )
+        }
+    }
+}
+
+/// CPU nanoseconds and context switches of this process.
+fn usage() -> (u64, u64) {
+    // SAFETY: rusage is made of plain numbers, for which zero is valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` is a valid place for the result.
+    let result = unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) };
+    assert_eq!(result, 0, "getrusage of the own process cannot fail");
+    let ns = |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1000;
+    (ns(usage.ru_utime) + ns(usage.ru_stime), (usage.ru_nvcsw + usage.ru_nivcsw) as u64)
+}

@@ -1,0 +1,92 @@
+//! A TCP echo service: what it reads it writes back.
+//!
+//! ```text
+//! cargo run --release --example echo
+//! nc 127.0.0.1 7000
+//! ```
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use ringloop::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    signal,
+};
+
+use common::{Failure, Options};
+
+#[path = "common/mod.rs"]
+mod common;
+
+const OWN_OPTIONS: &str = "
+    --face poll                  how sockets are read (default: poll)
+    --buf BYTES                  buffer of each connection (default: 4096)";
+
+fn main() -> ExitCode {
+    common::exit("echo", OWN_OPTIONS, run())
+}
+
+fn run() -> Result<(), Failure> {
+    let mut buffer_bytes = 4096;
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 7000));
+    let options = Options::from_command_line(default, |name, value| {
+        match (name, value) {
+            ("--face", "poll") => {}
+            ("--face", _) => return Err(format!("--face {value}: the only one is poll").into()),
+            ("--buf", "0") => return Err("--buf 0: a read needs at least one byte".into()),
+            ("--buf", _) => buffer_bytes = common::parse(name, value)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    options.builder().run(serve(options.addr, buffer_bytes))?
+}
+
+async fn serve(addr: SocketAddr, buffer_bytes: usize) -> Result<(), Failure> {
+    let interrupted = signal::ctrl_c();
+    let listener = common::listen(addr).await?;
+
+    let served = Arc::new(AtomicU64::new(0));
+    let acceptor = ringloop::spawn(accept(listener, buffer_bytes, served.clone()));
+    interrupted.await?;
+
+    // Connections still open are cancelled when the runtime ends, right after this.
+    acceptor.cancel();
+    println!("connections served: {}", served.load(Ordering::Relaxed));
+    Ok(())
+}
+
+async fn accept(listener: TcpListener, buffer_bytes: usize, served: Arc<AtomicU64>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                served.fetch_add(1, Ordering::Relaxed);
+                ringloop::spawn(async move {
+                    // A client that went away is no news to a server.
+                    let _ = echo(stream, buffer_bytes).await;
+                });
+            }
+            Err(error) => eprintln!("accept: {error}"),
+        }
+    }
+}
+
+async fn echo(mut stream: TcpStream, buffer_bytes: usize) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = vec![0; buffer_bytes];
+    loop {
+        let n = stream.read(&mut buffer).await?;
+        if n == 0 {
+            return Ok(());
+        }
+        stream.write_all(&buffer[..n]).await?;
+    }
+}

@@ -1,0 +1,195 @@
+//! hyper 1.x on ringloop (feature `hyper`): its I/O traits on
+//! [`TcpStream`](crate::net::TcpStream), its executor and its timer.
+//!
+//! ```
+//! use std::{convert::Infallible, future::ready};
+//!
+//! use bytes::Bytes;
+//! use http_body_util::Full;
+//! use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+//! use ringloop::{
+//!     compat::hyper::HyperTimer,
+//!     io::{AsyncReadExt, AsyncWriteExt},
+//!     net::{TcpListener, TcpStream},
+//! };
+//!
+//! ringloop::run(async {
+//!     let listener = TcpListener::bind("127.0.0.1:0").await?;
+//!     let addr = listener.local_addr()?;
+//!     ringloop::spawn(async move {
+//!         let (stream, _) = listener.accept().await.unwrap();
+//!         let greet = service_fn(|_: Request<Incoming>| {
+//!             ready(Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("hello")))))
+//!         });
+//!         http1::Builder::new().timer(HyperTimer).serve_connection(stream, greet).await
+//!     });
+//!
+//!     let mut client = TcpStream::connect(addr).await?;
+//!     client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await?;
+//!     let mut response = String::new();
+//!     client.read_to_string(&mut response).await?;
+//!     assert!(response.starts_with("HTTP/1.1 200 OK") && response.ends_with("hello"));
+//!     Ok::<_, std::io::Error>(())
+//! })
+//! # .unwrap();
+//! ```
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use ::hyper::rt::{Executor, Read, ReadBufCursor, Sleep, Timer, Write};
+use pin_project_lite::pin_project;
+
+use crate::{net::TcpStream, runtime, time, util::clock};
+
+impl Read for TcpStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        // SAFETY: bytes that were initialised must stay so: `poll_read_uninit` writes
+        // what it read into the slice's front and touches nothing else.
+        let unfilled = unsafe { buf.as_mut() };
+        let n = ready!(self.poll_read_uninit(cx, unfilled))?;
+        // SAFETY: `poll_read_uninit` has initialised the first `n` bytes.
+        unsafe { buf.advance(n) };
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for TcpStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_slice(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_slices(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What a write took, the kernel has.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_shutdown_write(cx)
+    }
+}
+
+/// Spawns what hyper wants to run beside a connection (HTTP/2 needs one) as tasks of
+/// the current runtime.
+///
+/// # Panics
+///
+/// [`execute`](Executor::execute) panics outside a runtime, as [`spawn`](crate::spawn) does.
+///
+/// # Examples
+///
+/// ```
+/// use hyper::rt::Executor;
+/// use ringloop::compat::hyper::HyperExecutor;
+///
+/// ringloop::run(async {
+///     HyperExecutor.execute(async { println!("a task of its own") });
+/// });
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HyperExecutor;
+
+impl<F> Executor<F> for HyperExecutor
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    #[track_caller]
+    fn execute(&self, future: F) {
+        drop(runtime::spawn(future));
+    }
+}
+
+/// hyper's timeouts on ringloop's timers and clock.
+///
+/// A timer is armed when it is first polled, on the worker that polls it.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use hyper::{rt::Timer, server::conn::http1};
+/// use ringloop::compat::hyper::HyperTimer;
+///
+/// let mut http = http1::Builder::new();
+/// http.timer(HyperTimer).header_read_timeout(Duration::from_secs(5));
+///
+/// ringloop::run(async {
+///     let begun = HyperTimer.now();
+///     HyperTimer.sleep(Duration::from_millis(5)).await;
+///     assert!(HyperTimer.now() - begun >= Duration::from_millis(5));
+/// });
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HyperTimer;
+
+impl Timer for HyperTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        Box::pin(HyperSleep { inner: time::sleep(duration) })
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        Box::pin(HyperSleep::until(deadline))
+    }
+
+    fn now(&self) -> Instant {
+        clock::to_std(clock::now())
+    }
+
+    fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, new_deadline: Instant) {
+        match sleep.as_mut().downcast_mut_pin::<HyperSleep>() {
+            // The allocation is kept.
+            Some(mut own) => own.set(HyperSleep::until(new_deadline)),
+            None => *sleep = self.sleep_until(new_deadline),
+        }
+    }
+}
+
+pin_project! {
+    /// [`time::Sleep`] with hyper's trait, which can not be implemented for it from
+    /// outside of rank 4 without making the timers know hyper.
+    struct HyperSleep {
+        #[pin]
+        inner: time::Sleep,
+    }
+}
+
+impl HyperSleep {
+    fn until(deadline: Instant) -> Self {
+        Self { inner: time::sleep_until(deadline.into()) }
+    }
+}
+
+impl Future for HyperSleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().inner.poll(cx)
+    }
+}
+
+impl Sleep for HyperSleep {}

@@ -1,0 +1,386 @@
+//! Every error of the runtime itself. I/O errors pass through as `io::Error`.
+
+use std::{any::Any, borrow::Cow, error::Error, fmt, panic::Location, sync::Mutex, time::Duration};
+
+/// Names one task, uniquely within the process. Events and errors speak of tasks by it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(pub(crate) u64);
+
+impl fmt::Debug for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskId({})", self.0)
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+type Payload = Box<dyn Any + Send + 'static>;
+
+/// A payload that several threads may look at: errors are `Sync`, so that they fit
+/// into everybody's error types. One pointer, since it is part of every task's result.
+struct Panic(Box<Mutex<Payload>>);
+
+impl Panic {
+    fn new(payload: Payload) -> Self {
+        Self(Box::new(Mutex::new(payload)))
+    }
+
+    fn into_payload(self) -> Payload {
+        self.0.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn message(&self) -> String {
+        let payload = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        crate::util::panic::message(&payload)
+    }
+}
+
+/// Why a task has no value: it was cancelled, or it panicked.
+///
+/// asyncio: `CancelledError`, or the exception that the task raised.
+///
+/// ```
+/// ringloop::run(async {
+///     let task = ringloop::spawn(std::future::pending::<()>());
+///     task.cancel();
+///     assert!(task.await.unwrap_err().is_cancelled());
+/// });
+/// ```
+pub struct TaskError(TaskErrorKind);
+
+enum TaskErrorKind {
+    Cancelled,
+    Panicked(Panic),
+}
+
+impl TaskError {
+    pub(crate) fn cancelled() -> Self {
+        Self(TaskErrorKind::Cancelled)
+    }
+
+    pub(crate) fn panicked(payload: Payload) -> Self {
+        Self(TaskErrorKind::Panicked(Panic::new(payload)))
+    }
+
+    /// The panic's text, if it was one.
+    pub(crate) fn panic_message(&self) -> Option<String> {
+        match &self.0 {
+            TaskErrorKind::Cancelled => None,
+            TaskErrorKind::Panicked(panic) => Some(panic.message()),
+        }
+    }
+
+    /// Whether the task was cancelled, aborted, or refused by a runtime that was ending.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.0, TaskErrorKind::Cancelled)
+    }
+
+    /// Whether the task panicked, in a poll or in the destructor of its future.
+    pub fn is_panicked(&self) -> bool {
+        matches!(self.0, TaskErrorKind::Panicked(_))
+    }
+
+    /// What the panic carried, to look at or to [resume](std::panic::resume_unwind).
+    ///
+    /// # Panics
+    ///
+    /// If the task did not panic; see [`try_into_panic`](Self::try_into_panic).
+    #[track_caller]
+    pub fn into_panic(self) -> Box<dyn Any + Send + 'static> {
+        self.try_into_panic().expect("the task was cancelled, it did not panic")
+    }
+
+    /// What the panic carried, or the error back.
+    ///
+    /// # Errors
+    ///
+    /// `self`, if the task did not panic.
+    pub fn try_into_panic(self) -> Result<Box<dyn Any + Send + 'static>, TaskError> {
+        match self.0 {
+            TaskErrorKind::Panicked(panic) => Ok(panic.into_payload()),
+            TaskErrorKind::Cancelled => Err(self),
+        }
+    }
+}
+
+impl fmt::Debug for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            TaskErrorKind::Cancelled => f.write_str("TaskError::Cancelled"),
+            TaskErrorKind::Panicked(panic) => {
+                write!(f, "TaskError::Panicked({:?})", panic.message())
+            }
+        }
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            TaskErrorKind::Cancelled => f.write_str("the task was cancelled"),
+            TaskErrorKind::Panicked(panic) => {
+                write!(f, "the task panicked: {}", panic.message())
+            }
+        }
+    }
+}
+
+impl Error for TaskError {}
+
+/// Why a main future has no value.
+///
+/// asyncio: what `asyncio.run` raises.
+pub struct RunError(RunErrorKind);
+
+enum RunErrorKind {
+    Nested,
+    Closed,
+    Cancelled,
+    Panicked(Panic),
+    Build(BuildError),
+}
+
+impl RunError {
+    pub(crate) fn nested() -> Self {
+        Self(RunErrorKind::Nested)
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self(RunErrorKind::Closed)
+    }
+
+    pub(crate) fn from_task(error: TaskError) -> Self {
+        Self(match error.0 {
+            TaskErrorKind::Cancelled => RunErrorKind::Cancelled,
+            TaskErrorKind::Panicked(panic) => RunErrorKind::Panicked(panic),
+        })
+    }
+
+    /// What the panic carried, or the error back.
+    ///
+    /// # Errors
+    ///
+    /// `self`, if the future did not panic.
+    pub fn try_into_panic(self) -> Result<Box<dyn Any + Send + 'static>, RunError> {
+        match self.0 {
+            RunErrorKind::Panicked(panic) => Ok(panic.into_payload()),
+            kind => Err(Self(kind)),
+        }
+    }
+
+    /// Whether the call was made on a worker thread, which it would have blocked.
+    pub fn is_nested(&self) -> bool {
+        matches!(self.0, RunErrorKind::Nested)
+    }
+
+    /// Whether the runtime had been shut down.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.0, RunErrorKind::Closed)
+    }
+
+    /// Whether the future was cancelled, as by a shutdown while it ran.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.0, RunErrorKind::Cancelled)
+    }
+
+    /// Whether the future panicked.
+    pub fn is_panicked(&self) -> bool {
+        matches!(self.0, RunErrorKind::Panicked(_))
+    }
+
+    /// The reason why the runtime could not be built, if that is what failed.
+    pub fn as_build_error(&self) -> Option<&BuildError> {
+        match &self.0 {
+            RunErrorKind::Build(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// What the panic carried.
+    ///
+    /// # Panics
+    ///
+    /// If the future did not panic.
+    #[track_caller]
+    pub fn into_panic(self) -> Box<dyn Any + Send + 'static> {
+        self.try_into_panic().unwrap_or_else(|error| panic!("the future did not panic: {error}"))
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            RunErrorKind::Nested => f.write_str(
+                "this thread is a worker of a runtime, so it must not block: \
+                 await the future instead, or move the call to ringloop::to_thread",
+            ),
+            RunErrorKind::Closed => f.write_str(
+                "the runtime has been shut down: keep the Runtime alive for as long as its handles run futures",
+            ),
+            RunErrorKind::Cancelled => f.write_str("the future was cancelled before it had a value"),
+            RunErrorKind::Panicked(panic) => {
+                write!(f, "the future panicked: {}", panic.message())
+            }
+            RunErrorKind::Build(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RunError({self})")
+    }
+}
+
+impl Error for RunError {}
+
+impl From<BuildError> for RunError {
+    fn from(error: BuildError) -> Self {
+        Self(RunErrorKind::Build(error))
+    }
+}
+
+/// Why a runtime could not be built. The text names the fix.
+#[derive(Debug)]
+pub struct BuildError {
+    message: Cow<'static, str>,
+    source: Option<std::io::Error>,
+}
+
+impl BuildError {
+    pub(crate) fn new(message: impl Into<Cow<'static, str>>) -> Self {
+        Self { message: message.into(), source: None }
+    }
+
+    pub(crate) fn io(message: impl Into<Cow<'static, str>>, source: std::io::Error) -> Self {
+        Self { message: message.into(), source: Some(source) }
+    }
+
+    /// The system's error behind it, if one is.
+    pub fn io_error(&self) -> Option<&std::io::Error> {
+        self.source.as_ref()
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            None => write!(f, "cannot build the runtime: {}", self.message),
+            Some(source) => write!(f, "cannot build the runtime: {}: {source}", self.message),
+        }
+    }
+}
+
+impl Error for BuildError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_ref().map(|source| source as _)
+    }
+}
+
+/// There is no runtime on this thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRuntime(());
+
+impl NoRuntime {
+    pub(crate) fn new() -> Self {
+        Self(())
+    }
+}
+
+impl fmt::Display for NoRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "no ringloop runtime on this thread: call this inside ringloop::run(async { .. }), \
+             on a task, or through a Handle",
+        )
+    }
+}
+
+impl Error for NoRuntime {}
+
+/// Something that went wrong where nobody was waiting to hear of it.
+///
+/// [`Builder::on_error`](crate::Builder::on_error) sets who hears; by default it
+/// is standard error. asyncio: the context given to `loop.call_exception_handler`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ErrorEvent {
+    /// A task panicked and its handle was dropped, before or after, without taking the result.
+    #[non_exhaustive]
+    TaskPanicked {
+        /// Which task.
+        task: TaskId,
+        /// Where it was spawned.
+        spawned_at: &'static Location<'static>,
+        /// The panic's text.
+        message: String,
+    },
+    /// A listener cannot accept: descriptors or memory are exhausted. It waits for
+    /// one to be freed and tries again; it is told once per pause.
+    #[non_exhaustive]
+    AcceptPaused {
+        /// What accept(2) said.
+        error: std::io::Error,
+    },
+    /// One poll has held a worker for long while other tasks wait on it; they were
+    /// taken to another worker if there is one. It is told once per such poll.
+    #[non_exhaustive]
+    TaskHogsWorker {
+        /// Which task.
+        task: TaskId,
+        /// Where it was spawned.
+        spawned_at: &'static Location<'static>,
+        /// The worker's number.
+        worker: usize,
+        /// For how long at least, so far.
+        running: Duration,
+    },
+    /// The system refuses a thread for blocking jobs, and there is none yet: jobs run
+    /// where they are started, and hold up that thread.
+    #[non_exhaustive]
+    ThreadRefused {
+        /// What clone(2) said.
+        error: std::io::Error,
+    },
+    /// Shutdown gave up waiting. What is named here was leaked, on purpose.
+    #[non_exhaustive]
+    ShutdownTimedOut {
+        /// What held it, one line each.
+        holders: Vec<String>,
+    },
+}
+
+impl fmt::Display for ErrorEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TaskPanicked { task, spawned_at, message } => {
+                write!(
+                    f,
+                    "task {task} (spawned at {spawned_at}) panicked and nobody took its result: {message}"
+                )
+            }
+            Self::AcceptPaused { error } => write!(
+                f,
+                "accepting is paused until a descriptor is freed: {error}; \
+                 raise the limit (ulimit -n) or cap the connections"
+            ),
+            Self::TaskHogsWorker { task, spawned_at, worker, running } => write!(
+                f,
+                "task {task} (spawned at {spawned_at}) has held worker {worker} for {running:?} in one poll; \
+                 move blocking work to ringloop::to_thread, or yield in long loops"
+            ),
+            Self::ThreadRefused { error } => write!(
+                f,
+                "no thread for blocking jobs, which now run in place: {error}; \
+                 raise the limit of threads (ulimit -u, the cgroup's pids.max)"
+            ),
+            Self::ShutdownTimedOut { holders } => {
+                write!(f, "shutdown gave up waiting for: {}", holders.join("; "))
+            }
+        }
+    }
+}

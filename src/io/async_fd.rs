@@ -1,0 +1,171 @@
+//! Any descriptor that epoll can wait for.
+
+use std::{
+    fmt, io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+};
+
+use crate::{
+    reactor::{Direction, Source},
+    runtime::operation::{self, Operation},
+};
+
+/// A descriptor of somebody else's making (a pipe, an eventfd, a device, a socket of
+/// another library) that tasks can wait for.
+///
+/// asyncio: `loop.add_reader` and `loop.add_writer`.
+///
+/// ```
+/// use std::io::{Read, Write};
+///
+/// ringloop::run(async {
+///     let (reader, mut writer) = std::io::pipe().unwrap();
+///     let reader = ringloop::io::AsyncFd::new(reader).unwrap();
+///     writer.write_all(b"hi").unwrap();
+///     let mut buf = [0; 8];
+///     let n = reader.read_with(|mut pipe| pipe.read(&mut buf)).await.unwrap();
+///     assert_eq!(&buf[..n], b"hi");
+/// });
+/// ```
+pub struct AsyncFd<T: AsFd> {
+    source: Source<T>,
+}
+
+impl<T: AsFd> AsyncFd<T> {
+    /// Takes the descriptor's owner over, and makes the descriptor non-blocking, for
+    /// everybody who shares its open file.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor refuses to be non-blocking. One that cannot be waited for, such as
+    /// a regular file, is refused by the first wait.
+    pub fn new(io: T) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&io, true)?;
+        Ok(Self { source: Source::new(io) })
+    }
+
+    /// What was taken over.
+    pub fn get_ref(&self) -> &T {
+        self.source.get()
+    }
+
+    /// What was taken over.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.source.get_mut()
+    }
+
+    /// Hands it back, still non-blocking.
+    pub fn into_inner(self) -> T {
+        self.source.into_inner()
+    }
+
+    /// Waits until it is readable, at its end, or in error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor cannot be waited for, or the thread belongs to no runtime.
+    pub async fn readable(&self) -> io::Result<()> {
+        operation::run(&self.source, Wait::<{ READ }>).await
+    }
+
+    /// Waits until it is writable, or in error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`readable`](Self::readable).
+    pub async fn writable(&self) -> io::Result<()> {
+        operation::run(&self.source, Wait::<{ WRITE }>).await
+    }
+
+    /// Tries `f` until it no longer says [`WouldBlock`](io::ErrorKind::WouldBlock),
+    /// waiting for the descriptor to become readable in between.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: `f` is not called while it waits.
+    ///
+    /// # Errors
+    ///
+    /// Those of `f`, and as [`readable`](Self::readable).
+    pub async fn read_with<R>(&self, f: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        operation::run(&self.source, With::<_, { READ }>(f)).await
+    }
+
+    /// The same for writing.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: `f` is not called while it waits.
+    ///
+    /// # Errors
+    ///
+    /// Those of `f`, and as [`readable`](Self::readable).
+    pub async fn write_with<R>(&self, f: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        operation::run(&self.source, With::<_, { WRITE }>(f)).await
+    }
+}
+
+const READ: bool = true;
+const WRITE: bool = false;
+
+const fn direction(read: bool) -> Direction {
+    if read { Direction::Read } else { Direction::Write }
+}
+
+/// Nothing but the wait.
+struct Wait<const READ: bool>;
+
+impl<T: AsFd, const READ: bool> Operation<T> for Wait<READ> {
+    type Output = ();
+
+    const DIRECTION: Direction = direction(READ);
+
+    fn attempt(&mut self, io: &T) -> io::Result<()> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        // poll(2) reports the end and errors whatever it is asked for.
+        let wanted = if READ { PollFlags::IN | PollFlags::PRI } else { PollFlags::OUT };
+        match poll(&mut [PollFd::new(io, wanted)], Some(&Timespec::default()))? {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A closure as an operation.
+struct With<F, const READ: bool>(F);
+
+impl<T: AsFd, R, F: FnMut(&T) -> io::Result<R>, const READ: bool> Operation<T> for With<F, READ> {
+    type Output = R;
+
+    const DIRECTION: Direction = direction(READ);
+
+    fn attempt(&mut self, io: &T) -> io::Result<R> {
+        (self.0)(io)
+    }
+}
+
+impl<T: AsFd> AsFd for AsyncFd<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.get_ref().as_fd()
+    }
+}
+
+impl<T: AsFd> AsRawFd for AsyncFd<T> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl<T: AsFd + fmt::Debug> fmt::Debug for AsyncFd<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AsyncFd").field(self.get_ref()).finish()
+    }
+}

@@ -1,0 +1,39 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(loom, allow(dead_code, reason = "models use parts"))]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "ringloop runs on Linux only (epoll, io_uring): build it for a linux target, or develop in a container"
+);
+
+mod loom;
+
+mod error;
+mod util;
+
+mod reactor;
+mod task;
+
+mod blocking;
+mod scheduler;
+
+mod runtime;
+
+pub mod io;
+pub mod time;
+
+pub mod net;
+pub mod signal;
+mod threads;
+
+pub mod compat;
+
+pub use self::{
+    error::{BuildError, ErrorEvent, NoRuntime, RunError, TaskError, TaskId},
+    runtime::{
+        Backend, Builder, Handle, Metrics, Runtime, ShutdownReport, run, spawn, spawn_local,
+        yield_now,
+    },
+    task::{Join, Task},
+    threads::to_thread,
+};

@@ -1,0 +1,199 @@
+//! A socket that accepts connections.
+
+use std::{
+    fmt, io,
+    net::{self, SocketAddr},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{
+    TcpStream,
+    addr::{ToSocketAddrs, lookup_host},
+    exhaustion::{self, Freed},
+    ops,
+};
+use crate::{
+    error::ErrorEvent,
+    loom::global::{AtomicU64, Ordering},
+    reactor::Source,
+    runtime::{Handle, operation},
+};
+
+/// Connections that the kernel completes before they are accepted; it caps it by
+/// `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// A TCP socket that accepts connections.
+///
+/// asyncio: what `loop.create_server` listens on.
+///
+/// ```
+/// use ringloop::{io::{AsyncReadExt, AsyncWriteExt}, net::{TcpListener, TcpStream}};
+///
+/// ringloop::run(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+///     let addr = listener.local_addr().unwrap();
+///     let client = ringloop::spawn(async move {
+///         let mut stream = TcpStream::connect(addr).await.unwrap();
+///         stream.write_all(b"ping").await.unwrap();
+///     });
+///     let (mut stream, _peer) = listener.accept().await.unwrap();
+///     let mut text = String::new();
+///     stream.read_to_string(&mut text).await.unwrap();
+///     assert_eq!(text, "ping");
+///     client.await.unwrap();
+/// });
+/// ```
+pub struct TcpListener {
+    source: Source<net::TcpListener>,
+    /// 1 while accepting is paused: the hook hears once of each pause.
+    paused: AtomicU64,
+}
+
+impl TcpListener {
+    /// Listens on the first of the addresses that can be bound. Port 0 takes any free one.
+    ///
+    /// `SO_REUSEADDR` is set, so that a restarted server gets its port back.
+    ///
+    /// # Errors
+    ///
+    /// The address is in use, not of this machine, or not permitted; the text says
+    /// which, and what to do.
+    pub async fn bind(addrs: impl ToSocketAddrs) -> io::Result<Self> {
+        let mut last = None;
+        for addr in lookup_host(addrs).await? {
+            match Self::bind_one(addr) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => last = Some(explain(addr, error)),
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "no address to bind to")
+        }))
+    }
+
+    fn bind_one(addr: SocketAddr) -> io::Result<Self> {
+        // CLOEXEC comes with it (S9).
+        let socket = Socket::new(
+            Domain::for_address(addr),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&addr.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(Self::new(socket.into()))
+    }
+
+    fn new(listener: net::TcpListener) -> Self {
+        Self { source: Source::new(listener), paused: AtomicU64::new(0) }
+    }
+
+    /// Takes a listening socket over, and makes it non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor refuses to be non-blocking.
+    pub fn from_std(listener: net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self::new(listener))
+    }
+
+    /// Hands the socket over, in blocking mode.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor refuses to be blocking.
+    pub async fn into_std(self) -> io::Result<net::TcpListener> {
+        let listener = self.source.into_inner();
+        listener.set_nonblocking(false)?;
+        Ok(listener)
+    }
+
+    /// Waits for a connection. Several tasks may wait at once.
+    ///
+    /// When descriptors run out, accepting pauses until one is freed, and the
+    /// [error hook](crate::Builder::on_error) hears of it once; the connections wait in
+    /// the kernel. Connections that are gone before they are accepted are skipped.
+    ///
+    /// asyncio: `loop.sock_accept`.
+    ///
+    /// # Cancel safety
+    ///
+    /// A connection that was not returned is there for the next call.
+    ///
+    /// # Errors
+    ///
+    /// Those of accept(2) that are neither of the above: the listener is unusable.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        loop {
+            match operation::run(&self.source, ops::Accept).await {
+                Ok((stream, peer)) => {
+                    // Relaxed: told twice or not at all by two tasks that race, at worst.
+                    self.paused.store(0, Ordering::Relaxed);
+                    return Ok((TcpStream::adopt(stream), peer));
+                }
+                Err(error) if exhaustion::is_exhausted(&error) => self.pause(error).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn pause(&self, error: io::Error) {
+        if self.paused.swap(1, Ordering::Relaxed) == 0 {
+            if let Ok(handle) = Handle::try_current() {
+                handle.report(&ErrorEvent::AcceptPaused { error });
+            }
+        }
+        Freed::new().await;
+    }
+
+    /// The address it listens on.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.source.get().local_addr()
+    }
+
+    /// The socket, for its options.
+    pub fn socket(&self) -> socket2::SockRef<'_> {
+        socket2::SockRef::from(self.source.get())
+    }
+}
+
+/// What went wrong with an address, and what to do about it. The kind stays.
+fn explain(addr: SocketAddr, error: io::Error) -> io::Error {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another process has it, or this one: choose another port, or 0 for any"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE"
+        }
+        io::ErrorKind::AddrNotAvailable => "; it is not an address of this machine",
+        _ => "",
+    };
+    io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}{hint}"))
+}
+
+impl AsFd for TcpListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.source.get().as_fd()
+    }
+}
+
+impl AsRawFd for TcpListener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.source.get().as_raw_fd()
+    }
+}
+
+impl fmt::Debug for TcpListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
+}

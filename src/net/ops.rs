@@ -1,0 +1,193 @@
+//! The operations on TCP sockets, each with what it waits for and the call it makes.
+
+use std::{
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    net::{self, SocketAddr},
+    os::fd::OwnedFd,
+};
+
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, acceptfrom_with, recv, send, sendmsg,
+};
+
+use crate::{reactor::Direction, runtime::operation::Operation};
+
+/// Never a signal, and never a wait, even where somebody made the socket blocking.
+const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+
+/// recv(2) into the front of a buffer.
+pub(super) struct Recv<'a> {
+    pub(super) buf: &'a mut [MaybeUninit<u8>],
+    pub(super) flags: RecvFlags,
+}
+
+impl<'a> Recv<'a> {
+    pub(super) fn new(buf: &'a mut [MaybeUninit<u8>]) -> Self {
+        Self { buf, flags: RecvFlags::DONTWAIT }
+    }
+
+    /// Leaves the bytes in the socket.
+    pub(super) fn peek(buf: &'a mut [MaybeUninit<u8>]) -> Self {
+        Self { buf, flags: RecvFlags::DONTWAIT | RecvFlags::PEEK }
+    }
+}
+
+impl Operation<net::TcpStream> for Recv<'_> {
+    /// How many bytes at the buffer's front were written.
+    type Output = usize;
+
+    const DIRECTION: Direction = Direction::Read;
+
+    fn attempt(&mut self, io: &net::TcpStream) -> io::Result<usize> {
+        let ((read, _), _) = recv(io, &mut *self.buf, self.flags)?;
+        Ok(read.len())
+    }
+
+    fn drained(&self, read: &usize) -> bool {
+        // 0 is the end, which stays.
+        (1..self.buf.len()).contains(read) && !self.flags.contains(RecvFlags::PEEK)
+    }
+}
+
+/// send(2).
+pub(super) struct Send<'a>(pub(super) &'a [u8]);
+
+impl Operation<net::TcpStream> for Send<'_> {
+    /// How many bytes the kernel took.
+    type Output = usize;
+
+    const DIRECTION: Direction = Direction::Write;
+
+    fn attempt(&mut self, io: &net::TcpStream) -> io::Result<usize> {
+        Ok(send(io, self.0, SEND)?)
+    }
+
+    fn drained(&self, sent: &usize) -> bool {
+        *sent < self.0.len()
+    }
+}
+
+/// sendmsg(2) of several slices.
+pub(super) struct SendSlices<'a, 'b>(pub(super) &'a [IoSlice<'b>]);
+
+impl Operation<net::TcpStream> for SendSlices<'_, '_> {
+    /// How many bytes the kernel took.
+    type Output = usize;
+
+    const DIRECTION: Direction = Direction::Write;
+
+    fn attempt(&mut self, io: &net::TcpStream) -> io::Result<usize> {
+        // IOV_MAX; more are for the next call.
+        let slices = &self.0[..self.0.len().min(1024)];
+        Ok(sendmsg(io, slices, &mut SendAncillaryBuffer::default(), SEND)?)
+    }
+
+    fn drained(&self, sent: &usize) -> bool {
+        self.0.len() <= 1024 && *sent < self.0.iter().map(|slice| slice.len()).sum()
+    }
+}
+
+/// Nothing but the wait for it to be worth a read.
+pub(super) struct Readable;
+
+impl Operation<net::TcpStream> for Readable {
+    type Output = ();
+
+    const DIRECTION: Direction = Direction::Read;
+
+    fn attempt(&mut self, io: &net::TcpStream) -> io::Result<()> {
+        // The end of the stream and an error are worth one too.
+        match recv(io, &mut [0u8; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+            Err(error @ (rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR)) => {
+                Err(error.into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Nothing but the wait for it to be worth a write.
+pub(super) struct Writable;
+
+impl Operation<net::TcpStream> for Writable {
+    type Output = ();
+
+    const DIRECTION: Direction = Direction::Write;
+
+    fn attempt(&mut self, io: &net::TcpStream) -> io::Result<()> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        // An error is worth one too: poll(2) always reports it.
+        let mut fds = [PollFd::new(io, PollFlags::OUT)];
+        match poll(&mut fds, Some(&Timespec::default()))? {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The end of a connect(2) under way.
+pub(super) struct Connected;
+
+impl Operation<net::TcpStream> for Connected {
+    type Output = ();
+
+    const DIRECTION: Direction = Direction::Write;
+
+    fn attempt(&mut self, io: &net::TcpStream) -> io::Result<()> {
+        if let Some(error) = io.take_error()? {
+            return Err(error);
+        }
+        match io.peer_addr() {
+            Ok(_) => Ok(()),
+            // An event that was not the one: connect(2) is still under way.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// accept4(2).
+pub(super) struct Accept;
+
+impl Operation<net::TcpListener> for Accept {
+    type Output = (net::TcpStream, SocketAddr);
+
+    const DIRECTION: Direction = Direction::Read;
+
+    fn attempt(&mut self, io: &net::TcpListener) -> io::Result<Self::Output> {
+        use rustix::io::Errno;
+        loop {
+            match acceptfrom_with(io, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok((socket, peer)) => {
+                    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                    return Ok(accepted(socket, peer)?);
+                }
+                // Errors of a connection that is gone already: the next, please.
+                Err(
+                    Errno::CONNABORTED
+                    | Errno::PROTO
+                    | Errno::INTR
+                    | Errno::NETDOWN
+                    | Errno::NOPROTOOPT
+                    | Errno::HOSTDOWN
+                    | Errno::NONET
+                    | Errno::HOSTUNREACH
+                    | Errno::NETUNREACH,
+                ) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+fn accepted(socket: OwnedFd, peer: Option<SocketAddr>) -> io::Result<(net::TcpStream, SocketAddr)> {
+    let socket = net::TcpStream::from(socket);
+    let peer = match peer {
+        Some(peer) => peer,
+        None => socket.peer_addr()?,
+    };
+    Ok((socket, peer))
+}

@@ -1,0 +1,186 @@
+//! The two halves of a connection, each for a task of its own.
+
+use std::{
+    error::Error,
+    fmt,
+    io::{self, IoSlice, IoSliceMut},
+    net::{Shutdown, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_io::{AsyncRead, AsyncWrite};
+
+use super::{
+    TcpStream,
+    stream::{as_uninit, first_buffer},
+};
+
+pub(super) fn split(stream: TcpStream) -> (OwnedReadHalf, OwnedWriteHalf) {
+    let stream = Arc::new(stream);
+    (OwnedReadHalf { stream: stream.clone() }, OwnedWriteHalf { stream, shut_on_drop: true })
+}
+
+/// The reading half of a [`TcpStream`], from [`into_split`](TcpStream::into_split).
+///
+/// asyncio: `StreamReader`, without its buffer.
+#[derive(Debug)]
+pub struct OwnedReadHalf {
+    stream: Arc<TcpStream>,
+}
+
+/// The writing half of a [`TcpStream`], from [`into_split`](TcpStream::into_split).
+/// Dropping it shuts the write side down, so that the peer sees the end.
+///
+/// asyncio: `StreamWriter`, without its buffer.
+#[derive(Debug)]
+pub struct OwnedWriteHalf {
+    stream: Arc<TcpStream>,
+    shut_on_drop: bool,
+}
+
+/// The halves are of two connections. Both come back.
+#[derive(Debug)]
+pub struct ReuniteError(pub OwnedReadHalf, pub OwnedWriteHalf);
+
+impl fmt::Display for ReuniteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the two halves are not of the same connection")
+    }
+}
+
+impl Error for ReuniteError {}
+
+impl OwnedReadHalf {
+    /// Makes one stream of the two halves again.
+    ///
+    /// # Errors
+    ///
+    /// They are of two connections.
+    ///
+    /// ```
+    /// # use ringloop::net::{TcpListener, TcpStream};
+    /// # ringloop::run(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    /// let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    /// let (reader, writer) = stream.into_split();
+    /// let stream: TcpStream = reader.reunite(writer).unwrap();
+    /// # });
+    /// ```
+    pub fn reunite(self, mut write: OwnedWriteHalf) -> Result<TcpStream, ReuniteError> {
+        if !Arc::ptr_eq(&self.stream, &write.stream) {
+            return Err(ReuniteError(self, write));
+        }
+        write.shut_on_drop = false;
+        drop(write);
+        Ok(Arc::into_inner(self.stream).expect("the other half is gone, and there are two"))
+    }
+
+    /// The address of the other end.
+    ///
+    /// # Errors
+    ///
+    /// Those of getpeername(2).
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.stream.peer_addr()
+    }
+
+    /// Waits until a read would not have to wait. See [`TcpStream::readable`].
+    ///
+    /// # Errors
+    ///
+    /// The thread belongs to no runtime.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.stream.readable().await
+    }
+
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "for optional features"))]
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+impl OwnedWriteHalf {
+    /// The address of the other end.
+    ///
+    /// # Errors
+    ///
+    /// Those of getpeername(2).
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.stream.peer_addr()
+    }
+
+    /// Waits until a write would not have to wait. See [`TcpStream::writable`].
+    ///
+    /// # Errors
+    ///
+    /// The thread belongs to no runtime.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.stream.writable().await
+    }
+
+    /// Drops the half without shutting its side down: the peer sees the end when the
+    /// reading half is dropped too.
+    pub fn forget(mut self) {
+        self.shut_on_drop = false;
+    }
+
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "for optional features"))]
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+impl Drop for OwnedWriteHalf {
+    fn drop(&mut self) {
+        if self.shut_on_drop {
+            // A connection that is gone needs no shutting.
+            let _ = self.stream.shutdown(Shutdown::Write);
+        }
+    }
+}
+
+impl AsyncRead for OwnedReadHalf {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.poll_read_uninit(cx, as_uninit(buf))
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.poll_read_uninit(cx, as_uninit(first_buffer(bufs)))
+    }
+}
+
+impl AsyncWrite for OwnedWriteHalf {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.poll_write_slice(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.poll_write_slices(cx, bufs)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_shutdown_write(cx)
+    }
+}

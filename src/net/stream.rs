@@ -1,0 +1,381 @@
+//! A TCP connection.
+
+use std::{
+    fmt,
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    net::{self, Shutdown, SocketAddr},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_io::{AsyncRead, AsyncWrite};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{
+    OwnedReadHalf, OwnedWriteHalf,
+    addr::{ToSocketAddrs, lookup_host},
+    exhaustion, ops, split,
+};
+use crate::{reactor::Source, runtime::operation};
+
+/// A TCP connection.
+///
+/// Reading and writing are those of [`AsyncReadExt`](crate::io::AsyncReadExt) and
+/// [`AsyncWriteExt`](crate::io::AsyncWriteExt). A write gives its bytes to the kernel
+/// before it returns, so that flushing has nothing to do; closing shuts the write side
+/// down. Dropping it closes the connection; what the kernel has taken is still sent.
+///
+/// asyncio: the pair that `open_connection` returns.
+///
+/// # Cancel safety
+///
+/// A read that is dropped has taken no byte; a write that is dropped before it returned
+/// has sent none. (`read_exact` and `write_all` are made of several, and lose count.)
+///
+/// ```
+/// use ringloop::{io::{AsyncReadExt, AsyncWriteExt}, net::{TcpListener, TcpStream}};
+///
+/// ringloop::run(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+///     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+///     let (mut server, _) = listener.accept().await.unwrap();
+///     server.write_all(b"hello").await.unwrap();
+///     let mut buf = [0; 5];
+///     client.read_exact(&mut buf).await.unwrap();
+///     assert_eq!(&buf, b"hello");
+/// });
+/// ```
+pub struct TcpStream {
+    source: CountedSource,
+}
+
+/// Tells waiting listeners when its descriptor is closed.
+struct CountedSource(Option<Source<net::TcpStream>>);
+
+impl Drop for CountedSource {
+    fn drop(&mut self) {
+        if self.0.take().is_some() {
+            exhaustion::closed_one();
+        }
+    }
+}
+
+impl TcpStream {
+    /// Connects to the first of the addresses that answers, trying one after the other.
+    ///
+    /// asyncio: `open_connection`.
+    ///
+    /// # Cancel safety
+    ///
+    /// The attempt under way is given up.
+    ///
+    /// # Errors
+    ///
+    /// The error of the last address, with all of them in the text if there were several.
+    pub async fn connect(addrs: impl ToSocketAddrs) -> io::Result<Self> {
+        let addrs = lookup_host(addrs).await?;
+        let mut failed: Vec<(SocketAddr, io::Error)> = Vec::new();
+        for addr in addrs {
+            match Self::connect_one(addr).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failed.push((addr, error)),
+            }
+        }
+        match failed.len() {
+            0 => Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to connect to")),
+            1 => Err(failed.remove(0).1),
+            _ => {
+                let kind = failed[failed.len() - 1].1.kind();
+                let all: Vec<_> =
+                    failed.iter().map(|(addr, error)| format!("{addr}: {error}")).collect();
+                Err(io::Error::new(kind, all.join("; ")))
+            }
+        }
+    }
+
+    async fn connect_one(addr: SocketAddr) -> io::Result<Self> {
+        // CLOEXEC comes with it (S9).
+        let socket = Socket::new(
+            Domain::for_address(addr),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )?;
+        match socket.connect(&addr.into()) {
+            Ok(()) => return Ok(Self::adopt(socket.into())),
+            Err(error)
+                if rustix::io::Errno::from_io_error(&error)
+                    == Some(rustix::io::Errno::INPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        let stream = Self::with_source(Source::new_unready(socket.into()));
+        operation::run(stream.source(), ops::Connected).await?;
+        Ok(stream)
+    }
+
+    /// A non-blocking socket as a stream.
+    pub(super) fn adopt(stream: net::TcpStream) -> Self {
+        Self::with_source(Source::new(stream))
+    }
+
+    fn with_source(source: Source<net::TcpStream>) -> Self {
+        Self { source: CountedSource(Some(source)) }
+    }
+
+    #[inline]
+    fn source(&self) -> &Source<net::TcpStream> {
+        self.source.0.as_ref().expect("there until it is dropped or handed over")
+    }
+
+    /// Takes a connection over, and makes it non-blocking.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor refuses to be non-blocking.
+    pub fn from_std(stream: net::TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self::adopt(stream))
+    }
+
+    /// Hands the connection over, in blocking mode. Unread bytes are still in it.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor refuses to be blocking.
+    pub async fn into_std(mut self) -> io::Result<net::TcpStream> {
+        let source = self.source.0.take().expect("there until it is dropped or handed over");
+        let stream = source.into_inner();
+        stream.set_nonblocking(false)?;
+        Ok(stream)
+    }
+
+    /// Splits it into two halves that can go to different tasks. The connection is
+    /// closed when both are gone; the write half alone shuts its side down.
+    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
+        split::split(self)
+    }
+
+    /// The address of the other end.
+    ///
+    /// # Errors
+    ///
+    /// Those of getpeername(2).
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.source().get().peer_addr()
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.source().get().local_addr()
+    }
+
+    /// Whether small writes are sent at once, without waiting for more (`TCP_NODELAY`).
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.source().get().nodelay()
+    }
+
+    /// Has small writes sent at once, or gathered. asyncio sets it on every connection.
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.source().get().set_nodelay(nodelay)
+    }
+
+    /// The socket, for all its other options.
+    pub fn socket(&self) -> socket2::SockRef<'_> {
+        socket2::SockRef::from(self.source().get())
+    }
+
+    /// Shuts one or both ways down, at once: shutdown(2). A way that is down already,
+    /// or a connection that is gone, is no error.
+    ///
+    /// # Errors
+    ///
+    /// Those of shutdown(2).
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self.source().get().shutdown(how) {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Waits until a read would not have to wait: there are bytes, or the end, or an error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// The thread belongs to no runtime.
+    pub async fn readable(&self) -> io::Result<()> {
+        operation::run(self.source(), ops::Readable).await
+    }
+
+    /// Waits until a write would not have to wait: there is room, or an error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// The thread belongs to no runtime.
+    pub async fn writable(&self) -> io::Result<()> {
+        operation::run(self.source(), ops::Writable).await
+    }
+
+    /// Reads what is there, without waiting. 0 is the end.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is there.
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        operation::attempt(self.source(), &mut ops::Recv::new(as_uninit(buf)))
+    }
+
+    /// Writes what fits, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing fits.
+    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
+        operation::attempt(self.source(), &mut ops::Send(buf))
+    }
+
+    /// Waits for bytes, and copies the first of them without taking them.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// Those of recv(2).
+    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        operation::run(self.source(), ops::Recv::peek(as_uninit(buf))).await
+    }
+
+    /// Reads into the front of `buf`, of which it initialises as many bytes as it says.
+    pub(crate) fn poll_read_uninit(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [MaybeUninit<u8>],
+    ) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        operation::poll(self.source(), cx, &mut ops::Recv::new(buf))
+    }
+
+    pub(crate) fn poll_write_slice(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        operation::poll(self.source(), cx, &mut ops::Send(buf))
+    }
+
+    pub(crate) fn poll_write_slices(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            return Poll::Ready(Ok(0));
+        }
+        operation::poll(self.source(), cx, &mut ops::SendSlices(bufs))
+    }
+
+    pub(crate) fn poll_shutdown_write(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.shutdown(Shutdown::Write))
+    }
+}
+
+/// A buffer to be overwritten.
+pub(super) fn as_uninit(buf: &mut [u8]) -> &mut [MaybeUninit<u8>] {
+    // SAFETY: same layout; and `ops::Recv`, which alone gets it, writes initialised
+    // bytes only.
+    unsafe { &mut *(std::ptr::from_mut(buf) as *mut [MaybeUninit<u8>]) }
+}
+
+/// The first buffer that has room: one recv(2) fills one.
+pub(super) fn first_buffer<'a>(bufs: &'a mut [IoSliceMut<'_>]) -> &'a mut [u8] {
+    bufs.iter_mut().find(|buf| !buf.is_empty()).map_or(&mut [], |buf| buf)
+}
+
+impl AsyncRead for TcpStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_read_uninit(cx, as_uninit(buf))
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_read_uninit(cx, as_uninit(first_buffer(bufs)))
+    }
+}
+
+impl AsyncWrite for TcpStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_slice(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_slices(cx, bufs)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_shutdown_write(cx)
+    }
+}
+
+impl AsFd for TcpStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.source().get().as_fd()
+    }
+}
+
+impl AsRawFd for TcpStream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.source().get().as_raw_fd()
+    }
+}
+
+impl fmt::Debug for TcpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source().fmt(f)
+    }
+}

@@ -1,0 +1,165 @@
+//! The reactor on epoll(7): one instance per worker, edge-triggered.
+//!
+//! A descriptor is added once, for everything; the kernel then reports edges. The
+//! instance is shared: other threads may take a descriptor out, and a patrol may
+//! collect the events of a worker that is stuck.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{Arc, Weak},
+    task::Waker,
+    time::Duration,
+};
+
+use rustix::{
+    buffer::spare_capacity,
+    event::{EventfdFlags, Timespec, epoll, eventfd},
+};
+
+use super::{
+    doorbell::Doorbell,
+    slot::{self, Ready},
+};
+use crate::loom::global::{AtomicU64, Ordering};
+
+/// Events fetched in one call; more wait for the next, behind the tasks that these wake.
+const EVENTS: usize = 256;
+
+/// The key of the doorbell's events: no slot has index `u32::MAX`.
+const DOORBELL: u64 = u64::MAX;
+
+pub(crate) struct Epoll {
+    shared: Arc<Shared>,
+    events: Vec<epoll::Event>,
+}
+
+// SAFETY: what makes events `!Send` is that their data may be a pointer; here it is a
+// number.
+unsafe impl Send for Epoll {}
+
+/// What descriptors and other workers know of a reactor. It ends with its worker.
+pub(crate) struct Shared {
+    epoll: OwnedFd,
+    registered: AtomicU64,
+}
+
+/// Where a descriptor is registered.
+pub(crate) type Home = Weak<Shared>;
+
+impl Epoll {
+    pub(crate) fn new(doorbell: &Doorbell) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        // Edge-triggered and never read: each ring is an edge.
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, &bell, epoll::EventData::new_u64(DOORBELL), flags)?;
+        // epoll_pwait2(2) came with Linux 5.11: better refused now than in the loop.
+        wait(epoll.as_fd(), &mut Vec::with_capacity(1), Some(Duration::ZERO))?;
+        doorbell.open(bell);
+        let shared = Arc::new(Shared { epoll, registered: AtomicU64::new(0) });
+        Ok(Self { shared, events: Vec::with_capacity(EVENTS) })
+    }
+
+    /// Waits for events for `timeout` (`None`: for as long as it takes) and collects
+    /// the wakers of those who waited for them.
+    pub(crate) fn turn(
+        &mut self,
+        timeout: Option<Duration>,
+        wakes: &mut Vec<Waker>,
+    ) -> io::Result<()> {
+        self.events.clear();
+        wait(self.shared.epoll.as_fd(), &mut self.events, timeout)?;
+        deliver(&self.events, wakes);
+        Ok(())
+    }
+
+    pub(crate) fn home(&self) -> Home {
+        Arc::downgrade(&self.shared)
+    }
+
+    /// Starts to report on `fd` under `key`: first of all what it is ready for now.
+    pub(crate) fn register(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<Home> {
+        use epoll::EventFlags as E;
+        epoll::add(
+            &self.shared.epoll,
+            fd,
+            epoll::EventData::new_u64(key),
+            E::IN | E::OUT | E::RDHUP | E::PRI | E::ET,
+        )?;
+        // Relaxed: a figure for people.
+        self.shared.registered.fetch_add(1, Ordering::Relaxed);
+        Ok(self.home())
+    }
+}
+
+impl Shared {
+    /// Stops to report on `fd`, from any thread.
+    pub(crate) fn deregister(&self, fd: BorrowedFd<'_>) {
+        if epoll::delete(&self.epoll, fd).is_ok() {
+            self.registered.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Collects what a stuck worker does not.
+    pub(crate) fn rescue(&self, wakes: &mut Vec<Waker>) {
+        let mut events = Vec::with_capacity(EVENTS);
+        if wait(self.epoll.as_fd(), &mut events, Some(Duration::ZERO)).is_ok() {
+            deliver(&events, wakes);
+        }
+    }
+
+    /// How many descriptors are registered.
+    pub(crate) fn registered(&self) -> u64 {
+        self.registered.load(Ordering::Relaxed)
+    }
+}
+
+fn wait(
+    epoll: BorrowedFd<'_>,
+    events: &mut Vec<epoll::Event>,
+    timeout: Option<Duration>,
+) -> io::Result<()> {
+    // A timeout too long for the kernel is as good as none.
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    match epoll::wait(epoll, spare_capacity(events), timeout.as_ref()) {
+        // A signal: the loop comes round again anyway.
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn deliver(events: &[epoll::Event], wakes: &mut Vec<Waker>) {
+    for event in events {
+        let key = event.data.u64();
+        if key != DOORBELL {
+            slot::deliver(key, ready(event.flags), wakes);
+        }
+    }
+}
+
+/// What an event means for who reads and who writes: an error is for both to find.
+fn ready(flags: epoll::EventFlags) -> Ready {
+    use epoll::EventFlags as E;
+    let mut ready = Ready::NONE;
+    if flags.intersects(E::IN | E::PRI) {
+        ready = ready.and(Ready::READABLE);
+    }
+    if flags.contains(E::OUT) {
+        ready = ready.and(Ready::WRITABLE);
+    }
+    if flags.contains(E::RDHUP) {
+        ready = ready.and(Ready::READABLE).and(Ready::READ_CLOSED);
+    }
+    if flags.contains(E::ERR) {
+        ready = ready.and(Ready::READABLE).and(Ready::WRITABLE);
+    }
+    if flags.contains(E::HUP) {
+        ready = ready
+            .and(Ready::READABLE)
+            .and(Ready::WRITABLE)
+            .and(Ready::READ_CLOSED)
+            .and(Ready::WRITE_CLOSED);
+    }
+    ready
+}

@@ -1,0 +1,323 @@
+//! What one registered descriptor is ready for, and who waits for it.
+//!
+//! Slots are never freed (S12). The kernel's event carries index and generation of a
+//! slot; a late event for a descriptor that is gone finds another generation and is
+//! ignored (S2, S4).
+//!
+//! The protocol between an event and a reader:
+//! 1. The reader tries its operation while the slot says ready. On EAGAIN it
+//!    [clears](Slot::clear) the bit, unless an event has come since it looked (the
+//!    word counts events), and then it tries again.
+//! 2. Not ready: it leaves its waker under the lock, then looks at the word once more.
+//! 3. An event sets the bits, then takes the waker under the lock. If its critical
+//!    section comes before the reader's, step 2 sees the bits; if after, it finds the
+//!    waker.
+
+use std::{
+    mem,
+    ptr::{self, NonNull},
+    task::{Context, Waker},
+};
+
+use parking_lot::Mutex;
+
+use crate::loom::global::{AtomicPtr, AtomicU64, Ordering};
+
+/// One of the two ways that bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
+
+/// What an event says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ready(u64);
+
+impl Ready {
+    pub(crate) const NONE: Self = Self(0);
+    pub(crate) const READABLE: Self = Self(1);
+    pub(crate) const WRITABLE: Self = Self(1 << 1);
+    /// End of file, or both ways shut: further operations complete at once.
+    pub(crate) const READ_CLOSED: Self = Self(1 << 2);
+    pub(crate) const WRITE_CLOSED: Self = Self(1 << 3);
+
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    fn of(direction: Direction) -> u64 {
+        match direction {
+            Direction::Read => Self::READABLE.0 | Self::READ_CLOSED.0,
+            Direction::Write => Self::WRITABLE.0 | Self::WRITE_CLOSED.0,
+        }
+    }
+}
+
+const READY_MASK: u64 = 0xff;
+const EVENT: u64 = 1 << 8;
+const EVENT_MASK: u64 = 0xff_ff00;
+const GENERATION_SHIFT: u32 = 32;
+
+/// A look at the word.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen(u64);
+
+impl Seen {
+    pub(crate) fn is_ready(self, direction: Direction) -> bool {
+        self.0 & Ready::of(direction) != 0
+    }
+}
+
+/// Who waits: one for each direction, as the poll functions have it, where a later
+/// waker replaces an earlier; and any number of futures that share the descriptor.
+#[derive(Default)]
+struct Waiters {
+    read: Option<Waker>,
+    write: Option<Waker>,
+    shared: Vec<SharedWaiter>,
+    next_ticket: u64,
+}
+
+struct SharedWaiter {
+    ticket: u64,
+    direction: Direction,
+    waker: Waker,
+}
+
+impl Waiters {
+    fn of(&mut self, direction: Direction) -> &mut Option<Waker> {
+        match direction {
+            Direction::Read => &mut self.read,
+            Direction::Write => &mut self.write,
+        }
+    }
+}
+
+pub(crate) struct Slot {
+    /// generation (32) | unused (8) | events seen (16) | ready (8)
+    word: AtomicU64,
+    waiters: Mutex<Waiters>,
+}
+
+impl Slot {
+    pub(crate) fn look(&self) -> Seen {
+        // Acquire: what the kernel reported happened before.
+        Seen(self.word.load(Ordering::Acquire))
+    }
+
+    /// The operation would have blocked: not ready, unless an event came after `seen`.
+    pub(crate) fn clear(&self, seen: Seen, direction: Direction) {
+        self.clear_bits(seen, Ready::of(direction));
+    }
+
+    /// The operation took all there was, by the look of it. What is known of the
+    /// end of the stream stays known.
+    pub(crate) fn drained(&self, seen: Seen, direction: Direction) {
+        self.clear_bits(
+            seen,
+            match direction {
+                Direction::Read => Ready::READABLE.0,
+                Direction::Write => Ready::WRITABLE.0,
+            },
+        );
+    }
+
+    fn clear_bits(&self, seen: Seen, bits: u64) {
+        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
+            (word & !READY_MASK == seen.0 & !READY_MASK).then_some(word & !bits)
+        });
+    }
+
+    /// Leaves the waker; the caller looks at the word again.
+    pub(crate) fn wait(&self, direction: Direction, cx: &Context<'_>) {
+        let kept =
+            self.waiters.lock().of(direction).as_ref().is_some_and(|old| old.will_wake(cx.waker()));
+        if kept {
+            return;
+        }
+        // Clone and drop are foreign code: outside of the lock (S6).
+        let new = cx.waker().clone();
+        let old = self.waiters.lock().of(direction).replace(new);
+        drop(old);
+    }
+
+    /// The same for one of several futures; `ticket` is what this one keeps meanwhile.
+    pub(crate) fn wait_shared(
+        &self,
+        direction: Direction,
+        ticket: &mut Option<u64>,
+        cx: &Context<'_>,
+    ) {
+        // Clone and drop are foreign code: outside of the lock (S6).
+        let waker = cx.waker().clone();
+        let old = {
+            let mut waiters = self.waiters.lock();
+            let mine = waiters.shared.iter().position(|waiter| Some(waiter.ticket) == *ticket);
+            let old = mine.map(|mine| waiters.shared.swap_remove(mine));
+            waiters.next_ticket += 1;
+            let new = SharedWaiter { ticket: waiters.next_ticket, direction, waker };
+            *ticket = Some(new.ticket);
+            waiters.shared.push(new);
+            old
+        };
+        drop(old);
+    }
+
+    /// A shared future waits no more.
+    pub(crate) fn forget(&self, ticket: u64) {
+        let old = {
+            let mut waiters = self.waiters.lock();
+            let mine = waiters.shared.iter().position(|waiter| waiter.ticket == ticket);
+            mine.map(|mine| waiters.shared.swap_remove(mine))
+        };
+        drop(old);
+    }
+
+    /// An event for `generation`. Wakers go to `wakes`; none is called here.
+    pub(crate) fn event(&self, generation: u32, ready: Ready, wakes: &mut Vec<Waker>) {
+        let set = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
+            if (word >> GENERATION_SHIFT) as u32 != generation {
+                return None;
+            }
+            let events = word.wrapping_add(EVENT) & EVENT_MASK;
+            Some(word & !EVENT_MASK | events | ready.0)
+        });
+        if set.is_err() {
+            return;
+        }
+        let mut waiters = self.waiters.lock();
+        if ready.0 & Ready::of(Direction::Read) != 0 {
+            wakes.extend(waiters.read.take());
+        }
+        if ready.0 & Ready::of(Direction::Write) != 0 {
+            wakes.extend(waiters.write.take());
+        }
+        let woken = |waiter: &mut SharedWaiter| ready.0 & Ready::of(waiter.direction) != 0;
+        wakes.extend(waiters.shared.extract_if(.., woken).map(|waiter| waiter.waker));
+    }
+
+    fn take_waiters(&self) -> Waiters {
+        mem::take(&mut *self.waiters.lock())
+    }
+}
+
+/// A slot in use; dropping it gives the slot back.
+pub(crate) struct SlotRef {
+    slot: &'static Slot,
+    index: u32,
+}
+
+impl SlotRef {
+    /// A slot for a new descriptor, `ready` until an operation says otherwise.
+    pub(crate) fn new(ready: Ready) -> Self {
+        let index = POOL.take();
+        let slot = POOL.get(index).expect("a slot that was taken exists");
+        // AcqRel: the slot is ours; earlier events are over or will find it changed.
+        let _ = slot.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
+            Some(next_generation(word) | ready.0)
+        });
+        Self { slot, index }
+    }
+
+    /// What the kernel is to give back with events.
+    pub(crate) fn key(&self) -> u64 {
+        // Relaxed: only the owner changes the generation.
+        let generation = self.slot.word.load(Ordering::Relaxed) >> GENERATION_SHIFT;
+        generation << 32 | u64::from(self.index)
+    }
+
+    /// Ends the present generation, so that events still under way miss: for a
+    /// descriptor that goes to another reactor.
+    pub(crate) fn renew(&self, ready: Ready) {
+        let _ = self.slot.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
+            Some(next_generation(word) | ready.0)
+        });
+    }
+}
+
+fn next_generation(word: u64) -> u64 {
+    u64::from(((word >> GENERATION_SHIFT) as u32).wrapping_add(1)) << GENERATION_SHIFT
+}
+
+impl std::ops::Deref for SlotRef {
+    type Target = Slot;
+
+    fn deref(&self) -> &Slot {
+        self.slot
+    }
+}
+
+impl Drop for SlotRef {
+    fn drop(&mut self) {
+        self.renew(Ready::NONE);
+        let waiters = self.slot.take_waiters();
+        POOL.give(self.index);
+        drop(waiters);
+    }
+}
+
+/// Delivers an event by the key it carries.
+pub(crate) fn deliver(key: u64, ready: Ready, wakes: &mut Vec<Waker>) {
+    let (index, generation) = (key as u32, (key >> 32) as u32);
+    if let Some(slot) = POOL.get(index) {
+        slot.event(generation, ready, wakes);
+    }
+}
+
+/// All slots of the process: chunks that double, and the free ones.
+struct Pool {
+    chunks: [AtomicPtr<Slot>; CHUNKS],
+    free: Mutex<Free>,
+}
+
+struct Free {
+    slots: Vec<u32>,
+    used: u32,
+}
+
+const FIRST: u32 = 64;
+/// 64 * 2^22 descriptors: more than a kernel gives.
+const CHUNKS: usize = 22;
+
+static POOL: Pool = Pool {
+    chunks: [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS],
+    free: Mutex::new(Free { slots: Vec::new(), used: 0 }),
+};
+
+impl Pool {
+    fn get(&self, index: u32) -> Option<&'static Slot> {
+        let chunk = (index / FIRST + 1).ilog2();
+        let start = (FIRST << chunk) - FIRST;
+        // Acquire: pairs with the Release in `take`.
+        let chunk = NonNull::new(self.chunks.get(chunk as usize)?.load(Ordering::Acquire))?;
+        // SAFETY: a chunk has `FIRST << chunk` slots and is never freed.
+        Some(unsafe { chunk.add((index - start) as usize).as_ref() })
+    }
+
+    fn take(&self) -> u32 {
+        let mut free = self.free.lock();
+        if let Some(index) = free.slots.pop() {
+            return index;
+        }
+        let chunk = (free.used / FIRST + 1).ilog2();
+        let len = FIRST << chunk;
+        let slots: Box<[Slot]> = (0..len)
+            .map(|_| Slot { word: AtomicU64::new(0), waiters: Mutex::new(Waiters::default()) })
+            .collect();
+        // Room for all, so that giving back does not allocate (S7).
+        let total = (free.used + len) as usize;
+        let held = free.slots.len();
+        free.slots.reserve(total - held);
+        // Release: publishes the slots; pairs with `get`.
+        self.chunks[chunk as usize].store(Box::leak(slots).as_mut_ptr(), Ordering::Release);
+        let first = free.used;
+        free.used += len;
+        free.slots.extend((first + 1..first + len).rev());
+        first
+    }
+
+    fn give(&self, index: u32) {
+        self.free.lock().slots.push(index);
+    }
+}

@@ -1,0 +1,172 @@
+//! A descriptor that tasks wait for: the owner's side of a registration.
+
+use std::{
+    io,
+    mem::ManuallyDrop,
+    os::fd::AsFd,
+    task::{Context, Poll},
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    Home, Reactor,
+    slot::{Direction, Ready, Seen, SlotRef},
+};
+
+/// An open descriptor and its slot. It belongs to no worker until it first has to
+/// wait; then the worker at hand registers it, and becomes its home.
+///
+/// Dropping it takes the descriptor out of its home before it closes (S4).
+pub(crate) struct Source<T: AsFd> {
+    /// Taken by `drop` and `into_inner` only.
+    io: ManuallyDrop<T>,
+    slot: ManuallyDrop<SlotRef>,
+    home: Mutex<Option<Home>>,
+}
+
+/// Runs a closure with this thread's reactor; an error if it has none.
+pub(crate) type Door = fn(&mut dyn FnMut(&Reactor) -> io::Result<Home>) -> io::Result<Home>;
+
+impl<T: AsFd> Source<T> {
+    /// `io` must be non-blocking. It is thought ready until it says otherwise.
+    pub(crate) fn new(io: T) -> Self {
+        Self::with_ready(io, Ready::READABLE.and(Ready::WRITABLE))
+    }
+
+    /// A descriptor that is known to be ready for nothing yet, such as a socket
+    /// that connects: the first event tells.
+    pub(crate) fn new_unready(io: T) -> Self {
+        Self::with_ready(io, Ready::NONE)
+    }
+
+    fn with_ready(io: T, ready: Ready) -> Self {
+        Self {
+            io: ManuallyDrop::new(io),
+            slot: ManuallyDrop::new(SlotRef::new(ready)),
+            home: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn get(&self) -> &T {
+        &self.io
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        &mut self.io
+    }
+
+    /// What the slot says now.
+    #[inline]
+    pub(crate) fn look(&self) -> Seen {
+        self.slot.look()
+    }
+
+    /// The operation that was tried after `seen` would have blocked.
+    #[inline]
+    pub(crate) fn clear(&self, seen: Seen, direction: Direction) {
+        self.slot.clear(seen, direction);
+    }
+
+    /// The operation that was tried after `seen` took all there was.
+    #[inline]
+    pub(crate) fn drained(&self, seen: Seen, direction: Direction) {
+        self.slot.drained(seen, direction);
+    }
+
+    /// Waits until it may be ready. `door` leads to the reactor at hand.
+    #[inline]
+    pub(crate) fn poll_ready(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+        door: Door,
+    ) -> Poll<io::Result<Seen>> {
+        self.poll_with(direction, door, |slot| slot.wait(direction, cx))
+    }
+
+    /// The same for one of several futures that wait for this direction. `ticket` is
+    /// given back with [`forget`](Self::forget).
+    pub(crate) fn poll_ready_shared(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+        ticket: &mut Option<u64>,
+        door: Door,
+    ) -> Poll<io::Result<Seen>> {
+        self.poll_with(direction, door, |slot| slot.wait_shared(direction, ticket, cx))
+    }
+
+    /// A future that shared this descriptor waits no more.
+    pub(crate) fn forget(&self, ticket: Option<u64>) {
+        if let Some(ticket) = ticket {
+            self.slot.forget(ticket);
+        }
+    }
+
+    fn poll_with(
+        &self,
+        direction: Direction,
+        door: Door,
+        wait: impl FnOnce(&SlotRef),
+    ) -> Poll<io::Result<Seen>> {
+        let seen = self.slot.look();
+        if seen.is_ready(direction) {
+            return Poll::Ready(Ok(seen));
+        }
+        if let Err(error) = self.settle(door) {
+            return Poll::Ready(Err(error));
+        }
+        wait(&self.slot);
+        let seen = self.slot.look();
+        if seen.is_ready(direction) { Poll::Ready(Ok(seen)) } else { Poll::Pending }
+    }
+
+    /// Sees to it that there is a home: the first one, or another after a runtime ended.
+    fn settle(&self, door: Door) -> io::Result<()> {
+        let mut home = self.home.lock();
+        if home.as_ref().is_some_and(|home| home.strong_count() > 0) {
+            return Ok(());
+        }
+        if home.take().is_some() {
+            self.slot.renew(Ready::NONE);
+        }
+        let key = self.slot.key();
+        *home = Some(door(&mut |reactor| reactor.register(self.io.as_fd(), key))?);
+        Ok(())
+    }
+
+    /// Takes it out of its home and hands it back.
+    pub(crate) fn into_inner(self) -> T {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not used any more, nor dropped.
+        unsafe { this.dissolve() }
+    }
+
+    /// # Safety
+    ///
+    /// Nobody uses `self` after it.
+    unsafe fn dissolve(&mut self) -> T {
+        if let Some(home) = self.home.get_mut().take().and_then(|home| home.upgrade()) {
+            home.deregister(self.io.as_fd());
+        }
+        // SAFETY: by the caller: each is taken once.
+        unsafe {
+            ManuallyDrop::drop(&mut self.slot);
+            ManuallyDrop::take(&mut self.io)
+        }
+    }
+}
+
+impl<T: AsFd> Drop for Source<T> {
+    fn drop(&mut self) {
+        // SAFETY: a destructor runs once, and last.
+        drop(unsafe { self.dissolve() });
+    }
+}
+
+impl<T: AsFd + std::fmt::Debug> std::fmt::Debug for Source<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.get().fmt(f)
+    }
+}

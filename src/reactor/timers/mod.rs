@@ -1,0 +1,254 @@
+//! Timers: one wheel per worker, no lock in the usual case.
+//!
+//! Every worker owns a [`Timers`], and it alone touches the wheel inside. A timer
+//! is a node, which never goes back to the allocator, because the future that
+//! waits for it may be polled and dropped on any thread and may outlive the
+//! runtime. The node's state word decides who has it; its invariants, N1 to N8,
+//! stand at the head of `node.rs`.
+//!
+//! 1. **Arm** ([`Timers::arm`], on a worker). A node comes from the worker's free
+//!    list (a batch from the pool if that is empty), gets deadline, number and
+//!    waker, becomes ARMED and is filed in the wheel. The future keeps the
+//!    [`TimerRef`]. If its task moves to another worker the node stays: a poll
+//!    there ([`TimerRef::poll`]) changes the waker, under the node's own lock.
+//! 2. **Arm anew** ([`Timers::rearm`], on the owner). To later is a store of the
+//!    deadline, and the node is filed anew when its old slot comes up: an idle
+//!    timeout that every message pushes back never moves. To earlier is
+//!    a removal and an insertion. From another thread: 4, then 1.
+//! 3. **Fire** ([`Timers::expire`], once a tick). The wheel gives out what is due
+//!    *exactly* by now, sorted by deadline and then by arming order. Each node
+//!    goes from ARMED to FIRED, and its waker into the caller's list, both under
+//!    the node's lock. From then on it belongs to its `TimerRef`. The caller
+//!    wakes when the timers are no longer borrowed.
+//! 4. **Cancel** ([`TimerRef::release`], or just drop). *On the owner's thread*:
+//!    the node is taken out of its slot and is free at once. *Elsewhere*: ARMED
+//!    to CANCELLED by compare-exchange, and the node itself is the message to the
+//!    owner, who frees it at its next tick ([`Timers::drain_mailbox`]). It is
+//!    never urgent, so there is no doorbell: at worst a sleeping owner wakes for
+//!    a timer that no longer counts. *A timer that has ended* belongs to the
+//!    reference and goes to the nearest free list, or to the pool.
+//! 5. **Fire against cancel.** Both leave ARMED by one compare-exchange on one
+//!    word. If FIRED wins, the canceller has the node for itself. If CANCELLED
+//!    wins, the wheel only lets the node go, and frees it when the mailbox brings
+//!    it.
+//! 6. **End of the runtime** ([`Timers::close`]). All that is ARMED becomes
+//!    ORPHANED, which hands the node to its reference as FIRED would, and is woken:
+//!    a future that went on to live in another runtime arms another timer there.
+//!    What turns out CANCELLED is in the mailbox, or about to be: it is taken out
+//!    of the wheel, and whoever drains the mailbox next, be it the next runtime's
+//!    `Timers` on it, finds a node that is in no wheel, and frees it.
+//!
+//! Dropping a timer never allocates, and blocks on nothing but the two locks, which
+//! are held for a few moves of a pointer. No foreign code runs in here: wakers come
+//! in by value and go out to the caller.
+
+mod node;
+mod pool;
+mod wheel;
+
+#[cfg(test)]
+mod tests;
+
+use std::task::Waker;
+
+pub(crate) use self::node::{End, TimerRef};
+pub(crate) use self::pool::Mailbox;
+
+use self::node::{Node, Place};
+use self::pool::{BATCH, FreeList};
+use self::wheel::{Due, Wheel};
+use crate::util::panic;
+
+/// The timers of one worker; only the owner's thread has it.
+///
+/// Times are nanoseconds of `util::clock`; `u64::MAX` is never.
+pub(crate) struct Timers {
+    mailbox: &'static Mailbox,
+    wheel: Wheel,
+    free: FreeList,
+    /// The number of the next arming.
+    seq: u64,
+    /// Kept for its memory: empty between calls of `expire`.
+    due: Vec<Due>,
+    closed: bool,
+}
+
+impl Timers {
+    /// New timers with nothing armed.
+    ///
+    /// # Panics
+    ///
+    /// If the mailbox has timers that are not closed.
+    pub(crate) fn new(mailbox: &'static Mailbox, now: u64) -> Self {
+        mailbox.claim();
+        Self {
+            mailbox,
+            wheel: Wheel::new(now),
+            free: FreeList::new(),
+            seq: 0,
+            due: Vec::new(),
+            closed: false,
+        }
+    }
+
+    /// Arms a timer. A deadline in the past fires at the next [`expire`](Self::expire).
+    pub(crate) fn arm(&mut self, deadline: u64, waker: Waker) -> TimerRef {
+        if self.free.len() == 0 {
+            self.mailbox.pool().refill(&mut self.free);
+        }
+        let node = self.free.take().expect("refill leaves at least one");
+        let seq = self.next_seq();
+        // SAFETY: it was in our free list, so we hold it (N2).
+        unsafe {
+            node.home(|home| {
+                home.deadline = deadline;
+                home.seq = seq;
+            });
+        }
+        let armed = node.arm(waker);
+        if self.closed {
+            // Nothing would ever fire it, and the mailbox may have another owner.
+            node.disown();
+        } else {
+            // SAFETY: held since above, and just taken out of the free list.
+            unsafe { self.wheel.insert(node) };
+            self.mailbox.count_armed(1);
+        }
+        TimerRef::new(node, self.mailbox, armed)
+    }
+
+    /// Moves an armed timer to another deadline; among equals it is the latest
+    /// then. False if it is not armed or not one of these timers: the caller
+    /// releases it and arms another.
+    pub(crate) fn rearm(&mut self, timer: &TimerRef, deadline: u64) -> bool {
+        let Some(node) = timer.armed_in(self.mailbox) else {
+            return false;
+        };
+        let seq = self.next_seq();
+        // SAFETY: armed, with our mailbox, so it is in our wheel (N7).
+        unsafe { self.wheel.set_deadline(node, deadline, seq) };
+        true
+    }
+
+    /// Fires what is due by `now` and adds the wakers to `wakes`, by deadline and,
+    /// among equals, in the order of arming.
+    pub(crate) fn expire(&mut self, now: u64, wakes: &mut Vec<Waker>) {
+        self.wheel.advance(now, &mut self.due);
+        if self.due.is_empty() {
+            return;
+        }
+        for due in self.due.drain(..) {
+            if due.node.end(End::Fired, wakes) {
+                self.mailbox.count_armed(-1);
+            }
+        }
+        // One burst must not hold its memory for ever.
+        self.due.shrink_to(DUE_KEPT);
+    }
+
+    /// A time before which nothing is due, and not far before the first that is:
+    /// how long the worker may sleep. None if nothing is armed.
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        self.wheel.next()
+    }
+
+    /// How many timers are armed; [`Mailbox::armed`] says it to other threads.
+    pub(crate) fn len(&self) -> usize {
+        self.mailbox.armed() as usize
+    }
+
+    /// Frees what other threads have cancelled; a load if there is nothing.
+    pub(crate) fn drain_mailbox(&mut self) {
+        for node in self.mailbox.take_cancelled() {
+            // SAFETY: cancelled and out of the mailbox: it is ours if it is in our
+            // wheel or was in it, and else of an earlier `Timers`, which is closed
+            // and left it to us (N2, N6, N7).
+            let linked = unsafe { node.home(|home| home.place != Place::NONE) };
+            if linked {
+                // SAFETY: held as above. A closed `Timers` leaves nothing linked, so
+                // the wheel it is in is ours.
+                unsafe { self.wheel.remove(node) };
+            }
+            node.free();
+            // SAFETY: held as above, FREE, in no list.
+            unsafe { self.recycle(node) };
+        }
+    }
+
+    /// Ends these timers, and returns the wakers of those still waiting, to be
+    /// woken or dropped outside the borrow. References may stay: they let go of
+    /// their nodes without this wheel or the mailbox's next owner.
+    #[must_use = "somebody may wait, in another runtime even: wake them outside the borrow"]
+    pub(crate) fn close(&mut self) -> Vec<Waker> {
+        let mut wakes = Vec::new();
+        if self.closed {
+            return wakes;
+        }
+        self.drain_mailbox();
+        while let Some(node) = self.wheel.pop() {
+            // If it was cancelled, it is in no wheel from here on, and lies in the
+            // mailbox for the next to drain it, or will.
+            if node.end(End::Orphaned, &mut wakes) {
+                self.mailbox.count_armed(-1);
+            }
+        }
+        self.drain_mailbox();
+        self.closed = true;
+        self.mailbox.pool().spill(&mut self.free, usize::MAX);
+        self.mailbox.unclaim();
+        wakes
+    }
+
+    pub(super) fn mailbox(&self) -> &'static Mailbox {
+        self.mailbox
+    }
+
+    /// Cancels an armed timer whose waker has been taken.
+    ///
+    /// # Safety
+    ///
+    /// The node is in this wheel, and the caller gives up the reference to it.
+    unsafe fn cancel(&mut self, node: &'static Node) {
+        // SAFETY: by contract.
+        unsafe { self.wheel.remove(node) };
+        self.mailbox.count_armed(-1);
+        node.free();
+        // SAFETY: it was in our wheel, so we held it; now it is FREE and in no list.
+        unsafe { self.recycle(node) };
+    }
+
+    /// # Safety
+    ///
+    /// The node is FREE, in no list, and the caller hands it over.
+    unsafe fn recycle(&mut self, node: &'static Node) {
+        // SAFETY: by contract.
+        unsafe { self.free.put(node) };
+        if self.closed {
+            self.mailbox.pool().spill(&mut self.free, usize::MAX);
+        } else if self.free.len() > FREE_KEPT {
+            self.mailbox.pool().spill(&mut self.free, BATCH);
+        }
+    }
+
+    fn next_seq(&mut self) -> u64 {
+        self.seq += 1;
+        self.seq
+    }
+}
+
+impl Drop for Timers {
+    fn drop(&mut self) {
+        for waker in self.close() {
+            panic::contain(|| waker.wake());
+        }
+        // `recycle` leaves nothing here once closed, but `arm` may have.
+        self.mailbox.pool().spill(&mut self.free, usize::MAX);
+    }
+}
+
+/// Free nodes a worker keeps: as many as it gives away or fetches at once, twice,
+/// so that a worker at the edge does not go to the pool at every timer.
+const FREE_KEPT: usize = 2 * BATCH;
+
+/// Places for due timers a worker keeps.
+const DUE_KEPT: usize = 1024;

@@ -1,0 +1,300 @@
+//! A timer's node: what the wheel, the waiting future and the mailbox share.
+//!
+//! # Invariants
+//!
+//! N1. A node is never freed: a `&'static Node`, or a pointer made from one, is
+//!     good for the life of the process.
+//! N2. A node's `home` has one holder at a time, told by `state`:
+//!     * FREE: the free list it lies in (a [`Timers`](super::Timers)' own, or
+//!       the pool's, under the pool's lock);
+//!     * ARMED: the `Timers` that armed it, on whatever thread has that;
+//!     * CANCELLED: the same `Timers`, and once that is closed, the one that
+//!       drains the node out of the mailbox;
+//!     * FIRED, ORPHANED: the one [`TimerRef`], which may make it FREE.
+//! N3. Each hand-over of N2 is a release and an acquire: the state word from
+//!     wheel to reference, the mailbox's head from reference to wheel, the
+//!     mailbox's claim from one `Timers` to the next, the pool's lock.
+//! N4. ARMED is left once: by the wheel's compare-exchange to FIRED or ORPHANED
+//!     while it holds the waker's lock, by the reference's to CANCELLED, or by
+//!     the reference's release on the owner's thread. After that exchange and
+//!     that unlock the wheel does not touch a FIRED or ORPHANED node again.
+//! N5. There is one `TimerRef` to a node that is not FREE, and none to one that
+//!     is. (CANCELLED: it is just going.)
+//! N6. A node enters a mailbox only as CANCELLED, once, pushed by the reference
+//!     that cancelled it, into the mailbox of the `Timers` that armed it.
+//! N7. A mailbox has at most one open `Timers` (`Mailbox::claim`).
+//! N8. The waker is None while the node is FREE or in a mailbox.
+
+use std::mem::{self, ManuallyDrop};
+use std::ptr;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+
+use super::Timers;
+use super::pool::Mailbox;
+use crate::loom::UnsafeCell;
+use crate::loom::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+pub(super) struct Node {
+    /// The holder's part (N2).
+    home: UnsafeCell<Home>,
+    /// Generation above [`TAG_BITS`], tag below: see N4 for its edges. The
+    /// generation counts uses, so that a word kept from one use (in `TimerRef`)
+    /// matches no other.
+    state: AtomicU64,
+    /// Whom to wake. Only moves happen under the lock: clones, drops and wakes
+    /// are foreign code and happen outside.
+    waker: Mutex<Option<Waker>>,
+    /// The node below in the mailbox's stack.
+    pub(super) next_message: AtomicPtr<Node>,
+}
+
+// SAFETY: all fields but `home` are Sync; `home` is reached only through the
+// unsafe `Node::home`, whose callers are its one holder (N2), and holders change
+// by release and acquire (N3). What it holds (numbers, `&'static Node`) is Send.
+unsafe impl Sync for Node {}
+
+/// The part of a node that only its holder touches.
+pub(super) struct Home {
+    /// When to fire. It may have moved later since the node was filed.
+    pub(super) deadline: u64,
+    /// Arming order, which decides among equal deadlines.
+    pub(super) seq: u64,
+    /// Where in the wheel; [`Place::NONE`] when in no wheel.
+    pub(super) place: Place,
+    pub(super) prev: Option<&'static Node>,
+    /// The next in the slot's list, or in the free list.
+    pub(super) next: Option<&'static Node>,
+}
+
+/// A slot of the wheel, counted through all levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(pub(super) u16);
+
+impl Place {
+    pub(super) const NONE: Self = Self(u16::MAX);
+}
+
+/// How a timer ended without being cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Its time has come.
+    Fired,
+    /// Its wheel closed before that: whoever still waits arms another timer.
+    Orphaned,
+}
+
+const TAG_BITS: u32 = 3;
+const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
+const FREE: u64 = 0;
+const ARMED: u64 = 1;
+const FIRED: u64 = 2;
+const CANCELLED: u64 = 3;
+const ORPHANED: u64 = 4;
+
+impl Node {
+    pub(super) fn new() -> Self {
+        Self {
+            home: UnsafeCell::new(Home {
+                deadline: 0,
+                seq: 0,
+                place: Place::NONE,
+                prev: None,
+                next: None,
+            }),
+            state: AtomicU64::new(FREE),
+            waker: Mutex::new(None),
+            next_message: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// Gives the holder its part of the node.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the holder (N2), and `f` does not come back to this node.
+    #[inline]
+    pub(super) unsafe fn home<R>(&self, f: impl FnOnce(&mut Home) -> R) -> R {
+        // SAFETY: the caller is the one holder, and there is no second borrow
+        // inside `f`, both by this function's contract.
+        self.home.with_mut(|home| f(unsafe { &mut *home }))
+    }
+
+    /// FREE to ARMED, by the wheel that took it from its free list. Returns the
+    /// new state word.
+    pub(super) fn arm(&self, waker: Waker) -> u64 {
+        // Nobody else has this node now, so the lock is free and Relaxed is
+        // enough: whoever gets the `TimerRef` gets these writes along with it.
+        let old = self.waker.lock().replace(waker);
+        debug_assert!(old.is_none(), "N8");
+        let free = self.state.load(Ordering::Relaxed);
+        debug_assert_eq!(free & TAG_MASK, FREE);
+        self.state.store(free | ARMED, Ordering::Relaxed);
+        free | ARMED
+    }
+
+    /// ARMED to ORPHANED without a word to anybody, by the wheel that has just
+    /// armed it and keeps nothing of it.
+    pub(super) fn disown(&self) {
+        // Relaxed: as in `arm`.
+        let armed = self.state.load(Ordering::Relaxed);
+        self.state.store(armed & !TAG_MASK | ORPHANED, Ordering::Relaxed);
+    }
+
+    /// ARMED to FIRED or ORPHANED, by the wheel, which has taken the node out of
+    /// its slots. Puts the waker, if there is one, into `wakes`. False: it had
+    /// been cancelled elsewhere, so it comes by mailbox.
+    pub(super) fn end(&self, end: End, wakes: &mut Vec<Waker>) -> bool {
+        let tag = match end {
+            End::Fired => FIRED,
+            End::Orphaned => ORPHANED,
+        };
+        // State and waker change under one lock. Otherwise a reference that sees
+        // FIRED could recycle the node, and we would take its next user's waker;
+        // or a poll could leave its waker between our two steps and sleep on.
+        let mut kept = self.waker.lock();
+        let armed = self.state.load(Ordering::Relaxed);
+        if armed & TAG_MASK != ARMED {
+            debug_assert_eq!(armed & TAG_MASK, CANCELLED);
+            return false;
+        }
+        // Release: `home` goes over to the reference, which loads this with
+        // Acquire (`TimerRef::end`, `TimerRef::give_up`). Relaxed on failure: a
+        // cancelled node stays ours, and nothing came along with the word.
+        let ended = armed & !TAG_MASK | tag;
+        let won =
+            self.state.compare_exchange(armed, ended, Ordering::Release, Ordering::Relaxed).is_ok();
+        let waker = if won { kept.take() } else { None };
+        drop(kept);
+        wakes.extend(waker);
+        won
+    }
+
+    /// To FREE, by the holder, who also puts it into a free list. The waker has
+    /// been taken.
+    pub(super) fn free(&self) {
+        // Relaxed: the node is ours alone, and the way into its next use (same
+        // thread, or the pool's lock) orders this store.
+        let old = self.state.load(Ordering::Relaxed);
+        let next = (old & !TAG_MASK).wrapping_add(1 << TAG_BITS);
+        self.state.store(next | FREE, Ordering::Relaxed);
+    }
+
+    pub(super) fn take_waker(&self) -> Option<Waker> {
+        self.waker.lock().take()
+    }
+}
+
+/// A timer that somebody waits for. Dropping it cancels the timer, from any
+/// thread; [`release`](Self::release) is the cheaper way on a worker.
+pub(crate) struct TimerRef {
+    node: &'static Node,
+    owner: &'static Mailbox,
+    /// The state word this timer was armed with.
+    armed: u64,
+}
+
+impl TimerRef {
+    pub(super) fn new(node: &'static Node, owner: &'static Mailbox, armed: u64) -> Self {
+        Self { node, owner, armed }
+    }
+
+    /// The node, if `mailbox` is its owner's and it is armed still.
+    pub(super) fn armed_in(&self, mailbox: &'static Mailbox) -> Option<&'static Node> {
+        // Relaxed: only the owner and the reference move an armed node on, and
+        // here both are the caller.
+        let armed = self.node.state.load(Ordering::Relaxed) == self.armed;
+        (ptr::eq(self.owner, mailbox) && armed).then_some(self.node)
+    }
+
+    /// Whether the time has come.
+    #[cfg(test)]
+    pub(crate) fn is_fired(&self) -> bool {
+        self.end() == Some(End::Fired)
+    }
+
+    fn end(&self) -> Option<End> {
+        // Acquire: pairs with the Release in `Node::end`.
+        match self.node.state.load(Ordering::Acquire) & TAG_MASK {
+            FIRED => Some(End::Fired),
+            ORPHANED => Some(End::Orphaned),
+            _ => None,
+        }
+    }
+
+    /// Ready once the timer has ended; until then the task of `cx` is the one
+    /// that will be woken. Any thread may poll.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<End> {
+        if let Some(end) = self.end() {
+            return Poll::Ready(end);
+        }
+        // A waker that is still there has not been woken, and will be.
+        let same = |kept: &Waker| kept.will_wake(cx.waker());
+        if self.node.waker.lock().as_ref().is_some_and(same) {
+            return Poll::Pending;
+        }
+        let mut waker = Some(cx.waker().clone());
+        let mut kept = self.node.waker.lock();
+        // Asked under the lock: see `Node::end`.
+        let end = self.end();
+        if end.is_none() {
+            mem::swap(&mut *kept, &mut waker);
+        }
+        drop(kept);
+        end.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Gives the timer up; `here` are the timers of the calling thread, if it is
+    /// a worker. Returns a waker nobody will wake: to be dropped when `here` is
+    /// no longer borrowed, since that may run anything.
+    #[must_use = "dropping the waker is foreign code: do it outside the borrow of the timers"]
+    pub(crate) fn release(self, here: Option<&mut Timers>) -> Option<Waker> {
+        ManuallyDrop::new(self).give_up(here)
+    }
+
+    /// What release and drop do, which call it once and never use `self` again.
+    fn give_up(&self, here: Option<&mut Timers>) -> Option<Waker> {
+        let node = self.node;
+        if let Some(timers) = &here
+            && self.armed_in(timers.mailbox()).is_some()
+        {
+            let waker = node.take_waker();
+            // SAFETY: armed, and `timers` is the `Timers` that armed it: of all
+            // that ever had this mailbox it is the open one (N7), and the others
+            // left nothing armed when they closed.
+            unsafe { here.expect("just seen").cancel(node) };
+            return waker;
+        }
+        // Relaxed on success: this tells the wheel only to keep its hands off
+        // the waker. Acquire on failure, with the Release in `Node::end`: the
+        // node has ended, so it is ours now.
+        let cancelled = self.armed & !TAG_MASK | CANCELLED;
+        let won = node
+            .state
+            .compare_exchange(self.armed, cancelled, Ordering::Relaxed, Ordering::Acquire)
+            .is_ok();
+        // The lock also waits for a `Node::end` that is about to let go of it.
+        let waker = node.take_waker();
+        if won {
+            self.owner.push_cancelled(node);
+            return waker;
+        }
+        node.free();
+        // SAFETY: FIRED or ORPHANED until a moment ago, so this reference, which
+        // goes away, was the holder; now it is free and in no list.
+        unsafe {
+            match here {
+                Some(timers) => timers.recycle(node),
+                None => self.owner.pool().put(node),
+            }
+        }
+        waker
+    }
+}
+
+impl Drop for TimerRef {
+    fn drop(&mut self) {
+        drop(self.give_up(None));
+    }
+}

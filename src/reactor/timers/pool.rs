@@ -1,0 +1,232 @@
+//! Where nodes come from and go to: free lists, the pool, the mailbox.
+//!
+//! N1 to N8 are the invariants at the head of `node.rs`.
+
+use std::ptr;
+
+use parking_lot::Mutex;
+
+use super::node::Node;
+use crate::loom::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+
+/// How many nodes are allocated, or change between a wheel and the pool, at once.
+pub(super) const BATCH: usize = 64;
+
+/// Free nodes, linked through their `next`: neither putting nor taking allocates.
+#[derive(Default)]
+pub(super) struct FreeList {
+    head: Option<&'static Node>,
+    len: usize,
+}
+
+impl FreeList {
+    pub(super) const fn new() -> Self {
+        Self { head: None, len: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// # Safety
+    ///
+    /// The node is FREE, in no list, and the caller hands it over (N2).
+    pub(super) unsafe fn put(&mut self, node: &'static Node) {
+        let below = self.head.replace(node);
+        // SAFETY: the node was the caller's and is this list's now (N2).
+        unsafe { node.home(|home| home.next = below) };
+        self.len += 1;
+    }
+
+    pub(super) fn take(&mut self) -> Option<&'static Node> {
+        let node = self.head?;
+        // SAFETY: it lies in this list, which is borrowed mutably (N2).
+        self.head = unsafe { node.home(|home| home.next.take()) };
+        self.len -= 1;
+        Some(node)
+    }
+
+    /// Moves up to `count` nodes over to `to`.
+    fn move_to(&mut self, to: &mut Self, count: usize) {
+        for _ in 0..count {
+            let Some(node) = self.take() else { return };
+            // SAFETY: it was in this list, so it is FREE, and no longer is.
+            unsafe { to.put(node) };
+        }
+    }
+}
+
+/// Free nodes for all workers of the process.
+pub(super) struct Pool(Mutex<FreeList>);
+
+/// The one pool, apart from those of tests.
+static POOL: Pool = Pool::new();
+
+impl Pool {
+    pub(super) const fn new() -> Self {
+        Self(Mutex::new(FreeList::new()))
+    }
+
+    /// Fills an empty list with a batch, from the pool or from new memory.
+    #[cold]
+    pub(super) fn refill(&self, list: &mut FreeList) {
+        self.0.lock().move_to(list, BATCH);
+        if list.len() > 0 {
+            return;
+        }
+        // Leaked on purpose (N1): a `TimerRef` may outlive every runtime.
+        let block: Box<[Node]> = (0..BATCH).map(|_| Node::new()).collect();
+        for node in Box::leak(block).iter() {
+            // SAFETY: new, so it is FREE, in no list and known to nobody else.
+            unsafe { list.put(node) };
+        }
+    }
+
+    /// Takes `count` nodes off a list that has grown too long.
+    #[cold]
+    pub(super) fn spill(&self, list: &mut FreeList, count: usize) {
+        list.move_to(&mut self.0.lock(), count);
+    }
+
+    /// # Safety
+    ///
+    /// As for [`FreeList::put`].
+    pub(super) unsafe fn put(&self, node: &'static Node) {
+        // SAFETY: by this function's contract.
+        unsafe { self.0.lock().put(node) };
+    }
+
+    /// All free nodes, for a test to count.
+    #[cfg(test)]
+    pub(super) fn drain(&self) -> FreeList {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
+/// The way to a worker's timers from other threads: cancelled nodes that wait for
+/// their owner to take them out of its wheel, and how many timers are armed.
+///
+/// It lives in the worker's type-stable block and serves one [`Timers`](super::Timers)
+/// after another.
+pub(crate) struct Mailbox {
+    /// A stack through `next_message`: pushed by any thread, taken whole.
+    head: AtomicPtr<Node>,
+    /// Whether a `Timers` is open on this mailbox (N7).
+    claimed: AtomicBool,
+    /// Timers armed, less those that ended or were cancelled by the owner.
+    /// Written by the owner only, by load and store.
+    armed: AtomicU64,
+    /// Timers cancelled by other threads, ever.
+    cancelled: AtomicU64,
+    pool: &'static Pool,
+}
+
+impl Default for Mailbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Mailbox {
+    /// An empty mailbox.
+    pub(crate) fn new() -> Self {
+        Self::with_pool(&POOL)
+    }
+
+    /// An empty mailbox whose nodes come from a pool of their own: a test can
+    /// count them, and a model can forget them.
+    pub(super) fn with_pool(pool: &'static Pool) -> Self {
+        Self {
+            head: AtomicPtr::new(ptr::null_mut()),
+            claimed: AtomicBool::new(false),
+            armed: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+            pool,
+        }
+    }
+
+    /// How many timers are armed, exactly when nobody arms or ends one meanwhile.
+    /// Any thread may ask; a timer cancelled elsewhere does not count, even if
+    /// its owner has not heard of it.
+    pub(crate) fn armed(&self) -> u64 {
+        // Relaxed: two figures without a common moment. A cancel that is seen
+        // before its arming makes the difference negative: zero to the reader.
+        let cancelled = self.cancelled.load(Ordering::Relaxed);
+        let armed = self.armed.load(Ordering::Relaxed);
+        (armed.wrapping_sub(cancelled) as i64).max(0) as u64
+    }
+
+    /// Adds to the owner's count; owner only.
+    pub(super) fn count_armed(&self, change: i64) {
+        // Relaxed, load and store: one writer, and readers take it as a figure.
+        let armed = self.armed.load(Ordering::Relaxed);
+        self.armed.store(armed.wrapping_add_signed(change), Ordering::Relaxed);
+    }
+
+    pub(super) fn pool(&self) -> &'static Pool {
+        self.pool
+    }
+
+    /// Takes the mailbox for a `Timers` (N7).
+    pub(super) fn claim(&self) {
+        // Acquire: pairs with `unclaim`; what the last owner did to the nodes
+        // that are still under way comes before what this one does (N3).
+        let taken = self.claimed.swap(true, Ordering::Acquire);
+        assert!(!taken, "a mailbox serves one open Timers at a time");
+    }
+
+    /// Gives the mailbox up for the next `Timers`.
+    pub(super) fn unclaim(&self) {
+        // Release: pairs with `claim`.
+        self.claimed.store(false, Ordering::Release);
+    }
+
+    /// Sends a node to its owner to be freed. The caller has just made it
+    /// CANCELLED and taken its waker, and lets go of it.
+    pub(super) fn push_cancelled(&self, node: &'static Node) {
+        self.cancelled.fetch_add(1, Ordering::Relaxed);
+        let message = ptr::from_ref(node).cast_mut();
+        let mut below = self.head.load(Ordering::Relaxed);
+        loop {
+            // Relaxed, like the load: the exchange publishes it.
+            node.next_message.store(below, Ordering::Relaxed);
+            // Release: pairs with the Acquire in `take_cancelled` (N3).
+            match self.head.compare_exchange_weak(
+                below,
+                message,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(other) => below = other,
+            }
+        }
+    }
+
+    /// Takes all nodes out; owner only. No ABA, since all leave at once.
+    pub(super) fn take_cancelled(&self) -> Cancelled {
+        // Relaxed: a look that saves the exchange on nearly every tick. A push
+        // that it misses is seen at the next tick.
+        if self.head.load(Ordering::Relaxed).is_null() {
+            return Cancelled(ptr::null_mut());
+        }
+        // Acquire: pairs with every `push_cancelled` in the stack; those below
+        // the top are in the release sequence of the one above.
+        Cancelled(self.head.swap(ptr::null_mut(), Ordering::Acquire))
+    }
+}
+
+/// Nodes taken out of a mailbox.
+pub(super) struct Cancelled(*mut Node);
+
+impl Iterator for Cancelled {
+    type Item = &'static Node;
+
+    fn next(&mut self) -> Option<&'static Node> {
+        // SAFETY: null, or put into the mailbox as a `&'static Node` (N1).
+        let node = unsafe { self.0.cast_const().as_ref::<'static>() }?;
+        // Read before the node is handed out, as it may be in use again at once.
+        self.0 = node.next_message.load(Ordering::Relaxed);
+        Some(node)
+    }
+}

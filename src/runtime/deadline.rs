@@ -1,0 +1,112 @@
+//! One point in time to wait for: the only door to timers for everything above.
+//!
+//! A [`Deadline`] costs nothing until it is polled and has to wait; then it arms a
+//! timer on the worker that polls it. The timer stays there when the task moves on,
+//! until it ends or the deadline is reset from another worker.
+
+use std::task::{Context, Poll, Waker};
+
+use crate::reactor::timers::{End, TimerRef};
+use crate::scheduler::with_timers;
+use crate::util::clock;
+
+/// A time in nanoseconds of `util::clock` (`u64::MAX`: never) and, while somebody
+/// waits for it, a timer.
+pub(crate) struct Deadline {
+    at: u64,
+    entry: Option<TimerRef>,
+}
+
+impl Deadline {
+    pub(crate) const fn new(at: u64) -> Self {
+        Self { at, entry: None }
+    }
+
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Ready once the time has come, never before. It may be polled again after.
+    ///
+    /// # Panics
+    ///
+    /// If it has to wait and the calling thread is not a worker.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(entry) = &self.entry {
+            let Poll::Ready(end) = entry.poll(cx) else {
+                return Poll::Pending;
+            };
+            self.disarm();
+            match end {
+                End::Fired => return Poll::Ready(()),
+                // Its runtime is gone and the time has not come: wait on here.
+                End::Orphaned => {}
+            }
+        }
+        // The clock itself, not the time of the tick: that would be early.
+        if clock::now() >= self.at {
+            return Poll::Ready(());
+        }
+        // Cloned out here, as clones are foreign code.
+        let waker = cx.waker().clone();
+        let at = self.at;
+        self.entry = with_timers(|timers| timers.arm(at, waker));
+        assert!(
+            self.entry.is_some(),
+            "time::sleep, timeout or interval awaited outside a ringloop runtime: \
+             call it inside ringloop::run or on a task"
+        );
+        Poll::Pending
+    }
+
+    /// Waits for another time from now on. A task that waits already is woken by
+    /// then, whether it polls again or not.
+    pub(crate) fn reset(&mut self, at: u64) {
+        self.at = at;
+        let Some(entry) = &self.entry else { return };
+        if with_timers(|timers| timers.rearm(entry, at)) == Some(true) {
+            return;
+        }
+        // Armed on another worker, or ended. A waker left behind is that of a task
+        // that counts on the old timer: its next poll arms a new one.
+        if let Some(waker) = self.release() {
+            waker.wake();
+        }
+    }
+
+    /// Gives the timer up; the next poll that has to wait arms another.
+    fn disarm(&mut self) {
+        drop(self.release());
+    }
+
+    /// Lets go of the timer; returns the waker it would have woken.
+    fn release(&mut self) -> Option<Waker> {
+        let mut entry = Some(self.entry.take()?);
+        // The waker leaves the borrow of the timers before anybody drops it: it may
+        // be a task's last reference, and the task may hold timers.
+        let waker = with_timers(|timers| entry.take()?.release(Some(timers))).flatten();
+        match entry {
+            None => waker,
+            // The calling thread is no worker.
+            Some(entry) => entry.release(None),
+        }
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.disarm();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    fn send_and_sync<T: Send + Sync + Unpin>() {}
+
+    #[test]
+    fn deadline_is_send_sync_and_small() {
+        // hyper's timer asks for Send + Sync; a connection may hold several.
+        send_and_sync::<super::Deadline>();
+        assert!(size_of::<super::Deadline>() <= 32);
+    }
+}

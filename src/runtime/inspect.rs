@@ -1,0 +1,132 @@
+//! What a runtime tells about itself.
+
+use std::time::Duration;
+
+use super::Handle;
+use crate::scheduler::Hub;
+
+/// Counters of a runtime at one instant, as exact as reading them one by one allows.
+///
+/// Those of the first group return to zero when everything that was started has
+/// ended; a test may assert that. The others only grow.
+///
+/// ```
+/// let rt = ringloop::Runtime::new().unwrap();
+/// rt.run(async { ringloop::spawn(async {}).await }).unwrap().unwrap();
+/// let metrics = rt.metrics();
+/// assert!(metrics.spawned >= 1);
+/// assert_eq!(metrics.in_flight_operations, 0);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Workers of the runtime.
+    pub workers: usize,
+
+    /// Tasks that have been spawned and have not ended.
+    pub live_tasks: u64,
+    /// Operations that the kernel is working on. Always 0 on epoll, which reports
+    /// readiness and leaves the work to the task.
+    pub in_flight_operations: u64,
+    /// Descriptors that a worker's reactor reports on now.
+    pub registered_descriptors: u64,
+    /// Timers that have not fired.
+    pub armed_timers: u64,
+    /// Buffers that are lent out. Always 0 on epoll.
+    pub leases: u64,
+    /// Jobs that wait for a thread of the blocking pool or run on one.
+    pub blocking_jobs: u64,
+    /// Operations that shutdown could not wait for and leaked on purpose.
+    pub leaked_operations: u64,
+
+    /// Tasks ever spawned.
+    pub spawned: u64,
+    /// Polls of tasks.
+    pub polls: u64,
+    /// Times that a worker took tasks from another's queue.
+    pub steals: u64,
+    /// Times that a worker woke another for its backlog.
+    pub announces: u64,
+    /// Times that a worker went to sleep.
+    pub parks: u64,
+    /// Times that a worker woke up.
+    pub wakeups: u64,
+    /// Times that a worker looked whether another is stuck.
+    pub patrols: u64,
+    /// Times that work was taken from a stuck worker.
+    pub rescues: u64,
+    /// Threads of the blocking pool.
+    pub blocking_threads: usize,
+}
+
+impl Handle {
+    /// Counters of the runtime; those of its last moment once it is shut down.
+    pub fn metrics(&self) -> Metrics {
+        let last = self.inner.last_metrics.lock();
+        match &*last {
+            Some(metrics) => metrics.clone(),
+            None => self.read_metrics(),
+        }
+    }
+
+    pub(super) fn read_metrics(&self) -> Metrics {
+        let inner = &*self.inner;
+        let mut metrics = Metrics {
+            workers: inner.hub.workers(),
+            live_tasks: inner.hub.live(),
+            spawned: inner.hub.total_spawned(),
+            registered_descriptors: inner
+                .homes
+                .iter()
+                .filter_map(|home| home.upgrade())
+                .map(|home| home.registered())
+                .sum(),
+            blocking_jobs: inner.pool.jobs(),
+            blocking_threads: inner.pool.threads(),
+            ..Metrics::default()
+        };
+        for block in inner.hub.blocks() {
+            metrics.armed_timers += block.counts.timers.get();
+            metrics.polls += block.counts.polls.get();
+            metrics.steals += block.counts.steals.get();
+            metrics.announces += block.counts.announces.get();
+            metrics.parks += block.counts.parks.get();
+            metrics.wakeups += block.counts.wakeups.get();
+            metrics.patrols += block.counts.patrols.get();
+            metrics.rescues += block.counts.rescues.get();
+        }
+        metrics
+    }
+}
+
+/// What a [shutdown](super::Runtime::shutdown) could not wait for.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// What held it at the deadline, one line each: stuck tasks, blocking jobs. Empty
+    /// if everything ended.
+    pub holders: Vec<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl ShutdownReport {
+    /// Whether everything ended in time.
+    pub fn is_clean(&self) -> bool {
+        self.holders.is_empty()
+    }
+}
+
+/// Names what keeps a runtime from its end.
+pub(super) fn holders(hub: &Hub) -> Vec<String> {
+    let running = hub.blocks().enumerate().filter_map(|(worker, block)| {
+        let (task, at) = block.running()?;
+        Some(format!("task {task} (spawned at {at}) is in one long poll on worker {worker}"))
+    });
+    let mut holders: Vec<String> = running.collect();
+    let live = hub.live();
+    if live > holders.len() as u64 {
+        holders.push(format!("{live} tasks in all have not ended"));
+    }
+    holders
+}

@@ -1,0 +1,235 @@
+//! Building, running and ending runtimes: the joint between tasks, workers, the
+//! reactor and the blocking pool, and the two doors through which the modules above
+//! reach them, [`operation`] for I/O and [`deadline`] for time.
+
+mod builder;
+mod context;
+mod crew;
+mod deadline;
+mod inspect;
+pub(crate) mod operation;
+mod run;
+mod shutdown;
+mod spawn;
+
+use std::{fmt, panic::Location, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+
+use self::crew::Crew;
+pub(crate) use self::deadline::Deadline;
+pub use self::{
+    builder::{Backend, Builder},
+    inspect::{Metrics, ShutdownReport},
+    run::run,
+    spawn::{spawn, spawn_local, yield_now},
+};
+use crate::{
+    blocking,
+    error::{BuildError, ErrorEvent, NoRuntime, RunError},
+    reactor::Home,
+    scheduler::{self, Hub},
+    task::Task,
+    util::{gate::Gate, hook},
+};
+
+/// What all handles of a runtime share.
+struct Inner {
+    hub: &'static Hub,
+    /// Open while threads that are no workers may spawn.
+    gate: Gate,
+    backend: Backend,
+    homes: Vec<Home>,
+    pool: blocking::Pool,
+    name: String,
+    shutdown_deadline: Duration,
+    /// The counters, once the runtime has ended and the hub is another's.
+    last_metrics: Mutex<Option<Metrics>>,
+}
+
+impl Inner {
+    /// Lets no more spawns in, and waits for those under way: each a few instructions.
+    fn close_gate(&self) {
+        let _ = self.gate.close();
+        while !self.gate.is_closed() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// The runtime has ended and all its threads are gone.
+    fn release_hub(&self) {
+        hub_is_quiet(self.hub);
+        self.hub.recycle();
+    }
+}
+
+fn hub_is_quiet(hub: &Hub) {
+    debug_assert_eq!(hub.live(), 0, "a runtime ended before its tasks");
+}
+
+/// A runtime with worker threads of its own, which runs any number of main futures, one
+/// after the other or from several threads at once.
+///
+/// Dropping it ends it: see [`shutdown`](Self::shutdown). Dropped on one of its own
+/// threads, it hands its end to a thread made for that.
+///
+/// asyncio: `asyncio.Runner`.
+///
+/// ```
+/// let rt = ringloop::Runtime::new().unwrap();
+/// let a = rt.run(async { 1 }).unwrap();
+/// let b = rt.run(async { a + 1 }).unwrap();
+/// assert_eq!(b, 2);
+/// ```
+pub struct Runtime {
+    handle: Handle,
+    crew: Option<Crew>,
+    deadline: Duration,
+}
+
+impl Runtime {
+    /// A runtime with the defaults of [`Builder`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::build`].
+    #[expect(clippy::new_ret_no_self, reason = "it can fail")]
+    pub fn new() -> Result<Runtime, BuildError> {
+        Builder::new().build()
+    }
+
+    fn new_with(handle: Handle, crew: Crew, deadline: Duration) -> Self {
+        Self { handle, crew: Some(crew), deadline }
+    }
+
+    /// Runs `future` on the workers while this thread waits, so that the future may
+    /// borrow. See [`Handle::block_on`].
+    ///
+    /// asyncio: `Runner.run`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::block_on`].
+    #[track_caller]
+    pub fn run<F>(&self, future: F) -> Result<F::Output, RunError>
+    where
+        F: Future + Send,
+        F::Output: Send,
+    {
+        self.handle.block_on(future)
+    }
+
+    /// Starts a task. See [`Handle::spawn`].
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.handle.spawn(future)
+    }
+
+    /// A handle, to give to others. It does not keep the runtime alive.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Counters of the runtime.
+    pub fn metrics(&self) -> Metrics {
+        self.handle.metrics()
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("handle", &self.handle).finish_non_exhaustive()
+    }
+}
+
+/// A reference to a runtime, for any thread. It does not keep the runtime alive.
+///
+/// asyncio: the event loop object, with its thread-safe methods only.
+#[derive(Clone)]
+pub struct Handle {
+    inner: Arc<Inner>,
+}
+
+impl Handle {
+    /// The runtime that this thread belongs to: of its worker, or of the blocking job
+    /// that it runs.
+    ///
+    /// asyncio: `get_running_loop`.
+    ///
+    /// # Panics
+    ///
+    /// If there is none. [`try_current`](Self::try_current) returns that as an error.
+    ///
+    /// ```
+    /// ringloop::run(async {
+    ///     assert!(ringloop::Handle::current().workers() > 0);
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn current() -> Handle {
+        match Self::try_current() {
+            Ok(handle) => handle,
+            Err(error) => panic!("Handle::current: {error}"),
+        }
+    }
+
+    /// The runtime that this thread belongs to.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRuntime`] if there is none.
+    pub fn try_current() -> Result<Handle, NoRuntime> {
+        context::current()
+    }
+
+    /// How many workers it has.
+    pub fn workers(&self) -> usize {
+        self.inner.homes.len()
+    }
+
+    /// The backend in use: never [`Backend::Auto`].
+    pub fn backend(&self) -> Backend {
+        self.inner.backend
+    }
+
+    fn is_same(&self, other: &Handle) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Gives `f` to the blocking pool. It finds this runtime as its current one.
+    pub(crate) fn start_blocking<F, T>(
+        &self,
+        f: F,
+        started_at: &'static Location<'static>,
+    ) -> Task<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let handle = self.clone();
+        let job = move || {
+            let _entered = context::enter(handle);
+            f()
+        };
+        self.inner.pool.spawn(scheduler::new_ids(1), job, started_at)
+    }
+
+    /// Tells the runtime's error hook.
+    pub(crate) fn report(&self, event: &ErrorEvent) {
+        hook::report(self.inner.hub.key(), event);
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("name", &self.inner.name)
+            .field("workers", &self.workers())
+            .field("backend", &self.backend())
+            .finish()
+    }
+}

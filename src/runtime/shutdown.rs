@@ -1,0 +1,145 @@
+//! The end of a runtime, in order, each step with a deadline.
+//!
+//! 1. The gate closes: foreign threads spawn no more. A task that a live task still
+//!    spawns is dropped unpolled.
+//! 2. Every live task is asked to end (phase `Closing`); workers go on, so that it can.
+//! 3. At the deadline the rest is dropped without another poll (`Aborting`).
+//! 4. The worker that sees the last task end stops all of them (`Stopped`); threads are
+//!    joined, the blocking pool is drained.
+//! 5. What could not be waited for is named, leaked and left to itself: a thread that
+//!    is stuck in foreign code cannot be ended, and what it uses must not be freed.
+
+use std::time::Duration;
+
+use super::{Handle, Runtime, ShutdownReport, context, crew::Crew, inspect};
+use crate::{
+    error::ErrorEvent,
+    scheduler::{Phase, Worker},
+    util::{clock, hook, threads},
+};
+
+/// After an abort, what is not stuck ends at once.
+const ABORT_GRACE: Duration = Duration::from_millis(100);
+
+/// Steps 1 to 4 on the thread of worker 0, whose main future has ended.
+pub(super) fn close_worker(handle: &Handle, worker: &Worker) {
+    let inner = &*handle.inner;
+    let hub = inner.hub;
+    inner.close_gate();
+    hub.advance(Phase::Closing);
+    hub.cancel_all();
+    let deadline = deadline_in(inner.shutdown_deadline);
+    worker.run(|| hub.phase() == Phase::Stopped || clock::now() >= deadline);
+    if hub.phase() != Phase::Stopped {
+        hub.advance(Phase::Aborting);
+        hub.cancel_all();
+        let deadline = deadline_in(ABORT_GRACE);
+        worker.run(|| hub.phase() == Phase::Stopped || clock::now() >= deadline);
+    }
+}
+
+/// Steps 4 and 5: everybody's thread.
+pub(super) fn finish(handle: &Handle, crew: Crew) -> ShutdownReport {
+    let begun = clock::now();
+    let inner = &*handle.inner;
+    let hub = inner.hub;
+    let mut report = ShutdownReport::default();
+    if hub.phase() != Phase::Stopped || !crew.wait(deadline_in(ABORT_GRACE)) {
+        report.holders = inspect::holders(hub);
+    }
+    let metrics = handle.read_metrics();
+    // Descriptors and timers of the workers are gone by now; jobs are waited for.
+    let joined = report.holders.is_empty() && crew.join(deadline_in(inner.shutdown_deadline));
+    if !joined && report.holders.is_empty() {
+        report.holders = inspect::holders(hub);
+    }
+    report.holders.extend(inner.pool.close(deadline_in(inner.shutdown_deadline)));
+    let blocking_jobs = inner.pool.jobs();
+    *inner.last_metrics.lock() = Some(super::Metrics {
+        blocking_jobs,
+        blocking_threads: inner.pool.threads(),
+        leaked_operations: report.holders.len() as u64,
+        ..metrics
+    });
+    if !report.is_clean() {
+        let event = ErrorEvent::ShutdownTimedOut { holders: report.holders.clone() };
+        hook::report(hub.key(), &event);
+    }
+    hook::clear(hub.key());
+    if joined {
+        inner.release_hub();
+    }
+    report.took = Duration::from_nanos(clock::now() - begun);
+    report
+}
+
+fn deadline_in(wait: Duration) -> u64 {
+    clock::now().saturating_add(clock::nanos(wait))
+}
+
+impl Runtime {
+    /// Ends the runtime: cancels what runs, waits up to `deadline` for it to end, and
+    /// says what did not.
+    ///
+    /// Dropping a `Runtime` does the same with the deadline of its builder.
+    ///
+    /// asyncio: `Runner.close`, which has no limit on how long tasks take.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let rt = ringloop::Runtime::new().unwrap();
+    /// rt.spawn(std::future::pending::<()>()).detach();
+    /// let report = rt.shutdown(Duration::from_secs(1));
+    /// assert!(report.is_clean());
+    /// ```
+    pub fn shutdown(mut self, deadline: Duration) -> ShutdownReport {
+        self.deadline = deadline;
+        self.end().unwrap_or_default()
+    }
+
+    /// `None` if the end was handed over, since this thread is one of those to wait for.
+    fn end(&mut self) -> Option<ShutdownReport> {
+        let crew = self.crew.take()?;
+        let (handle, deadline) = (self.handle.clone(), self.deadline);
+        let own = context::with(|current| current.is_some_and(|current| current.is_same(&handle)));
+        if !own {
+            return Some(end_from_outside(&handle, crew, deadline));
+        }
+        let name = format!("{}-reaper", handle.inner.name);
+        let reap = move || {
+            end_from_outside(&handle, crew, deadline);
+        };
+        if let Err(error) = threads::spawn(name, reap) {
+            // The closure, and with it the crew's handles, is gone: all is detached.
+            let holders = vec![format!(
+                "the runtime was dropped on its own thread, and no other could be had: {error}"
+            )];
+            self.handle.inner.close_gate();
+            self.handle.inner.hub.advance(Phase::Closing);
+            hook::report(self.handle.inner.hub.key(), &ErrorEvent::ShutdownTimedOut { holders });
+        }
+        None
+    }
+}
+
+fn end_from_outside(handle: &Handle, crew: Crew, limit: Duration) -> ShutdownReport {
+    let begun = clock::now();
+    let inner = &*handle.inner;
+    let hub = inner.hub;
+    inner.close_gate();
+    hub.advance(Phase::Closing);
+    hub.cancel_all();
+    if !crew.wait(deadline_in(limit)) {
+        hub.advance(Phase::Aborting);
+        hub.cancel_all();
+    }
+    let mut report = finish(handle, crew);
+    report.took = Duration::from_nanos(clock::now() - begun);
+    report
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,185 @@
+//! Spawning tasks, from wherever one is.
+
+use std::panic::Location;
+
+use super::{Handle, context};
+use crate::{
+    scheduler::{self, Worker},
+    task::{self, Task},
+    util::current,
+};
+
+/// Starts a task on the current runtime. It runs at the same time as the spawner.
+///
+/// On one worker, tasks begin in the order in which they were spawned, and none before
+/// the spawner's next suspension. After the runtime has begun to end, the task is
+/// dropped unpolled.
+///
+/// asyncio: `asyncio.create_task`. The runtime holds the task: nothing is lost if the
+/// handle is dropped.
+///
+/// # Panics
+///
+/// On a thread that belongs to no runtime; [`Handle::spawn`] works from anywhere.
+///
+/// ```
+/// ringloop::run(async {
+///     let twice = ringloop::spawn(async { 21 * 2 });
+///     assert_eq!(twice.await.unwrap(), 42);
+/// });
+/// ```
+///
+/// What it captures must be `Send`, since the task may be stolen by another worker; for
+/// anything else there is [`spawn_local`]:
+///
+/// ```compile_fail
+/// ringloop::run(async {
+///     let shared = std::rc::Rc::new(1);
+///     ringloop::spawn(async move { println!("{shared}") });
+/// });
+/// ```
+#[track_caller]
+#[inline]
+pub fn spawn<F>(future: F) -> Task<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let spawned_at = Location::caller();
+    let mut future = Some(future);
+    let spawned = scheduler::with_worker(|worker| {
+        worker.spawn(future.take().expect("taken here only"), spawned_at)
+    });
+    match (spawned, future) {
+        (Some(task), _) => task,
+        (None, Some(future)) => spawn_in_context(future, spawned_at),
+        (None, None) => unreachable!("it went to the worker"),
+    }
+}
+
+#[cold]
+fn spawn_in_context<F>(future: F, spawned_at: &'static Location<'static>) -> Task<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    match context::current() {
+        Ok(handle) => handle.spawn_at(future, spawned_at),
+        Err(error) => panic!("ringloop::spawn at {spawned_at}: {error}"),
+    }
+}
+
+/// Starts a task that stays on this worker: its future need not be `Send`.
+///
+/// Between two of its suspensions no other task of this worker runs, which is
+/// asyncio's promise. It competes fairly with other tasks, and cannot be stolen: a
+/// worker that is busy with one long poll keeps all its local tasks waiting.
+///
+/// # Panics
+///
+/// On a thread that is not a worker: a local task has to stay where it begins.
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+///
+/// ringloop::run(async {
+///     let count = Rc::new(Cell::new(0));
+///     let shared = count.clone();
+///     ringloop::spawn_local(async move { shared.set(1) }).await.unwrap();
+///     assert_eq!(count.get(), 1);
+/// });
+/// ```
+#[track_caller]
+pub fn spawn_local<F>(future: F) -> Task<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    let spawned_at = Location::caller();
+    // SAFETY: `'static`.
+    let spawn = |worker: &Worker| unsafe { worker.spawn_local(future, spawned_at) };
+    match scheduler::with_worker(spawn) {
+        Some(task) => task,
+        None => panic!(
+            "ringloop::spawn_local at {spawned_at}: this thread is not a worker; \
+             call it inside ringloop::run(async {{ .. }}) or on a task"
+        ),
+    }
+}
+
+impl Handle {
+    /// Starts a task on this runtime, from any thread. After the runtime's end the
+    /// task is dropped unpolled, and is [cancelled](crate::TaskError::is_cancelled).
+    ///
+    /// asyncio: `run_coroutine_threadsafe`.
+    ///
+    /// ```
+    /// let rt = ringloop::Runtime::new().unwrap();
+    /// let handle = rt.handle();
+    /// let task = std::thread::spawn(move || handle.spawn(async { "from afar" })).join().unwrap();
+    /// assert_eq!(rt.run(task).unwrap().unwrap(), "from afar");
+    /// ```
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.spawn_at(future, Location::caller())
+    }
+
+    fn spawn_at<F>(&self, future: F, spawned_at: &'static Location<'static>) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let inner = &*self.inner;
+        let mut future = Some(future);
+        let mut take = || future.take().expect("taken once");
+        let own = scheduler::with_worker(|worker| {
+            (worker.hub().key() == inner.hub.key() && inner.gate.is_open())
+                .then(|| worker.spawn(take(), spawned_at))
+        });
+        if let Some(task) = own.flatten() {
+            return task;
+        }
+        // SAFETY: `Send` and `'static`.
+        let spawn = || unsafe { scheduler::spawn_foreign(inner.hub, take(), spawned_at) };
+        match inner.gate.pass(spawn, || {}) {
+            Some(task) => task,
+            None => task::refused(take(), spawned_at),
+        }
+    }
+}
+
+/// Lets every other task that is ready on this worker run once before this one
+/// goes on.
+///
+/// asyncio: `asyncio.sleep(0)`.
+///
+/// # Cancel safety
+///
+/// Nothing is lost.
+///
+/// ```
+/// ringloop::run(async {
+///     for _ in 0..3 {
+///         ringloop::yield_now().await;
+///     }
+/// });
+/// ```
+pub async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return std::task::Poll::Ready(());
+        }
+        if current::in_task() {
+            task::yield_turn(cx)
+        } else {
+            cx.waker().wake_by_ref();
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+}

@@ -1,0 +1,91 @@
+//! When another worker is worth waking, and what it takes.
+//!
+//! Waking a sleeping core costs 10-20 us of CPU and delays the work by 16-35 us on a
+//! virtual machine, so a short backlog is served sooner by the worker that has it. The
+//! *predicted wait* of a backlog is its length times the moving average of a poll's
+//! time; another worker is announced to when it passes [`WAIT_NS`] with at least
+//! [`TASKS`] tasks. This is judged at every push, while tasks run, and at the end of
+//! a tick. A thief applies the same measure before it takes anything uninvited, and
+//! looks once: polling another's queue makes the owner's push ten times dearer.
+
+use super::worker::Worker;
+use crate::loom::{atomic::Ordering, deque::Steal};
+
+/// A predicted wait worth a wake, in ns. Swept: see docs/decisions.md, "announce rule".
+pub(super) const WAIT_NS: u64 = 30_000;
+/// Fewer tasks than this are never announced: one is next anyway.
+pub(super) const TASKS: usize = 2;
+
+/// Whether a backlog waits long enough to be worth another worker's while.
+#[inline]
+pub(super) fn worth_waking(tasks: usize, poll_time: u64) -> bool {
+    tasks >= TASKS && tasks as u64 * poll_time >= WAIT_NS
+}
+
+impl Worker {
+    /// Announces the backlog if it is worth it and somebody sleeps.
+    #[inline]
+    pub(super) fn judge_backlog(&self) {
+        if self.hub().idle.could_announce() && worth_waking(self.backlog(), self.poll_time()) {
+            self.announce();
+        }
+    }
+
+    #[cold]
+    fn announce(&self) {
+        if let Some(sleeper) = self.hub().idle.announce() {
+            self.block().counts.announces.add(1);
+            self.hub().block(sleeper).doorbell.ring();
+        }
+    }
+
+    /// After a wake as the searcher: takes what there is, then ends the search.
+    pub(super) fn search_invited(&self) {
+        let found = self.steal(|tasks, _| tasks > 0);
+        if self.hub().idle.end_search(self.index()) && !found {
+            // Step S2 of the essay: a backlog that was not announced because of our token.
+            self.search_uninvited();
+        }
+    }
+
+    /// Before sleeping: takes half of a backlog that is worth it.
+    pub(super) fn search_uninvited(&self) -> bool {
+        self.steal(worth_waking)
+    }
+
+    /// Whether there is something to search for; part of the final look before sleep.
+    pub(super) fn sees_backlog(&self) -> bool {
+        self.others().any(|(block, peer)| {
+            worth_waking(peer.stealer.len(), block.poll_time.load(Ordering::Relaxed))
+        })
+    }
+
+    /// Takes half the queue of one that `wanted` approves, starting at a random one.
+    fn steal(&self, wanted: impl Fn(usize, u64) -> bool) -> bool {
+        for (block, peer) in self.others() {
+            // Relaxed: an estimate.
+            if !wanted(peer.stealer.len(), block.poll_time.load(Ordering::Relaxed)) {
+                continue;
+            }
+            if self.take_from(peer) {
+                self.block().counts.steals.add(1);
+                return true;
+            }
+        }
+        false
+    }
+
+    pub(super) fn take_from(&self, peer: &super::Peer) -> bool {
+        let before = self.backlog();
+        loop {
+            match peer.stealer.steal_batch(self.queue()) {
+                Steal::Success(()) => {
+                    self.note_stolen(before);
+                    return true;
+                }
+                Steal::Empty => return false,
+                Steal::Retry => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+#![doc = include_str!("README.md")]
+
+use crate::loom::atomic::{AtomicU64, Ordering, fence};
+
+/// The most workers that one runtime can have: what fits into the word.
+pub(crate) const MAX_WORKERS: usize = 48;
+
+const PARKED: u64 = (1 << MAX_WORKERS) - 1;
+const SEARCHER_SHIFT: u32 = 48;
+const PATROL_SHIFT: u32 = 54;
+const HOLDER: u64 = 0x3f;
+
+/// One value of the word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Word(u64);
+
+impl Word {
+    fn is_parked(self, worker: usize) -> bool {
+        self.0 >> worker & 1 == 1
+    }
+
+    fn with_parked(self, worker: usize, parked: bool) -> Self {
+        Self(self.0 & !(1 << worker) | u64::from(parked) << worker)
+    }
+
+    /// The lowest parked worker.
+    fn first_parked(self) -> Option<usize> {
+        let parked = self.0 & PARKED;
+        (parked != 0).then(|| parked.trailing_zeros() as usize)
+    }
+
+    fn all_parked_but(self, worker: usize, workers: usize) -> bool {
+        (self.0 | 1 << worker) & PARKED == (1 << workers) - 1
+    }
+
+    fn holder(self, shift: u32) -> Option<usize> {
+        (self.0 >> shift & HOLDER).checked_sub(1).map(|worker| worker as usize)
+    }
+
+    fn with_holder(self, shift: u32, worker: Option<usize>) -> Self {
+        let field = worker.map_or(0, |worker| worker as u64 + 1);
+        Self(self.0 & !(HOLDER << shift) | field << shift)
+    }
+}
+
+/// Who sleeps, who searches, who patrols: one word.
+pub(crate) struct Idle {
+    word: AtomicU64,
+}
+
+/// How to sleep.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sleep {
+    /// Until an event, a deadline or the doorbell.
+    Long,
+    /// The same, but wake up for the patrol.
+    Patrol,
+}
+
+impl Idle {
+    pub(crate) fn new() -> Self {
+        Self { word: AtomicU64::new(0) }
+    }
+
+    /// Steps P1 to P4. `has_work` is the final look; `sleep` blocks.
+    ///
+    /// `quiet` says that this worker is on patrol and saw no activity since its
+    /// last look: only then may it lay the duty down.
+    pub(crate) fn park(
+        &self,
+        me: usize,
+        workers: usize,
+        quiet: bool,
+        has_work: impl FnOnce() -> bool,
+        sleep: impl FnOnce(Sleep),
+    ) {
+        let how = self.enter(me, workers, quiet);
+        // P2. Pairs with the fence in `notify`, `announce_after` and `end_search`:
+        // of "bit set, then look" and "work published, then look at the bit" one
+        // sees the other.
+        fence(Ordering::SeqCst);
+        if !has_work() {
+            sleep(how);
+        }
+        self.leave(me);
+    }
+
+    /// P1: one RMW sets the bit, gives up the search, takes or lays down the patrol.
+    fn enter(&self, me: usize, workers: usize, quiet: bool) -> Sleep {
+        let mut how = Sleep::Long;
+        self.update(|word| {
+            let mut next = word.with_parked(me, true);
+            if next.holder(SEARCHER_SHIFT) == Some(me) {
+                next = next.with_holder(SEARCHER_SHIFT, None);
+            }
+            let alone = next.all_parked_but(me, workers);
+            match next.holder(PATROL_SHIFT) {
+                Some(holder) if holder == me && alone && quiet => {
+                    next = next.with_holder(PATROL_SHIFT, None);
+                }
+                None if !alone => next = next.with_holder(PATROL_SHIFT, Some(me)),
+                _ => {}
+            }
+            how = match next.holder(PATROL_SHIFT) {
+                Some(holder) if holder == me => Sleep::Patrol,
+                _ => Sleep::Long,
+            };
+            Some(next)
+        });
+        how
+    }
+
+    /// P4: one RMW clears the bit, unless somebody claimed it.
+    fn leave(&self, me: usize) {
+        self.update(|word| {
+            let next = word.with_parked(me, false);
+            (next != word).then_some(next)
+        });
+    }
+
+    /// A parked patroller found work of its own: the duty falls to the next that parks.
+    pub(crate) fn give_up_patrol(&self, me: usize) {
+        self.update(|word| {
+            (word.holder(PATROL_SHIFT) == Some(me)).then(|| word.with_holder(PATROL_SHIFT, None))
+        });
+    }
+
+    /// Steps N2 and N3: work for `target` has been published. `true`: it sleeps,
+    /// and it is the caller's to ring.
+    #[must_use]
+    pub(crate) fn notify(&self, target: usize) -> bool {
+        // N2. Pairs with P2.
+        fence(Ordering::SeqCst);
+        if !self.load().is_parked(target) {
+            return false;
+        }
+        // AcqRel: who claims the bit is the only one to ring for it.
+        let old = Word(self.word.fetch_and(!(1 << target), Ordering::AcqRel));
+        old.is_parked(target)
+    }
+
+    /// Steps A1 to A3: there is a backlog worth a wake. Claims a sleeper as the
+    /// searcher, if one sleeps and nobody searches; the caller rings it.
+    #[must_use]
+    pub(crate) fn announce(&self) -> Option<usize> {
+        self.claim(SEARCHER_SHIFT)
+    }
+
+    /// Work waits behind a running task and nobody patrols: claims a sleeper for
+    /// the duty; the caller rings it.
+    #[must_use]
+    pub(crate) fn arm_patrol(&self) -> Option<usize> {
+        self.claim(PATROL_SHIFT)
+    }
+
+    fn claim(&self, shift: u32) -> Option<usize> {
+        // Pairs with P2 and S2, as in `notify`.
+        fence(Ordering::SeqCst);
+        let mut claimed = None;
+        self.update(|word| {
+            claimed = match word.holder(shift) {
+                Some(_) => None,
+                None => word.first_parked(),
+            };
+            claimed.map(|worker| word.with_parked(worker, false).with_holder(shift, Some(worker)))
+        });
+        claimed
+    }
+
+    /// Step S1: the searcher has looked everywhere, or has found something.
+    /// Returns whether it had the token; then step S2, one more look, is due.
+    pub(crate) fn end_search(&self, me: usize) -> bool {
+        let ended = self.update(|word| {
+            (word.holder(SEARCHER_SHIFT) == Some(me))
+                .then(|| word.with_holder(SEARCHER_SHIFT, None))
+        });
+        // S2. Pairs with the fence in `claim`: an announcer that still saw the
+        // token had published its backlog before the look that follows.
+        fence(Ordering::SeqCst);
+        ended
+    }
+
+    /// Whether `me` holds the searcher's token.
+    #[inline]
+    pub(crate) fn is_searcher(&self, me: usize) -> bool {
+        self.load().holder(SEARCHER_SHIFT) == Some(me)
+    }
+
+    /// Whether somebody patrols.
+    pub(crate) fn has_patroller(&self) -> bool {
+        self.load().holder(PATROL_SHIFT).is_some()
+    }
+
+    /// Whether anybody could be woken for a backlog now.
+    #[inline]
+    pub(crate) fn could_announce(&self) -> bool {
+        let word = self.load();
+        word.0 & PARKED != 0 && word.holder(SEARCHER_SHIFT).is_none()
+    }
+
+    /// Whether somebody sleeps while nobody patrols.
+    #[inline]
+    pub(crate) fn wants_patrol(&self) -> bool {
+        let word = self.load();
+        word.0 & PARKED != 0 && word.holder(PATROL_SHIFT).is_none()
+    }
+
+    pub(crate) fn is_parked(&self, worker: usize) -> bool {
+        self.load().is_parked(worker)
+    }
+
+    /// Which worker a foreign thread should give work to: its favourite if that is
+    /// awake, else any that is, else the lowest, so that few work at low load.
+    pub(crate) fn choose(&self, favourite: usize, workers: usize) -> usize {
+        let word = self.load();
+        if !word.is_parked(favourite) {
+            return favourite;
+        }
+        (0..workers).find(|&worker| !word.is_parked(worker)).unwrap_or(0)
+    }
+
+    #[inline]
+    fn load(&self) -> Word {
+        // Relaxed: where an answer must not be stale, a fence stands before it.
+        Word(self.word.load(Ordering::Relaxed))
+    }
+
+    /// One edge of the word; `None` from `edge` leaves it. AcqRel: all edges of
+    /// the word are ordered, and carry what their makers did before.
+    fn update(&self, mut edge: impl FnMut(Word) -> Option<Word>) -> bool {
+        self.word
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+                edge(Word(word)).map(|next| next.0)
+            })
+            .is_ok()
+    }
+}
+
+impl std::fmt::Debug for Idle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = self.load();
+        f.debug_struct("Idle")
+            .field("parked", &format_args!("{:b}", word.0 & PARKED))
+            .field("searcher", &word.holder(SEARCHER_SHIFT))
+            .field("patrol", &word.holder(PATROL_SHIFT))
+            .finish()
+    }
+}

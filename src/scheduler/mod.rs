@@ -1,0 +1,170 @@
+//! Workers, their queues, and how they sleep.
+//!
+//! # The life of a woken task
+//!
+//! 1. A wake on a worker puts the task on that worker's own queue: the waker runs the
+//!    wakee. From within another task's poll it takes the LIFO slot (who is woken
+//!    while its news is hot runs next, three times in a row at most); from the reactor
+//!    it goes to the back of the FIFO queue. A spawned task goes to the back as well.
+//! 2. A task whose future is not `Send` has an owner. A wake on its owner puts it into
+//!    the owner's local queue; from elsewhere it goes to the owner's local inbox (S13).
+//!    The local queue and the FIFO queue are merged by order of arrival.
+//! 3. A wake from a thread that is no worker goes to the inbox of a worker that is
+//!    awake, if one is, and rings the doorbell only of one that sleeps.
+//! 4. Nobody else is woken for it, unless the backlog is worth a wake: its predicted
+//!    wait, the queue's length times the average time of a poll, passes a threshold
+//!    ([`balance`]). The essay on sleeping is at [`idle`].
+//! 5. A worker that hogs its thread in one long poll is found by the patrol
+//!    ([`patrol`]), which takes what waits there, and names the task.
+//!
+//! # A tick
+//!
+//! [`Worker::run`] repeats: drain inboxes; run tasks for a time budget; expire timers;
+//! then, with tasks left, a look at the reactor without waiting; else a search for
+//! work at the others' if that pays, or sleep.
+
+mod balance;
+mod hub;
+mod idle;
+mod inbox;
+mod patrol;
+mod registry;
+mod worker;
+
+use std::{panic::Location, ptr::NonNull};
+
+pub(crate) use self::{
+    hub::{Hub, MAX_HUBS, Phase},
+    idle::MAX_WORKERS,
+    worker::{Peer, Seat, Worker},
+};
+use crate::{
+    error::{ErrorEvent, TaskId},
+    loom::global::{AtomicU64, Ordering},
+    reactor::timers::Timers,
+    task::{self, Birth, Header, Runnable, Schedule, Task},
+    util::{current, hook, rand::Rng},
+};
+
+/// Where a task belongs: hub (16 bits), owner (16, `!0` for none), registry slot (32).
+#[derive(Clone, Copy)]
+struct Place(u64);
+
+const NO_OWNER: u16 = !0;
+
+impl Place {
+    fn new(hub: u16, owner: u16, slot: u32) -> Self {
+        Self(u64::from(hub) << 48 | u64::from(owner) << 32 | u64::from(slot))
+    }
+
+    fn hub(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+
+    fn owner(self) -> Option<usize> {
+        let owner = (self.0 >> 32) as u16;
+        (owner != NO_OWNER).then_some(usize::from(owner))
+    }
+
+    fn slot(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// The worker that this thread is, if it is one.
+#[inline]
+pub(crate) fn with_worker<R>(f: impl FnOnce(&Worker) -> R) -> Option<R> {
+    let worker = NonNull::new(current::with(|current| current.worker.get()).cast_mut())?;
+    // SAFETY: `Worker::run` sets it for as long as it runs, on the stack below us, and
+    // only to a `Worker`.
+    Some(f(unsafe { worker.cast::<Worker>().as_ref() }))
+}
+
+/// The timers of the worker that this thread is.
+#[inline]
+pub(crate) fn with_timers<R>(f: impl FnOnce(&mut Timers) -> R) -> Option<R> {
+    with_worker(|worker| f(&mut worker.timers.borrow_mut()))
+}
+
+/// The [`Schedule`] of all tasks that workers run.
+pub(crate) struct Tasks;
+
+impl Schedule for Tasks {
+    fn schedule(task: Runnable) {
+        let place = Place(task.header().place());
+        let mut task = Some(task);
+        with_worker(|worker| {
+            if worker.hub().key() == place.hub() {
+                let task = task.take().expect("taken here only");
+                match place.owner() {
+                    Some(owner) if owner == worker.index() => worker.push_local(task),
+                    Some(owner) => worker.hub().push_home(task, owner),
+                    None => worker.push_woken(task),
+                }
+            }
+        });
+        let Some(task) = task else { return };
+        let hub = Hub::by_key(place.hub());
+        match place.owner() {
+            Some(owner) => hub.push_home(task, owner),
+            None => hub.push_foreign(task, favourite()),
+        }
+    }
+
+    fn ended(task: &Header) {
+        let place = Place(task.place());
+        let own = with_worker(|worker| {
+            let own = worker.hub().key() == place.hub();
+            if own {
+                worker.count_end(task, place.slot());
+            }
+            own
+        });
+        if own != Some(true) {
+            let hub = Hub::by_key(place.hub());
+            hub.registry.remove(place.slot(), task, None);
+            hub.count_foreign_end();
+        }
+    }
+
+    fn report(place: u64, event: &ErrorEvent) {
+        hook::report(Place(place).hub(), event);
+    }
+}
+
+/// The worker that this thread prefers to give work to: always the same, so that
+/// threads do not meet at one inbox.
+fn favourite() -> usize {
+    thread_local! {
+        static FAVOURITE: usize = Rng::new().below(1 << 16);
+    }
+    FAVOURITE.try_with(|favourite| *favourite).unwrap_or(0)
+}
+
+/// Spawns from a thread that is no worker of `hub`, which stays open meanwhile.
+///
+/// # Safety
+///
+/// As [`task::create_unchecked`]; the future must be `Send`.
+pub(crate) unsafe fn spawn_foreign<F: Future>(
+    hub: &'static Hub,
+    future: F,
+    spawned_at: &'static Location<'static>,
+) -> Task<F::Output> {
+    let slot = hub.registry.take_slot_foreign();
+    let place = Place::new(hub.key(), NO_OWNER, slot);
+    let birth = Birth { place: place.0, id: new_ids(1), spawned_at };
+    // SAFETY: by the caller.
+    let (entry, registered, task) = unsafe { task::create_unchecked::<F, Tasks>(future, birth) };
+    hub.count_foreign_spawn();
+    hub.registry.insert(slot, registered);
+    hub.push_foreign(entry, favourite());
+    task
+}
+
+/// The first of `count` new task ids.
+pub(crate) fn new_ids(count: u64) -> TaskId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    // Relaxed: only uniqueness matters.
+    TaskId(NEXT.fetch_add(count, Ordering::Relaxed))
+}

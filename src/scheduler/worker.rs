@@ -1,0 +1,524 @@
+//! The worker: its queues, and its loop.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    panic::Location,
+    sync::Arc,
+    task::Waker,
+    time::Duration,
+};
+
+use super::{
+    NO_OWNER, Place, Tasks,
+    hub::{Block, Hub, Phase},
+    idle::Sleep,
+    new_ids,
+    patrol::Patrol,
+    registry::FreeSlots,
+};
+use crate::{
+    error::TaskId,
+    loom::{
+        atomic::Ordering,
+        deque::{self, Stealer},
+    },
+    reactor::{Home, Reactor, timers::Timers},
+    task::{self, Birth, Header, Ran, Registered, Runnable, Task},
+    util::{clock, current, panic, rand::Rng},
+};
+
+/// Task time between two looks at the reactor, in ns.
+const TICK_NS: u64 = 200_000;
+/// Time between two readings of the clock within a tick, in ns, as far as it can be
+/// predicted: a reading costs 23.
+const CHECK_NS: u64 = 20_000;
+/// Polls between two readings at most.
+const CHECK_POLLS: u64 = 64;
+/// Polls from the LIFO slot in a row: then the queue has its turn.
+const LIFO_RUN: u8 = 3;
+/// While a runtime ends, nobody sleeps longer than this: a task may have been spawned
+/// behind the back of whoever cancelled the others.
+const CLOSING_PARK: Duration = Duration::from_millis(10);
+/// Task ids that a worker takes at a time.
+const IDS: u64 = 1 << 16;
+
+/// What other workers know of one.
+pub(crate) struct Peer {
+    pub(super) stealer: Stealer<Runnable>,
+    pub(crate) home: Home,
+}
+
+/// A worker before it has a thread: what can fail has been done.
+pub(crate) struct Seat {
+    queue: deque::Worker<Runnable>,
+    reactor: Reactor,
+}
+
+impl Seat {
+    pub(crate) fn new(reactor: Reactor) -> Self {
+        Self { queue: deque::Worker::new_fifo(), reactor }
+    }
+
+    pub(crate) fn peer(&self) -> Peer {
+        Peer { stealer: self.queue.stealer(), home: self.reactor.home() }
+    }
+}
+
+/// A worker: of one thread, from its start to its end.
+pub(crate) struct Worker {
+    index: usize,
+    hub: &'static Hub,
+    peers: Arc<[Peer]>,
+    queue: deque::Worker<Runnable>,
+    /// Tasks ever pushed to `queue`; with its length, a clock of arrivals.
+    pushed: Cell<u64>,
+    /// Tasks that are not `Send`, each with `pushed` at its arrival.
+    local: RefCell<VecDeque<(u64, Runnable)>>,
+    lifo_run: Cell<u8>,
+    reactor: RefCell<Reactor>,
+    pub(super) timers: RefCell<Timers>,
+    wakes: RefCell<Vec<Waker>>,
+    slots: FreeSlots,
+    ids: Cell<(u64, u64)>,
+    /// Moving average of a poll's time, in ns.
+    poll_time: Cell<u64>,
+    rng: Rng,
+    pub(super) patrol: Patrol,
+}
+
+impl Worker {
+    pub(crate) fn new(index: usize, hub: &'static Hub, seat: Seat, peers: Arc<[Peer]>) -> Self {
+        Self {
+            index,
+            hub,
+            peers,
+            queue: seat.queue,
+            pushed: Cell::new(0),
+            local: RefCell::new(VecDeque::new()),
+            lifo_run: Cell::new(0),
+            reactor: RefCell::new(seat.reactor),
+            timers: RefCell::new(Timers::new(&hub.block(index).timers, clock::now())),
+            wakes: RefCell::new(Vec::new()),
+            slots: FreeSlots::default(),
+            ids: Cell::new((0, 0)),
+            poll_time: Cell::new(0),
+            rng: Rng::new(),
+            patrol: Patrol::new(),
+        }
+    }
+
+    /// Makes this thread the worker while `body` runs: then its tasks find it.
+    pub(crate) fn enter<R>(&self, body: impl FnOnce() -> R) -> R {
+        struct Leave;
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                current::with(|current| current.worker.set(std::ptr::null()));
+            }
+        }
+
+        current::with(|current| {
+            debug_assert!(current.worker.get().is_null());
+            current.worker.set(std::ptr::from_ref(self).cast());
+        });
+        let _leave = Leave;
+        body()
+    }
+
+    /// The loop, until `done`. The thread is [entered](Self::enter).
+    pub(crate) fn run(&self, done: impl Fn() -> bool) {
+        loop {
+            self.begin_tick();
+            self.drain_inboxes();
+            let now = self.run_tasks(&done);
+            if done() {
+                return;
+            }
+            self.finish_tick(now, &done);
+        }
+    }
+
+    fn begin_tick(&self) {
+        let tick = &self.block().tick;
+        // Relaxed: ours to write; the patrol only compares it.
+        tick.store(tick.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    fn drain_inboxes(&self) {
+        let block = self.block();
+        block.local_inbox.drain(|task| self.push_local(task));
+        block.inbox.drain(|task| self.push_back(task));
+        self.timers.borrow_mut().drain_mailbox();
+    }
+
+    /// Runs tasks until there are none, or the tick's time is up. Returns the time.
+    fn run_tasks(&self, done: &impl Fn() -> bool) -> u64 {
+        let start = clock::now();
+        let (mut since, mut polls) = (start, 0);
+        let mut check = self.polls_between_checks();
+        while let Some(task) = self.next_task() {
+            self.poll(task);
+            polls += 1;
+            if polls == check {
+                let now = clock::now();
+                self.note_polls(polls, now - since);
+                (since, polls) = (now, 0);
+                check = self.polls_between_checks();
+                self.judge_backlog();
+                if now - start >= TICK_NS || done() {
+                    return now;
+                }
+            }
+        }
+        if polls == 0 {
+            return since;
+        }
+        let now = clock::now();
+        self.note_polls(polls, now - since);
+        now
+    }
+
+    fn polls_between_checks(&self) -> u64 {
+        (CHECK_NS / self.poll_time.get().max(1)).clamp(1, CHECK_POLLS)
+    }
+
+    fn note_polls(&self, polls: u64, elapsed: u64) {
+        let block = self.block();
+        block.counts.polls.add(polls);
+        let average = (3 * self.poll_time.get() + elapsed / polls) / 4;
+        self.poll_time.set(average);
+        // Relaxed: an estimate, for thieves.
+        block.poll_time.store(average, Ordering::Relaxed);
+    }
+
+    fn poll(&self, task: Runnable) {
+        self.block().set_running(task.header());
+        if let Ran::Again(task) = task.run() {
+            match Place(task.header().place()).owner() {
+                Some(_) => self.push_local(task),
+                None => self.push_back(task),
+            }
+        }
+        self.block().set_idle();
+    }
+
+    /// After the tasks of a tick: timers, then I/O, others' work, or sleep.
+    fn finish_tick(&self, now: u64, done: &impl Fn() -> bool) {
+        self.expire_timers(now);
+        if self.has_tasks() {
+            self.turn(Some(Duration::ZERO));
+            self.judge_backlog();
+            if self.hub.idle.wants_patrol() {
+                self.arm_patrol();
+            }
+            self.patrol_if_due(now);
+        } else if !self.search_uninvited() {
+            self.park(done);
+        }
+        if self.hub.phase() != Phase::Open {
+            self.finish_closing();
+        }
+    }
+
+    fn expire_timers(&self, now: u64) {
+        let mut timers = self.timers.borrow_mut();
+        if timers.next_deadline().is_some_and(|deadline| deadline <= now) {
+            drop(timers);
+            self.with_wakes(|wakes| self.timers.borrow_mut().expire(now, wakes));
+            timers = self.timers.borrow_mut();
+        }
+        self.block().counts.timers.set(timers.len() as u64);
+    }
+
+    /// Sleeps in the reactor, by the protocol of the essay.
+    fn park(&self, done: &impl Fn() -> bool) {
+        let (hub, me) = (self.hub, self.index);
+        let mut slept = None;
+        // What wakes up is queued once this worker counts as busy again: else it
+        // could announce the backlog to itself.
+        self.with_wakes(|wakes| {
+            let sleep = |how| {
+                self.block().counts.parks.add(1);
+                self.turn_into(self.park_timeout(how), wakes);
+                self.block().counts.wakeups.add(1);
+                slept = Some(how);
+            };
+            hub.idle.park(
+                me,
+                hub.workers(),
+                self.patrol.is_quiet(),
+                || self.must_stay(done),
+                sleep,
+            );
+        });
+        if hub.idle.is_searcher(me) {
+            self.search_invited();
+        }
+        if slept == Some(Sleep::Patrol) {
+            let now = clock::now();
+            self.expire_timers(now);
+            if self.has_tasks() {
+                hub.idle.give_up_patrol(me);
+                self.patrol.reset();
+            } else {
+                self.look_around(now);
+            }
+        } else {
+            self.patrol.reset();
+        }
+    }
+
+    /// The final look before sleep.
+    fn must_stay(&self, done: &impl Fn() -> bool) -> bool {
+        let block = self.block();
+        !block.inbox.is_empty()
+            || !block.local_inbox.is_empty()
+            || self.has_tasks()
+            || done()
+            || self.sees_backlog()
+    }
+
+    fn park_timeout(&self, how: Sleep) -> Option<Duration> {
+        let deadline = self.timers.borrow().next_deadline();
+        let until =
+            deadline.map(|deadline| Duration::from_nanos(deadline.saturating_sub(clock::now())));
+        let patrol = (how == Sleep::Patrol).then(|| self.patrol.pause());
+        let closing = (self.hub.phase() != Phase::Open).then_some(CLOSING_PARK);
+        [until, patrol, closing].into_iter().flatten().min()
+    }
+
+    /// Turns the reactor and wakes whom it says, as a batch.
+    fn turn(&self, timeout: Option<Duration>) {
+        self.with_wakes(|wakes| self.turn_into(timeout, wakes));
+    }
+
+    fn turn_into(&self, timeout: Option<Duration>, wakes: &mut Vec<Waker>) {
+        let turned = self.reactor.borrow_mut().turn(timeout, wakes);
+        turned.expect("waiting for events fails only if the reactor is broken");
+    }
+
+    /// Has wakers collected and then calls them: foreign code, run with nothing
+    /// borrowed, each contained (S6, S8).
+    pub(super) fn with_wakes(&self, collect: impl FnOnce(&mut Vec<Waker>)) {
+        let mut wakes = self.wakes.take();
+        collect(&mut wakes);
+        for waker in wakes.drain(..) {
+            panic::contain(|| waker.wake());
+        }
+        self.wakes.replace(wakes);
+    }
+
+    #[cold]
+    fn arm_patrol(&self) {
+        if let Some(sleeper) = self.hub.idle.arm_patrol() {
+            self.hub.block(sleeper).doorbell.ring();
+        }
+    }
+
+    /// While the runtime ends: asks again who may have been missed; the last task's
+    /// end stops everybody.
+    #[cold]
+    fn finish_closing(&self) {
+        if self.hub.live() == 0 {
+            self.hub.advance(Phase::Stopped);
+        } else if self.index == 0 && !self.has_tasks() {
+            self.hub.cancel_all();
+        }
+    }
+
+    /// The next task to run.
+    #[inline]
+    fn next_task(&self) -> Option<Runnable> {
+        let run = self.lifo_run.get();
+        if run < LIFO_RUN {
+            if let Some(task) = self.block().take_lifo() {
+                self.lifo_run.set(run + 1);
+                return Some(task);
+            }
+        } else if let Some(task) = self.block().take_lifo() {
+            self.push_back(task);
+        }
+        self.lifo_run.set(0);
+        if self.local_is_next() {
+            return self.local.borrow_mut().pop_front().map(|(_, task)| task);
+        }
+        self.queue.pop().or_else(|| self.local.borrow_mut().pop_front().map(|(_, task)| task))
+    }
+
+    /// Whether the first local task came before the first of the queue.
+    #[inline]
+    fn local_is_next(&self) -> bool {
+        match self.local.borrow().front() {
+            None => false,
+            // As many were pushed before it as have left the queue.
+            Some((arrival, _)) => {
+                self.pushed.get().saturating_sub(self.queue.len() as u64) >= *arrival
+            }
+        }
+    }
+
+    pub(super) fn has_tasks(&self) -> bool {
+        !self.queue.is_empty()
+            || !self.local.borrow().is_empty()
+            || !self.block().lifo.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Queues a task that was woken here.
+    #[inline]
+    pub(super) fn push_woken(&self, task: Runnable) {
+        if !current::in_task() {
+            return self.push_back(task);
+        }
+        if let Some(displaced) = self.block().put_lifo(task) {
+            self.push_back(displaced);
+        }
+    }
+
+    #[inline]
+    pub(super) fn push_back(&self, task: Runnable) {
+        self.queue.push(task);
+        self.pushed.set(self.pushed.get() + 1);
+        self.judge_backlog();
+    }
+
+    #[inline]
+    pub(super) fn push_local(&self, task: Runnable) {
+        self.local.borrow_mut().push_back((self.pushed.get(), task));
+    }
+
+    /// A stolen batch, by which the queue grew from `before`, counts as pushed now.
+    pub(super) fn note_stolen(&self, before: usize) {
+        let grown = self.queue.len().saturating_sub(before);
+        self.pushed.set(self.pushed.get() + grown as u64);
+    }
+
+    /// Spawns a task that may be stolen.
+    #[inline]
+    pub(crate) fn spawn<F>(
+        &self,
+        future: F,
+        spawned_at: &'static Location<'static>,
+    ) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let (slot, birth) = self.birth(NO_OWNER, spawned_at);
+        let (entry, registered, task) = task::create::<F, Tasks>(future, birth);
+        self.register(slot, registered, &task);
+        self.push_back(entry);
+        task
+    }
+
+    /// Spawns a task that stays here.
+    ///
+    /// # Safety
+    ///
+    /// If `F` is not `'static`, the caller keeps this worker running until the task
+    /// has ended, and sees that before anything that `F` borrows ends.
+    pub(crate) unsafe fn spawn_local<F: Future>(
+        &self,
+        future: F,
+        spawned_at: &'static Location<'static>,
+    ) -> Task<F::Output> {
+        let (slot, birth) = self.birth(self.index as u16, spawned_at);
+        // SAFETY: S13: its place names this worker as its owner, so that it is queued
+        // here alone; `'static` or not is the caller's care.
+        let (entry, registered, task) =
+            unsafe { task::create_unchecked::<F, Tasks>(future, birth) };
+        self.register(slot, registered, &task);
+        self.push_local(entry);
+        task
+    }
+
+    #[inline]
+    fn birth(&self, owner: u16, spawned_at: &'static Location<'static>) -> (u32, Birth) {
+        let slot = self.hub.registry.take_slot(&self.slots);
+        let place = Place::new(self.hub.key(), owner, slot);
+        (slot, Birth { place: place.0, id: self.next_id(), spawned_at })
+    }
+
+    #[inline]
+    fn next_id(&self) -> TaskId {
+        let (mut next, mut end) = self.ids.get();
+        if next == end {
+            next = new_ids(IDS).0;
+            end = next + IDS;
+        }
+        self.ids.set((next + 1, end));
+        TaskId(next)
+    }
+
+    #[inline]
+    fn register<T>(&self, slot: u32, registered: Registered, task: &Task<T>) {
+        self.block().counts.spawned.add(1);
+        self.hub.registry.insert(slot, registered);
+        if self.hub.phase() != Phase::Open {
+            // Refused: it is dropped unpolled when its turn comes.
+            task.cancel();
+        }
+    }
+
+    /// A task ended here.
+    pub(super) fn count_end(&self, task: &Header, slot: u32) {
+        self.hub.registry.remove(slot, task, Some(&self.slots));
+        self.block().counts.ended.add(1);
+    }
+
+    /// The worker's end: nothing runs here any more.
+    pub(crate) fn close(self) {
+        let orphans = self.timers.borrow_mut().close();
+        self.with_wakes(|wakes| wakes.extend(orphans));
+        self.hub.registry.retire(&self.slots);
+        self.block().doorbell.close();
+        self.block().counts.timers.set(0);
+    }
+
+    pub(crate) fn hub(&self) -> &'static Hub {
+        self.hub
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Runs `f` with the reactor, which is not being turned: a task is.
+    pub(crate) fn with_reactor<R>(&self, f: impl FnOnce(&Reactor) -> R) -> R {
+        f(&self.reactor.borrow())
+    }
+
+    #[inline]
+    pub(super) fn block(&self) -> &'static Block {
+        self.hub.block(self.index)
+    }
+
+    pub(super) fn backlog(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn poll_time(&self) -> u64 {
+        self.poll_time.get()
+    }
+
+    pub(super) fn queue(&self) -> &deque::Worker<Runnable> {
+        &self.queue
+    }
+
+    pub(super) fn other(&self, index: usize) -> (&'static Block, &Peer) {
+        (self.hub.block(index), &self.peers[index])
+    }
+
+    pub(super) fn others_indexed(&self) -> impl Iterator<Item = (usize, (&'static Block, &Peer))> {
+        let workers = self.peers.len();
+        let start = self.rng.below(workers);
+        (0..workers)
+            .map(move |step| (start + step) % workers)
+            .filter(|&index| index != self.index)
+            .map(|index| (index, self.other(index)))
+    }
+
+    /// All others, from a random one on.
+    pub(super) fn others(&self) -> impl Iterator<Item = (&'static Block, &Peer)> {
+        self.others_indexed().map(|(_, other)| other)
+    }
+}

@@ -1,0 +1,107 @@
+//! Waiting for signals.
+//!
+//! The handler counts and writes to an eventfd; each waiter has its own descriptor of
+//! that, and looks whether the count has moved since it was made.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    pin::Pin,
+    sync::OnceLock,
+    task::{Context, Poll},
+};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::{
+    loom::global::{AtomicU64, Ordering},
+    reactor::{Direction, Source},
+    runtime::operation::{self, Operation},
+};
+
+/// Waits for SIGINT: Ctrl-C.
+///
+/// It listens from the call on, so that a signal that comes before the await is not
+/// lost. From the first call on, SIGINT no longer ends the process by itself. Everybody
+/// who waits hears of each.
+///
+/// asyncio: `loop.add_signal_handler(SIGINT, ..)`.
+///
+/// # Cancel safety
+///
+/// Dropping it only stops this one from listening.
+///
+/// # Errors
+///
+/// No handler can be set, or no descriptor be had; the future says so.
+///
+/// ```no_run
+/// ringloop::run(async {
+///     ringloop::signal::ctrl_c().await.unwrap();
+///     println!("stopping");
+/// });
+/// ```
+pub fn ctrl_c() -> CtrlC {
+    CtrlC { state: listen().map_err(Some) }
+}
+
+/// The future of [`ctrl_c`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct CtrlC {
+    state: Result<(Source<OwnedFd>, Since), Option<io::Error>>,
+}
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// Sets the handler, once, and makes a descriptor for one listener.
+fn listen() -> io::Result<(Source<OwnedFd>, Since)> {
+    static BELL: OnceLock<OwnedFd> = OnceLock::new();
+    static SETUP: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+
+    let setup = SETUP.lock();
+    if BELL.get().is_none() {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let bell = BELL.get_or_init(|| bell).as_fd();
+        let handler = move || {
+            // Relaxed: the event of the write comes after it.
+            COUNT.fetch_add(1, Ordering::Relaxed);
+            let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+        };
+        // SAFETY: an atomic addition and write(2) are async-signal-safe, and neither
+        // allocates, locks or panics; rustix makes the call directly, errno untouched.
+        unsafe { signal_hook_registry::register(rustix::process::Signal::INT.as_raw(), handler)? };
+    }
+    drop(setup);
+    let bell = BELL.get().expect("set above");
+    let since = Since(COUNT.load(Ordering::Relaxed));
+    Ok((Source::new(rustix::io::fcntl_dupfd_cloexec(bell, 0)?), since))
+}
+
+/// Whether a signal came since then.
+#[derive(Debug)]
+struct Since(u64);
+
+impl Operation<OwnedFd> for Since {
+    type Output = ();
+
+    const DIRECTION: Direction = Direction::Read;
+
+    fn attempt(&mut self, _: &OwnedFd) -> io::Result<()> {
+        if COUNT.load(Ordering::Relaxed) > self.0 {
+            return Ok(());
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+}
+
+impl Future for CtrlC {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.state {
+            Ok((source, since)) => operation::poll(source, cx, since),
+            Err(error) => Poll::Ready(Err(error.take().expect("not polled after its end"))),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The two handles of a task: [`Task`] watches, [`Join`] owns.
+
+use std::{
+    cell::Cell,
+    fmt,
+    marker::PhantomData,
+    mem::MaybeUninit,
+    pin::Pin,
+    ptr::NonNull,
+    task::{Context, Poll},
+};
+
+use super::{Runnable, header::Header, raw, state::Detach};
+use crate::{
+    error::{TaskError, TaskId},
+    util::{current, panic},
+};
+
+/// A handle that watches a task: a future of its result.
+///
+/// The runtime owns the task. Dropping the handle detaches it: the task runs on,
+/// and if it panics the [error hook](crate::Builder::on_error) hears of it. To
+/// end the task with its handle, [`join`](Self::join) it instead.
+///
+/// asyncio: `asyncio.Task`. There, awaiting a task from one that is cancelled
+/// cancels both; here that is what `join` is for.
+///
+/// # Cancel safety
+///
+/// Awaiting `&mut task` loses nothing when it is cancelled: the task runs on and
+/// the result waits for the next await.
+///
+/// # Panics
+///
+/// If it is polled again after it gave its result.
+///
+/// ```
+/// let sum = ringloop::run(async {
+///     let task = ringloop::spawn(async { 1 + 2 });
+///     task.await.unwrap()
+/// });
+/// assert_eq!(sum, 3);
+/// ```
+#[must_use = "dropping a Task detaches it; await it, join it, or say `drop(task)`"]
+pub struct Task<T> {
+    raw: NonNull<Header>,
+    taken: bool,
+    result: PhantomData<T>,
+}
+
+// SAFETY: the handle moves or drops a `T` on whatever thread has it, which wants
+// `T: Send`; all else it touches is the state word and what that guards.
+unsafe impl<T: Send> Send for Task<T> {}
+// SAFETY: through `&Task` nobody reaches the `T`.
+unsafe impl<T: Send> Sync for Task<T> {}
+
+impl<T> Unpin for Task<T> {}
+
+impl<T> Task<T> {
+    /// # Safety
+    ///
+    /// The handle's reference of a task with result `T` goes to the new value.
+    pub(super) unsafe fn from_raw(raw: NonNull<Header>) -> Self {
+        Self { raw, taken: false, result: PhantomData }
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: R1: the handle has a reference.
+        unsafe { self.raw.as_ref() }
+    }
+
+    /// The task's identity. asyncio: `Task.get_name` comes nearest.
+    pub fn id(&self) -> TaskId {
+        self.header().id()
+    }
+
+    /// Whether the task has ended: with a value, cancelled, or by a panic.
+    ///
+    /// asyncio: `Task.done`.
+    pub fn is_finished(&self) -> bool {
+        self.header().state.load().is_complete()
+    }
+
+    /// Asks the task to end. `true` if it was unfinished and nobody had asked yet.
+    ///
+    /// A task that has not been polled yet is dropped unpolled. Any other is polled
+    /// once more, so that a value that is ready wins; if it is still pending, its
+    /// future is dropped and the result is a [cancelled](TaskError::is_cancelled)
+    /// error. This only asks: await the task to see it end.
+    ///
+    /// asyncio: `Task.cancel`. Here the request stays: it is not used up by code
+    /// that catches it once.
+    pub fn cancel(&self) -> bool {
+        self.request(false)
+    }
+
+    /// Ends the task without another poll, as soon as its worker gets to it.
+    /// `true` if it was unfinished and had not been aborted.
+    pub fn abort(&self) -> bool {
+        self.request(true)
+    }
+
+    fn request(&self, abort: bool) -> bool {
+        let (asked, push) = self.header().state.request(abort);
+        if push {
+            (self.header().vtable.schedule)(Runnable(self.raw));
+        }
+        asked
+    }
+
+    /// Lets the task run on without its handle: says that dropping is meant.
+    pub fn detach(self) {}
+
+    /// Makes the handle own the task: dropping the returned future cancels it.
+    ///
+    /// asyncio: what `await task` does there when the awaiting task is cancelled.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// ringloop::run(async {
+    ///     let task = ringloop::spawn(std::future::pending::<()>());
+    ///     let gone = ringloop::time::timeout(Duration::from_millis(1), task.join()).await;
+    ///     assert!(gone.is_err()); // and the task was cancelled with it
+    /// });
+    /// ```
+    pub fn join(self) -> Join<T> {
+        Join { task: self }
+    }
+
+    /// Takes the result if it is there, else leaves a waker for it.
+    fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, TaskError>> {
+        assert!(!self.taken, "a Task was polled after it gave its result");
+        if !current::budget_spend() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if !self.is_finished() && self.leave_waker(cx) {
+            return Poll::Pending;
+        }
+        self.taken = true;
+        let mut output = MaybeUninit::<Result<T, TaskError>>::uninit();
+        // SAFETY: R2: the task is complete, and the handle takes the result once.
+        unsafe {
+            (self.header().vtable.read_output)(self.raw, output.as_mut_ptr().cast());
+            Poll::Ready(output.assume_init())
+        }
+    }
+
+    /// `false`: too late, the task is complete.
+    fn leave_waker(&self, cx: &Context<'_>) -> bool {
+        let header = self.header();
+        if header.state.waiter_offered() && !header.state.reclaim_waiter() {
+            return false;
+        }
+        // Foreign code (clone, drop) runs outside of the cell.
+        // SAFETY: H3: WAITER is clear, and stays so until `offer_waiter` below.
+        let kept = header.waiter.with(|waiter| unsafe {
+            (*waiter).as_ref().is_some_and(|old| old.will_wake(cx.waker()))
+        });
+        if !kept {
+            let new = cx.waker().clone();
+            // SAFETY: H3, as above.
+            let old = header.waiter.with_mut(|waiter| unsafe { (*waiter).replace(new) });
+            drop(old);
+        }
+        if header.state.offer_waiter() {
+            return true;
+        }
+        self.drop_waiter();
+        false
+    }
+
+    /// The waiter's cell must be the handle's (H3).
+    fn drop_waiter(&self) {
+        // SAFETY: H3, by the caller.
+        let waker = self.header().waiter.with_mut(|waiter| unsafe { (*waiter).take() });
+        panic::contain(|| drop(waker));
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().poll_result(cx)
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        match self.header().state.detach() {
+            Detach::Nothing => {}
+            Detach::DropWaiter => self.drop_waiter(),
+            Detach::DropOutput if self.taken => {}
+            // The reference goes with it.
+            Detach::DropOutput => return drop_outputs(self.raw),
+        }
+        // SAFETY: the handle's reference ends here.
+        unsafe { raw::drop_refs(self.raw, 1) };
+    }
+}
+
+impl<T> fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.header().fmt(f)
+    }
+}
+
+/// Drops the result of a complete task and then the handle's reference to it.
+///
+/// A result may hold the handle of another task, whose result holds the next, and
+/// so on for a million: an inner one is only listed, and the outermost call drops
+/// them in turn, so that the stack does not grow.
+fn drop_outputs(task: NonNull<Header>) {
+    thread_local! {
+        static DROPPING: Cell<Option<Option<NonNull<Header>>>> = const { Cell::new(None) };
+    }
+    if let Some(listed) = DROPPING.get() {
+        // SAFETY: H2: the task is complete, in no queue, and this was its handle.
+        unsafe { task.as_ref().set_next(listed) };
+        DROPPING.set(Some(Some(task)));
+        return;
+    }
+    DROPPING.set(Some(None));
+    let mut next = Some(task);
+    while let Some(task) = next {
+        // SAFETY: R2: complete, and the handle is gone; R1 until the last line.
+        unsafe {
+            (task.as_ref().vtable.drop_output)(task);
+            raw::drop_refs(task, 1);
+        }
+        next = match DROPPING.get() {
+            Some(Some(listed)) => {
+                // SAFETY: H2, as above.
+                DROPPING.set(Some(unsafe { listed.as_ref().take_next() }));
+                Some(listed)
+            }
+            _ => None,
+        };
+    }
+    DROPPING.set(None);
+}
+
+/// A handle that owns a task: a future of its result whose drop cancels the task.
+///
+/// Made by [`Task::join`]. The cancelled task ends by itself, soon after; the
+/// runtime sees to it.
+///
+/// # Cancel safety
+///
+/// Dropping it before it is ready cancels the task: that is its purpose.
+#[must_use = "dropping a Join cancels the task"]
+pub struct Join<T> {
+    task: Task<T>,
+}
+
+impl<T> Join<T> {
+    /// Gives up ownership: the task watches again.
+    pub fn detach(self) -> Task<T> {
+        let join = std::mem::ManuallyDrop::new(self);
+        // SAFETY: moved out of a value whose destructor does not run.
+        unsafe { std::ptr::read(&raw const join.task) }
+    }
+
+    /// The task, to ask or to cancel it.
+    pub fn task(&self) -> &Task<T> {
+        &self.task
+    }
+}
+
+impl<T> Future for Join<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.task.poll_result(cx)
+    }
+}
+
+impl<T> Drop for Join<T> {
+    fn drop(&mut self) {
+        self.task.cancel();
+    }
+}
+
+impl<T> fmt::Debug for Join<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Join").field("task", &self.task).finish()
+    }
+}

@@ -1,0 +1,205 @@
+//! Tasks: memory, state, wakers, handles. They know no queue and no thread.
+//!
+//! # The life of a task
+//!
+//! 1. [`create`] makes one block of memory: a [`Header`] of 64 bytes and the
+//!    future. It is born `NOTIFIED`, with references for its first queue entry
+//!    (a [`Runnable`]), for the registry of live tasks and for its [`Task`] handle.
+//! 2. A worker takes the entry and calls [`Runnable::run`]: edge
+//!    [`start`](state::State::start), one poll, then one of four exits.
+//! 3. *Pending*: edge [`suspend`](state::State::suspend); the entry's reference is
+//!    given up in the same atomic operation. If it was woken during the poll, it is
+//!    queued again instead.
+//! 4. *Yielded*: nothing changes; it stays `RUNNING` in the queue.
+//! 5. *Ready, panicked or cancelled*: the future is dropped and the result takes its
+//!    place; the registry forgets the task; edge [`complete`](state::State::complete);
+//!    the waiter is woken, or, when there is no handle, the result dropped.
+//! 6. A [wake](state::State::wake_by_ref) sets `NOTIFIED`; if the task was idle, the
+//!    waker that set it takes a reference and calls [`Schedule::schedule`].
+//! 7. The last reference frees the block: a handle, or a waker that somebody kept.
+//!
+//! A panic, in the poll or in any destructor, is contained where it arises and
+//! becomes the task's result (S8).
+//!
+//! The table of bits is in [`state`], the table of who may touch which field at
+//! [`Header`], the invariants that unsafe code cites in [`raw`].
+
+mod handle;
+mod header;
+mod raw;
+mod state;
+mod waker;
+
+use std::{
+    mem::ManuallyDrop,
+    panic::Location,
+    ptr::NonNull,
+    task::{Context, Poll},
+};
+
+pub use self::handle::{Join, Task};
+pub(crate) use self::{
+    header::{Birth, Header, Schedule},
+    raw::Ran,
+};
+use crate::{
+    error::{ErrorEvent, TaskId},
+    util::{current, hook},
+};
+
+/// An entry of a queue: the right to run a task once, and a reference to it.
+///
+/// Dropping it leaks the task: its future may belong to another thread. That is
+/// for runtimes that could not end in time.
+pub(crate) struct Runnable(NonNull<Header>);
+
+// SAFETY: the entry of a task whose future is not `Send` stays with its owner
+// thread once there, and reaches it by an inbox: R4 binds the scheduler.
+unsafe impl Send for Runnable {}
+
+impl Runnable {
+    /// Gives the task one turn on this thread.
+    #[inline]
+    pub(crate) fn run(self) -> Ran {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: the entry's reference goes along; R4 is the scheduler's (S13).
+        unsafe { raw::run(this.0) }
+    }
+
+    /// Ends the task without a poll, on this thread.
+    pub(crate) fn refuse(self) {
+        let (_, push) = self.header().state.request(true);
+        debug_assert!(!push, "an entry exists: this one");
+        let ran = self.run();
+        debug_assert!(matches!(ran, Ran::Done));
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: R1: the entry has a reference.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// As a pointer for intrusive lists and atomic slots; the reference goes with it.
+    pub(crate) fn into_raw(self) -> NonNull<Header> {
+        ManuallyDrop::new(self).0
+    }
+
+    /// # Safety
+    ///
+    /// `raw` came from [`into_raw`](Self::into_raw), and is taken back once.
+    pub(crate) unsafe fn from_raw(raw: NonNull<Header>) -> Self {
+        Self(raw)
+    }
+}
+
+/// Makes a task from a future that may move between threads.
+#[inline]
+pub(crate) fn create<F, S>(future: F, birth: Birth) -> (Runnable, Registered, Task<F::Output>)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+    S: Schedule,
+{
+    // SAFETY: `Send` and `'static`: all that is asked below.
+    unsafe { create_unchecked::<F, S>(future, birth) }
+}
+
+/// Makes a task from any future.
+///
+/// # Safety
+///
+/// If `F` is not `Send`, the scheduler runs the task on this thread only (R4).
+/// If it is not `'static`, the caller sees the task end before what it borrows does.
+#[inline]
+pub(crate) unsafe fn create_unchecked<F, S>(
+    future: F,
+    birth: Birth,
+) -> (Runnable, Registered, Task<F::Output>)
+where
+    F: Future,
+    S: Schedule,
+{
+    let raw = raw::create::<F, S>(future, birth);
+    // SAFETY: the three references of a new task.
+    unsafe { (Runnable(raw), Registered(raw), Task::from_raw(raw)) }
+}
+
+/// A task of a runtime that has ended: its future is dropped unpolled, at once.
+pub(crate) fn refused<F>(future: F, spawned_at: &'static Location<'static>) -> Task<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    struct Nowhere;
+
+    impl Schedule for Nowhere {
+        fn schedule(_task: Runnable) {
+            unreachable!("it has ended before anybody could wake it");
+        }
+
+        fn ended(_task: &Header) {}
+
+        fn report(_place: u64, event: &ErrorEvent) {
+            hook::report(hook::NOBODY, event);
+        }
+    }
+
+    let (entry, _registered, task) =
+        create::<F, Nowhere>(future, Birth { place: 0, id: TaskId(0), spawned_at });
+    entry.refuse();
+    task
+}
+
+/// The registry's reference to a live task. Whoever completes the task takes it over.
+#[derive(Clone, Copy)]
+pub(crate) struct Registered(pub(crate) NonNull<Header>);
+
+/// A reference to a task for asking it to end, held by nobody for long.
+pub(crate) struct TaskRef(NonNull<Header>);
+
+impl TaskRef {
+    /// # Safety
+    ///
+    /// The caller sees to it that a reference of the registry lives during the call.
+    pub(crate) unsafe fn from_registered(raw: NonNull<Header>) -> Self {
+        // SAFETY: R1: the registry's reference.
+        unsafe { raw.as_ref() }.state.add_ref();
+        Self(raw)
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: R1: our own reference.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// As [`Task::cancel`] and [`Task::abort`].
+    pub(crate) fn request(&self, abort: bool) {
+        let (_, push) = self.header().state.request(abort);
+        if push {
+            (self.header().vtable.schedule)(Runnable(self.0));
+        }
+    }
+}
+
+impl Drop for TaskRef {
+    fn drop(&mut self) {
+        // SAFETY: our own reference ends here.
+        unsafe { raw::drop_refs(self.0, 1) };
+    }
+}
+
+/// Sends the running task to the back of its queue: the caller returns `Pending`.
+///
+/// If `cx` carries the task's own waker, as it does outside of combinators, this
+/// costs no atomic operation.
+#[inline]
+pub(crate) fn yield_turn(cx: &Context<'_>) -> Poll<()> {
+    current::with(|current| {
+        if waker::is_of(cx.waker(), current.task.get()) {
+            current.yielded.set(true);
+        } else {
+            cx.waker().wake_by_ref();
+        }
+    });
+    Poll::Pending
+}

@@ -1,0 +1,326 @@
+//! The memory of a task and what depends on the type of its future.
+//!
+//! A task is one block: [`Header`], then the stage, which is the future, then its
+//! result, then nothing. Everything outside this file handles a
+//! `NonNull<Header>`; the header's table leads back to the type.
+//!
+//! Invariants, cited below:
+//! * R1 A `NonNull<Header>` made by [`create`] is valid for as long as its holder
+//!   has one of the references counted in the state.
+//! * R2 The stage is touched under H4 (see [`Header`]) only.
+//! * R3 The future stays in its block from creation to its drop: it is pinned.
+//! * R4 A future that is not `Send` is polled and dropped by the thread that made
+//!   it: its place names an owner, and the scheduler queues it there alone (S13).
+
+use std::{
+    alloc::Layout,
+    marker::PhantomData,
+    mem,
+    pin::Pin,
+    ptr::NonNull,
+    task::{Context, Poll},
+};
+
+use super::{
+    header::{Birth, Header, Schedule},
+    state::{Complete, Start, Suspend},
+    waker,
+};
+use crate::{
+    error::{ErrorEvent, TaskError},
+    loom::UnsafeCell,
+    util::{current, magazine, panic},
+};
+
+/// The functions that know the type.
+pub(super) struct VTable {
+    /// Polls the future. Ready or panicked: the result is stored, the future gone.
+    poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Poll<()>,
+    /// Drops the future and stores the result "cancelled".
+    cancel: unsafe fn(NonNull<Header>),
+    /// Moves the result to a `*mut Result<T, TaskError>`.
+    pub(super) read_output: unsafe fn(NonNull<Header>, *mut ()),
+    /// Drops the result, and reports a panic that nobody has seen.
+    pub(super) drop_output: unsafe fn(NonNull<Header>),
+    pub(super) schedule: fn(super::Runnable),
+    ended: fn(&Header),
+    layout: Layout,
+}
+
+enum Stage<F: Future> {
+    Future(F),
+    Output(Result<F::Output, TaskError>),
+    Empty,
+}
+
+#[repr(C)]
+struct Block<F: Future> {
+    header: Header,
+    stage: UnsafeCell<Stage<F>>,
+}
+
+struct Table<F, S>(PhantomData<(F, S)>);
+
+impl<F: Future, S: Schedule> Table<F, S> {
+    const VTABLE: &'static VTable = &VTable {
+        poll: poll::<F>,
+        cancel: cancel::<F>,
+        read_output: read_output::<F>,
+        drop_output: drop_output::<F, S>,
+        schedule: S::schedule,
+        ended: S::ended,
+        layout: Layout::new::<Block<F>>(),
+    };
+}
+
+/// Makes a task. Its three references belong to the first queue entry, to the
+/// registry and to the handle.
+#[inline]
+pub(super) fn create<F: Future, S: Schedule>(future: F, birth: Birth) -> NonNull<Header> {
+    let block = magazine::allocate(Layout::new::<Block<F>>()).cast::<Block<F>>();
+    let task = Block {
+        header: Header::new(Table::<F, S>::VTABLE, birth),
+        stage: UnsafeCell::new(Stage::Future(future)),
+    };
+    // SAFETY: fresh memory of this layout.
+    unsafe { block.write(task) };
+    block.cast()
+}
+
+/// Frees the block; the stage is empty by now, or was leaked with its runtime.
+///
+/// # Safety
+///
+/// The last reference has been given up, and the caller was told so.
+pub(super) unsafe fn free(task: NonNull<Header>) {
+    // SAFETY: R1, for the last time. Loom's cells want to be dropped; the header
+    // holds nothing else that needs it: a waker left in it is dropped here.
+    let layout = unsafe {
+        let layout = task.as_ref().vtable.layout;
+        task.drop_in_place();
+        layout
+    };
+    // SAFETY: `create` allocated it so, and nobody has a reference.
+    unsafe { magazine::release(task.cast(), layout) };
+}
+
+/// Gives up `count` references.
+///
+/// # Safety
+///
+/// They are the caller's, and it does not use `task` any more.
+pub(super) unsafe fn drop_refs(task: NonNull<Header>, count: usize) {
+    // SAFETY: R1.
+    if unsafe { task.as_ref() }.state.drop_refs(count) {
+        // SAFETY: just told.
+        unsafe { free(task) };
+    }
+}
+
+/// What became of a polled task.
+pub(crate) enum Ran {
+    /// It suspended or ended; there is nothing to queue.
+    Done,
+    /// It was woken while it ran, or it yielded: it goes to the back of the queue.
+    Again(super::Runnable),
+}
+
+/// One turn of a task: the whole of its life between leaving a queue and being
+/// suspended, queued again or ended.
+///
+/// # Safety
+///
+/// The caller hands over the queue entry's reference, and keeps R4.
+pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
+    // SAFETY: R1: the entry's reference lives until one of the exits below.
+    let header = unsafe { task.as_ref() };
+    let start = header.state.start();
+    if start == Start::Drop {
+        // SAFETY: R2: RUNNING is ours.
+        unsafe { finish_cancelled(task) };
+        return Ran::Done;
+    }
+    // SAFETY: R1; the borrowed waker does not outlive this call.
+    let waker = unsafe { waker::borrow(task) };
+    // SAFETY: R2, R3, R4.
+    let (ready, yielded) =
+        enter(task, || unsafe { (header.vtable.poll)(task, &mut Context::from_waker(&waker)) });
+    if ready.is_ready() {
+        // SAFETY: R2: the result was just stored.
+        unsafe { finish(task) };
+        return Ran::Done;
+    }
+    if start == Start::PollCancelled && !header.state.spend_last_turn(yielded) {
+        // SAFETY: R2: RUNNING is still ours.
+        unsafe { finish_cancelled(task) };
+        return Ran::Done;
+    }
+    // A task that yielded stays RUNNING in the queue: no edge out and in.
+    if yielded || header.state.suspend() == Suspend::Requeue {
+        return Ran::Again(super::Runnable(task));
+    }
+    Ran::Done
+}
+
+/// Polls with the thread's state set for this task. Second: whether it yielded.
+#[inline]
+fn enter(task: NonNull<Header>, poll: impl FnOnce() -> Poll<()>) -> (Poll<()>, bool) {
+    current::with(|current| {
+        let outer = current.task.replace(task.as_ptr().cast_const().cast());
+        current.budget.set(current::BUDGET);
+        current.yielded.set(false);
+        // No unwinding comes out of here: the table's `poll` contains it.
+        let ready = poll();
+        current.task.set(outer);
+        (ready, current.yielded.replace(false))
+    })
+}
+
+/// # Safety
+///
+/// As [`finish`]; the future is still there.
+unsafe fn finish_cancelled(task: NonNull<Header>) {
+    // SAFETY: the caller's promise: R2, R4.
+    let ((), _) = enter_drop(task, || unsafe { (task.as_ref().vtable.cancel)(task) });
+    // SAFETY: the result is stored.
+    unsafe { finish(task) };
+}
+
+/// Destructors of a future run as part of its task.
+fn enter_drop(task: NonNull<Header>, drop: impl FnOnce()) -> ((), bool) {
+    let (_, yielded) = enter(task, || {
+        drop();
+        Poll::Ready(())
+    });
+    ((), yielded)
+}
+
+/// Completes a task whose result is in its stage: tells registry and waiter, gives
+/// up the runner's and the registry's references.
+///
+/// # Safety
+///
+/// The caller is the runner.
+unsafe fn finish(task: NonNull<Header>) {
+    // SAFETY: R1: two references are ours until the end of this function.
+    let header = unsafe { task.as_ref() };
+    // First, so that who waits for the task finds it gone from every count.
+    (header.vtable.ended)(header);
+    match header.state.complete() {
+        // SAFETY: R2: no handle; nobody else comes to the stage.
+        Complete::DropOutput => unsafe { (header.vtable.drop_output)(task) },
+        Complete::Keep => {}
+        Complete::WakeWaiter => {
+            // SAFETY: H3: the completing edge saw WAITER.
+            let waker = header.waiter.with_mut(|waiter| unsafe { (*waiter).take() });
+            // The waker is foreign code.
+            panic::contain(|| waker.expect("WAITER means that a waker is there").wake());
+        }
+    }
+    // SAFETY: these two are the runner's: its own, and the one `ended` left to it.
+    unsafe { drop_refs(task, 2) };
+}
+
+/// # Safety
+///
+/// R2 for the stage of a `Block<F>`.
+unsafe fn with_stage<F: Future, R>(task: NonNull<Header>, f: impl FnOnce(&mut Stage<F>) -> R) -> R {
+    // SAFETY: R1, and `F` is the type that the table was made for.
+    let block = unsafe { task.cast::<Block<F>>().as_ref() };
+    // SAFETY: R2, by the caller.
+    block.stage.with_mut(|stage| f(unsafe { &mut *stage }))
+}
+
+/// # Safety
+///
+/// R2, R4; the stage is the future.
+unsafe fn poll<F: Future>(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<()> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        with_stage::<F, _>(task, |stage| {
+            let polled = panic::catch(|| match stage {
+                // SAFETY: R3.
+                Stage::Future(future) => Pin::new_unchecked(future).poll(cx),
+                _ => unreachable!("polled after its end"),
+            });
+            let output = match polled {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(value)) => Ok(value),
+                Err(payload) => Err(TaskError::panicked(payload)),
+            };
+            store(stage, output);
+            Poll::Ready(())
+        })
+    }
+}
+
+/// # Safety
+///
+/// R2, R4; the stage is the future.
+unsafe fn cancel<F: Future>(task: NonNull<Header>) {
+    // SAFETY: the caller's promise.
+    unsafe { with_stage::<F, _>(task, |stage| store(stage, Err(TaskError::cancelled()))) }
+}
+
+/// Drops the future in place and puts the result there. If its destructor panics,
+/// that is the result.
+fn store<F: Future>(stage: &mut Stage<F>, mut output: Result<F::Output, TaskError>) {
+    if let Err(payload) = panic::catch(|| drop_in_place(stage)) {
+        let first = mem::replace(&mut output, Err(TaskError::panicked(payload)));
+        // A value that nobody gets, or the panic of the poll; either may panic again.
+        panic::contain(|| drop(first));
+    }
+    *stage = Stage::Output(output);
+}
+
+/// Empties the stage without moving what is in it (R3), also if that panics.
+fn drop_in_place<F: Future>(stage: &mut Stage<F>) {
+    struct Empty<'a, F: Future>(&'a mut Stage<F>);
+
+    impl<F: Future> Drop for Empty<'_, F> {
+        fn drop(&mut self) {
+            // SAFETY: what was there has just been dropped, in place.
+            unsafe { std::ptr::write(self.0, Stage::Empty) };
+        }
+    }
+
+    let guard = Empty(stage);
+    // SAFETY: the guard overwrites it, so that it is not dropped twice.
+    unsafe { std::ptr::drop_in_place(&raw mut *guard.0) };
+}
+
+/// # Safety
+///
+/// R2; the stage is the result, and `into` points to room for it.
+unsafe fn read_output<F: Future>(task: NonNull<Header>, into: *mut ()) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        with_stage::<F, _>(task, |stage| match mem::replace(stage, Stage::Empty) {
+            Stage::Output(output) => into.cast::<Result<F::Output, TaskError>>().write(output),
+            _ => panic!("a task's result was asked for twice"),
+        });
+    }
+}
+
+/// # Safety
+///
+/// R2; the stage is the result, or empty.
+unsafe fn drop_output<F: Future, S: Schedule>(task: NonNull<Header>) {
+    // SAFETY: the caller's promise.
+    let stage = unsafe { with_stage::<F, _>(task, |stage| mem::replace(stage, Stage::Empty)) };
+    // SAFETY: R1.
+    let header = unsafe { task.as_ref() };
+    let unseen = match &stage {
+        Stage::Output(Err(error)) => error.panic_message(),
+        _ => None,
+    };
+    if let Some(message) = unseen {
+        let event = ErrorEvent::TaskPanicked {
+            task: header.id(),
+            spawned_at: header.spawned_at(),
+            message,
+        };
+        S::report(header.place(), &event);
+    }
+    panic::contain(|| drop(stage));
+}

@@ -1,0 +1,10 @@
+//! Small tools that know nothing of tasks, sockets or workers.
+
+pub(crate) mod clock;
+pub(crate) mod current;
+pub(crate) mod gate;
+pub(crate) mod hook;
+pub(crate) mod magazine;
+pub(crate) mod panic;
+pub(crate) mod rand;
+pub(crate) mod threads;

@@ -1,0 +1,32 @@
+//! The one source of randomness: a small generator for choices that only have
+//! to be spread, such as which worker a foreign thread prefers.
+
+use std::cell::Cell;
+
+use crate::loom::global::{AtomicU64, Ordering};
+
+/// xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift
+/// generators, scrambled", 2016). Not for secrets.
+#[derive(Debug)]
+pub(crate) struct Rng(Cell<u64>);
+
+impl Rng {
+    /// A generator of its own stream: successive calls give unrelated streams.
+    pub(crate) fn new() -> Self {
+        static STREAMS: AtomicU64 = AtomicU64::new(1);
+        // Relaxed: only the uniqueness of the number matters.
+        let stream = STREAMS.fetch_add(1, Ordering::Relaxed);
+        Self(Cell::new(stream.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1))
+    }
+
+    /// A number below `bound`, which must not be 0.
+    pub(crate) fn below(&self, bound: usize) -> usize {
+        let mut x = self.0.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.0.set(x);
+        let high = x.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
+        ((high * bound as u64) >> 32) as usize
+    }
+}

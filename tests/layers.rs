@@ -1,0 +1,78 @@
+//! The rules of the source tree, as tests: who may import whom, which file is the door
+//! to what, how large files and functions get, and where `unsafe` may stand.
+//!
+//! The tables are in `layers/rules.rs`. A list of exceptions may only shrink: an entry
+//! that is not needed any more is a failure, too.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use rules::{Tree, Violation};
+
+#[path = "layers/lexer.rs"]
+mod lexer;
+#[path = "layers/parse.rs"]
+mod parse;
+#[path = "layers/rules.rs"]
+mod rules;
+#[path = "layers/self_test.rs"]
+mod self_test;
+
+/// The files that may hold `unsafe`. Each opens with the invariants its comments cite.
+const UNSAFE_FILES: &[&str] = &[
+];
+
+#[test]
+fn imports_go_down_the_ranks() {
+    let tree = source_tree();
+    report(tree.layers());
+    assert!(tree.idle_exceptions().is_empty(), "not needed: {:?}", tree.idle_exceptions());
+}
+
+#[test]
+fn doors_are_the_only_way() {
+    report(source_tree().doors());
+}
+
+#[test]
+fn files_and_functions_stay_small() {
+    report(source_tree().sizes());
+}
+
+#[test]
+fn unsafe_stays_where_it_is_expected() {
+    report(source_tree().unsafe_code(UNSAFE_FILES));
+}
+
+fn report(violations: Vec<Violation>) {
+    let lines: Vec<_> = violations.iter().map(ToString::to_string).collect();
+    assert!(lines.is_empty(), "{} violations:\n{}", lines.len(), lines.join("\n"));
+}
+
+fn source_tree() -> Tree {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    collect(&root.join("src"), &mut files);
+    assert!(!files.is_empty(), "no source files below {}", root.display());
+    Tree::new(files.into_iter().map(|path| {
+        let name = path.strip_prefix(root).expect("found below the root");
+        let text = fs::read_to_string(&path).expect("source files are UTF-8");
+        (name.to_str().expect("names are ASCII").to_owned(), text)
+    }))
+}
+
+/// Adds every Rust file below `folder`, in the order of their names.
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(folder).expect("a readable folder");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("a readable entry").path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! The rules, each a function from one parsed file to what is wrong with it.
+
+use std::{collections::BTreeSet, fmt};
+
+use super::parse::{Reference, Source, parse};
+
+/// Code lines that a file may have.
+pub const FILE_LINES: usize = 500;
+/// Lines that a function may have.
+pub const FUNCTION_LINES: usize = 70;
+
+/// Who stands where. A module imports from lower ranks and from itself.
+pub const RANKS: &[&[&str]] = &[
+    &["loom", "error", "buf", "util"],
+    &["task", "reactor", "sync"],
+    &["scheduler", "blocking"],
+    &["runtime"],
+    &["time", "io"],
+    &["net", "fs", "process", "signal", "threads", "future"],
+    &["streams", "protocol", "tls", "introspect"],
+    &["compat", "testing", "bin", "lib"],
+];
+
+/// Imports inside one rank: who (`*` is everyone), whom, why.
+pub const SAME_RANK: &[(&str, &str, &str)] = &[
+    ("*", "loom", "the door to atomics, cells and threads is for every file"),
+    ("error", "util", "an error that holds a panic prints the panic's text"),
+    ("util", "error", "util/hook.rs keeps who hears of an `ErrorEvent`"),
+];
+
+/// What may be named from outside its folder beside what `mod.rs` re-exports, and why:
+/// one module, or every file of a folder.
+pub const VISIBLE: &[(&str, &str)] = &[
+    ("util", "a drawer of tools that share nothing"),
+    ("reactor::timers", "the wheel and its entries are a face of their own"),
+    ("runtime::deadline", "the door down for time"),
+    ("runtime::operation", "the door down for I/O"),
+];
+
+/// What only one file may touch: the path, that file, and what others do instead.
+pub const DOORS: &[(&str, &str, &str)] = &[
+    (
+        "std::sync::atomic",
+        "src/loom.rs",
+        "take `crate::loom::atomic`, or `crate::loom::global` for a static",
+    ),
+    ("std::thread::spawn", "src/util/threads.rs", "call `crate::util::threads::spawn`"),
+    ("std::thread::Builder", "src/util/threads.rs", "call `crate::util::threads::spawn`"),
+    ("std::time::Instant::now", "src/util/clock.rs", "call `crate::util::clock::now`"),
+];
+
+/// The files that may look at `cfg(loom)`.
+const LOOM_CFG_FILES: &[&str] = &["src/loom.rs", "src/lib.rs"];
+
+/// One thing that is wrong, where, and how to put it right.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Violation {
+    /// From the repository's root.
+    pub file: String,
+    /// Counted from 1.
+    pub line: usize,
+    /// What, and the way out.
+    pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.text)
+    }
+}
+
+/// The files of `src/`, parsed.
+pub struct Tree {
+    files: Vec<File>,
+    /// The module paths of all files, joined by `::`.
+    modules: BTreeSet<String>,
+}
+
+struct File {
+    /// From the repository's root.
+    name: String,
+    module: Vec<String>,
+    source: Source,
+    /// Only tests compile it.
+    test: bool,
+}
+
+impl Tree {
+    /// Parses files given as name (from the repository's root) and text.
+    pub fn new(files: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut files: Vec<_> = files
+            .into_iter()
+            .map(|(name, text)| {
+                let module = module_of(&name);
+                let source = parse(&module, &text);
+                File { name, module, source, test: false }
+            })
+            .collect();
+        let tests: Vec<String> = files
+            .iter()
+            .flat_map(|file| {
+                let below = |name| format!("{}::{name}", file.module.join("::"));
+                file.source.test_modules.iter().map(below)
+            })
+            .collect();
+        for file in &mut files {
+            let module = file.module.join("::");
+            file.test =
+                tests.iter().any(|test| *test == module || module.starts_with(&format!("{test}::")));
+        }
+        let modules = files.iter().map(|file| file.module.join("::")).collect();
+        Self { files, modules }
+    }
+
+    /// Imports against the ranks, and imports of a folder's inside.
+    pub fn layers(&self) -> Vec<Violation> {
+        self.each(|file| {
+            let check = |reference| {
+                let wrong = self.against_ranks(file, reference);
+                let text = wrong.or_else(|| self.past_mod_rs(file, reference))?;
+                Some((reference.line, text))
+            };
+            file.source.references.iter().filter_map(check).collect()
+        })
+    }
+
+    /// Use of what has one door, past that door.
+    pub fn doors(&self) -> Vec<Violation> {
+        self.each(|file| {
+            let mut found = Vec::new();
+            for reference in file.source.references.iter().filter(|r| !r.test && !file.test) {
+                let path = reference.path.join("::");
+                // A glob over the door's parent opens it as well.
+                let opened = |door: &str| match path.strip_suffix("::*") {
+                    Some(parent) => below(door, parent) || below(parent, door),
+                    None => below(&path, door),
+                };
+                for (door, home, instead) in DOORS {
+                    if opened(door) && file.name != *home {
+                        let text = format!("`{path}` is for {home} only; {instead}");
+                        found.push((reference.line, text));
+                    }
+                }
+            }
+            if !LOOM_CFG_FILES.contains(&file.name.as_str()) {
+                for line in &file.source.loom_cfg_lines {
+                    let text = "`cfg(loom)` is for src/loom.rs; give both cases one name there";
+                    found.push((*line, text.to_owned()));
+                }
+            }
+            found
+        })
+    }
+
+    /// Files and functions past their size.
+    pub fn sizes(&self) -> Vec<Violation> {
+        self.each(|file| {
+            let mut found = Vec::new();
+            let lines = file.source.code_lines;
+            if lines > FILE_LINES && !file.test {
+                let text = format!("{lines} lines of code, {FILE_LINES} at most; split the file");
+                found.push((1, text));
+            }
+            for function in file.source.functions.iter().filter(|_| !file.test) {
+                if function.lines > FUNCTION_LINES {
+                    let text = format!(
+                        "`{}` has {} lines, {FUNCTION_LINES} at most; give its parts names",
+                        function.name, function.lines
+                    );
+                    found.push((function.line, text));
+                }
+            }
+            found
+        })
+    }
+
+    /// `unsafe` outside of `allowed`, and entries of `allowed` that are no longer needed.
+    pub fn unsafe_code(&self, allowed: &[&str]) -> Vec<Violation> {
+        let mut found = self.each(|file| {
+            if allowed.contains(&file.name.as_str()) {
+                return Vec::new();
+            }
+            // One report per file: the rest of them follow from the first.
+            let line = file.source.unsafe_lines.first().copied();
+            let text = "`unsafe` in a file that is not on the list; build on one that is, or \
+                        argue for a new entry at the head of tests/layers.rs";
+            line.map(|line| (line, text.to_owned())).into_iter().collect()
+        });
+        for entry in allowed {
+            let file = self.files.iter().find(|file| file.name == *entry);
+            if file.is_none_or(|file| file.source.unsafe_lines.is_empty()) {
+                let text = "holds no `unsafe`; take it off the list in tests/layers.rs".to_owned();
+                found.push(Violation { file: (*entry).to_owned(), line: 1, text });
+            }
+        }
+        found
+    }
+
+    /// Entries of [`SAME_RANK`] that no import needs any more.
+    pub fn idle_exceptions(&self) -> Vec<String> {
+        let needed = |who: &str, whom: &str| {
+            self.files.iter().any(|file| {
+                let from = top(&file.module);
+                let imports = |path: &[String]| path.len() > 1 && path[0] == "crate" && path[1] == whom;
+                (who == "*" || who == from)
+                    && from != whom
+                    && rank(from) == rank(whom)
+                    && file.source.references.iter().any(|reference| imports(&reference.path))
+            })
+        };
+        let idle = SAME_RANK.iter().filter(|(who, whom, _)| !needed(who, whom));
+        idle.map(|(who, whom, _)| format!("{who} -> {whom}")).collect()
+    }
+
+    fn each(&self, rule: impl Fn(&File) -> Vec<(usize, String)>) -> Vec<Violation> {
+        let mut found: Vec<_> = self
+            .files
+            .iter()
+            .flat_map(|file| {
+                let at = |(line, text)| Violation { file: file.name.clone(), line, text };
+                rule(file).into_iter().map(at)
+            })
+            .collect();
+        // One path in two words of a line is one mistake.
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    fn against_ranks(&self, file: &File, reference: &Reference) -> Option<String> {
+        let from = top(&file.module);
+        let [root, to, ..] = reference.path.as_slice() else { return None };
+        if root != "crate" || from == to {
+            return None;
+        }
+        let Some(from_rank) = rank(from) else {
+            return Some(format!("`{from}` has no rank; give it one in tests/layers/rules.rs"));
+        };
+        let Some(to_rank) = rank(to) else {
+            // Tests may stand outside, and use the public face.
+            if reference.test || file.test {
+                return None;
+            }
+            return Some(format!("`crate::{to}`: name an item by the module that owns it"));
+        };
+        let excepted = SAME_RANK.iter().any(|(who, whom, _)| (*who == "*" || *who == from) && *whom == to);
+        if to_rank > from_rank {
+            Some(format!(
+                "`{from}` (rank {from_rank}) must not know `{to}` (rank {to_rank}); turn it round \
+                 with a trait or a callback that `{to}` passes down"
+            ))
+        } else if to_rank == from_rank && !excepted {
+            Some(format!(
+                "`{from}` and `{to}` share rank {to_rank} and must not know each other; let them \
+                 meet in a higher rank"
+            ))
+        } else {
+            None
+        }
+    }
+
+    /// Says if the path goes past the `mod.rs` of a folder that `file` is not in.
+    fn past_mod_rs(&self, file: &File, reference: &Reference) -> Option<String> {
+        let path = &reference.path;
+        if path[0] != "crate" {
+            return None;
+        }
+        for end in 2..path.len() {
+            let (folder, part) = (&path[..end], &path[..=end]);
+            let inside = file.module.starts_with(folder);
+            let open = VISIBLE.iter().any(|(name, _)| [folder, part].iter().any(|m| joined(m) == *name));
+            // A function may have the name of the private file that it is in.
+            let exported = part == path && self.imports(folder, &part[end]);
+            if !inside && !open && !exported && self.modules.contains(&part.join("::")) {
+                return Some(format!(
+                    "`{}` is inside a folder; import what src/{}/mod.rs re-exports",
+                    part.join("::"),
+                    folder[1..].join("/")
+                ));
+            }
+        }
+        None
+    }
+
+    /// Whether a `use` in the file of `module` binds `name`.
+    fn imports(&self, module: &[String], name: &str) -> bool {
+        self.files.iter().any(|file| file.module == module && file.source.imported.contains(name))
+    }
+}
+
+/// A module's path without `crate`.
+fn joined(module: &[String]) -> String {
+    module[1..].join("::")
+}
+
+/// Whether `path` is `root` or something in it.
+fn below(path: &str, root: &str) -> bool {
+    path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+fn rank(module: &str) -> Option<usize> {
+    RANKS.iter().position(|modules| modules.contains(&module))
+}
+
+/// The module under the root that a file belongs to.
+fn top(module: &[String]) -> &str {
+    module.get(1).map_or("lib", String::as_str)
+}
+
+/// `src/task/state.rs` is `crate::task::state`, `src/task/mod.rs` is `crate::task`.
+fn module_of(name: &str) -> Vec<String> {
+    let path = name.strip_prefix("src/").unwrap_or(name);
+    let path = path.strip_suffix(".rs").unwrap_or(path);
+    let mut module = vec!["crate".to_owned()];
+    module.extend(path.split('/').map(str::to_owned));
+    if module.last().is_some_and(|last| last == "mod" || module.len() == 2 && last == "lib") {
+        module.pop();
+    }
+    module
+}

@@ -1,0 +1,55 @@
+//! The test suite: one binary, one module per subject.
+//!
+//! Every test runs on each backend and with several worker counts (`suite/harness.rs`). Sizes are
+//! small by default; `RINGLOOP_TEST_SCALE=N` multiplies them. `RINGLOOP_SEED=N` replays a random
+//! schedule, `RINGLOOP_TEST_WORKERS=N` and `RINGLOOP_TEST_BACKEND=name` narrow the sweep.
+
+#[path = "suite/harness.rs"]
+mod harness;
+#[path = "suite/measure.rs"]
+mod measure;
+#[path = "suite/processes.rs"]
+mod processes;
+#[path = "suite/tools.rs"]
+mod tools;
+
+#[path = "suite/compat.rs"]
+mod compat;
+#[path = "suite/io_fd.rs"]
+mod io_fd;
+#[path = "suite/net_cancel.rs"]
+mod net_cancel;
+#[path = "suite/net_faults.rs"]
+mod net_faults;
+#[path = "suite/net_listener.rs"]
+mod net_listener;
+#[path = "suite/net_load.rs"]
+mod net_load;
+#[path = "suite/net_stream.rs"]
+mod net_stream;
+#[path = "suite/runtime.rs"]
+mod runtime;
+#[path = "suite/runtime_errors.rs"]
+mod runtime_errors;
+#[path = "suite/runtime_shutdown.rs"]
+mod runtime_shutdown;
+#[path = "suite/scheduler.rs"]
+mod scheduler;
+#[path = "suite/signal.rs"]
+mod signal;
+#[path = "suite/task.rs"]
+mod task;
+#[path = "suite/task_chains.rs"]
+mod task_chains;
+#[path = "suite/task_crowds.rs"]
+mod task_crowds;
+#[path = "suite/task_faults.rs"]
+mod task_faults;
+#[path = "suite/task_local.rs"]
+mod task_local;
+#[path = "suite/threads.rs"]
+mod threads;
+#[path = "suite/time.rs"]
+mod time;
+#[path = "suite/wakers.rs"]
+mod wakers;

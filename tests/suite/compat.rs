@@ -1,0 +1,151 @@
+//! The traits of other crates, where their features are on.
+
+#[cfg(feature = "hyper")]
+mod with_hyper {
+    use std::convert::Infallible;
+    use std::io::{BufRead, BufReader, Write};
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http_body_util::{BodyExt, Full};
+    use hyper::body::Incoming;
+    use hyper::service::service_fn;
+    use hyper::{Request, Response};
+    use ringloop::compat::hyper::{HyperExecutor, HyperTimer};
+    use ringloop::net::TcpListener;
+    use ringloop::spawn;
+
+    use crate::harness::{on_every, scaled};
+
+    async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        let path = request.uri().path().to_owned();
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        let text = format!("{path} {}", body.len());
+        Ok(Response::new(Full::new(Bytes::from(text))))
+    }
+
+    /// Reads one response and returns its body.
+    fn read_response(from: &mut impl BufRead) -> String {
+        let (mut line, mut length) = (String::new(), 0);
+        from.read_line(&mut line).unwrap();
+        assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+        while line != "\r\n" {
+            line.clear();
+            assert!(from.read_line(&mut line).unwrap() > 0);
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        from.read_exact(&mut body).unwrap();
+        String::from_utf8(body).unwrap()
+    }
+
+    #[test]
+    fn http_server_answers_keep_alive_and_pipelined_requests() {
+        // Goal: hyper's Read and Write on our stream, with our timer; method: plain clients with
+        // single, pipelined and large requests.
+        on_every(|cfg| {
+            let runtime = cfg.runtime();
+            let listener = runtime.must_run(TcpListener::bind("127.0.0.1:0")).unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = runtime.spawn(async move {
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    drop(spawn(async move {
+                        hyper::server::conn::http1::Builder::new()
+                            .timer(HyperTimer)
+                            .header_read_timeout(Duration::from_secs(30))
+                            .pipeline_flush(true)
+                            .serve_connection(stream, service_fn(answer))
+                            .await
+                            .unwrap();
+                    }));
+                }
+            });
+            std::thread::scope(|scope| {
+                for client in 0..4 {
+                    scope.spawn(move || {
+                        let stream = std::net::TcpStream::connect(address).unwrap();
+                        let mut reader = BufReader::new(stream.try_clone().unwrap());
+                        let mut writer = stream;
+                        for i in 0..scaled(50) {
+                            write!(writer, "GET /{client}/{i} HTTP/1.1\r\nhost: t\r\n\r\n").unwrap();
+                            assert_eq!(read_response(&mut reader), format!("/{client}/{i} 0"));
+                        }
+                        let one = "GET /p HTTP/1.1\r\nhost: t\r\n\r\n";
+                        writer.write_all(one.repeat(32).as_bytes()).unwrap();
+                        for _ in 0..32 {
+                            assert_eq!(read_response(&mut reader), "/p 0");
+                        }
+                        let size = 300_000;
+                        write!(writer, "POST /big HTTP/1.1\r\nhost: t\r\ncontent-length: {size}\r\n\r\n").unwrap();
+                        writer.write_all(&vec![b'x'; size]).unwrap();
+                        assert_eq!(read_response(&mut reader), format!("/big {size}"));
+                    });
+                }
+            });
+            server.abort();
+            let _ = runtime.must_run(server);
+        });
+    }
+
+    #[test]
+    fn executor_spawns_and_timer_sleeps() {
+        // Goal: the two small adapters; method: use them as hyper does.
+        use hyper::rt::{Executor, Timer};
+        on_every(|cfg| {
+            cfg.everywhere(|| async {
+                let flag = crate::tools::Flag::new();
+                let set = flag.clone();
+                HyperExecutor.execute(async move { set.set() });
+                flag.wait().await;
+                let timer = HyperTimer;
+                let since = std::time::Instant::now();
+                timer.sleep(Duration::from_millis(2)).await;
+                assert!(since.elapsed() >= Duration::from_millis(2));
+                let deadline = std::time::Instant::now() + Duration::from_millis(2);
+                timer.sleep_until(deadline).await;
+                assert!(std::time::Instant::now() >= deadline);
+            });
+        });
+    }
+}
+
+#[cfg(feature = "tokio")]
+mod with_tokio {
+    use std::future::poll_fn;
+    use std::pin::Pin;
+
+    use ringloop::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    use crate::harness::on_every;
+
+    #[test]
+    fn tokio_traits_carry_data() {
+        // Goal: tokio's AsyncRead and AsyncWrite on our stream; method: poll them directly, since
+        // the extension methods live in another crate; filled bytes are appended, never overwritten.
+        on_every(|cfg| {
+            cfg.everywhere(|| async {
+                let (mut near, mut far) = crate::net_stream::pair().await;
+                let n = poll_fn(|cx| AsyncWrite::poll_write(Pin::new(&mut near), cx, b"by tokio")).await;
+                assert_eq!(n.unwrap(), 8);
+                poll_fn(|cx| AsyncWrite::poll_flush(Pin::new(&mut near), cx)).await.unwrap();
+                let mut text = [0; 8];
+                far.read_exact(&mut text).await.unwrap();
+                assert_eq!(&text, b"by tokio");
+                far.write_all(b"back").await.unwrap();
+                let mut memory = [std::mem::MaybeUninit::uninit(); 16];
+                let mut buf = ReadBuf::uninit(&mut memory);
+                buf.put_slice(b"kept ");
+                while buf.filled().len() < 9 {
+                    poll_fn(|cx| AsyncRead::poll_read(Pin::new(&mut near), cx, &mut buf)).await.unwrap();
+                }
+                assert_eq!(buf.filled(), b"kept back");
+                poll_fn(|cx| AsyncWrite::poll_shutdown(Pin::new(&mut near), cx)).await.unwrap();
+                assert_eq!(far.read(&mut text).await.unwrap(), 0);
+            });
+        });
+    }
+}

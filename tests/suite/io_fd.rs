@@ -1,0 +1,155 @@
+//! `AsyncFd`: any descriptor that can be polled.
+
+use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
+use std::sync::Arc;
+
+use ringloop::io::AsyncFd;
+use ringloop::{spawn, yield_now};
+
+use crate::harness::{on_every, scaled};
+use crate::measure::open_fds;
+use crate::processes::isolated;
+use crate::tools::GiveUpAfter;
+
+/// A pipe whose ends do not block.
+fn pipe() -> (AsyncFd<PipeReader>, AsyncFd<PipeWriter>) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&reader, true).unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    (AsyncFd::new(reader).unwrap(), AsyncFd::new(writer).unwrap())
+}
+
+async fn read_some(fd: &AsyncFd<PipeReader>, buf: &mut [u8]) -> std::io::Result<usize> {
+    fd.read_with(|mut pipe: &PipeReader| pipe.read(buf)).await
+}
+
+async fn write_some(fd: &AsyncFd<PipeWriter>, buf: &[u8]) -> std::io::Result<usize> {
+    fd.write_with(|mut pipe: &PipeWriter| pipe.write(buf)).await
+}
+
+#[test]
+fn pipe_carries_data_both_ends_waiting() {
+    // Goal: readable and writable, and the calls around them; method: a megabyte through a pipe,
+    // which holds 64 KiB, so that each side waits for the other.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let (reader, writer) = pipe();
+            let total = 1 << 20;
+            let sender = spawn(async move {
+                let (mut sent, mut buf) = (0, vec![0; 10_000]);
+                while sent < total {
+                    let n = buf.len().min(total - sent);
+                    crate::tools::fill_pattern(&mut buf[..n], sent);
+                    sent += write_some(&writer, &buf[..n]).await.unwrap();
+                }
+            });
+            let (mut got, mut buf) = (0, vec![0; 7000]);
+            loop {
+                let n = read_some(&reader, &mut buf).await.unwrap();
+                if n == 0 {
+                    break;
+                }
+                crate::tools::check_pattern(&buf[..n], got);
+                got += n;
+            }
+            assert_eq!(got, total);
+            sender.await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn readiness_comes_again_after_a_drain() {
+    // Goal: edge-triggered readiness is not lost nor stale; method: an eventfd rung by a plain thread
+    // and read to exhaustion, many times.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let flags = rustix::event::EventfdFlags::NONBLOCK | rustix::event::EventfdFlags::CLOEXEC;
+            let bell = Arc::new(AsyncFd::new(rustix::event::eventfd(0, flags).unwrap()).unwrap());
+            let mut sum = 0;
+            for i in 1..=scaled(200) as u64 {
+                let theirs = bell.clone();
+                let ringer = ringloop::to_thread(move || {
+                    rustix::io::write(theirs.get_ref(), &i.to_ne_bytes()).unwrap();
+                });
+                let mut buf = [0; 8];
+                let n = bell.read_with(|fd| Ok(rustix::io::read(fd, &mut buf)?)).await.unwrap();
+                assert_eq!(n, 8);
+                sum += u64::from_ne_bytes(buf);
+                ringer.await.unwrap();
+                let empty = rustix::io::read(bell.get_ref(), &mut buf);
+                assert_eq!(empty, Err(rustix::io::Errno::AGAIN));
+            }
+            let n = scaled(200) as u64;
+            assert_eq!(sum, n * (n + 1) / 2);
+            bell.writable().await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn wait_cancelled_and_repeated_sees_the_event() {
+    // Goal: cancel of a wait; method: readable given up many times, then data comes.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let (reader, writer) = pipe();
+            for i in 0..scaled(100) as u8 {
+                for turns in 0..3 {
+                    let mut buf = [0; 1];
+                    let read = GiveUpAfter::new(turns, read_some(&reader, &mut buf)).await;
+                    assert!(read.is_none());
+                }
+                write_some(&writer, &[i]).await.unwrap();
+                let mut buf = [0; 4];
+                assert_eq!(read_some(&reader, &mut buf).await.unwrap(), 1);
+                assert_eq!(buf[0], i);
+            }
+            drop(writer);
+            reader.readable().await.unwrap();
+            assert_eq!(read_some(&reader, &mut [0; 4]).await.unwrap(), 0);
+        });
+    });
+}
+
+#[test]
+fn drop_closes_and_deregisters() {
+    // Goal: no descriptor and no registration stays; method: pipes dropped with waits given up, with
+    // waiting tasks aborted, and after into_inner.
+    isolated(|| {
+        on_every(|cfg| {
+            let fds = open_fds();
+            cfg.once(async {
+                for _ in 0..scaled(100) {
+                    let (reader, writer) = pipe();
+                    let waiter = spawn(async move { read_some(&reader, &mut [0; 1]).await });
+                    yield_now().await;
+                    waiter.abort();
+                    let _ = waiter.await;
+                    let error = write_some(&writer, &[1]).await.unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+                    let inner = writer.into_inner();
+                    drop(inner);
+                }
+            });
+            assert_eq!(open_fds(), fds);
+        });
+    });
+}
+
+#[test]
+fn descriptor_that_cannot_be_polled_is_refused() {
+    // Goal: a plain file is an error, not a hang (epoll says EPERM).
+    on_every(|cfg| {
+        cfg.once(async {
+            let file = std::fs::File::open("/proc/self/exe").unwrap();
+            match AsyncFd::new(file) {
+                Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied),
+                Ok(fd) => {
+                    // A backend that can must then call it ready; waiting for ever is no answer.
+                    let ready = fd.readable().await;
+                    drop(ready);
+                }
+            }
+        });
+    });
+}

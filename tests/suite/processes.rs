@@ -1,0 +1,136 @@
+//! Tests in processes of their own, and helper processes: this binary runs itself again.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use crate::harness::{guarded, loud, test_name};
+
+const ALONE: &str = "RINGLOOP_TEST_ALONE";
+const ROLE: &str = "RINGLOOP_TEST_ROLE";
+const ROLE_ARGS: &str = "RINGLOOP_TEST_ROLE_ARGS";
+const ROLE_MARK: &str = "role: ";
+
+/// Runs `body` in a child process that runs nothing else, so that limits, descriptor and thread
+/// counts are its own.
+pub fn isolated<F: FnOnce()>(body: F) {
+    isolated_with(|_| {}, body);
+}
+
+/// [`isolated`], with `prepare` adding to the child's command (a user id, an environment).
+pub fn isolated_with<F: FnOnce()>(prepare: impl FnOnce(&mut Command), body: F) {
+    let name = test_name(&body);
+    if std::env::var(ALONE).as_deref() == Ok(name) {
+        guarded(name, Duration::from_secs(150), body);
+        return;
+    }
+    let mut command = this_binary(name);
+    command.env(ALONE, name).stdin(Stdio::null());
+    prepare(&mut command);
+    let output = command.output().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    for line in stderr.lines().filter(|line| line.contains("NOTE")) {
+        loud(line);
+    }
+    let ran = output.status.success() && stdout.contains("1 passed");
+    assert!(ran, "child {}:\n{stdout}\n{stderr}", output.status);
+}
+
+fn this_binary(test: &str) -> Command {
+    let path = std::env::current_exe().expect("path of the test binary");
+    let mut command = Command::new(path);
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
+    command
+}
+
+/// A helper process; killed when dropped.
+pub struct Helper {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Helper {
+    /// Starts this binary in the role `role` of [`child_role`].
+    pub fn start(role: &str, args: &[String]) -> Helper {
+        let mut command = this_binary("processes::child_role");
+        command.env(ROLE, role).env(ROLE_ARGS, args.join(" ")).env_remove(ALONE);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("helper process");
+        let input = child.stdin.take().expect("piped");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        Helper { child, input, output }
+    }
+
+    pub fn tell(&mut self, word: &str) {
+        writeln!(self.input, "{word}").expect("helper listens");
+        self.input.flush().expect("helper listens");
+    }
+
+    /// The next word the helper says.
+    pub fn hear(&mut self) -> String {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            let n = self.output.read_line(&mut line).expect("helper speaks");
+            assert!(n > 0, "the helper ended in silence: {:?}", self.child.wait());
+            // The test runner's own words may stand before ours on the line.
+            if let Some((_, word)) = line.trim_end().split_once(ROLE_MARK) {
+                return word.to_owned();
+            }
+        }
+    }
+
+    pub fn expect(&mut self, word: &str) {
+        assert_eq!(self.hear(), word);
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a clean end.
+    pub fn finish(mut self) {
+        let status = self.child.wait().expect("helper can be waited for");
+        assert!(status.success(), "helper {status}");
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Inside a helper: says a word to the test.
+pub fn say(word: &str) {
+    let mut out = std::io::stdout();
+    out.write_all(format!("{ROLE_MARK}{word}\n").as_bytes()).expect("test listens");
+    out.flush().expect("test listens");
+}
+
+/// Inside a helper: waits for the test's next word; `None` when the test has gone.
+pub fn listen() -> Option<String> {
+    let mut line = String::new();
+    let n = std::io::stdin().read_line(&mut line).unwrap_or(0);
+    (n > 0).then(|| line.trim().to_owned())
+}
+
+/// Not a test: the entry of helper processes, and nothing in an ordinary run.
+#[test]
+fn child_role() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let args: Vec<String> =
+        std::env::var(ROLE_ARGS).unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    match role.as_str() {
+        "crowd" => crate::net_load::crowd_role(&args),
+        "flood" => crate::net_listener::flood_role(&args),
+        "ctrl_c" => crate::signal::ctrl_c_role(&args),
+        other => panic!("no role {other}"),
+    }
+}

@@ -1,0 +1,274 @@
+//! Bad input and missing resources: each error names its fix.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::time::Duration;
+
+use ringloop::{Backend, Builder, Handle, Runtime};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::harness::{loud, must_panic, on_every};
+use crate::measure::{open_fds, thread_count};
+use crate::processes::{isolated, isolated_with};
+
+/// The error of a build, which both ways of starting must give alike.
+fn build_error(make: impl Fn() -> Builder) -> String {
+    let text = make().build().err().expect("no runtime").to_string();
+    let ran = make().run(async {}).expect_err("no run");
+    assert!(ran.as_build_error().is_some(), "{ran}");
+    text
+}
+
+#[test]
+fn builder_with_no_workers_is_refused() {
+    let text = build_error(|| Builder::new().workers(0));
+    assert!(text.contains("worker"), "{text}");
+}
+
+#[test]
+fn builder_with_uring_says_it_does_not_exist_yet() {
+    // Goal: until io_uring comes, asking for it is an error that names the way out.
+    let text = build_error(|| Builder::new().workers(1).backend(Backend::Uring));
+    assert!(text.contains("uring") && text.contains("epoll"), "{text}");
+}
+
+#[test]
+fn backend_names_parse() {
+    assert!(matches!("auto".parse(), Ok(Backend::Auto)));
+    assert!(matches!("uring".parse(), Ok(Backend::Uring)));
+    assert!(matches!("epoll".parse(), Ok(Backend::Epoll)));
+    let text = match "kqueue".parse::<Backend>() {
+        Ok(_) => panic!("kqueue is no backend of ours"),
+        Err(error) => error.to_string(),
+    };
+    assert!(text.contains("kqueue") && text.contains("epoll"), "{text}");
+}
+
+#[test]
+fn environment_epoll_chooses_the_backend() {
+    // Goal: RINGLOOP_BACKEND is read when the builder says auto; method: a child with it set.
+    let set = |command: &mut std::process::Command| {
+        command.env("RINGLOOP_BACKEND", "epoll");
+    };
+    isolated_with(set, || {
+        let runtime = Runtime::new().unwrap();
+        assert!(matches!(runtime.handle().backend(), Backend::Epoll));
+    });
+}
+
+#[test]
+fn environment_uring_is_an_error_unless_the_builder_overrides() {
+    // Goal: the same error as from the builder, and the builder beats the environment.
+    let set = |command: &mut std::process::Command| {
+        command.env("RINGLOOP_BACKEND", "uring");
+    };
+    isolated_with(set, || {
+        let text = build_error(|| Builder::new().workers(1));
+        assert!(text.contains("uring"), "{text}");
+        drop(Builder::new().workers(1).backend(Backend::Epoll).build().unwrap());
+    });
+}
+
+#[test]
+fn environment_with_nonsense_is_an_error_that_lists_the_choices() {
+    let set = |command: &mut std::process::Command| {
+        command.env("RINGLOOP_BACKEND", "fast");
+    };
+    isolated_with(set, || {
+        let text = build_error(|| Builder::new().workers(1));
+        for word in ["RINGLOOP_BACKEND", "fast", "auto", "uring", "epoll"] {
+            assert!(text.contains(word), "{word} in {text}");
+        }
+    });
+}
+
+#[test]
+fn use_outside_a_runtime_panics_and_names_the_fix() {
+    // Goal: every door that needs a runtime says so; method: call each on a plain thread.
+    let texts = [
+        must_panic(|| drop(ringloop::spawn(async {}))),
+        must_panic(|| drop(ringloop::spawn_local(async {}))),
+        must_panic(|| drop(ringloop::to_thread(|| ()))),
+        must_panic(|| Handle::current().workers()),
+    ];
+    for text in texts {
+        assert!(text.contains("ringloop::run") || text.contains("Handle"), "{text}");
+    }
+    let text = Handle::try_current().map(|_| ()).expect_err("no runtime here").to_string();
+    assert!(text.contains("ringloop::run"), "{text}");
+}
+
+/// What polling `future` once outside of any runtime says, by panic or by error.
+fn polled_outside<T>(future: impl Future<Output = std::io::Result<T>>) -> String {
+    let mut future = Box::pin(future);
+    let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        crate::tools::poll_by_hand(&mut future, std::task::Waker::noop())
+    }));
+    match polled {
+        Ok(std::task::Poll::Ready(Ok(_))) => "done".into(),
+        Ok(std::task::Poll::Ready(Err(error))) => error.to_string(),
+        Ok(std::task::Poll::Pending) => panic!("pending without a runtime: it would wait for ever"),
+        Err(payload) => crate::harness::panic_text(&*payload),
+    }
+}
+
+#[test]
+fn leaves_polled_outside_a_runtime_say_so() {
+    // Goal: no leaf waits for ever without a runtime; method: poll timers and sockets by hand.
+    let sleep = polled_outside(async {
+        ringloop::time::sleep(Duration::from_secs(1)).await;
+        Ok(())
+    });
+    let accept = polled_outside(async {
+        let listener = ringloop::net::TcpListener::bind("127.0.0.1:0").await?;
+        listener.accept().await.map(drop)
+    });
+    let std_listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = std_listener.local_addr().unwrap();
+    let read = polled_outside(async {
+        let stream = ringloop::net::TcpStream::connect(address).await?;
+        stream.peek(&mut [0; 1]).await.map(drop)
+    });
+    for text in [sleep, accept, read] {
+        assert!(text.contains("runtime"), "{text}");
+    }
+}
+
+#[test]
+fn spawn_outside_a_worker_by_block_on_thread_is_refused() {
+    // Goal: a thread that has merely blocked on a runtime is not inside it afterwards.
+    on_every(|cfg| {
+        let runtime = cfg.runtime();
+        runtime.must_run(async {});
+        assert!(Handle::try_current().is_err());
+        must_panic(|| drop(ringloop::spawn(async {})));
+        cfg.once(async {});
+        assert!(Handle::try_current().is_err());
+    });
+}
+
+fn limit(resource: Resource, soft: u64) {
+    let maximum = getrlimit(resource).maximum;
+    setrlimit(resource, Rlimit { current: Some(soft), maximum }).expect("own limits may be lowered");
+}
+
+#[test]
+fn builder_without_descriptors_fails_with_the_limit_named() {
+    // Goal: fd exhaustion at start; method: lower RLIMIT_NOFILE to what is open, build, look for the
+    // fix in the text, then raise it again and build.
+    isolated(|| {
+        on_every(|cfg| {
+            let before = open_fds();
+            let highest = *before.keys().max().unwrap() as u64;
+            for spare in 0..3 {
+                let old = getrlimit(Resource::Nofile).current.unwrap();
+                limit(Resource::Nofile, highest + 1 + spare);
+                let built = cfg.builder().build();
+                limit(Resource::Nofile, old);
+                match built {
+                    Ok(runtime) => drop(runtime),
+                    Err(error) => {
+                        assert!(spare > 0 || error.io_error().is_some(), "{error:?}");
+                        let text = error.to_string();
+                        assert!(text.contains("ulimit") || text.contains("NOFILE"), "{text}");
+                    }
+                }
+                assert_eq!(open_fds(), before, "a failed build leaves no descriptor");
+            }
+            drop(cfg.runtime());
+        });
+    });
+}
+
+#[test]
+fn builder_refused_threads_fails_with_the_limit_named() {
+    // Goal: test 49; method: a child as an ordinary user with RLIMIT_NPROC at its own count.
+    if !rustix::process::getuid().is_root() {
+        loud("NOTE skipped: refusing threads needs root, to become another user");
+        return;
+    }
+    let as_nobody = |command: &mut std::process::Command| {
+        command.uid(65534).gid(65534);
+    };
+    isolated_with(as_nobody, || {
+        let threads = thread_count();
+        limit(Resource::Nproc, 0);
+        let Err(spawned) = std::thread::Builder::new().spawn(|| ()) else {
+            loud("NOTE skipped: this kernel grants threads beyond RLIMIT_NPROC");
+            return;
+        };
+        assert_eq!(spawned.kind(), ErrorKind::WouldBlock);
+        for workers in [1, 2, 4] {
+            let build = || Builder::new().workers(workers).backend(Backend::Epoll);
+            let error = build().build().err().expect("no thread, no runtime");
+            let text = error.to_string();
+            assert!(text.contains("thread") && text.contains("ulimit"), "{text}");
+            assert!(error.io_error().is_some());
+            // The calling thread is worker 0, so a single worker needs no thread at all.
+            let ran = build().run(async {
+                ringloop::time::sleep(Duration::from_millis(1)).await;
+                let job = ringloop::to_thread(|| 1).await;
+                // A pool that cannot start a thread must say so in the job's result, or run it.
+                drop(job);
+                1
+            });
+            if workers == 1 {
+                assert_eq!(ran.unwrap(), 1);
+            } else {
+                assert!(ran.unwrap_err().as_build_error().is_some());
+            }
+        }
+        assert_eq!(thread_count(), threads);
+    });
+}
+
+#[test]
+fn bind_to_address_in_use_says_so() {
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let first = ringloop::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let error = ringloop::net::TcpListener::bind(first.local_addr().unwrap()).await;
+            assert_eq!(error.err().expect("in use").kind(), ErrorKind::AddrInUse);
+        });
+    });
+}
+
+#[test]
+fn bind_without_permission_says_so() {
+    // Goal: a privileged port as an ordinary user.
+    let floor = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let floor: u16 = floor.unwrap_or_default().trim().parse().unwrap_or(1024);
+    if !rustix::process::getuid().is_root() || floor <= 80 {
+        loud("NOTE skipped: port 80 is open to everybody here, or we cannot become another user");
+        return;
+    }
+    let as_nobody = |command: &mut std::process::Command| {
+        command.uid(65534).gid(65534);
+    };
+    isolated_with(as_nobody, || {
+        on_every(|cfg| {
+            cfg.everywhere(|| async {
+                let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
+                let error = ringloop::net::TcpListener::bind(address).await;
+                assert_eq!(error.err().expect("refused").kind(), ErrorKind::PermissionDenied);
+            });
+        });
+    });
+}
+
+#[test]
+fn bind_and_connect_to_nonsense_give_errors() {
+    // Goal: empty lists, unknown names and foreign addresses are io errors, not hangs.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            use ringloop::net::{TcpListener, TcpStream};
+            let none: &[SocketAddr] = &[];
+            assert_eq!(TcpStream::connect(none).await.err().unwrap().kind(), ErrorKind::InvalidInput);
+            assert_eq!(TcpListener::bind(none).await.err().unwrap().kind(), ErrorKind::InvalidInput);
+            let error = TcpListener::bind("192.0.2.1:0").await.err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
+            assert!(TcpStream::connect("not an address").await.is_err());
+        });
+    });
+}

@@ -1,0 +1,508 @@
+//! Fairness, patrol, and a runtime that sleeps when it has nothing to do.
+
+use std::future::{pending, poll_fn};
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use ringloop::io::{AsyncReadExt, AsyncWriteExt};
+use ringloop::net::TcpListener;
+use ringloop::{Handle, spawn, yield_now};
+
+use crate::harness::{Cfg, ErrorLog, Kind, on_every, scale, scaled, wait_until};
+use crate::measure::{context_switches, cpu_time, own_thread_id};
+use crate::processes::isolated;
+use crate::tools::{Count, Flag};
+
+/// Bound of T58, 10 ms, times the factor 20 that tests allow themselves.
+const SERVED_WITHIN: Duration = Duration::from_millis(200);
+
+#[test]
+fn chatty_task_does_not_starve_quiet_ones() {
+    // Goal: test 56; method: one task yields without end, 999 take 20 turns each. On one worker turns
+    // are counted: the chatty one gets no more than its share, within a factor of 20.
+    on_every(|cfg| {
+        cfg.once(async {
+            let (stop, turns) = (Arc::new(AtomicBool::new(false)), Count::new());
+            let chatty = spawn({
+                let (stop, turns) = (stop.clone(), turns.clone());
+                async move {
+                    while !stop.load(Ordering::Relaxed) {
+                        turns.add();
+                        yield_now().await;
+                    }
+                }
+            });
+            let quiet: Vec<_> = (0..999)
+                .map(|_| {
+                    spawn(async {
+                        for _ in 0..20 {
+                            yield_now().await;
+                        }
+                    })
+                })
+                .collect();
+            for task in quiet {
+                task.await.unwrap();
+            }
+            let chatty_turns = turns.get();
+            stop.store(true, Ordering::Relaxed);
+            chatty.await.unwrap();
+            if cfg.single() {
+                assert!(chatty_turns <= 20 * 20, "{chatty_turns} turns while others had 20");
+            }
+        });
+    });
+}
+
+/// Wakes the other of a pair in every poll, and is woken by it: a pair that lives in the LIFO slot.
+fn ping_pong(stop: Arc<AtomicBool>, rounds: Count) -> [impl Future<Output = ()> + Send + 'static; 2] {
+    let seats = Arc::new([std::sync::Mutex::new(None), std::sync::Mutex::new(None)]);
+    [0, 1].map(|mine| {
+        let (stop, rounds, seats) = (stop.clone(), rounds.clone(), seats.clone());
+        poll_fn(move |cx| {
+            *seats[mine].lock().unwrap() = Some(cx.waker().clone());
+            rounds.add();
+            let other: Option<std::task::Waker> = seats[1 - mine].lock().unwrap().take();
+            if let Some(waker) = other {
+                waker.wake();
+            }
+            if stop.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+        })
+    })
+}
+
+#[test]
+fn ping_pong_pair_does_not_starve_others() {
+    // Goal: test 56, LIFO slot; method: a pair of tasks that wake each other for ever; yielding
+    // tasks, a timer and a spawn from outside must all end on the same worker.
+    on_every(|cfg| {
+        let runtime = cfg.runtime();
+        let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Count::new());
+        let pairs: Vec<_> = (0..cfg.workers)
+            .flat_map(|_| ping_pong(stop.clone(), rounds.clone()))
+            .map(|future| runtime.spawn(future))
+            .collect();
+        runtime.must_run(async {
+            let quiet: Vec<_> = (0..100)
+                .map(|_| {
+                    spawn(async {
+                        for _ in 0..20 {
+                            yield_now().await;
+                        }
+                    })
+                })
+                .collect();
+            for task in quiet {
+                task.await.unwrap();
+            }
+            ringloop::time::sleep(Duration::from_millis(2)).await;
+        });
+        runtime.must_run(runtime.spawn(async {})).unwrap();
+        stop.store(true, Ordering::Relaxed);
+        for task in pairs {
+            // The partner may have ended first and will wake it no more.
+            task.cancel();
+            let _ = runtime.must_run(task);
+        }
+        assert!(rounds.get() > 0);
+    });
+}
+
+/// Whether timers and sockets are served while `spin` runs on every worker.
+fn served_beside<F>(cfg: &Cfg, spin: impl Fn(Arc<AtomicBool>) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let runtime = cfg.runtime();
+    let stop = Arc::new(AtomicBool::new(false));
+    let spinners: Vec<_> = (0..cfg.workers).map(|_| runtime.spawn(spin(stop.clone()))).collect();
+    let (timers, socket) = runtime.must_run(async {
+        let mut timers = Vec::new();
+        for _ in 0..11 {
+            let deadline = Instant::now() + Duration::from_millis(2);
+            ringloop::time::sleep_until(deadline.into()).await;
+            timers.push(deadline.elapsed());
+        }
+        let (mut near, mut far) = crate::net_stream::pair().await;
+        let mut socket = Vec::new();
+        for _ in 0..11 {
+            let since = Instant::now();
+            near.write_all(b"x").await.unwrap();
+            far.read_exact(&mut [0; 1]).await.unwrap();
+            socket.push(since.elapsed());
+        }
+        (timers, socket)
+    });
+    stop.store(true, Ordering::Relaxed);
+    for task in spinners {
+        runtime.must_run(task).unwrap();
+    }
+    for (what, mut times) in [("timer", timers), ("socket", socket)] {
+        times.sort();
+        // The median, since a busy machine delays single ones as it likes.
+        assert!(times[5] < SERVED_WITHIN, "{what}: {times:?}");
+    }
+}
+
+#[test]
+fn spinning_on_yields_lets_timers_and_sockets_be_served() {
+    // Goal: T58; method: tasks that do nothing but yield, one per worker.
+    on_every(|cfg| {
+        served_beside(cfg, |stop| async move {
+            while !stop.load(Ordering::Relaxed) {
+                yield_now().await;
+            }
+        });
+    });
+}
+
+#[test]
+fn spinning_on_ready_reads_lets_timers_and_sockets_be_served() {
+    // Goal: T58; method: tasks that read a socket which a plain thread fills without pause: every
+    // read is ready at once, only the budget makes them yield.
+    on_every(|cfg| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let feeders: Vec<_> = (0..cfg.workers)
+            .map(|_| {
+                let mut client = std::net::TcpStream::connect(address).unwrap();
+                let (server, _) = listener.accept().unwrap();
+                let feeder = std::thread::spawn(move || while client.write(&[7; 65536]).is_ok() {});
+                (feeder, std::sync::Mutex::new(Some(server)))
+            })
+            .collect();
+        let next = AtomicUsize::new(0);
+        served_beside(cfg, |stop| {
+            let server = feeders[next.fetch_add(1, Ordering::Relaxed)].1.lock().unwrap().take();
+            async move {
+                let mut stream = ringloop::net::TcpStream::from_std(server.unwrap()).unwrap();
+                let mut byte = [0; 1];
+                while !stop.load(Ordering::Relaxed) {
+                    stream.read_exact(&mut byte).await.unwrap();
+                    assert_eq!(byte, [7]);
+                }
+            }
+        });
+        for (feeder, _) in feeders {
+            feeder.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn spinning_on_ready_writes_lets_timers_and_sockets_be_served() {
+    // Goal: T58 for writes; method: a plain thread reads all that is sent, one byte at a time.
+    on_every(|cfg| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        served_beside(cfg, |stop| {
+            let client = std::net::TcpStream::connect(address).unwrap();
+            let (mut server, _) = listener.accept().unwrap();
+            std::thread::spawn(move || std::io::copy(&mut server, &mut std::io::sink()));
+            async move {
+                let mut stream = ringloop::net::TcpStream::from_std(client).unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    stream.write_all(&[1]).await.unwrap();
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn spinning_on_ready_tasks_and_timers_lets_others_be_served() {
+    // Goal: T58 for the remaining leaves; method: awaits of finished tasks, of sleeps that are over
+    // and of timeouts around ready futures.
+    on_every(|cfg| {
+        served_beside(cfg, |stop| async move {
+            while !stop.load(Ordering::Relaxed) {
+                spawn(async {}).await.unwrap();
+                ringloop::time::sleep(Duration::ZERO).await;
+                ringloop::time::timeout(Duration::from_secs(1), async {}).await.unwrap();
+            }
+        });
+    });
+}
+
+/// Spins in one poll until `done`, or for 20 s; says whether it was done.
+fn hog_until(done: impl Fn() -> bool) -> bool {
+    let since = Instant::now();
+    while !done() {
+        if since.elapsed() > Duration::from_secs(20) {
+            return false;
+        }
+        std::hint::spin_loop();
+    }
+    true
+}
+
+#[test]
+fn tasks_queued_behind_a_hog_are_taken_to_other_workers() {
+    // Goal: patrol, and T72; method: a task spawns 50 others and then spins in the same poll until
+    // they have all run, which they can on another worker only; the hook names the hog.
+    on_every(|cfg| {
+        if cfg.single() {
+            return;
+        }
+        let runtime = cfg.runtime();
+        let log = runtime.log().clone();
+        let hog = runtime.spawn(async move {
+            let ran = Count::new();
+            for _ in 0..50 {
+                let ran = ran.clone();
+                drop(spawn(async move {
+                    yield_now().await;
+                    ran.add();
+                }));
+            }
+            hog_until(|| ran.get() == 50) && hog_until(|| log.count(Kind::Hog) > 0)
+        });
+        let id = hog.id().to_string();
+        assert!(runtime.must_run(hog).unwrap(), "rescued and reported while the hog still spun");
+        let texts = runtime.log().take(Kind::Hog);
+        assert!(texts.iter().any(|text| text.contains(&id)), "task {id} in {texts:?}");
+        assert!(texts.iter().any(|text| text.contains("scheduler.rs")), "{texts:?}");
+        assert!(runtime.metrics().steals > 0);
+    });
+}
+
+#[test]
+fn task_woken_by_a_hog_is_taken_from_its_slot() {
+    // Goal: patrol takes the LIFO slot too; method: the hog wakes one task, which waits in the slot,
+    // and spins until it has run.
+    on_every(|cfg| {
+        if cfg.single() {
+            return;
+        }
+        let runtime = cfg.runtime();
+        for _ in 0..scaled(3) {
+            let (flag, ran) = (Flag::new(), Count::new());
+            let (wait, count) = (flag.clone(), ran.clone());
+            let woken = runtime.spawn(async move {
+                wait.wait().await;
+                count.add();
+            });
+            wait_until(|| flag.waiters() == 1, || "it waits".into());
+            let hog = runtime.spawn(async move {
+                flag.set();
+                hog_until(|| ran.get() == 1)
+            });
+            assert!(runtime.must_run(hog).unwrap(), "taken while the hog still spun");
+            runtime.must_run(woken).unwrap();
+        }
+    });
+}
+
+#[test]
+fn tasks_woken_from_outside_are_not_stuck_behind_a_hog() {
+    // Goal: patrol takes the stealable inbox too; method: tasks that last ran everywhere are woken,
+    // and others spawned, by this plain thread while hogs hold all workers but one.
+    on_every(|cfg| {
+        if cfg.single() {
+            return;
+        }
+        let runtime = cfg.runtime();
+        let (flag, ran, hogging) = (Flag::new(), Count::new(), Count::new());
+        for _ in 0..32 {
+            let (flag, ran) = (flag.clone(), ran.clone());
+            drop(runtime.spawn(async move {
+                for _ in 0..10 {
+                    yield_now().await;
+                }
+                flag.wait().await;
+                ran.add();
+            }));
+        }
+        wait_until(|| flag.waiters() == 32, || "all wait".into());
+        let hogs: Vec<_> = (1..cfg.workers)
+            .map(|_| {
+                let (ran, hogging) = (ran.clone(), hogging.clone());
+                runtime.spawn(async move {
+                    hogging.add();
+                    hog_until(|| ran.get() == 64)
+                })
+            })
+            .collect();
+        wait_until(|| hogging.get() == hogs.len(), || "hogs spin".into());
+        flag.set();
+        for _ in 0..32 {
+            let ran = ran.clone();
+            drop(runtime.spawn(async move {
+                ran.add();
+            }));
+        }
+        for hog in hogs {
+            assert!(runtime.must_run(hog).unwrap(), "all ran while the hogs still spun");
+        }
+    });
+}
+
+#[test]
+fn hog_on_the_only_worker_is_named() {
+    // Goal: with one worker nothing can be rescued, but the monitor still names the hog, once per
+    // poll; method: spin until the hook hears, with another task waiting.
+    on_every(|cfg| {
+        if !cfg.single() {
+            return;
+        }
+        let log = ErrorLog::default();
+        cfg.once_with(&log, async {
+            let theirs = log.clone();
+            let hog = spawn(async move {
+                let waiting = spawn(async {});
+                (hog_until(|| theirs.count(Kind::Hog) > 0), waiting.await.is_ok())
+            });
+            let id = hog.id().to_string();
+            assert_eq!(hog.await.unwrap(), (true, true));
+            let texts = log.take(Kind::Hog);
+            assert!(texts.iter().any(|text| text.contains(&id)), "task {id} in {texts:?}");
+        });
+        log.assert_silent();
+    });
+}
+
+#[test]
+fn main_that_hogs_its_worker_does_not_hold_up_its_tasks() {
+    // Goal: patrol serves worker 0 of the one-shot form too; method: main spawns and spins.
+    on_every(|cfg| {
+        if cfg.single() {
+            return;
+        }
+        cfg.once(async {
+            let ran = Count::new();
+            for _ in 0..20 {
+                let ran = ran.clone();
+                drop(spawn(async move {
+                    ran.add();
+                }));
+            }
+            assert!(hog_until(|| ran.get() == 20), "taken while main spun");
+        });
+    });
+}
+
+#[test]
+fn work_spreads_over_all_workers() {
+    // Goal: a backlog of CPU work wakes the others; method: tasks of about a millisecond spawned by
+    // one task; in the end every worker has run some. No time is asserted.
+    on_every(|cfg| {
+        let runtime = cfg.runtime();
+        let seen = Arc::new(std::sync::Mutex::new(std::collections::HashSet::new()));
+        for _ in 0..100 {
+            runtime.must_run(async {
+                let tasks: Vec<_> = (0..8 * 4)
+                    .map(|_| {
+                        let seen = seen.clone();
+                        spawn(async move {
+                            let since = Instant::now();
+                            while since.elapsed() < Duration::from_millis(1) {
+                                std::hint::spin_loop();
+                            }
+                            seen.lock().unwrap().insert(std::thread::current().id());
+                        })
+                    })
+                    .collect();
+                for task in tasks {
+                    task.await.unwrap();
+                }
+            });
+            if seen.lock().unwrap().len() == cfg.workers {
+                return;
+            }
+        }
+        panic!("{} of {} workers ever ran a task", seen.lock().unwrap().len(), cfg.workers);
+    });
+}
+
+#[test]
+fn idle_runtime_never_wakes() {
+    // Goal: test 59; method: runtimes of all kinds, used and left with a pending accept, read, far
+    // timer and ctrl_c; once their counters rest, nothing moves for 3 s (60 at scale): no wakeup, no
+    // context switch of any thread, next to no CPU.
+    isolated(|| {
+        let cases = Cfg::all();
+        let runtimes: Vec<_> = cases.iter().map(|cfg| cfg.builder().build().unwrap()).collect();
+        let mut kept = Vec::new();
+        for runtime in &runtimes {
+            let busy = async {
+                let tasks: Vec<_> = (0..500)
+                    .map(|_| spawn(ringloop::time::sleep(Duration::from_millis(3))))
+                    .collect();
+                for task in tasks {
+                    task.await.unwrap();
+                }
+                ringloop::to_thread(|| ()).await.unwrap();
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                drop(spawn(async move { listener.accept().await.map(drop) }));
+                let (mut near, far) = crate::net_stream::pair().await;
+                drop(spawn(async move { near.read(&mut [0; 1]).await }));
+                drop(spawn(ringloop::time::sleep(Duration::from_secs(3600))));
+                drop(spawn(ringloop::time::timeout(Duration::MAX, pending::<()>())));
+                drop(spawn(ringloop::signal::ctrl_c()));
+                far
+            };
+            kept.push(runtime.run(busy).unwrap());
+        }
+        let counters = || -> Vec<_> {
+            let of = |handle: Handle| {
+                let metrics = handle.metrics();
+                (metrics.wakeups, metrics.parks, metrics.polls)
+            };
+            runtimes.iter().map(|runtime| of(runtime.handle())).collect()
+        };
+        let me = own_thread_id();
+        let switches = || {
+            let mut all = context_switches();
+            all.remove(&me);
+            all
+        };
+        // Rest: nothing has moved for half a second, which patrol's slowest pace (16 ms) and a pool
+        // thread's farewell must fit into.
+        let mut before = (counters(), switches());
+        let since = Instant::now();
+        loop {
+            std::thread::sleep(Duration::from_millis(500));
+            let now = (counters(), switches());
+            if now == before {
+                break;
+            }
+            assert!(since.elapsed() < Duration::from_secs(60), "never at rest: {before:?} {now:?}");
+            before = now;
+        }
+        let used = cpu_time();
+        std::thread::sleep(Duration::from_secs(if scale() > 1 { 60 } else { 3 }));
+        let used = cpu_time() - used;
+        let now = (counters(), switches());
+        assert_eq!(now, before, "something moved while all was idle");
+        assert!(used < Duration::from_millis(50), "{used:?} of CPU while idle");
+        // And they still work.
+        for runtime in &runtimes {
+            let woken = runtime.run(async { spawn(async { 1 }).await.unwrap() });
+            assert_eq!(woken.unwrap(), 1);
+        }
+    });
+}
+
+#[test]
+fn runtime_parks_between_events_and_counts_it() {
+    // Goal: no spinning while a timer is awaited; method: 50 sleeps of 2 ms; the worker parks, and
+    // the process uses less CPU than time passes on one core.
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = cfg.runtime();
+            let parks = runtime.metrics().parks;
+            let (since, cpu) = (Instant::now(), cpu_time());
+            runtime.must_run(async {
+                for _ in 0..50 {
+                    ringloop::time::sleep(Duration::from_millis(2)).await;
+                }
+            });
+            let (took, used) = (since.elapsed(), cpu_time() - cpu);
+            assert!(runtime.metrics().parks > parks, "it parked");
+            assert!(used < took, "{used:?} of CPU in {took:?} of waiting");
+        });
+    });
+}

@@ -1,0 +1,101 @@
+//! Ctrl-C, in child processes, since a signal is for the whole process.
+
+use std::time::Duration;
+
+use futures_util::future::join;
+use ringloop::signal::ctrl_c;
+use ringloop::{spawn, yield_now};
+use rustix::process::{Pid, Signal, getpid, kill_process};
+
+use crate::harness::{Cfg, on_every};
+use crate::processes::{Helper, isolated, say};
+
+#[test]
+fn ctrl_c_reaches_every_listener() {
+    // Goal: two listeners both hear one SIGINT, again and again; method: raise it in a child.
+    isolated(|| {
+        on_every(|cfg| {
+            cfg.once(async {
+                for _ in 0..5 {
+                    let (first, second) = (ctrl_c(), ctrl_c());
+                    let second = spawn(second);
+                    for _ in 0..10 {
+                        yield_now().await;
+                    }
+                    kill_process(getpid(), Signal::INT).unwrap();
+                    first.await.unwrap();
+                    second.await.unwrap().unwrap();
+                }
+            });
+        });
+    });
+}
+
+#[test]
+fn ctrl_c_between_call_and_await_is_not_lost() {
+    // Goal: listening starts at the call; method: raise before the first poll.
+    isolated(|| {
+        on_every(|cfg| {
+            cfg.everywhere(|| async {
+                for _ in 0..5 {
+                    let heard = ctrl_c();
+                    kill_process(getpid(), Signal::INT).unwrap();
+                    heard.await.unwrap();
+                }
+            });
+        });
+    });
+}
+
+#[test]
+fn ctrl_c_dropped_and_repeated_works() {
+    // Goal: listeners that are given up leave nothing that would hear twice; method: drop some polled
+    // and some unpolled, use one runtime after the other.
+    isolated(|| {
+        on_every(|cfg| {
+            for _ in 0..3 {
+                cfg.once(async {
+                    drop(ctrl_c());
+                    let gone = crate::tools::GiveUpAfter::new(2, ctrl_c()).await;
+                    assert!(gone.is_none());
+                    let heard = ctrl_c();
+                    kill_process(getpid(), Signal::INT).unwrap();
+                    heard.await.unwrap();
+                    // The signal was before this listener's time.
+                    let late = ringloop::time::timeout(Duration::from_millis(20), ctrl_c()).await;
+                    assert!(late.is_err());
+                });
+            }
+        });
+    });
+}
+
+/// Helper process: serves until Ctrl-C, as the examples do.
+pub fn ctrl_c_role(_args: &[String]) {
+    let cases = Cfg::all();
+    let cfg = cases.iter().find(|cfg| cfg.workers == 2).expect("two workers in the sweep");
+    cfg.once(async {
+        let stop = ctrl_c();
+        say("ready");
+        let ticks = async {
+            for _ in 0..20 {
+                ringloop::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let (stopped, ()) = join(stop, ticks).await;
+        stopped.unwrap();
+    });
+    say("stopped");
+}
+
+#[test]
+fn ctrl_c_from_another_process_stops_gracefully() {
+    // Goal: the graceful stop of a service; method: a helper is sent SIGINT from here and must end
+    // well, by its own words and its exit status.
+    let mut helper = Helper::start("ctrl_c", &[]);
+    helper.expect("ready");
+    let pid = Pid::from_raw(helper.id() as i32).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    helper.expect("stopped");
+    helper.finish();
+}

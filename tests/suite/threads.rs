@@ -1,0 +1,220 @@
+//! `to_thread`: blocking jobs in the pool.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
+
+use ringloop::{Handle, spawn, to_thread};
+
+use crate::harness::{on_every, scaled, wait_until, wait_until_async};
+use crate::tools::Count;
+
+#[test]
+fn job_runs_on_another_thread_and_gives_its_value() {
+    // Goal: the simple case; method: compare thread ids.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let here = std::thread::current().id();
+            let there = to_thread(|| std::thread::current().id()).await.unwrap();
+            assert_ne!(here, there);
+        });
+    });
+}
+
+#[test]
+fn jobs_that_need_each_other_run_side_by_side() {
+    // Goal: the pool grows to what is queued; method: 16 jobs meet at a barrier.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let barrier = Arc::new(Barrier::new(16));
+            let jobs: Vec<_> = (0..16)
+                .map(|_| {
+                    let barrier = barrier.clone();
+                    to_thread(move || {
+                        barrier.wait();
+                    })
+                })
+                .collect();
+            for job in jobs {
+                job.await.unwrap();
+            }
+        });
+    });
+}
+
+#[test]
+fn jobs_beyond_the_limit_wait_their_turn() {
+    // Goal: `blocking_threads` is kept; method: 500 jobs on 3 threads, the most at once is counted.
+    on_every(|cfg| {
+        let runtime = cfg.builder().blocking_threads(3).build().unwrap();
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let threads = Arc::new(Mutex::new(HashSet::new()));
+        runtime
+            .run(async {
+                let jobs: Vec<_> = (0..500)
+                    .map(|i| {
+                        let (now, most, threads) = (now.clone(), most.clone(), threads.clone());
+                        to_thread(move || {
+                            let running = now.fetch_add(1, Ordering::SeqCst) + 1;
+                            most.fetch_max(running, Ordering::SeqCst);
+                            threads.lock().unwrap().insert(std::thread::current().id());
+                            std::thread::yield_now();
+                            now.fetch_sub(1, Ordering::SeqCst);
+                            i
+                        })
+                    })
+                    .collect();
+                for (i, job) in jobs.into_iter().enumerate() {
+                    assert_eq!(job.await.unwrap(), i);
+                }
+            })
+            .unwrap();
+        assert!((1..=3).contains(&most.load(Ordering::SeqCst)));
+        crate::harness::assert_quiet(&runtime.handle());
+    });
+}
+
+#[test]
+fn job_cancelled_in_the_queue_never_runs() {
+    // Goal: T70's second half; method: one thread, held by a first job; the queued second job is
+    // cancelled, then the first is let go.
+    on_every(|cfg| {
+        let runtime = cfg.builder().blocking_threads(1).build().unwrap();
+        let (release, held) = mpsc::channel::<()>();
+        let (ran, dropped) = (Count::new(), Count::new());
+        runtime
+            .run(async {
+                let first = to_thread(move || held.recv().unwrap());
+                let (count, guard) = (ran.clone(), dropped.on_drop());
+                let second = to_thread(move || {
+                    let _guard = guard;
+                    count.add();
+                });
+                second.cancel();
+                release.send(()).unwrap();
+                first.await.unwrap();
+                assert!(second.await.unwrap_err().is_cancelled());
+            })
+            .unwrap();
+        crate::harness::assert_quiet(&runtime.handle());
+        assert_eq!((ran.get(), dropped.get()), (0, 1));
+    });
+}
+
+#[test]
+fn job_running_when_cancelled_ends_and_drops_its_value_once() {
+    // Goal: a running job cannot be stopped, its result goes nowhere or to the handle, and drops
+    // once; method: cancel, abort and detach jobs that are held in the middle.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            for way in 0..3 {
+                let (dropped, started) = (Count::new(), Count::new());
+                let (release, held) = mpsc::channel::<()>();
+                let (guard, count) = (dropped.on_drop(), started.clone());
+                let job = to_thread(move || {
+                    count.add();
+                    held.recv().unwrap();
+                    guard
+                });
+                wait_until_async(|| started.get() == 1, || "it runs".into()).await;
+                match way {
+                    0 => drop(job.cancel()),
+                    1 => drop(job.abort()),
+                    _ => {}
+                }
+                release.send(()).unwrap();
+                if way == 2 { drop(job) } else { drop(job.await) }
+                wait_until_async(|| dropped.get() == 1, || "its value drops".into()).await;
+            }
+        });
+    });
+}
+
+#[test]
+fn jobs_in_a_storm_of_cancels_settle() {
+    // Goal: the pool's counters; method: thousands of small jobs, half of them cancelled or dropped.
+    on_every(|cfg| {
+        let mut rng = cfg.rng(4);
+        let dropped = Count::new();
+        let n = scaled(5000);
+        cfg.once(async {
+            for _ in 0..n / 100 {
+                let jobs: Vec<_> = (0..100)
+                    .map(|_| {
+                        let guard = dropped.on_drop();
+                        to_thread(move || drop(guard))
+                    })
+                    .collect();
+                for job in jobs {
+                    match rng.below(4) {
+                        0 => drop(job),
+                        1 => drop(job.join()),
+                        2 => {
+                            job.abort();
+                            let _ = job.await;
+                        }
+                        _ => job.await.unwrap(),
+                    }
+                }
+            }
+            wait_until_async(|| dropped.get() == n, || format!("{} dropped", dropped.get())).await;
+        });
+    });
+}
+
+#[test]
+fn job_uses_the_runtime_by_handle() {
+    // Goal: jobs may spawn, and block on futures; method: test 43's second case, block_on inside a
+    // job, with the handle passed in and with the current one.
+    on_every(|cfg| {
+        let runtime = cfg.runtime();
+        let handle = runtime.handle();
+        let value = runtime.must_run(async move {
+            let job = to_thread(move || {
+                let inner = Handle::try_current().unwrap_or(handle.clone());
+                let first = inner.block_on(async { spawn(async { 20 }).await.unwrap() });
+                first.unwrap() + handle.block_on(handle.spawn(async { 22 })).unwrap().unwrap()
+            });
+            job.await.unwrap()
+        });
+        assert_eq!(value, 42);
+    });
+}
+
+#[test]
+fn workers_go_on_while_every_pool_thread_is_stuck() {
+    // Goal: blocking work does not block tasks; method: all threads of the pool held, tasks and
+    // timers run meanwhile.
+    on_every(|cfg| {
+        let runtime = cfg.builder().blocking_threads(2).build().unwrap();
+        let (release, held) = mpsc::channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        let started = Count::new();
+        let jobs: Vec<_> = runtime
+            .run(async {
+                (0..2)
+                    .map(|_| {
+                        let (held, started) = (held.clone(), started.clone());
+                        to_thread(move || {
+                            started.add();
+                            held.lock().unwrap().recv().unwrap();
+                        })
+                    })
+                    .collect()
+            })
+            .unwrap();
+        wait_until(|| started.get() == 2, || "both jobs run".into());
+        let body = async {
+            for _ in 0..20 {
+                ringloop::time::sleep(std::time::Duration::from_millis(1)).await;
+                spawn(async {}).await.unwrap();
+            }
+        };
+        runtime.run(body).unwrap();
+        for job in jobs {
+            release.send(()).unwrap();
+            runtime.run(job).unwrap().unwrap();
+        }
+        crate::harness::assert_quiet(&runtime.handle());
+    });
+}
