@@ -71,8 +71,12 @@ async fn serve(addr: SocketAddr) -> Result<(), Failure> {
     acceptor.cancel();
     let _ = acceptor.await;
     connections.close();
-    if time::timeout(GRACE, connections.gone()).await.is_err() {
-        eprintln!("{} connections did not end in {GRACE:?}", connections.len());
+    // A second Ctrl-C is not patient any more.
+    let all_gone = pin!(time::timeout(GRACE, connections.gone()));
+    let _ = select(all_gone, signal::ctrl_c()).await;
+    let left = connections.len();
+    if left > 0 {
+        eprintln!("{left} connections did not end by themselves");
     }
     println!("requests served: {}", total.load(Ordering::Relaxed));
     Ok(())
@@ -83,7 +87,7 @@ async fn accept(listener: TcpListener, connections: Connections, total: Arc<Atom
         match listener.accept().await {
             Ok((stream, _)) => {
                 let served = Served { count: Cell::new(0), total: total.clone() };
-                ringloop::spawn(converse(stream, connections.enter(), served));
+                drop(ringloop::spawn(converse(stream, connections.enter(), served)));
             }
             Err(error) => eprintln!("accept: {error}"),
         }
@@ -129,7 +133,7 @@ fn respond(request: &Request<Incoming>) -> Response<Full<Bytes>> {
 
 /// About 1 KiB of what services really send.
 fn json() -> String {
-    let items: Vec<String> = (0..16)
+    let items: Vec<String> = (0..18)
         .map(|id| format!(r#"{{"id":{id},"name":"item number {id}","tags":["async","linux"]}}"#))
         .collect();
     format!(r#"{{"items":[{}]}}"#, items.join(","))

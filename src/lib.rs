@@ -28,6 +28,10 @@ mod threads;
 
 pub mod compat;
 
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod model;
+
 pub use self::{
     error::{BuildError, ErrorEvent, NoRuntime, RunError, TaskError, TaskId},
     runtime::{

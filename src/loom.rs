@@ -1,19 +1,25 @@
-//! The one door to atomics, cells, locks and threads.
+//! The one door to atomics, cells, locks and what else threads meet at.
 //!
 //! Every protocol between threads takes its tools from here, so that a model
 //! checker can stand in for them: under `--cfg loom` these names mean loom's
-//! types, otherwise the standard ones. This is the only file that looks at that
-//! cfg. What is process-wide (`static`) can not be a loom type, since those have
-//! no `const` constructor; it takes [`global`] and is not modelled.
+//! types, otherwise the standard ones. This and the crate's root are the only files
+//! that look at that cfg. What is process-wide (`static`) can not be a loom type,
+//! since those have no `const` constructor; it takes [`global`] and is not modelled.
 //!
 //! The one shape difference, `UnsafeCell::with`, is given to the standard cell
 //! here, after loom's.
 
 #[cfg(loom)]
-pub(crate) use loom::{cell::UnsafeCell, hint, sync::atomic};
+pub(crate) use loom::{hint, sync::atomic, thread::yield_now};
 
 #[cfg(not(loom))]
-pub(crate) use std::{hint, sync::atomic};
+pub(crate) use std::{alloc, hint, sync::atomic, thread::yield_now, thread_local};
+
+#[cfg(not(loom))]
+pub(crate) use parking_lot::Mutex;
+
+#[cfg(loom)]
+pub(crate) use self::stand_ins::{Mutex, UnsafeCell, alloc, deque, eventfd, thread_local};
 
 /// Whether a model checker stands in: sizes of types are then loom's.
 pub(crate) const MODELLED: bool = cfg!(loom);
@@ -53,73 +59,41 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// The stealable run queue. crossbeam's deque can not be modelled, so a queue of
-/// the same interface stands in for it under loom: a locked `VecDeque`.
+/// The stealable run queue.
 #[cfg(not(loom))]
 pub(crate) mod deque {
     pub(crate) use crossbeam_deque::{Steal, Stealer, Worker};
 }
 
-#[cfg(loom)]
-pub(crate) mod deque {
-    use std::collections::VecDeque;
+/// What a doorbell asks of the kernel.
+#[cfg(not(loom))]
+pub(crate) mod eventfd {
+    use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-    use loom::sync::{Arc, Mutex};
-
-    pub(crate) enum Steal<T> {
-        Empty,
-        Success(T),
-        #[allow(dead_code, reason = "part of the interface; a locked queue never asks for it")]
-        Retry,
+    /// Adds one to an eventfd.
+    ///
+    /// # Safety
+    ///
+    /// `fd` is open during the call.
+    #[inline]
+    pub(crate) unsafe fn ring(fd: RawFd) {
+        // SAFETY: the caller's promise.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        // It cannot fail in a way that matters: the counter never fills, for nobody
+        // lives to ring 2^64 times.
+        let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
     }
 
-    pub(crate) struct Worker<T>(Arc<Mutex<VecDeque<T>>>);
-
-    #[derive(Clone)]
-    pub(crate) struct Stealer<T>(Arc<Mutex<VecDeque<T>>>);
-
-    impl<T> Worker<T> {
-        pub(crate) fn new_fifo() -> Self {
-            Self(Arc::new(Mutex::new(VecDeque::new())))
-        }
-
-        pub(crate) fn stealer(&self) -> Stealer<T> {
-            Stealer(self.0.clone())
-        }
-
-        pub(crate) fn push(&self, item: T) {
-            self.0.lock().unwrap().push_back(item);
-        }
-
-        pub(crate) fn pop(&self) -> Option<T> {
-            self.0.lock().unwrap().pop_front()
-        }
-
-        pub(crate) fn len(&self) -> usize {
-            self.0.lock().unwrap().len()
-        }
-
-        pub(crate) fn is_empty(&self) -> bool {
-            self.0.lock().unwrap().is_empty()
-        }
-    }
-
-    impl<T> Stealer<T> {
-        pub(crate) fn len(&self) -> usize {
-            self.0.lock().unwrap().len()
-        }
-
-        pub(crate) fn steal_batch(&self, dest: &Worker<T>) -> Steal<()> {
-            let mut taken = {
-                let mut queue = self.0.lock().unwrap();
-                let half = queue.len().div_ceil(2);
-                queue.drain(..half).collect::<VecDeque<_>>()
-            };
-            if taken.is_empty() {
-                return Steal::Empty;
-            }
-            dest.0.lock().unwrap().append(&mut taken);
-            Steal::Success(())
-        }
+    /// Closes it.
+    ///
+    /// # Safety
+    ///
+    /// `fd` is open, and nobody else uses or closes it.
+    pub(crate) unsafe fn close(fd: RawFd) {
+        // SAFETY: the caller's promise.
+        drop(unsafe { OwnedFd::from_raw_fd(fd) });
     }
 }
+
+#[cfg(loom)]
+mod stand_ins;

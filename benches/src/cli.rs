@@ -19,6 +19,8 @@ pub struct Options {
     pub quick: bool,
     pub json: bool,
     pub window: Option<Duration>,
+    /// Time to spend, in all, on waiting for a quiet machine and repeating disturbed runs.
+    pub patience: Duration,
 }
 
 impl Options {
@@ -40,6 +42,8 @@ Areas: echo, http, sched, timers (default: all)
   --workers N[,M]    worker threads of the peers (default 1,2)
   --rounds N         rounds over which the peers are interleaved (default 5, quick 3)
   --window-ms N      measured window of one run
+  --patience N       spend up to N s on waiting while other programs are busy and on repeating
+                     the runs that they disturbed (default 0: only warn)
   --list             names of the cases and their peers";
 
 /// Reads the arguments after the program's name.
@@ -55,6 +59,7 @@ pub fn parse(arguments: &[String]) -> Result<Command, String> {
         quick: false,
         json: false,
         window: None,
+        patience: Duration::ZERO,
     };
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
@@ -71,6 +76,9 @@ pub fn parse(arguments: &[String]) -> Result<Command, String> {
             "--rounds" => rounds = Some(number(value()?)?),
             "--window-ms" => {
                 options.window = Some(Duration::from_millis(number(value()?)? as u64));
+            }
+            "--patience" => {
+                options.patience = Duration::from_secs(number(value()?)? as u64);
             }
             area if AREAS.contains(&area) => areas.push(area),
             other => return Err(format!("unknown argument {other:?}; try --help")),

@@ -17,6 +17,8 @@ pub struct Sample {
     pub p99_ns: Option<f64>,
     /// The part of `ns_per_op` that is the case's own CPU work, measured alone.
     pub work_ns_per_op: Option<f64>,
+    /// Cores that other programs kept busy meanwhile; the harness adds it.
+    pub cores_of_others: Option<f64>,
 }
 
 impl Sample {
@@ -41,7 +43,7 @@ impl Sample {
     }
 
     /// The fields by name, in the order of the JSON report.
-    pub fn fields(&self) -> [(&'static str, Option<f64>); 8] {
+    pub fn fields(&self) -> [(&'static str, Option<f64>); 9] {
         [
             ("ns_per_op", self.ns_per_op),
             ("cpu_ns_per_op", self.cpu_ns_per_op),
@@ -51,6 +53,7 @@ impl Sample {
             ("p50_ns", self.p50_ns),
             ("p99_ns", self.p99_ns),
             ("work_ns_per_op", self.work_ns_per_op),
+            ("cores_of_others", self.cores_of_others),
         ]
     }
 
@@ -81,6 +84,7 @@ impl Sample {
                 "p50_ns" => sample.p50_ns = value,
                 "p99_ns" => sample.p99_ns = value,
                 "work_ns_per_op" => sample.work_ns_per_op = value,
+                "cores_of_others" => sample.cores_of_others = value,
                 _ => return None,
             }
         }

@@ -108,7 +108,7 @@ pub struct Meter {
 
 impl Meter {
     pub fn start() -> Meter {
-        let (cpu_ns, switches) = usage();
+        let (cpu_ns, switches) = usage(libc::RUSAGE_SELF);
         Meter { start: Instant::now(), cpu_ns, switches }
     }
 
@@ -119,7 +119,7 @@ impl Meter {
     /// The figures per operation; includes the peak memory so far.
     pub fn finish(self, operations: u64) -> Sample {
         let wall = self.elapsed();
-        let (cpu_ns, switches) = usage();
+        let (cpu_ns, switches) = usage(libc::RUSAGE_SELF);
         Sample {
             peak_rss_bytes: peak_rss_of(std::process::id()).ok().map(|bytes| bytes as f64),
             ..Sample::per_operation(
@@ -132,12 +132,17 @@ impl Meter {
     }
 }
 
-/// CPU nanoseconds and context switches of this process.
-fn usage() -> (u64, u64) {
+/// CPU time of all children that were waited for, in seconds.
+pub fn children_seconds() -> f64 {
+    usage(libc::RUSAGE_CHILDREN).0 as f64 / 1e9
+}
+
+/// CPU nanoseconds and context switches of this process or of its children.
+fn usage(who: libc::c_int) -> (u64, u64) {
     // SAFETY: rusage is made of plain numbers, for which zero is valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: `usage` is a valid place for the result.
-    let result = unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) };
+    let result = unsafe { libc::getrusage(who, &mut usage) };
     assert_eq!(result, 0, "getrusage of the own process cannot fail");
     let ns = |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1000;
     (ns(usage.ru_utime) + ns(usage.ru_stime), (usage.ru_nvcsw + usage.ru_nivcsw) as u64)

@@ -1,6 +1,6 @@
 //! What the example services share: their command line and their first and last words.
 
-use std::{error::Error, fmt, io, net::SocketAddr, process::ExitCode};
+use std::{error::Error, fmt, net::SocketAddr, process::ExitCode};
 
 use ringloop::{Backend, Builder, Handle, net::TcpListener};
 
@@ -19,7 +19,7 @@ pub struct Options {
 }
 
 /// The common part of a usage text.
-pub const USAGE: &str = "\
+const USAGE: &str = "
     --addr IP:PORT               where to listen; port 0 picks a free one
     --workers N                  worker threads (default: one for each core)
     --backend auto|uring|epoll   what the reactor stands on (default: auto)";
@@ -75,7 +75,7 @@ where
 
 /// Listens on `addr`, and says so in one line.
 pub async fn listen(addr: SocketAddr) -> Result<TcpListener, Failure> {
-    let listener = TcpListener::bind(addr).await.map_err(|error| explain(addr, &error))?;
+    let listener = TcpListener::bind(addr).await?;
     let runtime = Handle::current();
     println!(
         "listening on {}, backend {}, {} workers",
@@ -84,16 +84,6 @@ pub async fn listen(addr: SocketAddr) -> Result<TcpListener, Failure> {
         runtime.workers()
     );
     Ok(listener)
-}
-
-fn explain(addr: SocketAddr, error: &io::Error) -> String {
-    let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => "; choose another with --addr, or port 0 for any free one",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege",
-        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
-        _ => "",
-    };
-    format!("cannot listen on {addr}: {error}{hint}")
 }
 
 /// Asked for help: not a failure, but an end before the start.
@@ -113,7 +103,7 @@ pub fn exit(name: &str, own_options: &str, outcome: Result<(), Failure>) -> Exit
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is::<Help>() => {
-            println!("usage: {name} [OPTIONS]\n{USAGE}{own_options}");
+            println!("usage: {name} [OPTIONS]{USAGE}{own_options}");
             ExitCode::SUCCESS
         }
         Err(failure) => {

@@ -20,9 +20,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 pub(crate) use self::resolver::resolve;
 use crate::{
-    error::{ErrorEvent, TaskId},
+    error::{ErrorEvent, TaskId, hook},
     task::{self, Birth, Header, Runnable, Schedule, Task},
-    util::{clock, hook, threads},
+    util::{clock, threads},
 };
 
 /// How long an idle thread stays.

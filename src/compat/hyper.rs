@@ -1,5 +1,5 @@
 //! hyper 1.x on ringloop (feature `hyper`): its I/O traits on
-//! [`TcpStream`](crate::net::TcpStream), its executor and its timer.
+//! [`TcpStream`], its executor and its timer.
 //!
 //! ```
 //! use std::{convert::Infallible, future::ready};
@@ -42,7 +42,6 @@ use std::{
 };
 
 use ::hyper::rt::{Executor, Read, ReadBufCursor, Sleep, Timer, Write};
-use pin_project_lite::pin_project;
 
 use crate::{net::TcpStream, runtime, time, util::clock};
 
@@ -149,11 +148,11 @@ pub struct HyperTimer;
 
 impl Timer for HyperTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
-        Box::pin(HyperSleep { inner: time::sleep(duration) })
+        Box::pin(HyperSleep(time::sleep(duration)))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        Box::pin(HyperSleep::until(deadline))
+        Box::pin(HyperSleep(time::sleep_until(deadline.into())))
     }
 
     fn now(&self) -> Instant {
@@ -162,34 +161,94 @@ impl Timer for HyperTimer {
 
     fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, new_deadline: Instant) {
         match sleep.as_mut().downcast_mut_pin::<HyperSleep>() {
-            // The allocation is kept.
-            Some(mut own) => own.set(HyperSleep::until(new_deadline)),
+            // Most often to a later time: one store.
+            Some(own) => own.get_mut().0.reset(new_deadline.into()),
             None => *sleep = self.sleep_until(new_deadline),
         }
     }
 }
 
-pin_project! {
-    /// [`time::Sleep`] with hyper's trait, which can not be implemented for it from
-    /// outside of rank 4 without making the timers know hyper.
-    struct HyperSleep {
-        #[pin]
-        inner: time::Sleep,
-    }
-}
-
-impl HyperSleep {
-    fn until(deadline: Instant) -> Self {
-        Self { inner: time::sleep_until(deadline.into()) }
-    }
-}
+/// [`time::Sleep`] under hyper's trait, of which the timers need not know.
+struct HyperSleep(time::Sleep);
 
 impl Future for HyperSleep {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.project().inner.poll(cx)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(cx)
     }
 }
 
 impl Sleep for HyperSleep {}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, mem::MaybeUninit};
+
+    use ::hyper::rt::ReadBuf;
+
+    use super::*;
+    use crate::compat::tests::pair;
+
+    /// Goal: a read fills the cursor's front and leaves every other byte alone.
+    #[test]
+    fn read_into_a_cursor_touches_only_what_it_read() {
+        crate::run(async {
+            let (mut a, mut b) = pair().await;
+            let wrote = poll_fn(|cx| Pin::new(&mut a).poll_write(cx, b"bcd")).await.unwrap();
+            assert_eq!(wrote, 3);
+
+            let mut memory = [MaybeUninit::new(b'-'); 6];
+            let mut buf = ReadBuf::uninit(&mut memory);
+            buf.unfilled().put_slice(b"a");
+            poll_fn(|cx| Pin::new(&mut b).poll_read(cx, buf.unfilled())).await.unwrap();
+            assert_eq!(buf.filled(), b"abcd");
+            // SAFETY: every byte was initialised above.
+            let rest = memory[4..].iter().map(|byte| unsafe { byte.assume_init() });
+            assert_eq!(rest.collect::<Vec<_>>(), b"--");
+        });
+    }
+
+    /// Goal: slices go out together, and a shutdown ends the peer's reading.
+    #[test]
+    fn vectored_write_and_shutdown_reach_the_peer() {
+        crate::run(async {
+            let (mut a, mut b) = pair().await;
+            assert!(Write::is_write_vectored(&a));
+            let slices = [IoSlice::new(b"one "), IoSlice::new(b""), IoSlice::new(b"two")];
+            let wrote = poll_fn(|cx| Pin::new(&mut a).poll_write_vectored(cx, &slices)).await;
+            assert_eq!(wrote.unwrap(), 7);
+            poll_fn(|cx| Write::poll_flush(Pin::new(&mut a), cx)).await.unwrap();
+            poll_fn(|cx| Write::poll_shutdown(Pin::new(&mut a), cx)).await.unwrap();
+            let mut text = String::new();
+            futures_util::AsyncReadExt::read_to_string(&mut b, &mut text).await.unwrap();
+            assert_eq!(text, "one two");
+        });
+    }
+
+    /// Goal: a reset moves the deadline both ways, also of a sleep that is not ours.
+    #[test]
+    fn reset_moves_the_deadline() {
+        struct Foreign;
+        impl Future for Foreign {
+            type Output = ();
+            fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+                Poll::Pending
+            }
+        }
+        impl Sleep for Foreign {}
+
+        crate::run(async {
+            let far = HyperTimer.sleep(Duration::from_secs(3600));
+            let foreign: Pin<Box<dyn Sleep>> = Box::pin(Foreign);
+            for mut sleep in [far, foreign] {
+                let polled = poll_fn(|cx| Poll::Ready(sleep.as_mut().poll(cx))).await;
+                assert!(polled.is_pending());
+                let deadline = HyperTimer.now() + Duration::from_millis(2);
+                HyperTimer.reset(&mut sleep, deadline);
+                sleep.await;
+                assert!(HyperTimer.now() >= deadline);
+            }
+        });
+    }
+}

@@ -7,3 +7,16 @@
 pub mod hyper;
 #[cfg(feature = "tokio")]
 mod tokio;
+
+#[cfg(all(test, any(feature = "hyper", feature = "tokio")))]
+mod tests {
+    use crate::net::{TcpListener, TcpStream};
+
+    /// Two connected streams.
+    pub(super) async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let a = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (b, _) = listener.accept().await.unwrap();
+        (a, b)
+    }
+}

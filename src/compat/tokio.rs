@@ -106,3 +106,60 @@ impl AsyncWrite for OwnedWriteHalf {
         self.stream().poll_shutdown_write(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, mem::MaybeUninit};
+
+    use super::*;
+    use crate::compat::tests::pair;
+
+    /// Reads until the end, at most 16 bytes.
+    async fn read_all(reader: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
+        let mut memory = [MaybeUninit::uninit(); 16];
+        let mut buf = ReadBuf::uninit(&mut memory);
+        loop {
+            let before = buf.filled().len();
+            poll_fn(|cx| Pin::new(&mut *reader).poll_read(cx, &mut buf)).await.unwrap();
+            if buf.filled().len() == before {
+                return buf.filled().to_vec();
+            }
+        }
+    }
+
+    /// Goal: a read appends to what the buffer has and leaves every other byte alone.
+    #[test]
+    fn read_into_a_buffer_touches_only_what_it_read() {
+        crate::run(async {
+            let (mut a, mut b) = pair().await;
+            poll_fn(|cx| AsyncWrite::poll_write(Pin::new(&mut a), cx, b"bcd")).await.unwrap();
+
+            let mut memory = *b"------";
+            let mut buf = ReadBuf::new(&mut memory);
+            buf.put_slice(b"a");
+            poll_fn(|cx| AsyncRead::poll_read(Pin::new(&mut b), cx, &mut buf)).await.unwrap();
+            assert_eq!(buf.filled(), b"abcd");
+            assert_eq!(&memory, b"abcd--");
+        });
+    }
+
+    /// Goal: the halves are the stream's directions: ending one leaves the other open.
+    #[test]
+    fn halves_end_one_by_one() {
+        crate::run(async {
+            let (a, mut b) = pair().await;
+            let (mut reader, mut writer) = a.into_split();
+            assert!(AsyncWrite::is_write_vectored(&writer));
+            let slices = [IoSlice::new(b"one "), IoSlice::new(b"two")];
+            let wrote =
+                poll_fn(|cx| AsyncWrite::poll_write_vectored(Pin::new(&mut writer), cx, &slices));
+            assert_eq!(wrote.await.unwrap(), 7);
+            poll_fn(|cx| AsyncWrite::poll_shutdown(Pin::new(&mut writer), cx)).await.unwrap();
+            assert_eq!(read_all(&mut b).await, b"one two");
+
+            poll_fn(|cx| AsyncWrite::poll_write(Pin::new(&mut b), cx, b"back")).await.unwrap();
+            poll_fn(|cx| AsyncWrite::poll_shutdown(Pin::new(&mut b), cx)).await.unwrap();
+            assert_eq!(read_all(&mut reader).await, b"back");
+        });
+    }
+}

@@ -142,10 +142,10 @@ impl TcpListener {
     }
 
     async fn pause(&self, error: io::Error) {
-        if self.paused.swap(1, Ordering::Relaxed) == 0 {
-            if let Ok(handle) = Handle::try_current() {
-                handle.report(&ErrorEvent::AcceptPaused { error });
-            }
+        if self.paused.swap(1, Ordering::Relaxed) == 0
+            && let Ok(handle) = Handle::try_current()
+        {
+            handle.report(&ErrorEvent::AcceptPaused { error });
         }
         Freed::new().await;
     }

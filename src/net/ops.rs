@@ -163,7 +163,7 @@ impl Operation<net::TcpListener> for Accept {
             match acceptfrom_with(io, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok((socket, peer)) => {
                     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                    return Ok(accepted(socket, peer)?);
+                    return accepted(socket, peer);
                 }
                 // Errors of a connection that is gone already: the next, please.
                 Err(

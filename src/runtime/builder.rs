@@ -5,14 +5,13 @@ use std::{env, fmt, str::FromStr, sync::Arc, time::Duration};
 use super::{Handle, Inner, Runtime, crew::Crew, run};
 use crate::{
     blocking,
-    error::{BuildError, ErrorEvent, RunError},
+    error::{
+        BuildError, ErrorEvent, RunError,
+        hook::{self, Hook},
+    },
     reactor::Reactor,
     scheduler::{Hub, MAX_HUBS, MAX_WORKERS, Peer, Seat},
-    util::{
-        gate::Gate,
-        hook::{self, Hook},
-        threads,
-    },
+    util::{gate::Gate, threads},
 };
 
 /// How a runtime talks to the kernel.
@@ -190,6 +189,7 @@ impl Builder {
     ///
     /// As [`build`](Self::build); [nested](RunError::is_nested) on a worker's thread;
     /// [panicked](RunError::is_panicked) if `main` did.
+    #[track_caller]
     pub fn run<F: Future>(self, main: F) -> Result<F::Output, RunError> {
         run::run_here(self, main)
     }

@@ -76,28 +76,15 @@ impl Crew {
 
     /// Nothing was spawned yet, so that all stop at once.
     fn abandon_start(self, inner: &Inner) {
-        let _ = inner.gate.close();
+        inner.gate.close(|| {});
         inner.hub.advance(Phase::Stopped);
-        for thread in self.threads {
-            // A worker's loop does not panic.
-            let _ = thread.join();
-        }
+        self.join();
+        // Those of the seats that were never taken.
+        inner.hub.blocks().for_each(|block| block.doorbell.close());
         inner.release_hub();
     }
 
-    /// Waits up to the deadline until all have ended, and joins them. `false`: not all
-    /// have; they are left to themselves.
-    pub(super) fn join(self, deadline: u64) -> bool {
-        if !self.wait(deadline) {
-            return false;
-        }
-        for thread in self.threads {
-            let _ = thread.join();
-        }
-        true
-    }
-
-    /// Waits the same way, without joining.
+    /// Waits up to the deadline until all have ended.
     pub(super) fn wait(&self, deadline: u64) -> bool {
         let mut left = self.left.count.lock();
         while *left > 0 {
@@ -107,6 +94,14 @@ impl Crew {
             self.left.one_less.wait_for(&mut left, Duration::from_nanos(rest));
         }
         true
+    }
+
+    /// Joins threads that have ended; without it they would be left to themselves.
+    pub(super) fn join(self) {
+        for thread in self.threads {
+            // A worker's loop does not panic.
+            let _ = thread.join();
+        }
     }
 }
 

@@ -6,9 +6,11 @@
 
 use std::task::{Context, Poll, Waker};
 
-use crate::reactor::timers::{End, TimerRef};
-use crate::scheduler::with_timers;
-use crate::util::clock;
+use crate::{
+    reactor::timers::{End, TimerRef},
+    scheduler::with_timers,
+    util::clock,
+};
 
 /// A time in nanoseconds of `util::clock` (`u64::MAX`: never) and, while somebody
 /// waits for it, a timer.
@@ -101,12 +103,33 @@ impl Drop for Deadline {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        future::poll_fn,
+        task::{Context, Waker},
+    };
+
+    use super::*;
+
     fn send_and_sync<T: Send + Sync + Unpin>() {}
+
+    #[test]
+    fn deadline_that_has_fired_and_is_reset_unpolled_waits_again() {
+        crate::run(async {
+            let mut deadline = Deadline::new(clock::now() + 1_000_000);
+            assert!(deadline.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            let mut after = Deadline::new(clock::now() + 2_000_000);
+            poll_fn(|cx| after.poll(cx)).await;
+            let at = clock::now() + 2_000_000;
+            deadline.reset(at);
+            poll_fn(|cx| deadline.poll(cx)).await;
+            assert!(clock::now() >= at);
+        });
+    }
 
     #[test]
     fn deadline_is_send_sync_and_small() {
         // hyper's timer asks for Send + Sync; a connection may hold several.
-        send_and_sync::<super::Deadline>();
-        assert!(size_of::<super::Deadline>() <= 32);
+        send_and_sync::<Deadline>();
+        assert!(size_of::<Deadline>() <= 32);
     }
 }

@@ -86,7 +86,7 @@ impl Handle {
             ..Metrics::default()
         };
         for block in inner.hub.blocks() {
-            metrics.armed_timers += block.counts.timers.get();
+            metrics.armed_timers += block.armed_timers();
             metrics.polls += block.counts.polls.get();
             metrics.steals += block.counts.steals.get();
             metrics.announces += block.counts.announces.get();

@@ -26,11 +26,11 @@ pub use self::{
 };
 use crate::{
     blocking,
-    error::{BuildError, ErrorEvent, NoRuntime, RunError},
+    error::{BuildError, ErrorEvent, NoRuntime, RunError, hook},
     reactor::Home,
     scheduler::{self, Hub},
     task::Task,
-    util::{gate::Gate, hook},
+    util::gate::Gate,
 };
 
 /// What all handles of a runtime share.
@@ -50,7 +50,7 @@ struct Inner {
 impl Inner {
     /// Lets no more spawns in, and waits for those under way: each a few instructions.
     fn close_gate(&self) {
-        let _ = self.gate.close();
+        self.gate.close(|| {});
         while !self.gate.is_closed() {
             std::thread::yield_now();
         }
@@ -58,13 +58,9 @@ impl Inner {
 
     /// The runtime has ended and all its threads are gone.
     fn release_hub(&self) {
-        hub_is_quiet(self.hub);
+        hook::clear(self.hub.key());
         self.hub.recycle();
     }
-}
-
-fn hub_is_quiet(hub: &Hub) {
-    debug_assert_eq!(hub.live(), 0, "a runtime ended before its tasks");
 }
 
 /// A runtime with worker threads of its own, which runs any number of main futures, one
@@ -93,7 +89,6 @@ impl Runtime {
     /// # Errors
     ///
     /// As [`Builder::build`].
-    #[expect(clippy::new_ret_no_self, reason = "it can fail")]
     pub fn new() -> Result<Runtime, BuildError> {
         Builder::new().build()
     }

@@ -68,7 +68,8 @@ pub(super) fn run_here<F: Future>(builder: Builder, main: F) -> Result<F::Output
         result
     });
     worker.close();
-    shutdown::finish(&handle, crew);
+    let limit = handle.inner.shutdown_deadline;
+    shutdown::finish(&handle, crew, limit);
     drop(context);
     result.map_err(RunError::from_task)
 }

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use super::{Handle, Runtime, ShutdownReport, context, crew::Crew, inspect};
 use crate::{
-    error::ErrorEvent,
+    error::{ErrorEvent, hook},
     scheduler::{Phase, Worker},
-    util::{clock, hook, threads},
+    util::{clock, threads},
 };
 
 /// After an abort, what is not stuck ends at once.
@@ -38,39 +38,34 @@ pub(super) fn close_worker(handle: &Handle, worker: &Worker) {
     }
 }
 
-/// Steps 4 and 5: everybody's thread.
-pub(super) fn finish(handle: &Handle, crew: Crew) -> ShutdownReport {
+/// Steps 4 and 5: everybody's thread, and the blocking pool, which has until `limit`.
+pub(super) fn finish(handle: &Handle, crew: Crew, limit: Duration) -> ShutdownReport {
     let begun = clock::now();
     let inner = &*handle.inner;
     let hub = inner.hub;
-    let mut report = ShutdownReport::default();
-    if hub.phase() != Phase::Stopped || !crew.wait(deadline_in(ABORT_GRACE)) {
-        report.holders = inspect::holders(hub);
-    }
+    let ended = crew.wait(deadline_in(ABORT_GRACE)) && hub.phase() == Phase::Stopped;
+    let mut holders = if ended { Vec::new() } else { inspect::holders(hub) };
     let metrics = handle.read_metrics();
-    // Descriptors and timers of the workers are gone by now; jobs are waited for.
-    let joined = report.holders.is_empty() && crew.join(deadline_in(inner.shutdown_deadline));
-    if !joined && report.holders.is_empty() {
-        report.holders = inspect::holders(hub);
+    if ended {
+        crew.join();
     }
-    report.holders.extend(inner.pool.close(deadline_in(inner.shutdown_deadline)));
-    let blocking_jobs = inner.pool.jobs();
+    holders.extend(inner.pool.close(deadline_in(limit)));
     *inner.last_metrics.lock() = Some(super::Metrics {
-        blocking_jobs,
+        registered_descriptors: if ended { 0 } else { metrics.registered_descriptors },
+        armed_timers: if ended { 0 } else { metrics.armed_timers },
+        blocking_jobs: inner.pool.jobs(),
         blocking_threads: inner.pool.threads(),
-        leaked_operations: report.holders.len() as u64,
+        leaked_operations: holders.len() as u64,
         ..metrics
     });
-    if !report.is_clean() {
-        let event = ErrorEvent::ShutdownTimedOut { holders: report.holders.clone() };
+    if !holders.is_empty() {
+        let event = ErrorEvent::ShutdownTimedOut { holders: holders.clone() };
         hook::report(hub.key(), &event);
     }
-    hook::clear(hub.key());
-    if joined {
+    if ended {
         inner.release_hub();
     }
-    report.took = Duration::from_nanos(clock::now() - begun);
-    report
+    ShutdownReport { holders, took: Duration::from_nanos(clock::now() - begun) }
 }
 
 fn deadline_in(wait: Duration) -> u64 {
@@ -133,7 +128,7 @@ fn end_from_outside(handle: &Handle, crew: Crew, limit: Duration) -> ShutdownRep
         hub.advance(Phase::Aborting);
         hub.cancel_all();
     }
-    let mut report = finish(handle, crew);
+    let mut report = finish(handle, crew, limit);
     report.took = Duration::from_nanos(clock::now() - begun);
     report
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::TaskId,
     loom::{
-        atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
         global,
     },
     reactor::{Doorbell, timers::Mailbox},
@@ -63,6 +63,8 @@ pub(crate) struct Block {
     pub(super) timers: Mailbox,
     /// Counts the worker's ticks; read by patrols.
     pub(super) tick: AtomicU64,
+    /// The kernel's number of the worker's thread.
+    thread: AtomicU32,
     /// What is being polled: 0, or the id of the task, and where it was spawned.
     running: AtomicU64,
     running_at: AtomicPtr<Location<'static>>,
@@ -83,26 +85,13 @@ pub(crate) struct Counts {
     pub(crate) announces: Counter,
     pub(crate) patrols: Counter,
     pub(crate) rescues: Counter,
-    pub(crate) timers: Counter,
 }
 
 impl Counts {
     fn reset(&self) {
-        let Self {
-            spawned,
-            ended,
-            polls,
-            parks,
-            wakeups,
-            steals,
-            announces,
-            patrols,
-            rescues,
-            timers,
-        } = self;
-        for count in
-            [spawned, ended, polls, parks, wakeups, steals, announces, patrols, rescues, timers]
-        {
+        let Self { spawned, ended, polls, parks, wakeups, steals, announces, patrols, rescues } =
+            self;
+        for count in [spawned, ended, polls, parks, wakeups, steals, announces, patrols, rescues] {
             count.set(0);
         }
     }
@@ -120,7 +109,7 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed) + more, Ordering::Release);
     }
 
-    pub(crate) fn set(&self, value: u64) {
+    fn set(&self, value: u64) {
         self.0.store(value, Ordering::Release);
     }
 
@@ -145,11 +134,21 @@ impl Block {
             doorbell: Doorbell::new(),
             timers: Mailbox::new(),
             tick: AtomicU64::new(0),
+            thread: AtomicU32::new(0),
             running: AtomicU64::new(0),
             running_at: AtomicPtr::new(ptr::null_mut()),
             poll_time: AtomicU64::new(0),
             counts: Counts::default(),
         }
+    }
+
+    pub(super) fn set_thread(&self, thread: u32) {
+        // Relaxed: a name for the kernel, which knows best whether it is still true.
+        self.thread.store(thread, Ordering::Relaxed);
+    }
+
+    pub(super) fn thread(&self) -> u32 {
+        self.thread.load(Ordering::Relaxed)
     }
 
     /// Notes what is polled, for whoever wants to name a hog.
@@ -172,6 +171,11 @@ impl Block {
         // SAFETY: null, or a `&'static Location` that `set_running` stored.
         let at = unsafe { at.as_ref() }?;
         (id != 0).then_some((TaskId(id), at))
+    }
+
+    /// Timers that have not fired.
+    pub(crate) fn armed_timers(&self) -> u64 {
+        self.timers.armed()
     }
 
     /// Takes the task of the LIFO slot.

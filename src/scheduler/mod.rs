@@ -27,6 +27,7 @@ mod balance;
 mod hub;
 mod idle;
 mod inbox;
+mod monitor;
 mod patrol;
 mod registry;
 mod worker;
@@ -39,11 +40,11 @@ pub(crate) use self::{
     worker::{Peer, Seat, Worker},
 };
 use crate::{
-    error::{ErrorEvent, TaskId},
+    error::{ErrorEvent, TaskId, hook},
     loom::global::{AtomicU64, Ordering},
     reactor::timers::Timers,
     task::{self, Birth, Header, Runnable, Schedule, Task},
-    util::{current, hook, rand::Rng},
+    util::{current, rand::Rng},
 };
 
 /// Where a task belongs: hub (16 bits), owner (16, `!0` for none), registry slot (32).

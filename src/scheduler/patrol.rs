@@ -8,8 +8,16 @@
 
 use std::{cell::Cell, time::Duration};
 
-use super::{idle::MAX_WORKERS, worker::Worker};
-use crate::{error::ErrorEvent, loom::atomic::Ordering, util::hook};
+use super::{
+    hub::{Block, Hub},
+    idle::MAX_WORKERS,
+    worker::Worker,
+};
+use crate::{
+    error::{ErrorEvent, hook},
+    loom::atomic::Ordering,
+    util::{clock, threads},
+};
 
 /// The pause between two looks, at first and while somebody is stuck. A timed sleep
 /// costs 20-37 us of CPU: 1.5 % of a core at this pace.
@@ -21,24 +29,65 @@ const HOG: Duration = Duration::from_millis(100);
 
 /// What a worker remembers of its last look.
 pub(super) struct Patrol {
-    seen: [Cell<Seen>; MAX_WORKERS],
+    seen: [Cell<Watch>; MAX_WORKERS],
     pause: Cell<Duration>,
     last: Cell<u64>,
     quiet: Cell<bool>,
 }
 
+/// What was last seen of one worker.
 #[derive(Clone, Copy, Default)]
-struct Seen {
+pub(super) struct Watch {
     tick: u64,
     /// When that tick was first seen.
     since: u64,
+    /// The time that its thread had been waiting for a core, in all, when the tick was
+    /// first seen a second time.
+    waited: Option<u64>,
     told: bool,
+}
+
+impl Watch {
+    /// Looks again. Says whether the worker has ticked since.
+    pub(super) fn look(&mut self, block: &Block, now: u64) -> bool {
+        // Relaxed: a worker's own counter; what it guards is taken by RMWs.
+        let tick = block.tick.load(Ordering::Relaxed);
+        let ticked = tick != self.tick;
+        if ticked {
+            *self = Self { tick, since: now, ..Self::default() };
+        }
+        ticked
+    }
+
+    /// Names what has held the busy worker since, if that is long, once. A worker that
+    /// is merely not given a core is not held by its task.
+    pub(super) fn tell(&mut self, hub: &Hub, worker: usize, now: u64) {
+        if self.told {
+            return;
+        }
+        let block = hub.block(worker);
+        let waited = || threads::waited(block.thread());
+        let before = *self.waited.get_or_insert_with(waited);
+        if now.saturating_sub(self.since) < clock::nanos(HOG) {
+            return;
+        }
+        let wanting = waited().saturating_sub(before);
+        let running = Duration::from_nanos(now.saturating_sub(self.since + wanting));
+        if running < HOG {
+            return;
+        }
+        if let Some((task, spawned_at)) = block.running() {
+            self.told = true;
+            let event = ErrorEvent::TaskHogsWorker { task, spawned_at, worker, running };
+            hook::report(hub.key(), &event);
+        }
+    }
 }
 
 impl Patrol {
     pub(super) fn new() -> Self {
         Self {
-            seen: std::array::from_fn(|_| Cell::new(Seen::default())),
+            seen: std::array::from_fn(|_| Cell::new(Watch::default())),
             pause: Cell::new(PAUSE_MIN),
             last: Cell::new(0),
             quiet: Cell::new(false),
@@ -78,24 +127,23 @@ impl Worker {
         patrol.last.set(now);
         let (mut active, mut stuck) = (false, false);
         for (index, (block, _)) in self.others_indexed() {
-            // Relaxed: a worker's own counter; what it guards is taken by RMWs.
-            let tick = block.tick.load(Ordering::Relaxed);
-            let seen = patrol.seen[index].get();
-            if tick != seen.tick {
+            let mut watch = patrol.seen[index].get();
+            if watch.look(block, now) {
                 active = true;
-                patrol.seen[index].set(Seen { tick, since: now, told: false });
             } else if !self.hub().idle.is_parked(index) {
                 stuck = true;
-                self.rescue(index, now);
+                self.rescue(index);
+                watch.tell(self.hub(), index, now);
             }
+            patrol.seen[index].set(watch);
         }
         patrol.quiet.set(!active && !stuck);
         let pause = if stuck { PAUSE_MIN } else { (patrol.pause.get() * 2).min(PAUSE_MAX) };
         patrol.pause.set(pause);
     }
 
-    /// Takes all that waits at a stuck worker, and names what holds it.
-    fn rescue(&self, stuck: usize, now: u64) {
+    /// Takes all that waits at a stuck worker.
+    fn rescue(&self, stuck: usize) {
         let (block, peer) = self.other(stuck);
         let mut taken = block.inbox.drain(|task| self.push_back(task));
         if let Some(task) = block.take_lifo() {
@@ -110,16 +158,6 @@ impl Worker {
         }
         if taken > 0 {
             self.block().counts.rescues.add(1);
-        }
-        let seen = &self.patrol.seen[stuck];
-        let running = Duration::from_nanos(now.saturating_sub(seen.get().since));
-        if running < HOG || seen.get().told {
-            return;
-        }
-        seen.set(Seen { told: true, ..seen.get() });
-        if let Some((task, spawned_at)) = block.running() {
-            let event = ErrorEvent::TaskHogsWorker { task, spawned_at, worker: stuck, running };
-            hook::report(self.hub().key(), &event);
         }
     }
 }

@@ -13,22 +13,21 @@ use std::{
     ptr::{self, NonNull},
 };
 
-use parking_lot::Mutex;
-
 use crate::{
     loom::{
+        Mutex,
         atomic::{AtomicPtr, AtomicU32, Ordering},
-        hint,
+        hint, pick,
     },
     task::{Header, Registered, TaskRef},
 };
 
 /// Slots in the first chunk; each further one doubles.
-const FIRST: u32 = 64;
+const FIRST: u32 = pick(64, 2) as u32;
 /// 64 * 2^24 slots: a billion tasks.
-const CHUNKS: usize = crate::loom::pick(24, 2);
+const CHUNKS: usize = pick(24, 2);
 /// Slots that move between a worker's free list and the shared one.
-const BATCH: usize = 64;
+const BATCH: usize = pick(64, 2);
 /// Free slots that a worker keeps.
 const KEEP: usize = 512;
 

@@ -13,6 +13,7 @@ use super::{
     NO_OWNER, Place, Tasks,
     hub::{Block, Hub, Phase},
     idle::Sleep,
+    monitor::Monitor,
     new_ids,
     patrol::Patrol,
     registry::FreeSlots,
@@ -25,7 +26,7 @@ use crate::{
     },
     reactor::{Home, Reactor, timers::Timers},
     task::{self, Birth, Header, Ran, Registered, Runnable, Task},
-    util::{clock, current, panic, rand::Rng},
+    util::{clock, current, panic, rand::Rng, threads},
 };
 
 /// Task time between two looks at the reactor, in ns.
@@ -85,6 +86,8 @@ pub(crate) struct Worker {
     poll_time: Cell<u64>,
     rng: Rng,
     pub(super) patrol: Patrol,
+    /// If there is no other worker to patrol.
+    monitor: Option<Monitor>,
 }
 
 impl Worker {
@@ -105,6 +108,7 @@ impl Worker {
             poll_time: Cell::new(0),
             rng: Rng::new(),
             patrol: Patrol::new(),
+            monitor: (hub.workers() == 1).then(Monitor::new),
         }
     }
 
@@ -119,6 +123,7 @@ impl Worker {
 
         current::with(|current| {
             debug_assert!(current.worker.get().is_null());
+            self.block().set_thread(threads::id());
             current.worker.set(std::ptr::from_ref(self).cast());
         });
         let _leave = Leave;
@@ -208,10 +213,7 @@ impl Worker {
         if self.has_tasks() {
             self.turn(Some(Duration::ZERO));
             self.judge_backlog();
-            if self.hub.idle.wants_patrol() {
-                self.arm_patrol();
-            }
-            self.patrol_if_due(now);
+            self.see_to_patrol(now);
         } else if !self.search_uninvited() {
             self.park(done);
         }
@@ -221,13 +223,10 @@ impl Worker {
     }
 
     fn expire_timers(&self, now: u64) {
-        let mut timers = self.timers.borrow_mut();
-        if timers.next_deadline().is_some_and(|deadline| deadline <= now) {
-            drop(timers);
+        let next = self.timers.borrow().next_deadline();
+        if next.is_some_and(|deadline| deadline <= now) {
             self.with_wakes(|wakes| self.timers.borrow_mut().expire(now, wakes));
-            timers = self.timers.borrow_mut();
         }
-        self.block().counts.timers.set(timers.len() as u64);
     }
 
     /// Sleeps in the reactor, by the protocol of the essay.
@@ -306,6 +305,15 @@ impl Worker {
             panic::contain(|| waker.wake());
         }
         self.wakes.replace(wakes);
+    }
+
+    /// Work waits behind the task that runs next: somebody has to watch.
+    fn see_to_patrol(&self, now: u64) {
+        match &self.monitor {
+            Some(monitor) => monitor.arm(self.hub),
+            None if self.hub.idle.wants_patrol() => self.arm_patrol(),
+            None => self.patrol_if_due(now),
+        }
     }
 
     #[cold]
@@ -467,11 +475,13 @@ impl Worker {
 
     /// The worker's end: nothing runs here any more.
     pub(crate) fn close(self) {
+        if let Some(monitor) = &self.monitor {
+            monitor.end();
+        }
         let orphans = self.timers.borrow_mut().close();
         self.with_wakes(|wakes| wakes.extend(orphans));
         self.hub.registry.retire(&self.slots);
         self.block().doorbell.close();
-        self.block().counts.timers.set(0);
     }
 
     pub(crate) fn hub(&self) -> &'static Hub {

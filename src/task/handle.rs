@@ -212,16 +212,16 @@ impl<T> fmt::Debug for Task<T> {
 /// so on for a million: an inner one is only listed, and the outermost call drops
 /// them in turn, so that the stack does not grow.
 fn drop_outputs(task: NonNull<Header>) {
-    thread_local! {
+    crate::loom::thread_local! {
         static DROPPING: Cell<Option<Option<NonNull<Header>>>> = const { Cell::new(None) };
     }
-    if let Some(listed) = DROPPING.get() {
+    if let Some(listed) = DROPPING.with(Cell::get) {
         // SAFETY: H2: the task is complete, in no queue, and this was its handle.
         unsafe { task.as_ref().set_next(listed) };
-        DROPPING.set(Some(Some(task)));
+        DROPPING.with(|dropping| dropping.set(Some(Some(task))));
         return;
     }
-    DROPPING.set(Some(None));
+    DROPPING.with(|dropping| dropping.set(Some(None)));
     let mut next = Some(task);
     while let Some(task) = next {
         // SAFETY: R2: complete, and the handle is gone; R1 until the last line.
@@ -229,16 +229,17 @@ fn drop_outputs(task: NonNull<Header>) {
             (task.as_ref().vtable.drop_output)(task);
             raw::drop_refs(task, 1);
         }
-        next = match DROPPING.get() {
+        next = match DROPPING.with(Cell::get) {
             Some(Some(listed)) => {
                 // SAFETY: H2, as above.
-                DROPPING.set(Some(unsafe { listed.as_ref().take_next() }));
+                let rest = unsafe { listed.as_ref().take_next() };
+                DROPPING.with(|dropping| dropping.set(Some(rest)));
                 Some(listed)
             }
             _ => None,
         };
     }
-    DROPPING.set(None);
+    DROPPING.with(|dropping| dropping.set(None));
 }
 
 /// A handle that owns a task: a future of its result whose drop cancels the task.

@@ -43,8 +43,8 @@ pub(crate) use self::{
     raw::Ran,
 };
 use crate::{
-    error::{ErrorEvent, TaskId},
-    util::{current, hook},
+    error::{ErrorEvent, TaskId, hook},
+    util::current,
 };
 
 /// An entry of a queue: the right to run a task once, and a reference to it.

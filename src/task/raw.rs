@@ -163,16 +163,21 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
 }
 
 /// Polls with the thread's state set for this task. Second: whether it yielded.
+///
+/// Polls nest, where a task is refused or a job run in place: what was set comes back.
 #[inline]
 fn enter(task: NonNull<Header>, poll: impl FnOnce() -> Poll<()>) -> (Poll<()>, bool) {
     current::with(|current| {
-        let outer = current.task.replace(task.as_ptr().cast_const().cast());
-        current.budget.set(current::BUDGET);
-        current.yielded.set(false);
-        // No unwinding comes out of here: the table's `poll` contains it.
+        let outer = (
+            current.task.replace(task.as_ptr().cast_const().cast()),
+            current.budget.replace(current::BUDGET),
+            current.yielded.replace(false),
+        );
+        // No unwinding comes out of here: the table's functions contain it.
         let ready = poll();
-        current.task.set(outer);
-        (ready, current.yielded.replace(false))
+        current.task.set(outer.0);
+        current.budget.set(outer.1);
+        (ready, current.yielded.replace(outer.2))
     })
 }
 
@@ -180,19 +185,14 @@ fn enter(task: NonNull<Header>, poll: impl FnOnce() -> Poll<()>) -> (Poll<()>, b
 ///
 /// As [`finish`]; the future is still there.
 unsafe fn finish_cancelled(task: NonNull<Header>) {
-    // SAFETY: the caller's promise: R2, R4.
-    let ((), _) = enter_drop(task, || unsafe { (task.as_ref().vtable.cancel)(task) });
-    // SAFETY: the result is stored.
-    unsafe { finish(task) };
-}
-
-/// Destructors of a future run as part of its task.
-fn enter_drop(task: NonNull<Header>, drop: impl FnOnce()) -> ((), bool) {
-    let (_, yielded) = enter(task, || {
-        drop();
+    // Destructors of a future run as part of its task.
+    let _ = enter(task, || {
+        // SAFETY: the caller's promise: R2, R4.
+        unsafe { (task.as_ref().vtable.cancel)(task) };
         Poll::Ready(())
     });
-    ((), yielded)
+    // SAFETY: the result is stored.
+    unsafe { finish(task) };
 }
 
 /// Completes a task whose result is in its stage: tells registry and waiter, gives

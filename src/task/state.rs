@@ -129,7 +129,7 @@ impl State {
     /// A task that is about to be queued: referenced by that queue entry, by the
     /// registry and by its handle.
     pub(super) fn new() -> Self {
-        Self(AtomicUsize::new(NOTIFIED | HANDLE | 3 * REF))
+        Self(AtomicUsize::new(NOTIFIED | HANDLE | (3 * REF)))
     }
 
     pub(super) fn load(&self) -> Snapshot {
@@ -290,7 +290,7 @@ impl State {
     }
 
     /// CAS loop. AcqRel: the edges hand the waiter's cell over, and see the result.
-    fn update(&self, mut edge: impl FnMut(usize) -> Option<usize>) -> Result<usize, usize> {
-        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| edge(now))
+    fn update(&self, edge: impl FnMut(usize) -> Option<usize>) -> Result<usize, usize> {
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, edge)
     }
 }

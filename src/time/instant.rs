@@ -1,8 +1,10 @@
 //! Points in time, on the runtime's own clock.
 
-use std::fmt;
-use std::ops::{Add, AddAssign, Sub, SubAssign};
-use std::time::Duration;
+use std::{
+    fmt,
+    ops::{Add, AddAssign, Sub, SubAssign},
+    time::Duration,
+};
 
 use crate::util::clock;
 

@@ -1,13 +1,17 @@
 //! Something to do again and again.
 
-use std::fmt;
-use std::future::poll_fn;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::{
+    fmt,
+    future::poll_fn,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use super::Instant;
-use crate::runtime::Deadline;
-use crate::util::{clock, current};
+use crate::{
+    runtime::Deadline,
+    util::{clock, current},
+};
 
 /// Ticks now and then every `period`.
 ///

@@ -1,14 +1,15 @@
 //! Sleeping.
 
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use super::Instant;
-use crate::runtime::Deadline;
-use crate::util::clock;
+use crate::{runtime::Deadline, util::clock};
 
 /// Waits for `duration`, counted from this call.
 ///

@@ -1,16 +1,20 @@
 //! What a user sees of time. Durations are short and bounded from below only: how late
 //! a timer may be is for the benches.
 
-use std::future::{Future, pending, poll_fn, ready};
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::{
+    future::{Future, pending, poll_fn, ready},
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
 
 use super::*;
-use crate::loom::atomic::{AtomicUsize, Ordering};
-use crate::scheduler::with_timers;
+use crate::{
+    loom::global::{AtomicU64, Ordering},
+    scheduler::with_timers,
+};
 
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -41,7 +45,7 @@ async fn count_polls<F: Future>(future: F) -> (F::Output, usize) {
 }
 
 #[derive(Default)]
-struct Wakes(AtomicUsize);
+struct Wakes(AtomicU64);
 
 impl Wake for Wakes {
     fn wake(self: Arc<Self>) {
@@ -50,7 +54,7 @@ impl Wake for Wakes {
 }
 
 impl Wakes {
-    fn count(&self) -> usize {
+    fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -94,6 +98,8 @@ fn sleep_that_is_dropped_takes_its_timer_along() {
         assert!(!never.is_elapsed());
         drop(never);
         assert_eq!(armed(), 0);
+        // On its own worker it has left the wheel, too.
+        assert_eq!(with_timers(|timers| timers.next_deadline()), Some(None));
     });
 }
 

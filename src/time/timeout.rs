@@ -1,12 +1,14 @@
 //! A future and a limit to its time.
 
-use std::error::Error;
-use std::fmt;
-use std::future::{Future, IntoFuture};
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::{
+    error::Error,
+    fmt,
+    future::{Future, IntoFuture},
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use pin_project_lite::pin_project;
 

@@ -24,7 +24,7 @@ pub(crate) struct Current {
     pub(crate) yielded: Cell<bool>,
 }
 
-thread_local! {
+crate::loom::thread_local! {
     static CURRENT: Current = const {
         Current {
             worker: Cell::new(ptr::null()),

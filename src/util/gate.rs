@@ -6,8 +6,8 @@
 //!
 //! 1. [`enter`](Gate::enter) counts the passer in, then looks whether the gate is open.
 //! 2. [`close`](Gate::close) turns `OPEN` into `CLOSING`; who comes now is turned away.
-//! 3. Whoever finds `CLOSING` and a count of zero tries to clear `CLOSING` by a CAS.
-//!    One succeeds, and cleans up.
+//! 3. Whoever finds `CLOSING` and a count of zero tries to turn it into `CLEANING` by a
+//!    CAS. One succeeds, cleans up, and clears the bit.
 //! 4. [`open`](Gate::open) makes it usable again (the memory of a gate may be
 //!    recycled), once nothing of an earlier closing is left.
 
@@ -15,7 +15,8 @@ use crate::loom::atomic::{AtomicUsize, Ordering};
 
 const OPEN: usize = 1;
 const CLOSING: usize = 2;
-const PASSER: usize = 4;
+const CLEANING: usize = 4;
+const PASSER: usize = 8;
 
 pub(crate) struct Gate(AtomicUsize);
 
@@ -31,7 +32,7 @@ impl Gate {
         // Release: publishes what lies behind. Acquire: sees the clean-up before.
         self.0
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
-                (word & (OPEN | CLOSING) == 0).then_some(word | OPEN)
+                (word & (OPEN | CLOSING | CLEANING) == 0).then_some(word | OPEN)
             })
             .is_ok()
     }
@@ -41,7 +42,7 @@ impl Gate {
     pub(crate) fn pass<R>(&self, pass: impl FnOnce() -> R, clean: impl FnOnce()) -> Option<R> {
         let passed = self.enter().then(pass);
         if self.leave() {
-            clean();
+            self.clean(clean);
         }
         passed
     }
@@ -61,19 +62,20 @@ impl Gate {
         old == CLOSING | PASSER && self.take_closing()
     }
 
-    /// Closes it. `true`: nobody is inside, the caller cleans up.
-    #[must_use]
-    pub(crate) fn close(&self) -> bool {
+    /// Closes it. If nobody is inside, runs `clean`; else the last who leaves does.
+    pub(crate) fn close(&self, clean: impl FnOnce()) {
         let old = self.0.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
             (word & OPEN != 0).then_some(word ^ (OPEN | CLOSING))
         });
-        matches!(old, Ok(word) if word / PASSER == 0) && self.take_closing()
+        if matches!(old, Ok(word) if word / PASSER == 0) && self.take_closing() {
+            self.clean(clean);
+        }
     }
 
     /// Whether the gate is shut and what was to be cleaned up has been.
     pub(crate) fn is_closed(&self) -> bool {
-        // Acquire: sees what the last passer did.
-        self.0.load(Ordering::Acquire) & (OPEN | CLOSING) == 0
+        // Acquire: sees the clean-up, and what all passers did.
+        self.0.load(Ordering::Acquire) & (OPEN | CLOSING | CLEANING) == 0
     }
 
     /// Whether passers are let in now; it may have changed by the time you know.
@@ -83,6 +85,14 @@ impl Gate {
 
     fn take_closing(&self) -> bool {
         // Acquire: sees what all passers did (their Release in `leave`).
-        self.0.compare_exchange(CLOSING, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        let taken =
+            self.0.compare_exchange(CLOSING, CLEANING, Ordering::Acquire, Ordering::Relaxed);
+        taken.is_ok()
+    }
+
+    fn clean(&self, clean: impl FnOnce()) {
+        clean();
+        // Release: the next life begins after it (`open`, `is_closed`).
+        self.0.fetch_and(!CLEANING, Ordering::Release);
     }
 }

@@ -12,15 +12,19 @@
 //!   is the next block of its list.
 
 use std::{
-    alloc::{Layout, alloc, dealloc, handle_alloc_error},
     cell::Cell,
     ptr::{self, NonNull},
+};
+
+use crate::loom::{
+    alloc::{Layout, alloc, dealloc, handle_alloc_error},
+    pick,
 };
 
 /// Blocks are multiples of this, and aligned to it: a cache line.
 const STEP: usize = 64;
 /// Classes hold blocks of 1..=CLASSES steps; larger blocks go to the allocator.
-const CLASSES: usize = 32;
+const CLASSES: usize = pick(32, 0);
 /// Bytes that one class may keep on one thread.
 const CLASS_BYTES: usize = 256 * 1024;
 

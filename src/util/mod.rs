@@ -3,7 +3,6 @@
 pub(crate) mod clock;
 pub(crate) mod current;
 pub(crate) mod gate;
-pub(crate) mod hook;
 pub(crate) mod magazine;
 pub(crate) mod panic;
 pub(crate) mod rand;

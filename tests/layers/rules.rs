@@ -18,22 +18,21 @@ pub const RANKS: &[&[&str]] = &[
     &["time", "io"],
     &["net", "fs", "process", "signal", "threads", "future"],
     &["streams", "protocol", "tls", "introspect"],
-    &["compat", "testing", "bin", "lib"],
+    &["compat", "testing", "model", "bin", "lib"],
 ];
 
 /// Imports inside one rank: who (`*` is everyone), whom, why.
 pub const SAME_RANK: &[(&str, &str, &str)] = &[
     ("*", "loom", "the door to atomics, cells and threads is for every file"),
     ("error", "util", "an error that holds a panic prints the panic's text"),
-    ("util", "error", "util/hook.rs keeps who hears of an `ErrorEvent`"),
 ];
 
 /// What may be named from outside its folder beside what `mod.rs` re-exports, and why:
-/// one module, or every file of a folder.
+/// one module, or with `*` every file of a folder.
 pub const VISIBLE: &[(&str, &str)] = &[
-    ("util", "a drawer of tools that share nothing"),
+    ("util::*", "a drawer of tools that share nothing"),
+    ("error::hook", "who hears of events: functions that read well with their module"),
     ("reactor::timers", "the wheel and its entries are a face of their own"),
-    ("runtime::deadline", "the door down for time"),
     ("runtime::operation", "the door down for I/O"),
 ];
 
@@ -105,8 +104,9 @@ impl Tree {
             .collect();
         for file in &mut files {
             let module = file.module.join("::");
-            file.test =
-                tests.iter().any(|test| *test == module || module.starts_with(&format!("{test}::")));
+            file.test = tests
+                .iter()
+                .any(|test| *test == module || module.starts_with(&format!("{test}::")));
         }
         let modules = files.iter().map(|file| file.module.join("::")).collect();
         Self { files, modules }
@@ -136,13 +136,13 @@ impl Tree {
                     None => below(&path, door),
                 };
                 for (door, home, instead) in DOORS {
-                    if opened(door) && file.name != *home {
+                    if opened(door) && !is_home(home, &file.name) {
                         let text = format!("`{path}` is for {home} only; {instead}");
                         found.push((reference.line, text));
                     }
                 }
             }
-            if !LOOM_CFG_FILES.contains(&file.name.as_str()) {
+            if !LOOM_CFG_FILES.iter().any(|home| is_home(home, &file.name)) {
                 for line in &file.source.loom_cfg_lines {
                     let text = "`cfg(loom)` is for src/loom.rs; give both cases one name there";
                     found.push((*line, text.to_owned()));
@@ -196,20 +196,27 @@ impl Tree {
         found
     }
 
-    /// Entries of [`SAME_RANK`] that no import needs any more.
+    /// Entries of [`SAME_RANK`] and [`VISIBLE`] that no import needs any more.
     pub fn idle_exceptions(&self) -> Vec<String> {
-        let needed = |who: &str, whom: &str| {
-            self.files.iter().any(|file| {
+        let all =
+            || self.files.iter().flat_map(|f| f.source.references.iter().map(move |r| (f, r)));
+        let across = |who: &str, whom: &str| {
+            all().any(|(file, reference)| {
                 let from = top(&file.module);
-                let imports = |path: &[String]| path.len() > 1 && path[0] == "crate" && path[1] == whom;
-                (who == "*" || who == from)
-                    && from != whom
-                    && rank(from) == rank(whom)
-                    && file.source.references.iter().any(|reference| imports(&reference.path))
+                let to = reference.path.get(1).filter(|_| reference.path[0] == "crate");
+                let applies = (who == "*" || who == from) && to.is_some_and(|to| to == whom);
+                applies && from != whom && rank(from) == rank(whom)
             })
         };
-        let idle = SAME_RANK.iter().filter(|(who, whom, _)| !needed(who, whom));
-        idle.map(|(who, whom, _)| format!("{who} -> {whom}")).collect()
+        let seen = |entry: &str| {
+            all().any(|(f, r)| self.hidden_modules(f, r).iter().any(|module| covers(entry, module)))
+        };
+        let same_rank = SAME_RANK.iter().filter(|(who, whom, _)| !across(who, whom));
+        let visible = VISIBLE.iter().filter(|(entry, _)| !seen(entry));
+        same_rank
+            .map(|(who, whom, _)| format!("{who} -> {whom}"))
+            .chain(visible.map(|(entry, _)| (*entry).to_owned()))
+            .collect()
     }
 
     fn each(&self, rule: impl Fn(&File) -> Vec<(usize, String)>) -> Vec<Violation> {
@@ -243,7 +250,8 @@ impl Tree {
             }
             return Some(format!("`crate::{to}`: name an item by the module that owns it"));
         };
-        let excepted = SAME_RANK.iter().any(|(who, whom, _)| (*who == "*" || *who == from) && *whom == to);
+        let excepted =
+            SAME_RANK.iter().any(|(who, whom, _)| (*who == "*" || *who == from) && *whom == to);
         if to_rank > from_rank {
             Some(format!(
                 "`{from}` (rank {from_rank}) must not know `{to}` (rank {to_rank}); turn it round \
@@ -261,25 +269,29 @@ impl Tree {
 
     /// Says if the path goes past the `mod.rs` of a folder that `file` is not in.
     fn past_mod_rs(&self, file: &File, reference: &Reference) -> Option<String> {
+        let mut hidden = self.hidden_modules(file, reference).into_iter();
+        let module =
+            hidden.find(|module| !VISIBLE.iter().any(|(entry, _)| covers(entry, module)))?;
+        let folder = module.rsplit_once("::").map_or("", |(folder, _)| folder);
+        Some(format!(
+            "`crate::{module}` is inside a folder; import what `crate::{folder}` re-exports"
+        ))
+    }
+
+    /// The modules on the path that are inside a folder which `file` is not in, without `crate`.
+    fn hidden_modules(&self, file: &File, reference: &Reference) -> Vec<String> {
         let path = &reference.path;
-        if path[0] != "crate" {
-            return None;
-        }
+        let mut found = Vec::new();
         for end in 2..path.len() {
             let (folder, part) = (&path[..end], &path[..=end]);
-            let inside = file.module.starts_with(folder);
-            let open = VISIBLE.iter().any(|(name, _)| [folder, part].iter().any(|m| joined(m) == *name));
             // A function may have the name of the private file that it is in.
             let exported = part == path && self.imports(folder, &part[end]);
-            if !inside && !open && !exported && self.modules.contains(&part.join("::")) {
-                return Some(format!(
-                    "`{}` is inside a folder; import what src/{}/mod.rs re-exports",
-                    part.join("::"),
-                    folder[1..].join("/")
-                ));
+            let known = self.modules.contains(&part.join("::"));
+            if path[0] == "crate" && known && !exported && !file.module.starts_with(folder) {
+                found.push(part[1..].join("::"));
             }
         }
-        None
+        found
     }
 
     /// Whether a `use` in the file of `module` binds `name`.
@@ -288,14 +300,23 @@ impl Tree {
     }
 }
 
-/// A module's path without `crate`.
-fn joined(module: &[String]) -> String {
-    module[1..].join("::")
+/// Whether an entry of [`VISIBLE`] is about `module`.
+fn covers(entry: &str, module: &str) -> bool {
+    match entry.strip_suffix("::*") {
+        Some(folder) => module.rsplit_once("::").is_some_and(|(parent, _)| parent == folder),
+        None => module == entry,
+    }
 }
 
 /// Whether `path` is `root` or something in it.
 fn below(path: &str, root: &str) -> bool {
     path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// Whether `file` is `home` or in the folder of that module.
+fn is_home(home: &str, file: &str) -> bool {
+    let rest = home.strip_suffix(".rs").and_then(|stem| file.strip_prefix(stem));
+    rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
 }
 
 fn rank(module: &str) -> Option<usize> {

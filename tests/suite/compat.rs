@@ -70,7 +70,8 @@ mod with_hyper {
                         let mut reader = BufReader::new(stream.try_clone().unwrap());
                         let mut writer = stream;
                         for i in 0..scaled(50) {
-                            write!(writer, "GET /{client}/{i} HTTP/1.1\r\nhost: t\r\n\r\n").unwrap();
+                            write!(writer, "GET /{client}/{i} HTTP/1.1\r\nhost: t\r\n\r\n")
+                                .unwrap();
                             assert_eq!(read_response(&mut reader), format!("/{client}/{i} 0"));
                         }
                         let one = "GET /p HTTP/1.1\r\nhost: t\r\n\r\n";
@@ -79,7 +80,11 @@ mod with_hyper {
                             assert_eq!(read_response(&mut reader), "/p 0");
                         }
                         let size = 300_000;
-                        write!(writer, "POST /big HTTP/1.1\r\nhost: t\r\ncontent-length: {size}\r\n\r\n").unwrap();
+                        write!(
+                            writer,
+                            "POST /big HTTP/1.1\r\nhost: t\r\ncontent-length: {size}\r\n\r\n"
+                        )
+                        .unwrap();
                         writer.write_all(&vec![b'x'; size]).unwrap();
                         assert_eq!(read_response(&mut reader), format!("/big {size}"));
                     });
@@ -129,7 +134,8 @@ mod with_tokio {
         on_every(|cfg| {
             cfg.everywhere(|| async {
                 let (mut near, mut far) = crate::net_stream::pair().await;
-                let n = poll_fn(|cx| AsyncWrite::poll_write(Pin::new(&mut near), cx, b"by tokio")).await;
+                let n = poll_fn(|cx| AsyncWrite::poll_write(Pin::new(&mut near), cx, b"by tokio"))
+                    .await;
                 assert_eq!(n.unwrap(), 8);
                 poll_fn(|cx| AsyncWrite::poll_flush(Pin::new(&mut near), cx)).await.unwrap();
                 let mut text = [0; 8];
@@ -140,7 +146,9 @@ mod with_tokio {
                 let mut buf = ReadBuf::uninit(&mut memory);
                 buf.put_slice(b"kept ");
                 while buf.filled().len() < 9 {
-                    poll_fn(|cx| AsyncRead::poll_read(Pin::new(&mut near), cx, &mut buf)).await.unwrap();
+                    poll_fn(|cx| AsyncRead::poll_read(Pin::new(&mut near), cx, &mut buf))
+                        .await
+                        .unwrap();
                 }
                 assert_eq!(buf.filled(), b"kept back");
                 poll_fn(|cx| AsyncWrite::poll_shutdown(Pin::new(&mut near), cx)).await.unwrap();

@@ -19,10 +19,8 @@ pub struct BackendCase {
 }
 
 /// The one list of backends. io_uring, and io_uring without DEFER_TASKRUN, get their lines here.
-pub const BACKENDS: &[BackendCase] = &[BackendCase {
-    name: "epoll",
-    apply: |builder| builder.backend(Backend::Epoll),
-}];
+pub const BACKENDS: &[BackendCase] =
+    &[BackendCase { name: "epoll", apply: |builder| builder.backend(Backend::Epoll) }];
 
 const WORKERS: &[usize] = &[1, 2, 4];
 
@@ -114,7 +112,8 @@ impl Watchdog {
             .spawn(move || {
                 let (lock, condvar) = &*theirs;
                 let guard = lock.lock().unwrap();
-                let (guard, _) = condvar.wait_timeout_while(guard, deadline, |stop| !*stop).unwrap();
+                let (guard, _) =
+                    condvar.wait_timeout_while(guard, deadline, |stop| !*stop).unwrap();
                 if !*guard {
                     loud(&format!("DEADLINE of {deadline:?} passed in {what}"));
                     loud(&crate::measure::threads_in_words());
@@ -150,7 +149,9 @@ impl Cfg {
     pub fn all() -> Vec<Cfg> {
         let seed = fresh_seed();
         let cases = BACKENDS.iter();
-        cases.flat_map(|case| WORKERS.iter().map(move |&workers| Cfg { case, workers, seed })).collect()
+        cases
+            .flat_map(|case| WORKERS.iter().map(move |&workers| Cfg { case, workers, seed }))
+            .collect()
     }
 
     pub fn rng(&self, salt: u64) -> Rng {
@@ -301,7 +302,8 @@ impl ErrorLog {
     /// Removes and returns the texts of one kind.
     pub fn take(&self, kind: Kind) -> Vec<String> {
         let mut all = self.0.lock().unwrap();
-        let (taken, left) = std::mem::take(&mut *all).into_iter().partition::<Vec<_>, _>(|h| h.kind == kind);
+        let (taken, left) =
+            std::mem::take(&mut *all).into_iter().partition::<Vec<_>, _>(|h| h.kind == kind);
         *all = left;
         taken.into_iter().map(|heard| heard.text).collect()
     }
@@ -314,7 +316,8 @@ impl ErrorLog {
     /// Hog reports may come from a machine that is itself too busy; anything else must be expected.
     pub fn assert_silent(&self) {
         let all = self.0.lock().unwrap();
-        let left: Vec<_> = all.iter().filter(|heard| heard.kind != Kind::Hog).map(|h| &h.text).collect();
+        let left: Vec<_> =
+            all.iter().filter(|heard| heard.kind != Kind::Hog).map(|h| &h.text).collect();
         assert!(left.is_empty(), "reports nobody expected: {left:#?}");
     }
 }

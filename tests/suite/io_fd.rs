@@ -64,7 +64,8 @@ fn readiness_comes_again_after_a_drain() {
     // and read to exhaustion, many times.
     on_every(|cfg| {
         cfg.everywhere(|| async {
-            let flags = rustix::event::EventfdFlags::NONBLOCK | rustix::event::EventfdFlags::CLOEXEC;
+            let flags =
+                rustix::event::EventfdFlags::NONBLOCK | rustix::event::EventfdFlags::CLOEXEC;
             let bell = Arc::new(AsyncFd::new(rustix::event::eventfd(0, flags).unwrap()).unwrap());
             let mut sum = 0;
             for i in 1..=scaled(200) as u64 {

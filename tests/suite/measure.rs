@@ -7,8 +7,10 @@ use std::time::Duration;
 /// Open descriptors, with what each points to. The one used for listing is left out.
 pub fn open_fds() -> BTreeMap<i32, String> {
     let entries = fs::read_dir("/proc/self/fd").expect("/proc/self/fd");
-    let numbers: Vec<i32> = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect();
-    let link = |n: i32| Some((n, fs::read_link(format!("/proc/self/fd/{n}")).ok()?.display().to_string()));
+    let numbers: Vec<i32> =
+        entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let link =
+        |n: i32| Some((n, fs::read_link(format!("/proc/self/fd/{n}")).ok()?.display().to_string()));
     numbers.into_iter().filter_map(link).filter(|(_, target)| !target.contains("/fd")).collect()
 }
 
@@ -56,8 +58,11 @@ fn status_number(path: &str, key: &str) -> Option<usize> {
 pub fn threads_in_words() -> String {
     let mut text = String::from("threads:");
     for id in thread_ids() {
-        let read = |file: &str| fs::read_to_string(format!("/proc/self/task/{id}/{file}")).unwrap_or_default();
-        let state = read("status").lines().find(|l| l.starts_with("State:")).unwrap_or("").to_owned();
+        let read = |file: &str| {
+            fs::read_to_string(format!("/proc/self/task/{id}/{file}")).unwrap_or_default()
+        };
+        let state =
+            read("status").lines().find(|l| l.starts_with("State:")).unwrap_or("").to_owned();
         text += &format!("\n  {id} {:16} {state} in {}", read("comm").trim(), read("wchan").trim());
     }
     text

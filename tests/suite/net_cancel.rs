@@ -174,7 +174,8 @@ fn halves_cancelled_on_different_tasks_lose_nothing() {
                     let mut rng = crate::harness::Rng::new(seed + side as u64);
                     let (mut got, mut buf) = (0, [0; 1000]);
                     while got < total {
-                        if let Some(n) = GiveUpAfter::new(rng.below(3), reader.read(&mut buf)).await {
+                        if let Some(n) = GiveUpAfter::new(rng.below(3), reader.read(&mut buf)).await
+                        {
                             let n = n.unwrap();
                             assert!(n > 0);
                             check_pattern(&buf[..n], got);
@@ -188,7 +189,9 @@ fn halves_cancelled_on_different_tasks_lose_nothing() {
                     while sent < total {
                         let n = buf.len().min(total - sent);
                         fill_pattern(&mut buf[..n], sent);
-                        if let Some(n) = GiveUpAfter::new(rng.below(3), writer.write(&buf[..n])).await {
+                        if let Some(n) =
+                            GiveUpAfter::new(rng.below(3), writer.write(&buf[..n])).await
+                        {
                             sent += n.unwrap();
                         }
                     }
@@ -294,7 +297,9 @@ fn connect_cancelled_at_random_leaks_nothing() {
                 for _ in 0..scaled(1000) {
                     match rng.below(3) {
                         0 => drop(TcpStream::connect(address).await.unwrap()),
-                        1 => drop(GiveUpAfter::new(rng.below(3), TcpStream::connect(address)).await),
+                        1 => {
+                            drop(GiveUpAfter::new(rng.below(3), TcpStream::connect(address)).await)
+                        }
                         _ => {
                             // Test network: routed nowhere, refused, or silent; never a success.
                             let silent = TcpStream::connect("203.0.113.1:9");

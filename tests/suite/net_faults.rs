@@ -93,7 +93,9 @@ fn write_to_a_closed_peer_is_an_error_not_a_signal() {
                     }
                     yield_now().await;
                 };
-                assert!([ErrorKind::BrokenPipe, ErrorKind::ConnectionReset].contains(&error.kind()));
+                assert!(
+                    [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset].contains(&error.kind())
+                );
                 let (mut near, _far) = pair().await;
                 near.shutdown(Shutdown::Write).unwrap();
                 assert_eq!(near.write(b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
@@ -234,7 +236,12 @@ fn socket_moved_to_a_second_runtime_works_or_says_why_not() {
                     (near, far)
                 })
                 .unwrap();
-            let first = if first_ends { drop(first); None } else { Some(first) };
+            let first = if first_ends {
+                drop(first);
+                None
+            } else {
+                Some(first)
+            };
             cfg.once(async {
                 let task = spawn(async move {
                     let mut buf = [0; 3];

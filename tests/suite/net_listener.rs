@@ -30,7 +30,8 @@ fn accept_by_several_tasks_gives_each_connection_once() {
             let ports = Arc::new(std::sync::Mutex::new(HashSet::new()));
             let acceptors: Vec<_> = (0..4)
                 .map(|_| {
-                    let (listener, accepted, done) = (listener.clone(), accepted.clone(), done.clone());
+                    let (listener, accepted, done) =
+                        (listener.clone(), accepted.clone(), done.clone());
                     let ports = ports.clone();
                     spawn(async move {
                         loop {
@@ -273,8 +274,10 @@ fn listener_paused_can_be_cancelled_and_dropped() {
                 let listener = runtime.must_run(TcpListener::bind("127.0.0.1:0")).unwrap();
                 let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
                 let highest = *open_fds().keys().max().unwrap() as u64;
-                setrlimit(Resource::Nofile, Rlimit { current: Some(highest + 1), ..limits }).unwrap();
-                let holes: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+                setrlimit(Resource::Nofile, Rlimit { current: Some(highest + 1), ..limits })
+                    .unwrap();
+                let holes: Vec<_> =
+                    std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
                 let paused = log.count(Kind::AcceptPaused);
                 let acceptor = runtime.spawn(async move { listener.accept().await.map(drop) });
                 log.wait_for(Kind::AcceptPaused, paused + 1);
@@ -305,7 +308,9 @@ fn reset_storm_at_accept_leaves_the_listener_well() {
                             if stop.load(Ordering::Relaxed) {
                                 break;
                             }
-                            let Ok(mut stream) = std::net::TcpStream::connect(address) else { continue };
+                            let Ok(mut stream) = std::net::TcpStream::connect(address) else {
+                                continue;
+                            };
                             if i % 2 == 0 {
                                 let _ = stream.write_all(b"half a request");
                             }
@@ -317,7 +322,8 @@ fn reset_storm_at_accept_leaves_the_listener_well() {
                 .collect();
             let server = spawn(async move {
                 loop {
-                    let (stream, _) = listener.accept().await.expect("resets are no error of accept");
+                    let (stream, _) =
+                        listener.accept().await.expect("resets are no error of accept");
                     drop(spawn(async move { crate::net_stream::echo(stream).await.is_ok() }));
                 }
             });

@@ -59,7 +59,9 @@ fn thousands_of_connections_are_served_at_once() {
             let wanted = if cfg.workers == 2 || scale() > 1 { 10_000 } else { 2000 };
             let n = wanted.min(limit.saturating_sub(200));
             if n < wanted {
-                loud(&format!("NOTE {n} connections instead of {wanted}: RLIMIT_NOFILE is {limit}"));
+                loud(&format!(
+                    "NOTE {n} connections instead of {wanted}: RLIMIT_NOFILE is {limit}"
+                ));
             }
             let fds = open_fds();
             {

@@ -24,7 +24,11 @@ pub async fn pair() -> (TcpStream, TcpStream) {
 }
 
 /// Sends the pattern from `offset` to `end`, in pieces of `piece` bytes.
-pub async fn send_pattern<W: ringloop::io::AsyncWrite + Unpin>(to: &mut W, total: usize, piece: usize) {
+pub async fn send_pattern<W: ringloop::io::AsyncWrite + Unpin>(
+    to: &mut W,
+    total: usize,
+    piece: usize,
+) {
     let mut buf = vec![0; piece];
     let mut sent = 0;
     while sent < total {
@@ -231,12 +235,18 @@ fn vectored_reads_and_writes_keep_the_order() {
         cfg.everywhere(|| async {
             let (mut near, mut far) = pair().await;
             let n = near
-                .write_vectored(&[IoSlice::new(b"one "), IoSlice::new(b""), IoSlice::new(b"two "), IoSlice::new(b"three")])
+                .write_vectored(&[
+                    IoSlice::new(b"one "),
+                    IoSlice::new(b""),
+                    IoSlice::new(b"two "),
+                    IoSlice::new(b"three"),
+                ])
                 .await
                 .unwrap();
             assert_eq!(n, 13, "a small vectored write goes out whole");
             let (mut a, mut b, mut c) = ([0; 4], [0; 0], [0; 9]);
-            let mut slices = [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b), IoSliceMut::new(&mut c)];
+            let mut slices =
+                [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b), IoSliceMut::new(&mut c)];
             let mut got = far.read_vectored(&mut slices).await.unwrap();
             assert_eq!(&a[..got.min(4)], &b"one "[..got.min(4)]);
             while got < 13 {
@@ -459,7 +469,8 @@ fn names_are_resolved_without_blocking_workers() {
     // Goal: lookup_host and names in bind and connect; method: localhost.
     on_every(|cfg| {
         cfg.everywhere(|| async {
-            let found: Vec<SocketAddr> = lookup_host("localhost:80").await.unwrap().into_iter().collect();
+            let found: Vec<SocketAddr> =
+                lookup_host("localhost:80").await.unwrap().into_iter().collect();
             assert!(found.iter().any(|address| address.ip().is_loopback() && address.port() == 80));
             let listener = TcpListener::bind(("localhost", 0)).await.unwrap();
             let port = listener.local_addr().unwrap().port();
@@ -556,5 +567,6 @@ fn poll_face_and_types_are_as_promised() {
     is_io::<TcpStream>();
     is_fd::<TcpStream>();
     is_fd::<TcpListener>();
-    let _: fn(Pin<&mut TcpStream>, &mut std::task::Context<'_>, &mut [u8]) -> _ = AsyncRead::poll_read;
+    let _: fn(Pin<&mut TcpStream>, &mut std::task::Context<'_>, &mut [u8]) -> _ =
+        AsyncRead::poll_read;
 }

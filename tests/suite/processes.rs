@@ -31,7 +31,7 @@ pub fn isolated_with<F: FnOnce()>(prepare: impl FnOnce(&mut Command), body: F) {
     let stdout = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr);
     for line in stderr.lines().filter(|line| line.contains("NOTE")) {
-        loud(line);
+        loud(line.trim_start_matches("ringloop tests: "));
     }
     let ran = output.status.success() && stdout.contains("1 passed");
     assert!(ran, "child {}:\n{stdout}\n{stderr}", output.status);
@@ -56,11 +56,8 @@ impl Helper {
     pub fn start(role: &str, args: &[String]) -> Helper {
         let mut command = this_binary("processes::child_role");
         command.env(ROLE, role).env(ROLE_ARGS, args.join(" ")).env_remove(ALONE);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("helper process");
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("helper process");
         let input = child.stdin.take().expect("piped");
         let output = BufReader::new(child.stdout.take().expect("piped"));
         Helper { child, input, output }
@@ -125,8 +122,11 @@ pub fn listen() -> Option<String> {
 #[test]
 fn child_role() {
     let Ok(role) = std::env::var(ROLE) else { return };
-    let args: Vec<String> =
-        std::env::var(ROLE_ARGS).unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    let args: Vec<String> = std::env::var(ROLE_ARGS)
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
     match role.as_str() {
         "crowd" => crate::net_load::crowd_role(&args),
         "flood" => crate::net_listener::flood_role(&args),

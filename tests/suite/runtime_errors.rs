@@ -12,6 +12,8 @@ use crate::harness::{loud, must_panic, on_every};
 use crate::measure::{open_fds, thread_count};
 use crate::processes::{isolated, isolated_with};
 
+const NOBODY: u32 = 65534;
+
 /// The error of a build, which both ways of starting must give alike.
 fn build_error(make: impl Fn() -> Builder) -> String {
     let text = make().build().err().expect("no runtime").to_string();
@@ -150,7 +152,21 @@ fn spawn_outside_a_worker_by_block_on_thread_is_refused() {
 
 fn limit(resource: Resource, soft: u64) {
     let maximum = getrlimit(resource).maximum;
-    setrlimit(resource, Rlimit { current: Some(soft), maximum }).expect("own limits may be lowered");
+    setrlimit(resource, Rlimit { current: Some(soft), maximum })
+        .expect("own limits may be lowered");
+}
+
+/// Runs `body` in a child process that belongs to an ordinary user.
+fn as_nobody<F: FnOnce()>(body: F) {
+    let me = rustix::process::getuid();
+    if !me.is_root() && me.as_raw() != NOBODY {
+        loud("NOTE skipped: only root can become another user");
+        return;
+    }
+    let become_nobody = |command: &mut std::process::Command| {
+        command.uid(NOBODY).gid(NOBODY);
+    };
+    isolated_with(become_nobody, body);
 }
 
 #[test]
@@ -184,14 +200,7 @@ fn builder_without_descriptors_fails_with_the_limit_named() {
 #[test]
 fn builder_refused_threads_fails_with_the_limit_named() {
     // Goal: test 49; method: a child as an ordinary user with RLIMIT_NPROC at its own count.
-    if !rustix::process::getuid().is_root() {
-        loud("NOTE skipped: refusing threads needs root, to become another user");
-        return;
-    }
-    let as_nobody = |command: &mut std::process::Command| {
-        command.uid(65534).gid(65534);
-    };
-    isolated_with(as_nobody, || {
+    as_nobody(|| {
         let threads = thread_count();
         limit(Resource::Nproc, 0);
         let Err(spawned) = std::thread::Builder::new().spawn(|| ()) else {
@@ -239,14 +248,11 @@ fn bind_without_permission_says_so() {
     // Goal: a privileged port as an ordinary user.
     let floor = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let floor: u16 = floor.unwrap_or_default().trim().parse().unwrap_or(1024);
-    if !rustix::process::getuid().is_root() || floor <= 80 {
-        loud("NOTE skipped: port 80 is open to everybody here, or we cannot become another user");
+    if floor <= 80 {
+        loud("NOTE skipped: port 80 is open to everybody here");
         return;
     }
-    let as_nobody = |command: &mut std::process::Command| {
-        command.uid(65534).gid(65534);
-    };
-    isolated_with(as_nobody, || {
+    as_nobody(|| {
         on_every(|cfg| {
             cfg.everywhere(|| async {
                 let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
@@ -264,8 +270,14 @@ fn bind_and_connect_to_nonsense_give_errors() {
         cfg.everywhere(|| async {
             use ringloop::net::{TcpListener, TcpStream};
             let none: &[SocketAddr] = &[];
-            assert_eq!(TcpStream::connect(none).await.err().unwrap().kind(), ErrorKind::InvalidInput);
-            assert_eq!(TcpListener::bind(none).await.err().unwrap().kind(), ErrorKind::InvalidInput);
+            assert_eq!(
+                TcpStream::connect(none).await.err().unwrap().kind(),
+                ErrorKind::InvalidInput
+            );
+            assert_eq!(
+                TcpListener::bind(none).await.err().unwrap().kind(),
+                ErrorKind::InvalidInput
+            );
             let error = TcpListener::bind("192.0.2.1:0").await.err().unwrap();
             assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
             assert!(TcpStream::connect("not an address").await.is_err());

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use ringloop::{Handle, Task, spawn, yield_now};
 
-use crate::harness::{ErrorLog, Kind, deliberate, must_panic, on_every, scaled, wait_until, wait_until_async};
+use crate::harness::{
+    ErrorLog, Kind, deliberate, must_panic, on_every, scaled, wait_until, wait_until_async,
+};
 use crate::tools::{Count, Flag, Log, Polled, SetOnDrop, Slot};
 
 #[test]
@@ -74,17 +76,22 @@ fn join_dropped_cancels_the_child_and_watching_handle_does_not() {
             for owning in [true, false] {
                 let (child_started, child_gone, release) = (Flag::new(), Flag::new(), Flag::new());
                 let child = spawn({
-                    let (started, gone, release) = (child_started.clone(), child_gone.clone(), release.clone());
+                    let (started, gone, release) =
+                        (child_started.clone(), child_gone.clone(), release.clone());
                     async move {
                         let _guard = SetOnDrop(gone);
                         started.set();
                         release.wait().await;
                     }
                 });
+                let parent_started = Flag::new();
+                let set = parent_started.clone();
                 let parent = spawn(async move {
+                    set.set();
                     if owning { child.join().await } else { child.await }
                 });
                 child_started.wait().await;
+                parent_started.wait().await;
                 parent.cancel();
                 assert!(parent.await.unwrap_err().is_cancelled());
                 if !owning {
@@ -325,7 +332,8 @@ fn abort_from_destructor_ends_both() {
             started.wait().await;
             own.with(|task| task.cancel());
             for slot in [own, other] {
-                wait_until_async(|| slot.with(Task::is_finished).unwrap(), || "it ends".into()).await;
+                wait_until_async(|| slot.with(Task::is_finished).unwrap(), || "it ends".into())
+                    .await;
                 assert!(slot.take().unwrap().await.unwrap_err().is_cancelled());
             }
         });

@@ -44,7 +44,11 @@ fn cancel_storm_ends_every_task_exactly_once() {
                     }));
                     if rng.one_in(4) {
                         let victim = &tasks[rng.below(tasks.len())];
-                        if rng.one_in(2) { victim.cancel() } else { victim.abort() };
+                        if rng.one_in(2) {
+                            victim.cancel()
+                        } else {
+                            victim.abort()
+                        };
                     }
                     if rng.one_in(200) {
                         yield_now().await;
@@ -97,7 +101,11 @@ fn abort_racing_completion_gives_exactly_one_end() {
                 })
                 .collect();
             for task in &tasks {
-                if rng.one_in(2) { task.abort() } else { task.cancel() };
+                if rng.one_in(2) {
+                    task.abort()
+                } else {
+                    task.cancel()
+                };
             }
             for (i, result) in runtime.must_run(join_all(tasks)).into_iter().enumerate() {
                 match result {

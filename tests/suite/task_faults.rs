@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use ringloop::{Task, TaskError, spawn, to_thread, yield_now};
 
-use crate::harness::{ErrorLog, Kind, deliberate, on_every, on_every_within, panic_text, scaled, wait_until_async};
+use crate::harness::{
+    ErrorLog, Kind, deliberate, on_every, on_every_within, panic_text, scaled, wait_until_async,
+};
 use crate::tools::{Count, Flag, Polled};
 
 /// Panics when dropped.

@@ -217,10 +217,8 @@ fn local_task_waker_works_from_any_thread() {
                     })
                     .collect();
                 yield_now().await;
-                let threads: Vec<_> = flags
-                    .into_iter()
-                    .map(|flag| std::thread::spawn(move || flag.set()))
-                    .collect();
+                let threads: Vec<_> =
+                    flags.into_iter().map(|flag| std::thread::spawn(move || flag.set())).collect();
                 for local in locals {
                     assert_eq!(local.await.unwrap(), 5);
                 }

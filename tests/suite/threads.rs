@@ -123,7 +123,11 @@ fn job_running_when_cancelled_ends_and_drops_its_value_once() {
                     _ => {}
                 }
                 release.send(()).unwrap();
-                if way == 2 { drop(job) } else { drop(job.await) }
+                if way == 2 {
+                    drop(job)
+                } else {
+                    drop(job.await)
+                }
                 wait_until_async(|| dropped.get() == 1, || "its value drops".into()).await;
             }
         });

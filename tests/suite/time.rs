@@ -5,7 +5,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant as StdInstant};
 
 use futures_util::future::join_all;
-use ringloop::time::{Instant, Sleep, interval, interval_at, sleep, sleep_until, timeout, timeout_at};
+use ringloop::time::{
+    Instant, Sleep, interval, interval_at, sleep, sleep_until, timeout, timeout_at,
+};
 use ringloop::{Handle, spawn, yield_now};
 
 use crate::harness::{on_every, scaled, wait_until, wait_until_async};
@@ -54,7 +56,8 @@ fn sleep_until_and_timeouts_are_never_early() {
     on_every(|cfg| {
         let mut rng = cfg.rng(6);
         cfg.everywhere(|| {
-            let lengths: Vec<_> = (0..300).map(|_| Duration::from_micros(rng.next() % 20_000)).collect();
+            let lengths: Vec<_> =
+                (0..300).map(|_| Duration::from_micros(rng.next() % 20_000)).collect();
             async move {
                 join_all(lengths.into_iter().map(|length| async move {
                     let deadline = StdInstant::now() + length;
@@ -91,7 +94,8 @@ fn equal_deadlines_fire_in_order_and_cancelled_ones_are_gone_at_once() {
                     })
                 })
                 .collect();
-            let doomed: Vec<_> = (0..1000).map(|_| spawn(sleep(Duration::from_secs(500)))).collect();
+            let doomed: Vec<_> =
+                (0..1000).map(|_| spawn(sleep(Duration::from_secs(500)))).collect();
             wait_until_async(|| armed() == 2000, || format!("{} armed", armed())).await;
             for task in &doomed {
                 task.abort();
@@ -157,7 +161,12 @@ fn extreme_durations_do_not_overflow() {
     // Goal: Duration::MAX, past deadlines and zero; method: each in every form.
     on_every(|cfg| {
         cfg.everywhere(|| async {
-            let huge = [Duration::MAX, Duration::MAX / 2, Duration::from_secs(u64::MAX), Duration::from_secs(1 << 40)];
+            let huge = [
+                Duration::MAX,
+                Duration::MAX / 2,
+                Duration::from_secs(u64::MAX),
+                Duration::from_secs(1 << 40),
+            ];
             for length in huge {
                 assert_eq!(timeout(length, async { 1 }).await.unwrap(), 1);
                 let task = spawn(sleep(length));
@@ -247,7 +256,11 @@ fn timeout_gives_a_value_that_was_ready_though_late() {
             assert_eq!(timeout(Duration::from_millis(1), late).await.unwrap(), 7);
             let start = StdInstant::now();
             let at_deadline = poll_fn(|_| {
-                if start.elapsed() >= Duration::from_millis(3) { Poll::Ready(8) } else { Poll::Pending }
+                if start.elapsed() >= Duration::from_millis(3) {
+                    Poll::Ready(8)
+                } else {
+                    Poll::Pending
+                }
             });
             assert_eq!(timeout(Duration::from_millis(3), at_deadline).await.unwrap(), 8);
         });
@@ -268,9 +281,15 @@ fn timeout_that_expires_drops_its_future_first() {
             let error = timeout(Duration::from_millis(1), inner).await.unwrap_err();
             assert_eq!(dropped.get(), 1);
             assert!(!error.to_string().is_empty());
-            let nested = timeout(Duration::from_secs(100), timeout(Duration::from_millis(1), pending::<()>()));
+            let nested = timeout(
+                Duration::from_secs(100),
+                timeout(Duration::from_millis(1), pending::<()>()),
+            );
             assert!(nested.await.unwrap().is_err());
-            let nested = timeout(Duration::from_millis(1), timeout(Duration::from_secs(100), pending::<()>()));
+            let nested = timeout(
+                Duration::from_millis(1),
+                timeout(Duration::from_secs(100), pending::<()>()),
+            );
             assert!(nested.await.is_err());
         });
     });
@@ -337,7 +356,9 @@ fn sleep_dropped_elsewhere_disarms_its_timer() {
     on_every(|cfg| {
         let runtime = cfg.runtime();
         for _ in 0..scaled(20) {
-            let arm = || async { join_all((0..50).map(|_| armed_sleep(Duration::from_secs(1000)))).await };
+            let arm = || async {
+                join_all((0..50).map(|_| armed_sleep(Duration::from_secs(1000)))).await
+            };
             let first = runtime.must_run(runtime.spawn(arm())).unwrap();
             drop(first);
             let second = runtime.must_run(runtime.spawn(arm())).unwrap();

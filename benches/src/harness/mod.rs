@@ -1,6 +1,7 @@
 //! Runs peers in turn and collects what they found.
 
 pub mod child;
+mod noise;
 mod report;
 mod stats;
 
@@ -12,6 +13,7 @@ use crate::catalogue::{Case, SINGLE_THREADED};
 use crate::cli::Options;
 use crate::sample::Sample;
 use crate::sys;
+use noise::{Noise, Patience};
 
 /// Hidden first argument: run a case inside this process.
 pub const INSIDE: &str = "__inside";
@@ -42,13 +44,15 @@ pub fn run(options: &Options) -> Result<(), String> {
     sys::raise_descriptor_limit();
     let started = Instant::now();
     let mut progress = Progress::new(options);
+    let mut patience = Patience::new(options.patience);
     let mut failures = Vec::new();
     if !options.json {
         println!("{}", report::heading(options));
     }
     for case in &options.cases {
         for &workers in &options.workers {
-            let series = measure(options, case, workers, &mut progress, &mut failures);
+            let series =
+                measure(options, case, workers, &mut progress, &mut patience, &mut failures);
             progress.clear();
             if options.json {
                 print!("{}", report::json(case, workers, &series));
@@ -78,6 +82,7 @@ fn measure(
     case: &'static Case,
     workers: usize,
     progress: &mut Progress,
+    patience: &mut Patience,
     failures: &mut Vec<String>,
 ) -> Vec<Series> {
     let mut series: Vec<Series> = selected(options, case, workers)
@@ -105,7 +110,7 @@ fn measure(
                 window,
                 quick: options.quick,
             };
-            match run_once(&spec) {
+            match patience.insist(|| run_once(&spec)) {
                 Ok(sample) => series.samples[round] = Some(sample),
                 Err(error) => failures.push(format!(
                     "  {} {} with {workers} workers: {error}",
@@ -130,6 +135,7 @@ fn durations(options: &Options, case: &Case) -> (Duration, Duration) {
 }
 
 fn run_once(spec: &Spec) -> Result<Sample, String> {
+    let noise = Noise::start();
     let output = match spec.case.load {
         None => finish(start(INSIDE, spec, &[])?)?,
         Some(_) => {
@@ -141,7 +147,9 @@ fn run_once(spec: &Spec) -> Result<Sample, String> {
             output?
         }
     };
-    Sample::decode(&output).ok_or_else(|| format!("no sample in the output {output:?}"))
+    let sample =
+        Sample::decode(&output).ok_or_else(|| format!("no sample in the output {output:?}"))?;
+    Ok(Sample { cores_of_others: Some(noise.cores_of_others()), ..sample })
 }
 
 /// Waits for the server's port and runs the client against it.

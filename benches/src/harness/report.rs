@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Series;
+use super::noise::WORTH_A_WARNING;
 use super::stats::{self, Spread};
 use crate::catalogue::{Case, REFERENCE, Unit};
 use crate::cli::Options;
@@ -53,6 +54,12 @@ pub fn table(case: &Case, workers: usize, series: &[Series]) -> String {
         }
         text += line.trim_end();
         text.push('\n');
+    }
+    let others =
+        series.iter().filter_map(|series| stats::of(series, |sample| sample.cores_of_others));
+    let others = others.map(|spread| spread.max).fold(0.0, f64::max);
+    if others > WORTH_A_WARNING {
+        text += &format!("  ! other programs kept {others:.1} cores busy in a round\n");
     }
     text.trim_end().into()
 }

@@ -51,12 +51,16 @@ mod tests;
 
 use std::task::Waker;
 
-pub(crate) use self::node::{End, TimerRef};
-pub(crate) use self::pool::Mailbox;
+pub(crate) use self::{
+    node::{End, TimerRef},
+    pool::Mailbox,
+};
 
-use self::node::{Node, Place};
-use self::pool::{BATCH, FreeList};
-use self::wheel::{Due, Wheel};
+use self::{
+    node::{Node, Place},
+    pool::{BATCH, FreeList},
+    wheel::{Due, Wheel},
+};
 use crate::util::panic;
 
 /// The timers of one worker; only the owner's thread has it.
@@ -194,7 +198,6 @@ impl Timers {
         }
         self.drain_mailbox();
         self.closed = true;
-        self.mailbox.pool().spill(&mut self.free, usize::MAX);
         self.mailbox.unclaim();
         wakes
     }
@@ -223,9 +226,7 @@ impl Timers {
     unsafe fn recycle(&mut self, node: &'static Node) {
         // SAFETY: by contract.
         unsafe { self.free.put(node) };
-        if self.closed {
-            self.mailbox.pool().spill(&mut self.free, usize::MAX);
-        } else if self.free.len() > FREE_KEPT {
+        if self.free.len() > FREE_KEPT {
             self.mailbox.pool().spill(&mut self.free, BATCH);
         }
     }
@@ -241,7 +242,6 @@ impl Drop for Timers {
         for waker in self.close() {
             panic::contain(|| waker.wake());
         }
-        // `recycle` leaves nothing here once closed, but `arm` may have.
         self.mailbox.pool().spill(&mut self.free, usize::MAX);
     }
 }

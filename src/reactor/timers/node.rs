@@ -11,9 +11,10 @@
 //!     * CANCELLED: the same `Timers`, and once that is closed, the one that
 //!       drains the node out of the mailbox;
 //!     * FIRED, ORPHANED: the one [`TimerRef`], which may make it FREE.
-//! N3. Each hand-over of N2 is a release and an acquire: the state word from
-//!     wheel to reference, the mailbox's head from reference to wheel, the
-//!     mailbox's claim from one `Timers` to the next, the pool's lock.
+//! N3. Each hand-over of N2 is a release and an acquire: the waker's lock from
+//!     wheel to reference (both take it around or after the change of state), the
+//!     mailbox's head from reference to wheel, the mailbox's claim from one
+//!     `Timers` to the next, the pool's lock.
 //! N4. ARMED is left once: by the wheel's compare-exchange to FIRED or ORPHANED
 //!     while it holds the waker's lock, by the reference's to CANCELLED, or by
 //!     the reference's release on the owner's thread. After that exchange and
@@ -25,16 +26,19 @@
 //! N7. A mailbox has at most one open `Timers` (`Mailbox::claim`).
 //! N8. The waker is None while the node is FREE or in a mailbox.
 
-use std::mem::{self, ManuallyDrop};
-use std::ptr;
-use std::task::{Context, Poll, Waker};
+use std::{
+    mem::{self, ManuallyDrop},
+    ptr,
+    task::{Context, Poll, Waker},
+};
 
 use parking_lot::Mutex;
 
-use super::Timers;
-use super::pool::Mailbox;
-use crate::loom::UnsafeCell;
-use crate::loom::atomic::{AtomicPtr, AtomicU64, Ordering};
+use super::{Timers, pool::Mailbox};
+use crate::loom::{
+    UnsafeCell,
+    atomic::{AtomicPtr, AtomicU64, Ordering},
+};
 
 pub(super) struct Node {
     /// The holder's part (N2).
@@ -159,12 +163,11 @@ impl Node {
             debug_assert_eq!(armed & TAG_MASK, CANCELLED);
             return false;
         }
-        // Release: `home` goes over to the reference, which loads this with
-        // Acquire (`TimerRef::end`, `TimerRef::give_up`). Relaxed on failure: a
-        // cancelled node stays ours, and nothing came along with the word.
+        // Relaxed: the word only decides. `home` goes over to the reference with
+        // the lock, which `TimerRef::give_up` takes before it touches that (N3).
         let ended = armed & !TAG_MASK | tag;
         let won =
-            self.state.compare_exchange(armed, ended, Ordering::Release, Ordering::Relaxed).is_ok();
+            self.state.compare_exchange(armed, ended, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         let waker = if won { kept.take() } else { None };
         drop(kept);
         wakes.extend(waker);
@@ -215,8 +218,9 @@ impl TimerRef {
     }
 
     fn end(&self) -> Option<End> {
-        // Acquire: pairs with the Release in `Node::end`.
-        match self.node.state.load(Ordering::Acquire) & TAG_MASK {
+        // Relaxed: it tells that the timer has ended; what goes along with that is
+        // taken under the lock.
+        match self.node.state.load(Ordering::Relaxed) & TAG_MASK {
             FIRED => Some(End::Fired),
             ORPHANED => Some(End::Orphaned),
             _ => None,
@@ -266,15 +270,14 @@ impl TimerRef {
             unsafe { here.expect("just seen").cancel(node) };
             return waker;
         }
-        // Relaxed on success: this tells the wheel only to keep its hands off
-        // the waker. Acquire on failure, with the Release in `Node::end`: the
-        // node has ended, so it is ours now.
+        // Relaxed: if we win, this tells the wheel only to keep its hands off the
+        // waker; if not, the node has ended, and the lock below hands it to us.
         let cancelled = self.armed & !TAG_MASK | CANCELLED;
         let won = node
             .state
-            .compare_exchange(self.armed, cancelled, Ordering::Relaxed, Ordering::Acquire)
+            .compare_exchange(self.armed, cancelled, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok();
-        // The lock also waits for a `Node::end` that is about to let go of it.
+        // The lock also waits for a `Node::end` that is about to let go (N3, N4).
         let waker = node.take_waker();
         if won {
             self.owner.push_cancelled(node);

@@ -3,16 +3,17 @@
 //! Every test has a mailbox with a pool of its own, and at its end asserts that each
 //! node is back there: none lost, none twice.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, mpsc},
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
 
 use proptest::prelude::*;
 
-use super::pool::Pool;
-use super::*;
-use crate::loom::atomic::{AtomicUsize, Ordering};
+use super::{pool::Pool, *};
+use crate::loom::global::{AtomicU64, Ordering};
 
 const TICK: u64 = 1 << 18;
 
@@ -76,8 +77,9 @@ impl Bench {
     }
 }
 
-/// Nodes come in batches, so the pool of a quiet mailbox has a multiple of it.
-fn assert_all_home(mailbox: &'static Mailbox) {
+/// Counts the nodes in the pool of a quiet mailbox. Nodes come in batches, so it has
+/// a multiple of that.
+fn assert_all_home(mailbox: &'static Mailbox) -> usize {
     assert_eq!(mailbox.armed(), 0);
     let mut nodes = mailbox.pool().drain();
     assert_eq!(nodes.len() % BATCH, 0, "a node is missing");
@@ -85,6 +87,7 @@ fn assert_all_home(mailbox: &'static Mailbox) {
     while let Some(node) = nodes.take() {
         assert!(seen.insert(std::ptr::from_ref(node)), "a node is here twice");
     }
+    seen.len()
 }
 
 /// splitmix64: tests are seeded, and need nothing better.
@@ -108,6 +111,11 @@ enum Step {
     Advance(u64),
     /// To where `next_deadline` points.
     AdvanceToNext,
+    /// Asks the clock of a thread that lags behind.
+    Back(u64),
+    /// Compares `next_deadline`; a step of its own, since it leaves an answer behind
+    /// that later steps must keep right.
+    Look,
 }
 
 #[derive(Clone, Debug)]
@@ -157,6 +165,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => short_span().prop_map(Step::Advance),
         1 => span().prop_map(Step::Advance),
         2 => Just(Step::AdvanceToNext),
+        1 => short_span().prop_map(Step::Back),
+        6 => Just(Step::Look),
     ]
 }
 
@@ -214,20 +224,27 @@ fn check(start: u64, steps: &[Step]) {
                 }
             }
             Step::Cancel(_) | Step::Rearm(..) => {}
-            Step::Advance(_) | Step::AdvanceToNext => {
-                now = match step {
-                    Step::Advance(by) => now.saturating_add(*by),
-                    _ => bench.timers.next_deadline().map_or(now, |next| next.max(now)),
-                };
+            Step::Advance(by) => {
+                now = now.saturating_add(*by);
+                assert_eq!(bench.expire(now), oracle.expire(now), "at {now}");
+            }
+            Step::AdvanceToNext => {
+                now = bench.timers.next_deadline().map_or(now, |next| next.max(now));
                 assert_eq!(bench.expire(now), oracle.expire(now), "at {now}");
                 // Progress: whoever sleeps until the next deadline does not spin.
                 assert!(bench.timers.next_deadline().is_none_or(|next| next > now));
             }
+            Step::Back(by) => {
+                let before = now.saturating_sub(*by);
+                assert_eq!(bench.expire(before), oracle.expire(before), "back at {before}");
+            }
+            Step::Look => {
+                let first = oracle.armed.keys().next().map(|(deadline, _)| *deadline);
+                let next = bench.timers.next_deadline();
+                assert_eq!(next.is_some(), first.is_some());
+                assert!(next <= first, "{next:?} is later than {first:?}");
+            }
         }
-        let first = oracle.armed.keys().next().map(|(deadline, _)| *deadline);
-        let next = bench.timers.next_deadline();
-        assert_eq!(next.is_some(), first.is_some());
-        assert!(next <= first, "{next:?} is later than {first:?}");
         assert_eq!(bench.timers.len(), oracle.armed.len());
         for (timer, key) in &refs {
             assert_eq!(timer.is_fired(), !oracle.armed.contains_key(key));
@@ -389,6 +406,18 @@ fn timer_of_another_worker_is_cancelled_by_mailbox() {
 }
 
 #[test]
+fn nodes_are_used_again_by_the_next_runtime() {
+    let mailbox = mailbox();
+    for round in 0..10 {
+        let mut timers = Timers::new(mailbox, round);
+        let refs: Vec<_> = (0..BATCH).map(|_| timers.arm(1, Waker::noop().clone())).collect();
+        drop(timers);
+        drop(refs);
+    }
+    assert_eq!(assert_all_home(mailbox), BATCH);
+}
+
+#[test]
 fn worker_keeps_few_free_nodes() {
     // Ten times what it may keep, in both ways of coming back.
     let mut bench = Bench::new(0);
@@ -408,7 +437,7 @@ fn worker_keeps_few_free_nodes() {
 #[test]
 fn random_cancels_elsewhere_lose_and_double_nothing() {
     const ARMS: usize = 100_000;
-    struct Count(AtomicUsize);
+    struct Count(AtomicU64);
     impl Wake for Count {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
@@ -441,7 +470,7 @@ fn random_cancels_elsewhere_lose_and_double_nothing() {
         let mut now = 0;
         let mut wakes = Vec::new();
         for _ in 0..ARMS {
-            let count = Arc::new(Count(AtomicUsize::new(0)));
+            let count = Arc::new(Count(AtomicU64::new(0)));
             let deadline = now + random.next() % (80 * TICK);
             let timer = bench.timers.arm(deadline, count.clone().into());
             match random.next() % 8 {

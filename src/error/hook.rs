@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::panic;
-use crate::error::ErrorEvent;
+use super::ErrorEvent;
+use crate::util::panic;
 
 /// What [`Builder::on_error`](crate::Builder::on_error) takes.
 pub(crate) type Hook = Arc<dyn Fn(&ErrorEvent) + Send + Sync>;

@@ -1,5 +1,7 @@
 //! Every error of the runtime itself. I/O errors pass through as `io::Error`.
 
+pub(crate) mod hook;
+
 use std::{any::Any, borrow::Cow, error::Error, fmt, panic::Location, sync::Mutex, time::Duration};
 
 /// Names one task, uniquely within the process. Events and errors speak of tasks by it.

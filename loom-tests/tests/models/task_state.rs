@@ -1,0 +1,387 @@
+//! The life of one task, pulled at from all sides.
+//!
+//! Code: `task/` as it is, under a scheduler with one locked queue.
+//!
+//! Properties, of every model here: the future is polled by one thread at a time, and
+//! dropped exactly once; no wake is lost: what was written before a wake is seen by a
+//! poll that follows, or the task has ended; the result goes to the handle or is dropped,
+//! once; who waits for the task is woken; the memory is freed once, after every use
+//! (`src/loom/stand_ins.rs` sees to that).
+//!
+//! Actors: one or two threads that run what is queued, and two or one that wake,
+//! cancel, wait, let go.
+
+use std::{
+    future::poll_fn,
+    mem,
+    panic::resume_unwind,
+    pin::pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use loom::{
+    future::block_on,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+};
+use loom_tests::explore;
+use ringloop::{Task, model::task::Registered, yield_now};
+
+use crate::tasks::{Token, drain, dropped, ended, poll_once, reported, run_one, start, take};
+
+/// Flags that a task waits for, and the wakers that its first poll left.
+struct Bench<const FLAGS: usize, const WAKERS: usize> {
+    flags: [AtomicBool; FLAGS],
+    wakers: Mutex<Vec<Waker>>,
+}
+
+impl<const FLAGS: usize, const WAKERS: usize> Bench<FLAGS, WAKERS> {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            flags: std::array::from_fn(|_| AtomicBool::new(false)),
+            wakers: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// A task that is ready once all flags are up, and has been polled once.
+    fn start(self: &Arc<Self>) -> (Registered, Task<Token>) {
+        let bench = self.clone();
+        let (inside, mut first) = (Token, true);
+        let (registered, task) = start(poll_fn(move |cx| {
+            let _ = &inside;
+            if mem::take(&mut first) {
+                // Nobody else is about: a lock of the standard kind must not be held
+                // where loom may switch threads.
+                let wakers = (0..WAKERS).map(|_| cx.waker().clone()).collect();
+                *bench.wakers.lock().unwrap() = wakers;
+            }
+            let up = bench.flags.iter().all(|flag| flag.load(Relaxed));
+            if up { Poll::Ready(Token) } else { Poll::Pending }
+        }));
+        drain();
+        (registered, task)
+    }
+
+    fn waker(&self) -> Waker {
+        self.wakers.lock().unwrap().pop().unwrap()
+    }
+
+    /// A thread that raises a flag and then wakes.
+    fn bring(self: &Arc<Self>, flag: usize, wake: fn(Waker)) -> thread::JoinHandle<()> {
+        let (bench, waker) = (self.clone(), self.waker());
+        thread::spawn(move || {
+            // Relaxed: the wake is what makes it seen.
+            bench.flags[flag].store(true, Relaxed);
+            wake(waker);
+        })
+    }
+}
+
+/// A thread that asks the task to end.
+fn request(registered: Registered, abort: bool) -> thread::JoinHandle<()> {
+    // SAFETY: nobody else is about, and the task has not ended.
+    let task = unsafe { registered.refer() };
+    thread::spawn(move || task.request(abort))
+}
+
+/// A waker that only counts as one.
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+/// Asserts that future and result are gone, each once, and the task with them.
+fn assert_over() {
+    assert_eq!(dropped(), 2, "future and result, once each");
+    assert_eq!(ended(), 1);
+}
+
+/// The same where the task may have been cancelled, so that there was no result.
+fn assert_over_without_result() {
+    assert!(matches!(dropped(), 1 | 2), "{} drops of a future and a result", dropped());
+    assert_eq!(ended(), 1);
+}
+
+/// Two threads bring news, one wakes by value and one by reference.
+#[test]
+fn wake_against_wake() {
+    explore(|| {
+        let bench = Bench::<2, 2>::new();
+        let (_, task) = bench.start();
+        let by_ref = bench.bring(0, |waker| waker.wake_by_ref());
+        let by_value = bench.bring(1, Waker::wake);
+        drain();
+        by_ref.join().unwrap();
+        drain();
+        by_value.join().unwrap();
+        drain();
+        drop(take(task).unwrap());
+        assert_over();
+    });
+}
+
+/// Two threads run what is queued; a third brings news.
+#[test]
+fn run_against_run() {
+    explore(|| {
+        let bench = Bench::<2, 2>::new();
+        let (_, task) = bench.start();
+        let other = thread::spawn(drain);
+        let news = {
+            let (bench, wakers) = (bench.clone(), [bench.waker(), bench.waker()]);
+            thread::spawn(move || {
+                for (flag, waker) in bench.flags.iter().zip(wakers) {
+                    flag.store(true, Relaxed);
+                    waker.wake();
+                }
+            })
+        };
+        drain();
+        other.join().unwrap();
+        news.join().unwrap();
+        drain();
+        drop(take(task).unwrap());
+        assert_over();
+    });
+}
+
+/// News by value, cancellation, and the runner.
+#[test]
+fn wake_against_cancel() {
+    explore(|| {
+        let bench = Bench::<1, 1>::new();
+        let (registered, task) = bench.start();
+        let news = bench.bring(0, Waker::wake);
+        let cancel = request(registered, false);
+        drain();
+        news.join().unwrap();
+        drain();
+        cancel.join().unwrap();
+        drain();
+        // Either may be first.
+        match take(task) {
+            Ok(token) => drop(token),
+            Err(error) => assert!(error.is_cancelled()),
+        }
+        assert_over_without_result();
+    });
+}
+
+/// A wake that brings no news, and an abort: the end, whoever is first.
+#[test]
+fn wake_against_abort() {
+    explore(|| {
+        let bench = Bench::<1, 1>::new();
+        let (registered, task) = bench.start();
+        let waker = bench.waker();
+        let idle_wake = thread::spawn(move || waker.wake());
+        let abort = request(registered, true);
+        drain();
+        idle_wake.join().unwrap();
+        drain();
+        abort.join().unwrap();
+        drain();
+        assert!(take(task).err().unwrap().is_cancelled());
+        assert_over_without_result();
+    });
+}
+
+/// A task that has not been polled is cancelled by one and aborted by another.
+#[test]
+fn first_poll_against_cancel_and_abort() {
+    explore(|| {
+        let inside = Token;
+        let (registered, mut task) = start(poll_fn(move |_| {
+            let _ = &inside;
+            Poll::Ready(Token)
+        }));
+        let cancel = request(registered, false);
+        let abort = request(registered, true);
+        drain();
+        cancel.join().unwrap();
+        abort.join().unwrap();
+        // Its first entry was queued all the time, and there is no other.
+        match poll_once(&mut task).expect("still queued") {
+            Ok(token) => drop(token),
+            Err(error) => assert!(error.is_cancelled()),
+        }
+        drain();
+        drop(task);
+        assert_over_without_result();
+    });
+}
+
+/// One waits for the task, another brings it news, a third runs it.
+#[test]
+fn join_against_end() {
+    explore(|| {
+        let bench = Bench::<1, 1>::new();
+        let (_, task) = bench.start();
+        let joiner = thread::spawn(move || drop(block_on(task).unwrap()));
+        let news = bench.bring(0, Waker::wake);
+        drain();
+        news.join().unwrap();
+        drain();
+        // It is woken, or loom sees it wait for ever.
+        joiner.join().unwrap();
+        assert_over();
+    });
+}
+
+/// Who waits changes its waker, while the task is cancelled.
+#[test]
+fn join_with_another_waker() {
+    explore(|| {
+        let bench = Bench::<1, 1>::new();
+        let (registered, mut task) = bench.start();
+        let news = bench.bring(0, Waker::wake);
+        let joiner = thread::spawn(move || {
+            let first = Arc::new(Bell::default());
+            let waker = Waker::from(first.clone());
+            let early = match pin!(&mut task).poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(result) => Some(result),
+                Poll::Pending => None,
+            };
+            drop(waker);
+            drop(early.unwrap_or_else(|| block_on(&mut task)));
+            drop(task);
+            assert_eq!(Arc::strong_count(&first), 1, "a waker was kept");
+        });
+        // SAFETY: the task has not ended, for nobody has run it yet.
+        let task = unsafe { registered.refer() };
+        drain();
+        task.request(false);
+        drop(task);
+        drain();
+        news.join().unwrap();
+        drain();
+        joiner.join().unwrap();
+        assert_over_without_result();
+    });
+}
+
+/// A handle that waited is dropped while the task ends.
+#[test]
+fn detach_against_end() {
+    explore(|| {
+        let bench = Bench::<1, 1>::new();
+        let (_, mut task) = bench.start();
+        let news = bench.bring(0, Waker::wake);
+        let waiter = Arc::new(Bell::default());
+        let detach = {
+            let waker = Waker::from(waiter.clone());
+            thread::spawn(move || {
+                if let Poll::Ready(result) =
+                    pin!(&mut task).poll(&mut Context::from_waker(&waker))
+                {
+                    drop(result.unwrap());
+                }
+                drop(waker);
+                drop(task);
+            })
+        };
+        drain();
+        news.join().unwrap();
+        drain();
+        detach.join().unwrap();
+        assert_over();
+        assert_eq!(Arc::strong_count(&waiter), 1, "a waker was kept");
+    });
+}
+
+/// The owning handle is dropped, which cancels; another keeps a waker, uses it late, and
+/// drops it last.
+#[test]
+fn owner_drop_against_late_waker() {
+    explore(|| {
+        let bench = Bench::<1, 2>::new();
+        let (_, task) = bench.start();
+        let (by_ref, last) = (bench.waker(), bench.waker());
+        let late = thread::spawn(move || {
+            by_ref.wake_by_ref();
+            drop(last.clone());
+            drop(by_ref);
+            last.wake();
+        });
+        let join = task.join();
+        let owner = thread::spawn(move || drop(join));
+        drain();
+        owner.join().unwrap();
+        drain();
+        late.join().unwrap();
+        drain();
+        assert_over_without_result();
+    });
+}
+
+/// A task that yields stays in the queue, while it is woken and aborted.
+#[test]
+fn yield_against_wake_and_abort() {
+    yields(true);
+}
+
+/// The same, and it is asked to end only: what it makes of that is its affair.
+#[test]
+fn yield_against_wake_and_cancel() {
+    yields(false);
+}
+
+fn yields(abort: bool) {
+    explore(move || {
+        let bench = Bench::<1, 1>::new();
+        let inside = Token;
+        let (registered, task) = {
+            let bench = bench.clone();
+            start(async move {
+                let _inside = inside;
+                let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+                *bench.wakers.lock().unwrap() = vec![waker];
+                yield_now().await;
+                yield_now().await;
+                Token
+            })
+        };
+        run_one();
+        let waker = bench.waker();
+        let wake = thread::spawn(move || waker.wake());
+        let ask = request(registered, abort);
+        drain();
+        wake.join().unwrap();
+        ask.join().unwrap();
+        drain();
+        match take(task) {
+            Ok(token) => drop(token),
+            Err(error) => assert!(error.is_cancelled()),
+        }
+        assert_over_without_result();
+    });
+}
+
+/// A panic is the result; without a handle it is reported, once.
+#[test]
+fn panic_against_detach() {
+    explore(|| {
+        let inside = Token;
+        let (_, mut task) = start(poll_fn(move |_| -> Poll<()> {
+            let _ = &inside;
+            resume_unwind(Box::new("meant"))
+        }));
+        let handle = thread::spawn(move || {
+            let seen = poll_once(&mut task).is_some_and(|result| result.unwrap_err().is_panicked());
+            drop(task);
+            seen
+        });
+        drain();
+        let seen = handle.join().unwrap();
+        assert_eq!(reported(), usize::from(!seen));
+        assert_eq!((dropped(), ended()), (1, 1));
+    });
+}

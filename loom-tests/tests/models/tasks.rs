@@ -1,0 +1,113 @@
+//! What the models of tasks share: a queue to schedule by, and counts of what happens.
+
+use std::{
+    cell::Cell,
+    collections::VecDeque,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use loom::sync::Mutex;
+use ringloop::{
+    ErrorEvent, Task, TaskError,
+    model::task::{self, Registered, Runnable, Schedule},
+};
+
+/// One queue of runnable tasks, for all threads of the model.
+pub struct Shared;
+
+loom::lazy_static! {
+    static ref QUEUE: Mutex<VecDeque<Runnable>> = Mutex::new(VecDeque::new());
+}
+
+// Counted by all threads of a model, which are coroutines of one system thread; of no
+// account to loom.
+thread_local! {
+    static ENDED: Cell<usize> = const { Cell::new(0) };
+    static REPORTED: Cell<usize> = const { Cell::new(0) };
+    static DROPPED: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Schedule for Shared {
+    fn schedule(task: Runnable) {
+        QUEUE.lock().unwrap().push_back(task);
+    }
+
+    fn ended() {
+        ENDED.set(ENDED.get() + 1);
+    }
+
+    fn report(_event: &ErrorEvent) {
+        REPORTED.set(REPORTED.get() + 1);
+    }
+}
+
+/// Makes a task and queues it. Each model makes one, first of all.
+pub fn start<F>(future: F) -> (Registered, Task<F::Output>)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    ENDED.set(0);
+    REPORTED.set(0);
+    DROPPED.set(0);
+    let (entry, registered, task) = task::create::<F, Shared>(future, 1);
+    Shared::schedule(entry);
+    (registered, task)
+}
+
+/// Runs what is queued, until nothing is.
+pub fn drain() {
+    loop {
+        let next = QUEUE.lock().unwrap().pop_front();
+        let Some(task) = next else { return };
+        if let Some(again) = task.run() {
+            Shared::schedule(again);
+        }
+    }
+}
+
+/// Runs one task, if one is queued.
+pub fn run_one() {
+    let next = QUEUE.lock().unwrap().pop_front();
+    if let Some(again) = next.and_then(Runnable::run) {
+        Shared::schedule(again);
+    }
+}
+
+/// Something in a future or a result, whose end counts.
+pub struct Token;
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        DROPPED.set(DROPPED.get() + 1);
+    }
+}
+
+/// How many tokens have been dropped in this execution.
+pub fn dropped() -> usize {
+    DROPPED.get()
+}
+
+/// How many panics that nobody saw were reported.
+pub fn reported() -> usize {
+    REPORTED.get()
+}
+
+/// How often the registry was told of an end.
+pub fn ended() -> usize {
+    ENDED.get()
+}
+
+/// The result of a task that has to be finished.
+pub fn take<T>(task: Task<T>) -> Result<T, TaskError> {
+    poll_once(&mut pin!(task)).expect("the task is stuck: nothing is queued, and it has not ended")
+}
+
+/// Polls a handle once, with a waker that does nothing.
+pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}

@@ -1,0 +1,269 @@
+//! What stands in for memory, locks, queues and the kernel in a model.
+//!
+//! Each is at least as weak as the real one, and looks for more mistakes.
+
+use loom::sync as checked;
+
+/// Loom's cell; its end counts as an exclusive access, so that freeing what holds it
+/// must come after every use.
+#[derive(Debug)]
+pub(crate) struct UnsafeCell<T>(loom::cell::UnsafeCell<T>);
+
+impl<T> UnsafeCell<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(loom::cell::UnsafeCell::new(value))
+    }
+
+    pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        self.0.with(f)
+    }
+
+    pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        self.0.with_mut(f)
+    }
+}
+
+impl<T> Drop for UnsafeCell<T> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.0.with_mut(|_| ());
+        }
+    }
+}
+
+/// Loom's lock in the shape of `parking_lot`'s.
+#[derive(Debug, Default)]
+pub(crate) struct Mutex<T>(checked::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(checked::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> checked::MutexGuard<'_, T> {
+        self.0.lock().expect("nobody panics with the lock held")
+    }
+}
+
+/// Loom's thread-locals know no `const` initializer.
+macro_rules! checked_local {
+    ($(#[$attr:meta])* static $name:ident: $type:ty = const $init:block $(;)?) => {
+        loom::thread_local! { $(#[$attr])* static $name: $type = $init }
+    };
+}
+pub(crate) use checked_local as thread_local;
+
+/// Memory whose leaks, second frees and uses after the free are found out.
+pub(crate) mod alloc {
+    use std::{
+        cell::RefCell,
+        collections::{HashMap, VecDeque},
+        mem::ManuallyDrop,
+    };
+
+    use loom::alloc::Track;
+    pub(crate) use std::alloc::{Layout, handle_alloc_error};
+
+    /// Freed blocks that are kept, so that none is soon in use again.
+    const KEPT: usize = 64;
+    /// What a freed block is filled with: no checked type survives that.
+    const POISON: u8 = 0xdb;
+
+    #[derive(Default)]
+    struct Heap {
+        /// If one is left, loom reports the leak. A model that fails leaves them behind,
+        /// and outside of it they can not be dropped.
+        live: HashMap<usize, ManuallyDrop<Track<()>>>,
+        freed: VecDeque<(*mut u8, Layout)>,
+    }
+
+    // Loom's threads are coroutines of one system thread: this is one heap for all.
+    std::thread_local! {
+        static HEAP: RefCell<Heap> = RefCell::default();
+    }
+
+    pub(crate) unsafe fn alloc(layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        let block = unsafe { std::alloc::alloc(layout) };
+        let track = ManuallyDrop::new(Track::new(()));
+        HEAP.with_borrow_mut(|heap| heap.live.insert(block as usize, track));
+        block
+    }
+
+    pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
+        let track = HEAP.with_borrow_mut(|heap| heap.live.remove(&(block as usize)));
+        drop(ManuallyDrop::into_inner(track.expect("a block was freed twice")));
+        // SAFETY: the caller gives up this block of this size.
+        unsafe { block.write_bytes(POISON, layout.size()) };
+        let oldest = HEAP.with_borrow_mut(|heap| {
+            heap.freed.push_back((block, layout));
+            (heap.freed.len() > KEPT).then(|| heap.freed.pop_front())
+        });
+        if let Some((block, layout)) = oldest.flatten() {
+            // SAFETY: it was freed with this layout, and is ours since.
+            unsafe { std::alloc::dealloc(block, layout) };
+        }
+    }
+}
+
+/// crossbeam's deque can not be modelled: a locked queue of its interface. Its length
+/// is an atomic of its own as crossbeam's ends are, so that who looks at it gets no
+/// order for free.
+pub(crate) mod deque {
+    use std::collections::VecDeque;
+
+    use loom::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::Mutex;
+
+    pub(crate) enum Steal<T> {
+        Empty,
+        Success(T),
+        #[allow(dead_code, reason = "part of the interface; a locked queue never asks for it")]
+        Retry,
+    }
+
+    struct Queue<T> {
+        items: Mutex<VecDeque<T>>,
+        len: AtomicUsize,
+    }
+
+    impl<T> Queue<T> {
+        /// Changes the items and then publishes their number.
+        fn edit<R>(&self, edit: impl FnOnce(&mut VecDeque<T>) -> R) -> R {
+            let mut items = self.items.lock();
+            let before = items.len();
+            let result = edit(&mut items);
+            if items.len() != before {
+                self.len.store(items.len(), Ordering::Release);
+            }
+            result
+        }
+
+        fn len(&self) -> usize {
+            self.len.load(Ordering::Acquire)
+        }
+    }
+
+    pub(crate) struct Worker<T>(Arc<Queue<T>>);
+
+    pub(crate) struct Stealer<T>(Arc<Queue<T>>);
+
+    impl<T> Worker<T> {
+        pub(crate) fn new_fifo() -> Self {
+            let items = Mutex::new(VecDeque::new());
+            Self(Arc::new(Queue { items, len: AtomicUsize::new(0) }))
+        }
+
+        pub(crate) fn stealer(&self) -> Stealer<T> {
+            Stealer(self.0.clone())
+        }
+
+        pub(crate) fn push(&self, item: T) {
+            self.0.edit(|items| items.push_back(item));
+        }
+
+        pub(crate) fn pop(&self) -> Option<T> {
+            self.0.edit(VecDeque::pop_front)
+        }
+
+        pub(crate) fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        pub(crate) fn is_empty(&self) -> bool {
+            self.len() == 0
+        }
+    }
+
+    impl<T> Stealer<T> {
+        pub(crate) fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        pub(crate) fn steal_batch(&self, dest: &Worker<T>) -> Steal<()> {
+            if self.len() == 0 {
+                return Steal::Empty;
+            }
+            let mut taken = self.0.edit(|items| {
+                let half = items.len().div_ceil(2);
+                items.drain(..half).collect::<VecDeque<_>>()
+            });
+            if taken.is_empty() {
+                return Steal::Empty;
+            }
+            dest.0.edit(|items| items.append(&mut taken));
+            Steal::Success(())
+        }
+    }
+}
+
+/// The kernel's part in a doorbell: a few numbered bells in place of eventfds.
+pub(crate) mod eventfd {
+    use std::os::fd::RawFd;
+
+    use loom::{
+        cell::UnsafeCell,
+        sync::{Condvar, Mutex},
+    };
+
+    const BELLS: usize = 3;
+
+    struct Bell {
+        open: UnsafeCell<bool>,
+        rung: Mutex<bool>,
+        heard: Condvar,
+    }
+
+    loom::lazy_static! {
+        static ref TABLE: [Bell; BELLS] = std::array::from_fn(|_| Bell {
+            open: UnsafeCell::new(false),
+            rung: Mutex::new(false),
+            heard: Condvar::new(),
+        });
+    }
+
+    fn bell(fd: RawFd) -> &'static Bell {
+        let fd = usize::try_from(fd).expect("a doorbell without a descriptor");
+        &TABLE[fd]
+    }
+
+    /// The kernel gives out the number `fd`.
+    pub(crate) fn open(fd: RawFd) {
+        bell(fd).open.with_mut(|open| {
+            // SAFETY: loom has seen that nobody else has it.
+            let was = unsafe { std::mem::replace(&mut *open, true) };
+            assert!(!was, "the number is in use");
+        });
+    }
+
+    pub(crate) unsafe fn ring(fd: RawFd) {
+        let bell = bell(fd);
+        bell.open.with(|open| {
+            // SAFETY: loom has seen that nobody opens or closes it.
+            assert!(unsafe { *open }, "a ring at a closed descriptor");
+            *bell.rung.lock().unwrap() = true;
+            bell.heard.notify_all();
+        });
+    }
+
+    pub(crate) unsafe fn close(fd: RawFd) {
+        bell(fd).open.with_mut(|open| {
+            // SAFETY: as in `open`.
+            let was = unsafe { std::mem::replace(&mut *open, false) };
+            assert!(was, "closed twice");
+        });
+    }
+
+    /// Sleeps until the bell has been rung since the last sleep.
+    pub(crate) fn wait(fd: RawFd) {
+        let bell = bell(fd);
+        let mut rung = bell.rung.lock().unwrap();
+        while !std::mem::take(&mut *rung) {
+            rung = bell.heard.wait(rung).unwrap();
+        }
+    }
+}

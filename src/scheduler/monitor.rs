@@ -1,0 +1,91 @@
+//! The patrol of a runtime with one worker: a thread, since there is nobody else.
+//!
+//! It cannot run what waits, for that is the one worker's; it names the task that hogs
+//! it. The thread starts when work first queues up behind a running task, looks every
+//! [`PAUSE`] from then on, and sleeps without a timeout once it has found the worker
+//! parked, with no tick since the look before: an idle runtime has no wakeups.
+
+use std::{
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+use super::{hub::Hub, patrol::Watch};
+use crate::{
+    loom::atomic::{AtomicU8, Ordering},
+    util::{clock, threads},
+};
+
+/// A quarter of what counts as a hog.
+const PAUSE: Duration = Duration::from_millis(25);
+
+const RESTING: u8 = 0;
+const WATCHING: u8 = 1;
+const ENDING: u8 = 2;
+
+pub(super) struct Monitor {
+    state: Arc<AtomicU8>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Monitor {
+    pub(super) fn new() -> Self {
+        Self { state: Arc::new(AtomicU8::new(RESTING)), thread: Mutex::new(None) }
+    }
+
+    /// Work waits behind a running task.
+    #[inline]
+    pub(super) fn arm(&self, hub: &'static Hub) {
+        // Relaxed: a missed arming is made up at the next tick.
+        if self.state.load(Ordering::Relaxed) == RESTING {
+            self.start(hub);
+        }
+    }
+
+    #[cold]
+    fn start(&self, hub: &'static Hub) {
+        // Relaxed: the state carries nothing but itself.
+        self.state.store(WATCHING, Ordering::Relaxed);
+        let mut thread = self.thread.lock();
+        if let Some(thread) = &*thread {
+            return thread.thread().unpark();
+        }
+        let state = self.state.clone();
+        // Refused: then nobody watches, which loses nothing but a name.
+        *thread = threads::spawn("ringloop-monitor".to_owned(), move || watch(hub, &state)).ok();
+    }
+
+    /// The worker ends.
+    pub(super) fn end(&self) {
+        self.state.store(ENDING, Ordering::Relaxed);
+        if let Some(thread) = self.thread.lock().take() {
+            thread.thread().unpark();
+            // It only ever sleeps or reports to the hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn watch(hub: &'static Hub, state: &AtomicU8) {
+    let mut watch = Watch::default();
+    loop {
+        match state.load(Ordering::Relaxed) {
+            ENDING => return,
+            RESTING => thread::park(),
+            _ => thread::park_timeout(PAUSE),
+        }
+        let ticked = watch.look(hub.block(0), clock::now());
+        if hub.idle.is_parked(0) {
+            if !ticked {
+                // Lost against `end` or another `arm`: then we go on, and look again.
+                let _ =
+                    state.compare_exchange(WATCHING, RESTING, Ordering::Relaxed, Ordering::Relaxed);
+            }
+        } else {
+            watch.tell(hub, 0, clock::now());
+        }
+    }
+}
