@@ -3,7 +3,7 @@
 
 use std::os::fd::RawFd;
 
-use crate::{loom::eventfd, reactor, util};
+use crate::{loom::eventfd, reactor};
 
 /// Modelled eventfds, by number.
 pub mod kernel {
@@ -17,32 +17,6 @@ pub mod kernel {
     /// Sleeps until `fd` has been rung.
     pub fn wait(fd: RawFd) {
         eventfd::wait(fd);
-    }
-}
-
-/// [`util::gate::Gate`].
-pub struct Gate(util::gate::Gate);
-
-#[allow(missing_docs, clippy::new_without_default)]
-impl Gate {
-    pub fn new() -> Self {
-        Self(util::gate::Gate::new())
-    }
-
-    pub fn open(&self) -> bool {
-        self.0.open()
-    }
-
-    pub fn pass<R>(&self, pass: impl FnOnce() -> R, clean: impl FnOnce()) -> Option<R> {
-        self.0.pass(pass, clean)
-    }
-
-    pub fn close(&self, clean: impl FnOnce()) {
-        self.0.close(clean);
-    }
-
-    pub fn is_closed(&self) -> bool {
-        self.0.is_closed()
     }
 }
 
@@ -80,7 +54,7 @@ pub mod task {
 
     pub trait Schedule: 'static {
         fn schedule(task: Runnable);
-        fn ended();
+        fn ended(task: &Ended<'_>);
         fn report(event: &ErrorEvent);
     }
 
@@ -91,8 +65,8 @@ pub mod task {
             S::schedule(Runnable(task));
         }
 
-        fn ended(_task: &task::Header) {
-            S::ended();
+        fn ended(task: &task::Header) {
+            S::ended(&Ended(task));
         }
 
         fn report(_place: u64, event: &ErrorEvent) {
@@ -115,10 +89,13 @@ pub mod task {
             self.0.refuse();
         }
 
-        pub fn id(&self) -> TaskId {
-            self.0.header().id()
+        pub fn number(&self) -> u64 {
+            self.0.header().id().0
         }
     }
+
+    /// A task whose future is gone.
+    pub struct Ended<'a>(pub(super) &'a task::Header);
 
     /// The registry's reference.
     #[derive(Clone, Copy)]
@@ -157,5 +134,185 @@ pub mod task {
         let birth = task::Birth { place: 0, id: TaskId(id), spawned_at: Location::caller() };
         let (entry, registered, task) = task::create::<F, By<S>>(future, birth);
         (Runnable(entry), Registered(registered), task)
+    }
+}
+
+/// [`scheduler::Hub`] and what a worker does with it.
+#[allow(missing_docs)]
+pub mod scheduler {
+    use std::os::fd::RawFd;
+
+    use super::task::{Ended, Registered, Runnable};
+    use crate::{
+        loom::deque,
+        scheduler::{
+            Hub as Inner, Phase,
+            idle::Sleep,
+            registry::{self, FreeSlots},
+        },
+    };
+
+    pub struct Hub(Inner);
+
+    impl Hub {
+        pub fn new(workers: usize) -> Self {
+            let hub = Inner::new(0);
+            hub.begin(workers);
+            Self(hub)
+        }
+
+        pub fn open_doorbell(&self, worker: usize, fd: RawFd) {
+            self.0.block(worker).doorbell.open_raw(fd);
+        }
+
+        pub fn ring(&self, worker: usize) {
+            self.0.block(worker).doorbell.ring();
+        }
+
+        pub fn push_home(&self, task: Runnable, home: usize) {
+            self.0.push_home(task.0, home);
+        }
+
+        pub fn push_foreign(&self, task: Runnable, favourite: usize) {
+            self.0.push_foreign(task.0, favourite);
+        }
+
+        pub fn drain_inbox(&self, worker: usize, mut each: impl FnMut(Runnable)) {
+            self.0.block(worker).inbox.drain(|task| each(Runnable(task)));
+        }
+
+        pub fn drain_local_inbox(&self, worker: usize, mut each: impl FnMut(Runnable)) {
+            self.0.block(worker).local_inbox.drain(|task| each(Runnable(task)));
+        }
+
+        pub fn put_lifo(&self, worker: usize, task: Runnable) -> Option<Runnable> {
+            self.0.block(worker).put_lifo(task.0).map(Runnable)
+        }
+
+        pub fn take_lifo(&self, worker: usize) -> Option<Runnable> {
+            self.0.block(worker).take_lifo().map(Runnable)
+        }
+
+        pub fn has_mail(&self, worker: usize) -> bool {
+            self.0.block(worker).has_mail()
+        }
+
+        pub fn stop(&self) {
+            self.0.advance(Phase::Stopped);
+        }
+
+        pub fn is_stopped(&self) -> bool {
+            self.0.phase() == Phase::Stopped
+        }
+
+        /// `sleep` hears whether it is for the patrol, and so has a timeout.
+        pub fn park(
+            &self,
+            me: usize,
+            quiet: bool,
+            has_work: impl FnOnce() -> bool,
+            sleep: impl FnOnce(bool),
+        ) {
+            let sleep = |how| sleep(how == Sleep::Patrol);
+            self.0.idle.park(me, self.0.workers(), quiet, has_work, sleep);
+        }
+
+        pub fn announce(&self) -> Option<usize> {
+            self.0.idle.announce()
+        }
+
+        pub fn search(&self, me: usize, look: impl FnOnce() -> bool, again: impl FnOnce()) {
+            self.0.idle.search(me, look, again);
+        }
+
+        pub fn wants_patrol(&self) -> bool {
+            self.0.idle.wants_patrol()
+        }
+
+        pub fn arm_patrol(&self) -> Option<usize> {
+            self.0.idle.arm_patrol()
+        }
+
+        pub fn give_up_patrol(&self, me: usize) {
+            self.0.idle.give_up_patrol(me);
+        }
+
+        pub fn has_patroller(&self) -> bool {
+            self.0.idle.has_patroller()
+        }
+
+        pub fn is_parked(&self, worker: usize) -> bool {
+            self.0.idle.is_parked(worker)
+        }
+    }
+
+    /// A run queue: the stand-in for crossbeam's deque.
+    pub struct Queue<T>(deque::Worker<T>);
+
+    pub struct Stealer<T>(deque::Stealer<T>);
+
+    #[allow(clippy::new_without_default, clippy::len_without_is_empty)]
+    impl<T> Queue<T> {
+        pub fn new() -> Self {
+            Self(deque::Worker::new_fifo())
+        }
+
+        pub fn stealer(&self) -> Stealer<T> {
+            Stealer(self.0.stealer())
+        }
+
+        pub fn push(&self, item: T) {
+            self.0.push(item);
+        }
+
+        pub fn pop(&self) -> Option<T> {
+            self.0.pop()
+        }
+    }
+
+    #[allow(clippy::len_without_is_empty)]
+    impl<T> Stealer<T> {
+        pub fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        pub fn steal_batch(&self, to: &Queue<T>) -> bool {
+            matches!(self.0.steal_batch(&to.0), deque::Steal::Success(()))
+        }
+    }
+
+    /// [`registry::Registry`].
+    pub struct Registry(registry::Registry);
+
+    /// A worker's own free slots.
+    #[derive(Default)]
+    pub struct Slots(FreeSlots);
+
+    #[allow(clippy::new_without_default)]
+    impl Registry {
+        pub fn new() -> Self {
+            Self(registry::Registry::new())
+        }
+
+        pub fn take_slot(&self, own: &Slots) -> u32 {
+            self.0.take_slot(&own.0)
+        }
+
+        pub fn take_slot_foreign(&self) -> u32 {
+            self.0.take_slot_foreign()
+        }
+
+        pub fn insert(&self, slot: u32, task: Registered) {
+            self.0.insert(slot, task.0);
+        }
+
+        pub fn remove(&self, slot: u32, task: &Ended<'_>, own: Option<&Slots>) {
+            self.0.remove(slot, task.0, own.map(|own| &own.0));
+        }
+
+        /// As `Hub::cancel_all` does.
+        pub fn request_all(&self, abort: bool) {
+            self.0.for_each(|task| task.request(abort));
+        }
     }
 }

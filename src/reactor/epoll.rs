@@ -101,12 +101,13 @@ impl Shared {
         }
     }
 
-    /// Collects what a stuck worker does not.
-    pub(crate) fn rescue(&self, wakes: &mut Vec<Waker>) {
+    /// Collects what a stuck worker does not. `true`: that took a ring of its doorbell
+    /// away, which the caller has to repeat.
+    #[must_use]
+    pub(crate) fn rescue(&self, wakes: &mut Vec<Waker>) -> bool {
         let mut events = Vec::with_capacity(EVENTS);
-        if wait(self.epoll.as_fd(), &mut events, Some(Duration::ZERO)).is_ok() {
-            deliver(&events, wakes);
-        }
+        let waited = wait(self.epoll.as_fd(), &mut events, Some(Duration::ZERO));
+        waited.is_ok() && deliver(&events, wakes)
     }
 
     /// How many descriptors are registered.
@@ -129,13 +130,16 @@ fn wait(
     }
 }
 
-fn deliver(events: &[epoll::Event], wakes: &mut Vec<Waker>) {
+/// Whether the doorbell was among the events.
+fn deliver(events: &[epoll::Event], wakes: &mut Vec<Waker>) -> bool {
+    let mut rung = false;
     for event in events {
-        let key = event.data.u64();
-        if key != DOORBELL {
-            slot::deliver(key, ready(event.flags), wakes);
+        match event.data.u64() {
+            DOORBELL => rung = true,
+            key => slot::deliver(key, ready(event.flags), wakes),
         }
     }
+    rung
 }
 
 /// What an event means for who reads and who writes: an error is for both to find.

@@ -23,10 +23,19 @@ pub(super) fn worth_waking(tasks: usize, poll_time: u64) -> bool {
 }
 
 impl Worker {
-    /// Announces the backlog if it is worth it and somebody sleeps.
+    /// At a push: announces the backlog if it is worth it and somebody sleeps, by a look
+    /// that may be stale. What it misses, [`judge_backlog`](Self::judge_backlog) makes good.
+    #[inline]
+    pub(super) fn judge_push(&self) {
+        if self.hub().idle.could_announce() {
+            self.judge_backlog();
+        }
+    }
+
+    /// Now and then while tasks run, and at the end of a tick: steps A1 to A3.
     #[inline]
     pub(super) fn judge_backlog(&self) {
-        if self.hub().idle.could_announce() && worth_waking(self.backlog(), self.poll_time()) {
+        if worth_waking(self.backlog(), self.poll_time()) {
             self.announce();
         }
     }
@@ -39,13 +48,12 @@ impl Worker {
         }
     }
 
-    /// After a wake as the searcher: takes what there is, then ends the search.
+    /// After a wake: if it was as the searcher, takes what there is.
     pub(super) fn search_invited(&self) {
-        let found = self.steal(|tasks, _| tasks > 0);
-        if self.hub().idle.end_search(self.index()) && !found {
-            // Step S2 of the essay: a backlog that was not announced because of our token.
+        let look = || self.steal(|tasks, _| tasks > 0);
+        self.hub().idle.search(self.index(), look, || {
             self.search_uninvited();
-        }
+        });
     }
 
     /// Before sleeping: takes half of a backlog that is worth it.

@@ -41,10 +41,10 @@ pub(crate) enum Phase {
 
 pub(crate) struct Hub {
     key: u16,
-    pub(super) idle: Idle,
+    pub(crate) idle: Idle,
     workers: AtomicUsize,
     phase: AtomicU8,
-    pub(super) registry: Registry,
+    pub(crate) registry: Registry,
     /// Tasks spawned and ended by threads that are no workers.
     spawned: Counter,
     ended: Counter,
@@ -54,9 +54,9 @@ pub(crate) struct Hub {
 /// One worker's part.
 pub(crate) struct Block {
     /// `Send` tasks from other threads; a patrol may take them.
-    pub(super) inbox: Inbox,
+    pub(crate) inbox: Inbox,
     /// Tasks that only this worker may run.
-    pub(super) local_inbox: Inbox,
+    pub(crate) local_inbox: Inbox,
     /// The task that runs next; a patrol may take it.
     pub(super) lifo: AtomicPtr<Header>,
     pub(crate) doorbell: Doorbell,
@@ -142,6 +142,11 @@ impl Block {
         }
     }
 
+    /// Whether other threads have left tasks here. After a fence, nothing is missed (P2).
+    pub(crate) fn has_mail(&self) -> bool {
+        !self.inbox.is_empty() || !self.local_inbox.is_empty()
+    }
+
     pub(super) fn set_thread(&self, thread: u32) {
         // Relaxed: a name for the kernel, which knows best whether it is still true.
         self.thread.store(thread, Ordering::Relaxed);
@@ -180,7 +185,7 @@ impl Block {
 
     /// Takes the task of the LIFO slot.
     #[inline]
-    pub(super) fn take_lifo(&self) -> Option<Runnable> {
+    pub(crate) fn take_lifo(&self) -> Option<Runnable> {
         // Relaxed look first: an empty slot costs no RMW.
         if self.lifo.load(Ordering::Relaxed).is_null() {
             return None;
@@ -193,7 +198,7 @@ impl Block {
 
     /// Puts a task there; the one that was there comes back.
     #[inline]
-    pub(super) fn put_lifo(&self, task: Runnable) -> Option<Runnable> {
+    pub(crate) fn put_lifo(&self, task: Runnable) -> Option<Runnable> {
         // AcqRel: pairs with `take_lifo`, both ways.
         let old = self.lifo.swap(task.into_raw().as_ptr(), Ordering::AcqRel);
         // SAFETY: the swap made the entry ours.
@@ -230,11 +235,16 @@ impl Hub {
             }
         };
         drop(free);
-        hub.reset_counts();
-        // Relaxed: handed to the workers by the start of their threads.
-        hub.workers.store(workers, Ordering::Relaxed);
-        hub.phase.store(Phase::Open as u8, Ordering::Relaxed);
+        hub.begin(workers);
         Some(hub)
+    }
+
+    /// Begins a life.
+    pub(crate) fn begin(&self, workers: usize) {
+        self.reset_counts();
+        // Relaxed: handed to the workers by the start of their threads.
+        self.workers.store(workers, Ordering::Relaxed);
+        self.phase.store(Phase::Open as u8, Ordering::Relaxed);
     }
 
     pub(crate) fn new(key: u16) -> Self {
@@ -345,7 +355,7 @@ impl Hub {
     }
 
     /// Queues a task from a thread that is none of its workers.
-    pub(super) fn push_foreign(&self, task: Runnable, favourite: usize) {
+    pub(crate) fn push_foreign(&self, task: Runnable, favourite: usize) {
         let workers = self.workers();
         let worker = self.idle.choose(favourite % workers, workers);
         self.block(worker).inbox.push(task);
@@ -353,7 +363,7 @@ impl Hub {
     }
 
     /// Queues a task that only worker `home` may run.
-    pub(super) fn push_home(&self, task: Runnable, home: usize) {
+    pub(crate) fn push_home(&self, task: Runnable, home: usize) {
         self.block(home).local_inbox.push(task);
         self.ring_if_parked(home);
     }

@@ -1,9 +1,12 @@
 #![doc = include_str!("README.md")]
 
-use crate::loom::atomic::{AtomicU64, Ordering, fence};
+use crate::loom::{
+    atomic::{AtomicU64, Ordering, fence},
+    pick,
+};
 
 /// The most workers that one runtime can have: what fits into the word.
-pub(crate) const MAX_WORKERS: usize = 48;
+pub(crate) const MAX_WORKERS: usize = pick(48, 3);
 
 const PARKED: u64 = (1 << MAX_WORKERS) - 1;
 const SEARCHER_SHIFT: u32 = 48;
@@ -76,8 +79,7 @@ impl Idle {
         sleep: impl FnOnce(Sleep),
     ) {
         let how = self.enter(me, workers, quiet);
-        // P2. Pairs with the fence in `notify`, `announce_after` and `end_search`:
-        // of "bit set, then look" and "work published, then look at the bit" one
+        // P2. Pairs with the fence in `notify`, `claim` and `end_search`: of "bit set, then look" and "work published, then look at the bit" one
         // sees the other.
         fence(Ordering::SeqCst);
         if !has_work() {
@@ -119,7 +121,7 @@ impl Idle {
         });
     }
 
-    /// A parked patroller found work of its own: the duty falls to the next that parks.
+    /// The patroller found work: the duty falls to the next that parks.
     pub(crate) fn give_up_patrol(&self, me: usize) {
         self.update(|word| {
             (word.holder(PATROL_SHIFT) == Some(me)).then(|| word.with_holder(PATROL_SHIFT, None))
@@ -168,9 +170,19 @@ impl Idle {
         claimed
     }
 
-    /// Step S1: the searcher has looked everywhere, or has found something.
-    /// Returns whether it had the token; then step S2, one more look, is due.
-    pub(crate) fn end_search(&self, me: usize) -> bool {
+    /// Steps S1 and S2, if `me` was named the searcher. `look` goes through all queues
+    /// and takes half of one, if it can; `again` looks at backlogs once more.
+    pub(crate) fn search(&self, me: usize, look: impl FnOnce() -> bool, again: impl FnOnce()) {
+        if self.is_searcher(me) {
+            let found = look();
+            if self.end_search(me) && !found {
+                again();
+            }
+        }
+    }
+
+    /// S1: gives up the token. Returns whether it was there to give up.
+    fn end_search(&self, me: usize) -> bool {
         let ended = self.update(|word| {
             (word.holder(SEARCHER_SHIFT) == Some(me))
                 .then(|| word.with_holder(SEARCHER_SHIFT, None))
@@ -181,10 +193,14 @@ impl Idle {
         ended
     }
 
-    /// Whether `me` holds the searcher's token.
     #[inline]
-    pub(crate) fn is_searcher(&self, me: usize) -> bool {
+    fn is_searcher(&self, me: usize) -> bool {
         self.load().holder(SEARCHER_SHIFT) == Some(me)
+    }
+
+    /// Whether `me` has the patrol. Exact for who asks about itself and is not parked.
+    pub(crate) fn is_patroller(&self, me: usize) -> bool {
+        self.load().holder(PATROL_SHIFT) == Some(me)
     }
 
     /// Whether somebody patrols.
@@ -192,7 +208,7 @@ impl Idle {
         self.load().holder(PATROL_SHIFT).is_some()
     }
 
-    /// Whether anybody could be woken for a backlog now.
+    /// Whether anybody could be woken for a backlog now, by a look that may be stale.
     #[inline]
     pub(crate) fn could_announce(&self) -> bool {
         let word = self.load();

@@ -25,11 +25,11 @@
 
 mod balance;
 mod hub;
-mod idle;
-mod inbox;
+pub(crate) mod idle;
+pub(crate) mod inbox;
 mod monitor;
 mod patrol;
-mod registry;
+pub(crate) mod registry;
 mod worker;
 
 use std::{panic::Location, ptr::NonNull};

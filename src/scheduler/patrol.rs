@@ -33,6 +33,7 @@ pub(super) struct Patrol {
     pause: Cell<Duration>,
     last: Cell<u64>,
     quiet: Cell<bool>,
+    on_duty: Cell<bool>,
 }
 
 /// What was last seen of one worker.
@@ -91,6 +92,7 @@ impl Patrol {
             pause: Cell::new(PAUSE_MIN),
             last: Cell::new(0),
             quiet: Cell::new(false),
+            on_duty: Cell::new(false),
         }
     }
 
@@ -104,10 +106,18 @@ impl Patrol {
         self.quiet.get()
     }
 
-    /// The duty begins anew.
-    pub(super) fn reset(&self) {
-        self.pause.set(PAUSE_MIN);
-        self.quiet.set(false);
+    /// Whether this worker has the duty: known after parking, where it is given.
+    pub(super) fn is_on_duty(&self) -> bool {
+        self.on_duty.get()
+    }
+
+    /// The next duty begins anew.
+    pub(super) fn set_duty(&self, on_duty: bool) {
+        self.on_duty.set(on_duty);
+        if !on_duty {
+            self.pause.set(PAUSE_MIN);
+            self.quiet.set(false);
+        }
     }
 }
 
@@ -154,7 +164,12 @@ impl Worker {
             taken += 1;
         }
         if let Some(home) = peer.home.upgrade() {
-            self.with_wakes(|wakes| home.rescue(wakes));
+            let mut rung = false;
+            self.with_wakes(|wakes| rung = home.rescue(wakes));
+            if rung {
+                // An edge is seen once: it was meant for the owner.
+                block.doorbell.ring();
+            }
         }
         if taken > 0 {
             self.block().counts.rescues.add(1);

@@ -135,6 +135,9 @@ impl Worker {
         loop {
             self.begin_tick();
             self.drain_inboxes();
+            if self.patrol.is_on_duty() && self.has_tasks() {
+                self.leave_patrol();
+            }
             let now = self.run_tasks(&done);
             if done() {
                 return;
@@ -232,7 +235,7 @@ impl Worker {
     /// Sleeps in the reactor, by the protocol of the essay.
     fn park(&self, done: &impl Fn() -> bool) {
         let (hub, me) = (self.hub, self.index);
-        let mut slept = None;
+        let mut slept = false;
         // What wakes up is queued once this worker counts as busy again: else it
         // could announce the backlog to itself.
         self.with_wakes(|wakes| {
@@ -240,7 +243,7 @@ impl Worker {
                 self.block().counts.parks.add(1);
                 self.turn_into(self.park_timeout(how), wakes);
                 self.block().counts.wakeups.add(1);
-                slept = Some(how);
+                slept = true;
             };
             hub.idle.park(
                 me,
@@ -250,31 +253,28 @@ impl Worker {
                 sleep,
             );
         });
-        if hub.idle.is_searcher(me) {
-            self.search_invited();
-        }
-        if slept == Some(Sleep::Patrol) {
+        self.search_invited();
+        self.patrol.set_duty(hub.idle.is_patroller(me));
+        if self.patrol.is_on_duty() && slept {
             let now = clock::now();
             self.expire_timers(now);
-            if self.has_tasks() {
-                hub.idle.give_up_patrol(me);
-                self.patrol.reset();
-            } else {
+            if !self.has_tasks() && !self.block().has_mail() {
                 self.look_around(now);
             }
-        } else {
-            self.patrol.reset();
         }
+    }
+
+    /// Who runs tasks may be the next to get stuck: the duty falls to whoever parks, or
+    /// ends a tick.
+    #[cold]
+    fn leave_patrol(&self) {
+        self.hub.idle.give_up_patrol(self.index);
+        self.patrol.set_duty(false);
     }
 
     /// The final look before sleep.
     fn must_stay(&self, done: &impl Fn() -> bool) -> bool {
-        let block = self.block();
-        !block.inbox.is_empty()
-            || !block.local_inbox.is_empty()
-            || self.has_tasks()
-            || done()
-            || self.sees_backlog()
+        self.block().has_mail() || self.has_tasks() || done() || self.sees_backlog()
     }
 
     fn park_timeout(&self, how: Sleep) -> Option<Duration> {
@@ -386,7 +386,7 @@ impl Worker {
     pub(super) fn push_back(&self, task: Runnable) {
         self.queue.push(task);
         self.pushed.set(self.pushed.get() + 1);
-        self.judge_backlog();
+        self.judge_push();
     }
 
     #[inline]

@@ -1,1 +1,45 @@
-fn main() {}
+//! Breaks each protocol on purpose, and demands that its model notices.
+//!
+//! The sources are copied into `target/mutants/tree`. There one mutant at a time is
+//! applied: a text that stands in the file exactly once gives way to another. Then the
+//! model is built and run, and has to fail. `cargo loom-mutants [FILTER]`, where the
+//! filter is a part of a mutant's or a model's name.
+
+#[path = "mutants/run.rs"]
+mod run;
+#[path = "mutants/table.rs"]
+mod table;
+
+use std::{env, path::Path, process::ExitCode, time::Instant};
+
+use run::{Bench, Verdict};
+use table::MUTANTS;
+
+fn main() -> ExitCode {
+    let filter = env::args().nth(1).unwrap_or_default();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a member of a workspace");
+    let bench = match Bench::new(root) {
+        Ok(bench) => bench,
+        Err(error) => {
+            eprintln!("cannot copy the sources: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let (mut passed, mut failed) = (0, 0);
+    for mutant in MUTANTS {
+        if !mutant.name.contains(&filter) && !mutant.model.contains(&filter) {
+            continue;
+        }
+        let start = Instant::now();
+        let verdict = bench.check(mutant);
+        let seconds = start.elapsed().as_secs_f64();
+        let good = matches!(verdict, Verdict::Noticed);
+        *if good { &mut passed } else { &mut failed } += 1;
+        println!("{verdict}  {}  by {}  ({seconds:.1} s)", mutant.name, mutant.model);
+        if let Verdict::Broken(why) | Verdict::Survived(why) = verdict {
+            println!("{}", why.trim_end());
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -2,5 +2,6 @@
 #![cfg(loom)]
 
 mod doorbell_shutdown;
+mod push_and_park;
 mod task_state;
 mod tasks;

@@ -24,14 +24,13 @@ use std::{
 };
 
 use loom::{
-    future::block_on,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
 };
 use loom_tests::explore;
 use ringloop::{Task, model::task::Registered, yield_now};
 
-use crate::tasks::{Token, drain, dropped, ended, poll_once, reported, run_one, start, take};
+use crate::tasks::{Token, drain, dropped, ended, poll_once, reported, run_one, start, take, wait_for};
 
 /// Flags that a task waits for, and the wakers that its first poll left.
 struct Bench<const FLAGS: usize, const WAKERS: usize> {
@@ -225,7 +224,7 @@ fn join_against_end() {
     explore(|| {
         let bench = Bench::<1, 1>::new();
         let (_, task) = bench.start();
-        let joiner = thread::spawn(move || drop(block_on(task).unwrap()));
+        let joiner = thread::spawn(move || drop(wait_for(task).unwrap()));
         let news = bench.bring(0, Waker::wake);
         drain();
         news.join().unwrap();
@@ -236,13 +235,16 @@ fn join_against_end() {
     });
 }
 
-/// Who waits changes its waker, while the task is cancelled.
+/// Who waits changes its waker, while the task ends.
 #[test]
 fn join_with_another_waker() {
     explore(|| {
         let bench = Bench::<1, 1>::new();
         let (registered, mut task) = bench.start();
-        let news = bench.bring(0, Waker::wake);
+        // SAFETY: the task has not ended.
+        let asker = unsafe { registered.refer() };
+        asker.request(false);
+        drop(asker);
         let joiner = thread::spawn(move || {
             let first = Arc::new(Bell::default());
             let waker = Waker::from(first.clone());
@@ -251,17 +253,10 @@ fn join_with_another_waker() {
                 Poll::Pending => None,
             };
             drop(waker);
-            drop(early.unwrap_or_else(|| block_on(&mut task)));
+            drop(early.unwrap_or_else(|| wait_for(&mut task)));
             drop(task);
             assert_eq!(Arc::strong_count(&first), 1, "a waker was kept");
         });
-        // SAFETY: the task has not ended, for nobody has run it yet.
-        let task = unsafe { registered.refer() };
-        drain();
-        task.request(false);
-        drop(task);
-        drain();
-        news.join().unwrap();
         drain();
         joiner.join().unwrap();
         assert_over_without_result();

@@ -4,13 +4,14 @@ use std::{
     cell::Cell,
     collections::VecDeque,
     pin::pin,
-    task::{Context, Poll, Waker},
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
 };
 
-use loom::sync::Mutex;
+use loom::{sync::Mutex, thread};
 use ringloop::{
     ErrorEvent, Task, TaskError,
-    model::task::{self, Registered, Runnable, Schedule},
+    model::task::{self, Ended, Registered, Runnable, Schedule},
 };
 
 /// One queue of runnable tasks, for all threads of the model.
@@ -33,13 +34,32 @@ impl Schedule for Shared {
         QUEUE.lock().unwrap().push_back(task);
     }
 
-    fn ended() {
+    fn ended(_task: &Ended<'_>) {
         ENDED.set(ENDED.get() + 1);
     }
 
     fn report(_event: &ErrorEvent) {
         REPORTED.set(REPORTED.get() + 1);
     }
+}
+
+/// Tasks that are ready when first polled, numbered from 1, for models of queues.
+pub fn ready_tasks<const N: usize>() -> [Runnable; N] {
+    std::array::from_fn(|index| {
+        let (entry, _, task) = task::create::<_, Shared>(async {}, index as u64 + 1);
+        task.detach();
+        entry
+    })
+}
+
+/// The numbers of tasks that were drained, in order; they are run to their end.
+pub fn finish(tasks: Vec<Runnable>) -> Vec<u64> {
+    let finish = |task: Runnable| {
+        let number = task.number();
+        assert!(task.run().is_none());
+        number
+    };
+    tasks.into_iter().map(finish).collect()
 }
 
 /// Makes a task and queues it. Each model makes one, first of all.
@@ -102,6 +122,26 @@ pub fn ended() -> usize {
 /// The result of a task that has to be finished.
 pub fn take<T>(task: Task<T>) -> Result<T, TaskError> {
     poll_once(&mut pin!(task)).expect("the task is stuck: nothing is queued, and it has not ended")
+}
+
+/// Blocks until the future is ready. If it is not woken, loom reports a deadlock.
+pub fn wait_for<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Parked(thread::current())));
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+struct Parked(thread::Thread);
+
+impl Wake for Parked {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
 
 /// Polls a handle once, with a waker that does nothing.

@@ -156,7 +156,8 @@ impl Timers {
         self.wheel.next()
     }
 
-    /// How many timers are armed; [`Mailbox::armed`] says it to other threads.
+    /// How many timers are armed: [`Mailbox::armed`], which any thread may ask.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.mailbox.armed() as usize
     }

@@ -5,7 +5,7 @@
 //! N1. A node is never freed: a `&'static Node`, or a pointer made from one, is
 //!     good for the life of the process.
 //! N2. A node's `home` has one holder at a time, told by `state`:
-//!     * FREE: the free list it lies in (a [`Timers`](super::Timers)' own, or
+//!     * FREE: the free list it lies in (a [`Timers`]' own, or
 //!       the pool's, under the pool's lock);
 //!     * ARMED: the `Timers` that armed it, on whatever thread has that;
 //!     * CANCELLED: the same `Timers`, and once that is closed, the one that

@@ -169,26 +169,31 @@ impl Wheel {
             while slots != 0 {
                 let place = Place::new(level, slots.trailing_zeros() as usize);
                 slots &= slots - 1;
-                self.empty(place, now, due);
+                self.settle(place, now, due);
             }
         }
         due.sort_unstable_by_key(|due| (due.deadline, due.seq));
     }
 
-    /// Takes all nodes out of a slot: the due ones leave, the others are filed anew.
-    fn empty(&mut self, place: Place, now: u64, due: &mut Vec<Due>) {
-        self.occupied[place.level()] &= !place.bit();
-        let mut next = self.slots[place.index()].take();
+    /// Looks through a slot that has been reached: the due nodes leave, and those that
+    /// belong elsewhere by now are filed anew.
+    fn settle(&mut self, place: Place, now: u64, due: &mut Vec<Due>) {
+        let mut next = self.slots[place.index()];
         while let Some(node) = next {
             // SAFETY: whatever is in this wheel is held by its `Timers` (N2).
             let (deadline, seq) = unsafe {
                 node.home(|home| {
-                    next = home.next.take();
-                    home.prev = None;
-                    home.place = Place::NONE;
+                    next = home.next;
                     (home.deadline, home.seq)
                 })
             };
+            if deadline > now && self.place_of(deadline) == place {
+                // Later in the present tick: a busy worker looks many times in a
+                // tick, so that must not move anything.
+                continue;
+            }
+            // SAFETY: found in this wheel.
+            unsafe { self.remove(node) };
             if deadline <= now {
                 due.push(Due { deadline, seq, node });
             } else {

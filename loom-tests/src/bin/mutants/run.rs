@@ -1,0 +1,170 @@
+//! Copying, building and running.
+
+use std::{
+    fmt, fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::table::Mutant;
+
+/// A mutant that is noticed is noticed soon.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What became of a mutant.
+pub enum Verdict {
+    /// The model failed.
+    Noticed,
+    /// It did not.
+    Survived(String),
+    /// It could not be tried.
+    Broken(String),
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Noticed => "noticed ",
+            Self::Survived(_) => "SURVIVED",
+            Self::Broken(_) => "BROKEN  ",
+        })
+    }
+}
+
+/// A copy of the sources to break.
+pub struct Bench {
+    root: PathBuf,
+    tree: PathBuf,
+    target: PathBuf,
+}
+
+impl Bench {
+    /// Copies what is at `root`.
+    pub fn new(root: &Path) -> io::Result<Self> {
+        let scratch = root.join("target/mutants");
+        let tree = scratch.join("tree");
+        copy(root, &tree)?;
+        Ok(Self { root: root.to_owned(), tree, target: scratch.join("build") })
+    }
+
+    /// Applies the mutant, runs its model, and takes the mutant back.
+    pub fn check(&self, mutant: &Mutant) -> Verdict {
+        let file = self.tree.join("src").join(mutant.file);
+        let original = match fs::read_to_string(self.root.join("src").join(mutant.file)) {
+            Ok(text) => text,
+            Err(error) => return Verdict::Broken(format!("src/{}: {error}", mutant.file)),
+        };
+        let found = original.matches(mutant.text).count();
+        if found != 1 {
+            return Verdict::Broken(format!("the text is there {found} times in {}", mutant.file));
+        }
+        let mutated = original.replacen(mutant.text, mutant.replacement, 1);
+        let verdict = match fs::write(&file, mutated) {
+            Ok(()) => self.try_model(mutant.model),
+            Err(error) => Verdict::Broken(error.to_string()),
+        };
+        if let Err(error) = fs::write(&file, original) {
+            return Verdict::Broken(error.to_string());
+        }
+        verdict
+    }
+
+    fn try_model(&self, model: &str) -> Verdict {
+        let program = match self.build() {
+            Ok(program) => program,
+            Err(why) => return Verdict::Broken(why),
+        };
+        let mut command = Command::new(program);
+        command.args(["--exact", model]).env("RUST_BACKTRACE", "0");
+        match finish(&mut command) {
+            Err(error) => Verdict::Broken(error.to_string()),
+            Ok(None) => Verdict::Survived(format!("no end within {PATIENCE:?}")),
+            Ok(Some((false, _))) => Verdict::Noticed,
+            Ok(Some((true, output))) if output.contains("1 passed") => Verdict::Survived(output),
+            Ok(Some((true, output))) => Verdict::Broken(format!("no such model\n{output}")),
+        }
+    }
+
+    /// Builds the models; returns the program.
+    fn build(&self) -> Result<PathBuf, String> {
+        let output = Command::new(env!("CARGO"))
+            .current_dir(&self.tree)
+            .args(["test", "--no-run", "--package", "loom-tests", "--test", "models"])
+            .args(["--message-format", "json-render-diagnostics", "--offline"])
+            // What breaks is small, and built often; what checks it is neither.
+            .args(["--config", "profile.dev.opt-level=1", "--config", "profile.dev.debug=false"])
+            .args(["--config", "profile.dev.package.'*'.opt-level=3"])
+            .arg("--target-dir")
+            .arg(&self.target)
+            .env("RUSTFLAGS", "--cfg loom --allow warnings")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .output()
+            .map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let messages = String::from_utf8_lossy(&output.stdout);
+        let program = messages.lines().rev().find_map(|line| {
+            let (_, rest) = line.split_once("\"executable\":\"")?;
+            rest.split_once('"').map(|(path, _)| PathBuf::from(path))
+        });
+        program.ok_or_else(|| "cargo named no program".to_owned())
+    }
+}
+
+/// Runs to the end, if that comes in time: whether it succeeded, and what it said.
+fn finish(command: &mut Command) -> io::Result<Option<(bool, String)>> {
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
+    let reader = thread::spawn(move || {
+        let mut text = String::new();
+        let _ = out.take().map(|mut out| out.read_to_string(&mut text));
+        text
+    });
+    let discard = thread::spawn(move || {
+        let _ = err.take().map(|mut err| io::copy(&mut err, &mut io::sink()));
+    });
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break Some(status);
+        }
+        if start.elapsed() > PATIENCE {
+            child.kill()?;
+            child.wait()?;
+            break None;
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    let text = reader.join().unwrap_or_default();
+    let _ = discard.join();
+    Ok(status.map(|status| (status.success(), text)))
+}
+
+/// Copies a folder, but not what is hidden or built. A file that is the same stays, so
+/// that it is not built again.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == "target" || name.as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let (from, to) = (entry.path(), to.join(&name));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy(&from, &to)?;
+        } else if kind.is_file() {
+            let text = fs::read(&from)?;
+            if fs::read(&to).ok().as_deref() != Some(&text) {
+                fs::write(&to, text)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! A task is pushed to a worker that is going to sleep.
+//!
+//! Code: `Hub::push_home`, `push_foreign`, `advance`; `Idle::park` and `notify`; inboxes
+//! and doorbells as they are, on modelled eventfds.
+//!
+//! Property: no task is left to a worker that sleeps, and no worker sleeps past the end
+//! of its runtime: else loom sees it wait for ever. A timeout would hide that, so the
+//! patrol's sleep has none here.
+//!
+//! Actors: one or two workers, who drain, and park when they have seen nothing; one or
+//! two threads that push.
+
+use std::sync::Arc;
+
+use loom::thread;
+use loom_tests::explore;
+use ringloop::model::{kernel, scheduler::Hub, task::Runnable};
+
+use crate::tasks::{finish, ready_tasks};
+
+fn hub(workers: usize) -> Arc<Hub> {
+    let hub = Hub::new(workers);
+    for worker in 0..workers {
+        kernel::open(worker as i32);
+        hub.open_doorbell(worker, worker as i32);
+    }
+    Arc::new(hub)
+}
+
+/// A worker's loop, until `done`: it takes what it finds.
+fn work(hub: &Hub, me: usize, tasks: &mut Vec<Runnable>, done: impl Fn(usize) -> bool) {
+    loop {
+        hub.drain_local_inbox(me, |task| tasks.push(task));
+        hub.drain_inbox(me, |task| tasks.push(task));
+        if done(tasks.len()) {
+            return;
+        }
+        let has_work = || hub.has_mail(me) || done(tasks.len());
+        hub.park(me, false, has_work, |_| kernel::wait(me as i32));
+    }
+}
+
+/// Two threads push to one worker.
+#[test]
+fn two_pushers() {
+    explore(|| {
+        let hub = hub(1);
+        let pushers = ready_tasks::<2>().map(|task| {
+            let hub = hub.clone();
+            thread::spawn(move || hub.push_home(task, 0))
+        });
+        let mut tasks = Vec::new();
+        work(&hub, 0, &mut tasks, |drained| drained == 2);
+        for pusher in pushers {
+            pusher.join().unwrap();
+        }
+        finish(tasks);
+    });
+}
+
+/// One thread pushes twice: the second comes when the worker may be about to sleep again.
+#[test]
+fn push_after_push() {
+    explore(|| {
+        let hub = hub(1);
+        let pusher = {
+            let (hub, tasks) = (hub.clone(), ready_tasks::<2>());
+            thread::spawn(move || tasks.into_iter().for_each(|task| hub.push_home(task, 0)))
+        };
+        let mut tasks = Vec::new();
+        work(&hub, 0, &mut tasks, |drained| drained == 2);
+        pusher.join().unwrap();
+        assert_eq!(finish(tasks), [1, 2]);
+    });
+}
+
+/// A thread pushes to whom it takes to be awake; whoever gets the task ends the runtime.
+#[test]
+fn push_to_either_and_stop() {
+    explore(|| {
+        let hub = hub(2);
+        let until_stopped = |hub: &Hub, me| {
+            let mut tasks = Vec::new();
+            work(hub, me, &mut tasks, |drained| drained > 0 || hub.is_stopped());
+            hub.stop();
+            tasks
+        };
+        let other = {
+            let hub = hub.clone();
+            thread::spawn(move || until_stopped(&hub, 1))
+        };
+        let pusher = {
+            let (hub, [task]) = (hub.clone(), ready_tasks());
+            thread::spawn(move || hub.push_foreign(task, 1))
+        };
+        let mut tasks = until_stopped(&hub, 0);
+        pusher.join().unwrap();
+        tasks.extend(other.join().unwrap());
+        assert_eq!(finish(tasks), [1]);
+    });
+}
