@@ -10,7 +10,7 @@
 //! here, after loom's.
 
 #[cfg(loom)]
-pub(crate) use loom::{hint, sync::atomic, thread::yield_now};
+pub(crate) use loom::{hint, thread::yield_now};
 
 #[cfg(not(loom))]
 pub(crate) use std::{alloc, hint, sync::atomic, thread::yield_now, thread_local};
@@ -19,7 +19,9 @@ pub(crate) use std::{alloc, hint, sync::atomic, thread::yield_now, thread_local}
 pub(crate) use parking_lot::Mutex;
 
 #[cfg(loom)]
-pub(crate) use self::stand_ins::{Mutex, UnsafeCell, alloc, deque, eventfd, thread_local};
+pub(crate) use self::stand_ins::{
+    Mutex, UnsafeCell, alloc, atomic, deque, eventfd, thread_local,
+};
 
 /// Whether a model checker stands in: sizes of types are then loom's.
 pub(crate) const MODELLED: bool = cfg!(loom);

@@ -3,7 +3,7 @@
 
 use std::os::fd::RawFd;
 
-use crate::{loom::eventfd, reactor};
+use crate::{loom::eventfd, reactor, util};
 
 /// Modelled eventfds, by number.
 pub mod kernel {
@@ -17,6 +17,32 @@ pub mod kernel {
     /// Sleeps until `fd` has been rung.
     pub fn wait(fd: RawFd) {
         eventfd::wait(fd);
+    }
+}
+
+/// [`util::gate::Gate`].
+pub struct Gate(util::gate::Gate);
+
+#[allow(missing_docs, clippy::new_without_default)]
+impl Gate {
+    pub fn new() -> Self {
+        Self(util::gate::Gate::new())
+    }
+
+    pub fn open(&self) -> bool {
+        self.0.open()
+    }
+
+    pub fn pass<R>(&self, pass: impl FnOnce() -> R, clean: impl FnOnce()) -> Option<R> {
+        self.0.pass(pass, clean)
+    }
+
+    pub fn close(&self, clean: impl FnOnce()) {
+        self.0.close(clean);
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
     }
 }
 
@@ -96,6 +122,12 @@ pub mod task {
 
     /// A task whose future is gone.
     pub struct Ended<'a>(pub(super) &'a task::Header);
+
+    impl Ended<'_> {
+        pub fn number(&self) -> u64 {
+            self.0.id().0
+        }
+    }
 
     /// The registry's reference.
     #[derive(Clone, Copy)]
@@ -226,7 +258,7 @@ pub mod scheduler {
         }
 
         pub fn wants_patrol(&self) -> bool {
-            self.0.idle.wants_patrol()
+            self.0.idle.sleepers().is_some_and(|sleepers| sleepers.could_patrol)
         }
 
         pub fn arm_patrol(&self) -> Option<usize> {
@@ -237,12 +269,27 @@ pub mod scheduler {
             self.0.idle.give_up_patrol(me);
         }
 
-        pub fn has_patroller(&self) -> bool {
-            self.0.idle.has_patroller()
+        pub fn is_patroller(&self, me: usize) -> bool {
+            self.0.idle.is_patroller(me)
         }
 
         pub fn is_parked(&self, worker: usize) -> bool {
             self.0.idle.is_parked(worker)
+        }
+    }
+
+    /// [`Counter`](crate::scheduler) of tasks spawned and ended, by worker.
+    impl Hub {
+        pub fn count_spawned(&self, worker: usize) {
+            self.0.block(worker).counts.spawned.add(1);
+        }
+
+        pub fn count_ended(&self, worker: usize) {
+            self.0.block(worker).counts.ended.add(1);
+        }
+
+        pub fn live(&self) -> u64 {
+            self.0.live()
         }
     }
 

@@ -45,12 +45,16 @@ pub const AREAS: &[&str] = &["echo", "http", "sched", "timers"];
 /// The peer all ratios refer to.
 pub const REFERENCE: &str = "tokio";
 
-/// A peer that exists with one worker only.
-pub const SINGLE_THREADED: &str = "tokio-ct";
+/// Peers that exist with one worker only.
+pub const SINGLE_THREADED: &[&str] = &["tokio-ct", BARE];
+
+/// No runtime at all: the case's own cost, a limit.
+pub const BARE: &str = "bare";
 
 const ECHO: &[&str] = &["tokio", "tokio-ct", "async-io", "ringloop", "epoll"];
 const HTTP: &[&str] = &["tokio", "tokio-ct", "ringloop"];
 const SCHED: &[&str] = &["tokio", "tokio-ct", "async-executor", "ringloop"];
+const SCHED_AND_BARE: &[&str] = &["tokio", "tokio-ct", "async-executor", "ringloop", BARE];
 const TIMERS: &[&str] = &["tokio", "tokio-ct", "async-io", "ringloop"];
 
 /// Every case, in the order in which they run.
@@ -73,8 +77,8 @@ pub const CASES: &[Case] = &[
     sched("spawn_remote", "one task spawned from a plain thread, 1000 under way"),
     sched("yield", "one yield, 100 tasks yielding"),
     sched("yield_one", "one yield of a task that is alone"),
-    sched("pingpong", "one round trip between two tasks"),
-    sched("chain", "one task of 1000 waking the next"),
+    Case { peers: SCHED_AND_BARE, ..sched("pingpong", "one round trip between two tasks") },
+    Case { peers: SCHED_AND_BARE, ..sched("chain", "one task of 1000 waking the next") },
     sched("fanout", "one of 2000 tasks of about 20 us CPU, spawned and joined"),
     Case { unit: Unit::Bytes, ..sched("idle_task_bytes", "one task that waits for ever") },
     timers("timers_100k", "one of 100 000 concurrent tasks sleeping 1-20 ms"),

@@ -31,6 +31,83 @@ impl<T> Drop for UnsafeCell<T> {
     }
 }
 
+/// Loom's atomics, whose loads are ordered among each other as well.
+///
+/// Loom 0.7 knows of each atomic the last access only. If thread 1 loads, and then thread
+/// 2 loads and stores, it tries the store before its own load's predecessor no more: the
+/// load hides that of thread 1, and the case where thread 1 sees the store is not explored.
+/// A condition variable on which nobody waits costs no order between threads, and makes
+/// loom try both orders of who touches it.
+pub(crate) mod atomic {
+    pub(crate) use loom::sync::atomic::{Ordering, fence};
+    use loom::sync::{Condvar, atomic as checked};
+
+    macro_rules! atomic {
+        ($name:ident $(<$param:ident>)?, $value:ty) => {
+            pub(crate) struct $name $(<$param>)? {
+                value: checked::$name $(<$param>)?,
+                loads: Condvar,
+            }
+
+            #[allow(dead_code, reason = "the same for all types")]
+            impl $(<$param>)? $name $(<$param>)? {
+                pub(crate) fn new(value: $value) -> Self {
+                    Self { value: checked::$name::new(value), loads: Condvar::new() }
+                }
+
+                pub(crate) fn load(&self, order: Ordering) -> $value {
+                    self.loads.notify_one();
+                    self.value.load(order)
+                }
+
+                pub(crate) fn fetch_update(
+                    &self,
+                    set: Ordering,
+                    fetch: Ordering,
+                    mut edge: impl FnMut($value) -> Option<$value>,
+                ) -> Result<$value, $value> {
+                    let mut seen = self.load(fetch);
+                    while let Some(next) = edge(seen) {
+                        match self.value.compare_exchange(seen, next, set, fetch) {
+                            Ok(seen) => return Ok(seen),
+                            Err(now) => seen = now,
+                        }
+                    }
+                    Err(seen)
+                }
+            }
+
+            impl $(<$param>)? std::ops::Deref for $name $(<$param>)? {
+                type Target = checked::$name $(<$param>)?;
+
+                fn deref(&self) -> &Self::Target {
+                    &self.value
+                }
+            }
+
+            impl $(<$param>)? std::fmt::Debug for $name $(<$param>)? {
+                fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    self.value.fmt(f)
+                }
+            }
+        };
+    }
+
+    atomic!(AtomicBool, bool);
+    atomic!(AtomicI32, i32);
+    atomic!(AtomicU8, u8);
+    atomic!(AtomicU32, u32);
+    atomic!(AtomicU64, u64);
+    atomic!(AtomicUsize, usize);
+    atomic!(AtomicPtr<T>, *mut T);
+
+    impl Default for AtomicU64 {
+        fn default() -> Self {
+            Self::new(0)
+        }
+    }
+}
+
 /// Loom's lock in the shape of `parking_lot`'s.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(checked::Mutex<T>);
@@ -112,12 +189,12 @@ pub(crate) mod alloc {
 pub(crate) mod deque {
     use std::collections::VecDeque;
 
-    use loom::sync::{
-        Arc,
+    use loom::sync::Arc;
+
+    use super::{
+        Mutex,
         atomic::{AtomicUsize, Ordering},
     };
-
-    use super::Mutex;
 
     pub(crate) enum Steal<T> {
         Empty,

@@ -49,22 +49,29 @@ impl FromStr for Backend {
     ///
     /// Anything else is refused, with the three names in the text.
     fn from_str(text: &str) -> Result<Self, BuildError> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "uring" => Ok(Self::Uring),
-            "epoll" => Ok(Self::Epoll),
-            _ => Err(BuildError::new(format!(
-                "there is no backend {text:?}: say auto, uring or epoll"
-            ))),
-        }
+        Self::parse(text).ok_or_else(|| Self::unknown(text, ""))
     }
 }
 
 impl Backend {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "auto" => Some(Self::Auto),
+            "uring" => Some(Self::Uring),
+            "epoll" => Some(Self::Epoll),
+            _ => None,
+        }
+    }
+
+    fn unknown(text: &str, place: &str) -> BuildError {
+        BuildError::new(format!("there is no backend {text:?}{place}: say auto, uring or epoll"))
+    }
+
     /// The backend that is really used.
     fn resolve(self) -> Result<Self, BuildError> {
         let wanted = match (self, env::var("RINGLOOP_BACKEND")) {
-            (Self::Auto, Ok(text)) => text.parse()?,
+            (Self::Auto, Ok(text)) => Self::parse(&text)
+                .ok_or_else(|| Self::unknown(&text, " in RINGLOOP_BACKEND"))?,
             (wanted, _) => wanted,
         };
         match wanted {

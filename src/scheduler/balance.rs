@@ -9,7 +9,10 @@
 //! looks once: polling another's queue makes the owner's push ten times dearer.
 
 use super::worker::Worker;
-use crate::loom::{atomic::Ordering, deque::Steal};
+use crate::{
+    loom::{atomic::Ordering, deque::Steal},
+    util::current,
+};
 
 /// A predicted wait worth a wake, in ns. Swept: see docs/decisions.md, "announce rule".
 pub(super) const WAIT_NS: u64 = 30_000;
@@ -23,12 +26,22 @@ pub(super) fn worth_waking(tasks: usize, poll_time: u64) -> bool {
 }
 
 impl Worker {
-    /// At a push: announces the backlog if it is worth it and somebody sleeps, by a look
-    /// that may be stale. What it misses, [`judge_backlog`](Self::judge_backlog) makes good.
+    /// At a push: announces the backlog if it is worth it and somebody sleeps, and sees
+    /// to it that somebody patrols while work waits behind a task that runs. By a look that
+    /// may be stale: what it misses, [`judge_backlog`](Self::judge_backlog) makes good.
     #[inline]
     pub(super) fn judge_push(&self) {
-        if self.hub().idle.could_announce() {
-            self.judge_backlog();
+        if let Some(monitor) = &self.monitor {
+            if current::in_task() {
+                monitor.arm(self.hub());
+            }
+        } else if let Some(sleepers) = self.hub().idle.sleepers() {
+            if sleepers.could_search {
+                self.judge_backlog();
+            }
+            if sleepers.could_patrol && (current::in_task() || self.backlog() >= TASKS) {
+                self.hub().arm_patrol();
+            }
         }
     }
 

@@ -147,6 +147,12 @@ impl Block {
         !self.inbox.is_empty() || !self.local_inbox.is_empty()
     }
 
+    /// Whether something waits here that a patrol could take.
+    pub(super) fn has_loot(&self) -> bool {
+        // Relaxed: an estimate.
+        !self.inbox.is_empty() || !self.lifo.load(Ordering::Relaxed).is_null()
+    }
+
     pub(super) fn set_thread(&self, thread: u32) {
         // Relaxed: a name for the kernel, which knows best whether it is still true.
         self.thread.store(thread, Ordering::Relaxed);
@@ -242,6 +248,7 @@ impl Hub {
     /// Begins a life.
     pub(crate) fn begin(&self, workers: usize) {
         self.reset_counts();
+        self.idle.reset();
         // Relaxed: handed to the workers by the start of their threads.
         self.workers.store(workers, Ordering::Relaxed);
         self.phase.store(Phase::Open as u8, Ordering::Relaxed);
@@ -360,6 +367,20 @@ impl Hub {
         let worker = self.idle.choose(favourite % workers, workers);
         self.block(worker).inbox.push(task);
         self.ring_if_parked(worker);
+        // Behind a task that runs, perhaps for long.
+        if self.idle.sleepers().is_some_and(|sleepers| sleepers.could_patrol)
+            && !self.idle.is_parked(worker)
+        {
+            self.arm_patrol();
+        }
+    }
+
+    /// Wakes somebody to patrol, if nobody does.
+    #[cold]
+    pub(super) fn arm_patrol(&self) {
+        if let Some(sleeper) = self.idle.arm_patrol() {
+            self.block(sleeper).doorbell.ring();
+        }
     }
 
     /// Queues a task that only worker `home` may run.

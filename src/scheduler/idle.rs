@@ -61,9 +61,24 @@ pub(crate) enum Sleep {
     Patrol,
 }
 
+/// Somebody sleeps. May have changed by the time it is looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sleepers {
+    /// Nobody searches.
+    pub(crate) could_search: bool,
+    /// Nobody patrols.
+    pub(crate) could_patrol: bool,
+}
+
 impl Idle {
     pub(crate) fn new() -> Self {
         Self { word: AtomicU64::new(0) }
+    }
+
+    /// All busy, no duties: for a new life, before its workers start.
+    pub(crate) fn reset(&self) {
+        // Relaxed: handed to the workers by the start of their threads.
+        self.word.store(0, Ordering::Relaxed);
     }
 
     /// Steps P1 to P4. `has_work` is the final look; `sleep` blocks.
@@ -79,8 +94,8 @@ impl Idle {
         sleep: impl FnOnce(Sleep),
     ) {
         let how = self.enter(me, workers, quiet);
-        // P2. Pairs with the fence in `notify`, `claim` and `end_search`: of "bit set, then look" and "work published, then look at the bit" one
-        // sees the other.
+        // P2. Pairs with the fence in `notify` and `claim`: of "bit set, then look" and
+        // "work published, then look at the bit" one sees the other.
         fence(Ordering::SeqCst);
         if !has_work() {
             sleep(how);
@@ -208,18 +223,14 @@ impl Idle {
         self.load().holder(PATROL_SHIFT).is_some()
     }
 
-    /// Whether anybody could be woken for a backlog now, by a look that may be stale.
+    /// What somebody asleep could be woken for; `None` if nobody is asleep.
     #[inline]
-    pub(crate) fn could_announce(&self) -> bool {
+    pub(crate) fn sleepers(&self) -> Option<Sleepers> {
         let word = self.load();
-        word.0 & PARKED != 0 && word.holder(SEARCHER_SHIFT).is_none()
-    }
-
-    /// Whether somebody sleeps while nobody patrols.
-    #[inline]
-    pub(crate) fn wants_patrol(&self) -> bool {
-        let word = self.load();
-        word.0 & PARKED != 0 && word.holder(PATROL_SHIFT).is_none()
+        (word.0 & PARKED != 0).then(|| Sleepers {
+            could_search: word.holder(SEARCHER_SHIFT).is_none(),
+            could_patrol: word.holder(PATROL_SHIFT).is_none(),
+        })
     }
 
     pub(crate) fn is_parked(&self, worker: usize) -> bool {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    NO_OWNER, Place, Tasks,
+    NO_OWNER, Place, Tasks, balance,
     hub::{Block, Hub, Phase},
     idle::Sleep,
     monitor::Monitor,
@@ -87,7 +87,7 @@ pub(crate) struct Worker {
     rng: Rng,
     pub(super) patrol: Patrol,
     /// If there is no other worker to patrol.
-    monitor: Option<Monitor>,
+    pub(super) monitor: Option<Monitor>,
 }
 
 impl Worker {
@@ -161,6 +161,10 @@ impl Worker {
 
     /// Runs tasks until there are none, or the tick's time is up. Returns the time.
     fn run_tasks(&self, done: &impl Fn() -> bool) -> u64 {
+        // What was drained or stolen waits behind the first that runs.
+        if self.backlog() >= balance::TASKS {
+            self.judge_push();
+        }
         let start = clock::now();
         let (mut since, mut polls) = (start, 0);
         let mut check = self.polls_between_checks();
@@ -216,7 +220,7 @@ impl Worker {
         if self.has_tasks() {
             self.turn(Some(Duration::ZERO));
             self.judge_backlog();
-            self.see_to_patrol(now);
+            self.patrol_if_due(now);
         } else if !self.search_uninvited() {
             self.park(done);
         }
@@ -265,11 +269,16 @@ impl Worker {
     }
 
     /// Who runs tasks may be the next to get stuck: the duty falls to whoever parks, or
-    /// ends a tick.
+    /// ends a tick. Where work waits already, nobody may do so for long: then it is handed
+    /// to a sleeper.
     #[cold]
     fn leave_patrol(&self) {
         self.hub.idle.give_up_patrol(self.index);
         self.patrol.set_duty(false);
+        let waits = |(block, peer): (&Block, &Peer)| block.has_loot() || peer.stealer.len() > 0;
+        if self.others().any(waits) {
+            self.hub.arm_patrol();
+        }
     }
 
     /// The final look before sleep.
@@ -305,22 +314,6 @@ impl Worker {
             panic::contain(|| waker.wake());
         }
         self.wakes.replace(wakes);
-    }
-
-    /// Work waits behind the task that runs next: somebody has to watch.
-    fn see_to_patrol(&self, now: u64) {
-        match &self.monitor {
-            Some(monitor) => monitor.arm(self.hub),
-            None if self.hub.idle.wants_patrol() => self.arm_patrol(),
-            None => self.patrol_if_due(now),
-        }
-    }
-
-    #[cold]
-    fn arm_patrol(&self) {
-        if let Some(sleeper) = self.hub.idle.arm_patrol() {
-            self.hub.block(sleeper).doorbell.ring();
-        }
     }
 
     /// While the runtime ends: asks again who may have been missed; the last task's
@@ -377,8 +370,9 @@ impl Worker {
         if !current::in_task() {
             return self.push_back(task);
         }
-        if let Some(displaced) = self.block().put_lifo(task) {
-            self.push_back(displaced);
+        match self.block().put_lifo(task) {
+            Some(displaced) => self.push_back(displaced),
+            None => self.judge_push(),
         }
     }
 
@@ -392,6 +386,7 @@ impl Worker {
     #[inline]
     pub(super) fn push_local(&self, task: Runnable) {
         self.local.borrow_mut().push_back((self.pushed.get(), task));
+        self.judge_push();
     }
 
     /// A stolen batch, by which the queue grew from `before`, counts as pushed now.

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use ringloop::net::{TcpListener, TcpStream};
 use ringloop::{spawn, yield_now};
 
 use crate::harness::{on_every, scaled};
-use crate::net_stream::{expect_pattern, pair, send_pattern};
+use crate::net_stream::{expect_pattern, narrow_pair, pair, send_pattern};
 use crate::tools::{GiveUpAfter, check_pattern, fill_pattern};
 
 #[test]
@@ -126,9 +127,7 @@ fn write_cancelled_after_partial_send_is_resumable() {
         let mut rng = cfg.rng(12);
         cfg.once(async {
             let total = scaled(2_000_000);
-            let (mut near, mut far) = pair().await;
-            near.socket().set_send_buffer_size(4096).unwrap();
-            far.socket().set_recv_buffer_size(4096).unwrap();
+            let (mut near, mut far) = narrow_pair().await;
             let reader = spawn(async move {
                 expect_pattern(&mut far, total, 1500).await;
                 assert_eq!(far.read(&mut [0; 1]).await.unwrap(), 0);
@@ -280,8 +279,8 @@ fn flush_and_close_given_up_can_be_repeated() {
 
 #[test]
 fn connect_cancelled_at_random_leaks_nothing() {
-    // Goal: a connect given up closes its socket; method: connects to a listener that accepts and to
-    // an address that does not answer, given up at random turns, and awaited in full at times.
+    // Goal: a connect given up closes its socket; method: connects to a listener that accepts, to a
+    // port that refuses and to one that never answers, given up at random turns, some awaited in full.
     crate::processes::isolated(|| {
         on_every(|cfg| {
             let fds = crate::measure::open_fds();
@@ -289,21 +288,38 @@ fn connect_cancelled_at_random_leaks_nothing() {
             cfg.once(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let address = listener.local_addr().unwrap();
+                // Bound and not listening: the port is nobody else's, and refuses.
+                let quiet =
+                    socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+                let quiet = quiet.unwrap();
+                quiet.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+                let unheard = quiet.local_addr().unwrap().as_socket().unwrap();
                 let server = spawn(async move {
                     loop {
                         drop(listener.accept().await.unwrap());
                     }
                 });
+                // A listener whose backlog is full answers nobody.
+                let silent =
+                    socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+                let silent = silent.unwrap();
+                silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+                silent.listen(0).unwrap();
+                let full = silent.local_addr().unwrap().as_socket().unwrap();
+                let _first = TcpStream::connect(full).await.unwrap();
                 for _ in 0..scaled(1000) {
-                    match rng.below(3) {
+                    match rng.below(4) {
                         0 => drop(TcpStream::connect(address).await.unwrap()),
                         1 => {
                             drop(GiveUpAfter::new(rng.below(3), TcpStream::connect(address)).await)
                         }
+                        2 => {
+                            let unanswered = TcpStream::connect(full);
+                            assert!(GiveUpAfter::new(rng.below(3), unanswered).await.is_none());
+                        }
                         _ => {
-                            // Test network: routed nowhere, refused, or silent; never a success.
-                            let silent = TcpStream::connect("203.0.113.1:9");
-                            let result = GiveUpAfter::new(rng.below(3), silent).await;
+                            let refused = TcpStream::connect(unheard);
+                            let result = GiveUpAfter::new(rng.below(3), refused).await;
                             assert!(!matches!(result, Some(Ok(_))));
                         }
                     }

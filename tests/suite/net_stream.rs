@@ -23,6 +23,27 @@ pub async fn pair() -> (TcpStream, TcpStream) {
     (client, server)
 }
 
+/// Two connected streams with small buffers and small segments. (With the loopback's own segments
+/// of 64 KiB, small buffers make the kernel wait for its probe timer again and again.)
+pub async fn narrow_pair() -> (TcpStream, TcpStream) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    socket.set_tcp_mss(1000).unwrap();
+    socket.set_recv_buffer_size(8 << 10).unwrap();
+    socket.set_send_buffer_size(8 << 10).unwrap();
+    socket.bind(&any.into()).unwrap();
+    socket.listen(1).unwrap();
+    let listener = TcpListener::from_std(socket.into()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (client, server) = join(TcpStream::connect(address), listener.accept()).await;
+    let (client, (server, _)) = (client.unwrap(), server.unwrap());
+    for stream in [&client, &server] {
+        stream.socket().set_recv_buffer_size(8 << 10).unwrap();
+        stream.socket().set_send_buffer_size(8 << 10).unwrap();
+    }
+    (client, server)
+}
+
 /// Sends the pattern from `offset` to `end`, in pieces of `piece` bytes.
 pub async fn send_pattern<W: ringloop::io::AsyncWrite + Unpin>(
     to: &mut W,
@@ -71,16 +92,8 @@ fn ten_megabytes_are_echoed_through_slow_readers() {
     on_every_within(Duration::from_secs(90), |cfg| {
         cfg.once(async {
             let total = 10 << 20;
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
-            let server = spawn(async move {
-                let (stream, _) = listener.accept().await.unwrap();
-                stream.socket().set_recv_buffer_size(16 << 10).unwrap();
-                stream.socket().set_send_buffer_size(16 << 10).unwrap();
-                echo(stream).await.unwrap();
-            });
-            let stream = TcpStream::connect(address).await.unwrap();
-            stream.socket().set_recv_buffer_size(16 << 10).unwrap();
+            let (stream, far) = narrow_pair().await;
+            let server = spawn(async move { echo(far).await.unwrap() });
             let (mut reader, mut writer) = stream.into_split();
             let sender = spawn(async move {
                 send_pattern(&mut writer, total, 64 << 10).await;
@@ -320,7 +333,7 @@ fn readiness_and_try_calls_work_together() {
                 assert_eq!(buf[..n], [round]);
             }
             // Fill the socket by hand, then wait until it takes more.
-            let piece = [9; 65536];
+            let piece = vec![9; 65536];
             let mut sent = 0;
             loop {
                 match far.try_write(&piece) {

@@ -209,21 +209,32 @@ fn future_that_never_wakes_ends_by_cancel() {
 
 #[test]
 fn future_of_a_megabyte_works() {
-    // Goal: test 58; method: a 1 MiB future in a thread with room for its moves.
+    // Goal: test 58; method: a 1 MiB future made on a thread with room for its moves; workers have
+    // stacks of the default 2 MiB, so the runtime must poll, cancel and complete it in place.
     on_every(|cfg| {
         std::thread::scope(|scope| {
             let body = || {
-                cfg.once(async {
+                let runtime = cfg.runtime();
+                let make = |ends: bool| {
                     let mut big = [0_u8; 1 << 20];
                     big[12_345] = 7;
-                    let task = spawn(async move {
+                    async move {
                         yield_now().await;
+                        if !ends {
+                            pending::<()>().await;
+                        }
                         let sum: u32 = big.iter().map(|&byte| u32::from(byte)).sum();
-                        yield_now().await;
                         sum + u32::from(big[12_345])
-                    });
-                    assert_eq!(task.await.unwrap(), 14);
-                });
+                    }
+                };
+                let (value, detached) = (runtime.spawn(make(true)), runtime.spawn(make(true)));
+                let (cancelled, aborted) = (runtime.spawn(make(false)), runtime.spawn(make(false)));
+                drop(detached);
+                cancelled.cancel();
+                aborted.abort();
+                assert_eq!(runtime.must_run(value).unwrap(), 14);
+                assert!(runtime.must_run(cancelled).unwrap_err().is_cancelled());
+                assert!(runtime.must_run(aborted).unwrap_err().is_cancelled());
             };
             let thread = std::thread::Builder::new().stack_size(64 << 20);
             thread.spawn_scoped(scope, body).unwrap().join().unwrap();

@@ -73,7 +73,7 @@ fn selected(options: &Options, case: &Case, workers: usize) -> Vec<&'static str>
     let peers = case.peers.iter().copied();
     peers
         .filter(|peer| options.wants_peer(peer))
-        .filter(|peer| workers == 1 || *peer != SINGLE_THREADED)
+        .filter(|peer| workers == 1 || !SINGLE_THREADED.contains(peer))
         .collect()
 }
 

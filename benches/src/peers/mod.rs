@@ -11,6 +11,7 @@ mod tokio;
 use std::future::Future;
 use std::time::Duration;
 
+use crate::catalogue::BARE;
 use crate::harness::Spec;
 use crate::sample::Sample;
 
@@ -58,6 +59,12 @@ pub trait Peer: 'static {
 /// A case that is written once for all peers.
 pub trait Bench {
     fn run<P: Peer>(&self, spec: &Spec) -> Result<Sample, String>;
+
+    /// The same futures polled by hand, with a waker that does nothing: what remains of a figure
+    /// however good the runtime.
+    fn run_bare(&self, _: &Spec) -> Result<Sample, String> {
+        Err("this case cannot do without a runtime".into())
+    }
 }
 
 /// Runs `bench` on the peer that `spec` names.
@@ -68,6 +75,7 @@ pub fn dispatch(bench: &impl Bench, spec: &Spec) -> Result<Sample, String> {
         "async-executor" => bench.run::<async_executor::AsyncExecutor>(spec),
         "async-io" => bench.run::<async_executor::AsyncIo>(spec),
         "ringloop" => bench.run::<Ringloop>(spec),
+        BARE => bench.run_bare(spec),
         other => Err(format!("no peer is called {other:?}")),
     }
 }

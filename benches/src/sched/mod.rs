@@ -36,6 +36,12 @@ pub fn run(spec: &Spec, last_core: usize) -> Result<Sample, String> {
     }
 }
 
+/// The same for a batch that needs no runtime.
+fn measure_bare(spec: &Spec, mut batch: impl FnMut() -> u64) -> Sample {
+    let batch = || std::future::ready(batch());
+    futures_lite::future::block_on(measure(spec.warmup, spec.window, batch))
+}
+
 /// Repeats `batch`, which gives its number of operations, for a warm-up and a measured window.
 pub async fn measure<F, B>(warmup: Duration, window: Duration, mut batch: F) -> Sample
 where

@@ -9,9 +9,15 @@
 //!
 //! Actors: the owner, who opens and closes; one or two who ring.
 
-use loom::{sync::Arc, thread};
+use std::sync::Arc;
+
+use loom::{
+    cell::UnsafeCell,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
+};
 use loom_tests::explore;
-use ringloop::model::{Doorbell, kernel};
+use ringloop::model::{Doorbell, Gate, kernel};
 
 fn opened(fd: i32) -> Arc<Doorbell> {
     let bell = Arc::new(Doorbell::new());
@@ -30,7 +36,9 @@ fn ring_against_close() {
             thread::spawn(move || bell.ring())
         });
         bell.close();
-        ringers.map(|ringer| ringer.join().unwrap());
+        for ringer in ringers {
+            ringer.join().unwrap();
+        }
         // The number was given back, so the kernel may give it out again.
         kernel::open(0);
     });
@@ -54,5 +62,60 @@ fn ring_against_next_life() {
         ringer.join().unwrap();
         kernel::open(0);
         kernel::open(1);
+    });
+}
+
+/// Two are late for the life that ends, and one of them may close its descriptor when
+/// the next has begun to wait for that.
+#[test]
+fn two_late_ringers_against_next_life() {
+    explore(|| {
+        let bell = opened(0);
+        let ringers = [0; 2].map(|_| {
+            let bell = bell.clone();
+            thread::spawn(move || bell.ring())
+        });
+        bell.close();
+        kernel::open(1);
+        bell.open(1);
+        for ringer in ringers {
+            ringer.join().unwrap();
+        }
+        bell.ring();
+        kernel::wait(1);
+        bell.close();
+    });
+}
+
+/// A gate before something that cannot be cleaned up by who passes: its owner waits until
+/// it is closed, and then has it alone. So are spawns from outside kept from a runtime
+/// that has ended.
+#[test]
+fn gate_closes_behind_passers() {
+    explore(|| {
+        let shared = Arc::new((Gate::new(), UnsafeCell::new(0), AtomicUsize::new(0)));
+        assert!(shared.0.open());
+        let passers = [0; 2].map(|_| {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let (gate, inside, cleaned) = &*shared;
+                let look = || inside.with(|_| ());
+                gate.pass(look, || {
+                    cleaned.fetch_add(1, Relaxed);
+                });
+            })
+        });
+        let (gate, inside, cleaned) = &*shared;
+        gate.close(|| {
+            cleaned.fetch_add(1, Relaxed);
+        });
+        while !gate.is_closed() {
+            thread::yield_now();
+        }
+        inside.with_mut(|_| ());
+        assert_eq!(cleaned.load(Relaxed), 1, "cleaned up once, before it counts as closed");
+        for passer in passers {
+            passer.join().unwrap();
+        }
     });
 }

@@ -10,22 +10,14 @@
 //! Actors: one or two workers, who drain, and park when they have seen nothing; one or
 //! two threads that push.
 
-use std::sync::Arc;
-
 use loom::thread;
 use loom_tests::explore;
 use ringloop::model::{kernel, scheduler::Hub, task::Runnable};
 
-use crate::tasks::{finish, ready_tasks};
-
-fn hub(workers: usize) -> Arc<Hub> {
-    let hub = Hub::new(workers);
-    for worker in 0..workers {
-        kernel::open(worker as i32);
-        hub.open_doorbell(worker, worker as i32);
-    }
-    Arc::new(hub)
-}
+use crate::{
+    hubs::opened,
+    tasks::{finish, ready_tasks},
+};
 
 /// A worker's loop, until `done`: it takes what it finds.
 fn work(hub: &Hub, me: usize, tasks: &mut Vec<Runnable>, done: impl Fn(usize) -> bool) {
@@ -44,7 +36,7 @@ fn work(hub: &Hub, me: usize, tasks: &mut Vec<Runnable>, done: impl Fn(usize) ->
 #[test]
 fn two_pushers() {
     explore(|| {
-        let hub = hub(1);
+        let hub = opened(1);
         let pushers = ready_tasks::<2>().map(|task| {
             let hub = hub.clone();
             thread::spawn(move || hub.push_home(task, 0))
@@ -62,7 +54,7 @@ fn two_pushers() {
 #[test]
 fn push_after_push() {
     explore(|| {
-        let hub = hub(1);
+        let hub = opened(1);
         let pusher = {
             let (hub, tasks) = (hub.clone(), ready_tasks::<2>());
             thread::spawn(move || tasks.into_iter().for_each(|task| hub.push_home(task, 0)))
@@ -78,7 +70,7 @@ fn push_after_push() {
 #[test]
 fn push_to_either_and_stop() {
     explore(|| {
-        let hub = hub(2);
+        let hub = opened(2);
         let until_stopped = |hub: &Hub, me| {
             let mut tasks = Vec::new();
             work(hub, me, &mut tasks, |drained| drained > 0 || hub.is_stopped());

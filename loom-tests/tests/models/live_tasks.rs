@@ -1,0 +1,149 @@
+//! Which tasks live: the registry that lists them, and the counts that end a runtime.
+//!
+//! Code: `scheduler/registry.rs` with chunks of 2 slots, `task/`, and `Hub::live`.
+//!
+//! Properties: who lists the tasks gets a reference to each that is live throughout, and
+//! to none whose memory is gone; slots are not lost, and none is in use twice; a count of
+//! zero means that no task was alive.
+//!
+//! Actors: one that ends a task and makes the next, two that list, or one that makes
+//! tasks from outside.
+
+use std::sync::Arc;
+
+use loom::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+};
+use loom_tests::explore;
+use ringloop::{
+    ErrorEvent,
+    model::{
+        scheduler::{Hub, Registry, Slots},
+        task::{self, Ended, Runnable, Schedule},
+    },
+};
+
+loom::lazy_static! {
+    static ref REGISTRY: Registry = Registry::new();
+}
+
+/// Tasks whose number is their slot. They are never woken, only asked to end.
+struct Filed;
+
+impl Schedule for Filed {
+    fn schedule(_task: Runnable) {
+        unreachable!("it is in a queue until it has ended");
+    }
+
+    fn ended(task: &Ended<'_>) {
+        REGISTRY.remove(task.number() as u32, task, None);
+    }
+
+    fn report(_event: &ErrorEvent) {}
+}
+
+fn file(slot: u32) -> Runnable {
+    let (entry, registered, task) = task::create::<_, Filed>(async {}, u64::from(slot));
+    REGISTRY.insert(slot, registered);
+    task.detach();
+    entry
+}
+
+/// Two list the tasks and ask all to end, while one ends and the next takes its slot.
+#[test]
+fn list_against_end() {
+    explore(|| {
+        let own = Slots::default();
+        let task = file(REGISTRY.take_slot(&own));
+        let listers = [false, true].map(|abort| thread::spawn(move || REGISTRY.request_all(abort)));
+        assert!(task.run().is_none());
+        assert!(file(REGISTRY.take_slot(&own)).run().is_none());
+        for lister in listers {
+            lister.join().unwrap();
+        }
+    });
+}
+
+/// Tasks are filed in new chunks by two threads while a third lists.
+#[test]
+fn list_against_growth() {
+    explore(|| {
+        let one = REGISTRY.take_slot_foreign();
+        let lister = thread::spawn(|| REGISTRY.request_all(true));
+        let other = thread::spawn(|| {
+            let own = Slots::default();
+            let slots = [REGISTRY.take_slot(&own), REGISTRY.take_slot(&own)];
+            (slots, slots.map(file))
+        });
+        let mine = file(one);
+        lister.join().unwrap();
+        let (others, tasks) = other.join().unwrap();
+        assert!(!others.contains(&one) && others[0] != others[1], "a slot is in use twice");
+        // What is live throughout is found: an abort ends it without a poll.
+        REGISTRY.request_all(true);
+        for task in tasks.into_iter().chain([mine]) {
+            assert!(task.run().is_none());
+        }
+    });
+}
+
+/// A task spawns another, which ends elsewhere, and ends itself: whoever counts none
+/// alive is right.
+#[test]
+fn count_against_spawn() {
+    explore(|| {
+        let hub = Arc::new(Hub::new(2));
+        let over = Arc::new(AtomicBool::new(false));
+        hub.count_spawned(0);
+        let worker = {
+            let (hub, over) = (hub.clone(), over.clone());
+            thread::spawn(move || {
+                hub.count_spawned(0);
+                let other = {
+                    let (hub, over) = (hub.clone(), over.clone());
+                    thread::spawn(move || {
+                        over.store(true, Relaxed);
+                        hub.count_ended(1);
+                    })
+                };
+                hub.count_ended(0);
+                other.join().unwrap();
+            })
+        };
+        if hub.live() == 0 {
+            assert!(over.load(Relaxed), "a task is alive, and was not counted");
+        }
+        worker.join().unwrap();
+        assert_eq!(hub.live(), 0);
+    });
+}
+#[test]
+fn count_dbg() {
+    explore(|| {
+        let hub = Arc::new(Hub::new(2));
+        let h2 = hub.clone();
+        let w = thread::spawn(move || {
+            h2.count_spawned(0);
+            h2.count_ended(0);
+        });
+        let l = hub.live();
+        eprintln!("live {l}");
+        w.join().unwrap();
+        assert_eq!(hub.live(), 0);
+    });
+}
+#[test]
+fn count_dbg2() {
+    explore(|| {
+        let hub = Arc::new(loom::sync::atomic::AtomicU64::new(0));
+        let h2 = hub.clone();
+        let w = thread::spawn(move || {
+            h2.store(h2.load(Relaxed) + 1, Relaxed);
+            h2.store(h2.load(Relaxed) + 1, Relaxed);
+        });
+        let l = hub.load(Relaxed);
+        eprintln!("live {l}");
+        w.join().unwrap();
+    });
+}

@@ -1,0 +1,153 @@
+//! Who watches for stuck workers, while workers go to sleep and wake up.
+//!
+//! Code: `Idle::park`, `arm_patrol`, `give_up_patrol`, doorbells as they are; looks at
+//! ticks and what a rescue takes are simplified.
+//!
+//! Property: when a worker gets stuck with work behind it, somebody comes for that work:
+//! the patrol is laid down only while all others are parked, who wakes up alone names a
+//! sleeper, and who gets work of its own gives the duty up. If nobody comes, loom sees
+//! everybody wait for ever. That there is one patroller at most is in the word's shape.
+//!
+//! Actors: one worker that gets stuck, one or two that sleep and patrol; in one model a
+//! third that ticks on.
+
+use std::sync::Arc;
+
+use loom::{
+    sync::atomic::{
+        AtomicBool, AtomicUsize,
+        Ordering::{AcqRel, Relaxed},
+    },
+    thread,
+};
+use loom_tests::explore;
+use ringloop::model::{kernel, scheduler::Hub};
+
+use crate::hubs::opened;
+
+/// A worker that gets stuck: its ticks, and whether work waits behind its poll.
+struct Stuck {
+    worker: usize,
+    tick: AtomicUsize,
+    work: AtomicBool,
+}
+
+impl Stuck {
+    fn new(worker: usize) -> Arc<Self> {
+        Arc::new(Self { worker, tick: AtomicUsize::new(0), work: AtomicBool::new(false) })
+    }
+
+    /// A tick that leaves work behind.
+    fn tick(&self) {
+        self.tick.fetch_add(1, Relaxed);
+        // An RMW: loom may put a plain store before a swap that did not see it.
+        self.work.swap(true, AcqRel);
+    }
+
+    /// A poll without end: until it is rescued.
+    fn poll(&self) {
+        kernel::wait(self.worker as i32);
+    }
+
+    /// Takes its work; then it may go on.
+    fn rescue(&self, hub: &Hub) {
+        if self.work.swap(false, AcqRel) {
+            hub.ring(self.worker);
+            hub.stop();
+        }
+    }
+}
+
+/// At a tick's end, with tasks left.
+fn see_to_patrol(hub: &Hub) {
+    if hub.wants_patrol()
+        && let Some(sleeper) = hub.arm_patrol()
+    {
+        hub.ring(sleeper);
+    }
+}
+
+/// The loop of a worker that never has anything to do.
+fn sleep_and_patrol(hub: &Hub, me: usize, stuck: &Stuck) {
+    let (mut seen, mut quiet) = (0, false);
+    while !hub.is_stopped() {
+        hub.park(me, quiet, || hub.is_stopped(), |patrol| {
+            // A timeout may end before anything has happened.
+            if patrol { thread::yield_now() } else { kernel::wait(me as i32) }
+        });
+        quiet = false;
+        if hub.is_patroller(me) {
+            let tick = stuck.tick.load(Relaxed);
+            if tick != seen {
+                seen = tick;
+            } else if hub.is_parked(stuck.worker) {
+                quiet = true;
+            } else {
+                stuck.rescue(hub);
+            }
+        }
+    }
+}
+
+fn sleepers(hub: &Arc<Hub>, who: &[usize], stuck: &Arc<Stuck>) -> Vec<thread::JoinHandle<()>> {
+    let sleeper = |&me: &usize| {
+        let (hub, stuck) = (hub.clone(), stuck.clone());
+        thread::spawn(move || sleep_and_patrol(&hub, me, &stuck))
+    };
+    who.iter().map(sleeper).collect()
+}
+
+/// A worker sleeps, wakes up by an event of its own, ticks once and gets stuck.
+fn wake_up_and_get_stuck(hub: &Hub, stuck: &Stuck) {
+    hub.park(stuck.worker, false, || false, |_| ());
+    hub.give_up_patrol(stuck.worker);
+    stuck.tick();
+    see_to_patrol(hub);
+    stuck.poll();
+}
+
+/// One wakes up as the other lays down the patrol, or takes it.
+#[test]
+fn wake_up_alone() {
+    explore(|| {
+        let (hub, stuck) = (opened(2), Stuck::new(0));
+        let sleepers = sleepers(&hub, &[1], &stuck);
+        wake_up_and_get_stuck(&hub, &stuck);
+        sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
+    });
+}
+
+/// The same with two who sleep, of whom one has the duty.
+#[test]
+fn two_sleepers() {
+    explore(|| {
+        let (hub, stuck) = (opened(3), Stuck::new(0));
+        let sleepers = sleepers(&hub, &[1, 2], &stuck);
+        wake_up_and_get_stuck(&hub, &stuck);
+        sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
+    });
+}
+
+/// The patroller finds work of its own and gets stuck in it; another sleeps, and a third
+/// ends one tick after that.
+#[test]
+fn patroller_gets_stuck() {
+    explore(|| {
+        let (hub, stuck) = (opened(3), Stuck::new(1));
+        let patroller = {
+            let (hub, stuck) = (hub.clone(), stuck.clone());
+            thread::spawn(move || {
+                hub.park(1, false, || true, |_| unreachable!("there is work"));
+                hub.give_up_patrol(1);
+                stuck.tick();
+                hub.ring(0);
+                stuck.poll();
+            })
+        };
+        let sleepers = sleepers(&hub, &[2], &stuck);
+        kernel::wait(0);
+        see_to_patrol(&hub);
+        patroller.join().unwrap();
+        sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
+    });
+}
