@@ -31,8 +31,9 @@ pub(crate) const fn pick(real: usize, model: usize) -> usize {
     if MODELLED { model } else { real }
 }
 
-/// Atomics for statics: always the standard ones, never modelled.
+/// Atomics and locks for statics: always the standard ones, never modelled.
 pub(crate) mod global {
+    pub(crate) use parking_lot::Mutex;
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 }
 

@@ -18,6 +18,11 @@ pub mod kernel {
     pub fn wait(fd: RawFd) {
         eventfd::wait(fd);
     }
+
+    /// How often it has been rung.
+    pub fn rings(fd: RawFd) -> usize {
+        eventfd::rings(fd)
+    }
 }
 
 /// [`util::gate::Gate`].
@@ -360,6 +365,118 @@ pub mod scheduler {
         /// As `Hub::cancel_all` does.
         pub fn request_all(&self, abort: bool) {
             self.0.for_each(|task| task.request(abort));
+        }
+    }
+}
+
+/// [`reactor::slot::Slot`] of a descriptor that is read by one task.
+#[allow(missing_docs)]
+pub mod slot {
+    use std::task::{Context, Poll, Waker};
+
+    use crate::reactor::slot::{self, Direction::Read, Ready};
+
+    pub struct Slot(slot::Slot);
+
+    #[derive(Clone, Copy)]
+    pub struct Seen(slot::Seen);
+
+    impl Seen {
+        pub fn is_ready(self) -> bool {
+            self.0.is_ready(Read)
+        }
+    }
+
+    #[allow(clippy::new_without_default)]
+    impl Slot {
+        pub fn new() -> Self {
+            Self(slot::Slot::new())
+        }
+
+        pub fn look(&self) -> Seen {
+            Seen(self.0.look())
+        }
+
+        pub fn clear(&self, seen: Seen) {
+            self.0.clear(seen.0, Read);
+        }
+
+        pub fn drained(&self, seen: Seen) {
+            self.0.drained(seen.0, Read);
+        }
+
+        pub fn poll_ready(&self, cx: &Context<'_>) -> Poll<Seen> {
+            self.0.poll_ready(Read, |slot| slot.wait(Read, cx)).map(Seen)
+        }
+
+        pub fn poll_ready_shared(&self, ticket: &mut Option<u64>, cx: &Context<'_>) -> Poll<Seen> {
+            self.0.poll_ready(Read, |slot| slot.wait_shared(Read, ticket, cx)).map(Seen)
+        }
+
+        pub fn forget(&self, ticket: u64) {
+            self.0.forget(ticket);
+        }
+
+        pub fn event(&self, generation: u32, wakes: &mut Vec<Waker>) {
+            self.0.event(generation, Ready::READABLE, wakes);
+        }
+    }
+}
+
+/// [`reactor::timers`] of one worker.
+#[allow(missing_docs)]
+pub mod timers {
+    use std::task::{Context, Poll, Waker};
+
+    use crate::reactor::timers::{self, End, Mailbox, TimerRef};
+
+    /// Where a worker's timers get cancellations from; serves one after another.
+    #[derive(Clone, Copy)]
+    pub struct Post(&'static Mailbox);
+
+    #[allow(clippy::new_without_default)]
+    impl Post {
+        pub fn new() -> Self {
+            Self(Box::leak(Box::new(Mailbox::new())))
+        }
+
+        pub fn armed(self) -> u64 {
+            self.0.armed()
+        }
+    }
+
+    pub struct Timers(timers::Timers);
+
+    impl Timers {
+        pub fn new(post: Post) -> Self {
+            Self(timers::Timers::new(post.0, 0))
+        }
+
+        pub fn arm(&mut self, deadline: u64, waker: Waker) -> Timer {
+            Timer(self.0.arm(deadline, waker))
+        }
+
+        pub fn expire(&mut self, now: u64) -> Vec<Waker> {
+            let mut wakes = Vec::new();
+            self.0.expire(now, &mut wakes);
+            wakes
+        }
+
+        pub fn drain_mailbox(&mut self) {
+            self.0.drain_mailbox();
+        }
+
+        pub fn close(&mut self) -> Vec<Waker> {
+            self.0.close()
+        }
+    }
+
+    pub struct Timer(TimerRef);
+
+    impl Timer {
+        /// Ready with whether its time came.
+        pub fn poll(&self, cx: &mut Context<'_>) -> Poll<bool> {
+            self.0.poll(cx).map(|end| end == End::Fired)
         }
     }
 }

@@ -33,11 +33,11 @@ impl<T> Drop for UnsafeCell<T> {
 
 /// Loom's atomics, whose loads are ordered among each other as well.
 ///
-/// Loom 0.7 knows of each atomic the last access only. If thread 1 loads, and then thread
-/// 2 loads and stores, it tries the store before its own load's predecessor no more: the
-/// load hides that of thread 1, and the case where thread 1 sees the store is not explored.
-/// A condition variable on which nobody waits costs no order between threads, and makes
-/// loom try both orders of who touches it.
+/// Loom 0.7 remembers the last access to each atomic only. When thread 1 has loaded, and
+/// thread 2 then loads and stores, thread 2's load hides that of thread 1: that thread 1
+/// might see the store is not explored (loom's issues 166 and 392). A condition variable
+/// on which nobody waits makes no order between threads, but has loom try both orders of
+/// who touches it.
 pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::{Ordering, fence};
     use loom::sync::{Condvar, atomic as checked};
@@ -291,14 +291,22 @@ pub(crate) mod eventfd {
 
     struct Bell {
         open: UnsafeCell<bool>,
-        rung: Mutex<bool>,
+        state: Mutex<State>,
         heard: Condvar,
+    }
+
+    #[derive(Default)]
+    struct State {
+        /// Since the last sleep.
+        rung: bool,
+        /// Ever.
+        rings: usize,
     }
 
     loom::lazy_static! {
         static ref TABLE: [Bell; BELLS] = std::array::from_fn(|_| Bell {
             open: UnsafeCell::new(false),
-            rung: Mutex::new(false),
+            state: Mutex::default(),
             heard: Condvar::new(),
         });
     }
@@ -322,7 +330,9 @@ pub(crate) mod eventfd {
         bell.open.with(|open| {
             // SAFETY: loom has seen that nobody opens or closes it.
             assert!(unsafe { *open }, "a ring at a closed descriptor");
-            *bell.rung.lock().unwrap() = true;
+            let mut state = bell.state.lock().unwrap();
+            state.rung = true;
+            state.rings += 1;
             bell.heard.notify_all();
         });
     }
@@ -338,9 +348,14 @@ pub(crate) mod eventfd {
     /// Sleeps until the bell has been rung since the last sleep.
     pub(crate) fn wait(fd: RawFd) {
         let bell = bell(fd);
-        let mut rung = bell.rung.lock().unwrap();
-        while !std::mem::take(&mut *rung) {
-            rung = bell.heard.wait(rung).unwrap();
+        let mut state = bell.state.lock().unwrap();
+        while !std::mem::take(&mut state.rung) {
+            state = bell.heard.wait(state).unwrap();
         }
+    }
+
+    /// How often it has been rung.
+    pub(crate) fn rings(fd: RawFd) -> usize {
+        bell(fd).state.lock().unwrap().rings
     }
 }

@@ -22,7 +22,7 @@
 
 mod doorbell;
 mod epoll;
-mod slot;
+pub(crate) mod slot;
 mod source;
 pub(crate) mod timers;
 

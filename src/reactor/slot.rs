@@ -16,12 +16,14 @@
 use std::{
     mem,
     ptr::{self, NonNull},
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
 };
 
-use parking_lot::Mutex;
-
-use crate::loom::global::{AtomicPtr, AtomicU64, Ordering};
+use crate::loom::{
+    Mutex,
+    atomic::{AtomicU64, Ordering},
+    global,
+};
 
 /// One of the two ways that bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +103,10 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    pub(crate) fn new() -> Self {
+        Self { word: AtomicU64::new(0), waiters: Mutex::new(Waiters::default()) }
+    }
+
     pub(crate) fn look(&self) -> Seen {
         // Acquire: what the kernel reported happened before.
         Seen(self.word.load(Ordering::Acquire))
@@ -129,7 +135,14 @@ impl Slot {
         });
     }
 
-    /// Leaves the waker; the caller looks at the word again.
+    /// Step 2: `wait` leaves a waker, then the word is looked at once more.
+    pub(crate) fn poll_ready(&self, direction: Direction, wait: impl FnOnce(&Self)) -> Poll<Seen> {
+        wait(self);
+        let seen = self.look();
+        if seen.is_ready(direction) { Poll::Ready(seen) } else { Poll::Pending }
+    }
+
+    /// Leaves the waker; for [`poll_ready`](Self::poll_ready).
     pub(crate) fn wait(&self, direction: Direction, cx: &Context<'_>) {
         let kept =
             self.waiters.lock().of(direction).as_ref().is_some_and(|old| old.will_wake(cx.waker()));
@@ -267,8 +280,8 @@ pub(crate) fn deliver(key: u64, ready: Ready, wakes: &mut Vec<Waker>) {
 
 /// All slots of the process: chunks that double, and the free ones.
 struct Pool {
-    chunks: [AtomicPtr<Slot>; CHUNKS],
-    free: Mutex<Free>,
+    chunks: [global::AtomicPtr<Slot>; CHUNKS],
+    free: global::Mutex<Free>,
 }
 
 struct Free {
@@ -281,8 +294,8 @@ const FIRST: u32 = 64;
 const CHUNKS: usize = 22;
 
 static POOL: Pool = Pool {
-    chunks: [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS],
-    free: Mutex::new(Free { slots: Vec::new(), used: 0 }),
+    chunks: [const { global::AtomicPtr::new(ptr::null_mut()) }; CHUNKS],
+    free: global::Mutex::new(Free { slots: Vec::new(), used: 0 }),
 };
 
 impl Pool {
@@ -302,9 +315,7 @@ impl Pool {
         }
         let chunk = (free.used / FIRST + 1).ilog2();
         let len = FIRST << chunk;
-        let slots: Box<[Slot]> = (0..len)
-            .map(|_| Slot { word: AtomicU64::new(0), waiters: Mutex::new(Waiters::default()) })
-            .collect();
+        let slots: Box<[Slot]> = (0..len).map(|_| Slot::new()).collect();
         // Room for all, so that giving back does not allocate (S7).
         let total = (free.used + len) as usize;
         let held = free.slots.len();

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::{
     Home, Reactor,
-    slot::{Direction, Ready, Seen, SlotRef},
+    slot::{Direction, Ready, Seen, Slot, SlotRef},
 };
 
 /// An open descriptor and its slot. It belongs to no worker until it first has to
@@ -108,7 +108,7 @@ impl<T: AsFd> Source<T> {
         &self,
         direction: Direction,
         door: Door,
-        wait: impl FnOnce(&SlotRef),
+        wait: impl FnOnce(&Slot),
     ) -> Poll<io::Result<Seen>> {
         let seen = self.slot.look();
         if seen.is_ready(direction) {
@@ -117,9 +117,7 @@ impl<T: AsFd> Source<T> {
         if let Err(error) = self.settle(door) {
             return Poll::Ready(Err(error));
         }
-        wait(&self.slot);
-        let seen = self.slot.look();
-        if seen.is_ready(direction) { Poll::Ready(Ok(seen)) } else { Poll::Pending }
+        self.slot.poll_ready(direction, wait).map(Ok)
     }
 
     /// Sees to it that there is a home: the first one, or another after a runtime ended.

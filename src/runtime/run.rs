@@ -84,7 +84,7 @@ fn take<T>(task: &mut Task<T>) -> Result<T, TaskError> {
 
 /// Whether this thread runs a worker, and must not block.
 pub(super) fn is_worker() -> bool {
-    scheduler::with_worker(|_| ()).is_some() || current::in_task()
+    scheduler::is_worker() || current::in_task()
 }
 
 impl Handle {

@@ -46,14 +46,29 @@ where
     F::Output: Send + 'static,
 {
     let spawned_at = Location::caller();
-    let mut future = Some(future);
-    let spawned = scheduler::with_worker(|worker| {
-        worker.spawn(future.take().expect("taken here only"), spawned_at)
-    });
-    match (spawned, future) {
-        (Some(task), _) => task,
-        (None, Some(future)) => spawn_in_context(future, spawned_at),
-        (None, None) => unreachable!("it went to the worker"),
+    if size_of::<F>() > BOXED {
+        spawn_at(Box::pin(future), spawned_at)
+    } else {
+        spawn_at(future, spawned_at)
+    }
+}
+
+/// Futures larger than this are boxed before anything else. By value they would be moved
+/// from frame to frame, and without optimisation each frame keeps its copy: a megabyte
+/// would not fit a thread's stack.
+const BOXED: usize = if cfg!(debug_assertions) { 2048 } else { 16 * 1024 };
+
+#[inline]
+fn spawn_at<F>(future: F, spawned_at: &'static Location<'static>) -> Task<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    if scheduler::is_worker() {
+        let spawned = scheduler::with_worker(|worker| worker.spawn(future, spawned_at));
+        spawned.expect("this thread is a worker")
+    } else {
+        spawn_in_context(future, spawned_at)
     }
 }
 
@@ -96,6 +111,18 @@ where
     F::Output: 'static,
 {
     let spawned_at = Location::caller();
+    if size_of::<F>() > BOXED {
+        spawn_local_at(Box::pin(future), spawned_at)
+    } else {
+        spawn_local_at(future, spawned_at)
+    }
+}
+
+fn spawn_local_at<F>(future: F, spawned_at: &'static Location<'static>) -> Task<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
     // SAFETY: `'static`.
     let spawn = |worker: &Worker| unsafe { worker.spawn_local(future, spawned_at) };
     match scheduler::with_worker(spawn) {
@@ -125,7 +152,12 @@ impl Handle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.spawn_at(future, Location::caller())
+        let spawned_at = Location::caller();
+        if size_of::<F>() > BOXED {
+            self.spawn_at(Box::pin(future), spawned_at)
+        } else {
+            self.spawn_at(future, spawned_at)
+        }
     }
 
     fn spawn_at<F>(&self, future: F, spawned_at: &'static Location<'static>) -> Task<F::Output>
@@ -134,15 +166,12 @@ impl Handle {
         F::Output: Send + 'static,
     {
         let inner = &*self.inner;
+        let here = scheduler::with_worker(|worker| worker.hub().key() == inner.hub.key());
+        if here == Some(true) && inner.gate.is_open() {
+            return spawn_at(future, spawned_at);
+        }
         let mut future = Some(future);
         let mut take = || future.take().expect("taken once");
-        let own = scheduler::with_worker(|worker| {
-            (worker.hub().key() == inner.hub.key() && inner.gate.is_open())
-                .then(|| worker.spawn(take(), spawned_at))
-        });
-        if let Some(task) = own.flatten() {
-            return task;
-        }
         // SAFETY: `Send` and `'static`.
         let spawn = || unsafe { scheduler::spawn_foreign(inner.hub, take(), spawned_at) };
         match inner.gate.pass(spawn, || {}) {

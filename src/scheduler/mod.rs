@@ -81,6 +81,12 @@ pub(crate) fn with_worker<R>(f: impl FnOnce(&Worker) -> R) -> Option<R> {
     Some(f(unsafe { worker.cast::<Worker>().as_ref() }))
 }
 
+/// Whether this thread is a worker.
+#[inline]
+pub(crate) fn is_worker() -> bool {
+    current::with(|current| !current.worker.get().is_null())
+}
+
 /// The timers of the worker that this thread is.
 #[inline]
 pub(crate) fn with_timers<R>(f: impl FnOnce(&mut Timers) -> R) -> Option<R> {

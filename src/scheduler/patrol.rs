@@ -27,6 +27,11 @@ const PAUSE_MAX: Duration = Duration::from_millis(16);
 /// A poll this long is told to the error hook. asyncio: `slow_callback_duration`.
 const HOG: Duration = Duration::from_millis(100);
 
+/// Batches (of up to 32 tasks) that one look takes from a queue. What is left of a long
+/// one is stolen in the ordinary way; to move a million tasks would make the rescuer look
+/// stuck in its turn.
+const RESCUE_BATCHES: usize = 8;
+
 /// What a worker remembers of its last look.
 pub(super) struct Patrol {
     seen: [Cell<Watch>; MAX_WORKERS],
@@ -160,9 +165,7 @@ impl Worker {
             self.push_back(task);
             taken += 1;
         }
-        while self.take_from(peer) {
-            taken += 1;
-        }
+        taken += (0..RESCUE_BATCHES).take_while(|_| self.take_from(peer)).count();
         if let Some(home) = peer.home.upgrade() {
             let mut rung = false;
             self.with_wakes(|wakes| rung = home.rescue(wakes));

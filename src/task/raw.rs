@@ -78,12 +78,13 @@ impl<F: Future, S: Schedule> Table<F, S> {
 #[inline]
 pub(super) fn create<F: Future, S: Schedule>(future: F, birth: Birth) -> NonNull<Header> {
     let block = magazine::allocate(Layout::new::<Block<F>>()).cast::<Block<F>>();
-    let task = Block {
-        header: Header::new(Table::<F, S>::VTABLE, birth),
-        stage: UnsafeCell::new(Stage::Future(future)),
-    };
-    // SAFETY: fresh memory of this layout.
-    unsafe { block.write(task) };
+    let raw = block.as_ptr();
+    // SAFETY: fresh memory of this layout. Field by field, so that the future is not
+    // moved more often than it must.
+    unsafe {
+        (&raw mut (*raw).header).write(Header::new(Table::<F, S>::VTABLE, birth));
+        (&raw mut (*raw).stage).write(UnsafeCell::new(Stage::Future(future)));
+    }
     block.cast()
 }
 

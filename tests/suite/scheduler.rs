@@ -345,6 +345,41 @@ fn tasks_woken_from_outside_are_not_stuck_behind_a_hog() {
 }
 
 #[test]
+fn busy_workers_with_long_backlogs_do_not_rob_each_other_for_ever() {
+    // Goal: patrols that take each other for stuck; method: each of some tasks queues thousands of
+    // others on its worker, now and then one that spins for longer than a patrol's patience.
+    on_every(|cfg| {
+        let runtime = cfg.runtime();
+        let per_worker = scaled(50_000);
+        let ran = Count::new();
+        let sources: Vec<_> = (0..cfg.workers)
+            .map(|_| {
+                let ran = ran.clone();
+                runtime.spawn(async move {
+                    for i in 0..per_worker {
+                        let ran = ran.clone();
+                        drop(spawn(async move {
+                            if i % 5000 == 0 {
+                                let since = Instant::now();
+                                while since.elapsed() < Duration::from_millis(6) {
+                                    std::hint::spin_loop();
+                                }
+                            }
+                            ran.add();
+                        }));
+                    }
+                })
+            })
+            .collect();
+        for source in sources {
+            runtime.must_run(source).unwrap();
+        }
+        let all = per_worker * cfg.workers;
+        wait_until(|| ran.get() == all, || format!("{} of {all} ran", ran.get()));
+    });
+}
+
+#[test]
 fn hog_on_the_only_worker_is_named() {
     // Goal: with one worker nothing can be rescued, but the monitor still names the hog, once per
     // poll; method: spin until the hook hears, with another task waiting.

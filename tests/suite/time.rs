@@ -10,7 +10,7 @@ use ringloop::time::{
 };
 use ringloop::{Handle, spawn, yield_now};
 
-use crate::harness::{on_every, scaled, wait_until, wait_until_async};
+use crate::harness::{loud, on_every, scaled, wait_until, wait_until_async};
 use crate::tools::{Count, Log, Polled, Slot};
 
 fn armed() -> u64 {
@@ -127,7 +127,8 @@ fn deadlines_in_order_fire_in_order() {
         }
         let mut rng = cfg.rng(7);
         cfg.once(async {
-            let start = Instant::now();
+            // Late enough for all of them to be armed before the first is due.
+            let start = Instant::now() + Duration::from_millis(200);
             let log = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
             let tasks: Vec<_> = (0..2000)
                 .map(|_| {
@@ -140,6 +141,10 @@ fn deadlines_in_order_fire_in_order() {
                     })
                 })
                 .collect();
+            while armed() < 2000 && Instant::now() < start {
+                yield_now().await;
+            }
+            let in_time = Instant::now() < start;
             for task in tasks {
                 task.await.unwrap();
             }
@@ -147,10 +152,11 @@ fn deadlines_in_order_fire_in_order() {
             for (deadline, fired) in log.iter() {
                 assert!(fired >= deadline);
             }
-            // Those that were armed before either was due must come in order; the wheel's grain (and
-            // deadlines past before arming) excuse neighbours less than 5 ms apart.
+            if !in_time {
+                return loud("NOTE the order of timers was not looked at: the machine is too busy");
+            }
             for pair in log.windows(2) {
-                assert!(pair[0].0 <= pair[1].0 + Duration::from_millis(5), "{pair:?}");
+                assert!(pair[0].0 <= pair[1].0, "{pair:?}");
             }
         });
     });

@@ -15,6 +15,7 @@ pub struct Flag(Arc<Mutex<FlagState>>);
 struct FlagState {
     set: bool,
     waiters: Vec<Option<Waker>>,
+    waiting: usize,
 }
 
 impl Flag {
@@ -26,6 +27,7 @@ impl Flag {
         let waiters = {
             let mut state = self.0.lock().unwrap();
             state.set = true;
+            state.waiting = 0;
             std::mem::take(&mut state.waiters)
         };
         waiters.into_iter().flatten().for_each(Waker::wake);
@@ -37,7 +39,7 @@ impl Flag {
 
     /// How many are waiting now.
     pub fn waiters(&self) -> usize {
-        self.0.lock().unwrap().waiters.iter().flatten().count()
+        self.0.lock().unwrap().waiting
     }
 
     pub fn wait(&self) -> FlagWait {
@@ -65,6 +67,7 @@ impl Future for FlagWait {
             None => {
                 self.index = Some(state.waiters.len());
                 state.waiters.push(Some(cx.waker().clone()));
+                state.waiting += 1;
             }
         }
         Poll::Pending
@@ -76,7 +79,9 @@ impl Drop for FlagWait {
         let Some(index) = self.index else { return };
         let waker = {
             let mut state = self.flag.0.lock().unwrap();
-            state.waiters.get_mut(index).and_then(Option::take)
+            let waker = state.waiters.get_mut(index).and_then(Option::take);
+            state.waiting -= usize::from(waker.is_some());
+            waker
         };
         drop(waker);
     }

@@ -118,32 +118,3 @@ fn count_against_spawn() {
         assert_eq!(hub.live(), 0);
     });
 }
-#[test]
-fn count_dbg() {
-    explore(|| {
-        let hub = Arc::new(Hub::new(2));
-        let h2 = hub.clone();
-        let w = thread::spawn(move || {
-            h2.count_spawned(0);
-            h2.count_ended(0);
-        });
-        let l = hub.live();
-        eprintln!("live {l}");
-        w.join().unwrap();
-        assert_eq!(hub.live(), 0);
-    });
-}
-#[test]
-fn count_dbg2() {
-    explore(|| {
-        let hub = Arc::new(loom::sync::atomic::AtomicU64::new(0));
-        let h2 = hub.clone();
-        let w = thread::spawn(move || {
-            h2.store(h2.load(Relaxed) + 1, Relaxed);
-            h2.store(h2.load(Relaxed) + 1, Relaxed);
-        });
-        let l = hub.load(Relaxed);
-        eprintln!("live {l}");
-        w.join().unwrap();
-    });
-}

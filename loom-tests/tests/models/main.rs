@@ -7,7 +7,9 @@ mod inbox_final_check;
 mod live_tasks;
 mod patrol;
 mod push_and_park;
+mod slot_event;
 mod task_state;
+mod timer_ends;
 
 mod hubs;
 mod tasks;

@@ -16,11 +16,8 @@ use std::{
     mem,
     panic::resume_unwind,
     pin::pin,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-    task::{Context, Poll, Wake, Waker},
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
 };
 
 use loom::{
@@ -30,7 +27,7 @@ use loom::{
 use loom_tests::explore;
 use ringloop::{Task, model::task::Registered, yield_now};
 
-use crate::tasks::{Token, drain, dropped, ended, poll_once, reported, run_one, start, take, wait_for};
+use crate::tasks::{Ring, Token, drain, dropped, ended, poll_once, reported, run_one, start, take, wait_for};
 
 /// Flags that a task waits for, and the wakers that its first poll left.
 struct Bench<const FLAGS: usize, const WAKERS: usize> {
@@ -85,16 +82,6 @@ fn request(registered: Registered, abort: bool) -> thread::JoinHandle<()> {
     // SAFETY: nobody else is about, and the task has not ended.
     let task = unsafe { registered.refer() };
     thread::spawn(move || task.request(abort))
-}
-
-/// A waker that only counts as one.
-#[derive(Default)]
-struct Bell(AtomicUsize);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, SeqCst);
-    }
 }
 
 /// Asserts that future and result are gone, each once, and the task with them.
@@ -246,7 +233,7 @@ fn join_with_another_waker() {
         asker.request(false);
         drop(asker);
         let joiner = thread::spawn(move || {
-            let first = Arc::new(Bell::default());
+            let first = Arc::new(Ring);
             let waker = Waker::from(first.clone());
             let early = match pin!(&mut task).poll(&mut Context::from_waker(&waker)) {
                 Poll::Ready(result) => Some(result),
@@ -270,7 +257,7 @@ fn detach_against_end() {
         let bench = Bench::<1, 1>::new();
         let (_, mut task) = bench.start();
         let news = bench.bring(0, Waker::wake);
-        let waiter = Arc::new(Bell::default());
+        let waiter = Arc::new(Ring);
         let detach = {
             let waker = Waker::from(waiter.clone());
             thread::spawn(move || {

@@ -144,6 +144,13 @@ impl Wake for Parked {
     }
 }
 
+/// A waker that does nothing; its owners are counted.
+pub struct Ring;
+
+impl Wake for Ring {
+    fn wake(self: Arc<Self>) {}
+}
+
 /// Polls a handle once, with a waker that does nothing.
 pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {

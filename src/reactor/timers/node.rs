@@ -32,11 +32,9 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use parking_lot::Mutex;
-
 use super::{Timers, pool::Mailbox};
 use crate::loom::{
-    UnsafeCell,
+    Mutex, UnsafeCell,
     atomic::{AtomicPtr, AtomicU64, Ordering},
 };
 

@@ -4,13 +4,15 @@
 
 use std::ptr;
 
-use parking_lot::Mutex;
-
 use super::node::Node;
-use crate::loom::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use crate::loom::{
+    MODELLED,
+    atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
+    global, pick,
+};
 
 /// How many nodes are allocated, or change between a wheel and the pool, at once.
-pub(super) const BATCH: usize = 64;
+pub(super) const BATCH: usize = pick(64, 2);
 
 /// Free nodes, linked through their `next`: neither putting nor taking allocates.
 #[derive(Default)]
@@ -57,14 +59,14 @@ impl FreeList {
 }
 
 /// Free nodes for all workers of the process.
-pub(super) struct Pool(Mutex<FreeList>);
+pub(super) struct Pool(global::Mutex<FreeList>);
 
 /// The one pool, apart from those of tests.
 static POOL: Pool = Pool::new();
 
 impl Pool {
     pub(super) const fn new() -> Self {
-        Self(Mutex::new(FreeList::new()))
+        Self(global::Mutex::new(FreeList::new()))
     }
 
     /// Fills an empty list with a batch, from the pool or from new memory.
@@ -130,11 +132,11 @@ impl Default for Mailbox {
 impl Mailbox {
     /// An empty mailbox.
     pub(crate) fn new() -> Self {
-        Self::with_pool(&POOL)
+        // Nothing modelled outlives an execution of its model.
+        Self::with_pool(if MODELLED { Box::leak(Box::new(Pool::new())) } else { &POOL })
     }
 
-    /// An empty mailbox whose nodes come from a pool of their own: a test can
-    /// count them, and a model can forget them.
+    /// An empty mailbox whose nodes come from a pool of their own, for a test to count.
     pub(super) fn with_pool(pool: &'static Pool) -> Self {
         Self {
             head: AtomicPtr::new(ptr::null_mut()),

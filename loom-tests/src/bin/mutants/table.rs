@@ -15,19 +15,475 @@ pub struct Mutant {
 }
 
 /// All of them, by protocol.
+#[rustfmt::skip]
 pub const MUTANTS: &[Mutant] = &[
+    // Tasks.
+    Mutant {
+        name: "wake_by_ref: a look instead of an RMW",
+        file: "task/state.rs",
+        text: "    pub(super) fn wake_by_ref(&self) -> bool {",
+        replacement: "    pub(super) fn wake_by_ref(&self) -> bool {
+        if self.0.load(Ordering::Relaxed) & NOTIFIED != 0 {
+            return false;
+        }",
+        model: "task_state::wake_against_wake",
+    },
+    Mutant {
+        name: "wake_by_val: publishes nothing",
+        file: "task/state.rs",
+        text: "    pub(super) fn wake_by_val(&self) -> bool {
+        // AcqRel: see the head.
+        let old = self.0.fetch_or(NOTIFIED, Ordering::AcqRel);",
+        replacement: "    pub(super) fn wake_by_val(&self) -> bool {
+        let old = self.0.fetch_or(NOTIFIED, Ordering::Relaxed);",
+        model: "task_state::wake_against_wake",
+    },
+    Mutant {
+        name: "wake_by_ref: takes no reference for the queue",
+        file: "task/state.rs",
+        text: "        self.add_ref();
+        true
+    }",
+        replacement: "        true
+    }",
+        model: "task_state::wake_against_wake",
+    },
+    Mutant {
+        name: "start: sees nothing of what wakers wrote",
+        file: "task/state.rs",
+        text: "self.0.fetch_xor(NOTIFIED | RUNNING | first, Ordering::AcqRel)",
+        replacement: "self.0.fetch_xor(NOTIFIED | RUNNING | first, Ordering::Relaxed)",
+        model: "task_state::wake_against_wake",
+    },
+    Mutant {
+        name: "suspend: forgets that the task was woken",
+        file: "task/state.rs",
+        text: "        if old & NOTIFIED == 0 {
+            return Suspend::Idle;",
+        replacement: "        if old != 0 {
+            return Suspend::Idle;",
+        model: "task_state::wake_against_wake",
+    },
+    Mutant {
+        name: "suspend: publishes nothing of the poll",
+        file: "task/state.rs",
+        text: "self.0.fetch_sub(RUNNING + REF, Ordering::AcqRel)",
+        replacement: "self.0.fetch_sub(RUNNING + REF, Ordering::Relaxed)",
+        model: "task_state::run_against_run",
+    },
+    Mutant {
+        name: "request: does not queue an idle task",
+        file: "task/state.rs",
+        text: "        (old & COMPLETE == 0 && old & ask != ask, push)",
+        replacement: "        (old & COMPLETE == 0 && old & ask != ask, false)",
+        model: "task_state::wake_against_abort",
+    },
+    Mutant {
+        name: "request: queues a running task",
+        file: "task/state.rs",
+        text: "        let old = self.0.fetch_or(ask | NOTIFIED, Ordering::AcqRel);
+        let push = old & (NOTIFIED | RUNNING | COMPLETE) == 0;",
+        replacement: "        let old = self.0.fetch_or(ask | NOTIFIED, Ordering::AcqRel);
+        let push = old & (NOTIFIED | COMPLETE) == 0;",
+        model: "task_state::wake_against_cancel",
+    },
+    Mutant {
+        name: "complete: publishes no result",
+        file: "task/state.rs",
+        text: "self.0.fetch_xor(RUNNING | COMPLETE, Ordering::AcqRel)",
+        replacement: "self.0.fetch_xor(RUNNING | COMPLETE, Ordering::Acquire)",
+        model: "task_state::join_against_end",
+    },
+    Mutant {
+        name: "complete: before the result is there",
+        file: "task/raw.rs",
+        text: "            store(stage, output);
+            Poll::Ready(())",
+        replacement: "            let _ = task.as_ref().state.complete();
+            store(stage, output);
+            Poll::Ready(())",
+        model: "task_state::join_against_end",
+    },
+    Mutant {
+        name: "offer_waiter: to a task that has ended",
+        file: "task/state.rs",
+        text: "self.update(|now| (now & COMPLETE == 0).then_some(now | WAITER)).is_ok()",
+        replacement: "self.update(|now| Some(now | WAITER)).is_ok()",
+        model: "task_state::join_against_end",
+    },
+    Mutant {
+        name: "reclaim_waiter: from who is taking it",
+        file: "task/state.rs",
+        text: "self.update(|now| (now & COMPLETE == 0).then_some(now & !WAITER)).is_ok()",
+        replacement: "self.update(|now| Some(now & !WAITER)).is_ok()",
+        model: "task_state::join_with_another_waker",
+    },
+    Mutant {
+        name: "detach: leaves the result behind",
+        file: "task/state.rs",
+        text: "Err(_complete) => Detach::DropOutput,",
+        replacement: "Err(_complete) => Detach::Nothing,",
+        model: "task_state::detach_against_end",
+    },
+    Mutant {
+        name: "detach: leaves the waker to nobody",
+        file: "task/state.rs",
+        text: "Ok(old) if old & WAITER != 0 => Detach::DropWaiter,",
+        replacement: "Ok(old) if old & WAITER != 0 => Detach::DropOutput,",
+        model: "task_state::detach_against_end",
+    },
+    Mutant {
+        name: "drop_refs: frees what others may still use",
+        file: "task/state.rs",
+        text: "self.0.fetch_sub(count * REF, Ordering::AcqRel)",
+        replacement: "self.0.fetch_sub(count * REF, Ordering::Relaxed)",
+        model: "task_state::owner_drop_against_late_waker",
+    },
+    Mutant {
+        name: "a late wake keeps its reference",
+        file: "task/waker.rs",
+        text: "        // SAFETY: the waker's reference is still ours; it ends here.
+        unsafe { raw::drop_refs(task, 1) };",
+        replacement: "",
+        model: "task_state::owner_drop_against_late_waker",
+    },
+    Mutant {
+        name: "a task that yields is suspended as well",
+        file: "task/raw.rs",
+        text: "if yielded || header.state.suspend() == Suspend::Requeue {",
+        replacement: "if header.state.suspend() == Suspend::Requeue || yielded {",
+        model: "task_state::yield_against_wake_and_abort",
+    },
+    Mutant {
+        name: "an abort is taken for a request",
+        file: "task/state.rs",
+        text: "if old & ABORT != 0 || (old & CANCEL != 0 && old & POLLED == 0) {",
+        replacement: "if old & CANCEL != 0 && old & POLLED == 0 {",
+        model: "task_state::yield_against_wake_and_abort",
+    },
+    Mutant {
+        name: "a panic without a handle is not told",
+        file: "task/state.rs",
+        text: "            (false, _) => Complete::DropOutput,",
+        replacement: "            (false, _) => Complete::Keep,",
+        model: "task_state::panic_against_detach",
+    },
+    // Push and park.
     Mutant {
         name: "park: no fence before the final look",
         file: "scheduler/idle.rs",
-        text: "        fence(Ordering::SeqCst);\n        if !has_work() {",
+        text: "        fence(Ordering::SeqCst);
+        if !has_work() {",
         replacement: "        if !has_work() {",
         model: "push_and_park::two_pushers",
     },
     Mutant {
+        name: "park: the final look comes before the bit",
+        file: "scheduler/idle.rs",
+        text: "        let how = self.enter(me, workers, quiet);",
+        replacement: "        let work = has_work();
+        let has_work = || work;
+        let how = self.enter(me, workers, quiet);",
+        model: "push_and_park::push_after_push",
+    },
+    Mutant {
         name: "notify: no fence after the push",
         file: "scheduler/idle.rs",
-        text: "        // N2. Pairs with P2.\n        fence(Ordering::SeqCst);\n",
+        text: "        // N2. Pairs with P2.
+        fence(Ordering::SeqCst);
+",
         replacement: "",
         model: "push_and_park::two_pushers",
+    },
+    Mutant {
+        name: "notify: without the check of the RMW",
+        file: "scheduler/idle.rs",
+        text: "        old.is_parked(target)
+",
+        replacement: "        old.is_parked(target) || true
+",
+        model: "push_and_park::two_pushers",
+    },
+    Mutant {
+        name: "push_home: rings first",
+        file: "scheduler/hub.rs",
+        text: "        self.block(home).local_inbox.push(task);
+        self.ring_if_parked(home);",
+        replacement: "        self.ring_if_parked(home);
+        self.block(home).local_inbox.push(task);",
+        model: "push_and_park::push_after_push",
+    },
+    Mutant {
+        name: "advance: nobody is rung",
+        file: "scheduler/hub.rs",
+        text: "            for block in self.blocks() {
+                block.doorbell.ring();",
+        replacement: "            for block in self.blocks().take(1) {
+                block.doorbell.ring();",
+        model: "push_and_park::push_to_either_and_stop",
+    },
+    // Announce and search.
+    Mutant {
+        name: "announce: no fence after the push",
+        file: "scheduler/idle.rs",
+        text: "        // Pairs with P2 and S2, as in `notify`.
+        fence(Ordering::SeqCst);
+",
+        replacement: "",
+        model: "announce_search::search_end",
+    },
+    Mutant {
+        name: "search: its end without a fence",
+        file: "scheduler/idle.rs",
+        text: "        fence(Ordering::SeqCst);
+        ended",
+        replacement: "        ended",
+        model: "announce_search::search_end",
+    },
+    Mutant {
+        name: "search: its end without S2",
+        file: "scheduler/idle.rs",
+        text: "            if self.end_search(me) && !found {",
+        replacement: "            if self.end_search(me) && !found && false {",
+        model: "announce_search::search_end",
+    },
+    Mutant {
+        name: "search: keeps the token",
+        file: "scheduler/idle.rs",
+        text: "                .then(|| word.with_holder(SEARCHER_SHIFT, None))",
+        replacement: "                .then_some(word)",
+        model: "announce_search::backlog_after_backlog",
+    },
+    // Patrol.
+    Mutant {
+        name: "patrol: laid down although others are busy",
+        file: "scheduler/idle.rs",
+        text: "Some(holder) if holder == me && alone && quiet => {",
+        replacement: "Some(holder) if holder == me && quiet => {",
+        model: "patrol::wake_up_alone",
+    },
+    Mutant {
+        name: "patrol: not taken on parking",
+        file: "scheduler/idle.rs",
+        text: "None if !alone => next = next.with_holder(PATROL_SHIFT, Some(me)),",
+        replacement: "None if !alone => {}",
+        model: "patrol::two_sleepers",
+    },
+    Mutant {
+        name: "patrol: kept by who runs tasks",
+        file: "scheduler/idle.rs",
+        text: ".then(|| word.with_holder(PATROL_SHIFT, None))",
+        replacement: ".then_some(word)",
+        model: "patrol::patroller_gets_stuck",
+    },
+    Mutant {
+        name: "patrol: nobody is named",
+        file: "scheduler/idle.rs",
+        text: "        self.claim(PATROL_SHIFT)",
+        replacement: "        None",
+        model: "patrol::wake_up_alone",
+    },
+    // Inbox and final check.
+    Mutant {
+        name: "drain: a load and a store",
+        file: "scheduler/inbox.rs",
+        text: "NonNull::new(self.head.swap(ptr::null_mut(), Ordering::Acquire))",
+        replacement: "NonNull::new(self.head.load(Ordering::Acquire));
+        self.head.store(ptr::null_mut(), Ordering::Relaxed)",
+        model: "inbox_final_check::two_pushers",
+    },
+    Mutant {
+        name: "drain: sees nothing of what was pushed",
+        file: "scheduler/inbox.rs",
+        text: "self.head.swap(ptr::null_mut(), Ordering::Acquire)",
+        replacement: "self.head.swap(ptr::null_mut(), Ordering::Relaxed)",
+        model: "inbox_final_check::two_pushers",
+    },
+    Mutant {
+        name: "push: publishes nothing",
+        file: "scheduler/inbox.rs",
+        text: "                Ordering::Release,
+                Ordering::Relaxed,",
+        replacement: "                Ordering::Relaxed,
+                Ordering::Relaxed,",
+        model: "inbox_final_check::owner_against_patrol",
+    },
+    Mutant {
+        name: "has_mail: one inbox only",
+        file: "scheduler/hub.rs",
+        text: "!self.inbox.is_empty() || !self.local_inbox.is_empty()",
+        replacement: "!self.inbox.is_empty()",
+        model: "inbox_final_check::two_pushers",
+    },
+    Mutant {
+        name: "LIFO slot: put by a load and a store",
+        file: "scheduler/hub.rs",
+        text: "let old = self.lifo.swap(task.into_raw().as_ptr(), Ordering::AcqRel);",
+        replacement: "let old = self.lifo.load(Ordering::Acquire);
+        self.lifo.store(task.into_raw().as_ptr(), Ordering::Release);",
+        model: "inbox_final_check::lifo_slot",
+    },
+    Mutant {
+        name: "LIFO slot: taken without seeing the task",
+        file: "scheduler/hub.rs",
+        text: "self.lifo.swap(ptr::null_mut(), Ordering::Acquire)",
+        replacement: "self.lifo.swap(ptr::null_mut(), Ordering::Relaxed)",
+        model: "inbox_final_check::lifo_slot",
+    },
+    // Doorbell and shutdown.
+    Mutant {
+        name: "gate: cleaned up with passers inside",
+        file: "util/gate.rs",
+        text: "if matches!(old, Ok(word) if word / PASSER == 0) && self.take_closing() {",
+        replacement: "if old.is_ok() && (self.take_closing() || true) {",
+        model: "doorbell_shutdown::ring_against_close",
+    },
+    Mutant {
+        name: "gate: open again before it was cleaned up",
+        file: "util/gate.rs",
+        text: "compare_exchange(CLOSING, CLEANING, Ordering::Acquire, Ordering::Relaxed)",
+        replacement: "compare_exchange(CLOSING, 0, Ordering::Acquire, Ordering::Relaxed)",
+        model: "doorbell_shutdown::ring_against_next_life",
+    },
+    Mutant {
+        name: "gate: the last passer does not look",
+        file: "util/gate.rs",
+        text: "old == CLOSING | PASSER && self.take_closing()",
+        replacement: "old == CLOSING && self.take_closing()",
+        model: "doorbell_shutdown::ring_against_close",
+    },
+    Mutant {
+        name: "gate: passes without an RMW of its own",
+        file: "util/gate.rs",
+        text: "self.0.fetch_add(PASSER, Ordering::Acquire) & OPEN != 0",
+        replacement: "let open = self.is_open();
+        self.0.fetch_add(PASSER, Ordering::Acquire);
+        open",
+        model: "doorbell_shutdown::ring_against_close",
+    },
+    Mutant {
+        name: "gate: who leaves publishes nothing",
+        file: "util/gate.rs",
+        text: "self.0.fetch_sub(PASSER, Ordering::Release)",
+        replacement: "self.0.fetch_sub(PASSER, Ordering::Relaxed)",
+        model: "doorbell_shutdown::gate_closes_behind_passers",
+    },
+    Mutant {
+        name: "doorbell: closed past the gate",
+        file: "reactor/doorbell.rs",
+        text: "        self.gate.close(|| self.close_fd());",
+        replacement: "        self.close_fd();
+        self.gate.close(|| ());",
+        model: "doorbell_shutdown::ring_against_close",
+    },
+    Mutant {
+        name: "doorbell: open before it has its descriptor",
+        file: "reactor/doorbell.rs",
+        text: "        self.fd.store(fd, Ordering::Relaxed);
+        let opened = self.gate.open();",
+        replacement: "        let opened = self.gate.open();
+        self.fd.store(fd, Ordering::Relaxed);",
+        model: "doorbell_shutdown::two_late_ringers_against_next_life",
+    },
+    // Live tasks.
+    Mutant {
+        name: "registry: refers to a task without pinning it",
+        file: "scheduler/registry.rs",
+        text: "        let pinned = filed.as_ptr().map_addr(|addr| addr | 1);",
+        replacement: "        let pinned = filed.as_ptr();",
+        model: "live_tasks::list_against_end",
+    },
+    Mutant {
+        name: "registry: forgets a task that is pinned",
+        file: "scheduler/registry.rs",
+        text: "        while slot
+            .compare_exchange_weak(filed, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed)
+            .is_err()
+        {
+            hint::spin_loop();
+        }",
+        replacement: "        let _ = filed;
+        slot.store(ptr::null_mut(), Ordering::Release);
+        hint::spin_loop();",
+        model: "live_tasks::list_against_end",
+    },
+    Mutant {
+        name: "registry: files a task that nobody sees",
+        file: "scheduler/registry.rs",
+        text: "slot.store(task.0.as_ptr(), Ordering::Release);",
+        replacement: "slot.store(task.0.as_ptr(), Ordering::Relaxed);",
+        model: "live_tasks::list_against_growth",
+    },
+    Mutant {
+        name: "live: spawns are read first",
+        file: "scheduler/hub.rs",
+        text: "        let ended: u64 = self.blocks().map(|block| block.counts.ended.get()).sum();
+        let ended = ended + self.ended.get();
+        self.total_spawned() - ended",
+        replacement: "        let spawned = self.total_spawned();
+        let ended: u64 = self.blocks().map(|block| block.counts.ended.get()).sum();
+        let ended = ended + self.ended.get();
+        spawned.saturating_sub(ended)",
+        model: "live_tasks::count_against_spawn",
+    },
+    // Descriptors.
+    Mutant {
+        name: "slot: an event since the look is cleared",
+        file: "reactor/slot.rs",
+        text: "(word & !READY_MASK == seen.0 & !READY_MASK).then_some(word & !bits)",
+        replacement: "(word >> 32 == seen.0 >> 32).then_some(word & !bits)",
+        model: "slot_event::two_events_against_clear",
+    },
+    Mutant {
+        name: "slot: no look after the waker is left",
+        file: "reactor/slot.rs",
+        text: "        wait(self);
+        let seen = self.look();",
+        replacement: "        let seen = self.look();
+        wait(self);",
+        model: "slot_event::two_events_against_drained",
+    },
+    Mutant {
+        name: "slot: who shares is not woken",
+        file: "reactor/slot.rs",
+        text: "        wakes.extend(waiters.shared.extract_if(.., woken).map(|waiter| waiter.waker));",
+        replacement: "        wakes.extend(waiters.shared.extract_if(.., woken).map(|waiter| waiter.waker).take(1));",
+        model: "slot_event::shared_waiters",
+    },
+    // Timers.
+    Mutant {
+        name: "timer: polled without a look under the lock",
+        file: "reactor/timers/node.rs",
+        text: "        let mut kept = self.node.waker.lock();
+        // Asked under the lock: see `Node::end`.
+        let end = self.end();",
+        replacement: "        let end = self.end();
+        let mut kept = self.node.waker.lock();",
+        model: "timer_ends::poll_against_fire",
+    },
+    Mutant {
+        name: "timer: cancelled by a store",
+        file: "reactor/timers/node.rs",
+        text: "            .compare_exchange(self.armed, cancelled, Ordering::Relaxed, Ordering::Acquire)
+            .is_ok();",
+        replacement: "            .swap(cancelled, Ordering::Acquire)
+            == self.armed;",
+        model: "timer_ends::drop_against_fire",
+    },
+    Mutant {
+        name: "timer: who hears of its end does not get its node",
+        file: "reactor/timers/node.rs",
+        text: "Ordering::Relaxed, Ordering::Acquire)",
+        replacement: "Ordering::Relaxed, Ordering::Relaxed)",
+        model: "timer_ends::drop_against_fire",
+    },
+    Mutant {
+        name: "timer: the mailbox publishes nothing",
+        file: "reactor/timers/pool.rs",
+        text: "                Ordering::Release,
+                Ordering::Relaxed,",
+        replacement: "                Ordering::Relaxed,
+                Ordering::Relaxed,",
+        model: "timer_ends::close_against_drop_and_poll",
     },
 ];

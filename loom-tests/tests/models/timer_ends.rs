@@ -1,0 +1,96 @@
+//! A timer fires, is cancelled on another thread, or its wheel closes.
+//!
+//! Code: `reactor/timers/` as it is.
+//!
+//! Properties: who waits is woken by the last waker it left; a node has one holder at a
+//! time (loom sees two who touch it), and never two lives at once; no waker is kept.
+//!
+//! Actors: the owner of the wheel; one or two that poll, or drop their timers.
+
+use std::{future::poll_fn, sync::Arc, task::Waker};
+
+use loom::thread;
+use loom_tests::explore;
+use ringloop::model::timers::{Post, Timer, Timers};
+
+use crate::tasks::{Ring, wait_for};
+
+const DUE: u64 = 1;
+const NOW: u64 = 2;
+
+fn wake_all(wakes: Vec<Waker>) {
+    wakes.into_iter().for_each(Waker::wake);
+}
+
+/// A tick of the owner.
+fn tick(timers: &mut Timers) {
+    timers.drain_mailbox();
+    wake_all(timers.expire(NOW));
+}
+
+/// Waits for the end of the timer; whether its time came.
+fn wait(timer: &Timer) -> bool {
+    wait_for(poll_fn(|cx| timer.poll(cx)))
+}
+
+/// Polled elsewhere with another waker while it fires.
+#[test]
+fn poll_against_fire() {
+    explore(|| {
+        let mut timers = Timers::new(Post::new());
+        let first = Arc::new(Ring);
+        let timer = timers.arm(DUE, first.clone().into());
+        let waiter = thread::spawn(move || assert!(wait(&timer)));
+        tick(&mut timers);
+        waiter.join().unwrap();
+        assert!(timers.close().is_empty());
+        assert_eq!(Arc::strong_count(&first), 1, "a waker was kept");
+    });
+}
+
+/// Two are dropped elsewhere while they fire; the nodes are used again at once.
+#[test]
+fn drop_against_fire() {
+    explore(|| {
+        let post = Post::new();
+        let mut timers = Timers::new(post);
+        let waker = Arc::new(Ring);
+        let droppers = [0; 2].map(|_| {
+            let timer = timers.arm(DUE, waker.clone().into());
+            thread::spawn(move || drop(timer))
+        });
+        tick(&mut timers);
+        let again = timers.arm(NOW, waker.clone().into());
+        for dropper in droppers {
+            dropper.join().unwrap();
+        }
+        tick(&mut timers);
+        assert_eq!(post.armed(), 0);
+        drop(again);
+        wake_all(timers.close());
+        assert_eq!(Arc::strong_count(&waker), 1, "a waker was kept");
+    });
+}
+
+/// One is dropped and one polled elsewhere while the wheel closes and another opens on
+/// the same mailbox.
+#[test]
+fn close_against_drop_and_poll() {
+    explore(|| {
+        let post = Post::new();
+        let mut timers = Timers::new(post);
+        let waker = Arc::new(Ring);
+        let (dropped, polled) =
+            (timers.arm(DUE, waker.clone().into()), timers.arm(DUE, waker.clone().into()));
+        let dropper = thread::spawn(move || drop(dropped));
+        let waiter = thread::spawn(move || assert!(!wait(&polled), "nothing has fired"));
+        wake_all(timers.close());
+        let mut next = Timers::new(post);
+        dropper.join().unwrap();
+        waiter.join().unwrap();
+        tick(&mut next);
+        assert_eq!(post.armed(), 0);
+        assert!(next.close().is_empty());
+        assert_eq!(Arc::strong_count(&waker), 1, "a waker was kept");
+    });
+}
