@@ -19,9 +19,7 @@ pub(crate) use std::{alloc, hint, sync::atomic, thread::yield_now, thread_local}
 pub(crate) use parking_lot::Mutex;
 
 #[cfg(loom)]
-pub(crate) use self::stand_ins::{
-    Mutex, UnsafeCell, alloc, atomic, deque, eventfd, thread_local,
-};
+pub(crate) use self::stand_ins::{Mutex, UnsafeCell, alloc, atomic, deque, eventfd, thread_local};
 
 /// Whether a model checker stands in: sizes of types are then loom's.
 pub(crate) const MODELLED: bool = cfg!(loom);

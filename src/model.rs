@@ -443,6 +443,11 @@ pub mod timers {
         pub fn armed(self) -> u64 {
             self.0.armed()
         }
+
+        /// How many nodes nobody has. They are gone for good.
+        pub fn drain_pool(self) -> usize {
+            self.0.drain_pool()
+        }
     }
 
     pub struct Timers(timers::Timers);

@@ -22,7 +22,7 @@ pub(crate) use self::resolver::resolve;
 use crate::{
     error::{ErrorEvent, TaskId, hook},
     task::{self, Birth, Header, Runnable, Schedule, Task},
-    util::{clock, threads},
+    util::{clock, current, threads},
 };
 
 /// How long an idle thread stays.
@@ -47,7 +47,7 @@ struct Shared {
 struct State {
     queue: VecDeque<Runnable>,
     /// What each busy thread runs.
-    running: Vec<(TaskId, &'static Location<'static>)>,
+    running: Vec<Name>,
     threads: usize,
     idle: usize,
     /// Idle threads that were notified and have not woken yet.
@@ -56,7 +56,14 @@ struct State {
 }
 
 /// A closure as a future: it runs in the first poll.
-struct Job<F>(Option<F>);
+struct Job<F> {
+    closure: Option<F>,
+    pool: Arc<Shared>,
+    name: Name,
+}
+
+/// Which job, for reports.
+type Name = (TaskId, &'static Location<'static>);
 
 impl<F> Unpin for Job<F> {}
 
@@ -64,8 +71,26 @@ impl<F: FnOnce() -> T, T> Future for Job<F> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<T> {
-        let job = self.0.take().expect("a job is polled once");
-        Poll::Ready(job())
+        let closure = self.closure.take().expect("a job is polled once");
+        // Until just before its waiter is woken.
+        let _running = Running::new(&self.pool, self.name);
+        Poll::Ready(current::outside_task(closure))
+    }
+}
+
+/// A job is counted as running while this lives.
+struct Running<'a>(&'a Shared, TaskId);
+
+impl<'a> Running<'a> {
+    fn new(pool: &'a Shared, name: Name) -> Self {
+        pool.state.lock().running.push(name);
+        Self(pool, name.0)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().running.retain(|(id, _)| *id != self.1);
     }
 }
 
@@ -108,7 +133,10 @@ impl Pool {
         T: Send + 'static,
     {
         let birth = Birth { place: u64::from(self.0.hook), id, spawned_at };
-        let (entry, _registered, task) = task::create::<_, Jobs>(Job(Some(job)), birth);
+        let (entry, _registered, task) = task::create::<_, Jobs>(
+            Job { closure: Some(job), pool: self.0.clone(), name: (id, spawned_at) },
+            birth,
+        );
         if let Some(entry) = self.0.push(entry) {
             entry.refuse();
         }
@@ -156,9 +184,9 @@ impl Shared {
             return Some(entry);
         }
         state.queue.push_back(entry);
-        if state.idle > state.called {
+        // One that has just timed out is idle still and hears nothing.
+        if state.idle > state.called && self.work.notify_one() {
             state.called += 1;
-            self.work.notify_one();
             return None;
         }
         if state.threads == self.limit {
@@ -172,6 +200,7 @@ impl Shared {
         };
         let mut state = self.state.lock();
         state.threads -= 1;
+        self.one_less.notify_all();
         if state.threads > 0 {
             // Another thread will come to it.
             return None;
@@ -191,11 +220,7 @@ impl Shared {
         let mut state = self.state.lock();
         loop {
             if let Some(entry) = state.queue.pop_front() {
-                let job = (entry.header().id(), entry.header().spawned_at());
-                state.running.push(job);
                 MutexGuard::unlocked(&mut state, || entry.run());
-                let at = state.running.iter().position(|(id, _)| *id == job.0);
-                state.running.swap_remove(at.expect("pushed above"));
                 continue;
             }
             if state.closed {

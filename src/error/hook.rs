@@ -4,11 +4,15 @@
 //! of its handle. So tasks carry a key, not a reference; an event whose hook is gone
 //! goes to standard error.
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    io::{self, Write},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 
-use super::ErrorEvent;
+use super::{ErrorEvent, TaskId};
 use crate::util::panic;
 
 /// What [`Builder::on_error`](crate::Builder::on_error) takes.
@@ -17,36 +21,46 @@ pub(crate) type Hook = Arc<dyn Fn(&ErrorEvent) + Send + Sync>;
 /// A key that no runtime has: standard error hears.
 pub(crate) const NOBODY: u16 = !0;
 
-static HOOKS: Mutex<Vec<(u16, Hook)>> = Mutex::new(Vec::new());
+/// A runtime's hook, and the first task that can be its own: keys are used again.
+struct Listener {
+    key: u16,
+    since: TaskId,
+    hook: Hook,
+}
 
-/// Sets the hook of a runtime that starts.
-pub(crate) fn set(key: u16, hook: Hook) {
-    HOOKS.lock().push((key, hook));
+static LISTENERS: Mutex<Vec<Listener>> = Mutex::new(Vec::new());
+
+/// Sets the hook of a runtime that starts, before its first task: that is `since`, or later.
+pub(crate) fn set(key: u16, since: TaskId, hook: Hook) {
+    LISTENERS.lock().push(Listener { key, since, hook });
 }
 
 /// Forgets it.
 pub(crate) fn clear(key: u16) {
-    let mut gone = Vec::new();
-    let mut hooks = HOOKS.lock();
-    while let Some(at) = hooks.iter().position(|(of, _)| *of == key) {
-        gone.push(hooks.swap_remove(at));
-    }
-    drop(hooks);
+    let gone: Vec<_> = LISTENERS.lock().extract_if(.., |listener| listener.key == key).collect();
     // Foreign destructors, so outside of the lock (S6).
     panic::contain(|| drop(gone));
 }
 
-/// Tells the hook of `key`; if it panics, standard error hears both.
+/// Tells the hook of `key`; if it panics, standard error hears both. Does not panic.
 pub(crate) fn report(key: u16, event: &ErrorEvent) {
-    let hook = HOOKS.lock().iter().find(|(of, _)| *of == key).map(|(_, hook)| hook.clone());
-    let told = hook.map(|hook| panic::catch(|| hook(event)));
-    match told {
+    let mine = |listener: &&Listener| match event {
+        ErrorEvent::TaskPanicked { task, .. } => listener.key == key && *task >= listener.since,
+        _ => listener.key == key,
+    };
+    let hook = LISTENERS.lock().iter().find(mine).map(|listener| listener.hook.clone());
+    match hook.map(|hook| panic::catch(|| hook(event))) {
         Some(Ok(())) => {}
         Some(Err(payload)) => {
-            eprintln!("ringloop: {event}");
-            eprintln!("ringloop: and the error hook panicked: {}", panic::message(&payload));
+            say(format_args!("{event}"));
+            say(format_args!("and the error hook panicked: {}", panic::message(&payload)));
             panic::discard(payload);
         }
-        None => eprintln!("ringloop: {event}"),
+        None => say(format_args!("{event}")),
     }
+}
+
+/// To standard error, if somebody still reads it: `eprintln!` would panic.
+fn say(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "ringloop: {text}");
 }

@@ -48,7 +48,8 @@ const BACKLOG: i32 = 4096;
 /// ```
 pub struct TcpListener {
     source: Source<net::TcpListener>,
-    /// 1 while accepting is paused: the hook hears once of each pause.
+    /// 1 from the first want of descriptors until the backlog has been worked off: the
+    /// hook hears once.
     paused: AtomicU64,
 }
 
@@ -129,12 +130,8 @@ impl TcpListener {
     /// Those of accept(2) that are neither of the above: the listener is unusable.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
-            match operation::run(&self.source, ops::Accept).await {
-                Ok((stream, peer)) => {
-                    // Relaxed: told twice or not at all by two tasks that race, at worst.
-                    self.paused.store(0, Ordering::Relaxed);
-                    return Ok((TcpStream::adopt(stream), peer));
-                }
+            match operation::run(&self.source, ops::Accept { paused: &self.paused }).await {
+                Ok((stream, peer)) => return Ok((TcpStream::adopt(stream), peer)),
                 Err(error) if exhaustion::is_exhausted(&error) => self.pause(error).await,
                 Err(error) => return Err(error),
             }

@@ -1,7 +1,9 @@
 //! TCP sockets.
 //!
 //! A socket belongs to no worker: it may be made, used and dropped on any. The worker on
-//! which it first has to wait becomes its home, and wakes its task from then on.
+//! which it first has to wait becomes its home, and wakes its task from then on. When the
+//! home's runtime ends, a wait that is under way then hears nothing more; the next one, on
+//! a worker of another runtime, finds the socket a new home.
 //!
 //! Cancelling an operation loses nothing: bytes that were not returned are there for the
 //! next read, a connection that was not returned for the next accept.

@@ -11,7 +11,11 @@ use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, acceptfrom_with, recv, send, sendmsg,
 };
 
-use crate::{reactor::Direction, runtime::operation::Operation};
+use crate::{
+    loom::global::{AtomicU64, Ordering},
+    reactor::Direction,
+    runtime::operation::Operation,
+};
 
 /// Never a signal, and never a wait, even where somebody made the socket blocking.
 const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
@@ -150,9 +154,12 @@ impl Operation<net::TcpStream> for Connected {
 }
 
 /// accept4(2).
-pub(super) struct Accept;
+pub(super) struct Accept<'a> {
+    /// Set to 0 when there is nothing to accept: a pause for want of descriptors is over.
+    pub(super) paused: &'a AtomicU64,
+}
 
-impl Operation<net::TcpListener> for Accept {
+impl Operation<net::TcpListener> for Accept<'_> {
     type Output = (net::TcpStream, SocketAddr);
 
     const DIRECTION: Direction = Direction::Read;
@@ -177,7 +184,13 @@ impl Operation<net::TcpListener> for Accept {
                     | Errno::HOSTUNREACH
                     | Errno::NETUNREACH,
                 ) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    if error == Errno::WOULDBLOCK {
+                        // Relaxed: told twice or not at all by tasks that race, at worst.
+                        self.paused.store(0, Ordering::Relaxed);
+                    }
+                    return Err(error.into());
+                }
             }
         }
     }

@@ -15,6 +15,7 @@ use std::{
 use rustix::{
     buffer::spare_capacity,
     event::{EventfdFlags, Timespec, epoll, eventfd},
+    process::{Pid, getpid},
 };
 
 use super::{
@@ -42,6 +43,9 @@ unsafe impl Send for Epoll {}
 pub(crate) struct Shared {
     epoll: OwnedFd,
     registered: AtomicU64,
+    /// The process that made it: a forked child shares the epoll instance, and must not
+    /// touch what its parent registered there (S9).
+    process: Pid,
 }
 
 /// Where a descriptor is registered.
@@ -57,7 +61,7 @@ impl Epoll {
         // epoll_pwait2(2) came with Linux 5.11: better refused now than in the loop.
         wait(epoll.as_fd(), &mut Vec::with_capacity(1), Some(Duration::ZERO))?;
         doorbell.open(bell);
-        let shared = Arc::new(Shared { epoll, registered: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { epoll, registered: AtomicU64::new(0), process: getpid() });
         Ok(Self { shared, events: Vec::with_capacity(EVENTS) })
     }
 
@@ -96,7 +100,7 @@ impl Epoll {
 impl Shared {
     /// Stops to report on `fd`, from any thread.
     pub(crate) fn deregister(&self, fd: BorrowedFd<'_>) {
-        if epoll::delete(&self.epoll, fd).is_ok() {
+        if getpid() == self.process && epoll::delete(&self.epoll, fd).is_ok() {
             self.registered.fetch_sub(1, Ordering::Relaxed);
         }
     }

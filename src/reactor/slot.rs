@@ -19,10 +19,13 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use crate::loom::{
-    Mutex,
-    atomic::{AtomicU64, Ordering},
-    global,
+use crate::{
+    loom::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+        global,
+    },
+    util::panic,
 };
 
 /// One of the two ways that bytes go.
@@ -266,7 +269,12 @@ impl Drop for SlotRef {
         self.renew(Ready::NONE);
         let waiters = self.slot.take_waiters();
         POOL.give(self.index);
-        drop(waiters);
+        // Foreign destructors; the descriptor is still to be closed.
+        panic::contain(|| drop(waiters.read));
+        panic::contain(|| drop(waiters.write));
+        for waiter in waiters.shared {
+            panic::contain(|| drop(waiter));
+        }
     }
 }
 

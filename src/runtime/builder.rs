@@ -10,7 +10,7 @@ use crate::{
         hook::{self, Hook},
     },
     reactor::Reactor,
-    scheduler::{Hub, MAX_HUBS, MAX_WORKERS, Peer, Seat},
+    scheduler::{self, Hub, MAX_HUBS, MAX_WORKERS, Peer, Seat},
     util::{gate::Gate, threads},
 };
 
@@ -70,8 +70,9 @@ impl Backend {
     /// The backend that is really used.
     fn resolve(self) -> Result<Self, BuildError> {
         let wanted = match (self, env::var("RINGLOOP_BACKEND")) {
-            (Self::Auto, Ok(text)) => Self::parse(&text)
-                .ok_or_else(|| Self::unknown(&text, " in RINGLOOP_BACKEND"))?,
+            (Self::Auto, Ok(text)) => {
+                Self::parse(&text).ok_or_else(|| Self::unknown(&text, " in RINGLOOP_BACKEND"))?
+            }
             (wanted, _) => wanted,
         };
         match wanted {
@@ -215,6 +216,11 @@ impl Builder {
         if self.blocking_threads == 0 {
             return Err(BuildError::new("0 blocking threads run nothing: give it at least 1"));
         }
+        if self.name.contains('\0') {
+            return Err(BuildError::new(
+                "a thread's name has no NUL byte in it: choose another name",
+            ));
+        }
         let backend = self.backend.resolve()?;
         let hub = Hub::acquire(workers).ok_or_else(|| {
             BuildError::new(format!("{MAX_HUBS} runtimes are alive: drop some of them first"))
@@ -228,7 +234,7 @@ impl Builder {
             }
         };
         if let Some(hook) = self.on_error {
-            hook::set(hub.key(), hook);
+            hook::set(hub.key(), scheduler::new_ids(1), hook);
         }
         let gate = Gate::new();
         let opened = gate.open();

@@ -118,7 +118,7 @@ impl Start {
         let hub = self.inner.hub;
         let _context = context::enter(Handle { inner: self.inner });
         let worker = Worker::new(self.index, hub, seat, self.peers);
-        worker.enter(|| worker.run(|| hub.phase() == Phase::Stopped));
+        worker.enter(|| worker.run(|| worker.has_stopped()));
         worker.close();
         *self.left.count.lock() -= 1;
         self.left.one_less.notify_all();

@@ -97,7 +97,8 @@ impl Deadline {
 
 impl Drop for Deadline {
     fn drop(&mut self) {
-        self.disarm();
+        // A waker's destructor is foreign; this may be the unwinding of another panic.
+        panic::contain(|| self.disarm());
     }
 }
 

@@ -58,18 +58,16 @@ pub(super) fn run_here<F: Future>(builder: Builder, main: F) -> Result<F::Output
     let handle = Handle { inner };
     let context = context::enter(handle.clone());
     let worker = Worker::new(0, hub, first, peers);
-    let result = worker.enter(|| {
+    let (result, deadline) = worker.enter(|| {
         // SAFETY: the loop below ends when the task has, which is before `main`'s
         // borrows do: they outlive this function.
         let mut task = unsafe { worker.spawn_local(main, spawned_at) };
         worker.run(|| task.is_finished());
         let result = take(&mut task);
-        shutdown::close_worker(&handle, &worker);
-        result
+        (result, shutdown::close_worker(&handle, &worker))
     });
     worker.close();
-    let limit = handle.inner.shutdown_deadline;
-    shutdown::finish(&handle, crew, limit);
+    shutdown::finish(&handle, crew, deadline);
     drop(context);
     result.map_err(RunError::from_task)
 }

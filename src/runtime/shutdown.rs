@@ -22,34 +22,42 @@ use crate::{
 const ABORT_GRACE: Duration = Duration::from_millis(100);
 
 /// Steps 1 to 4 on the thread of worker 0, whose main future has ended.
-pub(super) fn close_worker(handle: &Handle, worker: &Worker) {
+///
+/// Returns the deadline, which is everybody's.
+pub(super) fn close_worker(handle: &Handle, worker: &Worker) -> u64 {
     let inner = &*handle.inner;
     let hub = inner.hub;
     inner.close_gate();
     hub.advance(Phase::Closing);
     hub.cancel_all();
     let deadline = deadline_in(inner.shutdown_deadline);
-    worker.run(|| hub.phase() == Phase::Stopped || clock::now() >= deadline);
-    if hub.phase() != Phase::Stopped {
+    worker.run(|| worker.has_stopped() || clock::now() >= deadline);
+    if !worker.has_stopped() {
         hub.advance(Phase::Aborting);
         hub.cancel_all();
-        let deadline = deadline_in(ABORT_GRACE);
-        worker.run(|| hub.phase() == Phase::Stopped || clock::now() >= deadline);
+        let grace = deadline_in(ABORT_GRACE);
+        worker.run(|| worker.has_stopped() || clock::now() >= grace);
     }
+    deadline
 }
 
-/// Steps 4 and 5: everybody's thread, and the blocking pool, which has until `limit`.
-pub(super) fn finish(handle: &Handle, crew: Crew, limit: Duration) -> ShutdownReport {
+/// Steps 4 and 5: everybody's thread, and the blocking pool.
+pub(super) fn finish(handle: &Handle, crew: Crew, deadline: u64) -> ShutdownReport {
     let begun = clock::now();
     let inner = &*handle.inner;
     let hub = inner.hub;
-    let ended = crew.wait(deadline_in(ABORT_GRACE)) && hub.phase() == Phase::Stopped;
+    // A thread may be busy still with the destructor of a last result.
+    let grace = deadline.max(deadline_in(ABORT_GRACE));
+    let ended = crew.wait(grace) && hub.phase() == Phase::Stopped;
     let mut holders = if ended { Vec::new() } else { inspect::holders(hub) };
+    if !ended && holders.is_empty() {
+        holders.push("a worker's thread has not ended".to_owned());
+    }
     let metrics = handle.read_metrics();
     if ended {
         crew.join();
     }
-    holders.extend(inner.pool.close(deadline_in(limit)));
+    holders.extend(inner.pool.close(deadline));
     *inner.last_metrics.lock() = Some(super::Metrics {
         registered_descriptors: if ended { 0 } else { metrics.registered_descriptors },
         armed_timers: if ended { 0 } else { metrics.armed_timers },
@@ -124,11 +132,12 @@ fn end_from_outside(handle: &Handle, crew: Crew, limit: Duration) -> ShutdownRep
     inner.close_gate();
     hub.advance(Phase::Closing);
     hub.cancel_all();
-    if !crew.wait(deadline_in(limit)) {
+    let deadline = deadline_in(limit);
+    if !crew.wait(deadline) {
         hub.advance(Phase::Aborting);
         hub.cancel_all();
     }
-    let mut report = finish(handle, crew, limit);
+    let mut report = finish(handle, crew, deadline);
     report.took = Duration::from_nanos(clock::now() - begun);
     report
 }

@@ -176,7 +176,7 @@ impl Handle {
         let spawn = || unsafe { scheduler::spawn_foreign(inner.hub, take(), spawned_at) };
         match inner.gate.pass(spawn, || {}) {
             Some(task) => task,
-            None => task::refused(take(), spawned_at),
+            None => task::refused(take(), scheduler::new_ids(1), spawned_at),
         }
     }
 }

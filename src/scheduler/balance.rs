@@ -14,7 +14,7 @@ use crate::{
     util::current,
 };
 
-/// A predicted wait worth a wake, in ns. Swept: see docs/decisions.md, "announce rule".
+/// A predicted wait worth a wake, in ns: what a wake of a halted core costs and delays.
 pub(super) const WAIT_NS: u64 = 30_000;
 /// Fewer tasks than this are never announced: one is next anyway.
 pub(super) const TASKS: usize = 2;

@@ -41,22 +41,23 @@ pub(crate) enum Phase {
 
 pub(crate) struct Hub {
     key: u16,
-    pub(crate) idle: Idle,
+    /// Each on lines of its own: every park writes it, every push reads it.
+    pub(crate) idle: CachePadded<Idle>,
     workers: AtomicUsize,
     phase: AtomicU8,
     pub(crate) registry: Registry,
     /// Tasks spawned and ended by threads that are no workers.
-    spawned: Counter,
-    ended: Counter,
+    spawned: CachePadded<Counter>,
+    ended: CachePadded<Counter>,
     blocks: [CachePadded<Block>; MAX_WORKERS],
 }
 
 /// One worker's part.
 pub(crate) struct Block {
     /// `Send` tasks from other threads; a patrol may take them.
-    pub(crate) inbox: Inbox,
+    pub(crate) inbox: CachePadded<Inbox>,
     /// Tasks that only this worker may run.
-    pub(crate) local_inbox: Inbox,
+    pub(crate) local_inbox: CachePadded<Inbox>,
     /// The task that runs next; a patrol may take it.
     pub(super) lifo: AtomicPtr<Header>,
     pub(crate) doorbell: Doorbell,
@@ -128,8 +129,8 @@ impl Counter {
 impl Block {
     fn new() -> Self {
         Self {
-            inbox: Inbox::new(),
-            local_inbox: Inbox::new(),
+            inbox: CachePadded::new(Inbox::new()),
+            local_inbox: CachePadded::new(Inbox::new()),
             lifo: AtomicPtr::new(ptr::null_mut()),
             doorbell: Doorbell::new(),
             timers: Mailbox::new(),
@@ -257,12 +258,12 @@ impl Hub {
     pub(crate) fn new(key: u16) -> Self {
         Self {
             key,
-            idle: Idle::new(),
+            idle: CachePadded::new(Idle::new()),
             workers: AtomicUsize::new(0),
             phase: AtomicU8::new(Phase::Open as u8),
             registry: Registry::new(),
-            spawned: Counter::default(),
-            ended: Counter::default(),
+            spawned: CachePadded::default(),
+            ended: CachePadded::default(),
             blocks: std::array::from_fn(|_| CachePadded::new(Block::new())),
         }
     }
@@ -366,11 +367,11 @@ impl Hub {
         let workers = self.workers();
         let worker = self.idle.choose(favourite % workers, workers);
         self.block(worker).inbox.push(task);
-        self.ring_if_parked(worker);
+        if self.ring_if_parked(worker) {
+            return;
+        }
         // Behind a task that runs, perhaps for long.
-        if self.idle.sleepers().is_some_and(|sleepers| sleepers.could_patrol)
-            && !self.idle.is_parked(worker)
-        {
+        if self.idle.sleepers().is_some_and(|sleepers| sleepers.could_patrol) {
             self.arm_patrol();
         }
     }
@@ -386,12 +387,15 @@ impl Hub {
     /// Queues a task that only worker `home` may run.
     pub(crate) fn push_home(&self, task: Runnable, home: usize) {
         self.block(home).local_inbox.push(task);
-        self.ring_if_parked(home);
+        let _ = self.ring_if_parked(home);
     }
 
-    fn ring_if_parked(&self, worker: usize) {
-        if self.idle.notify(worker) {
+    /// Whether it was asleep.
+    fn ring_if_parked(&self, worker: usize) -> bool {
+        let parked = self.idle.notify(worker);
+        if parked {
             self.block(worker).doorbell.ring();
         }
+        parked
     }
 }

@@ -178,11 +178,10 @@ fn pin(slot: &Slot) -> Option<TaskRef> {
         }
         let pinned = filed.as_ptr().map_addr(|addr| addr | 1);
         // Acquire: pairs with `insert`, so that the header is seen.
-        if slot
-            .compare_exchange(filed.as_ptr(), pinned, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
+        if let Ok(filed) =
+            slot.compare_exchange(filed.as_ptr(), pinned, Ordering::Acquire, Ordering::Relaxed)
         {
-            break filed;
+            break NonNull::new(filed)?;
         }
     };
     // SAFETY: G1: pinned, so that the registry's reference lives.

@@ -36,6 +36,8 @@ const TICK_NS: u64 = 200_000;
 const CHECK_NS: u64 = 20_000;
 /// Polls between two readings at most.
 const CHECK_POLLS: u64 = 64;
+/// ... and before the first.
+const FIRST_CHECK: u64 = 4;
 /// Polls from the LIFO slot in a row: then the queue has its turn.
 const LIFO_RUN: u8 = 3;
 /// While a runtime ends, nobody sleeps longer than this: a task may have been spawned
@@ -114,10 +116,12 @@ impl Worker {
 
     /// Makes this thread the worker while `body` runs: then its tasks find it.
     pub(crate) fn enter<R>(&self, body: impl FnOnce() -> R) -> R {
-        struct Leave;
-        impl Drop for Leave {
+        /// Foreign code is contained wherever it is called. If a panic comes through all
+        /// the same, queues and duties are in an unknown state: better to end here.
+        struct Unwound;
+        impl Drop for Unwound {
             fn drop(&mut self) {
-                current::with(|current| current.worker.set(std::ptr::null()));
+                std::process::abort();
             }
         }
 
@@ -126,8 +130,11 @@ impl Worker {
             self.block().set_thread(threads::id());
             current.worker.set(std::ptr::from_ref(self).cast());
         });
-        let _leave = Leave;
-        body()
+        let unwound = Unwound;
+        let result = body();
+        std::mem::forget(unwound);
+        current::with(|current| current.worker.set(std::ptr::null()));
+        result
     }
 
     /// The loop, until `done`. The thread is [entered](Self::enter).
@@ -167,7 +174,8 @@ impl Worker {
         }
         let start = clock::now();
         let (mut since, mut polls) = (start, 0);
-        let mut check = self.polls_between_checks();
+        // Few at first: what the last tick saw need not hold for this one.
+        let mut check = self.polls_between_checks().min(FIRST_CHECK);
         while let Some(task) = self.next_task() {
             self.poll(task);
             polls += 1;
@@ -175,7 +183,7 @@ impl Worker {
                 let now = clock::now();
                 self.note_polls(polls, now - since);
                 (since, polls) = (now, 0);
-                check = self.polls_between_checks();
+                check = self.polls_between_checks().min(2 * check);
                 self.judge_backlog();
                 if now - start >= TICK_NS || done() {
                     return now;
@@ -216,6 +224,9 @@ impl Worker {
 
     /// After the tasks of a tick: timers, then I/O, others' work, or sleep.
     fn finish_tick(&self, now: u64, done: &impl Fn() -> bool) {
+        if self.hub.phase() != Phase::Open {
+            self.finish_closing();
+        }
         self.expire_timers(now);
         if self.has_tasks() {
             self.turn(Some(Duration::ZERO));
@@ -223,9 +234,6 @@ impl Worker {
             self.patrol_if_due(now);
         } else if !self.search_uninvited() {
             self.park(done);
-        }
-        if self.hub.phase() != Phase::Open {
-            self.finish_closing();
         }
     }
 
@@ -275,7 +283,7 @@ impl Worker {
     fn leave_patrol(&self) {
         self.hub.idle.give_up_patrol(self.index);
         self.patrol.set_duty(false);
-        let waits = |(block, peer): (&Block, &Peer)| block.has_loot() || peer.stealer.len() > 0;
+        let waits = |(block, peer): (&Block, &Peer)| block.has_loot() || !peer.stealer.is_empty();
         if self.others().any(waits) {
             self.hub.arm_patrol();
         }
@@ -386,7 +394,6 @@ impl Worker {
     #[inline]
     pub(super) fn push_local(&self, task: Runnable) {
         self.local.borrow_mut().push_back((self.pushed.get(), task));
-        self.judge_push();
     }
 
     /// A stolen batch, by which the queue grew from `before`, counts as pushed now.
@@ -466,6 +473,12 @@ impl Worker {
     pub(super) fn count_end(&self, task: &Header, slot: u32) {
         self.hub.registry.remove(slot, task, Some(&self.slots));
         self.block().counts.ended.add(1);
+    }
+
+    /// Whether the runtime has stopped and nothing is left here: a destructor that ran after
+    /// the last task was counted may have spawned another.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.hub.phase() == Phase::Stopped && !self.has_tasks() && !self.block().has_mail()
     }
 
     /// The worker's end: nothing runs here any more.

@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
     pin::Pin,
     sync::OnceLock,
     task::{Context, Poll},
@@ -62,15 +62,19 @@ fn listen() -> io::Result<(Source<OwnedFd>, Since)> {
     let setup = SETUP.lock();
     if BELL.get().is_none() {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let bell = BELL.get_or_init(|| bell).as_fd();
-        let handler = move || {
+        let handler = || {
             // Relaxed: the event of the write comes after it.
             COUNT.fetch_add(1, Ordering::Relaxed);
-            let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+            if let Some(bell) = BELL.get() {
+                let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+            }
         };
         // SAFETY: an atomic addition and write(2) are async-signal-safe, and neither
         // allocates, locks or panics; rustix makes the call directly, errno untouched.
         unsafe { signal_hook_registry::register(rustix::process::Signal::INT.as_raw(), handler)? };
+        // Only now, so that a refusal is not remembered as a success. A signal in between
+        // is counted, and nobody listens yet.
+        BELL.get_or_init(|| bell);
     }
     drop(setup);
     let bell = BELL.get().expect("set above");

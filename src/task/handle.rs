@@ -130,11 +130,13 @@ impl<T> Task<T> {
     /// Takes the result if it is there, else leaves a waker for it.
     fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, TaskError>> {
         assert!(!self.taken, "a Task was polled after it gave its result");
-        if !current::budget_spend() {
-            cx.waker().wake_by_ref();
+        if !self.is_finished() && self.leave_waker(cx) {
             return Poll::Pending;
         }
-        if !self.is_finished() && self.leave_waker(cx) {
+        // Only what completes spends: a look at many tasks, most of them unfinished,
+        // must get to the one that is.
+        if !current::budget_spend() {
+            cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         self.taken = true;

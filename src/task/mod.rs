@@ -125,7 +125,11 @@ where
 }
 
 /// A task of a runtime that has ended: its future is dropped unpolled, at once.
-pub(crate) fn refused<F>(future: F, spawned_at: &'static Location<'static>) -> Task<F::Output>
+pub(crate) fn refused<F>(
+    future: F,
+    id: TaskId,
+    spawned_at: &'static Location<'static>,
+) -> Task<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
@@ -145,7 +149,7 @@ where
     }
 
     let (entry, _registered, task) =
-        create::<F, Nowhere>(future, Birth { place: 0, id: TaskId(0), spawned_at });
+        create::<F, Nowhere>(future, Birth { place: 0, id, spawned_at });
     entry.refuse();
     task
 }

@@ -44,7 +44,8 @@ pub(super) struct VTable {
     pub(super) drop_output: unsafe fn(NonNull<Header>),
     pub(super) schedule: fn(super::Runnable),
     ended: fn(&Header),
-    layout: Layout,
+    /// Frees the memory.
+    free: unsafe fn(NonNull<Header>),
 }
 
 enum Stage<F: Future> {
@@ -69,7 +70,7 @@ impl<F: Future, S: Schedule> Table<F, S> {
         drop_output: drop_output::<F, S>,
         schedule: S::schedule,
         ended: S::ended,
-        layout: Layout::new::<Block<F>>(),
+        free: free::<F>,
     };
 }
 
@@ -88,21 +89,19 @@ pub(super) fn create<F: Future, S: Schedule>(future: F, birth: Birth) -> NonNull
     block.cast()
 }
 
-/// Frees the block; the stage is empty by now, or was leaked with its runtime.
+/// Frees the block; the stage is empty by now.
 ///
 /// # Safety
 ///
 /// The last reference has been given up, and the caller was told so.
-pub(super) unsafe fn free(task: NonNull<Header>) {
-    // SAFETY: R1, for the last time. Loom's cells want to be dropped; the header
-    // holds nothing else that needs it: a waker left in it is dropped here.
-    let layout = unsafe {
-        let layout = task.as_ref().vtable.layout;
+unsafe fn free<F: Future>(task: NonNull<Header>) {
+    // SAFETY: R1 and R2 for the last time, since nobody has a reference; `create`
+    // allocated it so. The header may still hold a waker.
+    unsafe {
+        with_stage::<F, _>(task, |stage| debug_assert!(matches!(stage, Stage::Empty)));
         task.drop_in_place();
-        layout
-    };
-    // SAFETY: `create` allocated it so, and nobody has a reference.
-    unsafe { magazine::release(task.cast(), layout) };
+        magazine::release(task.cast(), Layout::new::<Block<F>>());
+    }
 }
 
 /// Gives up `count` references.
@@ -111,10 +110,11 @@ pub(super) unsafe fn free(task: NonNull<Header>) {
 ///
 /// They are the caller's, and it does not use `task` any more.
 pub(super) unsafe fn drop_refs(task: NonNull<Header>, count: usize) {
-    // SAFETY: R1.
-    if unsafe { task.as_ref() }.state.drop_refs(count) {
+    // SAFETY: R1, or else the block is ours to free.
+    let header = unsafe { task.as_ref() };
+    if header.state.drop_refs(count) {
         // SAFETY: just told.
-        unsafe { free(task) };
+        unsafe { (header.vtable.free)(task) };
     }
 }
 
@@ -267,9 +267,13 @@ unsafe fn cancel<F: Future>(task: NonNull<Header>) {
 /// that is the result.
 fn store<F: Future>(stage: &mut Stage<F>, mut output: Result<F::Output, TaskError>) {
     if let Err(payload) = panic::catch(|| drop_in_place(stage)) {
-        let first = mem::replace(&mut output, Err(TaskError::panicked(payload)));
-        // A value that nobody gets, or the panic of the poll; either may panic again.
-        panic::contain(|| drop(first));
+        if output.as_ref().is_err_and(TaskError::is_panicked) {
+            // The poll's own panic is the cause: it stays the result.
+            panic::discard(payload);
+        } else {
+            let unseen = mem::replace(&mut output, Err(TaskError::panicked(payload)));
+            panic::contain(|| drop(unseen));
+        }
     }
     *stage = Stage::Output(output);
 }
@@ -321,7 +325,7 @@ unsafe fn drop_output<F: Future, S: Schedule>(task: NonNull<Header>) {
             spawned_at: header.spawned_at(),
             message,
         };
-        S::report(header.place(), &event);
+        panic::contain(|| S::report(header.place(), &event));
     }
     panic::contain(|| drop(stage));
 }

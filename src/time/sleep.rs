@@ -9,7 +9,10 @@ use std::{
 };
 
 use super::Instant;
-use crate::{runtime::Deadline, util::clock};
+use crate::{
+    runtime::Deadline,
+    util::{clock, current},
+};
 
 /// Waits for `duration`, counted from this call.
 ///
@@ -130,13 +133,13 @@ impl Future for Sleep {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         let over = this.deadline.poll(cx).is_ready();
-        if over && this.yielded {
+        // One turn for the others, which also keeps a loop around a sleep of nothing from
+        // holding its worker; and so does the budget, around a sleep that is long over.
+        if over && this.yielded && current::budget_spend() {
             return Poll::Ready(());
         }
         this.yielded = true;
         if over {
-            // One turn for the others, which also keeps a loop around a sleep of
-            // nothing from holding its worker.
             cx.waker().wake_by_ref();
         }
         Poll::Pending

@@ -60,6 +60,20 @@ pub(crate) fn budget_spend() -> bool {
     })
 }
 
+/// Runs code that a task calls, but that may block, as if no task were polled: it has no
+/// budget, and may run futures of its own.
+pub(crate) fn outside_task<R>(f: impl FnOnce() -> R) -> R {
+    struct Back(*const ());
+    impl Drop for Back {
+        fn drop(&mut self) {
+            with(|current| current.task.set(self.0));
+        }
+    }
+
+    let _back = Back(with(|current| current.task.replace(ptr::null())));
+    f()
+}
+
 /// Whether this thread is inside the poll of a task.
 #[inline]
 pub(crate) fn in_task() -> bool {

@@ -153,7 +153,7 @@ fn listener_dropped_while_accept_waits_elsewhere_closes() {
                 ringloop::yield_now().await;
                 acceptor.abort();
                 let _ = acceptor.await;
-                let error = TcpStream::connect(address).await.err().expect("nobody listens");
+                let error = TcpStream::connect(address).await.expect_err("nobody listens");
                 assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
                 drop(TcpListener::bind(address).await.unwrap());
             }

@@ -16,7 +16,7 @@ const NOBODY: u32 = 65534;
 
 /// The error of a build, which both ways of starting must give alike.
 fn build_error(make: impl Fn() -> Builder) -> String {
-    let text = make().build().err().expect("no runtime").to_string();
+    let text = make().build().expect_err("no runtime").to_string();
     let ran = make().run(async {}).expect_err("no run");
     assert!(ran.as_build_error().is_some(), "{ran}");
     text
@@ -210,7 +210,7 @@ fn builder_refused_threads_fails_with_the_limit_named() {
         assert_eq!(spawned.kind(), ErrorKind::WouldBlock);
         for workers in [1, 2, 4] {
             let build = || Builder::new().workers(workers).backend(Backend::Epoll);
-            let error = build().build().err().expect("no thread, no runtime");
+            let error = build().build().expect_err("no thread, no runtime");
             let text = error.to_string();
             assert!(text.contains("thread") && text.contains("ulimit"), "{text}");
             assert!(error.io_error().is_some());
@@ -238,7 +238,7 @@ fn bind_to_address_in_use_says_so() {
         cfg.everywhere(|| async {
             let first = ringloop::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let error = ringloop::net::TcpListener::bind(first.local_addr().unwrap()).await;
-            assert_eq!(error.err().expect("in use").kind(), ErrorKind::AddrInUse);
+            assert_eq!(error.expect_err("in use").kind(), ErrorKind::AddrInUse);
         });
     });
 }
@@ -257,7 +257,7 @@ fn bind_without_permission_says_so() {
             cfg.everywhere(|| async {
                 let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
                 let error = ringloop::net::TcpListener::bind(address).await;
-                assert_eq!(error.err().expect("refused").kind(), ErrorKind::PermissionDenied);
+                assert_eq!(error.expect_err("refused").kind(), ErrorKind::PermissionDenied);
             });
         });
     });

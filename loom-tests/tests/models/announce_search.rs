@@ -49,9 +49,13 @@ fn work(hub: &Hub, me: usize, others: &[Stealer<u32>], last: &[u32]) {
         }
         let has_work = || others.iter().any(|queue| queue.len() > 0);
         hub.park(me, false, has_work, |_| kernel::wait(me as i32));
-        hub.search(me, || steal(others, &own), || {
-            steal(others, &own);
-        });
+        hub.search(
+            me,
+            || steal(others, &own),
+            || {
+                steal(others, &own);
+            },
+        );
     }
 }
 
@@ -65,20 +69,25 @@ fn search_end() {
         // Worker 1 was named the searcher for something that is gone.
         hub.park(1, false, || false, |_| assert_eq!(hub.announce(), Some(1)));
         let (inner, mut found) = (hub.clone(), false);
-        hub.park(2, false, || false, |_| {
-            let owner = {
-                let hub = inner.clone();
-                thread::spawn(move || (push(&hub, &queue, 1), queue))
-            };
-            let look = |found: &mut bool| {
-                *found |= seen.len() > 0;
-                *found
-            };
-            let mut again = false;
-            inner.search(1, || look(&mut found), || again = seen.len() > 0);
-            let (announced, _queue) = owner.join().unwrap();
-            assert!(found || again || announced == Some(2), "nobody comes for the backlog");
-        });
+        hub.park(
+            2,
+            false,
+            || false,
+            |_| {
+                let owner = {
+                    let hub = inner.clone();
+                    thread::spawn(move || (push(&hub, &queue, 1), queue))
+                };
+                let look = |found: &mut bool| {
+                    *found |= seen.len() > 0;
+                    *found
+                };
+                let mut again = false;
+                inner.search(1, || look(&mut found), || again = seen.len() > 0);
+                let (announced, _queue) = owner.join().unwrap();
+                assert!(found || again || announced == Some(2), "nobody comes for the backlog");
+            },
+        );
     });
 }
 

@@ -18,11 +18,7 @@ use loom::{
     thread,
 };
 use loom_tests::explore;
-use ringloop::model::{
-    kernel,
-    scheduler::Hub,
-    task::Runnable,
-};
+use ringloop::model::{kernel, scheduler::Hub, task::Runnable};
 
 use crate::{
     hubs::opened,
@@ -76,7 +72,8 @@ fn two_pushers() {
     explore(|| {
         let hub = opened(1);
         let [one, two, other] = ready_tasks();
-        let pushers = [push(&hub, vec![one, two], Inbox::Local), push(&hub, vec![other], Inbox::Local)];
+        let pushers =
+            [push(&hub, vec![one, two], Inbox::Local), push(&hub, vec![other], Inbox::Local)];
         let drained = finish(work(&hub, || 0, 3));
         assert_order(&drained, 1, 2);
         for pusher in pushers {
@@ -119,19 +116,19 @@ fn owner_against_patrol() {
 fn lifo_slot() {
     explore(|| {
         let hub = opened(1);
-        let [one, two] = ready_tasks();
         let patrols = [0; 2].map(|_| {
             let hub = hub.clone();
-            thread::spawn(move || hub.take_lifo(0))
+            thread::spawn(move || finish(hub.take_lifo(0).into_iter().collect()))
         });
+        let [one, two] = ready_tasks();
         let mut taken = Vec::new();
         taken.extend(hub.put_lifo(0, one));
         taken.extend(hub.put_lifo(0, two));
         taken.extend(hub.take_lifo(0));
-        for patrol in patrols {
-            taken.extend(patrol.join().unwrap());
-        }
         let mut numbers = finish(taken);
+        for patrol in patrols {
+            numbers.extend(patrol.join().unwrap());
+        }
         numbers.sort_unstable();
         assert_eq!(numbers, [1, 2]);
     });

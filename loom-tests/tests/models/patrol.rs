@@ -67,14 +67,19 @@ fn see_to_patrol(hub: &Hub) {
     }
 }
 
-/// The loop of a worker that never has anything to do.
-fn sleep_and_patrol(hub: &Hub, me: usize, stuck: &Stuck) {
-    let (mut seen, mut quiet) = (0, false);
+/// The loop of a worker that never has anything to do. `quiet` is what its last look saw.
+fn sleep_and_patrol(hub: &Hub, me: usize, stuck: &Stuck, mut quiet: bool) {
+    let mut seen = 0;
     while !hub.is_stopped() {
-        hub.park(me, quiet, || hub.is_stopped(), |patrol| {
-            // A timeout may end before anything has happened.
-            if patrol { thread::yield_now() } else { kernel::wait(me as i32) }
-        });
+        hub.park(
+            me,
+            quiet,
+            || hub.is_stopped(),
+            |patrol| {
+                // A timeout may end before anything has happened.
+                if patrol { thread::yield_now() } else { kernel::wait(me as i32) }
+            },
+        );
         quiet = false;
         if hub.is_patroller(me) {
             let tick = stuck.tick.load(Relaxed);
@@ -92,14 +97,14 @@ fn sleep_and_patrol(hub: &Hub, me: usize, stuck: &Stuck) {
 fn sleepers(hub: &Arc<Hub>, who: &[usize], stuck: &Arc<Stuck>) -> Vec<thread::JoinHandle<()>> {
     let sleeper = |&me: &usize| {
         let (hub, stuck) = (hub.clone(), stuck.clone());
-        thread::spawn(move || sleep_and_patrol(&hub, me, &stuck))
+        thread::spawn(move || sleep_and_patrol(&hub, me, &stuck, false))
     };
     who.iter().map(sleeper).collect()
 }
 
-/// A worker sleeps, wakes up by an event of its own, ticks once and gets stuck.
-fn wake_up_and_get_stuck(hub: &Hub, stuck: &Stuck) {
-    hub.park(stuck.worker, false, || false, |_| ());
+/// A worker sleeps, wakes up by an event, ticks once and gets stuck.
+fn wake_up_and_get_stuck(hub: &Hub, stuck: &Stuck, event: impl FnOnce()) {
+    hub.park(stuck.worker, false, || false, |_| event());
     hub.give_up_patrol(stuck.worker);
     stuck.tick();
     see_to_patrol(hub);
@@ -112,18 +117,37 @@ fn wake_up_alone() {
     explore(|| {
         let (hub, stuck) = (opened(2), Stuck::new(0));
         let sleepers = sleepers(&hub, &[1], &stuck);
-        wake_up_and_get_stuck(&hub, &stuck);
+        wake_up_and_get_stuck(&hub, &stuck, || ());
         sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
     });
 }
 
-/// The same with two who sleep, of whom one has the duty.
+/// One wakes up when the other, on patrol, has just seen that all is quiet.
+#[test]
+fn wake_up_after_quiet_look() {
+    explore(|| {
+        let (hub, stuck) = (opened(2), Stuck::new(0));
+        hub.park(1, false, || false, |patrol| assert!(patrol, "worker 0 is busy"));
+        let waker = {
+            let (hub, stuck) = (hub.clone(), stuck.clone());
+            thread::spawn(move || wake_up_and_get_stuck(&hub, &stuck, || kernel::wait(0)))
+        };
+        while !hub.is_parked(0) {
+            thread::yield_now();
+        }
+        hub.ring(0);
+        sleep_and_patrol(&hub, 1, &stuck, true);
+        waker.join().unwrap();
+    });
+}
+
+/// One wakes up alone; of the two who sleep, one has the duty.
 #[test]
 fn two_sleepers() {
     explore(|| {
         let (hub, stuck) = (opened(3), Stuck::new(0));
         let sleepers = sleepers(&hub, &[1, 2], &stuck);
-        wake_up_and_get_stuck(&hub, &stuck);
+        wake_up_and_get_stuck(&hub, &stuck, || ());
         sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
     });
 }

@@ -27,7 +27,10 @@ use loom::{
 use loom_tests::explore;
 use ringloop::{Task, model::task::Registered, yield_now};
 
-use crate::tasks::{Ring, Token, drain, dropped, ended, poll_once, reported, run_one, start, take, wait_for};
+use crate::tasks::{
+    Ring, Token, count_poll, drain, dropped, ended, poll_once, polled, reported, run_one, start,
+    take, wait_for,
+};
 
 /// Flags that a task waits for, and the wakers that its first poll left.
 struct Bench<const FLAGS: usize, const WAKERS: usize> {
@@ -49,6 +52,7 @@ impl<const FLAGS: usize, const WAKERS: usize> Bench<FLAGS, WAKERS> {
         let (inside, mut first) = (Token, true);
         let (registered, task) = start(poll_fn(move |cx| {
             let _ = &inside;
+            count_poll();
             if mem::take(&mut first) {
                 // Nobody else is about: a lock of the standard kind must not be held
                 // where loom may switch threads.
@@ -77,11 +81,16 @@ impl<const FLAGS: usize, const WAKERS: usize> Bench<FLAGS, WAKERS> {
     }
 }
 
-/// A thread that asks the task to end.
-fn request(registered: Registered, abort: bool) -> thread::JoinHandle<()> {
+/// A thread that asks the task to end. Returns how many polls had begun by then.
+fn request(registered: Registered, abort: bool) -> thread::JoinHandle<usize> {
     // SAFETY: nobody else is about, and the task has not ended.
     let task = unsafe { registered.refer() };
-    thread::spawn(move || task.request(abort))
+    thread::spawn(move || {
+        task.request(abort);
+        let polled = polled();
+        drop(task);
+        polled
+    })
 }
 
 /// Asserts that future and result are gone, each once, and the task with them.
@@ -131,8 +140,10 @@ fn run_against_run() {
             })
         };
         drain();
-        other.join().unwrap();
+        // Not the other runner: joining it would order its polls before ours.
         news.join().unwrap();
+        drain();
+        other.join().unwrap();
         drain();
         drop(take(task).unwrap());
         assert_over();
@@ -173,8 +184,9 @@ fn wake_against_abort() {
         drain();
         idle_wake.join().unwrap();
         drain();
-        abort.join().unwrap();
+        let before = abort.join().unwrap();
         drain();
+        assert_eq!(polled(), before, "polled after it was aborted");
         assert!(take(task).err().unwrap().is_cancelled());
         assert_over_without_result();
     });
@@ -222,7 +234,7 @@ fn join_against_end() {
     });
 }
 
-/// Who waits changes its waker, while the task ends.
+/// Who waits changes its waker, while the task ends elsewhere.
 #[test]
 fn join_with_another_waker() {
     explore(|| {
@@ -232,20 +244,18 @@ fn join_with_another_waker() {
         let asker = unsafe { registered.refer() };
         asker.request(false);
         drop(asker);
-        let joiner = thread::spawn(move || {
-            let first = Arc::new(Ring);
-            let waker = Waker::from(first.clone());
-            let early = match pin!(&mut task).poll(&mut Context::from_waker(&waker)) {
-                Poll::Ready(result) => Some(result),
-                Poll::Pending => None,
-            };
-            drop(waker);
-            drop(early.unwrap_or_else(|| wait_for(&mut task)));
-            drop(task);
-            assert_eq!(Arc::strong_count(&first), 1, "a waker was kept");
-        });
-        drain();
-        joiner.join().unwrap();
+        let runner = thread::spawn(drain);
+        let first = Arc::new(Ring);
+        let waker = Waker::from(first.clone());
+        let early = match pin!(&mut task).poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(result) => Some(result),
+            Poll::Pending => None,
+        };
+        drop(waker);
+        drop(early.unwrap_or_else(|| wait_for(&mut task)));
+        drop(task);
+        runner.join().unwrap();
+        assert_eq!(Arc::strong_count(&first), 1, "a waker was kept");
         assert_over_without_result();
     });
 }
@@ -261,8 +271,7 @@ fn detach_against_end() {
         let detach = {
             let waker = Waker::from(waiter.clone());
             thread::spawn(move || {
-                if let Poll::Ready(result) =
-                    pin!(&mut task).poll(&mut Context::from_waker(&waker))
+                if let Poll::Ready(result) = pin!(&mut task).poll(&mut Context::from_waker(&waker))
                 {
                     drop(result.unwrap());
                 }

@@ -27,6 +27,7 @@ thread_local! {
     static ENDED: Cell<usize> = const { Cell::new(0) };
     static REPORTED: Cell<usize> = const { Cell::new(0) };
     static DROPPED: Cell<usize> = const { Cell::new(0) };
+    static POLLED: Cell<usize> = const { Cell::new(0) };
 }
 
 impl Schedule for Shared {
@@ -71,6 +72,7 @@ where
     ENDED.set(0);
     REPORTED.set(0);
     DROPPED.set(0);
+    POLLED.set(0);
     let (entry, registered, task) = task::create::<F, Shared>(future, 1);
     Shared::schedule(entry);
     (registered, task)
@@ -102,6 +104,16 @@ impl Drop for Token {
     fn drop(&mut self) {
         DROPPED.set(DROPPED.get() + 1);
     }
+}
+
+/// A future counts the beginning of a poll.
+pub fn count_poll() {
+    POLLED.set(POLLED.get() + 1);
+}
+
+/// How many polls have begun.
+pub fn polled() -> usize {
+    POLLED.get()
 }
 
 /// How many tokens have been dropped in this execution.

@@ -98,8 +98,8 @@ impl Pool {
         unsafe { self.0.lock().put(node) };
     }
 
-    /// All free nodes, for a test to count.
-    #[cfg(test)]
+    /// All free nodes, for tests and models to count.
+    #[cfg_attr(not(test), allow(dead_code, reason = "as it says"))]
     pub(super) fn drain(&self) -> FreeList {
         std::mem::take(&mut self.0.lock())
     }
@@ -156,6 +156,12 @@ impl Mailbox {
         let cancelled = self.cancelled.load(Ordering::Relaxed);
         let armed = self.armed.load(Ordering::Relaxed);
         (armed.wrapping_sub(cancelled) as i64).max(0) as u64
+    }
+
+    /// Takes the free nodes of its pool and counts them, for models.
+    #[allow(dead_code, reason = "as it says")]
+    pub(crate) fn drain_pool(&self) -> usize {
+        self.pool.drain().len()
     }
 
     /// Adds to the owner's count; owner only.

@@ -159,7 +159,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "task/state.rs",
         text: "if old & ABORT != 0 || (old & CANCEL != 0 && old & POLLED == 0) {",
         replacement: "if old & CANCEL != 0 && old & POLLED == 0 {",
-        model: "task_state::yield_against_wake_and_abort",
+        model: "task_state::wake_against_abort",
     },
     Mutant {
         name: "a panic without a handle is not told",
@@ -252,7 +252,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "scheduler/idle.rs",
         text: "                .then(|| word.with_holder(SEARCHER_SHIFT, None))",
         replacement: "                .then_some(word)",
-        model: "announce_search::backlog_after_backlog",
+        model: "announce_search::search_end",
     },
     // Patrol.
     Mutant {
@@ -260,7 +260,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "scheduler/idle.rs",
         text: "Some(holder) if holder == me && alone && quiet => {",
         replacement: "Some(holder) if holder == me && quiet => {",
-        model: "patrol::wake_up_alone",
+        model: "patrol::wake_up_after_quiet_look",
     },
     Mutant {
         name: "patrol: not taken on parking",
@@ -464,17 +464,10 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "timer: cancelled by a store",
         file: "reactor/timers/node.rs",
-        text: "            .compare_exchange(self.armed, cancelled, Ordering::Relaxed, Ordering::Acquire)
+        text: "            .compare_exchange(self.armed, cancelled, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok();",
         replacement: "            .swap(cancelled, Ordering::Acquire)
             == self.armed;",
-        model: "timer_ends::drop_against_fire",
-    },
-    Mutant {
-        name: "timer: who hears of its end does not get its node",
-        file: "reactor/timers/node.rs",
-        text: "Ordering::Relaxed, Ordering::Acquire)",
-        replacement: "Ordering::Relaxed, Ordering::Relaxed)",
         model: "timer_ends::drop_against_fire",
     },
     Mutant {
@@ -484,6 +477,6 @@ pub const MUTANTS: &[Mutant] = &[
                 Ordering::Relaxed,",
         replacement: "                Ordering::Relaxed,
                 Ordering::Relaxed,",
-        model: "timer_ends::close_against_drop_and_poll",
+        model: "timer_ends::drop_against_fire",
     },
 ];
