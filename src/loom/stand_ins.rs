@@ -261,6 +261,10 @@ pub(crate) mod deque {
             self.0.len()
         }
 
+        pub(crate) fn is_empty(&self) -> bool {
+            self.len() == 0
+        }
+
         pub(crate) fn steal_batch(&self, dest: &Worker<T>) -> Steal<()> {
             if self.len() == 0 {
                 return Steal::Empty;

@@ -27,6 +27,9 @@ use crate::loom::global::{AtomicU64, Ordering};
 /// Events fetched in one call; more wait for the next, behind the tasks that these wake.
 const EVENTS: usize = 256;
 
+/// A sleep longer than this is cut: the loop comes round and sleeps on.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 /// The key of the doorbell's events: no slot has index `u32::MAX`.
 const DOORBELL: u64 = u64::MAX;
 
@@ -58,8 +61,6 @@ impl Epoll {
         // Edge-triggered and never read: each ring is an edge.
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, &bell, epoll::EventData::new_u64(DOORBELL), flags)?;
-        // epoll_pwait2(2) came with Linux 5.11: better refused now than in the loop.
-        wait(epoll.as_fd(), &mut Vec::with_capacity(1), Some(Duration::ZERO))?;
         doorbell.open(bell);
         let shared = Arc::new(Shared { epoll, registered: AtomicU64::new(0), process: getpid() });
         Ok(Self { shared, events: Vec::with_capacity(EVENTS) })
@@ -125,7 +126,9 @@ fn wait(
     events: &mut Vec<epoll::Event>,
     timeout: Option<Duration>,
 ) -> io::Result<()> {
-    // A timeout too long for the kernel is as good as none.
+    // In whole milliseconds, rounded up: epoll_wait(2) works everywhere, which can not be
+    // said of epoll_pwait2(2) and its nanoseconds (older kernels, sandboxes, valgrind).
+    let timeout = timeout.map(|timeout| timeout.min(LONGEST));
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     match epoll::wait(epoll, spare_capacity(events), timeout.as_ref()) {
         // A signal: the loop comes round again anyway.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use crate::{
     reactor::timers::{End, TimerRef},
     scheduler::with_timers,
-    util::clock,
+    util::{clock, panic},
 };
 
 /// A time in nanoseconds of `util::clock` (`u64::MAX`: never) and, while somebody

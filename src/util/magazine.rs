@@ -21,8 +21,11 @@ use crate::loom::{
     pick,
 };
 
-/// Blocks are multiples of this, and aligned to it: a cache line.
+/// Blocks are multiples of this.
 const STEP: usize = 64;
+/// What the general allocator aligns to anyway. A cache line would be nicer, and costs up
+/// to as much again: glibc gives 256 bytes for 128 that are aligned to 64.
+const ALIGN: usize = 16;
 /// Classes hold blocks of 1..=CLASSES steps; larger blocks go to the allocator.
 const CLASSES: usize = pick(32, 0);
 /// Bytes that one class may keep on one thread.
@@ -60,7 +63,7 @@ impl List {
     #[inline]
     fn push(&self, block: NonNull<u8>) {
         let block = block.cast::<Free>();
-        // SAFETY: the caller hands over a block of at least one step, aligned to it.
+        // SAFETY: the caller hands over a block of at least one step, aligned for a pointer.
         unsafe { block.write(Free { next: self.head.get() }) };
         self.head.set(block.as_ptr());
         self.len.set(self.len.get() + 1);
@@ -82,11 +85,11 @@ impl Drop for Magazine {
 #[inline]
 fn class_of(layout: Layout) -> Option<usize> {
     let class = layout.size().div_ceil(STEP).max(1) - 1;
-    (class < CLASSES && layout.align() <= STEP).then_some(class)
+    (class < CLASSES && layout.align() <= ALIGN).then_some(class)
 }
 
 fn class_layout(class: usize) -> Layout {
-    Layout::from_size_align((class + 1) * STEP, STEP).expect("2 KiB at most")
+    Layout::from_size_align((class + 1) * STEP, ALIGN).expect("2 KiB at most")
 }
 
 /// Allocates `layout`, which must not be of size zero.
