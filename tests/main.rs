@@ -37,6 +37,8 @@ mod runtime_shutdown;
 mod scheduler;
 #[path = "suite/signal.rs"]
 mod signal;
+#[path = "suite/soak.rs"]
+mod soak;
 #[path = "suite/task.rs"]
 mod task;
 #[path = "suite/task_chains.rs"]

@@ -267,8 +267,12 @@ impl Tree {
         }
     }
 
-    /// Says if the path goes past the `mod.rs` of a folder that `file` is not in.
+    /// Says if the path goes past the `mod.rs` of a folder that `file` is not in. The face
+    /// for the models may: it is there to lead to private parts, and ships with nothing.
     fn past_mod_rs(&self, file: &File, reference: &Reference) -> Option<String> {
+        if top(&file.module) == "model" {
+            return None;
+        }
         let mut hidden = self.hidden_modules(file, reference).into_iter();
         let module =
             hidden.find(|module| !VISIBLE.iter().any(|(entry, _)| covers(entry, module)))?;

@@ -346,3 +346,28 @@ fn reset_storm_at_accept_leaves_the_listener_well() {
         });
     });
 }
+
+#[test]
+fn listener_paused_resumes_after_a_close_that_it_cannot_see() {
+    // Goal: descriptors freed by other code end a pause, too; method: files fill the table, accept
+    // pauses, the files are closed by std; the connection comes.
+    isolated(|| {
+        let limits = getrlimit(Resource::Nofile);
+        on_every(|cfg| {
+            let runtime = cfg.runtime();
+            let log = runtime.log().clone();
+            let listener = runtime.must_run(TcpListener::bind("127.0.0.1:0")).unwrap();
+            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let highest = *open_fds().keys().max().unwrap() as u64;
+            setrlimit(Resource::Nofile, Rlimit { current: Some(highest + 1), ..limits }).unwrap();
+            let files: Vec<_> =
+                std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+            let acceptor = runtime.spawn(async move { listener.accept().await.unwrap().1 });
+            log.wait_for(Kind::AcceptPaused, 1);
+            drop(files);
+            assert_eq!(runtime.must_run(acceptor).unwrap(), client.local_addr().unwrap());
+            setrlimit(Resource::Nofile, limits).unwrap();
+            assert_eq!(log.take(Kind::AcceptPaused).len(), 1);
+        });
+    });
+}

@@ -348,3 +348,40 @@ fn default_workers_are_the_cores_available() {
         loud("NOTE one core only: nothing here runs in parallel");
     }
 }
+
+#[test]
+fn runtime_inside_a_blocking_job_works() {
+    // Goal: a thread of the pool is a plain thread: it may run a runtime of its own.
+    on_every(|cfg| {
+        let workers = cfg.workers;
+        cfg.everywhere(|| async move {
+            let job = ringloop::to_thread(move || {
+                let inner = ringloop::Builder::new().workers(workers);
+                inner.run(async { spawn(async { 5 }).await.unwrap() }).unwrap()
+            });
+            assert_eq!(job.await.unwrap(), 5);
+        });
+    });
+}
+
+#[test]
+fn descriptors_are_not_inherited_by_children() {
+    // Goal: S9, everything is CLOEXEC at birth; method: with a runtime, sockets and a signal listener
+    // open, a program that lists its descriptors sees none that was not there before.
+    isolated(|| {
+        let list = || {
+            let output = std::process::Command::new("ls").arg("/proc/self/fd").output().unwrap();
+            String::from_utf8(output.stdout).unwrap().lines().count()
+        };
+        let before = list();
+        on_every(|cfg| {
+            cfg.once(async {
+                let _pair = crate::net_stream::pair().await;
+                let _heard = ringloop::signal::ctrl_c();
+                ringloop::to_thread(|| ()).await.unwrap();
+                let seen = ringloop::to_thread(list).await.unwrap();
+                assert_eq!(seen, before);
+            });
+        });
+    });
+}

@@ -284,3 +284,34 @@ fn bind_and_connect_to_nonsense_give_errors() {
         });
     });
 }
+
+#[test]
+fn builder_with_too_many_workers_is_refused() {
+    // Goal: the upper bound, and that it works up to there.
+    let text = build_error(|| Builder::new().workers(49));
+    assert!(text.contains("48"), "{text}");
+    let runtime = Builder::new().workers(48).build().unwrap();
+    assert_eq!(runtime.run(async { ringloop::spawn(async { 1 }).await.unwrap() }).unwrap(), 1);
+    assert!(build_error(|| Builder::new().workers(1).blocking_threads(0)).contains("thread"));
+}
+
+#[test]
+fn runtimes_beyond_the_limit_are_refused_and_come_back() {
+    // Goal: a full table of runtimes is an error, not a crash; method: build until refused, drop all,
+    // build again. A second refusal may come from threads or descriptors, which is as good.
+    isolated(|| {
+        let mut all = Vec::new();
+        let text = loop {
+            match Builder::new().workers(1).build() {
+                Ok(runtime) => all.push(runtime),
+                Err(error) => break error.to_string(),
+            }
+            assert!(all.len() < 5000, "no bound was found");
+        };
+        let named = ["runtimes are alive", "ulimit"].iter().any(|words| text.contains(words));
+        assert!(named, "after {} runtimes: {text}", all.len());
+        drop(all);
+        let again = Builder::new().workers(2).build().unwrap();
+        assert_eq!(again.run(async { 1 }).unwrap(), 1);
+    });
+}

@@ -391,3 +391,40 @@ fn late_spawns_during_shutdown_are_refused_and_dropped() {
         }
     });
 }
+
+#[test]
+fn block_on_returns_only_after_its_stuck_future_is_gone() {
+    // Goal: a borrow is safe even if shutdown gives up; method: a future that borrows from its
+    // thread's stack is stuck in a poll while the runtime's deadline passes; block_on goes on waiting
+    // until the poll has returned and the future was dropped.
+    isolated(|| {
+        on_every(|cfg| {
+            let log = ErrorLog::default();
+            let runtime = cfg.builder_with(&log).build().unwrap();
+            let (release, started) = (Arc::new(AtomicBool::new(false)), Flag::new());
+            std::thread::scope(|scope| {
+                let (handle, held, set) = (runtime.handle(), release.clone(), started.clone());
+                let blocked = scope.spawn(move || {
+                    let (mut local, dropped) = (0, Count::new());
+                    let guard = dropped.on_drop();
+                    let result = handle.block_on(async {
+                        let _guard = guard;
+                        stuck(held.clone(), set).await;
+                        local += 1;
+                        pending::<()>().await;
+                    });
+                    assert!(held.load(Ordering::SeqCst), "returned while its poll went on");
+                    assert_eq!((dropped.get(), local), (1, 1));
+                    assert!(result.is_err());
+                });
+                wait_until(|| started.is_set(), || "the stuck poll begins".into());
+                let report = runtime.shutdown(Duration::from_millis(100));
+                assert!(!report.is_clean());
+                assert!(!blocked.is_finished());
+                release.store(true, Ordering::SeqCst);
+                blocked.join().unwrap();
+            });
+            assert_eq!(log.take(Kind::Shutdown).len(), 1);
+        });
+    });
+}

@@ -99,3 +99,43 @@ fn ctrl_c_from_another_process_stops_gracefully() {
     helper.expect("stopped");
     helper.finish();
 }
+
+#[test]
+fn signal_storm_does_not_disturb_io() {
+    // Goal: test 52 in small, EINTR everywhere; method: a plain thread raises SIGINT without pause
+    // while echoes, timers and jobs run; all of them work, and listeners hear.
+    isolated(|| {
+        on_every(|cfg| {
+            cfg.once(async {
+                let heard = ctrl_c();
+                let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+                let theirs = stop.clone();
+                let storm = std::thread::spawn(move || {
+                    while !theirs.load(std::sync::atomic::Ordering::Relaxed) {
+                        kill_process(getpid(), Signal::INT).unwrap();
+                        std::thread::yield_now();
+                    }
+                });
+                heard.await.unwrap();
+                let (mut near, far) = crate::net_stream::pair().await;
+                let server = spawn(crate::net_stream::echo(far));
+                for i in 0..200_u8 {
+                    use ringloop::io::{AsyncReadExt, AsyncWriteExt};
+                    let mut back = [0; 64];
+                    near.write_all(&[i; 64]).await.unwrap();
+                    near.read_exact(&mut back).await.unwrap();
+                    assert_eq!(back, [i; 64]);
+                    if i % 20 == 0 {
+                        ringloop::time::sleep(Duration::from_millis(1)).await;
+                        ringloop::to_thread(|| ()).await.unwrap();
+                    }
+                }
+                ctrl_c().await.unwrap();
+                stop.store(true, std::sync::atomic::Ordering::Relaxed);
+                storm.join().unwrap();
+                drop(near);
+                server.await.unwrap().unwrap();
+            });
+        });
+    });
+}

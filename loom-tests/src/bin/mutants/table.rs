@@ -462,13 +462,13 @@ pub const MUTANTS: &[Mutant] = &[
         model: "timer_ends::poll_against_fire",
     },
     Mutant {
-        name: "timer: cancelled by a store",
+        name: "timer: fires after it has let go of the lock",
         file: "reactor/timers/node.rs",
-        text: "            .compare_exchange(self.armed, cancelled, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok();",
-        replacement: "            .swap(cancelled, Ordering::Acquire)
-            == self.armed;",
-        model: "timer_ends::drop_against_fire",
+        text: "        let mut kept = self.waker.lock();
+        let armed",
+        replacement: "        let mut kept = self.waker.lock().take();
+        let armed",
+        model: "timer_ends::poll_against_fire",
     },
     Mutant {
         name: "timer: the mailbox publishes nothing",
