@@ -293,6 +293,14 @@ pub mod scheduler {
             self.0.block(worker).counts.ended.add(1);
         }
 
+        pub fn count_foreign_spawn(&self) {
+            self.0.count_foreign_spawn();
+        }
+
+        pub fn count_foreign_end(&self) {
+            self.0.count_foreign_end();
+        }
+
         pub fn live(&self) -> u64 {
             self.0.live()
         }

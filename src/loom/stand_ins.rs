@@ -266,7 +266,7 @@ pub(crate) mod deque {
         }
 
         pub(crate) fn steal_batch(&self, dest: &Worker<T>) -> Steal<()> {
-            if self.len() == 0 {
+            if self.is_empty() {
                 return Steal::Empty;
             }
             let mut taken = self.0.edit(|items| {
@@ -352,6 +352,10 @@ pub(crate) mod eventfd {
     /// Sleeps until the bell has been rung since the last sleep.
     pub(crate) fn wait(fd: RawFd) {
         let bell = bell(fd);
+        bell.open.with(|open| {
+            // SAFETY: as in `ring`.
+            assert!(unsafe { *open }, "asleep at a closed descriptor");
+        });
         let mut state = bell.state.lock().unwrap();
         while !std::mem::take(&mut state.rung) {
             state = bell.heard.wait(state).unwrap();

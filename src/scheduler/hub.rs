@@ -348,11 +348,11 @@ impl Hub {
         spawned + self.spawned.get()
     }
 
-    pub(super) fn count_foreign_spawn(&self) {
+    pub(crate) fn count_foreign_spawn(&self) {
         self.spawned.add_shared(1);
     }
 
-    pub(super) fn count_foreign_end(&self) {
+    pub(crate) fn count_foreign_end(&self) {
         self.ended.add_shared(1);
     }
 

@@ -27,9 +27,9 @@ const STEP: usize = 64;
 /// to as much again: glibc gives 256 bytes for 128 that are aligned to 64.
 const ALIGN: usize = 16;
 /// Classes hold blocks of 1..=CLASSES steps; larger blocks go to the allocator.
-const CLASSES: usize = pick(32, 0);
+const CLASSES: usize = 32;
 /// Bytes that one class may keep on one thread.
-const CLASS_BYTES: usize = 256 * 1024;
+const CLASS_BYTES: usize = pick(256 * 1024, 0);
 
 /// A free block.
 struct Free {

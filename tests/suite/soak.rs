@@ -43,7 +43,7 @@ fn one_round(runtime: &Runtime, seed: u64) {
         }
         for i in 0..500 {
             let far = Duration::from_secs(1000);
-            drop(ringloop::time::timeout(far, yield_now()).await);
+            let _ = ringloop::time::timeout(far, yield_now()).await;
             drop(spawn(ringloop::time::sleep(far)).join());
             if i % 10 == 0 {
                 spawn_local(async { yield_now().await }).await.unwrap();

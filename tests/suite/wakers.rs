@@ -1,6 +1,7 @@
 //! Wakers: hostile ones given to the runtime, and the runtime's own kept too long.
 
 use std::future::{Future, pending, poll_fn};
+use std::mem::ManuallyDrop;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,15 +24,11 @@ struct Hostile {
 }
 
 impl Hostile {
-    fn waker(&self) -> Waker {
+    /// Our own copy never runs its destructor, which may panic.
+    fn waker(&self) -> ManuallyDrop<Waker> {
         let data = Arc::into_raw(Arc::new(self.clone())).cast::<()>();
         // SAFETY: the vtable below treats the pointer as the Arc it is.
-        unsafe { Waker::from_raw(RawWaker::new(data, &VTABLE)) }
-    }
-
-    /// Our own copy of a hostile waker ends without its destructor.
-    fn forget(waker: Waker) {
-        std::mem::forget(waker);
+        ManuallyDrop::new(unsafe { Waker::from_raw(RawWaker::new(data, &VTABLE)) })
     }
 }
 
@@ -119,7 +116,6 @@ fn waker_that_panics_on_a_task_handle_is_contained() {
                 let dropped = std::panic::AssertUnwindSafe(|| drop(task));
                 let _ = std::panic::catch_unwind(dropped);
                 release.set();
-                Hostile::forget(waker);
             }
         }
         assert_eq!(runtime.must_run(async { spawn(async { 4 }).await.unwrap() }), 4);
@@ -153,9 +149,40 @@ fn waker_that_panics_in_the_reactor_is_contained() {
                 if job_waits {
                     assert_eq!(job.await.unwrap(), 9);
                 }
-                Hostile::forget(waker);
             }
             assert_eq!(spawn(async { 4 }).await.unwrap(), 4);
+        });
+    });
+}
+
+#[test]
+fn waker_whose_drop_panics_does_not_hurt_the_next_poller() {
+    // Goal: S8: a leaf that replaces a waker, or is dropped with one, contains what the waker's
+    // destructor does; method: each leaf is polled by hand with such a waker, then with a good one,
+    // with the bad one again, and dropped.
+    fn abuse<F: Future>(what: &str, future: F) {
+        let bad = Hostile { drop_panics: true, ..Hostile::default() }.waker();
+        let mut future = Box::pin(future);
+        for waker in [&*bad, Waker::noop(), &*bad] {
+            let poll = || poll_by_hand(&mut future, waker).is_pending();
+            let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(poll));
+            assert!(polled.expect(what), "{what} is pending");
+        }
+        let dropped = std::panic::AssertUnwindSafe(|| drop(future));
+        assert!(std::panic::catch_unwind(dropped).is_ok(), "{what} was dropped");
+    }
+    on_every(|cfg| {
+        cfg.once(async {
+            let listener = ringloop::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (mut near, far) = crate::net_stream::pair().await;
+            let far_future = Duration::from_secs(1000);
+            abuse("a handle", spawn(pending::<()>()).join());
+            abuse("a sleep", ringloop::time::sleep(far_future));
+            abuse("a timeout", ringloop::time::timeout(far_future, pending::<()>()));
+            abuse("an accept", listener.accept());
+            abuse("a read", near.read(&mut [0; 1]));
+            abuse("a wait for readiness", far.readable());
+            abuse("a signal", ringloop::signal::ctrl_c());
         });
     });
 }

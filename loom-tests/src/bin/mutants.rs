@@ -2,8 +2,9 @@
 //!
 //! The sources are copied into `target/mutants/tree`. There one mutant at a time is
 //! applied: a text that stands in the file exactly once gives way to another. Then the
-//! model is built and run, and has to fail. `cargo loom-mutants [FILTER]`, where the
-//! filter is a part of a mutant's or a model's name.
+//! model is built and run, and has to fail; without a mutant it has to pass.
+//! `cargo loom-mutants [FILTER]`, where the filter is a part of a mutant's or a model's
+//! name.
 
 #[path = "mutants/run.rs"]
 mod run;
@@ -13,7 +14,7 @@ mod table;
 use std::{env, path::Path, process::ExitCode, time::Instant};
 
 use run::{Bench, Verdict};
-use table::MUTANTS;
+use table::{MUTANTS, Mutant};
 
 fn main() -> ExitCode {
     let filter = env::args().nth(1).unwrap_or_default();
@@ -25,11 +26,14 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let chosen = |mutant: &&Mutant| [mutant.name, mutant.model].iter().any(|n| n.contains(&filter));
+    let mutants: Vec<_> = MUTANTS.iter().filter(chosen).collect();
+    if let Err(why) = bench.check_models(mutants.iter().map(|mutant| mutant.model)) {
+        eprintln!("the models have to pass without a mutant:\n{why}");
+        return ExitCode::FAILURE;
+    }
     let (mut passed, mut failed) = (0, 0);
-    for mutant in MUTANTS {
-        if !mutant.name.contains(&filter) && !mutant.model.contains(&filter) {
-            continue;
-        }
+    for mutant in mutants {
         let start = Instant::now();
         let verdict = bench.check(mutant);
         let seconds = start.elapsed().as_secs_f64();

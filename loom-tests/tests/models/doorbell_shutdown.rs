@@ -35,6 +35,8 @@ fn ring_against_close() {
             let bell = bell.clone();
             thread::spawn(move || bell.ring())
         });
+        // Its owner's last use; who closes it comes after.
+        kernel::wait(0);
         bell.close();
         for ringer in ringers {
             ringer.join().unwrap();
@@ -87,25 +89,39 @@ fn two_late_ringers_against_next_life() {
     });
 }
 
+/// What a gate stands before, and how often that was cleaned up.
+struct Guarded {
+    gate: Gate,
+    inside: UnsafeCell<()>,
+    cleaned: AtomicUsize,
+}
+
+// SAFETY: loom sees who comes to the cell when another has it.
+unsafe impl Sync for Guarded {}
+
 /// A gate before something that cannot be cleaned up by who passes: its owner waits until
 /// it is closed, and then has it alone. So are spawns from outside kept from a runtime
 /// that has ended.
 #[test]
 fn gate_closes_behind_passers() {
     explore(|| {
-        let shared = Arc::new((Gate::new(), UnsafeCell::new(0), AtomicUsize::new(0)));
-        assert!(shared.0.open());
+        let shared = Arc::new(Guarded {
+            gate: Gate::new(),
+            inside: UnsafeCell::new(()),
+            cleaned: AtomicUsize::new(0),
+        });
+        assert!(shared.gate.open());
         let passers = [0; 2].map(|_| {
             let shared = shared.clone();
             thread::spawn(move || {
-                let (gate, inside, cleaned) = &*shared;
+                let Guarded { gate, inside, cleaned } = &*shared;
                 let look = || inside.with(|_| ());
                 gate.pass(look, || {
                     cleaned.fetch_add(1, Relaxed);
                 });
             })
         });
-        let (gate, inside, cleaned) = &*shared;
+        let Guarded { gate, inside, cleaned } = &*shared;
         gate.close(|| {
             cleaned.fetch_add(1, Relaxed);
         });

@@ -88,23 +88,33 @@ fn list_against_growth() {
     });
 }
 
-/// A task spawns another, which ends elsewhere, and ends itself: whoever counts none
-/// alive is right.
+/// A task spawns another, which ends on another worker, and ends itself: whoever counts
+/// none alive is right.
 #[test]
 fn count_against_spawn() {
-    explore(|| {
+    count(|hub| hub.count_spawned(0), |hub| hub.count_ended(1));
+}
+
+/// The same, and what happens elsewhere is on threads that are no workers.
+#[test]
+fn count_against_foreign_spawn() {
+    count(Hub::count_foreign_spawn, Hub::count_foreign_end);
+}
+
+fn count(spawn: fn(&Hub), end: fn(&Hub)) {
+    explore(move || {
         let hub = Arc::new(Hub::new(2));
         let over = Arc::new(AtomicBool::new(false));
         hub.count_spawned(0);
         let worker = {
             let (hub, over) = (hub.clone(), over.clone());
             thread::spawn(move || {
-                hub.count_spawned(0);
+                spawn(&hub);
                 let other = {
                     let (hub, over) = (hub.clone(), over.clone());
                     thread::spawn(move || {
                         over.store(true, Relaxed);
-                        hub.count_ended(1);
+                        end(&hub);
                     })
                 };
                 hub.count_ended(0);

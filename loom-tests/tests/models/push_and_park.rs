@@ -10,7 +10,12 @@
 //! Actors: one or two workers, who drain, and park when they have seen nothing; one or
 //! two threads that push.
 
-use loom::thread;
+use std::sync::Arc;
+
+use loom::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+};
 use loom_tests::explore;
 use ringloop::model::{kernel, scheduler::Hub, task::Runnable};
 
@@ -68,26 +73,33 @@ fn push_after_push() {
     });
 }
 
+/// A worker that ends its runtime once it has got the task; the other ends by that.
+fn until_stopped(hub: &Hub, me: usize, last_words: &AtomicBool) -> Vec<Runnable> {
+    let mut tasks = Vec::new();
+    work(hub, me, &mut tasks, |drained| drained > 0 || hub.is_stopped());
+    if tasks.is_empty() {
+        assert!(last_words.load(Relaxed), "what came before the stop is not seen after it");
+    } else {
+        last_words.store(true, Relaxed);
+        hub.stop();
+    }
+    tasks
+}
+
 /// A thread pushes to whom it takes to be awake; whoever gets the task ends the runtime.
 #[test]
 fn push_to_either_and_stop() {
     explore(|| {
-        let hub = opened(2);
-        let until_stopped = |hub: &Hub, me| {
-            let mut tasks = Vec::new();
-            work(hub, me, &mut tasks, |drained| drained > 0 || hub.is_stopped());
-            hub.stop();
-            tasks
-        };
+        let (hub, last_words) = (opened(2), Arc::new(AtomicBool::new(false)));
         let other = {
-            let hub = hub.clone();
-            thread::spawn(move || until_stopped(&hub, 1))
+            let (hub, last_words) = (hub.clone(), last_words.clone());
+            thread::spawn(move || until_stopped(&hub, 1, &last_words))
         };
         let pusher = {
             let (hub, [task]) = (hub.clone(), ready_tasks());
             thread::spawn(move || hub.push_foreign(task, 1))
         };
-        let mut tasks = until_stopped(&hub, 0);
+        let mut tasks = until_stopped(&hub, 0, &last_words);
         pusher.join().unwrap();
         tasks.extend(other.join().unwrap());
         assert_eq!(finish(tasks), [1]);

@@ -11,7 +11,7 @@
 use std::{
     future::poll_fn,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use loom::{
@@ -44,7 +44,7 @@ impl Socket {
             socket.bytes.fetch_add(1, AcqRel);
             let mut wakes = Vec::new();
             socket.slot.event(0, &mut wakes);
-            wakes.into_iter().for_each(|waker| waker.wake());
+            wakes.into_iter().for_each(Waker::wake);
         })
     }
 
@@ -123,8 +123,8 @@ fn shared_waiters() {
             let socket = socket.clone();
             thread::spawn(move || {
                 let mut ticket = None;
-                let mut cx = Context::from_waker(std::task::Waker::noop());
-                let _ = socket.slot.poll_ready_shared(&mut ticket, &mut cx);
+                let cx = Context::from_waker(Waker::noop());
+                let _ = socket.slot.poll_ready_shared(&mut ticket, &cx);
                 socket.slot.forget(ticket.expect("it waited"));
             })
         };

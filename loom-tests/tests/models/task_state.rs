@@ -59,11 +59,16 @@ impl<const FLAGS: usize, const WAKERS: usize> Bench<FLAGS, WAKERS> {
                 let wakers = (0..WAKERS).map(|_| cx.waker().clone()).collect();
                 *bench.wakers.lock().unwrap() = wakers;
             }
-            let up = bench.flags.iter().all(|flag| flag.load(Relaxed));
-            if up { Poll::Ready(Token) } else { Poll::Pending }
+            bench.poll()
         }));
         drain();
         (registered, task)
+    }
+
+    /// Ready once all flags are up.
+    fn poll(&self) -> Poll<Token> {
+        let up = self.flags.iter().all(|flag| flag.load(Relaxed));
+        if up { Poll::Ready(Token) } else { Poll::Pending }
     }
 
     fn waker(&self) -> Waker {
@@ -169,6 +174,33 @@ fn wake_against_cancel() {
             Err(error) => assert!(error.is_cancelled()),
         }
         assert_over_without_result();
+    });
+}
+
+/// News, and then a cancellation by the same thread, while another wakes: a value that is
+/// ready wins.
+#[test]
+fn wake_against_news_and_cancel() {
+    explore(|| {
+        let bench = Bench::<1, 1>::new();
+        let (registered, task) = bench.start();
+        let waker = bench.waker();
+        let idle_wake = thread::spawn(move || waker.wake());
+        let cancel = {
+            // SAFETY: nobody else is about, and the task has not ended.
+            let (bench, task) = (bench.clone(), unsafe { registered.refer() });
+            thread::spawn(move || {
+                bench.flags[0].store(true, Relaxed);
+                task.request(false);
+            })
+        };
+        drain();
+        idle_wake.join().unwrap();
+        drain();
+        cancel.join().unwrap();
+        drain();
+        drop(take(task).unwrap());
+        assert_over();
     });
 }
 
@@ -310,6 +342,35 @@ fn owner_drop_against_late_waker() {
         late.join().unwrap();
         drain();
         assert_over_without_result();
+    });
+}
+
+/// A task that yields stays in the queue, while two threads bring it news.
+#[test]
+fn yield_against_news() {
+    explore(|| {
+        let bench = Bench::<2, 2>::new();
+        let inside = Token;
+        let (_, task) = {
+            let bench = bench.clone();
+            start(async move {
+                let _inside = inside;
+                let wakers = poll_fn(|cx| Poll::Ready([cx.waker().clone(), cx.waker().clone()]));
+                let wakers = wakers.await;
+                *bench.wakers.lock().unwrap() = wakers.into();
+                yield_now().await;
+                poll_fn(|_| bench.poll()).await
+            })
+        };
+        run_one();
+        let news = [bench.bring(0, Waker::wake), bench.bring(1, |waker| waker.wake_by_ref())];
+        drain();
+        for news in news {
+            news.join().unwrap();
+            drain();
+        }
+        drop(take(task).unwrap());
+        assert_over();
     });
 }
 

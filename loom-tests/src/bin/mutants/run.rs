@@ -13,6 +13,8 @@ use super::table::Mutant;
 
 /// A mutant that is noticed is noticed soon.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// All models together, to their ends.
+const PATIENCE_FOR_ALL: Duration = Duration::from_secs(600);
 
 /// What became of a mutant.
 pub enum Verdict {
@@ -50,6 +52,23 @@ impl Bench {
         Ok(Self { root: root.to_owned(), tree, target: scratch.join("build") })
     }
 
+    /// Runs models without a mutant; they have to pass.
+    pub fn check_models<'a>(&self, models: impl Iterator<Item = &'a str>) -> Result<(), String> {
+        let mut models: Vec<_> = models.collect();
+        models.sort_unstable();
+        models.dedup();
+        let mut command = models_command(self.build()?);
+        command.args(&models);
+        match finish(&mut command, PATIENCE_FOR_ALL) {
+            Ok(Some((true, output))) if output.contains(&format!("{} passed", models.len())) => {
+                Ok(())
+            }
+            Ok(Some((_, output))) => Err(format!("expected {models:?}\n{output}")),
+            Ok(None) => Err(format!("no end within {PATIENCE_FOR_ALL:?}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// Applies the mutant, runs its model, and takes the mutant back.
     pub fn check(&self, mutant: &Mutant) -> Verdict {
         let file = self.tree.join("src").join(mutant.file);
@@ -77,9 +96,7 @@ impl Bench {
             Ok(program) => program,
             Err(why) => return Verdict::Broken(why),
         };
-        let mut command = Command::new(program);
-        command.args(["--exact", model]).env("RUST_BACKTRACE", "0");
-        match finish(&mut command) {
+        match finish(models_command(program).arg(model), PATIENCE) {
             Err(error) => Verdict::Broken(error.to_string()),
             Ok(None) => Verdict::Survived(format!("no end within {PATIENCE:?}")),
             Ok(Some((false, _))) => Verdict::Noticed,
@@ -93,7 +110,7 @@ impl Bench {
         let output = Command::new(env!("CARGO"))
             .current_dir(&self.tree)
             .args(["test", "--no-run", "--package", "loom-tests", "--test", "models"])
-            .args(["--message-format", "json-render-diagnostics", "--offline"])
+            .args(["--message-format", "json-render-diagnostics"])
             // What breaks is small, and built often; what checks it is neither.
             .args(["--config", "profile.dev.opt-level=1", "--config", "profile.dev.debug=false"])
             .args(["--config", "profile.dev.package.'*'.opt-level=3"])
@@ -115,8 +132,14 @@ impl Bench {
     }
 }
 
+fn models_command(program: PathBuf) -> Command {
+    let mut command = Command::new(program);
+    command.arg("--exact").env("RUST_BACKTRACE", "0");
+    command
+}
+
 /// Runs to the end, if that comes in time: whether it succeeded, and what it said.
-fn finish(command: &mut Command) -> io::Result<Option<(bool, String)>> {
+fn finish(command: &mut Command, patience: Duration) -> io::Result<Option<(bool, String)>> {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
@@ -133,7 +156,7 @@ fn finish(command: &mut Command) -> io::Result<Option<(bool, String)>> {
         if let Some(status) = child.try_wait()? {
             break Some(status);
         }
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() > patience {
             child.kill()?;
             child.wait()?;
             break None;
@@ -146,9 +169,19 @@ fn finish(command: &mut Command) -> io::Result<Option<(bool, String)>> {
 }
 
 /// Copies a folder, but not what is hidden or built. A file that is the same stays, so
-/// that it is not built again.
+/// that it is not built again; one that is gone goes.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
+    for entry in fs::read_dir(to)? {
+        let entry = entry?;
+        if !from.join(entry.file_name()).exists() {
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+    }
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let name = entry.file_name();
