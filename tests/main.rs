@@ -27,6 +27,8 @@ mod net_listener;
 mod net_load;
 #[path = "suite/net_stream.rs"]
 mod net_stream;
+#[path = "suite/regressions.rs"]
+mod regressions;
 #[path = "suite/runtime.rs"]
 mod runtime;
 #[path = "suite/runtime_errors.rs"]

@@ -35,7 +35,7 @@ const TICK_NS: u64 = 200_000;
 /// predicted: a reading costs 23.
 const CHECK_NS: u64 = 20_000;
 /// Polls between two readings at most.
-const CHECK_POLLS: u64 = 64;
+const CHECK_POLLS: u64 = 16;
 /// ... and before the first.
 const FIRST_CHECK: u64 = 4;
 /// Polls from the LIFO slot in a row: then the queue has its turn.

@@ -88,6 +88,25 @@ fn list_against_growth() {
     });
 }
 
+/// A slot is taken by a new task as the old one ends elsewhere, and somebody lists.
+#[test]
+fn reuse_against_end() {
+    explore(|| {
+        let tasks = [REGISTRY.take_slot_foreign(), REGISTRY.take_slot_foreign()].map(file);
+        let lister = thread::spawn(|| REGISTRY.request_all(true));
+        let [ending, staying] = tasks;
+        let ender = thread::spawn(move || assert!(ending.run().is_none()));
+        let slot = REGISTRY.take_slot_foreign();
+        assert_ne!(slot, staying.number() as u32, "a slot is in use twice");
+        let new = file(slot);
+        ender.join().unwrap();
+        lister.join().unwrap();
+        for task in [staying, new] {
+            assert!(task.run().is_none());
+        }
+    });
+}
+
 /// A task spawns another, which ends on another worker, and ends itself: whoever counts
 /// none alive is right.
 #[test]

@@ -73,6 +73,34 @@ fn push_after_push() {
     });
 }
 
+/// Two workers sleep, and each gets a task of its own.
+#[test]
+fn two_workers() {
+    explore(|| {
+        let hub = opened(2);
+        let worker = |hub: &Hub, me| {
+            let mut tasks = Vec::new();
+            work(hub, me, &mut tasks, |drained| drained == 1);
+            tasks
+        };
+        let other = {
+            let hub = hub.clone();
+            thread::spawn(move || worker(&hub, 1))
+        };
+        let pusher = {
+            let (hub, [one, two]) = (hub.clone(), ready_tasks());
+            thread::spawn(move || {
+                hub.push_home(one, 0);
+                hub.push_home(two, 1);
+            })
+        };
+        let tasks = worker(&hub, 0);
+        pusher.join().unwrap();
+        assert_eq!(finish(tasks), [1]);
+        assert_eq!(finish(other.join().unwrap()), [2]);
+    });
+}
+
 /// A worker that ends its runtime once it has got the task; the other ends by that.
 fn until_stopped(hub: &Hub, me: usize, last_words: &AtomicBool) -> Vec<Runnable> {
     let mut tasks = Vec::new();

@@ -255,7 +255,10 @@ fn join_against_end() {
     explore(|| {
         let bench = Bench::<1, 1>::new();
         let (_, task) = bench.start();
-        let joiner = thread::spawn(move || drop(wait_for(task).unwrap()));
+        let joiner = thread::spawn(move || {
+            drop(wait_for(task).unwrap());
+            assert_eq!(ended(), 1, "it is still filed as alive");
+        });
         let news = bench.bring(0, Waker::wake);
         drain();
         news.join().unwrap();

@@ -72,6 +72,29 @@ pub const MUTANTS: &[Mutant] = &[
         model: "task_state::run_against_run",
     },
     Mutant {
+        name: "start: a task that yielded sees nothing of what wakers wrote",
+        file: "task/state.rs",
+        text: "self.0.fetch_and(!NOTIFIED, Ordering::AcqRel)",
+        replacement: "self.0.fetch_and(!NOTIFIED, Ordering::Relaxed)",
+        model: "task_state::yield_against_news",
+    },
+    Mutant {
+        name: "request: publishes nothing",
+        file: "task/state.rs",
+        text: "self.0.fetch_or(ask | NOTIFIED, Ordering::AcqRel)",
+        replacement: "self.0.fetch_or(ask | NOTIFIED, Ordering::Relaxed)",
+        model: "task_state::wake_against_news_and_cancel",
+    },
+    Mutant {
+        name: "request: what is ready is lost",
+        file: "task/state.rs",
+        text: "        } else if old & CANCEL != 0 {
+            Start::PollCancelled",
+        replacement: "        } else if old & CANCEL != 0 {
+            Start::Drop",
+        model: "task_state::wake_against_news_and_cancel",
+    },
+    Mutant {
         name: "request: does not queue an idle task",
         file: "task/state.rs",
         text: "        (old & COMPLETE == 0 && old & ask != ask, push)",
@@ -105,6 +128,16 @@ pub const MUTANTS: &[Mutant] = &[
         model: "task_state::join_against_end",
     },
     Mutant {
+        name: "complete: still in the registry",
+        file: "task/raw.rs",
+        text: "    (header.vtable.ended)(header);
+    match header.state.complete() {",
+        replacement: "    let complete = header.state.complete();
+    (header.vtable.ended)(header);
+    match complete {",
+        model: "task_state::join_against_end",
+    },
+    Mutant {
         name: "offer_waiter: to a task that has ended",
         file: "task/state.rs",
         text: "self.update(|now| (now & COMPLETE == 0).then_some(now | WAITER)).is_ok()",
@@ -116,6 +149,15 @@ pub const MUTANTS: &[Mutant] = &[
         file: "task/state.rs",
         text: "self.update(|now| (now & COMPLETE == 0).then_some(now & !WAITER)).is_ok()",
         replacement: "self.update(|now| Some(now & !WAITER)).is_ok()",
+        model: "task_state::join_with_another_waker",
+    },
+    Mutant {
+        name: "a waiter looks at its waker while it is offered",
+        file: "task/handle.rs",
+        text: "        if header.state.waiter_offered() && !header.state.reclaim_waiter() {
+            return false;
+        }",
+        replacement: "",
         model: "task_state::join_with_another_waker",
     },
     Mutant {
@@ -205,6 +247,13 @@ pub const MUTANTS: &[Mutant] = &[
         model: "push_and_park::two_pushers",
     },
     Mutant {
+        name: "notify: clears the bits of all",
+        file: "scheduler/idle.rs",
+        text: "self.word.fetch_and(!(1 << target), Ordering::AcqRel)",
+        replacement: "self.word.fetch_and(!PARKED, Ordering::AcqRel)",
+        model: "push_and_park::two_workers",
+    },
+    Mutant {
         name: "push_home: rings first",
         file: "scheduler/hub.rs",
         text: "        self.block(home).local_inbox.push(task);
@@ -220,6 +269,13 @@ pub const MUTANTS: &[Mutant] = &[
                 block.doorbell.ring();",
         replacement: "            for block in self.blocks().take(1) {
                 block.doorbell.ring();",
+        model: "push_and_park::push_to_either_and_stop",
+    },
+    Mutant {
+        name: "advance: publishes nothing",
+        file: "scheduler/hub.rs",
+        text: "self.phase.fetch_max(phase as u8, Ordering::AcqRel)",
+        replacement: "self.phase.fetch_max(phase as u8, Ordering::Relaxed)",
         model: "push_and_park::push_to_either_and_stop",
     },
     // Announce and search.
@@ -300,6 +356,24 @@ pub const MUTANTS: &[Mutant] = &[
         model: "inbox_final_check::two_pushers",
     },
     Mutant {
+        name: "drain: the newest first",
+        file: "scheduler/inbox.rs",
+        text: "        while let Some(task) = newest {
+            // SAFETY: I1: the swap made the whole chain ours.
+            unsafe {
+                newest = task.as_ref().take_next();
+                task.as_ref().set_next(oldest);
+            }
+            oldest = Some(task);
+            count += 1;
+        }
+",
+        replacement: "        std::mem::swap(&mut oldest, &mut newest);
+        count += usize::from(oldest.is_some());
+",
+        model: "inbox_final_check::two_pushers",
+    },
+    Mutant {
         name: "push: publishes nothing",
         file: "scheduler/inbox.rs",
         text: "                Ordering::Release,
@@ -369,6 +443,20 @@ pub const MUTANTS: &[Mutant] = &[
         model: "doorbell_shutdown::gate_closes_behind_passers",
     },
     Mutant {
+        name: "gate: who closes publishes nothing",
+        file: "util/gate.rs",
+        text: "let old = self.0.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {",
+        replacement: "let old = self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, |word| {",
+        model: "doorbell_shutdown::ring_against_close",
+    },
+    Mutant {
+        name: "gate: passed when it is closed",
+        file: "util/gate.rs",
+        text: "let passed = self.enter().then(pass);",
+        replacement: "let passed = (self.enter() || true).then(pass);",
+        model: "doorbell_shutdown::ring_against_close",
+    },
+    Mutant {
         name: "doorbell: closed past the gate",
         file: "reactor/doorbell.rs",
         text: "        self.gate.close(|| self.close_fd());",
@@ -413,6 +501,14 @@ pub const MUTANTS: &[Mutant] = &[
         text: "slot.store(task.0.as_ptr(), Ordering::Release);",
         replacement: "slot.store(task.0.as_ptr(), Ordering::Relaxed);",
         model: "live_tasks::list_against_growth",
+    },
+    Mutant {
+        name: "registry: gives a slot away that is not empty yet",
+        file: "scheduler/registry.rs",
+        text: "        let filed = ptr::from_ref(task).cast_mut();",
+        replacement: "        self.free.lock().push(index);
+        let filed = ptr::from_ref(task).cast_mut();",
+        model: "live_tasks::reuse_against_end",
     },
     Mutant {
         name: "live: spawns are read first",

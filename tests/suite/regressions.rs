@@ -1,0 +1,165 @@
+//! What once went wrong, each with the shortest program that showed it.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use ringloop::{Builder, Handle, Task, spawn, time::sleep, to_thread, yield_now};
+
+use crate::{
+    harness::{on_every, scaled},
+    tools::Flag,
+};
+
+fn spin(time: Duration) {
+    let since = Instant::now();
+    while since.elapsed() < time {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn look_at_many_tasks_reaches_the_one_that_is_finished() {
+    // Once: each look at an unfinished task spent budget, so that the 129th was never looked at.
+    on_every(|cfg| {
+        cfg.once(async {
+            let release = Flag::new();
+            let mut tasks: Vec<_> = (0..200)
+                .map(|i| {
+                    let wait = release.wait();
+                    spawn(async move {
+                        if i != 150 {
+                            wait.await;
+                        }
+                        i
+                    })
+                })
+                .collect();
+            let first = poll_fn(|cx| {
+                for task in &mut tasks {
+                    if let Poll::Ready(value) = Pin::new(task).poll(cx) {
+                        return Poll::Ready(value.unwrap());
+                    }
+                }
+                Poll::Pending
+            });
+            assert_eq!(first.await, 150);
+            release.set();
+            tasks.remove(150);
+            for task in tasks {
+                task.await.unwrap();
+            }
+        });
+    });
+}
+
+#[test]
+fn job_may_drive_futures_of_its_own() {
+    // Once: a job counted as the poll of a task, with a budget that nobody refilled.
+    fn drive<T>(mut task: Task<T>) -> T {
+        loop {
+            let mut cx = Context::from_waker(Waker::noop());
+            match Pin::new(&mut task).poll(&mut cx) {
+                Poll::Ready(value) => return value.ok().unwrap(),
+                Poll::Pending => std::thread::yield_now(),
+            }
+        }
+    }
+    on_every(|cfg| {
+        cfg.once(async {
+            let sum = to_thread(|| (0..300).map(|i| drive(spawn(async move { i }))).sum::<i32>());
+            assert_eq!(sum.await.unwrap(), 299 * 150);
+            let nested = to_thread(|| Handle::current().block_on(async { 7 }).unwrap());
+            assert_eq!(nested.await.unwrap(), 7);
+        });
+    });
+}
+
+#[test]
+fn worker_survives_a_standard_error_that_nobody_reads() {
+    // Once: the default error hook panicked when its pipe was closed, and took the worker along.
+    let close_stderr = |command: &mut Command| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        command.stderr(writer);
+    };
+    crate::processes::isolated_with(close_stderr, || {
+        for workers in [1, 2] {
+            let runtime = Builder::new().workers(workers).build().unwrap();
+            for _ in 0..10 {
+                runtime.spawn(async { panic!("to nobody") }).detach();
+                runtime.run(async { spawn(async {}).await.unwrap() }).unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn polls_that_turn_long_do_not_hold_up_timers() {
+    // Once: after cheap polls, up to 64 were made before the clock was read again.
+    on_every(|cfg| {
+        if !cfg.single() {
+            return;
+        }
+        cfg.once(async {
+            let (warm, long) = (Arc::new(AtomicBool::new(false)), 60);
+            let tasks: Vec<_> = (0..long)
+                .map(|_| {
+                    let warm = warm.clone();
+                    spawn(async move {
+                        while !warm.load(Ordering::Relaxed) {
+                            yield_now().await;
+                        }
+                        spin(Duration::from_millis(3));
+                    })
+                })
+                .collect();
+            for _ in 0..1000 {
+                yield_now().await;
+            }
+            let since = Instant::now();
+            warm.store(true, Ordering::Relaxed);
+            sleep(Duration::from_millis(5)).await;
+            // All of them take 180 ms.
+            assert!(since.elapsed() < Duration::from_millis(100), "{:?}", since.elapsed());
+            for task in tasks {
+                task.await.unwrap();
+            }
+        });
+    });
+}
+
+#[test]
+fn rings_are_not_lost_while_workers_look_stuck() {
+    // Once: a patrol that collected a stuck worker's events took the ring of its doorbell away.
+    on_every(|cfg| {
+        let runtime = cfg.runtime();
+        let stop = Arc::new(AtomicBool::new(false));
+        let hogs: Vec<_> = (0..cfg.workers)
+            .map(|_| {
+                let stop = stop.clone();
+                runtime.spawn(async move {
+                    while !stop.load(Ordering::Relaxed) {
+                        spin(Duration::from_millis(5));
+                        sleep(Duration::from_millis(1)).await;
+                    }
+                })
+            })
+            .collect();
+        for i in 0..scaled(100) {
+            assert_eq!(runtime.must_run(async move { spawn(async move { i }).await.unwrap() }), i);
+        }
+        stop.store(true, Ordering::Relaxed);
+        for hog in hogs {
+            runtime.must_run(hog).unwrap();
+        }
+    });
+}
