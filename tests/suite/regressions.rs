@@ -110,15 +110,18 @@ fn polls_that_turn_long_do_not_hold_up_timers() {
             return;
         }
         cfg.once(async {
-            let (warm, long) = (Arc::new(AtomicBool::new(false)), 60);
-            let tasks: Vec<_> = (0..long)
+            let warm = Arc::new(AtomicBool::new(false));
+            let tasks: Vec<_> = (0..8)
                 .map(|_| {
                     let warm = warm.clone();
                     spawn(async move {
                         while !warm.load(Ordering::Relaxed) {
                             yield_now().await;
                         }
-                        spin(Duration::from_millis(3));
+                        for _ in 0..10 {
+                            spin(Duration::from_millis(3));
+                            yield_now().await;
+                        }
                     })
                 })
                 .collect();
@@ -128,8 +131,8 @@ fn polls_that_turn_long_do_not_hold_up_timers() {
             let since = Instant::now();
             warm.store(true, Ordering::Relaxed);
             sleep(Duration::from_millis(5)).await;
-            // All of them take 180 ms.
-            assert!(since.elapsed() < Duration::from_millis(100), "{:?}", since.elapsed());
+            // All of them take 240 ms, one round of them 24.
+            assert!(since.elapsed() < Duration::from_millis(150), "{:?}", since.elapsed());
             for task in tasks {
                 task.await.unwrap();
             }
