@@ -14,8 +14,9 @@ use crate::{
     util::current,
 };
 
-/// A predicted wait worth a wake, in ns: what a wake of a halted core costs and delays.
-pub(super) const WAIT_NS: u64 = 30_000;
+/// A predicted wait worth a wake, in ns: a few times what the wake of a halted core costs
+/// and delays. See docs/decisions.md.
+pub(super) const WAIT_NS: u64 = 100_000;
 /// Fewer tasks than this are never announced: one is next anyway.
 pub(super) const TASKS: usize = 2;
 

@@ -53,7 +53,7 @@ fn file(slot: u32) -> Runnable {
 /// Two list the tasks and ask all to end, while one ends and the next takes its slot.
 #[test]
 fn list_against_end() {
-    explore(|| {
+    loom::model(|| { println!("=====START");
         let own = Slots::default();
         let task = file(REGISTRY.take_slot(&own));
         let listers = [false, true].map(|abort| thread::spawn(move || REGISTRY.request_all(abort)));

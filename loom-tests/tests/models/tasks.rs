@@ -3,12 +3,13 @@
 use std::{
     cell::Cell,
     collections::VecDeque,
+    mem,
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
 };
 
-use loom::{sync::Mutex, thread};
+use loom::sync::{Condvar, Mutex};
 use ringloop::{
     ErrorEvent, Task, TaskError,
     model::task::{self, Ended, Registered, Runnable, Schedule},
@@ -139,20 +140,36 @@ pub fn take<T>(task: Task<T>) -> Result<T, TaskError> {
 /// Blocks until the future is ready. If it is not woken, loom reports a deadlock.
 pub fn wait_for<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
-    let waker = Waker::from(Arc::new(Parked(thread::current())));
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(bell.clone());
     loop {
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
+            Poll::Pending => bell.wait(),
         }
     }
 }
 
-struct Parked(thread::Thread);
+/// Not loom's `park`: a late `unpark` ends whatever loom's thread is blocked in.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    heard: Condvar,
+}
 
-impl Wake for Parked {
+impl Bell {
+    fn wait(&self) {
+        let mut rung = self.rung.lock().unwrap();
+        while !mem::take(&mut *rung) {
+            rung = self.heard.wait(rung).unwrap();
+        }
+    }
+}
+
+impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        *self.rung.lock().unwrap() = true;
+        self.heard.notify_one();
     }
 }
 
