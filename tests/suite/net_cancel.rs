@@ -235,6 +235,11 @@ fn close_while_read_waits_gives_fin_at_once_and_reused_number_is_clean() {
                 let read = spawn(async move {
                     let mut buf = [0; 16];
                     let n = reader.read(&mut buf).await.unwrap();
+                    if n == 0 {
+                        // The peer may answer the end of our side before the abort below.
+                        assert!(i % 2 == 0, "an end out of nowhere");
+                        return;
+                    }
                     assert_eq!(buf[..n], [i as u8], "a stale event or another's bytes");
                     std::future::pending::<()>().await;
                 });

@@ -218,6 +218,9 @@ fn waker_that_runs_runtime_code_when_woken_does_not_deadlock() {
                 let mut task = spawn(async { yield_now().await });
                 assert!(poll_by_hand(&mut sleep, &waker).is_pending());
                 let pending = poll_by_hand(&mut task, &waker).is_pending();
+                // Polling either again would put this task's waker in the busy one's place.
+                let done = || victim.with(ringloop::Task::is_finished).unwrap();
+                wait_until_async(done, || "the busy waker was woken".into()).await;
                 sleep.await;
                 if pending {
                     task.await.unwrap();
