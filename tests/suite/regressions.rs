@@ -53,7 +53,7 @@ fn look_at_many_tasks_reaches_the_one_that_is_finished() {
             });
             assert_eq!(first.await, 150);
             release.set();
-            tasks.remove(150);
+            tasks.remove(150).detach();
             for task in tasks {
                 task.await.unwrap();
             }
