@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use crate::{
     loom::global::{AtomicU64, Ordering},
     time::{Sleep, sleep},
+    util::panic,
 };
 
 /// Descriptors may be freed where nobody tells us.
@@ -46,7 +47,7 @@ pub(super) fn closed_one() {
 fn wake_all() {
     let waiters = std::mem::take(&mut *WAITERS.lock());
     for (_, waker) in waiters {
-        crate::util::panic::contain(|| waker.wake());
+        panic::contain(|| waker.wake());
     }
 }
 
@@ -84,7 +85,7 @@ impl Future for Freed {
             }
             (old, woken)
         };
-        drop(old);
+        panic::discard_foreign(old);
         if woken { Poll::Ready(()) } else { Pin::new(&mut self.pause).poll(cx) }
     }
 }
@@ -99,7 +100,7 @@ impl Drop for Freed {
             let mine = waiters.iter().position(|(of, _)| *of == ticket);
             mine.map(|mine| waiters.swap_remove(mine))
         };
-        drop(old);
+        panic::discard_foreign(old);
     }
 }
 

@@ -155,7 +155,7 @@ impl Slot {
         // Clone and drop are foreign code: outside of the lock (S6).
         let new = cx.waker().clone();
         let old = self.waiters.lock().of(direction).replace(new);
-        drop(old);
+        panic::discard_foreign(old);
     }
 
     /// The same for one of several futures; `ticket` is what this one keeps meanwhile.
@@ -177,7 +177,7 @@ impl Slot {
             waiters.shared.push(new);
             old
         };
-        drop(old);
+        panic::discard_foreign(old);
     }
 
     /// A shared future waits no more.
@@ -187,7 +187,7 @@ impl Slot {
             let mine = waiters.shared.iter().position(|waiter| waiter.ticket == ticket);
             mine.map(|mine| waiters.shared.swap_remove(mine))
         };
-        drop(old);
+        panic::discard_foreign(old);
     }
 
     /// An event for `generation`. Wakers go to `wakes`; none is called here.
@@ -270,11 +270,9 @@ impl Drop for SlotRef {
         let waiters = self.slot.take_waiters();
         POOL.give(self.index);
         // Foreign destructors; the descriptor is still to be closed.
-        panic::contain(|| drop(waiters.read));
-        panic::contain(|| drop(waiters.write));
-        for waiter in waiters.shared {
-            panic::contain(|| drop(waiter));
-        }
+        panic::discard_foreign(waiters.read);
+        panic::discard_foreign(waiters.write);
+        waiters.shared.into_iter().for_each(panic::discard_foreign);
     }
 }
 

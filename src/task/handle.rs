@@ -163,7 +163,7 @@ impl<T> Task<T> {
             let new = cx.waker().clone();
             // SAFETY: H3, as above.
             let old = header.waiter.with_mut(|waiter| unsafe { (*waiter).replace(new) });
-            drop(old);
+            panic::discard_foreign(old);
         }
         if header.state.offer_waiter() {
             return true;
@@ -176,7 +176,7 @@ impl<T> Task<T> {
     fn drop_waiter(&self) {
         // SAFETY: H3, by the caller.
         let waker = self.header().waiter.with_mut(|waiter| unsafe { (*waiter).take() });
-        panic::contain(|| drop(waker));
+        panic::discard_foreign(waker);
     }
 }
 

@@ -25,6 +25,13 @@ pub(crate) fn contain(f: impl FnOnce()) {
     }
 }
 
+/// Drops what others made, such as the waker of whoever waited before: its panic is not
+/// for whoever is here now.
+#[inline]
+pub(crate) fn discard_foreign<T>(foreign: T) {
+    contain(|| drop(foreign));
+}
+
 /// Drops a payload whose own destructor may panic again, and so on: the second
 /// one is leaked, since there is no end to them.
 pub(crate) fn discard(payload: Payload) {

@@ -6,7 +6,7 @@ use ringloop::io::{AsyncReadExt, AsyncWriteExt};
 use ringloop::net::{TcpListener, TcpStream};
 use ringloop::{Runtime, spawn, spawn_local, to_thread, yield_now};
 
-use crate::harness::{deliberate, on_every_within, scaled};
+use crate::harness::{deliberate, on_every_within, scaled, wait_until};
 use crate::measure::{open_fds, resident_bytes, thread_count};
 use crate::processes::isolated;
 
@@ -82,19 +82,21 @@ fn long_use_leaves_memory_where_it_was() {
     isolated(|| {
         on_every_within(Duration::from_secs(120), |cfg| {
             let runtime = cfg.runtime();
+            // How many the pool keeps depends on how busy the machine is.
+            let threads = || thread_count() - runtime.metrics().blocking_threads;
             let rounds = scaled(15);
             let mut before = None;
             for round in 0..rounds {
                 one_round(&runtime, cfg.seed + round as u64);
                 if round == rounds / 3 {
-                    before = Some((resident_bytes(), open_fds(), thread_count()));
+                    before = Some((resident_bytes(), open_fds(), threads()));
                 }
             }
-            let (resident, fds, threads) = before.expect("measured");
+            let (resident, fds, threads_before) = before.expect("measured");
             let grown = resident_bytes().saturating_sub(resident);
             assert!(grown < 4 << 20, "resident memory grew by {grown} bytes");
             assert_eq!(open_fds(), fds);
-            assert!(thread_count() <= threads + 1, "{} threads, {threads} before", thread_count());
+            wait_until(|| threads() <= threads_before, || format!("{} threads", threads()));
         });
     });
 }

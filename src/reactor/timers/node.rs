@@ -33,9 +33,12 @@ use std::{
 };
 
 use super::{Timers, pool::Mailbox};
-use crate::loom::{
-    Mutex, UnsafeCell,
-    atomic::{AtomicPtr, AtomicU64, Ordering},
+use crate::{
+    loom::{
+        Mutex, UnsafeCell,
+        atomic::{AtomicPtr, AtomicU64, Ordering},
+    },
+    util::panic,
 };
 
 pub(super) struct Node {
@@ -244,6 +247,7 @@ impl TimerRef {
             mem::swap(&mut *kept, &mut waker);
         }
         drop(kept);
+        panic::discard_foreign(waker);
         end.map_or(Poll::Pending, Poll::Ready)
     }
 

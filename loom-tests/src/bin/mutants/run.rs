@@ -38,7 +38,6 @@ impl fmt::Display for Verdict {
 
 /// A copy of the sources to break.
 pub struct Bench {
-    root: PathBuf,
     tree: PathBuf,
     target: PathBuf,
 }
@@ -49,7 +48,7 @@ impl Bench {
         let scratch = root.join("target/mutants");
         let tree = scratch.join("tree");
         copy(root, &tree)?;
-        Ok(Self { root: root.to_owned(), tree, target: scratch.join("build") })
+        Ok(Self { tree, target: scratch.join("build") })
     }
 
     /// Runs models without a mutant; they have to pass.
@@ -72,7 +71,7 @@ impl Bench {
     /// Applies the mutant, runs its model, and takes the mutant back.
     pub fn check(&self, mutant: &Mutant) -> Verdict {
         let file = self.tree.join("src").join(mutant.file);
-        let original = match fs::read_to_string(self.root.join("src").join(mutant.file)) {
+        let original = match fs::read_to_string(&file) {
             Ok(text) => text,
             Err(error) => return Verdict::Broken(format!("src/{}: {error}", mutant.file)),
         };
