@@ -31,6 +31,9 @@ fn header(data: *const ()) -> NonNull<Header> {
     NonNull::new(data.cast_mut().cast()).expect("made from a NonNull")
 }
 
+// # Safety of the four functions of the table: `data` is the header of a task, of which
+// the waker has a reference; RawWakerVTable's contract says which of them ends it.
+
 unsafe fn clone(data: *const ()) -> RawWaker {
     // SAFETY: R1: the waker that is cloned has a reference.
     unsafe { header(data).as_ref() }.state.add_ref();
