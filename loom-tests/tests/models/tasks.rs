@@ -9,7 +9,10 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use loom::sync::{Condvar, Mutex};
+use loom::sync::{
+    Condvar, Mutex,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 use ringloop::{
     ErrorEvent, Task, TaskError,
     model::task::{self, Ended, Registered, Runnable, Schedule},
@@ -20,12 +23,13 @@ pub struct Shared;
 
 loom::lazy_static! {
     static ref QUEUE: Mutex<VecDeque<Runnable>> = Mutex::new(VecDeque::new());
+    /// What the registry was told of; seen by who hears of the end otherwise.
+    static ref ENDED: AtomicUsize = AtomicUsize::new(0);
 }
 
 // Counted by all threads of a model, which are coroutines of one system thread; of no
 // account to loom.
 thread_local! {
-    static ENDED: Cell<usize> = const { Cell::new(0) };
     static REPORTED: Cell<usize> = const { Cell::new(0) };
     static DROPPED: Cell<usize> = const { Cell::new(0) };
     static POLLED: Cell<usize> = const { Cell::new(0) };
@@ -37,7 +41,7 @@ impl Schedule for Shared {
     }
 
     fn ended(_task: &Ended<'_>) {
-        ENDED.set(ENDED.get() + 1);
+        ENDED.fetch_add(1, Relaxed);
     }
 
     fn report(_event: &ErrorEvent) {
@@ -70,7 +74,6 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    ENDED.set(0);
     REPORTED.set(0);
     DROPPED.set(0);
     POLLED.set(0);
@@ -129,7 +132,7 @@ pub fn reported() -> usize {
 
 /// How often the registry was told of an end.
 pub fn ended() -> usize {
-    ENDED.get()
+    ENDED.load(Relaxed)
 }
 
 /// The result of a task that has to be finished.

@@ -257,8 +257,8 @@ pub const MUTANTS: &[Mutant] = &[
         name: "push_home: rings first",
         file: "scheduler/hub.rs",
         text: "        self.block(home).local_inbox.push(task);
-        self.ring_if_parked(home);",
-        replacement: "        self.ring_if_parked(home);
+        let _ = self.ring_if_parked(home);",
+        replacement: "        let _ = self.ring_if_parked(home);
         self.block(home).local_inbox.push(task);",
         model: "push_and_park::push_after_push",
     },
