@@ -1,7 +1,9 @@
 //! How the models under `tests/models/` are explored.
 //!
 //! A model is a closure that loom runs once for every order in which its threads may
-//! meet, up to a bound on preemptions. Run them with `cargo loom [FILTER]`.
+//! meet, up to a bound on preemptions: 2 with `cargo loom [FILTER]`, 3 with
+//! `cargo loom-deep`, else LOOM_MAX_PREEMPTIONS. `LOOM_LOCATION=1` has loom say where the
+//! accesses are that it objects to. `cargo loom-mutants` shows that the models notice.
 #![cfg(loom)]
 
 use std::{

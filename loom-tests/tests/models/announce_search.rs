@@ -8,6 +8,8 @@
 //!
 //! Actors: one or two workers with a backlog, who never look at it again; one that
 //! searches and sleeps, by its loop or by the steps of the search alone.
+//!
+//! Bound: 3 threads, one or two tasks in a queue.
 
 use loom::thread;
 use loom_tests::explore;

@@ -8,6 +8,8 @@
 //! who was late for the earlier one. A late ring of the new life's bell is allowed.
 //!
 //! Actors: the owner, who opens and closes; one or two who ring.
+//!
+//! Bound: 3 threads, two lives, one ring each.
 
 use std::sync::Arc;
 

@@ -7,6 +7,8 @@
 //! one thread pushed in its order; nothing is missed by the final look.
 //!
 //! Actors: a worker that drains and parks; two threads that push, or one and a patrol.
+//!
+//! Bound: 3 threads, two or three tasks.
 
 use std::sync::Arc;
 

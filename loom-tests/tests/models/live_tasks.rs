@@ -7,6 +7,8 @@
 //! zero means that no task was alive.
 //!
 //! Actors: one or two that end tasks and make the next, one or two that list.
+//!
+//! Bound: 3 threads, three tasks, chunks of 2 slots.
 
 use std::sync::Arc;
 

@@ -10,6 +10,8 @@
 //!
 //! Actors: one worker that gets stuck, one or two that sleep and patrol; in one model a
 //! third that ticks on.
+//!
+//! Bound: 3 threads, one worker that gets stuck once.
 
 use std::sync::Arc;
 

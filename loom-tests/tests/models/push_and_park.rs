@@ -9,6 +9,8 @@
 //!
 //! Actors: one or two workers, who drain, and park when they have seen nothing; one or
 //! two threads that push.
+//!
+//! Bound: 3 threads, two tasks.
 
 use std::sync::Arc;
 

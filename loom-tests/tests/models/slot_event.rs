@@ -7,6 +7,8 @@
 //!
 //! Actors: one or two who read; one or two who deliver events, as the home worker does and
 //! a patrol.
+//!
+//! Bound: 3 threads, two events, one direction.
 
 use std::{
     future::poll_fn,

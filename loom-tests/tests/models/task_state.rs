@@ -10,6 +10,8 @@
 //!
 //! Actors: one or two threads that run what is queued, and two or one that wake,
 //! cancel, wait, let go.
+//!
+//! Bound: 3 threads, one task, two wakes.
 
 use std::{
     future::poll_fn,
