@@ -159,6 +159,9 @@ pub(crate) mod alloc {
         static HEAP: RefCell<Heap> = RefCell::default();
     }
 
+    /// # Safety
+    ///
+    /// As `std::alloc::alloc`.
     pub(crate) unsafe fn alloc(layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
         let block = unsafe { std::alloc::alloc(layout) };
@@ -167,6 +170,9 @@ pub(crate) mod alloc {
         block
     }
 
+    /// # Safety
+    ///
+    /// As `std::alloc::dealloc`; freed twice, it says so.
     pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
         let track = HEAP.with_borrow_mut(|heap| heap.live.remove(&(block as usize)));
         drop(ManuallyDrop::into_inner(track.expect("a block was freed twice")));
@@ -341,6 +347,9 @@ pub(crate) mod eventfd {
         });
     }
 
+    /// # Safety
+    ///
+    /// The descriptor is the caller's; closed twice, it says so.
     pub(crate) unsafe fn close(fd: RawFd) {
         bell(fd).open.with_mut(|open| {
             // SAFETY: as in `open`.

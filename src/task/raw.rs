@@ -33,6 +33,11 @@ use crate::{
 };
 
 /// The functions that know the type.
+///
+/// # Safety
+///
+/// All take a task that was made with this very table, by a caller who has the right to its
+/// stage (R2), or for `free` its last reference; what more each wants stands at its body.
 pub(super) struct VTable {
     /// Polls the future. Ready or panicked: the result is stored, the future gone.
     poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Poll<()>,
