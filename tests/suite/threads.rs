@@ -215,8 +215,9 @@ fn workers_go_on_while_every_pool_thread_is_stuck() {
             }
         };
         runtime.run(body).unwrap();
+        // Which of the two holds the receiver is theirs to settle: both words first.
+        jobs.iter().for_each(|_| release.send(()).unwrap());
         for job in jobs {
-            release.send(()).unwrap();
             runtime.run(job).unwrap().unwrap();
         }
         crate::harness::assert_quiet(&runtime.handle());
