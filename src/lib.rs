@@ -35,8 +35,8 @@ pub mod model;
 pub use self::{
     error::{BuildError, ErrorEvent, NoRuntime, RunError, TaskError, TaskId},
     runtime::{
-        Backend, Builder, Handle, Metrics, Runtime, ShutdownReport, run, spawn, spawn_local,
-        yield_now,
+        Backend, BackendInfo, Builder, Handle, Metrics, Runtime, ShutdownReport, backend, run,
+        spawn, spawn_local, yield_now,
     },
     task::{Join, Task},
     threads::to_thread,

@@ -377,6 +377,55 @@ pub mod scheduler {
     }
 }
 
+/// [`reactor::pool`]: memory that is lent.
+#[allow(missing_docs)]
+pub mod pool {
+    use crate::reactor::pool;
+
+    pub use crate::reactor::pool::Lease;
+
+    pub struct Pool(pool::Pool);
+
+    impl Pool {
+        pub fn new(count: usize, size: usize, doorbell: &'static super::Doorbell) -> Self {
+            Self(pool::Pool::new(count, size, &doorbell.0).expect("memory"))
+        }
+
+        /// The numbers of the buffers that were free.
+        pub fn reclaim(&mut self) -> Vec<u16> {
+            let mut ids = Vec::new();
+            self.0.reclaim(|id, _, _| ids.push(id));
+            ids
+        }
+
+        /// Lends bytes of zero.
+        pub fn lend(&mut self, id: u16, len: usize, last: bool) -> Lease {
+            // SAFETY: nobody fills in a model.
+            unsafe { self.0.lend(id, len, last) }
+        }
+
+        pub fn finish(&mut self, id: u16) {
+            // SAFETY: as in `lend`.
+            unsafe { self.0.finish(id) };
+        }
+
+        /// How much room there is.
+        pub fn spare(&mut self) -> Option<usize> {
+            self.0.spare().map(|room| room.len())
+        }
+
+        /// Lends bytes of zero.
+        pub fn commit(&mut self, len: usize) -> Lease {
+            // SAFETY: as in `lend`.
+            unsafe { self.0.commit(len) }
+        }
+
+        pub fn set_starved(&mut self, starved: bool) {
+            self.0.set_starved(starved);
+        }
+    }
+}
+
 /// [`reactor::slot::Slot`] of a descriptor that is read by one task.
 #[allow(missing_docs)]
 pub mod slot {

@@ -32,6 +32,15 @@ const UNSAFE_FILES: &[&str] = &[
     "src/reactor/timers/node.rs",
     "src/reactor/timers/pool.rs",
     "src/reactor/timers/wheel.rs",
+    // Operations whose memory the kernel uses.
+    "src/reactor/socket.rs",
+    "src/reactor/uring/mailbox.rs",
+    "src/reactor/uring/mod.rs",
+    "src/reactor/uring/plan.rs",
+    "src/reactor/uring/ring.rs",
+    "src/reactor/pool.rs",
+    "src/reactor/pool/shared.rs",
+    "src/reactor/pool/tests.rs",
     // Descriptors by their number.
     "src/reactor/doorbell.rs",
     "src/reactor/epoll.rs",
@@ -58,6 +67,8 @@ const UNSAFE_FILES: &[&str] = &[
     "src/task/raw.rs",
     "src/task/waker.rs",
     "src/util/magazine.rs",
+    // A page that the kernel wipes.
+    "src/util/fork.rs",
 ];
 
 #[test]

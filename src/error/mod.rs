@@ -321,6 +321,15 @@ pub enum ErrorEvent {
         /// The panic's text.
         message: String,
     },
+    /// A runtime does not get what it would use: io_uring, or rings of full size. It works
+    /// all the same, with less speed. It is told once per runtime.
+    #[non_exhaustive]
+    BackendFallback {
+        /// What it uses.
+        backend: String,
+        /// What is missing, and what to do about it.
+        reason: String,
+    },
     /// A listener cannot accept: descriptors or memory are exhausted. It waits for
     /// one to be freed and tries again; it is told once per pause.
     #[non_exhaustive]
@@ -364,6 +373,9 @@ impl fmt::Display for ErrorEvent {
                     f,
                     "task {task} (spawned at {spawned_at}) panicked and nobody took its result: {message}"
                 )
+            }
+            Self::BackendFallback { backend, reason } => {
+                write!(f, "the backend is {backend}, and less than it could be: {reason}")
             }
             Self::AcceptPaused { error } => write!(
                 f,

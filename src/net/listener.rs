@@ -3,21 +3,22 @@
 use std::{
     fmt, io,
     net::{self, SocketAddr},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
 
 use super::{
     TcpStream,
     addr::{ToSocketAddrs, lookup_host},
     exhaustion::{self, Freed},
+    handle::Handle as SocketHandle,
     ops,
 };
 use crate::{
     error::ErrorEvent,
     loom::global::{AtomicU64, Ordering},
-    reactor::Source,
+    reactor::Socket,
     runtime::{Handle, operation},
 };
 
@@ -47,7 +48,7 @@ const BACKLOG: i32 = 4096;
 /// });
 /// ```
 pub struct TcpListener {
-    source: Source<net::TcpListener>,
+    socket: SocketHandle,
     /// 1 from the first want of descriptors until the backlog has been worked off: the
     /// hook hears once.
     paused: AtomicU64,
@@ -77,7 +78,7 @@ impl TcpListener {
 
     fn bind_one(addr: SocketAddr) -> io::Result<Self> {
         // CLOEXEC comes with it (S9).
-        let socket = Socket::new(
+        let socket = socket2::Socket::new(
             Domain::for_address(addr),
             Type::STREAM.nonblocking(),
             Some(Protocol::TCP),
@@ -88,8 +89,8 @@ impl TcpListener {
         Ok(Self::new(socket.into()))
     }
 
-    fn new(listener: net::TcpListener) -> Self {
-        Self { source: Source::new(listener), paused: AtomicU64::new(0) }
+    fn new(listener: OwnedFd) -> Self {
+        Self { socket: SocketHandle::new(Socket::new(listener)), paused: AtomicU64::new(0) }
     }
 
     /// Takes a listening socket over, and makes it non-blocking.
@@ -99,7 +100,7 @@ impl TcpListener {
     /// The descriptor refuses to be non-blocking.
     pub fn from_std(listener: net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(Self::new(listener))
+        Ok(Self::new(listener.into()))
     }
 
     /// Hands the socket over, in blocking mode.
@@ -108,7 +109,7 @@ impl TcpListener {
     ///
     /// The descriptor refuses to be blocking.
     pub async fn into_std(self) -> io::Result<net::TcpListener> {
-        let listener = self.source.into_inner();
+        let listener = net::TcpListener::from(self.socket.into_fd().await);
         listener.set_nonblocking(false)?;
         Ok(listener)
     }
@@ -130,7 +131,7 @@ impl TcpListener {
     /// Those of accept(2) that are neither of the above: the listener is unusable.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
-            match operation::run(&self.source, ops::Accept { paused: &self.paused }).await {
+            match operation::run(self.socket.get(), ops::Accept { paused: &self.paused }).await {
                 Ok((stream, peer)) => return Ok((TcpStream::adopt(stream), peer)),
                 Err(error) if exhaustion::is_exhausted(&error) => self.pause(error).await,
                 Err(error) => return Err(error),
@@ -153,12 +154,12 @@ impl TcpListener {
     ///
     /// Those of getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.source.get().local_addr()
+        ops::local_addr(self)
     }
 
     /// The socket, for its options.
     pub fn socket(&self) -> socket2::SockRef<'_> {
-        socket2::SockRef::from(self.source.get())
+        socket2::SockRef::from(self)
     }
 }
 
@@ -179,18 +180,18 @@ fn explain(addr: SocketAddr, error: io::Error) -> io::Error {
 
 impl AsFd for TcpListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.source.get().as_fd()
+        self.socket.get().as_fd()
     }
 }
 
 impl AsRawFd for TcpListener {
     fn as_raw_fd(&self) -> RawFd {
-        self.source.get().as_raw_fd()
+        self.as_fd().as_raw_fd()
     }
 }
 
 impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source.fmt(f)
+        self.socket.fmt(f)
     }
 }

@@ -10,6 +10,7 @@
 
 mod addr;
 mod exhaustion;
+mod handle;
 mod listener;
 mod ops;
 mod split;

@@ -3,13 +3,15 @@
 use std::{
     io::{self, IoSlice},
     mem::MaybeUninit,
-    net::{self, SocketAddr},
-    os::fd::OwnedFd,
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
 };
 
 use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, acceptfrom_with, recv, send, sendmsg,
 };
+
+use socket2::{SockAddr, SockRef};
 
 use crate::{
     loom::global::{AtomicU64, Ordering},
@@ -37,13 +39,13 @@ impl<'a> Recv<'a> {
     }
 }
 
-impl Operation<net::TcpStream> for Recv<'_> {
+impl Operation<OwnedFd> for Recv<'_> {
     /// How many bytes at the buffer's front were written.
     type Output = usize;
 
     const DIRECTION: Direction = Direction::Read;
 
-    fn attempt(&mut self, io: &net::TcpStream) -> io::Result<usize> {
+    fn attempt(&mut self, io: &OwnedFd) -> io::Result<usize> {
         let ((read, _), _) = recv(io, &mut *self.buf, self.flags)?;
         Ok(read.len())
     }
@@ -57,13 +59,13 @@ impl Operation<net::TcpStream> for Recv<'_> {
 /// send(2).
 pub(super) struct Send<'a>(pub(super) &'a [u8]);
 
-impl Operation<net::TcpStream> for Send<'_> {
+impl Operation<OwnedFd> for Send<'_> {
     /// How many bytes the kernel took.
     type Output = usize;
 
     const DIRECTION: Direction = Direction::Write;
 
-    fn attempt(&mut self, io: &net::TcpStream) -> io::Result<usize> {
+    fn attempt(&mut self, io: &OwnedFd) -> io::Result<usize> {
         Ok(send(io, self.0, SEND)?)
     }
 
@@ -75,13 +77,13 @@ impl Operation<net::TcpStream> for Send<'_> {
 /// sendmsg(2) of several slices.
 pub(super) struct SendSlices<'a, 'b>(pub(super) &'a [IoSlice<'b>]);
 
-impl Operation<net::TcpStream> for SendSlices<'_, '_> {
+impl Operation<OwnedFd> for SendSlices<'_, '_> {
     /// How many bytes the kernel took.
     type Output = usize;
 
     const DIRECTION: Direction = Direction::Write;
 
-    fn attempt(&mut self, io: &net::TcpStream) -> io::Result<usize> {
+    fn attempt(&mut self, io: &OwnedFd) -> io::Result<usize> {
         // IOV_MAX; more are for the next call.
         let slices = &self.0[..self.0.len().min(1024)];
         Ok(sendmsg(io, slices, &mut SendAncillaryBuffer::default(), SEND)?)
@@ -95,12 +97,12 @@ impl Operation<net::TcpStream> for SendSlices<'_, '_> {
 /// Nothing but the wait for it to be worth a read.
 pub(super) struct Readable;
 
-impl Operation<net::TcpStream> for Readable {
+impl Operation<OwnedFd> for Readable {
     type Output = ();
 
     const DIRECTION: Direction = Direction::Read;
 
-    fn attempt(&mut self, io: &net::TcpStream) -> io::Result<()> {
+    fn attempt(&mut self, io: &OwnedFd) -> io::Result<()> {
         // The end of the stream and an error are worth one too.
         match recv(io, &mut [0u8; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK) {
             Err(error @ (rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR)) => {
@@ -114,12 +116,12 @@ impl Operation<net::TcpStream> for Readable {
 /// Nothing but the wait for it to be worth a write.
 pub(super) struct Writable;
 
-impl Operation<net::TcpStream> for Writable {
+impl Operation<OwnedFd> for Writable {
     type Output = ();
 
     const DIRECTION: Direction = Direction::Write;
 
-    fn attempt(&mut self, io: &net::TcpStream) -> io::Result<()> {
+    fn attempt(&mut self, io: &OwnedFd) -> io::Result<()> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         // An error is worth one too: poll(2) always reports it.
         let mut fds = [PollFd::new(io, PollFlags::OUT)];
@@ -133,16 +135,17 @@ impl Operation<net::TcpStream> for Writable {
 /// The end of a connect(2) under way.
 pub(super) struct Connected;
 
-impl Operation<net::TcpStream> for Connected {
+impl Operation<OwnedFd> for Connected {
     type Output = ();
 
     const DIRECTION: Direction = Direction::Write;
 
-    fn attempt(&mut self, io: &net::TcpStream) -> io::Result<()> {
-        if let Some(error) = io.take_error()? {
+    fn attempt(&mut self, io: &OwnedFd) -> io::Result<()> {
+        let socket = SockRef::from(io);
+        if let Some(error) = socket.take_error()? {
             return Err(error);
         }
-        match io.peer_addr() {
+        match socket.peer_addr() {
             Ok(_) => Ok(()),
             // An event that was not the one: connect(2) is still under way.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {
@@ -159,12 +162,12 @@ pub(super) struct Accept<'a> {
     pub(super) paused: &'a AtomicU64,
 }
 
-impl Operation<net::TcpListener> for Accept<'_> {
-    type Output = (net::TcpStream, SocketAddr);
+impl Operation<OwnedFd> for Accept<'_> {
+    type Output = (OwnedFd, SocketAddr);
 
     const DIRECTION: Direction = Direction::Read;
 
-    fn attempt(&mut self, io: &net::TcpListener) -> io::Result<Self::Output> {
+    fn attempt(&mut self, io: &OwnedFd) -> io::Result<Self::Output> {
         use rustix::io::Errno;
         loop {
             match acceptfrom_with(io, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
@@ -196,11 +199,26 @@ impl Operation<net::TcpListener> for Accept<'_> {
     }
 }
 
-fn accepted(socket: OwnedFd, peer: Option<SocketAddr>) -> io::Result<(net::TcpStream, SocketAddr)> {
-    let socket = net::TcpStream::from(socket);
+fn accepted(socket: OwnedFd, peer: Option<SocketAddr>) -> io::Result<(OwnedFd, SocketAddr)> {
     let peer = match peer {
         Some(peer) => peer,
-        None => socket.peer_addr()?,
+        None => peer_addr(&socket)?,
     };
     Ok((socket, peer))
+}
+
+/// getpeername(2) of an IP socket.
+pub(super) fn peer_addr(socket: &impl AsFd) -> io::Result<SocketAddr> {
+    ip_addr(SockRef::from(socket).peer_addr()?)
+}
+
+/// getsockname(2) of an IP socket.
+pub(super) fn local_addr(socket: &impl AsFd) -> io::Result<SocketAddr> {
+    ip_addr(SockRef::from(socket).local_addr()?)
+}
+
+fn ip_addr(addr: SockAddr) -> io::Result<SocketAddr> {
+    addr.as_socket().ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, "the socket is not one of the internet")
+    })
 }

@@ -5,20 +5,22 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     net::{self, Shutdown, SocketAddr},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use futures_io::{AsyncRead, AsyncWrite};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
 
 use super::{
     OwnedReadHalf, OwnedWriteHalf,
     addr::{ToSocketAddrs, lookup_host},
-    exhaustion, ops, split,
+    handle::Handle,
+    ops, split,
 };
-use crate::{reactor::Source, runtime::operation};
+use crate::{reactor::Socket, runtime::operation};
 
 /// A TCP connection.
 ///
@@ -48,18 +50,7 @@ use crate::{reactor::Source, runtime::operation};
 /// });
 /// ```
 pub struct TcpStream {
-    source: CountedSource,
-}
-
-/// Tells waiting listeners when its descriptor is closed.
-struct CountedSource(Option<Source<net::TcpStream>>);
-
-impl Drop for CountedSource {
-    fn drop(&mut self) {
-        if self.0.take().is_some() {
-            exhaustion::closed_one();
-        }
-    }
+    socket: Handle,
 }
 
 impl TcpStream {
@@ -97,7 +88,7 @@ impl TcpStream {
 
     async fn connect_one(addr: SocketAddr) -> io::Result<Self> {
         // CLOEXEC comes with it (S9).
-        let socket = Socket::new(
+        let socket = socket2::Socket::new(
             Domain::for_address(addr),
             Type::STREAM.nonblocking(),
             Some(Protocol::TCP),
@@ -109,23 +100,19 @@ impl TcpStream {
                     == Some(rustix::io::Errno::INPROGRESS) => {}
             Err(error) => return Err(error),
         }
-        let stream = Self::with_source(Source::new_unready(socket.into()));
-        operation::run(stream.source(), ops::Connected).await?;
+        let stream = Self { socket: Handle::new(Socket::new_unready(socket.into())) };
+        operation::run(stream.inner(), ops::Connected).await?;
         Ok(stream)
     }
 
     /// A non-blocking socket as a stream.
-    pub(super) fn adopt(stream: net::TcpStream) -> Self {
-        Self::with_source(Source::new(stream))
-    }
-
-    fn with_source(source: Source<net::TcpStream>) -> Self {
-        Self { source: CountedSource(Some(source)) }
+    pub(super) fn adopt(stream: OwnedFd) -> Self {
+        Self { socket: Handle::new(Socket::new(stream)) }
     }
 
     #[inline]
-    fn source(&self) -> &Source<net::TcpStream> {
-        self.source.0.as_ref().expect("there until it is dropped or handed over")
+    fn inner(&self) -> &Arc<Socket> {
+        self.socket.get()
     }
 
     /// Takes a connection over, and makes it non-blocking.
@@ -135,7 +122,7 @@ impl TcpStream {
     /// The descriptor refuses to be non-blocking.
     pub fn from_std(stream: net::TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self::adopt(stream))
+        Ok(Self::adopt(stream.into()))
     }
 
     /// Hands the connection over, in blocking mode. Unread bytes are still in it.
@@ -143,9 +130,8 @@ impl TcpStream {
     /// # Errors
     ///
     /// The descriptor refuses to be blocking.
-    pub async fn into_std(mut self) -> io::Result<net::TcpStream> {
-        let source = self.source.0.take().expect("there until it is dropped or handed over");
-        let stream = source.into_inner();
+    pub async fn into_std(self) -> io::Result<net::TcpStream> {
+        let stream = net::TcpStream::from(self.socket.into_fd().await);
         stream.set_nonblocking(false)?;
         Ok(stream)
     }
@@ -162,7 +148,7 @@ impl TcpStream {
     ///
     /// Those of getpeername(2).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.source().get().peer_addr()
+        ops::peer_addr(self)
     }
 
     /// The address of this end.
@@ -171,7 +157,7 @@ impl TcpStream {
     ///
     /// Those of getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.source().get().local_addr()
+        ops::local_addr(self)
     }
 
     /// Whether small writes are sent at once, without waiting for more (`TCP_NODELAY`).
@@ -180,7 +166,7 @@ impl TcpStream {
     ///
     /// Those of getsockopt(2).
     pub fn nodelay(&self) -> io::Result<bool> {
-        self.source().get().nodelay()
+        self.socket().tcp_nodelay()
     }
 
     /// Has small writes sent at once, or gathered. asyncio sets it on every connection.
@@ -189,12 +175,12 @@ impl TcpStream {
     ///
     /// Those of setsockopt(2).
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.source().get().set_nodelay(nodelay)
+        self.socket().set_tcp_nodelay(nodelay)
     }
 
     /// The socket, for all its other options.
     pub fn socket(&self) -> socket2::SockRef<'_> {
-        socket2::SockRef::from(self.source().get())
+        socket2::SockRef::from(self)
     }
 
     /// Shuts one or both ways down, at once: shutdown(2). A way that is down already,
@@ -204,7 +190,7 @@ impl TcpStream {
     ///
     /// Those of shutdown(2).
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        match self.source().get().shutdown(how) {
+        match self.socket().shutdown(how) {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             result => result,
         }
@@ -220,7 +206,7 @@ impl TcpStream {
     ///
     /// The thread belongs to no runtime.
     pub async fn readable(&self) -> io::Result<()> {
-        operation::run(self.source(), ops::Readable).await
+        operation::run(self.inner(), ops::Readable).await
     }
 
     /// Waits until a write would not have to wait: there is room, or an error.
@@ -233,7 +219,7 @@ impl TcpStream {
     ///
     /// The thread belongs to no runtime.
     pub async fn writable(&self) -> io::Result<()> {
-        operation::run(self.source(), ops::Writable).await
+        operation::run(self.inner(), ops::Writable).await
     }
 
     /// Reads what is there, without waiting. 0 is the end.
@@ -242,7 +228,7 @@ impl TcpStream {
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is there.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        operation::attempt(self.source(), &mut ops::Recv::new(as_uninit(buf)))
+        operation::attempt(self.inner(), &mut ops::Recv::new(as_uninit(buf)))
     }
 
     /// Writes what fits, without waiting.
@@ -251,7 +237,7 @@ impl TcpStream {
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing fits.
     pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        operation::attempt(self.source(), &mut ops::Send(buf))
+        operation::attempt(self.inner(), &mut ops::Send(buf))
     }
 
     /// Waits for bytes, and copies the first of them without taking them.
@@ -264,7 +250,7 @@ impl TcpStream {
     ///
     /// Those of recv(2).
     pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        operation::run(self.source(), ops::Recv::peek(as_uninit(buf))).await
+        operation::run(self.inner(), ops::Recv::peek(as_uninit(buf))).await
     }
 
     /// Reads into the front of `buf`, of which it initialises as many bytes as it says.
@@ -276,7 +262,7 @@ impl TcpStream {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        operation::poll(self.source(), cx, &mut ops::Recv::new(buf))
+        operation::poll(self.inner(), cx, &mut ops::Recv::new(buf))
     }
 
     pub(crate) fn poll_write_slice(
@@ -287,7 +273,7 @@ impl TcpStream {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        operation::poll(self.source(), cx, &mut ops::Send(buf))
+        operation::poll(self.inner(), cx, &mut ops::Send(buf))
     }
 
     pub(crate) fn poll_write_slices(
@@ -298,7 +284,7 @@ impl TcpStream {
         if bufs.iter().all(|buf| buf.is_empty()) {
             return Poll::Ready(Ok(0));
         }
-        operation::poll(self.source(), cx, &mut ops::SendSlices(bufs))
+        operation::poll(self.inner(), cx, &mut ops::SendSlices(bufs))
     }
 
     pub(crate) fn poll_shutdown_write(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -364,18 +350,18 @@ impl AsyncWrite for TcpStream {
 
 impl AsFd for TcpStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.source().get().as_fd()
+        self.inner().as_fd()
     }
 }
 
 impl AsRawFd for TcpStream {
     fn as_raw_fd(&self) -> RawFd {
-        self.source().get().as_raw_fd()
+        self.as_fd().as_raw_fd()
     }
 }
 
 impl fmt::Debug for TcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source().fmt(f)
+        self.inner().fmt(f)
     }
 }

@@ -15,14 +15,17 @@ use std::{
 use rustix::{
     buffer::spare_capacity,
     event::{EventfdFlags, Timespec, epoll, eventfd},
-    process::{Pid, getpid},
 };
 
 use super::{
+    Home,
     doorbell::Doorbell,
     slot::{self, Ready},
 };
-use crate::loom::global::{AtomicU64, Ordering};
+use crate::{
+    loom::global::{AtomicU64, Ordering},
+    util::fork,
+};
 
 /// Events fetched in one call; more wait for the next, behind the tasks that these wake.
 const EVENTS: usize = 256;
@@ -48,38 +51,47 @@ pub(crate) struct Shared {
     registered: AtomicU64,
     /// The process that made it: a forked child shares the epoll instance, and must not
     /// touch what its parent registered there (S9).
-    process: Pid,
+    process: fork::Generation,
 }
 
-/// Where a descriptor is registered.
-pub(crate) type Home = Weak<Shared>;
-
 impl Epoll {
+    /// An instance that `doorbell` wakes.
     pub(crate) fn new(doorbell: &Doorbell) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let this = Self::bridge()?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         // Edge-triggered and never read: each ring is an edge.
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&epoll, &bell, epoll::EventData::new_u64(DOORBELL), flags)?;
+        epoll::add(&this, &bell, epoll::EventData::new_u64(DOORBELL), flags)?;
         doorbell.open(bell);
-        let shared = Arc::new(Shared { epoll, registered: AtomicU64::new(0), process: getpid() });
+        Ok(this)
+    }
+
+    /// An instance without a doorbell, that another reactor polls.
+    pub(crate) fn bridge() -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let process = fork::generation();
+        let shared = Arc::new(Shared { epoll, registered: AtomicU64::new(0), process });
         Ok(Self { shared, events: Vec::with_capacity(EVENTS) })
     }
 
     /// Waits for events for `timeout` (`None`: for as long as it takes) and collects
-    /// the wakers of those who waited for them.
+    /// the wakers of those who waited for them. Says whether there may be more.
     pub(crate) fn turn(
         &mut self,
         timeout: Option<Duration>,
         wakes: &mut Vec<Waker>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         self.events.clear();
         wait(self.shared.epoll.as_fd(), &mut self.events, timeout)?;
         deliver(&self.events, wakes);
-        Ok(())
+        Ok(self.events.len() == self.events.capacity())
     }
 
     pub(crate) fn home(&self) -> Home {
+        Home::Epoll(self.downgrade())
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Shared> {
         Arc::downgrade(&self.shared)
     }
 
@@ -98,10 +110,16 @@ impl Epoll {
     }
 }
 
+impl AsFd for Epoll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.epoll.as_fd()
+    }
+}
+
 impl Shared {
     /// Stops to report on `fd`, from any thread.
     pub(crate) fn deregister(&self, fd: BorrowedFd<'_>) {
-        if getpid() == self.process && epoll::delete(&self.epoll, fd).is_ok() {
+        if fork::generation() == self.process && epoll::delete(&self.epoll, fd).is_ok() {
             self.registered.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -143,34 +161,11 @@ fn deliver(events: &[epoll::Event], wakes: &mut Vec<Waker>) -> bool {
     for event in events {
         match event.data.u64() {
             DOORBELL => rung = true,
-            key => slot::deliver(key, ready(event.flags), wakes),
+            key => {
+                let flags = event.flags;
+                slot::deliver(key, Ready::from_poll(flags.bits()), wakes);
+            }
         }
     }
     rung
-}
-
-/// What an event means for who reads and who writes: an error is for both to find.
-fn ready(flags: epoll::EventFlags) -> Ready {
-    use epoll::EventFlags as E;
-    let mut ready = Ready::NONE;
-    if flags.intersects(E::IN | E::PRI) {
-        ready = ready.and(Ready::READABLE);
-    }
-    if flags.contains(E::OUT) {
-        ready = ready.and(Ready::WRITABLE);
-    }
-    if flags.contains(E::RDHUP) {
-        ready = ready.and(Ready::READABLE).and(Ready::READ_CLOSED);
-    }
-    if flags.contains(E::ERR) {
-        ready = ready.and(Ready::READABLE).and(Ready::WRITABLE);
-    }
-    if flags.contains(E::HUP) {
-        ready = ready
-            .and(Ready::READABLE)
-            .and(Ready::WRITABLE)
-            .and(Ready::READ_CLOSED)
-            .and(Ready::WRITE_CLOSED);
-    }
-    ready
 }

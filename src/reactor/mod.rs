@@ -2,8 +2,8 @@
 //!
 //! Each worker owns one [`Reactor`] and turns it from its loop; nobody else does. A
 //! backend is a value, matched once per turn or registration, not per operation, so
-//! that another one (io_uring; a simulation with a seeded schedule) is another arm
-//! here, and no caller changes. The other outside effects have one door each as well:
+//! that another one (a simulation with a seeded schedule) is another arm here, and no
+//! caller changes. The other outside effects have one door each as well:
 //! [`clock`](crate::util::clock), [`threads`](crate::util::threads),
 //! [`rand`](crate::util::rand), and the resolver in `blocking`.
 //!
@@ -19,31 +19,58 @@
 //!    tasks come back to their descriptors unless they are stolen again.
 //! 5. Closing takes the descriptor out of its home first, from whatever thread; then
 //!    the slot changes its generation, so that an event under way is ignored (S4).
+//!
+//! Steps 2 and 5 differ by backend: epoll keeps a list that any thread may change; in a
+//! ring, waiting is an operation of the home's own, which other threads ask it to cancel
+//! ([`uring`]), and which keeps the descriptor open until it has ended.
 
 mod doorbell;
 mod epoll;
 pub(crate) mod slot;
+mod socket;
 mod source;
 pub(crate) mod timers;
+mod uring;
 
-use std::{io, os::fd::BorrowedFd, task::Waker, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    sync::{Arc, Weak},
+    task::Waker,
+    time::Duration,
+};
 
 pub(crate) use self::{
     doorbell::Doorbell,
-    epoll::Home,
     slot::{Direction, Seen},
-    source::Source,
+    socket::Socket,
+    source::{Pollable, Source, poll_ready, poll_ready_shared},
+    uring::{Features, Garbage, Plan, plan},
 };
 
 /// A worker's connection to the kernel.
 pub(crate) enum Reactor {
     Epoll(epoll::Epoll),
+    Uring(Box<uring::Uring>),
 }
 
 impl Reactor {
     /// On epoll, woken by `doorbell`.
     pub(crate) fn epoll(doorbell: &Doorbell) -> io::Result<Self> {
         epoll::Epoll::new(doorbell).map(Self::Epoll)
+    }
+
+    /// On io_uring, woken by `doorbell`.
+    pub(crate) fn uring(plan: Plan, doorbell: &'static Doorbell) -> io::Result<Self> {
+        Ok(Self::Uring(Box::new(uring::Uring::new(plan, doorbell)?)))
+    }
+
+    /// Makes the calling thread the one that turns it, for good.
+    pub(crate) fn start(&mut self) -> io::Result<()> {
+        match self {
+            Self::Epoll(_) => Ok(()),
+            Self::Uring(uring) => uring.start(),
+        }
     }
 
     /// Collects what has happened, waiting up to `timeout` (`None`: without end) if
@@ -54,14 +81,32 @@ impl Reactor {
         wakes: &mut Vec<Waker>,
     ) -> io::Result<()> {
         match self {
-            Self::Epoll(epoll) => epoll.turn(timeout, wakes),
+            Self::Epoll(epoll) => epoll.turn(timeout, wakes).map(drop),
+            Self::Uring(uring) => uring.turn(timeout, wakes),
+        }
+    }
+
+    /// What was over in the last turns, for the caller to drop (S6).
+    pub(crate) fn take_garbage(&mut self) -> Garbage {
+        match self {
+            Self::Epoll(_) => Garbage::default(),
+            Self::Uring(uring) => uring.take_garbage(),
         }
     }
 
     /// Starts to report on a descriptor.
-    fn register(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<Home> {
+    fn register(&mut self, fd: BorrowedFd<'_>, key: u64) -> io::Result<Home> {
         match self {
             Self::Epoll(epoll) => epoll.register(fd, key),
+            Self::Uring(uring) => uring.register(fd, key),
+        }
+    }
+
+    /// Starts to report on a socket.
+    fn register_socket(&mut self, socket: &Arc<Socket>) -> io::Result<Home> {
+        match self {
+            Self::Epoll(epoll) => epoll.register(socket.as_fd(), socket.key()),
+            Self::Uring(uring) => Ok(uring.register_socket(socket)),
         }
     }
 
@@ -69,6 +114,70 @@ impl Reactor {
     pub(crate) fn home(&self) -> Home {
         match self {
             Self::Epoll(epoll) => epoll.home(),
+            Self::Uring(uring) => uring.home(),
+        }
+    }
+
+    /// Ends what is in flight, waiting up to `deadline` for the kernel to let go of it.
+    /// Returns how many operations it did not let go of: they are leaked (S1).
+    pub(crate) fn close(self, deadline: u64, wakes: &mut Vec<Waker>) -> u64 {
+        match self {
+            Self::Epoll(_) => 0,
+            Self::Uring(uring) => uring.close(deadline, wakes),
+        }
+    }
+}
+
+/// Where a descriptor is registered, and what workers know of each other's reactors. It
+/// does not keep the reactor.
+#[derive(Clone)]
+pub(crate) enum Home {
+    Epoll(Weak<epoll::Shared>),
+    Uring(Weak<uring::Shared>),
+}
+
+impl Home {
+    /// Whether the reactor is still at work.
+    pub(crate) fn is_alive(&self) -> bool {
+        match self {
+            Self::Epoll(home) => home.strong_count() > 0,
+            Self::Uring(home) => home.strong_count() > 0,
+        }
+    }
+
+    /// Has it forget a descriptor that is about to close.
+    fn deregister(self, fd: BorrowedFd<'_>) {
+        match self {
+            Self::Epoll(home) => home.upgrade().into_iter().for_each(|home| home.deregister(fd)),
+            // A socket that closes has nothing in flight any more.
+            Self::Uring(_) => {}
+        }
+    }
+
+    /// Collects what a stuck worker does not, as far as that can be done from here.
+    /// `true`: that took a ring of its doorbell away, which the caller has to repeat.
+    #[must_use]
+    pub(crate) fn rescue(&self, wakes: &mut Vec<Waker>) -> bool {
+        self.epoll().is_some_and(|epoll| epoll.rescue(wakes))
+    }
+
+    /// How many descriptors it reports on.
+    pub(crate) fn registered(&self) -> u64 {
+        self.epoll().map_or(0, |epoll| epoll.registered())
+    }
+
+    /// How many operations are in the kernel.
+    pub(crate) fn in_flight(&self) -> u64 {
+        match self {
+            Self::Epoll(_) => 0,
+            Self::Uring(home) => home.upgrade().map_or(0, |home| home.in_flight()),
+        }
+    }
+
+    fn epoll(&self) -> Option<Arc<epoll::Shared>> {
+        match self {
+            Self::Epoll(home) => home.upgrade(),
+            Self::Uring(home) => home.upgrade()?.bridge.upgrade(),
         }
     }
 }

@@ -51,6 +51,26 @@ impl Ready {
         Self(self.0 | other.0)
     }
 
+    /// What an event means for who reads and who writes: an error is for both to find.
+    /// The bits are those of poll(2), which epoll(7) shares.
+    pub(crate) fn from_poll(events: u32) -> Self {
+        use rustix::event::PollFlags as P;
+        const BOTH: Ready = Ready::READABLE.and(Ready::WRITABLE);
+        const CLOSED: Ready = Ready::READ_CLOSED.and(Ready::WRITE_CLOSED);
+        let events = P::from_bits_retain(events as _);
+        let meanings = [
+            (P::IN | P::PRI, Self::READABLE),
+            (P::OUT, Self::WRITABLE),
+            (P::RDHUP, Self::READABLE.and(Self::READ_CLOSED)),
+            (P::ERR, BOTH),
+            (P::HUP, BOTH.and(CLOSED)),
+        ];
+        meanings
+            .into_iter()
+            .filter(|(flags, _)| events.intersects(*flags))
+            .fold(Self::NONE, |ready, (_, meaning)| ready.and(meaning))
+    }
+
     fn of(direction: Direction) -> u64 {
         match direction {
             Direction::Read => Self::READABLE.0 | Self::READ_CLOSED.0,
@@ -238,9 +258,13 @@ impl SlotRef {
 
     /// What the kernel is to give back with events.
     pub(crate) fn key(&self) -> u64 {
-        // Relaxed: only the owner changes the generation.
-        let generation = self.slot.word.load(Ordering::Relaxed) >> GENERATION_SHIFT;
-        generation << 32 | u64::from(self.index)
+        u64::from(self.generation()) << 32 | u64::from(self.index)
+    }
+
+    /// The present generation, which [`event`](Slot::event) has to know.
+    pub(crate) fn generation(&self) -> u32 {
+        // Relaxed: only the owner changes it.
+        (self.slot.word.load(Ordering::Relaxed) >> GENERATION_SHIFT) as u32
     }
 
     /// Ends the present generation, so that events still under way miss: for a

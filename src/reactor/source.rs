@@ -26,7 +26,30 @@ pub(crate) struct Source<T: AsFd> {
 }
 
 /// Runs a closure with this thread's reactor; an error if it has none.
-pub(crate) type Door = fn(&mut dyn FnMut(&Reactor) -> io::Result<Home>) -> io::Result<Home>;
+pub(crate) type Door = fn(&mut dyn FnMut(&mut Reactor) -> io::Result<Home>) -> io::Result<Home>;
+
+/// What can be waited for until it is ready.
+pub(crate) trait Pollable {
+    type Io: AsFd;
+
+    fn source(&self) -> &Source<Self::Io>;
+
+    /// Has a reactor report on it.
+    fn register(&self, reactor: &mut Reactor) -> io::Result<Home>;
+}
+
+/// A descriptor that others may close, or use for what they like.
+impl<T: AsFd> Pollable for Source<T> {
+    type Io = T;
+
+    fn source(&self) -> &Source<T> {
+        self
+    }
+
+    fn register(&self, reactor: &mut Reactor) -> io::Result<Home> {
+        reactor.register(self.io.as_fd(), self.slot.key())
+    }
+}
 
 impl<T: AsFd> Source<T> {
     /// `io` must be non-blocking. It is thought ready until it says otherwise.
@@ -74,27 +97,8 @@ impl<T: AsFd> Source<T> {
         self.slot.drained(seen, direction);
     }
 
-    /// Waits until it may be ready. `door` leads to the reactor at hand.
-    #[inline]
-    pub(crate) fn poll_ready(
-        &self,
-        direction: Direction,
-        cx: &mut Context<'_>,
-        door: Door,
-    ) -> Poll<io::Result<Seen>> {
-        self.poll_with(direction, door, |slot| slot.wait(direction, cx))
-    }
-
-    /// The same for one of several futures that wait for this direction. `ticket` is
-    /// given back with [`forget`](Self::forget).
-    pub(crate) fn poll_ready_shared(
-        &self,
-        direction: Direction,
-        cx: &mut Context<'_>,
-        ticket: &mut Option<u64>,
-        door: Door,
-    ) -> Poll<io::Result<Seen>> {
-        self.poll_with(direction, door, |slot| slot.wait_shared(direction, ticket, cx))
+    pub(crate) fn slot(&self) -> &SlotRef {
+        &self.slot
     }
 
     /// A future that shared this descriptor waits no more.
@@ -104,34 +108,9 @@ impl<T: AsFd> Source<T> {
         }
     }
 
-    fn poll_with(
-        &self,
-        direction: Direction,
-        door: Door,
-        wait: impl FnOnce(&Slot),
-    ) -> Poll<io::Result<Seen>> {
-        let seen = self.slot.look();
-        if seen.is_ready(direction) {
-            return Poll::Ready(Ok(seen));
-        }
-        if let Err(error) = self.settle(door) {
-            return Poll::Ready(Err(error));
-        }
-        self.slot.poll_ready(direction, wait).map(Ok)
-    }
-
-    /// Sees to it that there is a home: the first one, or another after a runtime ended.
-    fn settle(&self, door: Door) -> io::Result<()> {
-        let mut home = self.home.lock();
-        if home.as_ref().is_some_and(|home| home.strong_count() > 0) {
-            return Ok(());
-        }
-        if home.take().is_some() {
-            self.slot.renew(Ready::NONE);
-        }
-        let key = self.slot.key();
-        *home = Some(door(&mut |reactor| reactor.register(self.io.as_fd(), key))?);
-        Ok(())
+    /// Where it is registered, if it is.
+    pub(crate) fn home(&self) -> Option<Home> {
+        self.home.lock().clone()
     }
 
     /// Takes it out of its home and hands it back.
@@ -145,7 +124,7 @@ impl<T: AsFd> Source<T> {
     ///
     /// Nobody uses `self` after it.
     unsafe fn dissolve(&mut self) -> T {
-        if let Some(home) = self.home.get_mut().take().and_then(|home| home.upgrade()) {
+        if let Some(home) = self.home.get_mut().take() {
             home.deregister(self.io.as_fd());
         }
         // SAFETY: by the caller: each is taken once.
@@ -154,6 +133,60 @@ impl<T: AsFd> Source<T> {
             ManuallyDrop::take(&mut self.io)
         }
     }
+}
+
+/// Waits until `io` may be ready. `door` leads to the reactor at hand.
+#[inline]
+pub(crate) fn poll_ready<P: Pollable>(
+    io: &P,
+    direction: Direction,
+    cx: &mut Context<'_>,
+    door: Door,
+) -> Poll<io::Result<Seen>> {
+    poll_with(io, direction, door, |slot| slot.wait(direction, cx))
+}
+
+/// The same for one of several futures that wait for this direction. `ticket` is given
+/// back with [`forget`](Source::forget).
+pub(crate) fn poll_ready_shared<P: Pollable>(
+    io: &P,
+    direction: Direction,
+    cx: &mut Context<'_>,
+    ticket: &mut Option<u64>,
+    door: Door,
+) -> Poll<io::Result<Seen>> {
+    poll_with(io, direction, door, |slot| slot.wait_shared(direction, ticket, cx))
+}
+
+fn poll_with<P: Pollable>(
+    io: &P,
+    direction: Direction,
+    door: Door,
+    wait: impl FnOnce(&Slot),
+) -> Poll<io::Result<Seen>> {
+    let slot = io.source().slot();
+    let seen = slot.look();
+    if seen.is_ready(direction) {
+        return Poll::Ready(Ok(seen));
+    }
+    if let Err(error) = settle(io, door) {
+        return Poll::Ready(Err(error));
+    }
+    slot.poll_ready(direction, wait).map(Ok)
+}
+
+/// Sees to it that there is a home: the first one, or another after a runtime ended.
+fn settle<P: Pollable>(io: &P, door: Door) -> io::Result<()> {
+    let source = io.source();
+    let mut home = source.home.lock();
+    if home.as_ref().is_some_and(Home::is_alive) {
+        return Ok(());
+    }
+    if home.take().is_some() {
+        source.slot.renew(Ready::NONE);
+    }
+    *home = Some(door(&mut |reactor| io.register(reactor))?);
+    Ok(())
 }
 
 impl<T: AsFd> Drop for Source<T> {

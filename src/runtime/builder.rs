@@ -1,8 +1,8 @@
 //! What can be chosen about a runtime, and how one comes to be.
 
-use std::{env, fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Handle, Inner, Runtime, crew::Crew, run};
+use super::{Backend, Handle, Inner, Runtime, backend::Choice, crew::Crew, run};
 use crate::{
     blocking,
     error::{
@@ -13,77 +13,6 @@ use crate::{
     scheduler::{self, Hub, MAX_HUBS, MAX_WORKERS, Peer, Seat},
     util::{gate::Gate, threads},
 };
-
-/// How a runtime talks to the kernel.
-///
-/// asyncio: the choice of an event loop (`SelectorEventLoop`, uvloop).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Backend {
-    /// The best that works here. The environment variable `RINGLOOP_BACKEND` (`auto`,
-    /// `uring` or `epoll`) overrides it.
-    #[default]
-    Auto,
-    /// io_uring(7). Not there yet: building fails with an error that says so.
-    Uring,
-    /// epoll(7): on every Linux. A sleeping worker's timers are late by up to 1 ms, never
-    /// early.
-    Epoll,
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Uring => "uring",
-            Self::Epoll => "epoll",
-        })
-    }
-}
-
-impl FromStr for Backend {
-    type Err = BuildError;
-
-    /// Reads `auto`, `uring` or `epoll`.
-    ///
-    /// # Errors
-    ///
-    /// Anything else is refused, with the three names in the text.
-    fn from_str(text: &str) -> Result<Self, BuildError> {
-        Self::parse(text).ok_or_else(|| Self::unknown(text, ""))
-    }
-}
-
-impl Backend {
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "auto" => Some(Self::Auto),
-            "uring" => Some(Self::Uring),
-            "epoll" => Some(Self::Epoll),
-            _ => None,
-        }
-    }
-
-    fn unknown(text: &str, place: &str) -> BuildError {
-        BuildError::new(format!("there is no backend {text:?}{place}: say auto, uring or epoll"))
-    }
-
-    /// The backend that is really used.
-    fn resolve(self) -> Result<Self, BuildError> {
-        let wanted = match (self, env::var("RINGLOOP_BACKEND")) {
-            (Self::Auto, Ok(text)) => {
-                Self::parse(&text).ok_or_else(|| Self::unknown(&text, " in RINGLOOP_BACKEND"))?
-            }
-            (wanted, _) => wanted,
-        };
-        match wanted {
-            Self::Auto | Self::Epoll => Ok(Self::Epoll),
-            Self::Uring => Err(BuildError::new(
-                "the io_uring backend does not exist yet: use the backend epoll, or auto",
-            )),
-        }
-    }
-}
 
 /// Options of a runtime.
 ///
@@ -100,6 +29,7 @@ impl Backend {
 pub struct Builder {
     workers: Option<usize>,
     backend: Backend,
+    defer_taskrun: bool,
     name: String,
     blocking_threads: usize,
     shutdown_deadline: Duration,
@@ -117,6 +47,7 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("workers", &self.workers)
             .field("backend", &self.backend)
+            .field("defer_taskrun", &self.defer_taskrun)
             .field("name", &self.name)
             .field("blocking_threads", &self.blocking_threads)
             .field("shutdown_deadline", &self.shutdown_deadline)
@@ -130,6 +61,7 @@ impl Builder {
         Self {
             workers: None,
             backend: Backend::Auto,
+            defer_taskrun: true,
             name: "ringloop".to_owned(),
             blocking_threads: 512,
             shutdown_deadline: Duration::from_secs(10),
@@ -147,6 +79,14 @@ impl Builder {
     /// How to talk to the kernel. Default: [`Backend::Auto`].
     pub fn backend(mut self, backend: Backend) -> Self {
         self.backend = backend;
+        self
+    }
+
+    /// With io_uring, whether the kernel works completions off only when their worker asks
+    /// for them (`IORING_SETUP_DEFER_TASKRUN`), or whenever the worker returns to user
+    /// space (`IORING_SETUP_COOP_TASKRUN`). The former is faster, and the default.
+    pub fn defer_taskrun(mut self, defer: bool) -> Self {
+        self.defer_taskrun = defer;
         self
     }
 
@@ -222,11 +162,11 @@ impl Builder {
                 "a thread's name has no NUL byte in it: choose another name",
             ));
         }
-        let backend = self.backend.resolve()?;
+        let choice = Choice::find(self.backend, workers, self.defer_taskrun)?;
         let hub = Hub::acquire(workers).ok_or_else(|| {
             BuildError::new(format!("{MAX_HUBS} runtimes are alive: drop some of them first"))
         })?;
-        let seats = match seats(hub, workers) {
+        let seats = match seats(hub, workers, &choice) {
             Ok(seats) => seats,
             Err(error) => {
                 hub.blocks().for_each(|block| block.doorbell.close());
@@ -237,13 +177,18 @@ impl Builder {
         if let Some(hook) = self.on_error {
             hook::set(hub.key(), scheduler::new_ids(1), hook);
         }
+        if let Some(reason) = &choice.info.fallback {
+            let (backend, reason) = (choice.info.backend, reason.clone());
+            let backend = backend.to_string();
+            hook::report(hub.key(), &ErrorEvent::BackendFallback { backend, reason });
+        }
         let gate = Gate::new();
         let opened = gate.open();
         debug_assert!(opened);
         let inner = Inner {
             hub,
             gate,
-            backend,
+            backend: choice.info,
             homes: seats.iter().map(|seat| seat.peer().home).collect(),
             pool: blocking::Pool::new(&self.name, self.blocking_threads, hub.key()),
             name: self.name,
@@ -254,14 +199,20 @@ impl Builder {
     }
 }
 
-fn seats(hub: &'static Hub, workers: usize) -> Result<Vec<Seat>, BuildError> {
+fn seats(hub: &'static Hub, workers: usize, choice: &Choice) -> Result<Vec<Seat>, BuildError> {
     (0..workers)
         .map(|worker| {
-            let reactor = Reactor::epoll(&hub.block(worker).doorbell).map_err(|error| {
+            let doorbell = &hub.block(worker).doorbell;
+            let (reactor, descriptors) = match choice.plan {
+                Some(plan) => (Reactor::uring(plan, doorbell), 3),
+                None => (Reactor::epoll(doorbell), 2),
+            };
+            let reactor = reactor.map_err(|error| {
                 BuildError::io(
                     format!(
-                        "worker {worker} of {workers} cannot set up epoll (it needs 2 descriptors: \
-                         see ulimit -n)"
+                        "worker {worker} of {workers} cannot set up {} (it needs {descriptors} \
+                         descriptors: see ulimit -n)",
+                        choice.info.backend
                     ),
                     error,
                 )

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Handle;
-use crate::scheduler::Hub;
+use crate::{reactor::Home, scheduler::Hub};
 
 /// Counters of a runtime at one instant, as exact as reading them one by one allows.
 ///
@@ -75,12 +75,9 @@ impl Handle {
             workers: inner.hub.workers(),
             live_tasks: inner.hub.live(),
             spawned: inner.hub.total_spawned(),
-            registered_descriptors: inner
-                .homes
-                .iter()
-                .filter_map(|home| home.upgrade())
-                .map(|home| home.registered())
-                .sum(),
+            registered_descriptors: inner.homes.iter().map(Home::registered).sum(),
+            in_flight_operations: inner.homes.iter().map(Home::in_flight).sum(),
+            leaked_operations: inner.hub.leaked(),
             blocking_jobs: inner.pool.jobs(),
             blocking_threads: inner.pool.threads(),
             ..Metrics::default()

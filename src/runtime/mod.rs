@@ -2,6 +2,7 @@
 //! reactor and the blocking pool, and the two doors through which the modules above
 //! reach them, [`operation`] for I/O and [`deadline`] for time.
 
+mod backend;
 mod builder;
 mod context;
 mod crew;
@@ -19,7 +20,8 @@ use parking_lot::Mutex;
 use self::crew::Crew;
 pub(crate) use self::deadline::Deadline;
 pub use self::{
-    builder::{Backend, Builder},
+    backend::{Backend, BackendInfo, backend},
+    builder::Builder,
     inspect::{Metrics, ShutdownReport},
     run::run,
     spawn::{spawn, spawn_local, yield_now},
@@ -38,7 +40,7 @@ struct Inner {
     hub: &'static Hub,
     /// Open while threads that are no workers may spawn.
     gate: Gate,
-    backend: Backend,
+    backend: BackendInfo,
     homes: Vec<Home>,
     pool: blocking::Pool,
     name: String,
@@ -188,7 +190,7 @@ impl Handle {
 
     /// The backend in use: never [`Backend::Auto`].
     pub fn backend(&self) -> Backend {
-        self.inner.backend
+        self.inner.backend.backend
     }
 
     fn is_same(&self, other: &Handle) -> bool {

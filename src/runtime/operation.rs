@@ -5,15 +5,15 @@
 
 use std::{
     io,
-    os::fd::AsFd,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use crate::{
-    reactor::{Direction, Home, Reactor, Seen, Source},
+    reactor::{self, Direction, Home, Pollable, Reactor, Seen, Socket},
     scheduler,
-    util::current,
+    util::{current, panic},
 };
 
 /// Something to do with a descriptor of type `T` that may have to wait.
@@ -40,20 +40,21 @@ pub(crate) trait Operation<T> {
 /// # Cancel safety
 ///
 /// What was not returned has not happened: bytes and connections stay in the kernel (S3).
-pub(crate) fn poll<T: AsFd, O: Operation<T>>(
-    source: &Source<T>,
+pub(crate) fn poll<P: Pollable, O: Operation<P::Io>>(
+    io: &P,
     cx: &mut Context<'_>,
     operation: &mut O,
 ) -> Poll<io::Result<O::Output>> {
-    poll_with(source, cx, operation, |cx| source.poll_ready(O::DIRECTION, cx, with_reactor))
+    poll_with(io, cx, operation, |cx| reactor::poll_ready(io, O::DIRECTION, cx, with_reactor))
 }
 
-fn poll_with<T: AsFd, O: Operation<T>>(
-    source: &Source<T>,
+fn poll_with<P: Pollable, O: Operation<P::Io>>(
+    io: &P,
     cx: &mut Context<'_>,
     operation: &mut O,
     mut poll_ready: impl FnMut(&mut Context<'_>) -> Poll<io::Result<Seen>>,
 ) -> Poll<io::Result<O::Output>> {
+    let source = io.source();
     loop {
         let seen = ready!(poll_ready(cx))?;
         if !current::budget_spend() {
@@ -80,33 +81,33 @@ fn poll_with<T: AsFd, O: Operation<T>>(
 /// # Cancel safety
 ///
 /// As [`poll`].
-pub(crate) struct Run<'a, T: AsFd, O> {
-    source: &'a Source<T>,
+pub(crate) struct Run<'a, P: Pollable, O> {
+    io: &'a P,
     operation: O,
     ticket: Option<u64>,
 }
 
 /// Runs `operation` on a descriptor that others may be waiting for as well.
-pub(crate) fn run<T: AsFd, O: Operation<T>>(source: &Source<T>, operation: O) -> Run<'_, T, O> {
-    Run { source, operation, ticket: None }
+pub(crate) fn run<P: Pollable, O: Operation<P::Io>>(io: &P, operation: O) -> Run<'_, P, O> {
+    Run { io, operation, ticket: None }
 }
 
-impl<T: AsFd, O> Unpin for Run<'_, T, O> {}
+impl<P: Pollable, O> Unpin for Run<'_, P, O> {}
 
-impl<T: AsFd, O: Operation<T>> Future for Run<'_, T, O> {
+impl<P: Pollable, O: Operation<P::Io>> Future for Run<'_, P, O> {
     type Output = io::Result<O::Output>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Run { source, operation, ticket } = &mut *self;
-        poll_with(source, cx, operation, |cx| {
-            source.poll_ready_shared(O::DIRECTION, cx, ticket, with_reactor)
+        let Run { io, operation, ticket } = &mut *self;
+        poll_with(*io, cx, operation, |cx| {
+            reactor::poll_ready_shared(*io, O::DIRECTION, cx, ticket, with_reactor)
         })
     }
 }
 
-impl<T: AsFd, O> Drop for Run<'_, T, O> {
+impl<P: Pollable, O> Drop for Run<'_, P, O> {
     fn drop(&mut self) {
-        self.source.forget(self.ticket);
+        self.io.source().forget(self.ticket);
     }
 }
 
@@ -115,10 +116,11 @@ impl<T: AsFd, O> Drop for Run<'_, T, O> {
 /// # Errors
 ///
 /// [`WouldBlock`](io::ErrorKind::WouldBlock) if it has to wait.
-pub(crate) fn attempt<T: AsFd, O: Operation<T>>(
-    source: &Source<T>,
+pub(crate) fn attempt<P: Pollable, O: Operation<P::Io>>(
+    io: &P,
     operation: &mut O,
 ) -> io::Result<O::Output> {
+    let source = io.source();
     let seen = source.look();
     let result = operation.attempt(source.get());
     match &result {
@@ -130,11 +132,20 @@ pub(crate) fn attempt<T: AsFd, O: Operation<T>>(
 }
 
 /// Runs `f` with the reactor of the worker that this thread is.
-fn with_reactor(f: &mut dyn FnMut(&Reactor) -> io::Result<Home>) -> io::Result<Home> {
+fn with_reactor(f: &mut dyn FnMut(&mut Reactor) -> io::Result<Home>) -> io::Result<Home> {
     scheduler::with_worker(|worker| worker.with_reactor(f)).unwrap_or_else(|| {
         Err(io::Error::other(
             "I/O on a thread that is not a worker of a ringloop runtime: \
              await it inside ringloop::run(async { .. }) or on a task",
         ))
     })
+}
+
+/// A socket's handle is dropped: what is in flight on it ends, and then it closes.
+pub(crate) fn retire(socket: &Arc<Socket>) {
+    let retired = scheduler::with_worker(|worker| {
+        worker.try_with_reactor(|reactor| socket.retire(Some(reactor)))
+    });
+    let garbage = retired.flatten().unwrap_or_else(|| socket.retire(None));
+    panic::discard_foreign(garbage);
 }

@@ -49,6 +49,8 @@ pub(crate) struct Hub {
     /// Tasks spawned and ended by threads that are no workers.
     spawned: CachePadded<Counter>,
     ended: CachePadded<Counter>,
+    /// Operations that workers could not wait for at their end.
+    leaked: Counter,
     blocks: [CachePadded<Block>; MAX_WORKERS],
 }
 
@@ -264,6 +266,7 @@ impl Hub {
             registry: Registry::new(),
             spawned: CachePadded::default(),
             ended: CachePadded::default(),
+            leaked: Counter::default(),
             blocks: std::array::from_fn(|_| CachePadded::new(Block::new())),
         }
     }
@@ -272,6 +275,7 @@ impl Hub {
     fn reset_counts(&self) {
         self.spawned.set(0);
         self.ended.set(0);
+        self.leaked.set(0);
         for block in &self.blocks {
             block.counts.reset();
         }
@@ -354,6 +358,15 @@ impl Hub {
 
     pub(crate) fn count_foreign_end(&self) {
         self.ended.add_shared(1);
+    }
+
+    pub(crate) fn count_leaked(&self, operations: u64) {
+        self.leaked.add_shared(operations);
+    }
+
+    /// Operations that the kernel did not let go of.
+    pub(crate) fn leaked(&self) -> u64 {
+        self.leaked.get()
     }
 
     /// Asks every live task to end.

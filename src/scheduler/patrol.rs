@@ -166,13 +166,11 @@ impl Worker {
             taken += 1;
         }
         taken += (0..RESCUE_BATCHES).take_while(|_| self.take_from(peer)).count();
-        if let Some(home) = peer.home.upgrade() {
-            let mut rung = false;
-            self.with_wakes(|wakes| rung = home.rescue(wakes));
-            if rung {
-                // An edge is seen once: it was meant for the owner.
-                block.doorbell.ring();
-            }
+        let mut rung = false;
+        self.with_wakes(|wakes| rung = peer.home.rescue(wakes));
+        if rung {
+            // An edge is seen once: it was meant for the owner.
+            block.doorbell.ring();
         }
         if taken > 0 {
             self.block().counts.rescues.add(1);

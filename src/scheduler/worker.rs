@@ -43,6 +43,8 @@ const LIFO_RUN: u8 = 3;
 /// While a runtime ends, nobody sleeps longer than this: a task may have been spawned
 /// behind the back of whoever cancelled the others.
 const CLOSING_PARK: Duration = Duration::from_millis(10);
+/// How long a worker's end waits for the kernel to let go of what is in flight.
+const LETTING_GO: Duration = Duration::from_secs(5);
 /// Task ids that a worker takes at a time.
 const IDS: u64 = 1 << 16;
 
@@ -131,6 +133,8 @@ impl Worker {
             current.worker.set(std::ptr::from_ref(self).cast());
         });
         let unwound = Unwound;
+        let started = self.reactor.borrow_mut().start();
+        started.expect("what a ring needs to start was tried out when it was made");
         let result = body();
         std::mem::forget(unwound);
         current::with(|current| current.worker.set(std::ptr::null()));
@@ -322,6 +326,8 @@ impl Worker {
             panic::contain(|| waker.wake());
         }
         self.wakes.replace(wakes);
+        let garbage = self.reactor.borrow_mut().take_garbage();
+        panic::discard_foreign(garbage);
     }
 
     /// While the runtime ends: asks again who may have been missed; the last task's
@@ -489,7 +495,13 @@ impl Worker {
         let orphans = self.timers.borrow_mut().close();
         self.with_wakes(|wakes| wakes.extend(orphans));
         self.hub.registry.retire(&self.slots);
-        self.block().doorbell.close();
+        let (hub, block) = (self.hub, self.block());
+        let mut wakes = self.wakes.take();
+        let deadline = clock::now().saturating_add(clock::nanos(LETTING_GO));
+        let leaked = self.reactor.into_inner().close(deadline, &mut wakes);
+        hub.count_leaked(leaked);
+        wakes.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
+        block.doorbell.close();
     }
 
     pub(crate) fn hub(&self) -> &'static Hub {
@@ -501,8 +513,13 @@ impl Worker {
     }
 
     /// Runs `f` with the reactor, which is not being turned: a task is.
-    pub(crate) fn with_reactor<R>(&self, f: impl FnOnce(&Reactor) -> R) -> R {
-        f(&self.reactor.borrow())
+    pub(crate) fn with_reactor<R>(&self, f: impl FnOnce(&mut Reactor) -> R) -> R {
+        f(&mut self.reactor.borrow_mut())
+    }
+
+    /// The same where a destructor may be running anywhere.
+    pub(crate) fn try_with_reactor<R>(&self, f: impl FnOnce(&mut Reactor) -> R) -> Option<R> {
+        self.reactor.try_borrow_mut().ok().map(|mut reactor| f(&mut reactor))
     }
 
     #[inline]

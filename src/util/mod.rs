@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod current;
+pub(crate) mod fork;
 pub(crate) mod gate;
 pub(crate) mod magazine;
 pub(crate) mod panic;

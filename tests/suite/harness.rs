@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io::Write;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,31 @@ pub struct BackendCase {
     apply: fn(Builder) -> Builder,
 }
 
-/// The one list of backends. io_uring, and io_uring without DEFER_TASKRUN, get their lines here.
-pub const BACKENDS: &[BackendCase] =
-    &[BackendCase { name: "epoll", apply: |builder| builder.backend(Backend::Epoll) }];
+/// The one list of backends.
+pub const BACKENDS: &[BackendCase] = &[
+    BackendCase { name: "uring", apply: |builder| builder.backend(Backend::Uring) },
+    BackendCase {
+        name: "uring-coop",
+        apply: |builder| builder.backend(Backend::Uring).defer_taskrun(false),
+    },
+    BackendCase { name: "epoll", apply: |builder| builder.backend(Backend::Epoll) },
+];
+
+/// Those of the list that work on this machine; of the others it says so, once.
+fn backends() -> impl Iterator<Item = &'static BackendCase> {
+    static MISSING: OnceLock<Vec<&str>> = OnceLock::new();
+    let missing = MISSING.get_or_init(|| {
+        let refused = |case: &&BackendCase| {
+            let built = (case.apply)(Builder::new().workers(1)).build();
+            let error = built.err()?;
+            loud(&format!("NOTE: without the backend {}: {error}", case.name));
+            Some(case.name)
+        };
+        BACKENDS.iter().filter_map(|case| refused(&case)).collect()
+    });
+    assert!(missing.len() < BACKENDS.len(), "no backend works here");
+    BACKENDS.iter().filter(|case| !missing.contains(&case.name))
+}
 
 const WORKERS: &[usize] = &[1, 2, 4];
 
@@ -62,7 +84,7 @@ pub fn on_every_within<F: Fn(&Cfg)>(deadline: Duration, body: F) {
     let name = test_name(&body);
     let only_backend = std::env::var("RINGLOOP_TEST_BACKEND").ok();
     let only_workers = std::env::var("RINGLOOP_TEST_WORKERS").ok();
-    for case in BACKENDS {
+    for case in backends() {
         for &workers in WORKERS {
             if only_backend.as_deref().is_some_and(|b| b != case.name)
                 || only_workers.as_deref().is_some_and(|w| w != workers.to_string())
@@ -148,8 +170,7 @@ impl Cfg {
     /// Every case of the sweep, for the few tests that run them all at the same time.
     pub fn all() -> Vec<Cfg> {
         let seed = fresh_seed();
-        let cases = BACKENDS.iter();
-        cases
+        backends()
             .flat_map(|case| WORKERS.iter().map(move |&workers| Cfg { case, workers, seed }))
             .collect()
     }

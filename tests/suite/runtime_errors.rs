@@ -30,13 +30,6 @@ fn builder_with_no_workers_is_refused() {
 }
 
 #[test]
-fn builder_with_uring_says_it_does_not_exist_yet() {
-    // Goal: until io_uring comes, asking for it is an error that names the way out.
-    let text = build_error(|| Builder::new().workers(1).backend(Backend::Uring));
-    assert!(text.contains("uring") && text.contains("epoll"), "{text}");
-}
-
-#[test]
 fn backend_names_parse() {
     assert!(matches!("auto".parse(), Ok(Backend::Auto)));
     assert!(matches!("uring".parse(), Ok(Backend::Uring)));
@@ -57,19 +50,6 @@ fn environment_epoll_chooses_the_backend() {
     isolated_with(set, || {
         let runtime = Runtime::new().unwrap();
         assert!(matches!(runtime.handle().backend(), Backend::Epoll));
-    });
-}
-
-#[test]
-fn environment_uring_is_an_error_unless_the_builder_overrides() {
-    // Goal: the same error as from the builder, and the builder beats the environment.
-    let set = |command: &mut Command| {
-        command.env("RINGLOOP_BACKEND", "uring");
-    };
-    isolated_with(set, || {
-        let text = build_error(|| Builder::new().workers(1));
-        assert!(text.contains("uring"), "{text}");
-        drop(Builder::new().workers(1).backend(Backend::Epoll).build().unwrap());
     });
 }
 

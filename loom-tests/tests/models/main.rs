@@ -4,6 +4,7 @@
 mod announce_search;
 mod doorbell_shutdown;
 mod inbox_final_check;
+mod lease_return;
 mod live_tasks;
 mod patrol;
 mod push_and_park;

@@ -546,6 +546,123 @@ pub const MUTANTS: &[Mutant] = &[
         replacement: "        wakes.extend(waiters.shared.extract_if(.., woken).map(|waiter| waiter.waker).take(1));",
         model: "slot_event::shared_waiters",
     },
+    // Leases.
+    Mutant {
+        name: "lease: the last sees nothing of what others read",
+        file: "reactor/pool.rs",
+        text: "users.fetch_sub(1, Ordering::AcqRel)",
+        replacement: "users.fetch_sub(1, Ordering::Release)",
+        model: "lease_return::two_returns_against_finish",
+    },
+    Mutant {
+        name: "lease: whether it was the last is asked later",
+        file: "reactor/pool.rs",
+        text: "        if users.fetch_sub(1, Ordering::AcqRel) == 1 {",
+        replacement: "        users.fetch_sub(1, Ordering::AcqRel);
+        if users.load(Ordering::Acquire) == 0 {",
+        model: "lease_return::two_returns_against_finish",
+    },
+    Mutant {
+        name: "pool: free when the filler is done",
+        file: "reactor/pool.rs",
+        text: "        if buffer.users.fetch_sub(FILLER, Ordering::AcqRel) == FILLER {",
+        replacement: "        if buffer.users.fetch_sub(FILLER, Ordering::AcqRel) & FILLER != 0 {",
+        model: "lease_return::two_returns_against_finish",
+    },
+    Mutant {
+        name: "pool: collects without seeing what was read",
+        file: "reactor/pool.rs",
+        text: "fetch_and(!all, Ordering::Acquire)",
+        replacement: "fetch_and(!all, Ordering::Relaxed)",
+        model: "lease_return::two_returns_against_finish",
+    },
+    Mutant {
+        name: "lease: split without a count",
+        file: "reactor/pool.rs",
+        text: "            unsafe { buffer.as_ref() }.users.fetch_add(1, Ordering::Relaxed);
+        }
+        let front",
+        replacement: "            let _ = buffer;
+        }
+        let front",
+        model: "lease_return::split_against_last",
+    },
+    Mutant {
+        name: "pool: the last bytes are lent without a count",
+        file: "reactor/pool.rs",
+        text: "buffer.users.fetch_sub(FILLER - 1, Ordering::Relaxed);",
+        replacement: "buffer.users.fetch_sub(FILLER, Ordering::Relaxed);",
+        model: "lease_return::split_against_last",
+    },
+    Mutant {
+        name: "pool: starts at the front again under a lease",
+        file: "reactor/pool.rs",
+        text: "if buffer.users.load(Ordering::Acquire) == FILLER {",
+        replacement: "if buffer.users.load(Ordering::Acquire) & FILLER != 0 {",
+        model: "lease_return::return_against_spare",
+    },
+    Mutant {
+        name: "pool: starts at the front again without seeing what was read",
+        file: "reactor/pool.rs",
+        text: "if buffer.users.load(Ordering::Acquire) == FILLER {",
+        replacement: "if buffer.users.load(Ordering::Relaxed) == FILLER {",
+        model: "lease_return::return_against_spare",
+    },
+    Mutant {
+        name: "pool: starves by a load and a store",
+        file: "reactor/pool.rs",
+        text: "returns.fetch_or(STARVED, Ordering::Relaxed);",
+        replacement: "let word = returns.load(Ordering::Acquire);
+            returns.store(word | STARVED, Ordering::Release);",
+        model: "lease_return::returns_against_starvation",
+    },
+    Mutant {
+        name: "return: asks first whether the owner starves",
+        file: "reactor/pool/shared.rs",
+        text: "        let old = shared.returns.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
+            Some((word | bits) & !STARVED)
+        });
+        let (Ok(old) | Err(old)) = old;",
+        replacement: "        let starved = shared.returns.fetch_and(!STARVED, Ordering::AcqRel) & STARVED;
+        let old = shared.returns.fetch_or(bits, Ordering::AcqRel) & !STARVED | starved;",
+        model: "lease_return::returns_against_starvation",
+    },
+    Mutant {
+        name: "return: rings for every buffer",
+        file: "reactor/pool/shared.rs",
+        text: "Some((word | bits) & !STARVED)",
+        replacement: "Some(word | bits)",
+        model: "lease_return::returns_against_starvation",
+    },
+    Mutant {
+        name: "return: publishes nothing",
+        file: "reactor/pool/shared.rs",
+        text: "let old = shared.returns.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {",
+        replacement: "let old = shared.returns.fetch_update(Ordering::Acquire, Ordering::Relaxed, |word| {",
+        model: "lease_return::returns_against_the_end",
+    },
+    Mutant {
+        name: "return: sees nothing of the end",
+        file: "reactor/pool/shared.rs",
+        text: "let old = shared.returns.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {",
+        replacement: "let old = shared.returns.fetch_update(Ordering::Release, Ordering::Relaxed, |word| {",
+        model: "lease_return::returns_against_the_end",
+    },
+    Mutant {
+        name: "return: asks again whether all is back",
+        file: "reactor/pool/shared.rs",
+        text: "        let new = old | bits;",
+        replacement: "        // SAFETY: none.
+        let new = unsafe { this.as_ref() }.returns.load(Ordering::Acquire);",
+        model: "lease_return::returns_against_the_end",
+    },
+    Mutant {
+        name: "pool: ends without what is free",
+        file: "reactor/pool.rs",
+        text: "self.watch.end(self.free);",
+        replacement: "self.watch.end(0);",
+        model: "lease_return::returns_against_the_end",
+    },
     // Timers.
     Mutant {
         name: "timer: polled without a look under the lock",

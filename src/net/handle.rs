@@ -1,0 +1,53 @@
+//! A socket as its owner has it.
+
+use std::{fmt, os::fd::OwnedFd, sync::Arc};
+
+use super::exhaustion;
+use crate::{
+    reactor::Socket,
+    runtime::{operation, yield_now},
+};
+
+/// Ends what is under way on the socket when it is dropped, and tells listeners that
+/// wait for a descriptor.
+pub(super) struct Handle(Option<Arc<Socket>>);
+
+impl Handle {
+    pub(super) fn new(socket: Arc<Socket>) -> Self {
+        Self(Some(socket))
+    }
+
+    #[inline]
+    pub(super) fn get(&self) -> &Arc<Socket> {
+        self.0.as_ref().expect("there until it is dropped or handed over")
+    }
+
+    /// Takes the descriptor out, once nothing is in flight on it.
+    pub(super) async fn into_fd(mut self) -> OwnedFd {
+        let mut socket = self.0.take().expect("there until it is dropped or handed over");
+        operation::retire(&socket);
+        loop {
+            match socket.try_into_fd() {
+                Ok(fd) => return fd,
+                Err(held) => socket = held,
+            }
+            yield_now().await;
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(socket) = self.0.take() {
+            operation::retire(&socket);
+            drop(socket);
+            exhaustion::closed_one();
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,390 @@
+//! The reactor on io_uring(7): an instance per worker, run by the worker's thread alone.
+//!
+//! # What lives where
+//!
+//! * An operation that is in the kernel has an entry in [`flights`], which owns what the
+//!   kernel uses, and goes with the operation's terminal completion (S1).
+//! * A socket has one home: the worker in whose ring its operations are. Other threads
+//!   do not touch the ring; they send word to the [`mailbox`] of the home.
+//! * Descriptors of others (`AsyncFd`) may close at any moment, which an operation in
+//!   flight would survive, holding the file open. They are registered with an epoll
+//!   instance, the *bridge*, whose own descriptor the ring polls.
+//!
+//! # A turn
+//!
+//! Requests from the mailbox; one system call that submits, has the kernel work off
+//! what it deferred, and sleeps if asked to; then all completions, which fill slots
+//! and collect wakers. Nobody else's code runs meanwhile: wakers and what completed
+//! operations leave behind are handed to the caller (S6).
+
+mod flights;
+mod mailbox;
+mod plan;
+mod ring;
+
+use std::{
+    io,
+    mem::{self, MaybeUninit},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    ptr,
+    sync::{Arc, Weak},
+    task::Waker,
+    time::Duration,
+};
+
+use io_uring::{
+    cqueue::{self, more},
+    opcode,
+    squeue::Flags,
+    types::{CancelBuilder, Fd},
+};
+use rustix::event::{EventfdFlags, PollFlags, eventfd};
+
+pub(crate) use self::{
+    flights::FlightId,
+    mailbox::{Link, Mailbox, Node},
+    plan::{Features, plan},
+    ring::Plan,
+};
+use self::{
+    flights::{Flight, Flights},
+    ring::{Ring, Wait},
+};
+use super::{Home, Socket, doorbell::Doorbell, epoll, epoll::Epoll, slot::Ready};
+use crate::{
+    loom::global::{AtomicU64, Ordering},
+    util::{clock, fork},
+};
+
+/// Completions taken at a time.
+const BATCH: usize = 64;
+
+/// How often to call the kernel for a socket that is dropped: each call works off a
+/// slice of what is deferred, and the socket's part may be in a later one.
+const RETIRE_CALLS: usize = 4;
+
+/// The numbers of what is no socket's: no flight has an index this high.
+const DOORBELL: u64 = u64::MAX;
+const BRIDGE: u64 = u64::MAX - 1;
+const CANCEL: u64 = u64::MAX - 2;
+
+/// What a poll waits for: everything, as edges.
+const EVENTS: PollFlags =
+    PollFlags::IN.union(PollFlags::OUT).union(PollFlags::RDHUP).union(PollFlags::PRI);
+
+/// Asks the home to cancel what a socket has in flight.
+pub(crate) const CANCEL_ALL: u32 = 1;
+
+pub(crate) struct Uring {
+    ring: Ring,
+    flights: Flights,
+    shared: Arc<Shared>,
+    bridge: Epoll,
+    doorbell: Armed,
+    bridged: Armed,
+    /// What ended operations leave behind, until it can be dropped.
+    garbage: Vec<Flight>,
+    /// Wakers collected outside of a turn.
+    wakes: Vec<Waker>,
+}
+
+/// What ended operations leave behind: dropping it may run anybody's destructors.
+#[derive(Default)]
+pub(crate) struct Garbage(#[expect(dead_code, reason = "held to be dropped")] Vec<Flight>);
+
+/// A descriptor of the reactor's own that its ring polls.
+struct Armed {
+    fd: RawFd,
+    user_data: u64,
+    is_armed: bool,
+}
+
+/// What sockets and other workers know of a reactor. It ends with its worker.
+pub(crate) struct Shared {
+    pub(super) mailbox: Mailbox<Socket>,
+    doorbell: &'static Doorbell,
+    pub(super) bridge: Weak<epoll::Shared>,
+    /// Operations in flight. Written by the worker alone.
+    in_flight: AtomicU64,
+    /// The process that made it: a child can not use it.
+    process: fork::Generation,
+}
+
+impl Uring {
+    /// A reactor that its worker's thread has yet to [start](Self::start).
+    pub(crate) fn new(plan: Plan, doorbell: &'static Doorbell) -> io::Result<Self> {
+        let ring = Ring::new(plan)?;
+        let bridge = Epoll::bridge()?;
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let bell_fd = bell.as_raw_fd();
+        doorbell.open(bell);
+        let shared = Arc::new(Shared {
+            mailbox: Mailbox::new(),
+            doorbell,
+            bridge: bridge.downgrade(),
+            in_flight: AtomicU64::new(0),
+            process: fork::generation(),
+        });
+        let bridged = Armed { fd: bridge.as_fd().as_raw_fd(), user_data: BRIDGE, is_armed: false };
+        Ok(Self {
+            ring,
+            flights: Flights::default(),
+            shared,
+            bridge,
+            doorbell: Armed { fd: bell_fd, user_data: DOORBELL, is_armed: false },
+            bridged,
+            garbage: Vec::new(),
+            wakes: Vec::new(),
+        })
+    }
+
+    /// Makes the calling thread its own, for good.
+    pub(crate) fn start(&mut self) -> io::Result<()> {
+        self.ring.start()
+    }
+
+    pub(crate) fn home(&self) -> Home {
+        Home::Uring(Arc::downgrade(&self.shared))
+    }
+
+    /// See [`Reactor::turn`](super::Reactor::turn).
+    pub(crate) fn turn(
+        &mut self,
+        timeout: Option<Duration>,
+        wakes: &mut Vec<Waker>,
+    ) -> io::Result<()> {
+        assert!(
+            self.shared.is_ours(),
+            "this process was forked by a task of a ringloop runtime: the worker cannot go \
+             on here; fork from a thread that runs no tasks, or call exec"
+        );
+        self.take_mail();
+        self.arm();
+        let early = !self.wakes.is_empty();
+        wakes.append(&mut self.wakes);
+        let mut wait = match timeout {
+            _ if early => Wait::No,
+            Some(Duration::ZERO) => Wait::No,
+            Some(limit) => Wait::UpTo(limit),
+            None => Wait::Forever,
+        };
+        if wait == Wait::No {
+            if !self.ring.has_work() {
+                return Ok(());
+            }
+        } else if !self.shared.mailbox.may_sleep() {
+            wait = Wait::No;
+        }
+        let entered = self.ring.enter(wait);
+        self.shared.mailbox.wake();
+        entered?;
+        self.reap(wakes)
+    }
+
+    /// What ended operations have left: foreign destructors may run as it is dropped.
+    pub(crate) fn take_garbage(&mut self) -> Garbage {
+        Garbage(mem::take(&mut self.garbage))
+    }
+
+    /// Registers a descriptor that is not ours.
+    pub(crate) fn register(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<Home> {
+        self.bridge.register(fd, key)
+    }
+
+    /// Reports what a socket gets ready for from now on.
+    pub(crate) fn register_socket(&mut self, socket: &Arc<Socket>) -> Home {
+        let generation = socket.generation();
+        let poll = opcode::PollAdd::new(Fd(socket.as_fd().as_raw_fd()), EVENTS.bits().into());
+        let id = self.begin(Flight::Poll(socket.clone(), generation));
+        socket.set_poll(Some(id));
+        let entry = poll.multi(true).build().user_data(id.user_data());
+        // SAFETY: it points nowhere; the flight keeps the descriptor open (S4).
+        unsafe { self.ring.push(entry) };
+        self.home()
+    }
+
+    /// Whether this is where the socket's operations are.
+    pub(crate) fn is_home(&self, shared: &Weak<Shared>) -> bool {
+        ptr::eq(shared.as_ptr(), Arc::as_ptr(&self.shared))
+    }
+
+    /// Ends what a socket has in flight, at once if the kernel lets go: a descriptor that
+    /// its owner drops should be closed then.
+    pub(crate) fn retire(&mut self, socket: &Arc<Socket>) {
+        let Some(poll) = socket.poll() else { return };
+        let mut wakes = mem::take(&mut self.wakes);
+        for _ in 0..RETIRE_CALLS {
+            self.cancel(poll);
+            let entered = self.ring.enter(Wait::No);
+            if entered.and_then(|()| self.reap(&mut wakes)).is_err() || socket.poll().is_none() {
+                break;
+            }
+        }
+        self.wakes = wakes;
+    }
+
+    /// Does what a socket's owner, here or elsewhere, asks for.
+    pub(crate) fn answer(&mut self, socket: &Arc<Socket>, requests: u32) {
+        if requests & CANCEL_ALL != 0
+            && let Some(poll) = socket.poll()
+        {
+            self.cancel(poll);
+        }
+    }
+
+    fn begin(&mut self, flight: Flight) -> FlightId {
+        let id = self.flights.begin(flight);
+        self.count_flights();
+        id
+    }
+
+    fn count_flights(&self) {
+        // Relaxed: a figure for people.
+        self.shared.in_flight.store(self.flights.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Asks the kernel to end an operation. What it answers means nothing; only the
+    /// operation's own terminal completion does.
+    fn cancel(&mut self, id: FlightId) {
+        if self.flights.get(id).is_some() {
+            self.push_cancel(CancelBuilder::user_data(id.user_data()));
+        }
+    }
+
+    fn push_cancel(&mut self, which: CancelBuilder) {
+        let entry = opcode::AsyncCancel2::new(which).build();
+        // SAFETY: it points nowhere.
+        unsafe { self.ring.push(entry.flags(Flags::SKIP_SUCCESS).user_data(CANCEL)) };
+    }
+
+    fn take_mail(&mut self) {
+        let shared = self.shared.clone();
+        shared.mailbox.drain_with(|socket, requests| {
+            self.answer(&socket, requests);
+            self.garbage.push(Flight::Message(socket));
+        });
+    }
+
+    /// Polls the reactor's own descriptors, again if that has ended.
+    fn arm(&mut self) {
+        for own in [&mut self.doorbell, &mut self.bridged] {
+            if !own.is_armed {
+                own.is_armed = true;
+                let poll = opcode::PollAdd::new(Fd(own.fd), PollFlags::IN.bits().into());
+                let entry = poll.multi(true).build().user_data(own.user_data);
+                // SAFETY: it points nowhere.
+                unsafe { self.ring.push(entry) };
+            }
+        }
+    }
+
+    fn reap(&mut self, wakes: &mut Vec<Waker>) -> io::Result<()> {
+        let mut batch = [const { MaybeUninit::uninit() }; BATCH];
+        let mut bridged = false;
+        loop {
+            let completions = self.ring.completions(&mut batch);
+            let count = completions.len();
+            for completion in completions {
+                match completion.user_data() {
+                    DOORBELL => self.doorbell.is_armed = more(completion.flags()),
+                    BRIDGE => {
+                        self.bridged.is_armed = more(completion.flags());
+                        bridged = true;
+                    }
+                    CANCEL => {}
+                    _ => self.complete(completion, wakes),
+                }
+            }
+            if count < BATCH {
+                break;
+            }
+        }
+        self.count_flights();
+        // An edge is seen once, so that nothing may be left there.
+        while bridged && self.bridge.turn(Some(Duration::ZERO), wakes)? {}
+        Ok(())
+    }
+
+    fn complete(&mut self, completion: &cqueue::Entry, wakes: &mut Vec<Waker>) {
+        let id = FlightId::from_user_data(completion.user_data());
+        // S2: a number that nobody has any more is ignored.
+        let Some(flight) = self.flights.get(id) else { return };
+        match flight {
+            Flight::Poll(socket, generation) => {
+                let socket = socket.clone();
+                let generation = *generation;
+                self.polled(&socket, generation, completion, wakes);
+            }
+            Flight::Message(_) => unreachable!("a message is not in flight"),
+        }
+        if !more(completion.flags()) {
+            self.garbage.extend(self.flights.end(id));
+        }
+    }
+
+    fn polled(
+        &mut self,
+        socket: &Arc<Socket>,
+        generation: u32,
+        completion: &cqueue::Entry,
+        wakes: &mut Vec<Waker>,
+    ) {
+        let ready = match u32::try_from(completion.result()) {
+            Ok(events) => Ready::from_poll(events),
+            // Cancelled, or refused: whoever waits shall try and see.
+            Err(_) => Ready::READABLE.and(Ready::WRITABLE),
+        };
+        socket.event(generation, ready, wakes);
+        if !more(completion.flags()) {
+            socket.set_poll(None);
+            if completion.result() >= 0 && !socket.is_retired() {
+                // Ended by the kernel for want of room: again.
+                self.register_socket(socket);
+            }
+        }
+    }
+
+    /// Ends everything, waiting until `deadline` for the kernel to let go. What it does
+    /// not let go of is leaked, and counted.
+    pub(crate) fn close(mut self, deadline: u64, wakes: &mut Vec<Waker>) -> u64 {
+        self.shared.mailbox.close();
+        while self.flights.len() > 0 || self.doorbell.is_armed || self.bridged.is_armed {
+            let now = clock::now();
+            if now >= deadline {
+                break;
+            }
+            // Repeated: a cancel can miss an operation that is just being worked on.
+            self.push_cancel(CancelBuilder::any().all());
+            let rest = Duration::from_nanos(deadline - now).min(Duration::from_millis(10));
+            if self.ring.enter(Wait::UpTo(rest)).and_then(|()| self.reap(wakes)).is_err() {
+                break;
+            }
+        }
+        let leaked = self.flights.len() as u64;
+        self.ring.stop();
+        if leaked > 0 {
+            // The kernel may write yet: memory and descriptors stay (S1).
+            mem::forget(self);
+        }
+        leaked
+    }
+}
+
+impl Shared {
+    /// Sends a request to the socket's home, from any thread.
+    pub(crate) fn send(&self, socket: &Arc<Socket>, request: u32) {
+        if self.is_ours() && self.mailbox.send(socket, request) {
+            self.doorbell.ring();
+        }
+    }
+
+    /// Whether this is not a forked child.
+    fn is_ours(&self) -> bool {
+        fork::generation() == self.process
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        // Relaxed: a figure for people.
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,293 @@
+//! One io_uring(7) instance: its set-up, and the one system call that drives it.
+//!
+//! `enter` is called here and not by the library, whose registered ring descriptor
+//! lasts only as long as a borrow, and whose `submit` asks for no events.
+
+use std::{
+    collections::VecDeque,
+    ffi::c_void,
+    io, mem,
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr,
+    time::Duration,
+};
+
+use io_uring::{IoUring, cqueue, opcode, register::Restriction, squeue};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    io_uring::{
+        IoringEnterFlags, IoringRegisterOp, io_uring_enter, io_uring_enter_arg,
+        io_uring_getevents_arg, io_uring_register, io_uring_rsrc_update,
+    },
+};
+
+/// `IORING_ENTER_NO_IOWAIT`: a sleeping worker does not count as waiting for a disk.
+const NO_IOWAIT: IoringEnterFlags = IoringEnterFlags::from_bits_retain(1 << 7);
+
+/// How long to wait before the next try, when the kernel is short of something.
+const SHORTAGE: Duration = Duration::from_millis(1);
+
+/// How rings are made: found once, the same for all workers of a runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// Entries of the submission queue.
+    pub(crate) entries: u32,
+    /// Completions are worked off when their owner asks (faster), or at any return to
+    /// user space (`COOP_TASKRUN`).
+    pub(crate) defer_taskrun: bool,
+    /// Without the array of indices (since Linux 6.6).
+    pub(crate) no_sqarray: bool,
+}
+
+impl Plan {
+    /// Entries of the completion queue.
+    pub(crate) fn completions(self) -> u32 {
+        self.entries * 4
+    }
+}
+
+/// All that is ever submitted.
+pub(super) const OPCODES: [u8; 7] = [
+    opcode::Nop::CODE,
+    opcode::PollAdd::CODE,
+    opcode::AsyncCancel2::CODE,
+    opcode::Send::CODE,
+    opcode::Recv::CODE,
+    opcode::AcceptMulti::CODE,
+    opcode::Read::CODE,
+];
+
+/// All that is ever registered on an instance that is at work.
+const REGISTER_OPS: [IoringRegisterOp; 5] = [
+    IoringRegisterOp::RegisterEnableRings,
+    IoringRegisterOp::RegisterRingFds,
+    IoringRegisterOp::UnregisterRingFds,
+    IoringRegisterOp::RegisterPbufRing,
+    IoringRegisterOp::UnregisterPbufRing,
+];
+
+pub(super) struct Ring {
+    ring: IoUring,
+    /// The descriptor's number in the table of the thread that runs it.
+    registered: Option<u32>,
+    no_iowait: bool,
+    /// Entries that the full queue had no room for, in order.
+    overflow: VecDeque<squeue::Entry>,
+}
+
+/// How long [`Ring::enter`] may sleep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    No,
+    UpTo(Duration),
+    Forever,
+}
+
+impl Ring {
+    /// An instance that a thread has yet to [start](Self::start).
+    pub(super) fn new(plan: Plan) -> io::Result<Self> {
+        let ring = build(plan, true)?;
+        restrict(&ring)?;
+        // A pool of kernel threads serves what cannot be done at once: files only.
+        let mut workers = [2, 8];
+        // Refused: then the kernel's own limits hold.
+        let _ = ring.submitter().register_iowq_max_workers(&mut workers);
+        Ok(Self::around(ring))
+    }
+
+    /// An instance that the calling thread may use at once, to try things on.
+    pub(super) fn started(plan: Plan) -> io::Result<Self> {
+        build(plan, false).map(Self::around)
+    }
+
+    fn around(ring: IoUring) -> Self {
+        let no_iowait = ring.params().is_feature_no_iowait();
+        Self { ring, registered: None, no_iowait, overflow: VecDeque::new() }
+    }
+
+    /// Makes the calling thread the one that runs it, for good.
+    pub(super) fn start(&mut self) -> io::Result<()> {
+        self.ring.submitter().register_enable_rings()?;
+        // An offset of -1: any free place.
+        let update = self.update_ring_fds(IoringRegisterOp::RegisterRingFds, u32::MAX);
+        // Refused: each call looks the descriptor up, which costs 50 ns.
+        self.registered = update.ok();
+        Ok(())
+    }
+
+    /// Undoes [`start`](Self::start) as far as that goes, on the same thread: a
+    /// registered descriptor would keep the instance, and what is armed on it, alive.
+    pub(super) fn stop(&mut self) {
+        if let Some(index) = self.registered.take() {
+            let _ = self.update_ring_fds(IoringRegisterOp::UnregisterRingFds, index);
+        }
+    }
+
+    /// Changes the thread's table of ring descriptors; returns the index in it.
+    fn update_ring_fds(&self, op: IoringRegisterOp, index: u32) -> Result<u32, Errno> {
+        let mut update = io_uring_rsrc_update::default();
+        update.offset = index;
+        update.data = ptr::without_provenance_mut::<c_void>(self.ring.as_raw_fd() as usize).into();
+        // SAFETY: the argument is of the operation's type and lives during the call.
+        unsafe { io_uring_register(self.fd(), op, ptr::from_mut(&mut update).cast(), 1)? };
+        Ok(update.offset)
+    }
+
+    pub(super) fn io_uring(&self) -> &IoUring {
+        &self.ring
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: open as long as `self.ring`.
+        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+    }
+
+    /// Queues an entry. Never fails: what does not fit waits.
+    ///
+    /// # Safety
+    ///
+    /// What the entry points to stays valid, and is nobody else's where the kernel
+    /// writes, until the operation's terminal completion (S1).
+    pub(super) unsafe fn push(&mut self, entry: squeue::Entry) {
+        if self.overflow.is_empty() {
+            // SAFETY: the caller's promise.
+            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
+                return;
+            }
+            // The queue is full: have the kernel take it. If it can not now, we wait.
+            let _ = self.call(IoringEnterFlags::empty(), 0, None);
+            // SAFETY: the caller's promise.
+            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
+                return;
+            }
+        }
+        self.overflow.push_back(entry);
+    }
+
+    /// Whether a call now would do something.
+    pub(super) fn has_work(&mut self) -> bool {
+        let sq = self.ring.submission();
+        let queued = !sq.is_empty() || sq.taskrun() || sq.cq_overflow();
+        drop(sq);
+        queued || !self.overflow.is_empty() || !self.ring.completion().is_empty()
+    }
+
+    /// Submits what is queued, and waits for a completion.
+    ///
+    /// A shortage in the kernel (of memory, of room for completions) is no error: what
+    /// was not taken is still queued, for the next call.
+    pub(super) fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        self.refill();
+        let mut timeout = None;
+        let min_complete = match wait {
+            // With a timeout of zero, to wait for one completion is a sleep of 15 us.
+            Wait::No | Wait::UpTo(Duration::ZERO) => 0,
+            Wait::UpTo(limit) => {
+                timeout = Timespec::try_from(limit).ok();
+                1
+            }
+            Wait::Forever => 1,
+        };
+        match self.call(IoringEnterFlags::GETEVENTS, min_complete, timeout) {
+            // EBUSY: completions are to be reaped first. The others come and go.
+            Err(Errno::BUSY | Errno::AGAIN | Errno::NOMEM | Errno::NOBUFS) => {
+                if min_complete > 0 {
+                    self.doze(wait);
+                }
+                Ok(())
+            }
+            Ok(()) | Err(Errno::TIME | Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Instead of a sleep that the kernel refused: short, and over at a completion.
+    fn doze(&self, wait: Wait) {
+        let limit = match wait {
+            Wait::UpTo(limit) => limit.min(SHORTAGE),
+            _ => SHORTAGE,
+        };
+        let limit = Timespec::try_from(limit).ok();
+        let _ = poll(&mut [PollFd::new(&self.fd(), PollFlags::IN)], limit.as_ref());
+    }
+
+    /// Moves entries that had to wait into the queue.
+    fn refill(&mut self) {
+        while let Some(entry) = self.overflow.front() {
+            // SAFETY: by the caller of `push`.
+            if unsafe { self.ring.submission().push(entry) }.is_err() {
+                return;
+            }
+            self.overflow.pop_front();
+        }
+    }
+
+    /// io_uring_enter(2).
+    fn call(
+        &mut self,
+        mut flags: IoringEnterFlags,
+        min_complete: u32,
+        timeout: Option<Timespec>,
+    ) -> Result<(), Errno> {
+        let to_submit = self.ring.submission().len() as u32;
+        let fd = match self.registered {
+            Some(index) => {
+                flags |= IoringEnterFlags::REGISTERED_RING;
+                // SAFETY: not a descriptor but an index, which the flag says.
+                unsafe { BorrowedFd::borrow_raw(index as i32) }
+            }
+            // SAFETY: open as long as `self.ring`.
+            None => unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) },
+        };
+        if self.no_iowait {
+            flags |= NO_IOWAIT;
+        }
+        let Some(timeout) = timeout else {
+            // SAFETY: the entries are sound by the callers of `push`.
+            return unsafe { io_uring_enter(fd, to_submit, min_complete, flags) }.map(drop);
+        };
+        let arg = io_uring_getevents_arg {
+            ts: ptr::from_ref(&timeout).cast_mut().cast::<c_void>().into(),
+            ..io_uring_getevents_arg::default()
+        };
+        flags |= IoringEnterFlags::EXT_ARG;
+        // SAFETY: as above; the argument lives during the call.
+        unsafe { io_uring_enter_arg(fd, to_submit, min_complete, flags, Some(&arg)) }.map(drop)
+    }
+
+    /// Takes completions, up to as many as `batch` has room for.
+    pub(super) fn completions<'a>(
+        &mut self,
+        batch: &'a mut [mem::MaybeUninit<cqueue::Entry>],
+    ) -> &'a mut [cqueue::Entry] {
+        self.ring.completion().fill(batch)
+    }
+}
+
+fn build(plan: Plan, disabled: bool) -> io::Result<IoUring> {
+    let mut builder = IoUring::builder();
+    builder.dontfork().setup_single_issuer().setup_taskrun_flag().setup_submit_all();
+    builder.setup_cqsize(plan.completions());
+    if disabled {
+        builder.setup_r_disabled();
+    }
+    if plan.defer_taskrun {
+        builder.setup_defer_taskrun();
+    } else {
+        builder.setup_coop_taskrun();
+    }
+    if plan.no_sqarray {
+        builder.setup_no_sqarray();
+    }
+    builder.build(plan.entries)
+}
+
+/// Has the kernel refuse whatever this crate never asks for.
+fn restrict(ring: &IoUring) -> io::Result<()> {
+    let allowed = squeue::Flags::BUFFER_SELECT | squeue::Flags::SKIP_SUCCESS;
+    let mut restrictions: Vec<Restriction> = OPCODES.map(Restriction::sqe_op).into();
+    restrictions.extend(REGISTER_OPS.map(|op| Restriction::register_op(op as u8)));
+    restrictions.push(Restriction::sqe_flags_allowed(allowed.bits()));
+    ring.submitter().register_restrictions(&mut restrictions)
+}

@@ -1,0 +1,69 @@
+//! Telling a forked child from its parent, at the price of a load.
+//!
+//! A child shares descriptors with its parent, and rings with their memory are not even
+//! mapped there: it must touch neither (S9). The number of the process lies on a page
+//! that the kernel wipes in a child (`MADV_WIPEONFORK`, madvise(2)), so that no call
+//! has to ask who we are.
+
+use std::{
+    ptr::{self, NonNull},
+    sync::OnceLock,
+};
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+
+use crate::loom::global::{AtomicU64, Ordering};
+
+/// The number of a process among its forebears: those that were forked from each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Generation(u64);
+
+/// The last number given; a child inherits it.
+static LAST: AtomicU64 = AtomicU64::new(0);
+
+/// This process's number.
+#[inline]
+pub(crate) fn generation() -> Generation {
+    let page = page();
+    // Relaxed: it changes only where there is one thread, in a child after its birth.
+    match page.load(Ordering::Relaxed) {
+        0 => begin(page),
+        generation => Generation(generation),
+    }
+}
+
+#[cold]
+fn begin(page: &AtomicU64) -> Generation {
+    let next = LAST.load(Ordering::Relaxed) + 1;
+    match page.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => {
+            LAST.store(next, Ordering::Relaxed);
+            Generation(next)
+        }
+        Err(generation) => Generation(generation),
+    }
+}
+
+fn page() -> &'static AtomicU64 {
+    static PAGE: OnceLock<&'static AtomicU64> = OnceLock::new();
+    PAGE.get_or_init(|| wiped_page().unwrap_or(&FALLBACK))
+}
+
+/// Where the page cannot be had, a child goes unnoticed.
+static FALLBACK: AtomicU64 = AtomicU64::new(0);
+
+fn wiped_page() -> Option<&'static AtomicU64> {
+    let len = size_of::<AtomicU64>();
+    // SAFETY: a new mapping, which is never unmapped; zeroes are a valid `AtomicU64`.
+    unsafe {
+        let map = mmap_anonymous(
+            ptr::null_mut(),
+            len,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::PRIVATE,
+        );
+        let page = NonNull::new(map.ok()?)?;
+        madvise(page.as_ptr(), len, Advice::LinuxWipeOnFork).ok()?;
+        Some(page.cast::<AtomicU64>().as_ref())
+    }
+}
