@@ -27,35 +27,44 @@ use common::{Failure, Options};
 mod common;
 
 const OWN_OPTIONS: &str = "
-    --face poll                  how sockets are read (default: poll)
+    --face poll|lease            how sockets are read: into a buffer of the connection's
+                                 own, or into memory on loan (default: poll)
     --buf BYTES                  buffer of each connection (default: 4096)";
+
+/// How connections are read.
+#[derive(Clone, Copy)]
+enum Face {
+    Poll,
+    Lease,
+}
 
 fn main() -> ExitCode {
     common::exit("echo", OWN_OPTIONS, run())
 }
 
 fn run() -> Result<(), Failure> {
-    let mut buffer_bytes = 4096;
+    let (mut buffer_bytes, mut face) = (4096, Face::Poll);
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 7000));
     let options = Options::from_command_line(default, |name, value| {
         match (name, value) {
-            ("--face", "poll") => {}
-            ("--face", _) => return Err(format!("--face {value}: the only one is poll").into()),
+            ("--face", "poll") => face = Face::Poll,
+            ("--face", "lease") => face = Face::Lease,
+            ("--face", _) => return Err(format!("--face {value}: say poll or lease").into()),
             ("--buf", "0") => return Err("--buf 0: a read needs at least one byte".into()),
             ("--buf", _) => buffer_bytes = common::parse(name, value)?,
             _ => return Ok(false),
         }
         Ok(true)
     })?;
-    options.builder().run(serve(options.addr, buffer_bytes))?
+    options.builder().run(serve(options.addr, face, buffer_bytes))?
 }
 
-async fn serve(addr: SocketAddr, buffer_bytes: usize) -> Result<(), Failure> {
+async fn serve(addr: SocketAddr, face: Face, buffer_bytes: usize) -> Result<(), Failure> {
     let interrupted = signal::ctrl_c();
     let listener = common::listen(addr).await?;
 
     let served = Arc::new(AtomicU64::new(0));
-    let acceptor = ringloop::spawn(accept(listener, buffer_bytes, served.clone()));
+    let acceptor = ringloop::spawn(accept(listener, face, buffer_bytes, served.clone()));
     interrupted.await?;
 
     // Connections still open are cancelled when the runtime ends, right after this.
@@ -64,13 +73,16 @@ async fn serve(addr: SocketAddr, buffer_bytes: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn accept(listener: TcpListener, buffer_bytes: usize, served: Arc<AtomicU64>) {
+async fn accept(listener: TcpListener, face: Face, buffer_bytes: usize, served: Arc<AtomicU64>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 served.fetch_add(1, Ordering::Relaxed);
                 // The task runs on without its handle.
-                drop(ringloop::spawn(echo(stream, buffer_bytes)));
+                drop(match face {
+                    Face::Poll => ringloop::spawn(echo(stream, buffer_bytes)),
+                    Face::Lease => ringloop::spawn(echo_leases(stream)),
+                });
             }
             Err(error) => eprintln!("accept: {error}"),
         }
@@ -86,5 +98,16 @@ async fn echo(mut stream: TcpStream, buffer_bytes: usize) -> io::Result<()> {
             return Ok(());
         }
         stream.write_all(&buffer[..n]).await?;
+    }
+}
+
+async fn echo_leases(mut stream: TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    loop {
+        let lease = stream.read_lease().await?;
+        if lease.is_empty() {
+            return Ok(());
+        }
+        stream.write_lease(lease).await?;
     }
 }

@@ -4,6 +4,8 @@
 //! small by default; `RINGLOOP_TEST_SCALE=N` multiplies them. `RINGLOOP_SEED=N` replays a random
 //! schedule, `RINGLOOP_TEST_WORKERS=N` and `RINGLOOP_TEST_BACKEND=name` narrow the sweep.
 
+#[path = "suite/faults.rs"]
+mod faults;
 #[path = "suite/harness.rs"]
 mod harness;
 #[path = "suite/measure.rs"]
@@ -13,10 +15,16 @@ mod processes;
 #[path = "suite/tools.rs"]
 mod tools;
 
+#[path = "suite/backend_choice.rs"]
+mod backend_choice;
+#[path = "suite/backend_fork.rs"]
+mod backend_fork;
 #[path = "suite/compat.rs"]
 mod compat;
 #[path = "suite/io_fd.rs"]
 mod io_fd;
+#[path = "suite/leases.rs"]
+mod leases;
 #[path = "suite/net_cancel.rs"]
 mod net_cancel;
 #[path = "suite/net_faults.rs"]

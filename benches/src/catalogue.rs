@@ -51,7 +51,15 @@ pub const SINGLE_THREADED: &[&str] = &["tokio-ct", BARE];
 /// No runtime at all: the case's own cost, a limit.
 pub const BARE: &str = "bare";
 
-const ECHO: &[&str] = &["tokio", "tokio-ct", "async-io", "ringloop", "epoll"];
+const ECHO: &[&str] = &[
+    "tokio",
+    "tokio-ct",
+    "async-io",
+    "ringloop",
+    "ringloop-lease",
+    "ringloop-epoll",
+    "epoll",
+];
 const HTTP: &[&str] = &["tokio", "tokio-ct", "ringloop"];
 const SCHED: &[&str] = &["tokio", "tokio-ct", "async-executor", "ringloop"];
 const SCHED_AND_BARE: &[&str] = &["tokio", "tokio-ct", "async-executor", "ringloop", BARE];

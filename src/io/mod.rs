@@ -11,3 +11,4 @@ pub use futures_util::io::{
 };
 
 pub use self::async_fd::AsyncFd;
+pub use crate::reactor::Lease;

@@ -15,7 +15,7 @@ use socket2::{SockAddr, SockRef};
 
 use crate::{
     loom::global::{AtomicU64, Ordering},
-    reactor::Direction,
+    reactor::{Direction, Socket},
     runtime::operation::Operation,
 };
 
@@ -57,7 +57,16 @@ impl Operation<OwnedFd> for Recv<'_> {
 }
 
 /// send(2).
-pub(super) struct Send<'a>(pub(super) &'a [u8]);
+pub(super) struct Send<'a> {
+    socket: &'a Socket,
+    buf: &'a [u8],
+}
+
+impl<'a> Send<'a> {
+    pub(super) fn new(socket: &'a Socket, buf: &'a [u8]) -> Self {
+        Self { socket, buf }
+    }
+}
 
 impl Operation<OwnedFd> for Send<'_> {
     /// How many bytes the kernel took.
@@ -66,16 +75,26 @@ impl Operation<OwnedFd> for Send<'_> {
     const DIRECTION: Direction = Direction::Write;
 
     fn attempt(&mut self, io: &OwnedFd) -> io::Result<usize> {
-        Ok(send(io, self.0, SEND)?)
+        send_alone(self.socket, || Ok(send(io, self.buf, SEND)?))
     }
 
     fn drained(&self, sent: &usize) -> bool {
-        *sent < self.0.len()
+        *sent < self.buf.len()
     }
 }
 
 /// sendmsg(2) of several slices.
-pub(super) struct SendSlices<'a, 'b>(pub(super) &'a [IoSlice<'b>]);
+pub(super) struct SendSlices<'a, 'b> {
+    socket: &'a Socket,
+    bufs: &'a [IoSlice<'b>],
+}
+
+impl<'a, 'b> SendSlices<'a, 'b> {
+    pub(super) fn new(socket: &'a Socket, bufs: &'a [IoSlice<'b>]) -> Self {
+        // IOV_MAX; more are for the next call.
+        Self { socket, bufs: &bufs[..bufs.len().min(1024)] }
+    }
+}
 
 impl Operation<OwnedFd> for SendSlices<'_, '_> {
     /// How many bytes the kernel took.
@@ -84,14 +103,23 @@ impl Operation<OwnedFd> for SendSlices<'_, '_> {
     const DIRECTION: Direction = Direction::Write;
 
     fn attempt(&mut self, io: &OwnedFd) -> io::Result<usize> {
-        // IOV_MAX; more are for the next call.
-        let slices = &self.0[..self.0.len().min(1024)];
-        Ok(sendmsg(io, slices, &mut SendAncillaryBuffer::default(), SEND)?)
+        let mut control = SendAncillaryBuffer::default();
+        send_alone(self.socket, || Ok(sendmsg(io, self.bufs, &mut control, SEND)?))
     }
 
     fn drained(&self, sent: &usize) -> bool {
-        self.0.len() <= 1024 && *sent < self.0.iter().map(|slice| slice.len()).sum()
+        *sent < self.bufs.iter().map(|slice| slice.len()).sum()
     }
+}
+
+/// Sends unless another send is under way (S14): then it is to be tried again, as after a
+/// signal. That happens only to tasks that write to one socket at once.
+fn send_alone(
+    socket: &Socket,
+    send: impl FnOnce() -> io::Result<usize>,
+) -> io::Result<usize> {
+    let sent = socket.outbound.send_directly(send);
+    sent.unwrap_or_else(|| Err(io::ErrorKind::Interrupted.into()))
 }
 
 /// Nothing but the wait for it to be worth a read.
@@ -108,25 +136,6 @@ impl Operation<OwnedFd> for Readable {
             Err(error @ (rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR)) => {
                 Err(error.into())
             }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Nothing but the wait for it to be worth a write.
-pub(super) struct Writable;
-
-impl Operation<OwnedFd> for Writable {
-    type Output = ();
-
-    const DIRECTION: Direction = Direction::Write;
-
-    fn attempt(&mut self, io: &OwnedFd) -> io::Result<()> {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        // An error is worth one too: poll(2) always reports it.
-        let mut fds = [PollFd::new(io, PollFlags::OUT)];
-        match poll(&mut fds, Some(&Timespec::default()))? {
-            0 => Err(io::ErrorKind::WouldBlock.into()),
             _ => Ok(()),
         }
     }

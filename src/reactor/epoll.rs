@@ -6,8 +6,9 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     task::Waker,
     time::Duration,
 };
@@ -18,7 +19,7 @@ use rustix::{
 };
 
 use super::{
-    Home,
+    Gauge, Home, Lease, Pool,
     doorbell::Doorbell,
     slot::{self, Ready},
 };
@@ -30,6 +31,10 @@ use crate::{
 /// Events fetched in one call; more wait for the next, behind the tasks that these wake.
 const EVENTS: usize = 256;
 
+/// Memory for leases: so many buffers of so many bytes.
+const BUFFERS: usize = 16;
+const BUFFER_SIZE: usize = 64 << 10;
+
 /// A sleep longer than this is cut: the loop comes round and sleeps on.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
@@ -39,6 +44,9 @@ const DOORBELL: u64 = u64::MAX;
 pub(crate) struct Epoll {
     shared: Arc<Shared>,
     events: Vec<epoll::Event>,
+    doorbell: Option<&'static Doorbell>,
+    /// Memory for leases, once somebody has asked for one.
+    pool: Option<Pool>,
 }
 
 // SAFETY: what makes events `!Send` is that their data may be a pointer; here it is a
@@ -49,6 +57,8 @@ unsafe impl Send for Epoll {}
 pub(crate) struct Shared {
     epoll: OwnedFd,
     registered: AtomicU64,
+    /// What counts the leases of its memory, once there is some.
+    gauge: OnceLock<Gauge>,
     /// The process that made it: a forked child shares the epoll instance, and must not
     /// touch what its parent registered there (S9).
     process: fork::Generation,
@@ -56,13 +66,14 @@ pub(crate) struct Shared {
 
 impl Epoll {
     /// An instance that `doorbell` wakes.
-    pub(crate) fn new(doorbell: &Doorbell) -> io::Result<Self> {
-        let this = Self::bridge()?;
+    pub(crate) fn new(doorbell: &'static Doorbell) -> io::Result<Self> {
+        let mut this = Self::bridge()?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         // Edge-triggered and never read: each ring is an edge.
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&this, &bell, epoll::EventData::new_u64(DOORBELL), flags)?;
         doorbell.open(bell);
+        this.doorbell = Some(doorbell);
         Ok(this)
     }
 
@@ -70,8 +81,9 @@ impl Epoll {
     pub(crate) fn bridge() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let process = fork::generation();
-        let shared = Arc::new(Shared { epoll, registered: AtomicU64::new(0), process });
-        Ok(Self { shared, events: Vec::with_capacity(EVENTS) })
+        let gauge = OnceLock::new();
+        let shared = Arc::new(Shared { epoll, registered: AtomicU64::new(0), gauge, process });
+        Ok(Self { shared, events: Vec::with_capacity(EVENTS), doorbell: None, pool: None })
     }
 
     /// Waits for events for `timeout` (`None`: for as long as it takes) and collects
@@ -85,6 +97,20 @@ impl Epoll {
         wait(self.shared.epoll.as_fd(), &mut self.events, timeout)?;
         deliver(&self.events, wakes);
         Ok(self.events.len() == self.events.capacity())
+    }
+
+    /// See [`Reactor::lend`](super::Reactor::lend).
+    pub(crate) fn lend(
+        &mut self,
+        read: impl FnOnce(&mut [MaybeUninit<u8>]) -> io::Result<usize>,
+    ) -> io::Result<Lease> {
+        if self.pool.is_none() {
+            let doorbell = self.doorbell.expect("a bridge lends nothing");
+            let pool = Pool::new(BUFFERS, BUFFER_SIZE, doorbell)?;
+            let _ = self.shared.gauge.set(pool.gauge());
+            self.pool = Some(pool);
+        }
+        self.pool.as_mut().expect("it was made").read_or_apart(read)
     }
 
     pub(crate) fn home(&self) -> Home {
@@ -131,6 +157,10 @@ impl Shared {
         let mut events = Vec::with_capacity(EVENTS);
         let waited = wait(self.epoll.as_fd(), &mut events, Some(Duration::ZERO));
         waited.is_ok() && deliver(&events, wakes)
+    }
+
+    pub(crate) fn leased(&self) -> u64 {
+        self.gauge.get().map_or(0, Gauge::leased)
     }
 
     /// How many descriptors are registered.

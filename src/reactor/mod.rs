@@ -26,22 +26,26 @@
 
 mod doorbell;
 mod epoll;
+mod pool;
 pub(crate) mod slot;
-mod socket;
+pub(crate) mod socket;
 mod source;
 pub(crate) mod timers;
 mod uring;
 
 use std::{
     io,
+    mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd},
     sync::{Arc, Weak},
     task::Waker,
     time::Duration,
 };
 
+pub use self::pool::Lease;
 pub(crate) use self::{
     doorbell::Doorbell,
+    pool::{Gauge, Pool},
     slot::{Direction, Seen},
     socket::Socket,
     source::{Pollable, Source, poll_ready, poll_ready_shared},
@@ -56,7 +60,7 @@ pub(crate) enum Reactor {
 
 impl Reactor {
     /// On epoll, woken by `doorbell`.
-    pub(crate) fn epoll(doorbell: &Doorbell) -> io::Result<Self> {
+    pub(crate) fn epoll(doorbell: &'static Doorbell) -> io::Result<Self> {
         epoll::Epoll::new(doorbell).map(Self::Epoll)
     }
 
@@ -107,6 +111,18 @@ impl Reactor {
         match self {
             Self::Epoll(epoll) => epoll.register(socket.as_fd(), socket.key()),
             Self::Uring(uring) => Ok(uring.register_socket(socket)),
+        }
+    }
+
+    /// Has `read` write into memory that is then lent. `read` returns how much it wrote, at
+    /// the front.
+    pub(crate) fn lend(
+        &mut self,
+        read: impl FnOnce(&mut [MaybeUninit<u8>]) -> io::Result<usize>,
+    ) -> io::Result<Lease> {
+        match self {
+            Self::Epoll(epoll) => epoll.lend(read),
+            Self::Uring(uring) => uring.lend(read),
         }
     }
 
@@ -164,6 +180,14 @@ impl Home {
     /// How many descriptors it reports on.
     pub(crate) fn registered(&self) -> u64 {
         self.epoll().map_or(0, |epoll| epoll.registered())
+    }
+
+    /// How many leases of its memory there are.
+    pub(crate) fn leased(&self) -> u64 {
+        match self {
+            Self::Epoll(home) => home.upgrade().map_or(0, |home| home.leased()),
+            Self::Uring(home) => home.upgrade().map_or(0, |home| home.leased()),
+        }
     }
 
     /// How many operations are in the kernel.

@@ -48,6 +48,8 @@ use crate::loom::atomic::Ordering;
 pub(crate) const MAX_BUFFERS: usize = 61;
 /// So that counts, and the whole mapping, are far from any limit.
 pub(crate) const MAX_SIZE: usize = 16 << 20;
+/// What a lease with memory of its own has room for.
+const APART: usize = 16 << 10;
 /// With less room than this a buffer is not worth a `recv`.
 const MIN_SPARE: usize = 2048;
 
@@ -187,6 +189,42 @@ impl Pool {
         // SAFETY: the caller's promise; only `spare` gives out this buffer's memory, and
         // not again.
         unsafe { self.lend(id, len, last) }
+    }
+
+    /// Has `read` write into the memory that is spare, and lends what it says it wrote.
+    /// When all is lent out, the lease has memory of its own: a reader that holds a lease
+    /// for long does not stop the others.
+    pub(crate) fn read_or_apart(
+        &mut self,
+        read: impl FnOnce(&mut [MaybeUninit<u8>]) -> io::Result<usize>,
+    ) -> io::Result<Lease> {
+        match self.read(read) {
+            Ok(result) => result,
+            Err(read) => Self::read_apart(self.watch.doorbell(), read),
+        }
+    }
+
+    /// The same, with memory of the lease's own.
+    pub(crate) fn read_apart(
+        doorbell: &'static Doorbell,
+        read: impl FnOnce(&mut [MaybeUninit<u8>]) -> io::Result<usize>,
+    ) -> io::Result<Lease> {
+        let mut apart = Self::new(1, APART, doorbell)?;
+        apart.read(read).unwrap_or_else(|_| unreachable!("a new pool has a free buffer"))
+    }
+
+    /// Gives `read` back if nothing is spare.
+    fn read<R>(&mut self, read: R) -> Result<io::Result<Lease>, R>
+    where
+        R: FnOnce(&mut [MaybeUninit<u8>]) -> io::Result<usize>,
+    {
+        let Some(spare) = self.spare() else { return Err(read) };
+        let room = spare.len();
+        Ok(read(spare).map(|len| {
+            assert!(len <= room);
+            // SAFETY: `read`, which is ours, wrote so many.
+            unsafe { self.commit(len) }
+        }))
     }
 
     /// Whether the return of a buffer is to ring the doorbell, which the first then does,

@@ -36,6 +36,11 @@ pub(crate) trait Pollable {
 
     /// Has a reactor report on it.
     fn register(&self, reactor: &mut Reactor) -> io::Result<Home>;
+
+    /// Sees to it that its home, where it is registered, reports on this direction.
+    fn confirm(&self, _home: &Home, _direction: Direction, _door: Door) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A descriptor that others may close, or use for what they like.
@@ -108,6 +113,22 @@ impl<T: AsFd> Source<T> {
         }
     }
 
+    /// Where it is registered; where there is nothing to register, that becomes its home.
+    pub(crate) fn home_or(&self, at_hand: impl FnOnce() -> Home) -> Home {
+        let mut home = self.home.lock();
+        if let Some(home) = home.as_ref().filter(|home| home.is_alive()) {
+            return home.clone();
+        }
+        let at_hand = at_hand();
+        if matches!(at_hand, Home::Uring(_)) {
+            if home.is_some() {
+                self.slot.renew(Ready::NONE);
+            }
+            *home = Some(at_hand.clone());
+        }
+        at_hand
+    }
+
     /// Where it is registered, if it is.
     pub(crate) fn home(&self) -> Option<Home> {
         self.home.lock().clone()
@@ -169,18 +190,18 @@ fn poll_with<P: Pollable>(
     if seen.is_ready(direction) {
         return Poll::Ready(Ok(seen));
     }
-    if let Err(error) = settle(io, door) {
+    if let Err(error) = settle(io, direction, door) {
         return Poll::Ready(Err(error));
     }
     slot.poll_ready(direction, wait).map(Ok)
 }
 
 /// Sees to it that there is a home: the first one, or another after a runtime ended.
-fn settle<P: Pollable>(io: &P, door: Door) -> io::Result<()> {
+fn settle<P: Pollable>(io: &P, direction: Direction, door: Door) -> io::Result<()> {
     let source = io.source();
     let mut home = source.home.lock();
-    if home.as_ref().is_some_and(Home::is_alive) {
-        return Ok(());
+    if let Some(home) = home.as_ref().filter(|home| home.is_alive()) {
+        return io.confirm(home, direction, door);
     }
     if home.take().is_some() {
         source.slot.renew(Ready::NONE);

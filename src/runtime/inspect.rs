@@ -77,6 +77,7 @@ impl Handle {
             spawned: inner.hub.total_spawned(),
             registered_descriptors: inner.homes.iter().map(Home::registered).sum(),
             in_flight_operations: inner.homes.iter().map(Home::in_flight).sum(),
+            leases: inner.homes.iter().map(Home::leased).sum(),
             leaked_operations: inner.hub.leaked(),
             blocking_jobs: inner.pool.jobs(),
             blocking_threads: inner.pool.threads(),

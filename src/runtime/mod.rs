@@ -12,6 +12,7 @@ pub(crate) mod operation;
 mod run;
 mod shutdown;
 mod spawn;
+pub(crate) mod transfer;
 
 use std::{fmt, panic::Location, sync::Arc, time::Duration};
 

@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    os::fd::AsFd,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -45,7 +46,7 @@ pub(crate) fn poll<P: Pollable, O: Operation<P::Io>>(
     cx: &mut Context<'_>,
     operation: &mut O,
 ) -> Poll<io::Result<O::Output>> {
-    poll_with(io, cx, operation, |cx| reactor::poll_ready(io, O::DIRECTION, cx, with_reactor))
+    poll_with(io, cx, operation, |cx| reactor::poll_ready(io, O::DIRECTION, cx, door))
 }
 
 fn poll_with<P: Pollable, O: Operation<P::Io>>(
@@ -100,7 +101,7 @@ impl<P: Pollable, O: Operation<P::Io>> Future for Run<'_, P, O> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Run { io, operation, ticket } = &mut *self;
         poll_with(*io, cx, operation, |cx| {
-            reactor::poll_ready_shared(*io, O::DIRECTION, cx, ticket, with_reactor)
+            reactor::poll_ready_shared(*io, O::DIRECTION, cx, ticket, door)
         })
     }
 }
@@ -131,14 +132,38 @@ pub(crate) fn attempt<P: Pollable, O: Operation<P::Io>>(
     result
 }
 
+/// [`with_reactor`] as the reactor's own waits take it.
+fn door(f: &mut dyn FnMut(&mut Reactor) -> io::Result<Home>) -> io::Result<Home> {
+    with_reactor(f)
+}
+
 /// Runs `f` with the reactor of the worker that this thread is.
-fn with_reactor(f: &mut dyn FnMut(&mut Reactor) -> io::Result<Home>) -> io::Result<Home> {
+pub(crate) fn with_reactor<R>(f: impl FnOnce(&mut Reactor) -> io::Result<R>) -> io::Result<R> {
     scheduler::with_worker(|worker| worker.with_reactor(f)).unwrap_or_else(|| {
         Err(io::Error::other(
             "I/O on a thread that is not a worker of a ringloop runtime: \
              await it inside ringloop::run(async { .. }) or on a task",
         ))
     })
+}
+
+/// Nothing but the wait for it to be worth a write.
+pub(crate) struct Writable;
+
+impl<T: AsFd> Operation<T> for Writable {
+    type Output = ();
+
+    const DIRECTION: Direction = Direction::Write;
+
+    fn attempt(&mut self, io: &T) -> io::Result<()> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        // An error is worth one too: poll(2) always reports it.
+        let mut fds = [PollFd::new(io, PollFlags::OUT)];
+        match poll(&mut fds, Some(&Timespec::default()))? {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A socket's handle is dropped: what is in flight on it ends, and then it closes.

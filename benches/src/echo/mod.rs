@@ -15,6 +15,10 @@ mod tokio;
 
 use std::io;
 
+use ::ringloop::Backend;
+
+use self::ringloop::Face;
+
 /// What a server's user would choose; the same for all.
 const BUFFER: usize = 4096;
 
@@ -24,7 +28,9 @@ pub fn serve(peer: &str, workers: usize) -> Result<(), String> {
         "tokio" => tokio::serve(Some(workers)),
         "tokio-ct" => tokio::serve(None),
         "async-io" => async_io::serve(workers),
-        "ringloop" => ringloop::serve(workers),
+        "ringloop" => ringloop::serve(workers, Backend::Auto, Face::Poll),
+        "ringloop-lease" => ringloop::serve(workers, Backend::Auto, Face::Lease),
+        "ringloop-epoll" => ringloop::serve(workers, Backend::Epoll, Face::Poll),
         "epoll" => epoll::serve(workers),
         other => return Err(format!("echo has no peer {other:?}")),
     };

@@ -1,25 +1,38 @@
-//! ringloop's poll face: `futures_io` traits, a task for each connection.
+//! ringloop's faces, a task for each connection: *poll* (`futures_io` traits), *lease* (memory of
+//! the runtime's, nothing is copied).
 
 use std::io;
 
 use ringloop::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use ringloop::Backend;
 use ringloop::net::{TcpListener, TcpStream};
 
 use super::BUFFER;
 use crate::harness::child::announce;
 
-pub fn serve(workers: usize) -> io::Result<()> {
-    let main = async { ringloop::spawn(accept()).await.map_err(io::Error::other)? };
-    ringloop::Builder::new().workers(workers).run(main).map_err(io::Error::other)?
+/// How a server uses its connections.
+#[derive(Clone, Copy)]
+pub enum Face {
+    Poll,
+    Lease,
 }
 
-async fn accept() -> io::Result<()> {
+pub fn serve(workers: usize, backend: Backend, face: Face) -> io::Result<()> {
+    let main = async move { ringloop::spawn(accept(face)).await.map_err(io::Error::other)? };
+    let builder = ringloop::Builder::new().workers(workers).backend(backend);
+    builder.run(main).map_err(io::Error::other)?
+}
+
+async fn accept(face: Face) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     announce(listener.local_addr()?);
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        drop(ringloop::spawn(echo(stream)));
+        match face {
+            Face::Poll => drop(ringloop::spawn(echo(stream))),
+            Face::Lease => drop(ringloop::spawn(echo_leases(stream))),
+        }
     }
 }
 
@@ -30,5 +43,15 @@ async fn echo(mut stream: TcpStream) -> io::Result<()> {
             0 => return Ok(()),
             len => stream.write_all(&buffer[..len]).await?,
         }
+    }
+}
+
+async fn echo_leases(mut stream: TcpStream) -> io::Result<()> {
+    loop {
+        let lease = stream.read_lease().await?;
+        if lease.is_empty() {
+            return Ok(());
+        }
+        stream.write_lease(lease).await?;
     }
 }

@@ -66,6 +66,10 @@ impl Shared {
         shared
     }
 
+    pub(super) fn doorbell(&self) -> &'static Doorbell {
+        self.doorbell
+    }
+
     /// The bits of all buffers.
     pub(super) fn all(&self) -> u64 {
         (1 << self.buffers.len()) - 1

@@ -7,14 +7,21 @@
 
 use std::sync::Arc;
 
-use crate::reactor::Socket;
+use crate::reactor::socket::{Chunk, Socket};
 
 /// An operation, and what it keeps alive.
 pub(super) enum Flight {
     /// Reports readiness, again and again, to the socket's slot of that generation.
     Poll(Arc<Socket>, u32),
-    /// Not in flight: a request that was answered, to be dropped with what is over.
-    Message(#[expect(dead_code, reason = "held to be dropped")] Arc<Socket>),
+    /// Receives into lent memory, again and again.
+    Recv(Arc<Socket>),
+    /// Sends a chunk that the operation owns.
+    Send(Arc<Socket>, Chunk),
+    /// Not in flight any more, nor ever: to be dropped.
+    Over(
+        #[expect(dead_code, reason = "held to be dropped")] Arc<Socket>,
+        #[expect(dead_code, reason = "held to be dropped")] Option<Chunk>,
+    ),
 }
 
 /// The worker's operations. Used by its thread alone.
@@ -88,6 +95,10 @@ impl Flights {
         place.generation = place.generation.wrapping_add(1);
         self.free.push(id.index() as u32);
         Some(flight)
+    }
+
+    pub(super) fn any_send(&self) -> bool {
+        self.places.iter().any(|place| matches!(place.flight, Some(Flight::Send(..))))
     }
 
     pub(super) fn len(&self) -> usize {

@@ -20,14 +20,17 @@
 mod flights;
 mod mailbox;
 mod plan;
+mod provided;
+mod recv;
 mod ring;
+mod send;
 
 use std::{
     io,
     mem::{self, MaybeUninit},
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     ptr,
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     task::Waker,
     time::Duration,
 };
@@ -50,7 +53,12 @@ use self::{
     flights::{Flight, Flights},
     ring::{Ring, Wait},
 };
-use super::{Home, Socket, doorbell::Doorbell, epoll, epoll::Epoll, slot::Ready};
+use super::{
+    Gauge, Home, Socket,
+    doorbell::Doorbell,
+    epoll::{self, Epoll},
+    slot::Ready,
+};
 use crate::{
     loom::global::{AtomicU64, Ordering},
     util::{clock, fork},
@@ -66,14 +74,24 @@ const RETIRE_CALLS: usize = 4;
 /// The numbers of what is no socket's: no flight has an index this high.
 const DOORBELL: u64 = u64::MAX;
 const BRIDGE: u64 = u64::MAX - 1;
-const CANCEL: u64 = u64::MAX - 2;
+const CANCELLED: u64 = u64::MAX - 2;
 
 /// What a poll waits for: everything, as edges.
 const EVENTS: PollFlags =
     PollFlags::IN.union(PollFlags::OUT).union(PollFlags::RDHUP).union(PollFlags::PRI);
+/// ... and with a receive armed.
+const WRITES: PollFlags = PollFlags::OUT;
 
-/// Asks the home to cancel what a socket has in flight.
-pub(crate) const CANCEL_ALL: u32 = 1;
+/// What a socket's owner may ask the home for: to cancel what it waits for,
+pub(crate) const CANCEL: u32 = 1;
+/// ... to report what it gets ready for,
+pub(crate) const ARM_POLL: u32 = 1 << 1;
+/// ... to stop that, so that it can ask for more,
+pub(crate) const CANCEL_POLL: u32 = 1 << 4;
+/// ... to receive into lent memory,
+pub(crate) const ARM_RECV: u32 = 1 << 2;
+/// ... to send what is queued.
+pub(crate) const FLUSH: u32 = 1 << 3;
 
 pub(crate) struct Uring {
     ring: Ring,
@@ -86,6 +104,9 @@ pub(crate) struct Uring {
     garbage: Vec<Flight>,
     /// Wakers collected outside of a turn.
     wakes: Vec<Waker>,
+    /// Sockets with something to send.
+    dirty: Vec<Arc<Socket>>,
+    provided: recv::Memory,
 }
 
 /// What ended operations leave behind: dropping it may run anybody's destructors.
@@ -106,6 +127,8 @@ pub(crate) struct Shared {
     pub(super) bridge: Weak<epoll::Shared>,
     /// Operations in flight. Written by the worker alone.
     in_flight: AtomicU64,
+    /// What counts the leases of its memory, once there is some.
+    gauge: OnceLock<Gauge>,
     /// The process that made it: a child can not use it.
     process: fork::Generation,
 }
@@ -123,6 +146,7 @@ impl Uring {
             doorbell,
             bridge: bridge.downgrade(),
             in_flight: AtomicU64::new(0),
+            gauge: OnceLock::new(),
             process: fork::generation(),
         });
         let bridged = Armed { fd: bridge.as_fd().as_raw_fd(), user_data: BRIDGE, is_armed: false };
@@ -135,6 +159,8 @@ impl Uring {
             bridged,
             garbage: Vec::new(),
             wakes: Vec::new(),
+            dirty: Vec::new(),
+            provided: recv::Memory::Unused { incremental: plan.incremental },
         })
     }
 
@@ -160,6 +186,8 @@ impl Uring {
         );
         self.take_mail();
         self.arm();
+        self.provide();
+        self.flush();
         let early = !self.wakes.is_empty();
         wakes.append(&mut self.wakes);
         let mut wait = match timeout {
@@ -193,14 +221,24 @@ impl Uring {
 
     /// Reports what a socket gets ready for from now on.
     pub(crate) fn register_socket(&mut self, socket: &Arc<Socket>) -> Home {
-        let generation = socket.generation();
-        let poll = opcode::PollAdd::new(Fd(socket.as_fd().as_raw_fd()), EVENTS.bits().into());
-        let id = self.begin(Flight::Poll(socket.clone(), generation));
-        socket.set_poll(Some(id));
-        let entry = poll.multi(true).build().user_data(id.user_data());
-        // SAFETY: it points nowhere; the flight keeps the descriptor open (S4).
-        unsafe { self.ring.push(entry) };
+        self.arm_poll(socket);
         self.home()
+    }
+
+    fn arm_poll(&mut self, socket: &Arc<Socket>) {
+        if socket.flights.poll.get().is_some() {
+            return;
+        }
+        // What a receive is armed for is not to be told a second time.
+        let writes_only = socket.flights.recv.get().is_some();
+        let events = if writes_only { WRITES } else { EVENTS };
+        // Relaxed: see `Place::get`.
+        socket.flights.writes_only.store(writes_only.into(), Ordering::Relaxed);
+        let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), events.bits().into());
+        let id = self.begin(Flight::Poll(socket.clone(), socket.generation()));
+        socket.flights.poll.set(Some(id));
+        // SAFETY: it points nowhere; the flight keeps the descriptor open (S4).
+        unsafe { self.ring.push(poll.multi(true).build().user_data(id.user_data())) };
     }
 
     /// Whether this is where the socket's operations are.
@@ -208,15 +246,17 @@ impl Uring {
         ptr::eq(shared.as_ptr(), Arc::as_ptr(&self.shared))
     }
 
-    /// Ends what a socket has in flight, at once if the kernel lets go: a descriptor that
-    /// its owner drops should be closed then.
+    /// Ends what a socket waits for, at once if the kernel lets go: a descriptor that its
+    /// owner drops should be closed then. What is being sent goes on.
     pub(crate) fn retire(&mut self, socket: &Arc<Socket>) {
-        let Some(poll) = socket.poll() else { return };
+        if !socket.flights.any() {
+            return;
+        }
         let mut wakes = mem::take(&mut self.wakes);
         for _ in 0..RETIRE_CALLS {
-            self.cancel(poll);
+            self.answer(socket, CANCEL);
             let entered = self.ring.enter(Wait::No);
-            if entered.and_then(|()| self.reap(&mut wakes)).is_err() || socket.poll().is_none() {
+            if entered.and_then(|()| self.reap(&mut wakes)).is_err() || !socket.flights.any() {
                 break;
             }
         }
@@ -225,10 +265,18 @@ impl Uring {
 
     /// Does what a socket's owner, here or elsewhere, asks for.
     pub(crate) fn answer(&mut self, socket: &Arc<Socket>, requests: u32) {
-        if requests & CANCEL_ALL != 0
-            && let Some(poll) = socket.poll()
-        {
-            self.cancel(poll);
+        if requests & (CANCEL | CANCEL_POLL) != 0 {
+            self.cancel(socket.flights.poll.get());
+        } else if requests & ARM_POLL != 0 {
+            self.arm_poll(socket);
+        }
+        if requests & CANCEL != 0 {
+            self.cancel(socket.flights.recv.get());
+        } else if requests & ARM_RECV != 0 {
+            self.arm_recv(socket);
+        }
+        if requests & FLUSH != 0 {
+            self.dirty.push(socket.clone());
         }
     }
 
@@ -245,8 +293,8 @@ impl Uring {
 
     /// Asks the kernel to end an operation. What it answers means nothing; only the
     /// operation's own terminal completion does.
-    fn cancel(&mut self, id: FlightId) {
-        if self.flights.get(id).is_some() {
+    fn cancel(&mut self, id: Option<FlightId>) {
+        if let Some(id) = id.filter(|&id| self.flights.get(id).is_some()) {
             self.push_cancel(CancelBuilder::user_data(id.user_data()));
         }
     }
@@ -254,14 +302,14 @@ impl Uring {
     fn push_cancel(&mut self, which: CancelBuilder) {
         let entry = opcode::AsyncCancel2::new(which).build();
         // SAFETY: it points nowhere.
-        unsafe { self.ring.push(entry.flags(Flags::SKIP_SUCCESS).user_data(CANCEL)) };
+        unsafe { self.ring.push(entry.flags(Flags::SKIP_SUCCESS).user_data(CANCELLED)) };
     }
 
     fn take_mail(&mut self) {
         let shared = self.shared.clone();
         shared.mailbox.drain_with(|socket, requests| {
             self.answer(&socket, requests);
-            self.garbage.push(Flight::Message(socket));
+            self.garbage.push(Flight::Over(socket, None));
         });
     }
 
@@ -291,7 +339,7 @@ impl Uring {
                         self.bridged.is_armed = more(completion.flags());
                         bridged = true;
                     }
-                    CANCEL => {}
+                    CANCELLED => {}
                     _ => self.complete(completion, wakes),
                 }
             }
@@ -311,11 +359,15 @@ impl Uring {
         let Some(flight) = self.flights.get(id) else { return };
         match flight {
             Flight::Poll(socket, generation) => {
-                let socket = socket.clone();
-                let generation = *generation;
+                let (socket, generation) = (socket.clone(), *generation);
                 self.polled(&socket, generation, completion, wakes);
             }
-            Flight::Message(_) => unreachable!("a message is not in flight"),
+            Flight::Recv(socket) => {
+                let socket = socket.clone();
+                self.received(&socket, completion, wakes);
+            }
+            Flight::Send(..) => return self.sent(id, completion, wakes),
+            Flight::Over(..) => unreachable!("what is over is not in flight"),
         }
         if !more(completion.flags()) {
             self.garbage.extend(self.flights.end(id));
@@ -329,25 +381,23 @@ impl Uring {
         completion: &cqueue::Entry,
         wakes: &mut Vec<Waker>,
     ) {
+        if !more(completion.flags()) {
+            // Whoever waits on arms it again.
+            socket.flights.poll.set(None);
+        }
         let ready = match u32::try_from(completion.result()) {
-            Ok(events) => Ready::from_poll(events),
-            // Cancelled, or refused: whoever waits shall try and see.
-            Err(_) => Ready::READABLE.and(Ready::WRITABLE),
+            // Ended by the kernel, for want of room: whoever waits is to try and see.
+            Ok(events) if more(completion.flags()) => Ready::from_poll(events),
+            _ => Ready::READABLE.and(Ready::WRITABLE),
         };
         socket.event(generation, ready, wakes);
-        if !more(completion.flags()) {
-            socket.set_poll(None);
-            if completion.result() >= 0 && !socket.is_retired() {
-                // Ended by the kernel for want of room: again.
-                self.register_socket(socket);
-            }
-        }
     }
 
     /// Ends everything, waiting until `deadline` for the kernel to let go. What it does
     /// not let go of is leaked, and counted.
     pub(crate) fn close(mut self, deadline: u64, wakes: &mut Vec<Waker>) -> u64 {
         self.shared.mailbox.close();
+        self.drain_sends(deadline, wakes);
         while self.flights.len() > 0 || self.doorbell.is_armed || self.bridged.is_armed {
             let now = clock::now();
             if now >= deadline {
@@ -381,6 +431,10 @@ impl Shared {
     /// Whether this is not a forked child.
     fn is_ours(&self) -> bool {
         fork::generation() == self.process
+    }
+
+    pub(crate) fn leased(&self) -> u64 {
+        self.gauge.get().map_or(0, Gauge::leased)
     }
 
     pub(crate) fn in_flight(&self) -> u64 {

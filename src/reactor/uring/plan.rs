@@ -9,7 +9,10 @@ use std::io;
 use io_uring::{Probe, opcode};
 use rustix::io::Errno;
 
-use super::ring::{OPCODES, Plan, Ring, Wait};
+use super::{
+    provided,
+    ring::{OPCODES, Plan, Ring, Wait},
+};
 
 /// Entries of the submission queue, the largest first: what a worker may queue in one
 /// tick without a call in between. As a plain user, 256 cost 28 KiB of locked memory.
@@ -48,15 +51,16 @@ pub(crate) fn plan(workers: usize, defer_taskrun: bool) -> Result<Features, Stri
 fn plan_of(entries: u32, workers: usize, defer_taskrun: bool) -> io::Result<Plan> {
     let mut last = None;
     let mut plans = vec![
-        Plan { entries, defer_taskrun: true, no_sqarray: true },
-        Plan { entries, defer_taskrun: true, no_sqarray: false },
-        Plan { entries, defer_taskrun: false, no_sqarray: true },
-        Plan { entries, defer_taskrun: false, no_sqarray: false },
+        (true, true),
+        (true, false),
+        (false, true),
+        (false, false),
     ];
-    plans.retain(|plan| defer_taskrun || !plan.defer_taskrun);
-    for plan in plans {
+    plans.retain(|(defer, _)| defer_taskrun || !defer);
+    for (defer_taskrun, no_sqarray) in plans {
+        let plan = Plan { entries, defer_taskrun, no_sqarray, incremental: false };
         match try_out(plan, workers) {
-            Ok(()) => return Ok(plan),
+            Ok(incremental) => return Ok(Plan { incremental, ..plan }),
             Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => last = Some(error),
             Err(error) => return Err(error),
         }
@@ -64,8 +68,9 @@ fn plan_of(entries: u32, workers: usize, defer_taskrun: bool) -> io::Result<Plan
     Err(last.expect("there is a plan to try"))
 }
 
-/// Makes as many rings as there will be, and runs an operation on one of them.
-fn try_out(plan: Plan, workers: usize) -> io::Result<()> {
+/// Makes as many rings as there will be, and runs an operation on one of them. Says
+/// whether provided buffers can be consumed in pieces.
+fn try_out(plan: Plan, workers: usize) -> io::Result<bool> {
     // All at once: what they lock is counted together.
     let _others = (1..workers).map(|_| Ring::new(plan)).collect::<io::Result<Vec<_>>>()?;
     let mut ring = Ring::started(plan)?;
@@ -83,7 +88,7 @@ fn try_out(plan: Plan, workers: usize) -> io::Result<()> {
     ring.enter(Wait::UpTo(std::time::Duration::from_secs(1)))?;
     let mut batch = [std::mem::MaybeUninit::uninit()];
     match ring.completions(&mut batch) {
-        [done] if done.result() == 0 => Ok(()),
+        [done] if done.result() == 0 => Ok(provided::are_incremental(ring.io_uring())),
         _ => Err(io::Error::other("a NOP did not complete")),
     }
 }

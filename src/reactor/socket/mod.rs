@@ -1,0 +1,224 @@
+//! A socket of our own: what its handles share with the operations under way on it.
+//!
+//! The descriptor closes with the last reference. An operation in a ring holds one until
+//! its terminal completion, so that no operation outlives the descriptor, and no
+//! descriptor is closed while one uses it (S4). Whoever drops the handle
+//! [retires](Socket::retire) the socket: what it waits for is cancelled, what it has
+//! still to send is sent, and then it closes.
+//!
+//! On io_uring a socket has one *home*, the worker whose ring has its operations; others
+//! send word to it. On epoll the home is where the descriptor is registered.
+
+mod inbound;
+mod outbound;
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    sync::Arc,
+    task::Waker,
+};
+
+use rustix::net::{Shutdown, shutdown};
+
+pub(crate) use self::{
+    inbound::{End, Flow, Found, Inbound},
+    outbound::{Chunk, Next, Outbound, Queued},
+};
+use super::{
+    Direction, Garbage, Home, Reactor,
+    slot::Ready,
+    source::{Door, Pollable, Source},
+    uring::{self, FlightId, Link, Node},
+};
+use crate::loom::global::{AtomicU64, Ordering};
+
+pub(crate) struct Socket {
+    source: Source<OwnedFd>,
+    pub(super) flights: InFlight,
+    pub(crate) inbound: Inbound,
+    pub(crate) outbound: Outbound,
+    link: Link<Self>,
+}
+
+/// What waits for a socket in its home's ring.
+pub(super) struct InFlight {
+    pub(super) poll: Place,
+    pub(super) recv: Place,
+    /// 1: the poll reports on writing only.
+    pub(super) writes_only: AtomicU64,
+}
+
+/// The number of an operation, if it is in flight. Written by the home's worker alone.
+pub(super) struct Place(AtomicU64);
+
+impl Place {
+    pub(super) fn get(&self) -> Option<FlightId> {
+        // Relaxed: exact at the home; elsewhere a hint, which the home checks.
+        FlightId::from_cell(self.0.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set(&self, id: Option<FlightId>) {
+        self.0.store(FlightId::to_cell(id), Ordering::Relaxed);
+    }
+}
+
+impl InFlight {
+    /// Whether there is any.
+    pub(super) fn any(&self) -> bool {
+        self.poll.get().is_some() || self.recv.get().is_some()
+    }
+}
+
+// SAFETY: always the same field.
+unsafe impl Node for Socket {
+    fn link(&self) -> &Link<Self> {
+        &self.link
+    }
+}
+
+impl Socket {
+    /// A non-blocking socket, thought ready until it says otherwise.
+    pub(crate) fn new(fd: OwnedFd) -> Arc<Self> {
+        Self::with(Source::new(fd))
+    }
+
+    /// One that is known to be ready for nothing yet: it connects.
+    pub(crate) fn new_unready(fd: OwnedFd) -> Arc<Self> {
+        Self::with(Source::new_unready(fd))
+    }
+
+    fn with(source: Source<OwnedFd>) -> Arc<Self> {
+        let place = || Place(AtomicU64::new(0));
+        let flights =
+            InFlight { poll: place(), recv: place(), writes_only: AtomicU64::new(0) };
+        Arc::new(Self {
+            source,
+            flights,
+            inbound: Inbound::new(),
+            outbound: Outbound::new(),
+            link: Link::new(),
+        })
+    }
+
+    pub(super) fn key(&self) -> u64 {
+        self.source.slot().key()
+    }
+
+    pub(super) fn generation(&self) -> u32 {
+        self.source.slot().generation()
+    }
+
+    pub(super) fn event(&self, generation: u32, ready: Ready, wakes: &mut Vec<Waker>) {
+        self.source.slot().event(generation, ready, wakes);
+    }
+
+    /// Shuts the write side down: the peer sees the end of what was sent.
+    pub(crate) fn shut_write(&self) {
+        // A connection that is gone needs no shutting.
+        let _ = shutdown(self, Shutdown::Write);
+    }
+
+    /// Its owner is done with it. `at_hand` is this thread's reactor, if it has one. What
+    /// comes back is to be dropped.
+    #[must_use]
+    pub(crate) fn retire(self: &Arc<Self>, at_hand: Option<&mut Reactor>) -> Garbage {
+        let Some(Home::Uring(home)) = self.source.home() else { return Garbage::default() };
+        match at_hand {
+            Some(Reactor::Uring(uring)) if uring.is_home(&home) => {
+                uring.retire(self);
+                return uring.take_garbage();
+            }
+            _ => home.upgrade().into_iter().for_each(|home| home.send(self, uring::CANCEL)),
+        }
+        Garbage::default()
+    }
+
+    /// Asks the home for something; `at_hand` is this thread's reactor, which becomes the
+    /// home if there is none. `false`: homes are on epoll, and do no such thing.
+    fn ask(self: &Arc<Self>, at_hand: &mut Reactor, request: u32) -> bool {
+        let home = self.source.home_or(|| at_hand.home());
+        let Home::Uring(home) = home else { return false };
+        match at_hand {
+            Reactor::Uring(uring) if uring.is_home(&home) => uring.answer(self, request),
+            _ => home.upgrade().into_iter().for_each(|home| home.send(self, request)),
+        }
+        true
+    }
+
+    /// Whether this reactor's ring has, or could have, its operations.
+    pub(crate) fn is_home(&self, reactor: &Reactor) -> bool {
+        match (reactor, self.source.home()) {
+            (Reactor::Uring(_), None) => true,
+            (Reactor::Uring(uring), Some(Home::Uring(home))) => {
+                uring.is_home(&home) || home.strong_count() == 0
+            }
+            _ => false,
+        }
+    }
+
+    /// Has the home receive into lent memory. `false`: it cannot.
+    pub(crate) fn arm_recv(self: &Arc<Self>, at_hand: &mut Reactor) -> bool {
+        self.ask(at_hand, uring::ARM_RECV)
+    }
+
+    /// Tells the home that something is to be sent. `false`: it cannot.
+    pub(crate) fn mark_dirty(self: &Arc<Self>, at_hand: &mut Reactor) -> bool {
+        self.ask(at_hand, uring::FLUSH)
+    }
+
+    /// The descriptor, if nothing else refers to it.
+    pub(crate) fn try_into_fd(self: Arc<Self>) -> Result<OwnedFd, Arc<Self>> {
+        Arc::try_unwrap(self).map(|socket| socket.source.into_inner())
+    }
+}
+
+impl Pollable for Arc<Socket> {
+    type Io = OwnedFd;
+
+    fn source(&self) -> &Source<OwnedFd> {
+        &self.source
+    }
+
+    fn register(&self, reactor: &mut Reactor) -> io::Result<Home> {
+        reactor.register_socket(self)
+    }
+
+    fn confirm(&self, home: &Home, direction: Direction, door: Door) -> io::Result<()> {
+        let Home::Uring(at) = home else { return Ok(()) };
+        let flights = &self.flights;
+        // Relaxed: see `Place::get`.
+        let writes_only = || flights.writes_only.load(Ordering::Relaxed) != 0;
+        let request = match (flights.poll.get(), direction) {
+            (None, _) => uring::ARM_POLL,
+            (Some(_), Direction::Read) if writes_only() => uring::CANCEL_POLL,
+            (Some(_), _) => return Ok(()),
+        };
+        door(&mut |reactor| {
+            match reactor {
+                Reactor::Uring(uring) if uring.is_home(at) => uring.answer(self, request),
+                _ => at.upgrade().into_iter().for_each(|home| home.send(self, request)),
+            }
+            Ok(home.clone())
+        })?;
+        Ok(())
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.source.get().as_fd()
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl std::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.source.fmt(f)
+    }
+}

@@ -1,0 +1,250 @@
+//! The send machine: bytes on their way from a socket's writers to the kernel.
+//!
+//! At most one send per socket is in the kernel, over all rings and direct calls: two
+//! would interleave their bytes (S14).
+//!
+//! | phase | means |
+//! |---|---|
+//! | idle | nothing waits: the kernel has it all |
+//! | dirty | something waits, and the home has been told |
+//! | in flight | a send is in the home's ring; what else waits goes when it has ended |
+//!
+//! 1. A writer queues a chunk. Idle becomes dirty: the home sends what is dirty when its
+//!    tick ends, all sockets in one system call.
+//! 2. A writer that is not at the home, and finds the machine idle, sends by itself, under
+//!    the lock.
+//! 3. A terminal completion: first the rest of a short send, then what was queued since.
+//! 4. An error sticks until it is told, once, to the next writer; what waited is dropped.
+//! 5. Flushing waits for idle. Shutting the write side down does too.
+//!
+//! The home takes each chunk out of the queue as it sends it; from then until the terminal
+//! completion it belongs to the operation in flight (S1).
+
+use std::{collections::VecDeque, task::Waker};
+
+use crate::{loom::Mutex, reactor::Lease};
+
+/// Past so many bytes on their way a writer waits.
+const HIGH_WATER: usize = 256 << 10;
+/// Chunks smaller than this are gathered, up to this, by copying.
+const GATHER: usize = 4 << 10;
+
+/// Bytes that a socket owns until the kernel has them.
+pub(crate) enum Chunk {
+    Lease(Lease),
+    Bytes(Vec<u8>, usize),
+}
+
+impl Chunk {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Lease(lease) => lease,
+            Self::Bytes(bytes, sent) => &bytes[*sent..],
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    pub(crate) fn advance(&mut self, n: usize) {
+        match self {
+            Self::Lease(lease) => lease.advance(n),
+            Self::Bytes(_, sent) => *sent += n,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Dirty,
+    InFlight,
+}
+
+struct State {
+    phase: Phase,
+    queue: VecDeque<Chunk>,
+    /// Waiting and in flight.
+    bytes: usize,
+    /// An errno.
+    error: Option<i32>,
+    /// Shut the write side down when idle.
+    shut: bool,
+    writer: Option<Waker>,
+}
+
+pub(crate) struct Outbound(Mutex<State>);
+
+/// What became of a chunk that was to be queued.
+pub(crate) enum Queued {
+    /// It waits for those before it, and goes by itself.
+    Behind,
+    /// The home has to be told.
+    First,
+    /// There is no room: the waker was left.
+    Full(Chunk),
+    /// An errno, of an earlier chunk.
+    Failed(i32),
+}
+
+/// What the home does when a send has ended.
+pub(crate) enum Next {
+    Send(Chunk),
+    /// Idle; `shut`: shut the write side down now.
+    Idle { shut: bool },
+}
+
+impl Outbound {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(State {
+            phase: Phase::Idle,
+            queue: VecDeque::new(),
+            bytes: 0,
+            error: None,
+            shut: false,
+            writer: None,
+        }))
+    }
+
+    /// Queues a chunk (step 1). `waker` is left if there is no room; an old one comes back
+    /// to be dropped.
+    pub(crate) fn push(&self, chunk: Chunk, waker: &Waker) -> (Queued, Option<Waker>) {
+        let mut state = self.0.lock();
+        if let Some(error) = state.error.take() {
+            return (Queued::Failed(error), None);
+        }
+        if state.bytes >= HIGH_WATER {
+            drop(state);
+            let old = self.wait(waker);
+            let mut state = self.0.lock();
+            if state.bytes >= HIGH_WATER && state.error.is_none() {
+                return (Queued::Full(chunk), old);
+            }
+            return (Self::admit(&mut state, chunk), old);
+        }
+        (Self::admit(&mut state, chunk), None)
+    }
+
+    fn admit(state: &mut State, chunk: Chunk) -> Queued {
+        if let Some(error) = state.error.take() {
+            return Queued::Failed(error);
+        }
+        state.bytes += chunk.len();
+        state.queue.push_back(chunk);
+        if state.phase == Phase::Idle {
+            state.phase = Phase::Dirty;
+            return Queued::First;
+        }
+        Queued::Behind
+    }
+
+    /// Sends by a direct call if nothing is before it (step 2). `Err`: something is, or the
+    /// call would block; nothing has happened.
+    pub(crate) fn send_directly<R>(&self, send: impl FnOnce() -> R) -> Option<R> {
+        let state = self.0.lock();
+        (state.phase == Phase::Idle && state.error.is_none()).then(send)
+    }
+
+    /// Leaves the waker; an old one comes back to be dropped.
+    fn wait(&self, waker: &Waker) -> Option<Waker> {
+        // Cloning is foreign code: outside of the lock (S6).
+        let waker = waker.clone();
+        self.0.lock().writer.replace(waker)
+    }
+
+    /// Whether the kernel has everything (step 5): `None` if not, and the waker is left.
+    pub(crate) fn flushed(&self, waker: &Waker) -> (Option<Result<(), i32>>, Option<Waker>) {
+        if let Some(result) = self.settled() {
+            return (Some(result), None);
+        }
+        let old = self.wait(waker);
+        (self.settled(), old)
+    }
+
+    fn settled(&self) -> Option<Result<(), i32>> {
+        let mut state = self.0.lock();
+        match state.error.take() {
+            Some(error) => Some(Err(error)),
+            None => (state.phase == Phase::Idle).then_some(Ok(())),
+        }
+    }
+
+    /// Whether the kernel has everything.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.lock().phase == Phase::Idle
+    }
+
+    /// Shuts the write side down once it is idle. `true`: it is, shut it now.
+    pub(crate) fn shut(&self) -> bool {
+        let mut state = self.0.lock();
+        state.shut = state.phase != Phase::Idle;
+        !state.shut
+    }
+
+    /// What the home is to send first, of a dirty socket.
+    pub(crate) fn start(&self) -> Option<Chunk> {
+        let mut state = self.0.lock();
+        if state.phase != Phase::Dirty {
+            return None;
+        }
+        state.phase = Phase::InFlight;
+        state.next()
+    }
+
+    /// A send has ended with `sent` bytes of `chunk`, or an errno (step 3).
+    pub(crate) fn completed(
+        &self,
+        mut chunk: Chunk,
+        sent: Result<usize, i32>,
+        wakes: &mut Vec<Waker>,
+    ) -> (Next, Option<Chunk>) {
+        let mut state = self.0.lock();
+        match sent {
+            Ok(sent) => {
+                state.bytes -= sent;
+                if sent < chunk.len() {
+                    chunk.advance(sent);
+                    return (Next::Send(chunk), None);
+                }
+            }
+            Err(error) => {
+                // Step 4.
+                state.error = Some(error);
+                state.queue.clear();
+                state.bytes = 0;
+            }
+        }
+        if state.bytes < HIGH_WATER / 2 {
+            wakes.extend(state.writer.take());
+        }
+        if let Some(next) = state.next() {
+            return (Next::Send(next), Some(chunk));
+        }
+        state.phase = Phase::Idle;
+        wakes.extend(state.writer.take());
+        let shut = std::mem::take(&mut state.shut);
+        (Next::Idle { shut }, Some(chunk))
+    }
+}
+
+impl State {
+    /// The next chunk, small ones gathered into one.
+    fn next(&mut self) -> Option<Chunk> {
+        let first = self.queue.pop_front()?;
+        let follows_small =
+            |state: &Self, len| state.queue.front().is_some_and(|next| len + next.len() <= GATHER);
+        if !follows_small(self, first.len()) {
+            return Some(first);
+        }
+        let mut bytes = match first {
+            Chunk::Bytes(bytes, 0) => bytes,
+            other => other.bytes().to_vec(),
+        };
+        while follows_small(self, bytes.len()) {
+            let next = self.queue.pop_front().expect("it is there");
+            bytes.extend_from_slice(next.bytes());
+        }
+        Some(Chunk::Bytes(bytes, 0))
+    }
+}

@@ -1,0 +1,147 @@
+//! Memory that the kernel chooses from when it receives.
+//!
+//! The worker's [`Pool`] is handed to the kernel as a ring of provided buffers
+//! (io_uring_register(2), `IORING_REGISTER_PBUF_RING`). From Linux 6.12 on it consumes
+//! each buffer piece by piece (`IOU_PBUF_RING_INC`), so that a short message does not
+//! use up a long buffer.
+
+use std::{
+    io,
+    ptr::{self, NonNull},
+};
+
+use io_uring::{IoUring, cqueue, types::BufRingEntry};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+
+use crate::{
+    loom::global::{AtomicU16, Ordering},
+    reactor::{Doorbell, Gauge, Lease, Pool},
+};
+
+/// The one group of buffers in a ring.
+pub(super) const GROUP: u16 = 0;
+
+/// `IOU_PBUF_RING_INC`.
+const INCREMENTAL: u16 = 2;
+
+/// Buffers that are consumed in pieces: few and large.
+const LARGE: (u16, usize) = (16, 64 << 10);
+/// Buffers that are consumed whole.
+const SMALL: (u16, usize) = (32, 8 << 10);
+
+pub(super) struct Provided {
+    ring: NonNull<BufRingEntry>,
+    entries: u16,
+    tail: u16,
+    incremental: bool,
+    pool: Pool,
+}
+
+// SAFETY: a mapping of its own, and a pool, both of whoever has it.
+unsafe impl Send for Provided {}
+
+impl Provided {
+    /// Registers memory with `ring`, whose thread this is. It stays registered until the
+    /// ring is closed.
+    pub(super) fn new(
+        ring: &IoUring,
+        incremental: bool,
+        doorbell: &'static Doorbell,
+    ) -> io::Result<Self> {
+        let (count, size) = if incremental { LARGE } else { SMALL };
+        let pool = Pool::new(usize::from(count), size, doorbell)?;
+        let mapping = map(count)?;
+        let flags = if incremental { INCREMENTAL } else { 0 };
+        // SAFETY: the mapping outlives the ring: it is unmapped when no operation is left.
+        let registered = unsafe {
+            ring.submitter().register_buf_ring_with_flags(
+                mapping.as_ptr() as u64,
+                count,
+                GROUP,
+                flags,
+            )
+        };
+        let mut this = Self { ring: mapping, entries: count, tail: 0, incremental, pool };
+        registered?;
+        this.provide();
+        Ok(this)
+    }
+
+    /// Gives the kernel what has come back.
+    pub(super) fn provide(&mut self) {
+        let Self { ring, entries, tail, pool, .. } = self;
+        let before = *tail;
+        pool.reclaim(|id, memory, size| {
+            let place = *tail & (*entries - 1);
+            // SAFETY: within the mapping, and not the kernel's: it has at most as many
+            // entries as there are buffers.
+            let entry = unsafe { ring.add(usize::from(place)).as_mut() };
+            entry.set_addr(memory as u64);
+            entry.set_len(size as u32);
+            entry.set_bid(id);
+            *tail = tail.wrapping_add(1);
+        });
+        if *tail != before {
+            // SAFETY: the kernel reads the tail of the mapping as an atomic.
+            let shared = unsafe { &*BufRingEntry::tail(ring.as_ptr()).cast::<AtomicU16>() };
+            // Release: the kernel sees the entries.
+            shared.store(*tail, Ordering::Release);
+        }
+    }
+
+    /// What a completion brought, if it brought anything.
+    pub(super) fn received(&mut self, completion: &cqueue::Entry) -> Option<Lease> {
+        let id = cqueue::buffer_select(completion.flags())?;
+        let len = usize::try_from(completion.result()).unwrap_or(0);
+        let last = !(self.incremental && cqueue::buffer_more(completion.flags()));
+        // SAFETY: the kernel says that it wrote them, and, without the flag, that it is
+        // done with the buffer.
+        let lease = unsafe { self.pool.lend(id, len, last) };
+        (len > 0).then_some(lease)
+    }
+
+    pub(super) fn gauge(&self) -> Gauge {
+        self.pool.gauge()
+    }
+}
+
+impl Drop for Provided {
+    fn drop(&mut self) {
+        // SAFETY: its owner drops it when no operation is in flight.
+        let _ = unsafe { munmap(self.ring.as_ptr().cast(), mapping_len(self.entries)) };
+    }
+}
+
+fn mapping_len(entries: u16) -> usize {
+    usize::from(entries) * size_of::<BufRingEntry>()
+}
+
+/// Whether the kernel consumes buffers in pieces.
+pub(super) fn are_incremental(ring: &IoUring) -> bool {
+    let Ok(mapping) = map(1) else { return false };
+    let submitter = ring.submitter();
+    // SAFETY: the mapping is there until it is unregistered.
+    let registered = unsafe {
+        submitter.register_buf_ring_with_flags(mapping.as_ptr() as u64, 1, GROUP, INCREMENTAL)
+    };
+    let incremental = registered.is_ok() && submitter.unregister_buf_ring(GROUP).is_ok();
+    // SAFETY: nobody uses it.
+    let _ = unsafe { munmap(mapping.as_ptr().cast(), mapping_len(1)) };
+    incremental
+}
+
+/// Whole pages, as the kernel wants them; not inherited by a child (S9).
+fn map(entries: u16) -> io::Result<NonNull<BufRingEntry>> {
+    let len = mapping_len(entries);
+    // SAFETY: a new mapping at a place of the kernel's choice.
+    unsafe {
+        let map = mmap_anonymous(
+            ptr::null_mut(),
+            len,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::PRIVATE,
+        )?;
+        madvise(map, len, Advice::LinuxDontFork)?;
+        NonNull::new(map.cast()).ok_or_else(|| io::Error::other("a mapping at address 0"))
+    }
+}

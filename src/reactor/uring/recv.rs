@@ -1,0 +1,122 @@
+//! Receiving before anybody asks, into memory that is lent.
+
+use std::{io, mem::MaybeUninit, os::fd::AsRawFd, sync::Arc, task::Waker};
+
+use io_uring::{
+    cqueue::{self, more},
+    opcode,
+    squeue::Flags,
+    types::Fd,
+};
+use rustix::io::Errno;
+
+use super::{
+    Uring,
+    flights::Flight,
+    provided::{GROUP, Provided},
+};
+use crate::reactor::{
+    Lease, Pool, Socket,
+    socket::{End, Flow},
+};
+
+/// `IORING_RECVSEND_POLL_FIRST`: wait before the first try. A buffer is not taken until
+/// there is something for it.
+const POLL_FIRST: u16 = 1;
+/// `IORING_RECV_MULTISHOT`.
+const MULTISHOT: u16 = 1 << 1;
+
+/// A worker's memory for leases.
+pub(super) enum Memory {
+    /// Nobody has asked for a lease yet.
+    Unused { incremental: bool },
+    Provided(Box<Provided>),
+    /// The kernel refused it.
+    Refused,
+}
+
+impl Uring {
+    /// Gives memory that has come back to the kernel.
+    pub(super) fn provide(&mut self) {
+        if let Memory::Provided(provided) = &mut self.provided {
+            provided.provide();
+        }
+    }
+
+    /// Receives for a socket until further notice; the reader has said so to its queue.
+    pub(crate) fn arm_recv(&mut self, socket: &Arc<Socket>) {
+        if socket.flights.recv.get().is_some() {
+            return;
+        }
+        if !self.has_memory() {
+            // The reader looks again when it is woken, and reads by readiness.
+            return socket.inbound.disarmed(true, &mut self.wakes);
+        }
+        // It reports arrivals, too: once is enough. Who waits to write arms another.
+        self.cancel(socket.flights.poll.get());
+        let id = self.begin(Flight::Recv(socket.clone()));
+        socket.flights.recv.set(Some(id));
+        let recv = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
+            .ioprio(MULTISHOT | POLL_FIRST)
+            .buf_group(GROUP)
+            .build()
+            .flags(Flags::BUFFER_SELECT)
+            .user_data(id.user_data());
+        // SAFETY: the kernel writes to provided buffers only, which `self.provided` keeps;
+        // the flight keeps the descriptor open (S4).
+        unsafe { self.ring.push(recv) };
+    }
+
+    /// See [`Reactor::lend`](crate::reactor::Reactor::lend). The worker's memory is the
+    /// kernel's to fill.
+    pub(crate) fn lend(
+        &mut self,
+        read: impl FnOnce(&mut [MaybeUninit<u8>]) -> io::Result<usize>,
+    ) -> io::Result<Lease> {
+        Pool::read_apart(self.shared.doorbell, read)
+    }
+
+    fn has_memory(&mut self) -> bool {
+        if let Memory::Unused { incremental } = self.provided {
+            let made = Provided::new(self.ring.io_uring(), incremental, self.shared.doorbell);
+            self.provided = match made {
+                Ok(provided) => {
+                    let _ = self.shared.gauge.set(provided.gauge());
+                    Memory::Provided(Box::new(provided))
+                }
+                Err(_) => Memory::Refused,
+            };
+        }
+        matches!(self.provided, Memory::Provided(_))
+    }
+
+    pub(super) fn received(
+        &mut self,
+        socket: &Arc<Socket>,
+        completion: &cqueue::Entry,
+        wakes: &mut Vec<Waker>,
+    ) {
+        let lease = match &mut self.provided {
+            Memory::Provided(provided) => provided.received(completion),
+            _ => None,
+        };
+        let mut starved = false;
+        if let Some(lease) = lease {
+            if socket.inbound.arrived(lease, wakes) == Flow::Stop {
+                self.cancel(socket.flights.recv.get());
+            }
+        } else if completion.result() == 0 {
+            socket.inbound.ended(End::Eof);
+        } else {
+            match Errno::from_raw_os_error(-completion.result()) {
+                Errno::CANCELED => {}
+                Errno::NOBUFS => starved = true,
+                error => socket.inbound.ended(End::Failed(error.raw_os_error())),
+            }
+        }
+        if !more(completion.flags()) {
+            socket.flights.recv.set(None);
+            socket.inbound.disarmed(starved, wakes);
+        }
+    }
+}

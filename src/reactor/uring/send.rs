@@ -1,0 +1,120 @@
+//! Sending what has gathered in a tick, in one system call.
+
+use std::{mem, os::fd::AsRawFd, sync::Arc, task::Waker, time::Duration};
+
+use io_uring::{cqueue, opcode, types::Fd};
+use rustix::{
+    io::Errno,
+    net::{SendFlags, send},
+};
+
+use super::{
+    Uring,
+    flights::{Flight, FlightId},
+    ring::Wait,
+};
+use crate::{
+    reactor::{
+        Socket,
+        socket::{Chunk, Next},
+    },
+    util::clock,
+};
+
+/// The whole chunk, and no signal.
+const FLAGS: i32 = (SendFlags::NOSIGNAL.bits() | WAITALL) as i32;
+/// `MSG_WAITALL`, which send(2) does not know but a ring does.
+const WAITALL: u32 = 0x100;
+
+/// How long the end of a worker waits for the kernel to take what is still to be sent.
+const LINGER: Duration = Duration::from_secs(2);
+
+impl Uring {
+    /// Submits what has gathered.
+    pub(super) fn flush(&mut self) {
+        if self.dirty.is_empty() {
+            return;
+        }
+        let mut dirty = mem::take(&mut self.dirty);
+        // Alone in its system call an operation costs more than the plain call does.
+        let alone = dirty.len() == 1 && !self.ring.has_work();
+        for socket in dirty.drain(..) {
+            let Some(chunk) = socket.outbound.start() else { continue };
+            if alone {
+                self.send_alone(socket, chunk);
+            } else {
+                self.send(socket, chunk);
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    fn send(&mut self, socket: Arc<Socket>, chunk: Chunk) {
+        let (fd, bytes) = (Fd(socket.as_raw_fd()), chunk.bytes());
+        let send = opcode::Send::new(fd, bytes.as_ptr(), bytes.len() as u32).flags(FLAGS);
+        let id = self.begin(Flight::Send(socket, chunk));
+        // SAFETY: the flight has the chunk, whose bytes stay where they are as it moves,
+        // and keeps the descriptor open (S1, S4).
+        unsafe { self.ring.push(send.build().user_data(id.user_data())) };
+    }
+
+    fn send_alone(&mut self, socket: Arc<Socket>, chunk: Chunk) {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        match send(&socket, chunk.bytes(), flags) {
+            Err(Errno::WOULDBLOCK | Errno::INTR) => self.send(socket, chunk),
+            sent => {
+                let mut wakes = mem::take(&mut self.wakes);
+                let sent = sent.map_err(|error| error.raw_os_error());
+                self.go_on(socket, chunk, sent, &mut wakes);
+                self.wakes = wakes;
+            }
+        }
+    }
+
+    pub(super) fn sent(
+        &mut self,
+        id: FlightId,
+        completion: &cqueue::Entry,
+        wakes: &mut Vec<Waker>,
+    ) {
+        let Some(Flight::Send(socket, chunk)) = self.flights.end(id) else { return };
+        let sent = usize::try_from(completion.result()).map_err(|_| -completion.result());
+        self.go_on(socket, chunk, sent, wakes);
+    }
+
+    /// What comes after a send, by the socket's machine.
+    fn go_on(
+        &mut self,
+        socket: Arc<Socket>,
+        chunk: Chunk,
+        sent: Result<usize, i32>,
+        wakes: &mut Vec<Waker>,
+    ) {
+        // Refused for a moment, by a signal or for want of memory: the same again.
+        let again = [Errno::INTR, Errno::AGAIN].map(Errno::raw_os_error);
+        let sent = if sent.is_err_and(|error| again.contains(&error)) { Ok(0) } else { sent };
+        let (next, rest) = socket.outbound.completed(chunk, sent, wakes);
+        match next {
+            Next::Send(chunk) => self.send(socket.clone(), chunk),
+            Next::Idle { shut: true } => socket.shut_write(),
+            Next::Idle { shut: false } => {}
+        }
+        self.garbage.push(Flight::Over(socket, rest));
+    }
+
+    /// Before the end: what is to be sent still goes to the kernel.
+    pub(super) fn drain_sends(&mut self, deadline: u64, wakes: &mut Vec<Waker>) {
+        let deadline = deadline.min(clock::now().saturating_add(clock::nanos(LINGER)));
+        loop {
+            self.flush();
+            let now = clock::now();
+            if !self.flights.any_send() || now >= deadline {
+                return;
+            }
+            let rest = Duration::from_nanos(deadline - now);
+            if self.ring.enter(Wait::UpTo(rest)).and_then(|()| self.reap(wakes)).is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,461 @@
+//! Forks without exec: the child has a copy of the runtime's memory and descriptors, but none of its
+//! threads, and must not touch what the parent goes on using.
+
+use std::fs;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ringloop::io::{AsyncFd, AsyncReadExt, AsyncWriteExt};
+use ringloop::net::{TcpListener, TcpStream};
+use ringloop::time::timeout;
+use ringloop::{Handle, RunError, Task, spawn};
+use rustix::process::Pid;
+
+use crate::backend_choice::echo_megabyte;
+use crate::faults::{die_by_alarm, fork, how_it_ended};
+use crate::harness::{TestRuntime, on_every, panic_text, scaled, wait_until};
+use crate::net_stream::pair;
+use crate::processes::isolated;
+use crate::tools::{Slot, check_pattern, fill_pattern, poll_by_hand};
+
+/// A client that never stops, and an echo on the runtime.
+struct Traffic {
+    stop: Arc<AtomicBool>,
+    rounds: Arc<AtomicUsize>,
+    client: JoinHandle<usize>,
+    server: Task<usize>,
+}
+
+/// Bytes per round of [`Traffic`].
+const ROUND: usize = 20_000;
+
+impl Traffic {
+    fn start(runtime: &TestRuntime) -> Traffic {
+        let listener = runtime.must_run(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = runtime.spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut served, mut buf) = (0, vec![0; 4096]);
+            loop {
+                let n = stream.read(&mut buf).await.unwrap();
+                if n == 0 {
+                    return served;
+                }
+                stream.write_all(&buf[..n]).await.unwrap();
+                served += n;
+            }
+        });
+        let stop = Arc::new(AtomicBool::new(false));
+        let rounds = Arc::new(AtomicUsize::new(0));
+        let (theirs, count) = (stop.clone(), rounds.clone());
+        let client = std::thread::spawn(move || lockstep(address, &theirs, &count));
+        Traffic { stop, rounds, client, server }
+    }
+
+    /// Waits until some more has gone there and back.
+    fn goes_on(&self, when: &str) {
+        let goal = self.rounds.load(Ordering::SeqCst) + 20;
+        let reached = || self.rounds.load(Ordering::SeqCst) >= goal;
+        wait_until(reached, || format!("the parent's echo goes on {when}"));
+    }
+
+    /// Stops; every byte has come back, and no other.
+    fn end(self, runtime: &TestRuntime) {
+        self.stop.store(true, Ordering::SeqCst);
+        let sent = self.client.join().expect("the client got what it had sent");
+        assert_eq!(runtime.must_run(self.server).unwrap(), sent);
+    }
+}
+
+/// Sends the pattern round by round, each when the one before is back. Returns how many bytes.
+fn lockstep(address: SocketAddr, stop: &AtomicBool, rounds: &AtomicUsize) -> usize {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let (mut buf, mut sent) = (vec![0; ROUND], 0);
+    while !stop.load(Ordering::SeqCst) {
+        fill_pattern(&mut buf, sent);
+        stream.write_all(&buf).unwrap();
+        buf.fill(0);
+        stream.read_exact(&mut buf).expect("the echo");
+        check_pattern(&buf, sent);
+        sent += ROUND;
+        rounds.fetch_add(1, Ordering::SeqCst);
+    }
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(stream.read(&mut buf).expect("the end"), 0, "bytes nobody sent");
+    sent
+}
+
+/// What an attempt in a fork comes to: an error's text, a panic's, or `done`.
+fn attempt<E: std::fmt::Display>(f: impl FnOnce() -> Result<(), E>) -> String {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)) {
+        Ok(Ok(())) => "done".into(),
+        Ok(Err(error)) => format!("error: {error}"),
+        Err(payload) => format!("panic: {}", panic_text(&*payload)),
+    }
+}
+
+fn dropped<T>(value: T) -> String {
+    attempt(|| -> Result<(), RunError> {
+        drop(value);
+        Ok(())
+    })
+}
+
+/// Waits for a task without a runtime.
+fn wait_by_hand<T>(mut task: Task<T>) -> Result<(), ringloop::TaskError> {
+    loop {
+        match poll_by_hand(&mut task, Waker::noop()) {
+            Poll::Ready(result) => return result.map(drop),
+            Poll::Pending => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+/// In a fork: uses the parent's runtime, and says what each use comes to.
+fn touch(handle: &Handle, mark: &PipeWriter, words: &mut PipeWriter) {
+    let leave_mark = || {
+        let mark = mark.try_clone().unwrap();
+        async move { (&mark).write_all(b"x").unwrap() }
+    };
+    let spawned = attempt(|| wait_by_hand(handle.spawn(leave_mark())));
+    writeln!(words, "spawn {spawned}").unwrap();
+    let blocked = attempt(|| match handle.block_on(leave_mark()) {
+        Err(error) if error.is_panicked() => Ok(()),
+        other => other,
+    });
+    writeln!(words, "block_on {blocked}").unwrap();
+    // Looking is harmless, and may work.
+    let looked = attempt(|| {
+        let (_, _) = (handle.metrics(), format!("{handle:?}"));
+        Ok::<(), RunError>(())
+    });
+    writeln!(words, "look {looked}").unwrap();
+}
+
+/// What [`touch`] must have said.
+#[track_caller]
+fn refused(words: &[String]) {
+    let refused = |word: &String, what: &str| {
+        let said = word.strip_prefix(what).unwrap_or_else(|| panic!("{what} in {words:#?}"));
+        said.starts_with("error: ") || said.starts_with("panic: ")
+    };
+    assert!(refused(&words[0], "spawn ") && refused(&words[1], "block_on "), "{words:#?}");
+    assert!(words[2].starts_with("look "), "{words:#?}");
+}
+
+/// A pipe whose reader does not wait.
+fn marks() -> (PipeReader, PipeWriter) {
+    let (seen, mark) = io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&seen, true).unwrap();
+    (seen, mark)
+}
+
+#[track_caller]
+fn nobody_left_a_mark(mut seen: &PipeReader) {
+    let error = seen.read(&mut [0]).expect_err("a task of the fork ran").kind();
+    assert_eq!(error, io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn fork_that_touches_the_runtime_is_refused_and_the_parent_goes_on() {
+    // Goal: K3; method: forks spawn and block on the handle while the parent echoes, which must go on
+    // while the fork lives and after it, without a byte lost or doubled, and without a task of theirs.
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = cfg.runtime();
+            let traffic = Traffic::start(&runtime);
+            let (seen, mark) = marks();
+            let handle = runtime.handle();
+            traffic.goes_on("before");
+            for _ in 0..scaled(5) {
+                let mut child = fork(|words| touch(&handle, &mark, words));
+                refused(&child.hear());
+                traffic.goes_on("during");
+                child.dismiss();
+                traffic.goes_on("after");
+            }
+            traffic.end(&runtime);
+            nobody_left_a_mark(&seen);
+        });
+    });
+}
+
+#[test]
+fn fork_has_no_ring_of_its_parent() {
+    // Goal: S9, ring and buffer maps stay out of forks, where writing to them would be writing to the
+    // parent's; method: the fork reads its map.
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = cfg.runtime();
+            runtime.must_run(echo_megabyte());
+            let maps = |words: &mut PipeWriter| {
+                let maps = fs::read_to_string("/proc/self/maps").unwrap();
+                let rings = maps.lines().filter(|line| line.contains("io_uring"));
+                rings.for_each(|line| writeln!(words, "{line}").unwrap());
+            };
+            assert_eq!(fork(maps).finish(), [""; 0]);
+        });
+    });
+}
+
+#[test]
+fn fork_that_drops_the_runtime_does_not_wait_for_threads_it_has_not() {
+    // Goal: destructors in a fork end, and leave the parent alone; method: drop the runtime there,
+    // with the parent's echo going on, and take the time.
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = cfg.runtime();
+            let traffic = Traffic::start(&runtime);
+            let second = Slot::new();
+            let other = cfg.builder().build().unwrap();
+            other.run(echo_megabyte()).unwrap();
+            second.put(other);
+            let drop_it = |words: &mut PipeWriter| {
+                let started = Instant::now();
+                let dropped = dropped(second.take());
+                let took = started.elapsed();
+                let in_time = took < Duration::from_secs(3);
+                let verdict = if in_time { "in time".into() } else { format!("after {took:?}") };
+                writeln!(words, "{dropped} {verdict}").unwrap();
+            };
+            let mut child = fork(drop_it);
+            let words = child.hear();
+            traffic.goes_on("during");
+            child.dismiss();
+            assert_eq!(words, ["done in time"]);
+            traffic.end(&runtime);
+            second.take().expect("the parent has its own").run(echo_megabyte()).unwrap();
+        });
+    });
+}
+
+/// Descriptors that a worker watches, outside of any task.
+struct Watched {
+    near: Option<TcpStream>,
+    far: TcpStream,
+    listener: Option<TcpListener>,
+    address: SocketAddr,
+    pipe: Option<AsyncFd<PipeReader>>,
+    writer: PipeWriter,
+}
+
+impl Watched {
+    /// Each has been waited for in vain, so that its worker knows it.
+    async fn new() -> Watched {
+        const MOMENT: Duration = Duration::from_millis(5);
+        let (mut near, far) = pair().await;
+        timeout(MOMENT, near.read(&mut [0])).await.expect_err("nothing to read");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        timeout(MOMENT, listener.accept()).await.map(drop).expect_err("nobody to accept");
+        let (pipe, writer) = io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&pipe, true).unwrap();
+        let pipe = AsyncFd::new(pipe).unwrap();
+        timeout(MOMENT, pipe.readable()).await.map(drop).expect_err("nothing to read");
+        let address = listener.local_addr().unwrap();
+        let (near, listener, pipe) = (Some(near), Some(listener), Some(pipe));
+        Watched { near, far, listener, address, pipe, writer }
+    }
+
+    /// All of them still work, waiting included.
+    async fn work(&mut self) {
+        let near = self.near.as_mut().expect("the parent has its own");
+        let listener = self.listener.as_ref().expect("the parent has its own");
+        let pipe = self.pipe.as_ref().expect("the parent has its own");
+        let mut buf = [0; 3];
+        let late = async {
+            ringloop::time::sleep(Duration::from_millis(5)).await;
+            self.far.write_all(b"far").await.unwrap();
+            self.far.flush().await.unwrap();
+            (&self.writer).write_all(b"pipe").unwrap();
+            TcpStream::connect(self.address).await.unwrap()
+        };
+        let all = async {
+            let read = async { near.read_exact(&mut buf).await.unwrap() };
+            let accept = async { listener.accept().await.unwrap().0 };
+            let pipe = pipe.read_with(|mut pipe: &PipeReader| pipe.read(&mut [0; 4]));
+            futures_util::future::join4(read, accept, pipe, late).await
+        };
+        let ended = timeout(Duration::from_secs(10), all).await;
+        let ((), accepted, piped, connected) = ended.expect("the fork has taken nothing away");
+        assert_eq!((piped.unwrap(), &buf), (4, b"far"));
+        assert_eq!(accepted.peer_addr().unwrap(), connected.local_addr().unwrap());
+    }
+}
+
+#[test]
+fn fork_that_drops_sockets_takes_nothing_from_the_parent() {
+    // Goal: closing a copy in a fork neither ends the parent's watch (the kernel's lists of watched
+    // files are shared) nor its connection; method: drop copies there, then use the originals.
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = cfg.runtime();
+            let mut watched = runtime.must_run(Watched::new());
+            for _ in 0..scaled(2) {
+                runtime.must_run(watched.work());
+                let drop_them = |words: &mut PipeWriter| {
+                    let near = dropped(watched.near.take());
+                    let listener = dropped(watched.listener.take());
+                    let pipe = dropped(watched.pipe.take());
+                    write!(words, "{near}\n{listener}\n{pipe}\n").unwrap();
+                };
+                assert_eq!(fork(drop_them).finish(), ["done"; 3]);
+                runtime.must_run(watched.work());
+            }
+        });
+    });
+}
+
+#[test]
+fn fork_in_a_task_is_refused_and_the_parent_goes_on() {
+    // Goal: K3 where the fork is made on a worker's thread, which in the child still looks like one;
+    // method: it spawns, blocks, reads and writes by hand, and leaves.
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = cfg.runtime();
+            let traffic = Traffic::start(&runtime);
+            let (seen, mark) = marks();
+            for _ in 0..scaled(3) {
+                let mut child = runtime.must_run(async {
+                    let (mut near, _far) = pair().await;
+                    let handle = Handle::current();
+                    fork(|words| {
+                        touch(&handle, &mark, words);
+                        let mine = mark.try_clone().unwrap();
+                        let here = spawn_by_hand(async move { (&mine).write_all(b"x").unwrap() });
+                        writeln!(words, "{here}").unwrap();
+                        let read = read_by_hand(&mut near);
+                        writeln!(words, "{read}").unwrap();
+                    })
+                });
+                let words = child.hear();
+                refused(&words);
+                assert!(words[3] != "done" && words[4] != "done", "{words:#?}");
+                traffic.goes_on("during");
+                child.dismiss();
+                traffic.goes_on("after");
+            }
+            traffic.end(&runtime);
+            nobody_left_a_mark(&seen);
+        });
+    });
+}
+
+fn spawn_by_hand(future: impl Future<Output = ()> + Send + 'static) -> String {
+    attempt(|| wait_by_hand(spawn(future)))
+}
+
+/// Reads from a socket on which nothing comes: once to begin, which may say `Pending`, since the
+/// system call is harmless, and must not lead the kernel to anything.
+fn read_by_hand(stream: &mut TcpStream) -> String {
+    let mut buf = [0; 1];
+    attempt(|| {
+        let mut read = stream.read(&mut buf);
+        match poll_by_hand(&mut read, Waker::noop()) {
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+            Poll::Ready(result) => result.map(drop),
+        }
+    })
+}
+
+#[test]
+fn fork_that_goes_on_as_a_worker_ends_itself() {
+    // Goal: a child that returns into the worker's loop must not serve the parent's descriptors, nor
+    // hang; method: fork in a task without leaving it, see the child end with a word, and the
+    // parent's echo go on.
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = cfg.runtime();
+            let traffic = Traffic::start(&runtime);
+            traffic.goes_on("before");
+            let child = runtime.must_run(async {
+                // SAFETY: the child only returns into the loop, which must end it.
+                let pid = unsafe { libc::fork() };
+                if pid == 0 {
+                    die_by_alarm();
+                }
+                Pid::from_raw(pid)
+            });
+            // The child's copy of this thread does not exist: only the parent comes here.
+            let ended = how_it_ended(child.expect("a child"));
+            let cleanly = ended.starts_with("exit") || ended == format!("signal {:?}", Some(6));
+            assert!(cleanly, "the child ended by {ended}");
+            traffic.goes_on("after");
+            traffic.end(&runtime);
+        });
+    });
+}
+
+#[test]
+fn fork_of_a_used_runtime_builds_its_own() {
+    // Goal: K4; method: a process that has run tasks forks, while the runtime lives and when it is
+    // gone; each fork echoes a megabyte on runtimes of its own, in both forms, and so does the parent.
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = cfg.builder().build().unwrap();
+            let mine = runtime.run(async {
+                echo_megabyte().await;
+                ringloop::backend().backend
+            });
+            let own = |words: &mut PipeWriter| {
+                for _ in 0..2 {
+                    let runtime = cfg.runtime();
+                    runtime.must_run(echo_megabyte());
+                    drop(runtime);
+                    cfg.once(async {
+                        echo_megabyte().await;
+                        writeln!(words, "{}", ringloop::backend().backend).unwrap();
+                    });
+                }
+            };
+            let mine = mine.unwrap().to_string();
+            let both = [mine.clone(), mine];
+            assert_eq!(fork(own).finish(), both, "while it lives");
+            runtime.run(echo_megabyte()).unwrap();
+            drop(runtime);
+            assert_eq!(fork(own).finish(), both, "when it is gone");
+            cfg.once(echo_megabyte());
+        });
+    });
+}
+
+#[test]
+fn fork_of_a_fork_builds_its_own() {
+    // Goal: K4 again, where the process is a fork already: a mark left by the first must not pass for
+    // the second's; method: three generations, each with a runtime of its own that stays alive.
+    isolated(|| {
+        on_every(|cfg| {
+            let first = cfg.builder().build().unwrap();
+            first.run(echo_megabyte()).unwrap();
+            let inherited = first.handle();
+            let child = |words: &mut PipeWriter| {
+                let second = cfg.builder().build().unwrap();
+                second.run(echo_megabyte()).unwrap();
+                let closer = second.handle();
+                let grandchild = |words: &mut PipeWriter| {
+                    let third = cfg.builder().build().unwrap();
+                    third.run(echo_megabyte()).unwrap();
+                    for handle in [&inherited, &closer] {
+                        let blocked = attempt(|| handle.block_on(async {}));
+                        writeln!(words, "{blocked}").unwrap();
+                    }
+                };
+                for word in fork(grandchild).finish() {
+                    writeln!(words, "{word}").unwrap();
+                }
+                second.run(echo_megabyte()).unwrap();
+                // Its destructor's turn is another test's.
+                std::mem::forget(second);
+            };
+            let words = fork(child).finish();
+            assert!(words.iter().all(|word| word.starts_with("error: ")), "{words:#?}");
+            assert_eq!(words.len(), 2);
+            first.run(echo_megabyte()).unwrap();
+        });
+    });
+}

@@ -1,0 +1,320 @@
+//! Faults on purpose: system calls that are refused, limits, another user, forks.
+
+use std::fs;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::process::{Pid, Resource, Rlimit, WaitOptions, getrlimit, setrlimit, waitpid};
+
+use crate::harness::{loud, panic_text};
+use crate::processes::isolated_with;
+
+/// After how many seconds a fork is taken to hang, and killed.
+const FORK_DEADLINE: u32 = 30;
+
+/// The last line that a fork says when it has not been killed.
+const FORK_ENDS: &str = "that was all";
+
+/// The system calls of io_uring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Call {
+    Setup,
+    Enter,
+    Register,
+}
+
+impl Call {
+    pub fn name(self) -> &'static str {
+        match self {
+            Call::Setup => "io_uring_setup",
+            Call::Enter => "io_uring_enter",
+            Call::Register => "io_uring_register",
+        }
+    }
+
+    fn number(self) -> libc::c_long {
+        match self {
+            Call::Setup => libc::SYS_io_uring_setup,
+            Call::Enter => libc::SYS_io_uring_enter,
+            Call::Register => libc::SYS_io_uring_register,
+        }
+    }
+
+    /// The call with arguments that no kernel accepts, and its error.
+    fn fail(self) -> i32 {
+        // SAFETY: there is no ring of that number, and no memory is given.
+        let result = unsafe {
+            libc::syscall(self.number(), -1isize, 0usize, 0usize, 0usize, 0usize, 0usize)
+        };
+        assert_eq!(result, -1, "{self:?} of nothing");
+        io::Error::last_os_error().raw_os_error().expect("an error of the system")
+    }
+}
+
+/// Makes a system call fail from here on, in all threads, those to come, and all children: a seccomp
+/// filter, which nobody can take away again. False, after a loud word, where none may be set.
+#[must_use]
+pub fn refuse(call: Call, errno: i32) -> bool {
+    let step = |code: u32, jump_if_not: u8, value: u32| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: jump_if_not,
+        k: value,
+    };
+    // The call's number comes first in what the filter looks at (struct seccomp_data).
+    let mut program = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, call.number() as u32),
+        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
+        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    rustix::thread::set_no_new_privs(true).expect("privileges can be given up");
+    let (set, all_threads) = (libc::SECCOMP_SET_MODE_FILTER, libc::SECCOMP_FILTER_FLAG_TSYNC);
+    // SAFETY: the filter lives until the kernel has copied it.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, set, all_threads, &raw const filter) };
+    if result != 0 {
+        loud(&format!("NOTE skipped: no seccomp filter here: {}", io::Error::last_os_error()));
+        return false;
+    }
+    assert_eq!(call.fail(), errno, "the filter does not work");
+    true
+}
+
+/// Whether a ring with deferred work (Linux 6.1) can be had here: what runtimes need.
+#[must_use]
+pub fn uring_here() -> bool {
+    match ring_of(4) {
+        Ok(()) => true,
+        Err(error) => {
+            loud(&format!("NOTE skipped: no io_uring here: {error}"));
+            false
+        }
+    }
+}
+
+/// Sets up a ring of so many entries, and gives it up again.
+pub fn ring_of(entries: usize) -> io::Result<()> {
+    const SINGLE_ISSUER: u32 = 1 << 12;
+    const DEFER_TASKRUN: u32 = 1 << 13;
+    // struct io_uring_params, of which the third word holds the flags.
+    let mut params = [0u32; 30];
+    params[2] = SINGLE_ISSUER | DEFER_TASKRUN;
+    // SAFETY: the kernel writes 120 bytes at most, which is what there is.
+    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, entries, params.as_mut_ptr()) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is ours, and nobody else knows it.
+    unsafe { libc::close(fd as i32) };
+    Ok(())
+}
+
+/// How many ring buffers are mapped into this process.
+pub fn ring_mappings() -> usize {
+    let maps = fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
+    maps.lines().filter(|line| line.contains("io_uring")).count()
+}
+
+/// Lowers (or raises again) a limit of this process.
+pub fn limit(resource: Resource, soft: u64) {
+    let maximum = getrlimit(resource).maximum;
+    setrlimit(resource, Rlimit { current: Some(soft), maximum })
+        .expect("own limits may be lowered");
+}
+
+/// Runs `body` in a child process of an ordinary user who has no other process: locked memory is
+/// counted per user. Where only root could arrange that, the user of the tests must do.
+pub fn as_plain_user<F: FnOnce()>(prepare: impl FnOnce(&mut Command), body: F) {
+    if !rustix::process::getuid().is_root() {
+        // This is the child; or the tests belong to an ordinary user anyway.
+        isolated_with(prepare, body);
+        return;
+    }
+    let Some(binary) = Reachable::find() else {
+        loud("NOTE skipped: no ordinary user can run this binary here");
+        return;
+    };
+    let become_plain = |command: &mut Command| {
+        prepare(command);
+        binary.take_the_place_of(command);
+    };
+    isolated_with(become_plain, body);
+}
+
+/// This binary where an ordinary user can run it.
+struct Reachable {
+    user: u32,
+    path: PathBuf,
+    copied_to: Option<PathBuf>,
+}
+
+impl Reachable {
+    fn find() -> Option<Reachable> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let here = std::env::current_exe().expect("path of the test binary");
+        // Ids that nobody has; or nobody's own, where ids are few (a user namespace).
+        let users = [200_000 + (std::process::id() % 100_000) * 100 + number, 65_534];
+        let place = std::env::temp_dir().join(format!("ringloop-{}-{number}", std::process::id()));
+        let mut found = Reachable { user: 0, path: here.clone(), copied_to: None };
+        for user in users {
+            found.user = user;
+            if found.runs() {
+                return Some(found);
+            }
+        }
+        fs::create_dir(&place).ok()?;
+        found.path = place.join("tests");
+        found.copied_to = Some(place.clone());
+        open_to_all(&place);
+        fs::copy(&here, &found.path).ok()?;
+        open_to_all(&found.path);
+        for user in users {
+            found.user = user;
+            if found.runs() {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    fn runs(&self) -> bool {
+        let mut probe = self.command();
+        probe.arg("--list").stdout(Stdio::null()).stderr(Stdio::null());
+        probe.status().is_ok_and(|status| status.success())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command.uid(self.user).gid(self.user).stdin(Stdio::null());
+        command
+    }
+
+    fn take_the_place_of(&self, command: &mut Command) {
+        let mut moved = self.command();
+        moved.args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => moved.env(name, value),
+                None => moved.env_remove(name),
+            };
+        }
+        *command = moved;
+    }
+}
+
+impl Drop for Reachable {
+    fn drop(&mut self) {
+        if let Some(place) = &self.copied_to {
+            let _ = fs::remove_dir_all(place);
+        }
+    }
+}
+
+fn open_to_all(path: &Path) {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    let _ = fs::set_permissions(path, mode);
+}
+
+/// A setting of the whole machine (a sysctl), changed until this is dropped.
+pub struct Setting {
+    path: &'static str,
+    before: String,
+}
+
+impl Setting {
+    pub fn change(path: &'static str, value: &str) -> io::Result<Setting> {
+        let before = fs::read_to_string(path)?.trim().to_owned();
+        fs::write(path, value)?;
+        Ok(Setting { path, before })
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(self.path, &self.before) {
+            loud(&format!("NOTE cannot set {} back to {}: {error}", self.path, self.before));
+        }
+    }
+}
+
+/// A fork of this process that runs no other program. It stays until it is dismissed.
+pub struct Forked {
+    pid: Pid,
+    words: PipeReader,
+    leave: PipeWriter,
+}
+
+/// Forks. `body` runs in the fork on the one thread that there is, and tells the test what it finds;
+/// it is killed when it hangs.
+pub fn fork(body: impl FnOnce(&mut PipeWriter)) -> Forked {
+    let (words, mut speak) = io::pipe().expect("a pipe");
+    let (stay, leave) = io::pipe().expect("a pipe");
+    // SAFETY: the fork runs on the same copied memory, and ends without returning from here.
+    match unsafe { libc::fork() } {
+        -1 => panic!("no fork: {}", io::Error::last_os_error()),
+        0 => {
+            die_by_alarm();
+            drop((words, leave));
+            let ended = catch_unwind(AssertUnwindSafe(|| body(&mut speak)));
+            if let Err(payload) = &ended {
+                let _ = writeln!(speak, "panicked: {}", panic_text(&**payload));
+            }
+            let _ = writeln!(speak, "{FORK_ENDS}");
+            drop(speak);
+            let _ = (&stay).read(&mut [0]);
+            // SAFETY: nothing of the parent's is to be run down here.
+            unsafe { libc::_exit(if ended.is_ok() { 0 } else { 101 }) }
+        }
+        pid => Forked { pid: Pid::from_raw(pid).expect("not zero"), words, leave },
+    }
+}
+
+/// Lets a process die soon, hanging or not.
+pub fn die_by_alarm() {
+    // SAFETY: without a handler, the signal ends the process.
+    unsafe { libc::alarm(FORK_DEADLINE) };
+}
+
+impl Forked {
+    /// Everything it has to say, once it has nothing left to do but to leave.
+    pub fn hear(&mut self) -> Vec<String> {
+        let mut text = String::new();
+        self.words.read_to_string(&mut text).expect("words");
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        if lines.pop().as_deref() != Some(FORK_ENDS) {
+            panic!("the fork ended by {}, and had said {text:?}", how_it_ended(self.pid));
+        }
+        lines
+    }
+
+    /// Lets it leave; it must have panicked nowhere.
+    pub fn dismiss(self) {
+        let Forked { pid, words, leave } = self;
+        drop((words, leave));
+        assert_eq!(how_it_ended(pid), "exit 0");
+    }
+
+    /// [`hear`](Self::hear) and [`dismiss`](Self::dismiss).
+    pub fn finish(mut self) -> Vec<String> {
+        let words = self.hear();
+        assert!(words.iter().all(|word| !word.starts_with("panicked")), "{words:#?}");
+        self.dismiss();
+        words
+    }
+}
+
+/// Waits for a child process to end.
+pub fn how_it_ended(pid: Pid) -> String {
+    let (_, status) = waitpid(Some(pid), WaitOptions::empty()).expect("a child").expect("its end");
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => format!("exit {code}"),
+        (_, Some(libc::SIGALRM)) => format!("its alarm: it hangs for {FORK_DEADLINE} s"),
+        (_, signal) => format!("signal {signal:?}"),
+    }
+}
