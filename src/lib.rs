@@ -15,6 +15,7 @@ mod reactor;
 mod task;
 
 mod blocking;
+mod buf;
 mod scheduler;
 
 mod runtime;

@@ -59,6 +59,7 @@ const ECHO: &[&str] = &[
     "ringloop-lease",
     "ringloop-epoll",
     "epoll",
+    "uring",
 ];
 const HTTP: &[&str] = &["tokio", "tokio-ct", "ringloop"];
 const SCHED: &[&str] = &["tokio", "tokio-ct", "async-executor", "ringloop"];

@@ -11,4 +11,7 @@ pub use futures_util::io::{
 };
 
 pub use self::async_fd::AsyncFd;
-pub use crate::reactor::Lease;
+pub use crate::{
+    buf::{IoBuf, IoBufMut},
+    reactor::Lease,
+};

@@ -9,6 +9,7 @@
 //! next read, a connection that was not returned for the next accept.
 
 mod addr;
+mod buffers;
 mod exhaustion;
 mod handle;
 mod listener;
@@ -18,6 +19,7 @@ mod stream;
 
 pub use self::{
     addr::{ToSocketAddrs, lookup_host},
+    buffers::{Read, ReadBuffer, Write, WriteBuffer},
     listener::TcpListener,
     split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError},
     stream::TcpStream,

@@ -114,10 +114,7 @@ impl Operation<OwnedFd> for SendSlices<'_, '_> {
 
 /// Sends unless another send is under way (S14): then it is to be tried again, as after a
 /// signal. That happens only to tasks that write to one socket at once.
-fn send_alone(
-    socket: &Socket,
-    send: impl FnOnce() -> io::Result<usize>,
-) -> io::Result<usize> {
+fn send_alone(socket: &Socket, send: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
     let sent = socket.outbound.send_directly(send);
     sent.unwrap_or_else(|| Err(io::ErrorKind::Interrupted.into()))
 }

@@ -18,6 +18,7 @@ use socket2::{Domain, Protocol, Type};
 use super::{
     OwnedReadHalf, OwnedWriteHalf,
     addr::{ToSocketAddrs, lookup_host},
+    buffers::{Read, ReadBuffer, Write, WriteBuffer},
     handle::Handle,
     ops, split,
 };
@@ -277,6 +278,61 @@ impl TcpStream {
         }
     }
 
+    /// Reads what is there, up to the buffer's size; 0 is the end. Waits if nothing is.
+    ///
+    /// A borrowed buffer (`&mut [u8]`) gives `io::Result<usize>`, as
+    /// [`AsyncReadExt::read`](crate::io::AsyncReadExt::read) does. An owned one
+    /// ([`IoBufMut`](crate::io::IoBufMut): `Vec<u8>`, `Box<[u8]>`) comes back with the result;
+    /// a vector is filled from its front up to its capacity, and is as long then as what
+    /// was read.
+    ///
+    /// asyncio: `StreamReader.read`, `loop.sock_recv_into`.
+    ///
+    /// # Cancel safety
+    ///
+    /// No byte is lost; an owned buffer is.
+    ///
+    /// # Errors
+    ///
+    /// Those of recv(2).
+    ///
+    /// ```
+    /// # use ringloop::{io::AsyncWriteExt, net::{TcpListener, TcpStream}};
+    /// # ringloop::run(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    /// # let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    /// # let (mut server, _) = listener.accept().await.unwrap();
+    /// client.write_all(b"twice!").await.unwrap();
+    /// let mut array = [0; 3];
+    /// assert_eq!(server.read(&mut array).await.unwrap(), 3);
+    /// let (result, vector) = server.read(Vec::with_capacity(100)).await;
+    /// assert_eq!(result.unwrap(), 3);
+    /// assert_eq!(vector, b"ce!");
+    /// # });
+    /// ```
+    pub fn read<B: ReadBuffer>(&mut self, buffer: B) -> Read<'_, B> {
+        Read::new(self, buffer)
+    }
+
+    /// Writes from a buffer. Of a borrowed one (`&[u8]`) as much as there is room for, which
+    /// is told, as by [`AsyncWriteExt::write`](crate::io::AsyncWriteExt::write). Of an owned
+    /// one ([`IoBuf`](crate::io::IoBuf): `Vec<u8>`, a [`Lease`]) all of it; it comes back
+    /// with the result.
+    ///
+    /// asyncio: `loop.sock_sendall`.
+    ///
+    /// # Cancel safety
+    ///
+    /// A write of a borrowed buffer that is dropped has sent nothing. One of an owned buffer
+    /// may have sent a part.
+    ///
+    /// # Errors
+    ///
+    /// Those of send(2).
+    pub fn write<B: WriteBuffer>(&mut self, buffer: B) -> Write<'_, B> {
+        Write::new(self, buffer)
+    }
+
     /// Waits for bytes, and gives them on loan: nothing is copied. An empty lease is the
     /// end of the stream.
     ///
@@ -384,7 +440,11 @@ impl TcpStream {
             return Poll::Ready(Ok(0));
         }
         if self.inner().outbound.is_idle() {
-            return operation::poll(self.inner(), cx, &mut ops::SendSlices::new(self.inner(), bufs));
+            return operation::poll(
+                self.inner(),
+                cx,
+                &mut ops::SendSlices::new(self.inner(), bufs),
+            );
         }
         let first = bufs.iter().find(|buf| !buf.is_empty());
         self.poll_write_slice(cx, first.expect("one of them is not empty"))
@@ -406,7 +466,9 @@ const COPY: usize = 16 << 10;
 /// Copies as much as fits.
 fn copy_to(buf: &mut [MaybeUninit<u8>], bytes: &[u8]) -> usize {
     let len = buf.len().min(bytes.len());
-    buf[..len].write_copy_of_slice(&bytes[..len]);
+    for (to, from) in buf.iter_mut().zip(bytes) {
+        to.write(*from);
+    }
     len
 }
 

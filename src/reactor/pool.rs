@@ -42,7 +42,7 @@ pub(crate) use self::shared::Gauge;
 
 use self::shared::{Buffer, FILLER, STARVED, Shared, Watch};
 use super::Doorbell;
-use crate::loom::atomic::Ordering;
+use crate::{buf::IoBuf, loom::atomic::Ordering};
 
 /// What fits into the word of returns beside the flags.
 pub(crate) const MAX_BUFFERS: usize = 61;
@@ -407,6 +407,17 @@ impl Deref for Lease {
         // SAFETY: B2: these bytes hold data and nobody writes to them, as long as we are
         // counted; without a buffer there are none.
         unsafe { slice::from_raw_parts(self.bytes.as_ptr(), self.len) }
+    }
+}
+
+// SAFETY: the bytes are initialised, and stay where they are when the lease is moved (B2).
+unsafe impl IoBuf for Lease {
+    fn as_ptr(&self) -> *const u8 {
+        (**self).as_ptr()
+    }
+
+    fn len(&self) -> usize {
+        (**self).len()
     }
 }
 

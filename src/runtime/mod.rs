@@ -13,6 +13,8 @@ mod run;
 mod shutdown;
 mod spawn;
 pub(crate) mod transfer;
+#[cfg(test)]
+mod transfer_tests;
 
 use std::{fmt, panic::Location, sync::Arc, time::Duration};
 

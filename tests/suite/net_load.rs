@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ringloop::io::{AsyncReadExt, AsyncWriteExt};
+use ringloop::io::AsyncWriteExt;
 use ringloop::net::TcpListener;
 use ringloop::spawn;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

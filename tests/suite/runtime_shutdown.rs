@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use ringloop::io::AsyncReadExt;
 use ringloop::net::TcpListener;
 use ringloop::{Task, spawn, spawn_local, to_thread, yield_now};
 

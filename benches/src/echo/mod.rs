@@ -4,14 +4,15 @@
 //! does it treat many connections, and what does it cost to be woken often (`rate_30k`)?
 //!
 //! Does not show: real networks (loopback has no interrupts, no loss), many cores, uploads, or
-//! connections that come and go. Most of every figure is the kernel's TCP; `epoll`, a bare loop
-//! without a runtime, is the limit. `async-io` reads and writes through `&Async<TcpStream>`, as
-//! smol's users do.
+//! connections that come and go. Most of every figure is the kernel's TCP; `epoll` and `uring`,
+//! bare loops without a runtime, are the limits. `async-io` reads and writes through
+//! `&Async<TcpStream>`, as smol's users do.
 
 mod async_io;
 mod epoll;
 mod ringloop;
 mod tokio;
+mod uring;
 
 use std::io;
 
@@ -32,6 +33,7 @@ pub fn serve(peer: &str, workers: usize) -> Result<(), String> {
         "ringloop-lease" => ringloop::serve(workers, Backend::Auto, Face::Lease),
         "ringloop-epoll" => ringloop::serve(workers, Backend::Epoll, Face::Poll),
         "epoll" => epoll::serve(workers),
+        "uring" => uring::serve(workers),
         other => return Err(format!("echo has no peer {other:?}")),
     };
     served.map_err(|error: io::Error| format!("the server failed: {error}"))

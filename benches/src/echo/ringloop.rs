@@ -3,7 +3,7 @@
 
 use std::io;
 
-use ringloop::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use ringloop::io::AsyncWriteExt as _;
 use ringloop::Backend;
 use ringloop::net::{TcpListener, TcpStream};
 

@@ -90,7 +90,7 @@ fn buffers_lie_side_by_side() {
     let base = seen[0].1;
     let expected = (0..MAX_BUFFERS).map(|n| (n as u16, base + n * 5000, 5000));
     assert_eq!(seen, expected.collect::<Vec<_>>());
-    assert_eq!(reclaimed(&mut pool), [], "each is handed out once");
+    assert_eq!(reclaimed(&mut pool), [0u16; 0], "each is handed out once");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn leases_are_split_and_shortened() {
     assert_eq!((&*all, rest.len(), gauge.leased()), (&b"three"[..], 0, 2));
     all.advance(5);
     assert_eq!((all.len(), gauge.leased()), (0, 1), "without bytes there is no hold");
-    assert_eq!(reclaimed(&mut pool), []);
+    assert_eq!(reclaimed(&mut pool), [0u16; 0]);
     drop(one);
     assert_eq!((gauge.leased(), reclaimed(&mut pool)), (0, vec![0]));
 }
@@ -149,12 +149,12 @@ fn a_buffer_is_free_when_its_filler_and_all_leases_are_done() {
     let (a, b) = (fill(&mut pool, 1, b"a", false), fill(&mut pool, 1, b"b", false));
     drop(a);
     finish(&mut pool, 1);
-    assert_eq!(reclaimed(&mut pool), [], "a lease is left");
+    assert_eq!(reclaimed(&mut pool), [0u16; 0], "a lease is left");
     drop(b);
     assert_eq!(reclaimed(&mut pool), [1]);
 
     drop(fill(&mut pool, 1, b"c", false));
-    assert_eq!(reclaimed(&mut pool), [], "the filler is left");
+    assert_eq!(reclaimed(&mut pool), [0u16; 0], "the filler is left");
     drop(fill(&mut pool, 1, b"d", true));
     finish(&mut pool, 0);
     // SAFETY: nobody writes.
@@ -312,7 +312,7 @@ fn a_starved_owner_is_rung_once() {
     let (a, b) = (fill(&mut pool, 0, b"a", false), fill(&mut pool, 0, b"b", true));
     let c = fill(&mut pool, 1, b"c", true);
     pool.set_starved(true);
-    assert_eq!(reclaimed(&mut pool), []);
+    assert_eq!(reclaimed(&mut pool), [0u16; 0]);
     drop(a);
     assert_eq!(bell.rings(), 0, "nothing is free yet");
     drop((b, c));

@@ -90,8 +90,7 @@ impl Socket {
 
     fn with(source: Source<OwnedFd>) -> Arc<Self> {
         let place = || Place(AtomicU64::new(0));
-        let flights =
-            InFlight { poll: place(), recv: place(), writes_only: AtomicU64::new(0) };
+        let flights = InFlight { poll: place(), recv: place(), writes_only: AtomicU64::new(0) };
         Arc::new(Self {
             source,
             flights,

@@ -92,7 +92,9 @@ pub(crate) enum Queued {
 pub(crate) enum Next {
     Send(Chunk),
     /// Idle; `shut`: shut the write side down now.
-    Idle { shut: bool },
+    Idle {
+        shut: bool,
+    },
 }
 
 impl Outbound {

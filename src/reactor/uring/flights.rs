@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::owned::Complete;
 use crate::reactor::socket::{Chunk, Socket};
 
 /// An operation, and what it keeps alive.
@@ -17,6 +18,8 @@ pub(super) enum Flight {
     Recv(Arc<Socket>),
     /// Sends a chunk that the operation owns.
     Send(Arc<Socket>, Chunk),
+    /// Works on memory that it owns itself.
+    Owned(Arc<dyn Complete>),
     /// Not in flight any more, nor ever: to be dropped.
     Over(
         #[expect(dead_code, reason = "held to be dropped")] Arc<Socket>,

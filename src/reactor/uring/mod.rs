@@ -19,6 +19,7 @@
 
 mod flights;
 mod mailbox;
+mod owned;
 mod plan;
 mod provided;
 mod recv;
@@ -367,6 +368,7 @@ impl Uring {
                 self.received(&socket, completion, wakes);
             }
             Flight::Send(..) => return self.sent(id, completion, wakes),
+            Flight::Owned(operation) => operation.complete(completion.result(), wakes),
             Flight::Over(..) => unreachable!("what is over is not in flight"),
         }
         if !more(completion.flags()) {

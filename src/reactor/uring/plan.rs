@@ -50,12 +50,7 @@ pub(crate) fn plan(workers: usize, defer_taskrun: bool) -> Result<Features, Stri
 
 fn plan_of(entries: u32, workers: usize, defer_taskrun: bool) -> io::Result<Plan> {
     let mut last = None;
-    let mut plans = vec![
-        (true, true),
-        (true, false),
-        (false, true),
-        (false, false),
-    ];
+    let mut plans = vec![(true, true), (true, false), (false, true), (false, false)];
     plans.retain(|(defer, _)| defer_taskrun || !defer);
     for (defer_taskrun, no_sqarray) in plans {
         let plan = Plan { entries, defer_taskrun, no_sqarray, incremental: false };

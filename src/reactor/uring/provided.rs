@@ -94,10 +94,16 @@ impl Provided {
         let id = cqueue::buffer_select(completion.flags())?;
         let len = usize::try_from(completion.result()).unwrap_or(0);
         let last = !(self.incremental && cqueue::buffer_more(completion.flags()));
+        if len == 0 {
+            if last {
+                // SAFETY: the kernel says that it is done with the buffer.
+                unsafe { self.pool.finish(id) };
+            }
+            return None;
+        }
         // SAFETY: the kernel says that it wrote them, and, without the flag, that it is
         // done with the buffer.
-        let lease = unsafe { self.pool.lend(id, len, last) };
-        (len > 0).then_some(lease)
+        Some(unsafe { self.pool.lend(id, len, last) })
     }
 
     pub(super) fn gauge(&self) -> Gauge {

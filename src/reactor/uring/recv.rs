@@ -29,7 +29,9 @@ const MULTISHOT: u16 = 1 << 1;
 /// A worker's memory for leases.
 pub(super) enum Memory {
     /// Nobody has asked for a lease yet.
-    Unused { incremental: bool },
+    Unused {
+        incremental: bool,
+    },
     Provided(Box<Provided>),
     /// The kernel refused it.
     Refused,

@@ -1,0 +1,367 @@
+//! The limit: io_uring loops, one a thread, no runtime and no task.
+//!
+//! Every connection has a multishot receive armed, which takes provided memory piece by piece; each
+//! arrival goes back by a send from where it lies. A turn is one system call.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io::{self, PipeReader, Write as _};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, RawFd};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::{process, thread};
+
+use io_uring::types::{BufRingEntry, Fd};
+use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
+
+use crate::harness::child::announce;
+
+/// `IORING_RECVSEND_POLL_FIRST`: do not try before the socket is readable.
+const POLL_FIRST: u16 = 1;
+/// `IORING_RECV_MULTISHOT`.
+const MULTISHOT: u16 = 2;
+/// `IOU_PBUF_RING_INC` (since Linux 6.12): a buffer serves many receives, one behind the other.
+const INCREMENTAL: u16 = 2;
+
+/// The one group of provided buffers in a ring.
+const GROUP: u16 = 0;
+const BUFFERS: u16 = 16;
+const BUFFER: usize = 64 * 1024;
+
+/// The user data of the read of new connections; the others' are twice an index, plus `SEND`.
+const ACCEPTED: u64 = u64::MAX;
+const SEND: u64 = 1;
+
+pub fn serve(workers: usize) -> io::Result<()> {
+    let mut loops = Vec::new();
+    for _ in 0..workers {
+        let (accepted, acceptor) = io::pipe()?;
+        thread::spawn(|| {
+            let Err(error) = Loop::new(accepted).and_then(Loop::run);
+            eprintln!("a ring failed: {error}");
+            process::exit(1);
+        });
+        loops.push(acceptor);
+    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    announce(listener.local_addr()?);
+    // The client connects before it measures, so a blocking acceptor takes no part in the window.
+    for mut worker in loops.iter().cycle() {
+        let (stream, _) = listener.accept()?;
+        stream.set_nodelay(true)?;
+        worker.write_all(&stream.into_raw_fd().to_ne_bytes())?;
+    }
+    Ok(())
+}
+
+/// A ring, whose parts borrow from one that is leaked, and the connections that it serves.
+struct Loop {
+    submitter: Submitter<'static>,
+    submissions: SubmissionQueue<'static>,
+    completions: CompletionQueue<'static>,
+    memory: Memory,
+    connections: Vec<Connection>,
+    /// Connections whose receive found no memory.
+    starved: Vec<usize>,
+    /// Brings the descriptors of new connections,
+    accepted: PipeReader,
+    /// ... one at a time to here, which is leaked.
+    new: NonNull<RawFd>,
+}
+
+struct Connection {
+    /// `None` when both directions are over.
+    stream: Option<TcpStream>,
+    is_receiving: bool,
+    /// What a send has in the kernel: one at a time, or their bytes may mix.
+    sending: Option<Piece>,
+    /// What arrived since.
+    waiting: VecDeque<Piece>,
+}
+
+/// Bytes that arrived, where they arrived.
+#[derive(Clone, Copy)]
+struct Piece {
+    buffer: u16,
+    start: usize,
+    len: usize,
+}
+
+impl Loop {
+    /// A loop for the calling thread.
+    fn new(accepted: PipeReader) -> io::Result<Loop> {
+        let mut builder = IoUring::builder();
+        builder.setup_single_issuer().setup_defer_taskrun().setup_clamp();
+        let ring = builder.setup_cqsize(4096).build(256)?;
+        let memory = Memory::new(&ring.submitter())?;
+        let (submitter, submissions, completions) = Box::leak(Box::new(ring)).split();
+        Ok(Loop {
+            submitter,
+            submissions,
+            completions,
+            memory,
+            connections: Vec::new(),
+            starved: Vec::new(),
+            accepted,
+            new: NonNull::from(Box::leak(Box::new(-1))),
+        })
+    }
+
+    fn run(mut self) -> io::Result<Infallible> {
+        self.read_accepted()?;
+        loop {
+            self.submissions.sync();
+            match self.submitter.submit_and_wait(1) {
+                // Busy: there are more completions than fit, so take them.
+                Err(error) if !matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY)) => {
+                    return Err(error);
+                }
+                _ => {}
+            }
+            self.completions.sync();
+            while let Some(completion) = self.completions.next() {
+                self.take(&completion)?;
+            }
+            self.completions.sync();
+            self.feed()?;
+        }
+    }
+
+    fn take(&mut self, completion: &cqueue::Entry) -> io::Result<()> {
+        let index = (completion.user_data() >> 1) as usize;
+        match completion.user_data() {
+            ACCEPTED => self.accept(completion.result()),
+            data if data & SEND == SEND => self.sent(index, completion.result()),
+            _ => self.received(index, completion),
+        }
+    }
+
+    fn read_accepted(&mut self) -> io::Result<()> {
+        let (from, to) = (Fd(self.accepted.as_raw_fd()), self.new.as_ptr().cast());
+        let read = opcode::Read::new(from, to, size_of::<RawFd>() as u32);
+        // SAFETY: the place is leaked, and nobody looks at it until the read completes.
+        unsafe { self.push(&read.build().user_data(ACCEPTED)) }
+    }
+
+    fn accept(&mut self, read: i32) -> io::Result<()> {
+        // A number is written at once and so read at once.
+        if read != size_of::<RawFd>() as i32 {
+            return Err(io::Error::other(format!("no connections any more: {read}")));
+        }
+        // SAFETY: the only read of it has completed; the acceptor has given the descriptor up.
+        let stream = unsafe { TcpStream::from_raw_fd(self.new.read()) };
+        self.connections.push(Connection {
+            stream: Some(stream),
+            is_receiving: true,
+            sending: None,
+            waiting: VecDeque::new(),
+        });
+        self.receive(self.connections.len() - 1)?;
+        self.read_accepted()
+    }
+
+    /// Receives from a connection until the kernel says that it is over.
+    fn receive(&mut self, index: usize) -> io::Result<()> {
+        let Some(stream) = &self.connections[index].stream else { return Ok(()) };
+        let receive = opcode::Recv::new(Fd(stream.as_raw_fd()), ptr::null_mut(), 0)
+            .ioprio(MULTISHOT | POLL_FIRST)
+            .buf_group(GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT)
+            .user_data((index as u64) << 1);
+        // SAFETY: the kernel writes to provided memory only.
+        unsafe { self.push(&receive) }
+    }
+
+    fn received(&mut self, index: usize, completion: &cqueue::Entry) -> io::Result<()> {
+        if let Some(piece) = self.memory.received(completion) {
+            let connection = &mut self.connections[index];
+            if connection.sending.is_none() {
+                self.send(index, piece)?;
+            } else {
+                connection.waiting.push_back(piece);
+            }
+        }
+        if cqueue::more(completion.flags()) {
+            return Ok(());
+        }
+        match completion.result() {
+            // Ended for want of room for completions.
+            1.. => self.receive(index),
+            result if result == -libc::ENOBUFS => {
+                self.starved.push(index);
+                Ok(())
+            }
+            // The peer is done, or gone.
+            _ => {
+                self.connections[index].is_receiving = false;
+                self.connections[index].close_if_over();
+                Ok(())
+            }
+        }
+    }
+
+    fn send(&mut self, index: usize, piece: Piece) -> io::Result<()> {
+        let connection = &mut self.connections[index];
+        connection.sending = Some(piece);
+        let Some(stream) = &connection.stream else { return Ok(()) };
+        let bytes = self.memory.bytes(piece);
+        let send = opcode::Send::new(Fd(stream.as_raw_fd()), bytes.as_ptr(), piece.len as u32)
+            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+            .build()
+            .user_data((index as u64) << 1 | SEND);
+        // SAFETY: the memory counts the piece as in use until the send completes.
+        unsafe { self.push(&send) }
+    }
+
+    fn sent(&mut self, index: usize, result: i32) -> io::Result<()> {
+        let connection = &mut self.connections[index];
+        let Some(piece) = connection.sending.take() else { return Ok(()) };
+        self.memory.release(piece.buffer);
+        // Failed or cut short: the peer is gone, and nothing may follow.
+        if result != piece.len as i32
+            && let Some(stream) = &connection.stream
+        {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        match connection.waiting.pop_front() {
+            Some(next) => self.send(index, next),
+            None => {
+                connection.close_if_over();
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets the starved receive, as soon as there is memory.
+    fn feed(&mut self) -> io::Result<()> {
+        if self.memory.provided > 0 {
+            while let Some(index) = self.starved.pop() {
+                self.receive(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// The memory that `entry` names must stay valid until it completes.
+    unsafe fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+        // SAFETY: promised by the caller.
+        while unsafe { self.submissions.push(entry) }.is_err() {
+            self.submissions.sync();
+            self.submitter.submit()?;
+            self.submissions.sync();
+        }
+        Ok(())
+    }
+}
+
+impl Connection {
+    fn close_if_over(&mut self) {
+        if !self.is_receiving && self.sending.is_none() {
+            self.stream = None;
+        }
+    }
+}
+
+/// Memory for what arrives, leaked: the kernel may write to it until this process ends.
+struct Memory {
+    bytes: NonNull<u8>,
+    ring: NonNull<BufRingEntry>,
+    tail: u16,
+    /// How many buffers the kernel has.
+    provided: u16,
+    buffers: [Buffer; BUFFERS as usize],
+}
+
+#[derive(Clone, Copy, Default)]
+struct Buffer {
+    /// How much of it the kernel has filled.
+    filled: usize,
+    /// Pieces not yet sent.
+    pieces: u32,
+    is_provided: bool,
+}
+
+/// The kernel wants its ring of buffers to begin a page.
+#[repr(align(4096))]
+struct Page(#[expect(dead_code, reason = "the kernel's")] [u8; 4096]);
+
+impl Memory {
+    fn new(submitter: &Submitter<'_>) -> io::Result<Memory> {
+        let bytes = Box::leak(vec![0u8; BUFFERS as usize * BUFFER].into_boxed_slice());
+        let page = Box::leak(Box::new(Page([0; 4096])));
+        let ring = NonNull::from(page).cast();
+        // SAFETY: the page is leaked, and larger than the entries.
+        unsafe {
+            submitter.register_buf_ring_with_flags(
+                ring.as_ptr() as u64,
+                BUFFERS,
+                GROUP,
+                INCREMENTAL,
+            )?;
+        }
+        let buffers = [Buffer::default(); BUFFERS as usize];
+        let bytes = NonNull::from(bytes).cast();
+        let mut memory = Memory { bytes, ring, tail: 0, provided: 0, buffers };
+        for id in 0..BUFFERS {
+            memory.provide(id);
+        }
+        Ok(memory)
+    }
+
+    /// Gives a buffer to the kernel.
+    fn provide(&mut self, id: u16) {
+        self.buffers[usize::from(id)] = Buffer { is_provided: true, ..Buffer::default() };
+        let place = self.tail % BUFFERS;
+        // SAFETY: within the page, and not the kernel's: it has at most `BUFFERS` entries.
+        let entry = unsafe { self.ring.add(usize::from(place)).as_mut() };
+        entry.set_addr(self.at(id, 0).as_ptr() as u64);
+        entry.set_len(BUFFER as u32);
+        entry.set_bid(id);
+        self.tail = self.tail.wrapping_add(1);
+        self.provided += 1;
+        // SAFETY: within the page; the kernel reads it as an atomic.
+        let tail = unsafe { &*BufRingEntry::tail(self.ring.as_ptr()).cast::<AtomicU16>() };
+        // Release: the kernel, which reads it with acquire, sees the entry.
+        tail.store(self.tail, Ordering::Release);
+    }
+
+    /// The bytes that a completion brought, if any.
+    fn received(&mut self, completion: &cqueue::Entry) -> Option<Piece> {
+        let id = cqueue::buffer_select(completion.flags())?;
+        let len = completion.result().max(0) as usize;
+        let buffer = &mut self.buffers[usize::from(id)];
+        let piece = Piece { buffer: id, start: buffer.filled, len };
+        buffer.filled += len;
+        buffer.pieces += 1;
+        if !cqueue::buffer_more(completion.flags()) {
+            buffer.is_provided = false;
+            self.provided -= 1;
+        }
+        if len == 0 {
+            self.release(id);
+            return None;
+        }
+        Some(piece)
+    }
+
+    /// A piece of the buffer is not used any more.
+    fn release(&mut self, id: u16) {
+        let buffer = &mut self.buffers[usize::from(id)];
+        buffer.pieces -= 1;
+        if buffer.pieces == 0 && !buffer.is_provided {
+            self.provide(id);
+        }
+    }
+
+    fn bytes(&self, piece: Piece) -> NonNull<u8> {
+        self.at(piece.buffer, piece.start)
+    }
+
+    fn at(&self, id: u16, offset: usize) -> NonNull<u8> {
+        // SAFETY: a buffer of ours and a place in it.
+        unsafe { self.bytes.add(usize::from(id) * BUFFER + offset) }
+    }
+}

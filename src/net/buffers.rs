@@ -1,0 +1,203 @@
+//! What a stream reads into and writes from: borrowed slices, or owned buffers that come
+//! back with the result.
+
+use std::{
+    io,
+    mem::MaybeUninit,
+    pin::Pin,
+    slice,
+    task::{Context, Poll, ready},
+};
+
+use super::{TcpStream, stream::as_uninit};
+use crate::buf::{IoBuf, IoBufMut};
+
+/// What [`TcpStream::read`] reads into. Owned buffers have it by [`IoBufMut`].
+pub trait ReadBuffer: Sized + sealed::Read {
+    /// What the read gives: an `io::Result<usize>`, with the buffer if it was owned.
+    type Output;
+
+    #[doc(hidden)]
+    fn poll_read_from(
+        this: &mut Option<Self>,
+        stream: &TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Self::Output>;
+}
+
+/// What [`TcpStream::write`] writes from. Owned buffers have it by [`IoBuf`].
+pub trait WriteBuffer: Sized + sealed::Write {
+    /// What the write gives: an `io::Result<usize>`, with the buffer if it was owned.
+    type Output;
+
+    #[doc(hidden)]
+    fn poll_write_to(
+        this: &mut Option<Self>,
+        sent: &mut usize,
+        stream: &TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Self::Output>;
+}
+
+/// The future of [`TcpStream::read`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Read<'a, B> {
+    stream: &'a TcpStream,
+    buffer: Option<B>,
+}
+
+impl<'a, B> Read<'a, B> {
+    pub(super) fn new(stream: &'a TcpStream, buffer: B) -> Self {
+        Self { stream, buffer: Some(buffer) }
+    }
+}
+
+impl<B> Unpin for Read<'_, B> {}
+
+impl<B: ReadBuffer> Future for Read<'_, B> {
+    type Output = B::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<B::Output> {
+        let Self { stream, buffer } = &mut *self;
+        B::poll_read_from(buffer, stream, cx)
+    }
+}
+
+/// The future of [`TcpStream::write`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Write<'a, B> {
+    stream: &'a TcpStream,
+    buffer: Option<B>,
+    sent: usize,
+}
+
+impl<'a, B> Write<'a, B> {
+    pub(super) fn new(stream: &'a TcpStream, buffer: B) -> Self {
+        Self { stream, buffer: Some(buffer), sent: 0 }
+    }
+}
+
+impl<B> Unpin for Write<'_, B> {}
+
+impl<B: WriteBuffer> Future for Write<'_, B> {
+    type Output = B::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<B::Output> {
+        let Self { stream, buffer, sent } = &mut *self;
+        B::poll_write_to(buffer, sent, stream, cx)
+    }
+}
+
+mod sealed {
+    use crate::buf::{IoBuf, IoBufMut};
+
+    pub trait Read {}
+    pub trait Write {}
+    impl<B: IoBufMut> Read for B {}
+    impl<B: IoBuf> Write for B {}
+    impl Read for &mut [u8] {}
+    impl<const N: usize> Read for &mut [u8; N] {}
+    impl Read for &mut Vec<u8> {}
+    impl Read for &mut Box<[u8]> {}
+    impl Write for &[u8] {}
+    impl<const N: usize> Write for &[u8; N] {}
+    impl Write for &Vec<u8> {}
+}
+
+impl<B: IoBufMut> ReadBuffer for B {
+    type Output = (io::Result<usize>, B);
+
+    fn poll_read_from(
+        this: &mut Option<B>,
+        stream: &TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Self::Output> {
+        let mut buffer = this.take().expect(POLLED);
+        // SAFETY: room that is the buffer's own, by the contract of `IoBufMut`.
+        let room = unsafe {
+            slice::from_raw_parts_mut(
+                buffer.as_mut_ptr().cast::<MaybeUninit<u8>>(),
+                buffer.capacity(),
+            )
+        };
+        match stream.poll_read_uninit(cx, room) {
+            Poll::Pending => {
+                *this = Some(buffer);
+                Poll::Pending
+            }
+            Poll::Ready(result) => {
+                if let Ok(len) = &result {
+                    // SAFETY: recv(2) wrote so many.
+                    unsafe { buffer.set_written(*len) };
+                }
+                Poll::Ready((result, buffer))
+            }
+        }
+    }
+}
+
+impl<B: IoBuf> WriteBuffer for B {
+    type Output = (io::Result<usize>, B);
+
+    fn poll_write_to(
+        this: &mut Option<B>,
+        sent: &mut usize,
+        stream: &TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Self::Output> {
+        let bytes = this.as_ref().expect(POLLED).as_bytes();
+        let result = loop {
+            if *sent == bytes.len() {
+                break Ok(*sent);
+            }
+            match ready!(stream.poll_write_slice(cx, &bytes[*sent..])) {
+                Ok(more) => *sent += more,
+                Err(error) => break Err(error),
+            }
+        };
+        Poll::Ready((result, this.take().expect(POLLED)))
+    }
+}
+
+const POLLED: &str = "a future is not polled again after it is ready";
+
+/// Borrowed buffers behave as the traits of `futures_io` have it.
+macro_rules! borrowed {
+    ([$($generics:tt)*] read $buffer:ty) => {
+        impl<$($generics)*> ReadBuffer for $buffer {
+            type Output = io::Result<usize>;
+
+            fn poll_read_from(
+                this: &mut Option<Self>,
+                stream: &TcpStream,
+                cx: &mut Context<'_>,
+            ) -> Poll<Self::Output> {
+                stream.poll_read_uninit(cx, as_uninit(&mut this.as_mut().expect(POLLED)[..]))
+            }
+        }
+    };
+    ([$($generics:tt)*] write $buffer:ty) => {
+        impl<$($generics)*> WriteBuffer for $buffer {
+            type Output = io::Result<usize>;
+
+            fn poll_write_to(
+                this: &mut Option<Self>,
+                _sent: &mut usize,
+                stream: &TcpStream,
+                cx: &mut Context<'_>,
+            ) -> Poll<Self::Output> {
+                stream.poll_write_slice(cx, &this.as_ref().expect(POLLED)[..])
+            }
+        }
+    };
+}
+
+borrowed!([] read &mut [u8]);
+borrowed!([const N: usize] read &mut [u8; N]);
+borrowed!([] read &mut Vec<u8>);
+borrowed!([] read &mut Box<[u8]>);
+borrowed!([] write &[u8]);
+borrowed!([const N: usize] write &[u8; N]);
+borrowed!([] write &Vec<u8>);
