@@ -16,7 +16,7 @@ use std::{
 };
 
 use ringloop::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     signal,
 };

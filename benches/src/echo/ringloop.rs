@@ -3,8 +3,8 @@
 
 use std::io;
 
-use ringloop::io::AsyncWriteExt as _;
 use ringloop::Backend;
+use ringloop::io::AsyncWriteExt as _;
 use ringloop::net::{TcpListener, TcpStream};
 
 use super::BUFFER;
