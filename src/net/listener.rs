@@ -64,9 +64,35 @@ impl TcpListener {
     /// The address is in use, not of this machine, or not permitted; the text says
     /// which, and what to do.
     pub async fn bind(addrs: impl ToSocketAddrs) -> io::Result<Self> {
+        Self::bind_with(addrs, false).await
+    }
+
+    /// Listens on a port that several listeners share (`SO_REUSEPORT`), each of them bound
+    /// so, by the same user: the kernel deals connections out among them. One for each
+    /// worker spreads the work of accepting; else one is enough.
+    ///
+    /// asyncio: `reuse_port=True`.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind).
+    ///
+    /// ```
+    /// # use ringloop::net::TcpListener;
+    /// # ringloop::run(async {
+    /// let first = TcpListener::bind_reuse_port("127.0.0.1:0").await.unwrap();
+    /// let second = TcpListener::bind_reuse_port(first.local_addr().unwrap()).await.unwrap();
+    /// assert_eq!(first.local_addr().unwrap(), second.local_addr().unwrap());
+    /// # });
+    /// ```
+    pub async fn bind_reuse_port(addrs: impl ToSocketAddrs) -> io::Result<Self> {
+        Self::bind_with(addrs, true).await
+    }
+
+    async fn bind_with(addrs: impl ToSocketAddrs, share: bool) -> io::Result<Self> {
         let mut last = None;
         for addr in lookup_host(addrs).await? {
-            match Self::bind_one(addr) {
+            match Self::bind_one(addr, share) {
                 Ok(listener) => return Ok(listener),
                 Err(error) => last = Some(explain(addr, error)),
             }
@@ -76,7 +102,7 @@ impl TcpListener {
         }))
     }
 
-    fn bind_one(addr: SocketAddr) -> io::Result<Self> {
+    fn bind_one(addr: SocketAddr, share: bool) -> io::Result<Self> {
         // CLOEXEC comes with it (S9).
         let socket = socket2::Socket::new(
             Domain::for_address(addr),
@@ -84,13 +110,19 @@ impl TcpListener {
             Some(Protocol::TCP),
         )?;
         socket.set_reuse_address(true)?;
+        if share {
+            socket.set_reuse_port(true)?;
+        }
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;
         Ok(Self::new(socket.into()))
     }
 
     fn new(listener: OwnedFd) -> Self {
-        Self { socket: SocketHandle::new(Socket::new(listener)), paused: AtomicU64::new(0) }
+        Self {
+            socket: SocketHandle::new(Socket::new_listener(listener)),
+            paused: AtomicU64::new(0),
+        }
     }
 
     /// Takes a listening socket over, and makes it non-blocking.
@@ -131,12 +163,16 @@ impl TcpListener {
     /// Those of accept(2) that are neither of the above: the listener is unusable.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
-            match operation::run(self.socket.get(), ops::Accept { paused: &self.paused }).await {
+            match operation::run(self.socket.get(), self.attempt()).await {
                 Ok((stream, peer)) => return Ok((TcpStream::adopt(stream), peer)),
                 Err(error) if exhaustion::is_exhausted(&error) => self.pause(error).await,
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn attempt(&self) -> ops::Accept<'_> {
+        ops::Accept { socket: self.socket.get(), paused: &self.paused }
     }
 
     async fn pause(&self, error: io::Error) {

@@ -164,6 +164,7 @@ impl Operation<OwnedFd> for Connected {
 
 /// accept4(2).
 pub(super) struct Accept<'a> {
+    pub(super) socket: &'a Socket,
     /// Set to 0 when there is nothing to accept: a pause for want of descriptors is over.
     pub(super) paused: &'a AtomicU64,
 }
@@ -175,6 +176,16 @@ impl Operation<OwnedFd> for Accept<'_> {
 
     fn attempt(&mut self, io: &OwnedFd) -> io::Result<Self::Output> {
         use rustix::io::Errno;
+        while let Some(connection) = self.socket.accepted.take() {
+            // One that is gone already has no peer: the next, please.
+            if let Ok(peer) = peer_addr(&connection) {
+                return Ok((connection, peer));
+            }
+        }
+        if self.socket.is_accepting() {
+            self.paused.store(0, Ordering::Relaxed);
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         loop {
             match acceptfrom_with(io, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok((socket, peer)) => {

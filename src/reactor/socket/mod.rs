@@ -29,7 +29,7 @@ use super::{
     Direction, Garbage, Home, Reactor,
     slot::Ready,
     source::{Door, Pollable, Source},
-    uring::{self, FlightId, Link, Node},
+    uring::{self, Accepted, FlightId, Link, Node},
 };
 use crate::loom::global::{AtomicU64, Ordering};
 
@@ -38,6 +38,8 @@ pub(crate) struct Socket {
     pub(super) flights: InFlight,
     pub(crate) inbound: Inbound,
     pub(crate) outbound: Outbound,
+    pub(crate) accepted: Accepted,
+    is_listener: bool,
     link: Link<Self>,
 }
 
@@ -45,6 +47,7 @@ pub(crate) struct Socket {
 pub(super) struct InFlight {
     pub(super) poll: Place,
     pub(super) recv: Place,
+    pub(super) accept: Place,
     /// 1: the poll reports on writing only.
     pub(super) writes_only: AtomicU64,
 }
@@ -66,7 +69,7 @@ impl Place {
 impl InFlight {
     /// Whether there is any.
     pub(super) fn any(&self) -> bool {
-        self.poll.get().is_some() || self.recv.get().is_some()
+        [&self.poll, &self.recv, &self.accept].iter().any(|place| place.get().is_some())
     }
 }
 
@@ -80,24 +83,45 @@ unsafe impl Node for Socket {
 impl Socket {
     /// A non-blocking socket, thought ready until it says otherwise.
     pub(crate) fn new(fd: OwnedFd) -> Arc<Self> {
-        Self::with(Source::new(fd))
+        Self::with(Source::new(fd), false)
+    }
+
+    /// One that listens.
+    pub(crate) fn new_listener(fd: OwnedFd) -> Arc<Self> {
+        Self::with(Source::new(fd), true)
     }
 
     /// One that is known to be ready for nothing yet: it connects.
     pub(crate) fn new_unready(fd: OwnedFd) -> Arc<Self> {
-        Self::with(Source::new_unready(fd))
+        Self::with(Source::new_unready(fd), false)
     }
 
-    fn with(source: Source<OwnedFd>) -> Arc<Self> {
+    fn with(source: Source<OwnedFd>, is_listener: bool) -> Arc<Self> {
         let place = || Place(AtomicU64::new(0));
-        let flights = InFlight { poll: place(), recv: place(), writes_only: AtomicU64::new(0) };
+        let flights = InFlight {
+            poll: place(),
+            recv: place(),
+            accept: place(),
+            writes_only: AtomicU64::new(0),
+        };
         Arc::new(Self {
             source,
             flights,
             inbound: Inbound::new(),
             outbound: Outbound::new(),
+            accepted: Accepted::new(),
+            is_listener,
             link: Link::new(),
         })
+    }
+
+    pub(super) fn is_listener(&self) -> bool {
+        self.is_listener
+    }
+
+    /// Whether its home accepts, so that nobody else needs to.
+    pub(crate) fn is_accepting(&self) -> bool {
+        self.flights.accept.get().is_some()
     }
 
     pub(super) fn key(&self) -> u64 {
@@ -188,7 +212,8 @@ impl Pollable for Arc<Socket> {
         let flights = &self.flights;
         // Relaxed: see `Place::get`.
         let writes_only = || flights.writes_only.load(Ordering::Relaxed) != 0;
-        let request = match (flights.poll.get(), direction) {
+        let waits = if self.is_listener { &flights.accept } else { &flights.poll };
+        let request = match (waits.get(), direction) {
             (None, _) => uring::ARM_POLL,
             (Some(_), Direction::Read) if writes_only() => uring::CANCEL_POLL,
             (Some(_), _) => return Ok(()),

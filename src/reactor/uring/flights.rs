@@ -14,6 +14,8 @@ use crate::reactor::socket::{Chunk, Socket};
 pub(super) enum Flight {
     /// Reports readiness, again and again, to the socket's slot of that generation.
     Poll(Arc<Socket>, u32),
+    /// Accepts connections, again and again, and tells the slot of that generation.
+    Accept(Arc<Socket>, u32),
     /// Receives into lent memory, again and again.
     Recv(Arc<Socket>),
     /// Sends a chunk that the operation owns.

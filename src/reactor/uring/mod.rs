@@ -17,6 +17,7 @@
 //! and collect wakers. Nobody else's code runs meanwhile: wakers and what completed
 //! operations leave behind are handed to the caller (S6).
 
+mod accept;
 mod flights;
 mod mailbox;
 mod owned;
@@ -45,6 +46,7 @@ use io_uring::{
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
 
 pub(crate) use self::{
+    accept::Accepted,
     flights::FlightId,
     mailbox::{Link, Mailbox, Node},
     plan::{Features, plan},
@@ -227,6 +229,9 @@ impl Uring {
     }
 
     fn arm_poll(&mut self, socket: &Arc<Socket>) {
+        if socket.is_listener() {
+            return self.arm_accept(socket);
+        }
         if socket.flights.poll.get().is_some() {
             return;
         }
@@ -273,6 +278,7 @@ impl Uring {
         }
         if requests & CANCEL != 0 {
             self.cancel(socket.flights.recv.get());
+            self.cancel(socket.flights.accept.get());
         } else if requests & ARM_RECV != 0 {
             self.arm_recv(socket);
         }
@@ -362,6 +368,10 @@ impl Uring {
             Flight::Poll(socket, generation) => {
                 let (socket, generation) = (socket.clone(), *generation);
                 self.polled(&socket, generation, completion, wakes);
+            }
+            Flight::Accept(socket, generation) => {
+                let (socket, generation) = (socket.clone(), *generation);
+                self.accepted(&socket, generation, completion, wakes);
             }
             Flight::Recv(socket) => {
                 let socket = socket.clone();
