@@ -1,11 +1,11 @@
 //! A socket as its owner has it.
 
-use std::{fmt, os::fd::OwnedFd, sync::Arc};
+use std::{fmt, future::poll_fn, os::fd::OwnedFd, sync::Arc};
 
 use super::exhaustion;
 use crate::{
     reactor::Socket,
-    runtime::{operation, yield_now},
+    runtime::{operation, transfer, yield_now},
 };
 
 /// Ends what is under way on the socket when it is dropped, and tells listeners that
@@ -22,15 +22,19 @@ impl Handle {
         self.0.as_ref().expect("there until it is dropped or handed over")
     }
 
-    /// Takes the descriptor out, once nothing is in flight on it.
-    pub(super) async fn into_fd(mut self) -> OwnedFd {
+    /// Takes the descriptor out, once nothing is in flight on it, and with it the bytes that
+    /// were received and not read.
+    pub(super) async fn into_parts(mut self) -> (OwnedFd, Vec<u8>) {
+        // An error is found again by whoever gets the descriptor.
+        let _ = poll_fn(|cx| transfer::poll_flush(self.get(), cx)).await;
         let mut socket = self.0.take().expect("there until it is dropped or handed over");
         operation::retire(&socket);
         loop {
-            match socket.try_into_fd() {
-                Ok(fd) => return fd,
+            match socket.try_into_parts() {
+                Ok(parts) => return parts,
                 Err(held) => socket = held,
             }
+            // The kernel lets go of it within a turn of the home.
             yield_now().await;
         }
     }

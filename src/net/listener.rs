@@ -135,13 +135,15 @@ impl TcpListener {
         Ok(Self::new(listener.into()))
     }
 
-    /// Hands the socket over, in blocking mode.
+    /// Hands the socket over, in blocking mode. Connections that have been accepted ahead,
+    /// on io_uring, and were not taken are closed; those in the kernel's backlog stay.
     ///
     /// # Errors
     ///
     /// The descriptor refuses to be blocking.
     pub async fn into_std(self) -> io::Result<net::TcpListener> {
-        let listener = net::TcpListener::from(self.socket.into_fd().await);
+        let (listener, _) = self.socket.into_parts().await;
+        let listener = net::TcpListener::from(listener);
         listener.set_nonblocking(false)?;
         Ok(listener)
     }

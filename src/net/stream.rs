@@ -131,15 +131,35 @@ impl TcpStream {
         Ok(Self::adopt(stream.into()))
     }
 
-    /// Hands the connection over, in blocking mode. Unread bytes are still in it.
+    /// Hands the connection over, in blocking mode, when the kernel has taken what was
+    /// written. Unread bytes are still in it.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor refuses to be blocking. After [`read_lease`](Self::read_lease) there
+    /// may be bytes that have left the kernel and are unread: then the connection is closed,
+    /// and the text says to use [`into_parts`](Self::into_parts), which hands them over.
+    pub async fn into_std(self) -> io::Result<net::TcpStream> {
+        match self.into_parts().await? {
+            (stream, unread) if unread.is_empty() => Ok(stream),
+            (_, unread) => Err(io::Error::other(format!(
+                "{} bytes were received and not read: call into_parts, which hands them over",
+                unread.len()
+            ))),
+        }
+    }
+
+    /// Hands the connection over, in blocking mode, with the bytes that were received and
+    /// not read. There are none unless [`read_lease`](Self::read_lease) was used.
     ///
     /// # Errors
     ///
     /// The descriptor refuses to be blocking.
-    pub async fn into_std(self) -> io::Result<net::TcpStream> {
-        let stream = net::TcpStream::from(self.socket.into_fd().await);
+    pub async fn into_parts(self) -> io::Result<(net::TcpStream, Vec<u8>)> {
+        let (stream, unread) = self.socket.into_parts().await;
+        let stream = net::TcpStream::from(stream);
         stream.set_nonblocking(false)?;
-        Ok(stream)
+        Ok((stream, unread))
     }
 
     /// Splits it into two halves that can go to different tasks. The connection is

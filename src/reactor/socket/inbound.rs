@@ -149,6 +149,12 @@ impl Inbound {
         Some(taken)
     }
 
+    /// What nobody has read.
+    pub(crate) fn into_unread(self) -> Vec<u8> {
+        let state = self.0.into_inner();
+        state.queue.iter().flat_map(|lease| lease.iter().copied()).collect()
+    }
+
     /// A lease that was taken, and not used.
     pub(crate) fn put_back(&self, lease: Lease) {
         if lease.is_empty() {

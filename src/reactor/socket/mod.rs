@@ -17,6 +17,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     sync::Arc,
     task::Waker,
+    time::Duration,
 };
 
 use rustix::net::{Shutdown, shutdown};
@@ -48,6 +49,7 @@ pub(super) struct InFlight {
     pub(super) poll: Place,
     pub(super) recv: Place,
     pub(super) accept: Place,
+    pub(super) send: Place,
     /// 1: the poll reports on writing only.
     pub(super) writes_only: AtomicU64,
 }
@@ -67,8 +69,8 @@ impl Place {
 }
 
 impl InFlight {
-    /// Whether there is any.
-    pub(super) fn any(&self) -> bool {
+    /// Whether it waits for anything.
+    pub(super) fn any_wait(&self) -> bool {
         [&self.poll, &self.recv, &self.accept].iter().any(|place| place.get().is_some())
     }
 }
@@ -102,6 +104,7 @@ impl Socket {
             poll: place(),
             recv: place(),
             accept: place(),
+            send: place(),
             writes_only: AtomicU64::new(0),
         };
         Arc::new(Self {
@@ -136,6 +139,11 @@ impl Socket {
         self.source.slot().event(generation, ready, wakes);
     }
 
+    /// Has its close drop what is unsent, and tell the peer by a reset.
+    pub(super) fn reset_on_close(&self) {
+        let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
+    }
+
     /// Shuts the write side down: the peer sees the end of what was sent.
     pub(crate) fn shut_write(&self) {
         // A connection that is gone needs no shutting.
@@ -152,7 +160,7 @@ impl Socket {
                 uring.retire(self);
                 return uring.take_garbage();
             }
-            _ => home.upgrade().into_iter().for_each(|home| home.send(self, uring::CANCEL)),
+            _ => home.upgrade().into_iter().for_each(|home| home.send(self, uring::RETIRE)),
         }
         Garbage::default()
     }
@@ -190,9 +198,11 @@ impl Socket {
         self.ask(at_hand, uring::FLUSH)
     }
 
-    /// The descriptor, if nothing else refers to it.
-    pub(crate) fn try_into_fd(self: Arc<Self>) -> Result<OwnedFd, Arc<Self>> {
-        Arc::try_unwrap(self).map(|socket| socket.source.into_inner())
+    /// The descriptor, and bytes that were received and not read, if nothing else refers
+    /// to it.
+    pub(crate) fn try_into_parts(self: Arc<Self>) -> Result<(OwnedFd, Vec<u8>), Arc<Self>> {
+        let Self { source, inbound, .. } = Arc::try_unwrap(self)?;
+        Ok((source.into_inner(), inbound.into_unread()))
     }
 }
 

@@ -24,6 +24,9 @@ use std::{collections::VecDeque, task::Waker};
 
 use crate::{loom::Mutex, reactor::Lease};
 
+/// The error of what was given up: `ECONNABORTED`.
+const ABANDONED: i32 = rustix::io::Errno::CONNABORTED.raw_os_error();
+
 /// Past so many bytes on their way a writer waits.
 const HIGH_WATER: usize = 256 << 10;
 /// Chunks smaller than this are gathered, up to this, by copying.
@@ -71,6 +74,8 @@ struct State {
     error: Option<i32>,
     /// Shut the write side down when idle.
     shut: bool,
+    /// Nothing more is sent.
+    abandoned: bool,
     writer: Option<Waker>,
 }
 
@@ -105,6 +110,7 @@ impl Outbound {
             bytes: 0,
             error: None,
             shut: false,
+            abandoned: false,
             writer: None,
         }))
     }
@@ -194,6 +200,11 @@ impl Outbound {
         state.next()
     }
 
+    /// What is not sent yet is given up.
+    pub(crate) fn abandon(&self) {
+        self.0.lock().abandoned = true;
+    }
+
     /// A send has ended with `sent` bytes of `chunk`, or an errno (step 3).
     pub(crate) fn completed(
         &self,
@@ -202,12 +213,20 @@ impl Outbound {
         wakes: &mut Vec<Waker>,
     ) -> (Next, Option<Chunk>) {
         let mut state = self.0.lock();
+        let sent = match sent {
+            Ok(sent) if state.abandoned && sent < chunk.len() => Err(ABANDONED),
+            sent => sent,
+        };
         match sent {
             Ok(sent) => {
                 state.bytes -= sent;
                 if sent < chunk.len() {
                     chunk.advance(sent);
                     return (Next::Send(chunk), None);
+                }
+                if state.abandoned {
+                    state.queue.clear();
+                    state.bytes = 0;
                 }
             }
             Err(error) => {

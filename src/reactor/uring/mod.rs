@@ -28,6 +28,7 @@ mod ring;
 mod send;
 
 use std::{
+    collections::VecDeque,
     io,
     mem::{self, MaybeUninit},
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
@@ -61,6 +62,7 @@ use super::{
     doorbell::Doorbell,
     epoll::{self, Epoll},
     slot::Ready,
+    socket::InFlight,
 };
 use crate::{
     loom::global::{AtomicU64, Ordering},
@@ -85,8 +87,9 @@ const EVENTS: PollFlags =
 /// ... and with a receive armed.
 const WRITES: PollFlags = PollFlags::OUT;
 
-/// What a socket's owner may ask the home for: to cancel what it waits for,
-pub(crate) const CANCEL: u32 = 1;
+/// What a socket's owner may ask the home for: to cancel what it waits for, and close it
+/// when all is sent,
+pub(crate) const RETIRE: u32 = 1;
 /// ... to report what it gets ready for,
 pub(crate) const ARM_POLL: u32 = 1 << 1;
 /// ... to stop that, so that it can ask for more,
@@ -109,6 +112,10 @@ pub(crate) struct Uring {
     wakes: Vec<Waker>,
     /// Sockets with something to send.
     dirty: Vec<Arc<Socket>>,
+    /// Sockets whose owners are gone, with something still to send, and until when.
+    lingering: VecDeque<(u64, Weak<Socket>)>,
+    /// What is not sent now is given up.
+    is_ending: bool,
     provided: recv::Memory,
 }
 
@@ -163,6 +170,8 @@ impl Uring {
             garbage: Vec::new(),
             wakes: Vec::new(),
             dirty: Vec::new(),
+            lingering: VecDeque::new(),
+            is_ending: false,
             provided: recv::Memory::Unused { incremental: plan.incremental },
         })
     }
@@ -199,6 +208,9 @@ impl Uring {
             Some(limit) => Wait::UpTo(limit),
             None => Wait::Forever,
         };
+        if !self.lingering.is_empty() {
+            wait = self.end_lingering(wait);
+        }
         if wait == Wait::No {
             if !self.ring.has_work() {
                 return Ok(());
@@ -255,14 +267,15 @@ impl Uring {
     /// Ends what a socket waits for, at once if the kernel lets go: a descriptor that its
     /// owner drops should be closed then. What is being sent goes on.
     pub(crate) fn retire(&mut self, socket: &Arc<Socket>) {
-        if !socket.flights.any() {
+        self.linger(socket);
+        if !socket.flights.any_wait() {
             return;
         }
         let mut wakes = mem::take(&mut self.wakes);
         for _ in 0..RETIRE_CALLS {
-            self.answer(socket, CANCEL);
+            self.cancel_waits(socket);
             let entered = self.ring.enter(Wait::No);
-            if entered.and_then(|()| self.reap(&mut wakes)).is_err() || !socket.flights.any() {
+            if entered.and_then(|()| self.reap(&mut wakes)).is_err() || !socket.flights.any_wait() {
                 break;
             }
         }
@@ -271,20 +284,27 @@ impl Uring {
 
     /// Does what a socket's owner, here or elsewhere, asks for.
     pub(crate) fn answer(&mut self, socket: &Arc<Socket>, requests: u32) {
-        if requests & (CANCEL | CANCEL_POLL) != 0 {
-            self.cancel(socket.flights.poll.get());
-        } else if requests & ARM_POLL != 0 {
-            self.arm_poll(socket);
-        }
-        if requests & CANCEL != 0 {
-            self.cancel(socket.flights.recv.get());
-            self.cancel(socket.flights.accept.get());
-        } else if requests & ARM_RECV != 0 {
-            self.arm_recv(socket);
+        if requests & RETIRE != 0 {
+            self.cancel_waits(socket);
+            self.linger(socket);
+        } else {
+            if requests & CANCEL_POLL != 0 {
+                self.cancel(socket.flights.poll.get());
+            } else if requests & ARM_POLL != 0 {
+                self.arm_poll(socket);
+            }
+            if requests & ARM_RECV != 0 {
+                self.arm_recv(socket);
+            }
         }
         if requests & FLUSH != 0 {
             self.dirty.push(socket.clone());
         }
+    }
+
+    fn cancel_waits(&mut self, socket: &Arc<Socket>) {
+        let InFlight { poll, recv, accept, .. } = &socket.flights;
+        [poll, recv, accept].into_iter().for_each(|wait| self.cancel(wait.get()));
     }
 
     fn begin(&mut self, flight: Flight) -> FlightId {

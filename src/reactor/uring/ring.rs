@@ -86,6 +86,17 @@ pub(super) enum Wait {
     Forever,
 }
 
+impl Wait {
+    /// The same, and no longer than `limit`.
+    pub(super) fn at_most(self, limit: Duration) -> Self {
+        match self {
+            Self::No => Self::No,
+            Self::UpTo(wait) => Self::UpTo(wait.min(limit)),
+            Self::Forever => Self::UpTo(limit),
+        }
+    }
+}
+
 impl Ring {
     /// An instance that a thread has yet to [start](Self::start).
     pub(super) fn new(plan: Plan) -> io::Result<Self> {
