@@ -27,8 +27,9 @@ use common::{Failure, Options};
 mod common;
 
 const OWN_OPTIONS: &str = "
-    --face poll|lease            how sockets are read: into a buffer of the connection's
-                                 own, or into memory on loan (default: poll)
+    --face poll|lease|owned      how sockets are read: into a borrowed buffer, into
+                                 memory on loan, or into a buffer that the read takes
+                                 and hands back (default: poll)
     --buf BYTES                  buffer of each connection (default: 4096)";
 
 /// How connections are read.
@@ -36,6 +37,7 @@ const OWN_OPTIONS: &str = "
 enum Face {
     Poll,
     Lease,
+    Owned,
 }
 
 fn main() -> ExitCode {
@@ -49,7 +51,8 @@ fn run() -> Result<(), Failure> {
         match (name, value) {
             ("--face", "poll") => face = Face::Poll,
             ("--face", "lease") => face = Face::Lease,
-            ("--face", _) => return Err(format!("--face {value}: say poll or lease").into()),
+            ("--face", "owned") => face = Face::Owned,
+            ("--face", _) => return Err(format!("--face {value}: say poll, lease or owned").into()),
             ("--buf", "0") => return Err("--buf 0: a read needs at least one byte".into()),
             ("--buf", _) => buffer_bytes = common::parse(name, value)?,
             _ => return Ok(false),
@@ -82,6 +85,7 @@ async fn accept(listener: TcpListener, face: Face, buffer_bytes: usize, served: 
                 drop(match face {
                     Face::Poll => ringloop::spawn(echo(stream, buffer_bytes)),
                     Face::Lease => ringloop::spawn(echo_leases(stream)),
+                    Face::Owned => ringloop::spawn(echo_owned(stream, buffer_bytes)),
                 });
             }
             Err(error) => eprintln!("accept: {error}"),
@@ -109,5 +113,19 @@ async fn echo_leases(mut stream: TcpStream) -> io::Result<()> {
             return Ok(());
         }
         stream.write_lease(lease).await?;
+    }
+}
+
+async fn echo_owned(mut stream: TcpStream, buffer_bytes: usize) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = Vec::with_capacity(buffer_bytes);
+    loop {
+        let (read, filled) = stream.read(buffer).await;
+        if read? == 0 {
+            return Ok(());
+        }
+        let (written, emptied) = stream.write(filled).await;
+        written?;
+        buffer = emptied;
     }
 }

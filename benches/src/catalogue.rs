@@ -57,6 +57,7 @@ const ECHO: &[&str] = &[
     "async-io",
     "ringloop",
     "ringloop-lease",
+    "ringloop-owned",
     "ringloop-epoll",
     "epoll",
     "uring",

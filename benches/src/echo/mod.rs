@@ -31,6 +31,7 @@ pub fn serve(peer: &str, workers: usize) -> Result<(), String> {
         "async-io" => async_io::serve(workers),
         "ringloop" => ringloop::serve(workers, Backend::Auto, Face::Poll),
         "ringloop-lease" => ringloop::serve(workers, Backend::Auto, Face::Lease),
+        "ringloop-owned" => ringloop::serve(workers, Backend::Auto, Face::Owned),
         "ringloop-epoll" => ringloop::serve(workers, Backend::Epoll, Face::Poll),
         "epoll" => epoll::serve(workers),
         "uring" => uring::serve(workers),

@@ -1,5 +1,5 @@
 //! ringloop's faces, a task for each connection: *poll* (`futures_io` traits), *lease* (memory of
-//! the runtime's, nothing is copied).
+//! the runtime's, nothing is copied), *owned* (a buffer that the read takes and hands back).
 
 use std::io;
 
@@ -15,6 +15,7 @@ use crate::harness::child::announce;
 pub enum Face {
     Poll,
     Lease,
+    Owned,
 }
 
 pub fn serve(workers: usize, backend: Backend, face: Face) -> io::Result<()> {
@@ -32,6 +33,7 @@ async fn accept(face: Face) -> io::Result<()> {
         match face {
             Face::Poll => drop(ringloop::spawn(echo(stream))),
             Face::Lease => drop(ringloop::spawn(echo_leases(stream))),
+            Face::Owned => drop(ringloop::spawn(echo_owned(stream))),
         }
     }
 }
@@ -53,5 +55,18 @@ async fn echo_leases(mut stream: TcpStream) -> io::Result<()> {
             return Ok(());
         }
         stream.write_lease(lease).await?;
+    }
+}
+
+async fn echo_owned(mut stream: TcpStream) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(BUFFER);
+    loop {
+        let (read, filled) = stream.read(buffer).await;
+        if read? == 0 {
+            return Ok(());
+        }
+        let (written, emptied) = stream.write(filled).await;
+        written?;
+        buffer = emptied;
     }
 }
