@@ -19,8 +19,12 @@ mod tools;
 mod backend_choice;
 #[path = "suite/backend_fork.rs"]
 mod backend_fork;
+#[path = "suite/backend_limits.rs"]
+mod backend_limits;
 #[path = "suite/compat.rs"]
 mod compat;
+#[path = "suite/faces.rs"]
+mod faces;
 #[path = "suite/io_fd.rs"]
 mod io_fd;
 #[path = "suite/leases.rs"]

@@ -129,6 +129,11 @@ impl<T: AsFd> Source<T> {
         at_hand
     }
 
+    /// Looks where it is registered.
+    pub(crate) fn with_home<R>(&self, look: impl FnOnce(Option<&Home>) -> R) -> R {
+        look(self.home.lock().as_ref())
+    }
+
     /// Where it is registered, if it is.
     pub(crate) fn home(&self) -> Option<Home> {
         self.home.lock().clone()

@@ -1,28 +1,20 @@
 //! Which backend a runtime gets, and what it says when that is not io_uring.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read, Seek};
+use std::io::{self, PipeWriter, Read, Seek};
 use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::future::join;
-use ringloop::io::{AsyncFd, AsyncReadExt, AsyncWriteExt};
+use ringloop::io::{AsyncReadExt, AsyncWriteExt};
 use ringloop::net::{TcpListener, TcpStream};
-use ringloop::{
-    Backend, BackendInfo, BuildError, Builder, ErrorEvent, Handle, signal, spawn, to_thread,
-};
-use rustix::process::{Resource, getrlimit};
+use ringloop::{Backend, BackendInfo, Builder, ErrorEvent, spawn};
 
-use crate::faults::{
-    Call, Setting, as_plain_user, limit, refuse, ring_mappings, ring_of, uring_here,
-};
-use crate::harness::{Cfg, loud, on_every, scaled, wait_until};
-use crate::measure::{open_fds, resident_bytes, thread_count};
-use crate::net_stream::{echo, expect_pattern, pair, send_pattern};
+use crate::faults::{Call, Setting, as_plain_user, fork, refuse, ring_mappings, uring_here};
+use crate::harness::{Cfg, loud, on_every, wait_until};
+use crate::measure::{open_fds, thread_count};
+use crate::net_stream::{echo, expect_pattern, send_pattern};
 use crate::processes::{isolated, isolated_with};
-use crate::tools::GiveUpAfter;
 
 /// A megabyte there and back over the loopback, on the runtime at hand.
 pub async fn echo_megabyte() {
@@ -46,10 +38,10 @@ pub async fn echo_megabyte() {
 
 /// What an error hook heard of backends; that it hears of nothing else is checked at once.
 #[derive(Clone, Default)]
-struct Reports(Arc<Mutex<Vec<String>>>);
+pub struct Reports(Arc<Mutex<Vec<String>>>);
 
 impl Reports {
-    fn hook(&self) -> impl Fn(&ErrorEvent) + Send + Sync + 'static {
+    pub fn hook(&self) -> impl Fn(&ErrorEvent) + Send + Sync + 'static {
         let heard = self.0.clone();
         move |event| {
             let text = match event {
@@ -61,13 +53,13 @@ impl Reports {
         }
     }
 
-    fn take(&self) -> Vec<String> {
+    pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 
     /// The one report there is.
     #[track_caller]
-    fn only(&self) -> String {
+    pub fn only(&self) -> String {
         let mut heard = self.take();
         assert_eq!(heard.len(), 1, "one report per runtime: {heard:#?}");
         heard.remove(0)
@@ -75,19 +67,19 @@ impl Reports {
 }
 
 /// Builds a runtime on threads of its own, lets it serve, and returns what it says of itself.
-fn serve(builder: Builder) -> Result<BackendInfo, BuildError> {
-    let runtime = builder.build()?;
+pub fn serve(builder: Builder) -> BackendInfo {
+    let runtime = builder.build().unwrap();
     let info = runtime.run(async {
         echo_megabyte().await;
         ringloop::backend()
     });
     let info = info.unwrap();
     assert_eq!(runtime.handle().backend(), info.backend);
-    Ok(info)
+    info
 }
 
 /// [`serve`] in the form whose first worker is the calling thread.
-fn serve_here(builder: Builder) -> BackendInfo {
+pub fn serve_here(builder: Builder) -> BackendInfo {
     let served = builder.run(async {
         echo_megabyte().await;
         ringloop::backend()
@@ -95,8 +87,11 @@ fn serve_here(builder: Builder) -> BackendInfo {
     served.unwrap()
 }
 
+/// Both forms of a runtime.
+pub const FORMS: [fn(Builder) -> BackendInfo; 2] = [serve, serve_here];
+
 /// The error of a build, which both ways of starting must give alike.
-fn build_error(make: impl Fn() -> Builder) -> String {
+pub fn build_error(make: impl Fn() -> Builder) -> String {
     let text = make().build().expect_err("no runtime").to_string();
     let ran = make().run(async {}).expect_err("no run");
     assert_eq!(ran.as_build_error().expect("of building").to_string(), text);
@@ -123,21 +118,19 @@ fn ends_on_epoll(call: Call, errno: i32) {
     for workers in [1, 4] {
         let reports = Reports::default();
         let make = || Builder::new().workers(workers).on_error(reports.hook());
-        for info in [serve(make()).unwrap(), serve_here(make())] {
+        for serve in FORMS {
+            let info = serve(make());
             assert_eq!(info.backend, Backend::Epoll);
             let why = info.fallback.as_deref().expect("a reason");
             names(why, call, errno);
+            assert_eq!(reports.only(), why);
             assert!(info.to_string().contains("epoll"), "{info}");
             assert!(!info.to_string().contains('\n'), "{info}");
         }
-        let heard = reports.take();
-        assert_eq!(heard.len(), 2, "one report for each of two runtimes: {heard:#?}");
-        heard.iter().for_each(|reason| names(reason, call, errno));
-
         let text = build_error(|| make().backend(Backend::Uring));
         names(&text, call, errno);
         assert!(text.contains("epoll"), "{text}");
-        assert_eq!(serve(make().backend(Backend::Epoll)).unwrap().fallback, None);
+        assert_eq!(serve(make().backend(Backend::Epoll)).fallback, None);
         assert_eq!(reports.take(), [""; 0], "errors that are returned, and choices, are not told");
     }
     assert_eq!(open_fds(), fds);
@@ -208,9 +201,8 @@ fn fallback_without_a_hook_is_one_line_on_standard_error() {
         let mut file = file.unwrap();
         fs::remove_file(&path).unwrap();
         redirect_stderr(&file);
-        let served = serve(Builder::new().workers(4));
+        serve(Builder::new().workers(4));
         redirect_stderr(&before);
-        served.unwrap();
         let mut text = String::new();
         file.rewind().unwrap();
         file.read_to_string(&mut text).unwrap();
@@ -222,6 +214,37 @@ fn fallback_without_a_hook_is_one_line_on_standard_error() {
 fn redirect_stderr(to: &impl AsRawFd) {
     // SAFETY: standard error has its number for ever; what it was stays open elsewhere.
     assert_eq!(unsafe { libc::dup2(to.as_raw_fd(), 2) }, 2);
+}
+
+#[test]
+fn sandbox_entered_after_the_start_is_served_or_named() {
+    // Goal: a program that takes rights away from itself once it runs must not hang on rings that it
+    // may not enter any more: it goes on, or ends and says which call was refused; method: a fork
+    // that builds a runtime, sets the filter, and wants an echo. (Were it a thread, the end would be
+    // the test's.)
+    isolated(|| {
+        if !uring_here() {
+            return;
+        }
+        for (defer, errno) in [(true, libc::EPERM), (false, libc::ENOSYS)] {
+            let sandboxed = |words: &mut PipeWriter| {
+                redirect_stderr(words);
+                let builder = Builder::new().workers(2).backend(Backend::Uring);
+                let runtime = builder.defer_taskrun(defer).build().unwrap();
+                runtime.run(echo_megabyte()).unwrap();
+                if refuse(Call::Enter, errno) {
+                    runtime.run(echo_megabyte()).unwrap();
+                }
+                drop(runtime);
+                redirect_stderr(&io::stdin());
+            };
+            let (text, end) = fork(sandboxed).last_words();
+            if end != "exit 0" {
+                assert!(end.starts_with("exit") || end == "signal Some(6)", "{end}: {text}");
+                assert!(text.contains("io_uring_enter"), "{end}: {text}");
+            }
+        }
+    });
 }
 
 const DISABLED: &str = "/proc/sys/kernel/io_uring_disabled";
@@ -248,7 +271,7 @@ fn disabled_ends_on_epoll(value: &str) {
     if fs::read_to_string(DISABLED).is_ok_and(|now| now.trim() == value) {
         let reports = Reports::default();
         let make = || Builder::new().workers(2).on_error(reports.hook());
-        let info = serve(make()).unwrap();
+        let info = serve(make());
         assert_eq!(info.backend, Backend::Epoll);
         let why = info.fallback.expect("a reason");
         names(&why, Call::Setup, libc::EPERM);
@@ -275,75 +298,10 @@ fn uring_disabled_for_plain_users_ends_on_epoll() {
     with_uring_disabled("1", || disabled_ends_on_epoll("1"));
 }
 
-/// A report about locked memory names the limit, the ring's size, and the way out.
-#[track_caller]
-fn names_locked_memory(text: &str, limit: &[&str]) {
-    assert!(limit.iter().any(|number| text.contains(number)), "no number of {limit:?} in {text}");
-    assert!(text.contains("ulimit -l") || text.contains("RLIMIT_MEMLOCK"), "{text}");
-    let numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty());
-    assert!(numbers.count() >= 2, "what it wanted, and what it got: {text}");
-}
-
-#[test]
-fn little_locked_memory_means_smaller_rings_or_epoll() {
-    // Goal: K5; method: eight workers of a user who may lock 64 KiB, which is two rings of 256 entries.
-    let body = || {
-        let possible = uring_here();
-        limit(Resource::Memlock, 64 << 10);
-        if possible && ring_of(1024).is_ok() {
-            loud("NOTE skipped: this kernel does not count rings as locked memory");
-            return;
-        }
-        let reports = Reports::default();
-        let make = || Builder::new().workers(8).on_error(reports.hook());
-        let info = serve(make()).unwrap();
-        let reason = reports.only();
-        if possible {
-            names_locked_memory(&reason, &["65536", "64 KiB", "64 kB"]);
-        }
-        if info.backend == Backend::Epoll {
-            assert!(info.fallback.is_some());
-        } else {
-            let bytes = 8 * (info.ring_entries * 64 + info.completion_entries * 16);
-            assert!(bytes <= 64 << 10, "more than there is: {info}");
-        }
-        // The next one finds the same: what the first one locked has come back.
-        let again = serve_here(make());
-        assert_eq!(again.backend, info.backend, "first {info}, then {again}");
-        reports.only();
-    };
-    as_plain_user(|_| {}, body);
-}
-
-#[test]
-fn no_locked_memory_means_epoll() {
-    // Goal: K5, the other end; method: a user who may lock nothing.
-    let body = || {
-        let possible = uring_here();
-        limit(Resource::Memlock, 0);
-        if possible && ring_of(4).is_ok() {
-            loud("NOTE skipped: this kernel does not count rings as locked memory");
-            return;
-        }
-        let reports = Reports::default();
-        let make = || Builder::new().workers(2).on_error(reports.hook());
-        let info = serve(make()).unwrap();
-        assert_eq!(info.backend, Backend::Epoll);
-        let reason = reports.only();
-        let text = build_error(|| make().backend(Backend::Uring));
-        if possible {
-            names_locked_memory(&reason, &["0"]);
-            names_locked_memory(&info.fallback.expect("a reason"), &["0"]);
-            names_locked_memory(&text, &["0"]);
-        }
-    };
-    as_plain_user(|_| {}, body);
-}
-
 /// What the choice of a builder comes to: the backend, and how often the hook heard.
 fn chosen(builder: Builder) -> (Backend, usize) {
     let reports = Reports::default();
-    let info = serve(builder.workers(2).on_error(reports.hook())).unwrap();
+    let info = serve(builder.workers(2).on_error(reports.hook()));
     assert_eq!(info.fallback, None, "a choice is no fallback");
     (info.backend, reports.take().len())
 }
@@ -408,178 +366,6 @@ fn environment_nonsense_is_an_error_unless_the_builder_decides() {
         }
         assert_eq!(chosen(Builder::new().backend(Backend::Epoll)), (Backend::Epoll, 0));
     });
-}
-
-/// Takes the free numbers below the highest descriptor: a limit counts numbers.
-fn fill_gaps(highest: u64) -> Vec<fs::File> {
-    let null = || fs::File::open("/dev/null").unwrap();
-    std::iter::repeat_with(null).take_while(|file| (file.as_raw_fd() as u64) < highest).collect()
-}
-
-/// Builds with more and more descriptors allowed until it works; returns how often it did not.
-fn build_with_few_descriptors(make: impl Fn() -> Builder) -> usize {
-    let (fds, threads, rings) = (open_fds(), thread_count(), ring_mappings());
-    let plenty = getrlimit(Resource::Nofile).current.unwrap();
-    let highest = *fds.keys().max().unwrap() as u64;
-    let _gaps = fill_gaps(highest);
-    let fds = open_fds();
-    for spare in 0.. {
-        limit(Resource::Nofile, highest + 1 + spare);
-        let built = make().build().map(drop);
-        let ran = make().run(async {});
-        limit(Resource::Nofile, plenty);
-        let works = built.is_ok() && ran.is_ok();
-        let (built, ran) = (built.err(), ran.err());
-        for error in [built.as_ref(), ran.as_ref().and_then(|ran| ran.as_build_error())] {
-            let Some(error) = error else { continue };
-            assert!(error.to_string().contains("ulimit -n"), "{spare} to spare: {error}");
-            assert!(error.io_error().is_some(), "{error:?}");
-        }
-        assert_eq!(open_fds(), fds, "{spare} to spare: left open");
-        assert_eq!(ring_mappings(), rings, "{spare} to spare: left mapped");
-        wait_until(|| thread_count() <= threads, || format!("{} threads", thread_count()));
-        if works {
-            return spare as usize;
-        }
-    }
-    unreachable!("some number of descriptors is enough")
-}
-
-#[test]
-fn too_few_descriptors_are_named_and_nothing_leaks() {
-    // Goal: descriptors that run out anywhere in the start; method: allow one more at a time until
-    // both forms start.
-    isolated(|| {
-        on_every(|cfg| {
-            let refusals = build_with_few_descriptors(|| cfg.builder());
-            assert!(refusals > cfg.workers, "{refusals} refusals: the limit had no effect");
-            drop(cfg.runtime());
-        });
-        let reports = Reports::default();
-        build_with_few_descriptors(|| Builder::new().workers(4).on_error(reports.hook()));
-    });
-}
-
-/// Which of the descriptors a new program would inherit, and what they are.
-fn inheritable(fds: &BTreeMap<i32, String>) -> Vec<String> {
-    let inherited = |fd: &i32| {
-        let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
-        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
-        u32::from_str_radix(flags.trim(), 8).unwrap() & libc::O_CLOEXEC as u32 == 0
-    };
-    let all = fds.iter().filter(|(fd, _)| inherited(fd));
-    all.map(|(fd, target)| format!("{fd} -> {target}")).collect()
-}
-
-/// Those of what a runtime has opened since `before`, with something of everything in use, that a new
-/// program would inherit.
-async fn inheritable_since(before: &BTreeMap<i32, String>) -> Vec<String> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let ((mut near, mut far), mut shut) = (pair().await, Box::pin(listener.accept()));
-    let (pipe, _writer) = io::pipe().unwrap();
-    rustix::io::ioctl_fionbio(&pipe, true).unwrap();
-    let (pipe, mut interrupt) = (AsyncFd::new(pipe).unwrap(), Box::pin(signal::ctrl_c()));
-    to_thread(|| ()).await.unwrap();
-    let mut buf = [0; 1];
-    assert!(GiveUpAfter::new(2, pipe.readable()).await.is_none());
-    assert!(GiveUpAfter::new(2, &mut interrupt).await.is_none());
-    assert!(GiveUpAfter::new(2, &mut shut).await.is_none());
-    assert!(GiveUpAfter::new(2, near.read(&mut buf)).await.is_none());
-    near.write_all(b"a").await.unwrap();
-    near.flush().await.unwrap();
-    far.read_exact(&mut buf).await.unwrap();
-    let accepted = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let connect = TcpStream::connect(accepted.local_addr().unwrap());
-    let (_client, _server) = join(connect, accepted.accept()).await;
-    let new: BTreeMap<_, _> =
-        open_fds().into_iter().filter(|(fd, _)| !before.contains_key(fd)).collect();
-    assert!(new.len() > Handle::current().workers() + 6, "not even the sockets: {new:?}");
-    inheritable(&new)
-}
-
-#[test]
-fn no_descriptor_of_a_runtime_is_inherited() {
-    // Goal: S9, all are close-on-exec; method: the flags of all that came since the runtime was built,
-    // while sockets, pipes, signals and blocking jobs are in use.
-    isolated(|| {
-        on_every(|cfg| {
-            let before = open_fds();
-            let runtime = cfg.runtime();
-            assert_eq!(runtime.must_run(inheritable_since(&before)), [""; 0]);
-        });
-    });
-}
-
-/// Uses a new runtime a little, and drops it in the middle of operations.
-fn come_and_go(builder: Builder, one_shot: bool) -> BackendInfo {
-    let main = async {
-        let (mut near, mut far) = pair().await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        spawn(async move { listener.accept().await.map(drop) }).detach();
-        near.write_all(b"ping").await.unwrap();
-        near.flush().await.unwrap();
-        let mut buf = [0; 4];
-        far.read_exact(&mut buf).await.unwrap();
-        spawn(async move { far.read(&mut buf).await.map(drop) }).detach();
-        spawn(async move { near.read(&mut [0]).await.map(drop) }).detach();
-        ringloop::yield_now().await;
-        ringloop::backend()
-    };
-    if one_shot { builder.run(main).unwrap() } else { builder.build().unwrap().run(main).unwrap() }
-}
-
-#[test]
-fn rings_that_come_and_go_leave_nothing() {
-    // Goal: a ring's descriptors, maps, kernel threads go with it; method: 200 runtimes in turn, each
-    // dropped with an accept and two reads in flight.
-    isolated(|| {
-        if !uring_here() {
-            return;
-        }
-        for defer in [true, false] {
-            let turns = |n: usize| {
-                for i in 0..n {
-                    let builder = Builder::new().backend(Backend::Uring).defer_taskrun(defer);
-                    let info = come_and_go(builder.workers(1 + i % 3), i % 2 == 1);
-                    assert_eq!(info.backend, Backend::Uring);
-                    assert!(defer || !info.defer_taskrun, "{info}");
-                }
-            };
-            turns(20);
-            let (fds, threads, resident) = (open_fds(), thread_count(), resident_bytes());
-            turns(scaled(200));
-            assert_eq!(open_fds(), fds);
-            assert_eq!(ring_mappings(), 0);
-            wait_until(|| thread_count() <= threads, || format!("{} threads", thread_count()));
-            let grown = resident_bytes().saturating_sub(resident);
-            assert!(grown < 8 << 20, "resident memory grew by {grown} bytes");
-        }
-    });
-}
-
-#[test]
-fn rings_that_come_and_go_give_locked_memory_back() {
-    // Goal: a user with the usual limit may build runtime after runtime, although the kernel frees
-    // rings later; method: 200 in turn, of which a twentieth would fill 8 MiB.
-    let body = || {
-        let allowed = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
-        if allowed < 8 << 20 {
-            loud(&format!("NOTE skipped: only {allowed} bytes may be locked here"));
-            return;
-        }
-        limit(Resource::Memlock, 8 << 20);
-        if !uring_here() {
-            return;
-        }
-        let reports = Reports::default();
-        for i in 0..scaled(200) {
-            let builder = Builder::new().workers(2).on_error(reports.hook());
-            let info = come_and_go(builder, i % 2 == 1);
-            assert_eq!(info.backend, Backend::Uring, "runtime {i}: {info}");
-            assert_eq!(reports.take(), [""; 0], "runtime {i}");
-        }
-    };
-    as_plain_user(|_| {}, body);
 }
 
 #[test]

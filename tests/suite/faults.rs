@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions, getrlimit, setrlimit, waitpid};
 
@@ -18,6 +19,9 @@ const FORK_DEADLINE: u32 = 30;
 
 /// The last line that a fork says when it has not been killed.
 const FORK_ENDS: &str = "that was all";
+
+/// Set where a process has a user of its own.
+const OWN_USER: &str = "RINGLOOP_TEST_OWN_USER";
 
 /// The system calls of io_uring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,6 +118,11 @@ pub fn ring_of(entries: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// Waits until the kernel has given back what closed rings had locked: it takes its time.
+pub fn let_locked_memory_come_back() {
+    std::thread::sleep(Duration::from_millis(500));
+}
+
 /// How many ring buffers are mapped into this process.
 pub fn ring_mappings() -> usize {
     let maps = fs::read_to_string("/proc/self/maps").expect("/proc/self/maps");
@@ -144,6 +153,16 @@ pub fn as_plain_user<F: FnOnce()>(prepare: impl FnOnce(&mut Command), body: F) {
         binary.take_the_place_of(command);
     };
     isolated_with(become_plain, body);
+}
+
+/// Whether this process is the only one of its user; if not, the test says so and ends.
+#[must_use]
+pub fn user_is_alone() -> bool {
+    let alone = std::env::var_os(OWN_USER).is_some();
+    if !alone {
+        loud("NOTE skipped: what others of this user lock counts, too; only root can find another");
+    }
+    alone
 }
 
 /// This binary where an ordinary user can run it.
@@ -191,7 +210,7 @@ impl Reachable {
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
-        command.uid(self.user).gid(self.user).stdin(Stdio::null());
+        command.uid(self.user).gid(self.user).env(OWN_USER, "1").stdin(Stdio::null());
         command
     }
 
@@ -291,6 +310,15 @@ impl Forked {
             panic!("the fork ended by {}, and had said {text:?}", how_it_ended(self.pid));
         }
         lines
+    }
+
+    /// What it says until its end, and how it ends, whatever that may be.
+    pub fn last_words(self) -> (String, String) {
+        let Forked { pid, mut words, leave } = self;
+        drop(leave);
+        let mut text = String::new();
+        words.read_to_string(&mut text).expect("words");
+        (text, how_it_ended(pid))
     }
 
     /// Lets it leave; it must have panicked nowhere.

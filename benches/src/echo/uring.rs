@@ -1,7 +1,8 @@
 //! The limit: io_uring loops, one a thread, no runtime and no task.
 //!
 //! Every connection has a multishot receive armed, which takes provided memory piece by piece; each
-//! arrival goes back by a send from where it lies. A turn is one system call.
+//! arrival goes back by a send from where it lies. A turn is one system call. Nothing bounds what a
+//! connection may hold of the memory: the client reads what it asked for.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

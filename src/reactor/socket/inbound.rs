@@ -14,13 +14,16 @@
 //! 4. Without memory to lend the receive ends, and the reader goes on by readiness,
 //!    with memory of its own, until there is some again.
 
-use std::{collections::VecDeque, task::Waker};
+use std::{collections::VecDeque, mem, task::Waker};
 
-use crate::{loom::Mutex, reactor::Lease};
+use crate::{
+    loom::{Mutex, pick},
+    reactor::Lease,
+};
 
 /// Past so many unread bytes or leases the receive is cancelled.
 const MAX_BYTES: usize = 128 << 10;
-const MAX_LEASES: usize = 32;
+const MAX_LEASES: usize = pick(32, 1);
 
 /// How the receive at the home stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +99,7 @@ impl Inbound {
                 return (Found::End(end), None);
             }
             if state.arm == Arm::Off {
-                if std::mem::take(&mut state.starved) {
+                if mem::take(&mut state.starved) {
                     return (Found::ToRead, None);
                 }
                 state.arm = Arm::Armed;
@@ -151,8 +154,8 @@ impl Inbound {
 
     /// What nobody has read.
     pub(crate) fn into_unread(self) -> Vec<u8> {
-        let state = self.0.into_inner();
-        state.queue.iter().flat_map(|lease| lease.iter().copied()).collect()
+        let queue = mem::take(&mut self.0.lock().queue);
+        queue.iter().flat_map(|lease| lease.iter().copied()).collect()
     }
 
     /// A lease that was taken, and not used.

@@ -168,6 +168,16 @@ impl Socket {
     /// Asks the home for something; `at_hand` is this thread's reactor, which becomes the
     /// home if there is none. `false`: homes are on epoll, and do no such thing.
     fn ask(self: &Arc<Self>, at_hand: &mut Reactor, request: u32) -> bool {
+        if let Reactor::Uring(uring) = at_hand {
+            let here = self.source.with_home(|home| match home {
+                Some(Home::Uring(home)) => uring.is_home(home),
+                _ => false,
+            });
+            if here {
+                uring.answer(self, request);
+                return true;
+            }
+        }
         let home = self.source.home_or(|| at_hand.home());
         let Home::Uring(home) = home else { return false };
         match at_hand {
@@ -179,13 +189,12 @@ impl Socket {
 
     /// Whether this reactor's ring has, or could have, its operations.
     pub(crate) fn is_home(&self, reactor: &Reactor) -> bool {
-        match (reactor, self.source.home()) {
-            (Reactor::Uring(_), None) => true,
-            (Reactor::Uring(uring), Some(Home::Uring(home))) => {
-                uring.is_home(&home) || home.strong_count() == 0
-            }
-            _ => false,
-        }
+        let Reactor::Uring(uring) = reactor else { return false };
+        self.source.with_home(|home| match home {
+            None => true,
+            Some(Home::Uring(home)) => uring.is_home(home) || home.strong_count() == 0,
+            Some(Home::Epoll(_)) => false,
+        })
     }
 
     /// Has the home receive into lent memory. `false`: it cannot.

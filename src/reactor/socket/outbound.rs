@@ -22,15 +22,18 @@
 
 use std::{collections::VecDeque, task::Waker};
 
-use crate::{loom::Mutex, reactor::Lease};
+use crate::{
+    loom::{Mutex, pick},
+    reactor::Lease,
+};
 
 /// The error of what was given up: `ECONNABORTED`.
 const ABANDONED: i32 = rustix::io::Errno::CONNABORTED.raw_os_error();
 
 /// Past so many bytes on their way a writer waits.
-const HIGH_WATER: usize = 256 << 10;
+const HIGH_WATER: usize = pick(256 << 10, 6);
 /// Chunks smaller than this are gathered, up to this, by copying.
-const GATHER: usize = 4 << 10;
+const GATHER: usize = pick(4 << 10, 2);
 
 /// Bytes that a socket owns until the kernel has them.
 pub(crate) enum Chunk {
