@@ -465,6 +465,14 @@ pub mod mailbox {
         }
     }
 
+    /// What became of a request.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Sent {
+        Awake,
+        Asleep,
+        Closed,
+    }
+
     pub struct Mailbox<T>(inner::Mailbox<Node<T>>);
 
     #[allow(clippy::new_without_default)]
@@ -473,9 +481,12 @@ pub mod mailbox {
             Self(inner::Mailbox::new())
         }
 
-        #[must_use]
-        pub fn send(&self, node: &Arc<Node<T>>, request: u32) -> bool {
-            self.0.send(node, request)
+        pub fn send(&self, node: &Arc<Node<T>>, request: u32) -> Sent {
+            match self.0.send(node, request) {
+                inner::Sent::Awake => Sent::Awake,
+                inner::Sent::Asleep => Sent::Asleep,
+                inner::Sent::Closed => Sent::Closed,
+            }
         }
 
         pub fn drain_with(&self, f: impl FnMut(Arc<Node<T>>, u32)) {

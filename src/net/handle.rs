@@ -1,11 +1,12 @@
 //! A socket as its owner has it.
 
-use std::{fmt, future::poll_fn, os::fd::OwnedFd, sync::Arc};
+use std::{fmt, future::poll_fn, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use super::exhaustion;
 use crate::{
     reactor::Socket,
-    runtime::{operation, transfer, yield_now},
+    runtime::{operation, transfer},
+    time::sleep,
 };
 
 /// Ends what is under way on the socket when it is dropped, and tells listeners that
@@ -34,8 +35,8 @@ impl Handle {
                 Ok(parts) => return parts,
                 Err(held) => socket = held,
             }
-            // The kernel lets go of it within a turn of the home.
-            yield_now().await;
+            // Its home lets go of it within a turn, unless a long poll holds that up.
+            sleep(Duration::from_micros(200)).await;
         }
     }
 }

@@ -15,7 +15,10 @@ use socket2::{SockAddr, SockRef};
 
 use crate::{
     loom::global::{AtomicU64, Ordering},
-    reactor::{Direction, Socket},
+    reactor::{
+        Direction,
+        socket::{Direct, Socket},
+    },
     runtime::operation::Operation,
 };
 
@@ -115,8 +118,11 @@ impl Operation<OwnedFd> for SendSlices<'_, '_> {
 /// Sends unless another send is under way (S14): then it is to be tried again, as after a
 /// signal. That happens only to tasks that write to one socket at once.
 fn send_alone(socket: &Socket, send: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
-    let sent = socket.outbound.send_directly(send);
-    sent.unwrap_or_else(|| Err(io::ErrorKind::Interrupted.into()))
+    match socket.outbound.send_directly(send) {
+        Direct::Done(sent) => sent,
+        Direct::Busy => Err(io::ErrorKind::Interrupted.into()),
+        Direct::Failed(error) => Err(io::Error::from_raw_os_error(error)),
+    }
 }
 
 /// Nothing but the wait for it to be worth a read.
@@ -128,11 +134,12 @@ impl Operation<OwnedFd> for Readable {
     const DIRECTION: Direction = Direction::Read;
 
     fn attempt(&mut self, io: &OwnedFd) -> io::Result<()> {
-        // The end of the stream and an error are worth one too.
-        match recv(io, &mut [0u8; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK) {
-            Err(error @ (rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR)) => {
-                Err(error.into())
-            }
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        // The end of the stream and an error are worth one too: poll(2) reports them, and,
+        // unlike a peek, leaves an error for the read to find.
+        let mut fds = [PollFd::new(io, PollFlags::IN)];
+        match poll(&mut fds, Some(&Timespec::default()))? {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
             _ => Ok(()),
         }
     }

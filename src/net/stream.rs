@@ -24,8 +24,11 @@ use super::{
 };
 use crate::{
     io::Lease,
-    reactor::socket::{Chunk, Socket},
-    runtime::{operation, transfer},
+    reactor::socket::{Chunk, Queue, Socket},
+    runtime::{
+        operation,
+        transfer::{self, Received},
+    },
 };
 
 /// A TCP connection.
@@ -239,8 +242,12 @@ impl TcpStream {
     ///
     /// The thread belongs to no runtime.
     pub async fn readable(&self) -> io::Result<()> {
-        match poll_fn(|cx| transfer::poll_peek(self.inner(), cx, <[u8]>::len)).await {
-            Some(_) => Ok(()),
+        match poll_fn(|cx| transfer::poll_received(self.inner(), cx, |_| ())).await {
+            Some(Received::Some(())) => Ok(()),
+            Some(Received::End(result)) => {
+                self.inner().inbound.tell_again(&result);
+                Ok(())
+            }
             None => operation::run(self.inner(), ops::Readable).await,
         }
     }
@@ -255,6 +262,7 @@ impl TcpStream {
     ///
     /// The thread belongs to no runtime.
     pub async fn writable(&self) -> io::Result<()> {
+        poll_fn(|cx| transfer::poll_room(self.inner(), cx)).await;
         operation::run(self.inner(), operation::Writable).await
     }
 
@@ -265,8 +273,8 @@ impl TcpStream {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is there.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let buf = as_uninit(buf);
-        match transfer::try_received(self.inner(), |bytes| copy_to(buf, bytes)) {
-            Some(result) => result,
+        match transfer::try_received(self.inner(), |queue| copy_from(queue, buf)) {
+            Some(result) => result?.into_count(),
             None => operation::attempt(self.inner(), &mut ops::Recv::new(buf)),
         }
     }
@@ -277,7 +285,10 @@ impl TcpStream {
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing fits.
     pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        operation::attempt(self.inner(), &mut ops::Send::new(self.inner(), buf))
+        match transfer::try_write_behind(self.inner(), buf) {
+            Some(result) => result,
+            None => operation::attempt(self.inner(), &mut ops::Send::new(self.inner(), buf)),
+        }
     }
 
     /// Waits for bytes, and copies the first of them without taking them.
@@ -291,9 +302,11 @@ impl TcpStream {
     /// Those of recv(2).
     pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         let buf = as_uninit(buf);
-        let look = |bytes: &[u8], buf: &mut _| copy_to(buf, bytes);
-        match poll_fn(|cx| transfer::poll_peek(self.inner(), cx, |bytes| look(bytes, buf))).await {
-            Some(peeked) => Ok(peeked),
+        let received = poll_fn(|cx| {
+            transfer::poll_received(self.inner(), cx, |queue| copy_to(buf, queue.front()))
+        });
+        match received.await {
+            Some(received) => received.into_count(),
             None => operation::run(self.inner(), ops::Recv::peek(buf)).await,
         }
     }
@@ -393,14 +406,13 @@ impl TcpStream {
         transfer::poll_lease(self.inner(), cx)
     }
 
-    /// Sends leased bytes, all of them, without a copy. It returns as soon as there is
-    /// room for them: on io_uring the worker sends what has gathered, of all connections
-    /// at once, when its tick ends. [`flush`](futures_util::AsyncWriteExt::flush) waits
-    /// until the kernel has them.
+    /// Sends leased bytes, all of them, without a copy. What the kernel does not take at
+    /// once, on io_uring, the runtime goes on sending when this has returned;
+    /// [`flush`](crate::io::AsyncWriteExt::flush) waits until the kernel has everything.
     ///
     /// # Cancel safety
     ///
-    /// On io_uring all bytes are sent or none. On epoll a part of them may be.
+    /// A part of the bytes may have been sent.
     ///
     /// # Errors
     ///
@@ -427,8 +439,8 @@ impl TcpStream {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        match ready!(transfer::poll_received(self.inner(), cx, |bytes| copy_to(buf, bytes))) {
-            Some(result) => Poll::Ready(result),
+        match ready!(transfer::poll_received(self.inner(), cx, |queue| copy_from(queue, buf))) {
+            Some(received) => Poll::Ready(received.into_count()),
             None => operation::poll(self.inner(), cx, &mut ops::Recv::new(buf)),
         }
     }
@@ -441,14 +453,10 @@ impl TcpStream {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        if self.inner().outbound.is_idle() {
-            return operation::poll(self.inner(), cx, &mut ops::Send::new(self.inner(), buf));
+        match ready!(transfer::poll_write_behind(self.inner(), cx, buf)) {
+            Some(result) => Poll::Ready(result),
+            None => operation::poll(self.inner(), cx, &mut ops::Send::new(self.inner(), buf)),
         }
-        // Behind what waits.
-        let copied = &buf[..buf.len().min(COPY)];
-        let mut chunk = Some(Chunk::Bytes(copied.to_vec(), 0));
-        ready!(self.poll_send(cx, &mut chunk))?;
-        Poll::Ready(Ok(copied.len()))
     }
 
     pub(crate) fn poll_write_slices(
@@ -480,8 +488,12 @@ impl TcpStream {
     }
 }
 
-/// Bytes that a write behind others copies at a time.
-const COPY: usize = 16 << 10;
+/// Takes as much as fits.
+fn copy_from(queue: &mut Queue<'_>, buf: &mut [MaybeUninit<u8>]) -> usize {
+    let copied = copy_to(buf, queue.front());
+    queue.consume(copied);
+    copied
+}
 
 /// Copies as much as fits.
 fn copy_to(buf: &mut [MaybeUninit<u8>], bytes: &[u8]) -> usize {

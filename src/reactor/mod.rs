@@ -52,6 +52,15 @@ pub(crate) use self::{
     uring::{Features, Garbage, Plan, plan},
 };
 
+/// How long the end of a reactor may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Until {
+    /// When to stop sending what is to be sent.
+    pub(crate) sent: u64,
+    /// When to stop waiting for what is cancelled.
+    pub(crate) ended: u64,
+}
+
 /// A worker's connection to the kernel.
 pub(crate) enum Reactor {
     Epoll(epoll::Epoll),
@@ -87,6 +96,14 @@ impl Reactor {
         match self {
             Self::Epoll(epoll) => epoll.turn(timeout, wakes).map(drop),
             Self::Uring(uring) => uring.turn(timeout, wakes),
+        }
+    }
+
+    /// Whether it is this process's, and not that of a parent that forked.
+    pub(crate) fn is_ours(&self) -> bool {
+        match self {
+            Self::Epoll(_) => true,
+            Self::Uring(uring) => uring.is_ours(),
         }
     }
 
@@ -134,12 +151,12 @@ impl Reactor {
         }
     }
 
-    /// Ends what is in flight, waiting up to `deadline` for the kernel to let go of it.
-    /// Returns how many operations it did not let go of: they are leaked (S1).
-    pub(crate) fn close(self, deadline: u64, wakes: &mut Vec<Waker>) -> u64 {
+    /// Ends what is in flight, waiting for the kernel to let go of it. Returns how many
+    /// operations it did not let go of, which are leaked (S1), and what is to be dropped.
+    pub(crate) fn close(self, until: Until, wakes: &mut Vec<Waker>) -> (u64, Garbage) {
         match self {
-            Self::Epoll(_) => 0,
-            Self::Uring(uring) => uring.close(deadline, wakes),
+            Self::Epoll(_) => (0, Garbage::default()),
+            Self::Uring(uring) => uring.close(until, wakes),
         }
     }
 }
@@ -157,7 +174,7 @@ impl Home {
     pub(crate) fn is_alive(&self) -> bool {
         match self {
             Self::Epoll(home) => home.strong_count() > 0,
-            Self::Uring(home) => home.strong_count() > 0,
+            Self::Uring(home) => home.upgrade().is_some_and(|home| home.is_alive()),
         }
     }
 

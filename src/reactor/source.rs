@@ -204,9 +204,13 @@ fn poll_with<P: Pollable>(
 /// Sees to it that there is a home: the first one, or another after a runtime ended.
 fn settle<P: Pollable>(io: &P, direction: Direction, door: Door) -> io::Result<()> {
     let source = io.source();
+    if let Some(home) = source.home().filter(Home::is_alive) {
+        return io.confirm(&home, direction, door);
+    }
     let mut home = source.home.lock();
-    if let Some(home) = home.as_ref().filter(|home| home.is_alive()) {
-        return io.confirm(home, direction, door);
+    if home.as_ref().is_some_and(Home::is_alive) {
+        // Somebody else has just found one; that one reports on everything.
+        return Ok(());
     }
     if home.take().is_some() {
         source.slot.renew(Ready::NONE);

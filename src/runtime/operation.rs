@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    reactor::{self, Direction, Home, Pollable, Reactor, Seen, Socket},
+    reactor::{self, Direction, Garbage, Home, Pollable, Reactor, Seen, Socket},
     scheduler,
     util::{current, panic},
 };
@@ -139,6 +139,12 @@ fn door(f: &mut dyn FnMut(&mut Reactor) -> io::Result<Home>) -> io::Result<Home>
 
 /// Runs `f` with the reactor of the worker that this thread is.
 pub(crate) fn with_reactor<R>(f: impl FnOnce(&mut Reactor) -> io::Result<R>) -> io::Result<R> {
+    let f = |reactor: &mut Reactor| match reactor.is_ours() {
+        true => f(reactor),
+        false => Err(io::Error::other(
+            "this process was forked from one whose runtime this is: use a new one here",
+        )),
+    };
     scheduler::with_worker(|worker| worker.with_reactor(f)).unwrap_or_else(|| {
         Err(io::Error::other(
             "I/O on a thread that is not a worker of a ringloop runtime: \
@@ -169,7 +175,11 @@ impl<T: AsFd> Operation<T> for Writable {
 /// A socket's handle is dropped: what is in flight on it ends, and then it closes.
 pub(crate) fn retire(socket: &Arc<Socket>) {
     let retired = scheduler::with_worker(|worker| {
-        worker.try_with_reactor(|reactor| socket.retire(Some(reactor)))
+        worker.try_with_reactor(|reactor| match reactor.is_ours() {
+            true => socket.retire(Some(reactor)),
+            // A forked child: what is in flight is the parent's.
+            false => Garbage::default(),
+        })
     });
     let garbage = retired.flatten().unwrap_or_else(|| socket.retire(None));
     panic::discard_foreign(garbage);

@@ -28,9 +28,8 @@ pub(super) fn close_worker(handle: &Handle, worker: &Worker) -> u64 {
     let inner = &*handle.inner;
     let hub = inner.hub;
     inner.close_gate();
-    hub.advance(Phase::Closing);
-    hub.cancel_all();
     let deadline = deadline_in(inner.shutdown_deadline);
+    hub.close(deadline);
     worker.run(|| worker.has_stopped() || clock::now() >= deadline);
     if !worker.has_stopped() {
         hub.advance(Phase::Aborting);
@@ -118,7 +117,7 @@ impl Runtime {
                 "the runtime was dropped on its own thread, and no other could be had: {error}"
             )];
             self.handle.inner.close_gate();
-            self.handle.inner.hub.advance(Phase::Closing);
+            self.handle.inner.hub.close(deadline_in(deadline));
             hook::report(self.handle.inner.hub.key(), &ErrorEvent::ShutdownTimedOut { holders });
         }
         None
@@ -130,9 +129,8 @@ fn end_from_outside(handle: &Handle, crew: Crew, limit: Duration) -> ShutdownRep
     let inner = &*handle.inner;
     let hub = inner.hub;
     inner.close_gate();
-    hub.advance(Phase::Closing);
-    hub.cancel_all();
     let deadline = deadline_in(limit);
+    hub.close(deadline);
     if !crew.wait(deadline) {
         hub.advance(Phase::Aborting);
         hub.cancel_all();

@@ -9,7 +9,7 @@ use std::{
     panic::Location,
     slice,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use rustix::{
@@ -25,7 +25,7 @@ use crate::{
     buf::IoBufMut,
     reactor::{
         Direction, Lease, Reactor,
-        socket::{Chunk, End, Found, Queued, Socket},
+        socket::{Chunk, Direct, End, Found, Queue, Queued, Socket},
     },
     util::{current, panic},
 };
@@ -39,96 +39,88 @@ const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 ///
 /// What was not returned comes with the next (S3).
 pub(crate) fn poll_lease(socket: &Arc<Socket>, cx: &mut Context<'_>) -> Poll<io::Result<Lease>> {
+    match ready!(poll_queue(socket, cx, |queue| queue.pop())) {
+        Some(Received::Some(lease)) => Poll::Ready(Ok(lease)),
+        Some(Received::End(result)) => Poll::Ready(result.map(|()| Lease::empty())),
+        None => operation::poll(socket, cx, &mut RecvLease { room: 0 }),
+    }
+}
+
+/// Bytes that were received before they were asked for, or how the stream ended.
+pub(crate) enum Received<T> {
+    Some(T),
+    End(io::Result<()>),
+}
+
+impl<T> Received<T> {
+    fn of_end(end: End) -> Self {
+        Self::End(match end {
+            End::Eof => Ok(()),
+            End::Failed(error) => Err(io::Error::from_raw_os_error(error)),
+        })
+    }
+}
+
+impl Received<usize> {
+    /// As read(2) has it.
+    pub(crate) fn into_count(self) -> io::Result<usize> {
+        match self {
+            Self::Some(count) => Ok(count),
+            Self::End(result) => result.map(|()| 0),
+        }
+    }
+}
+
+/// Waits for bytes in the queue of what the home receives, and has it receive. `None`: the
+/// caller reads by itself.
+fn poll_queue<T>(
+    socket: &Arc<Socket>,
+    cx: &mut Context<'_>,
+    mut get: impl FnMut(&mut Queue<'_>) -> T,
+) -> Poll<Option<Received<T>>> {
     loop {
         if !current::budget_spend() {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let (found, old) = socket.inbound.take(cx.waker());
-        panic::discard_foreign(old);
-        match found {
-            Found::Lease(lease) => return Poll::Ready(Ok(lease)),
-            Found::End(End::Eof) => return Poll::Ready(Ok(Lease::empty())),
-            Found::End(End::Failed(error)) => {
-                return Poll::Ready(Err(io::Error::from_raw_os_error(error)));
-            }
+        match socket.inbound.take(cx.waker(), &mut get) {
+            Found::Some(found) => return Poll::Ready(Some(Received::Some(found))),
+            Found::End(end) => return Poll::Ready(Some(Received::of_end(end))),
             Found::Nothing => return Poll::Pending,
+            Found::ToRead => return Poll::Ready(None),
             Found::ToArm => {
                 let armed = operation::with_reactor(|reactor| Ok(socket.arm_recv(reactor)));
                 if !matches!(armed, Ok(true)) {
+                    // On epoll, or on no worker: reading by itself works, or says why not.
                     socket.inbound.not_armed();
-                    armed?;
                 }
             }
-            Found::ToRead => {
-                return operation::poll(socket, cx, &mut RecvLease { room: 0 });
-            }
         }
     }
 }
 
-/// Bytes that were received before they were asked for, copied by `copy`; `None`: there
-/// are none, and the caller reads by itself.
-pub(crate) fn poll_received(
+/// The same for who would rather read by itself, and does so (`None`) unless the home
+/// receives, or has received.
+pub(crate) fn poll_received<T>(
     socket: &Arc<Socket>,
     cx: &mut Context<'_>,
-    copy: impl FnOnce(&[u8]) -> usize,
-) -> Poll<Option<io::Result<usize>>> {
-    if !socket.inbound.is_in_use() {
-        return Poll::Ready(None);
-    }
-    if let Some(copied) = socket.inbound.copy_out(copy) {
-        return Poll::Ready(Some(Ok(copied)));
-    }
-    match ready!(poll_lease(socket, cx)) {
-        Ok(lease) if lease.is_empty() => Poll::Ready(Some(Ok(0))),
-        Ok(lease) => {
-            // It came between the two looks.
-            socket.inbound.put_back(lease);
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        }
-        Err(error) => Poll::Ready(Some(Err(error))),
-    }
+    get: impl FnMut(&mut Queue<'_>) -> T,
+) -> Poll<Option<Received<T>>> {
+    if socket.inbound.is_in_use() { poll_queue(socket, cx, get) } else { Poll::Ready(None) }
 }
 
-/// The same without taking them, once there are some, or the end: no bytes.
-pub(crate) fn poll_peek(
+/// The same without waiting.
+pub(crate) fn try_received<T>(
     socket: &Arc<Socket>,
-    cx: &mut Context<'_>,
-    mut look: impl FnMut(&[u8]) -> usize,
-) -> Poll<Option<usize>> {
-    if !socket.inbound.is_in_use() {
-        return Poll::Ready(None);
-    }
-    if let Some(seen) = socket.inbound.peek(&mut look) {
-        return Poll::Ready(Some(seen));
-    }
-    match ready!(poll_lease(socket, cx)) {
-        Ok(lease) => {
-            let seen = look(&lease);
-            socket.inbound.put_back(lease);
-            Poll::Ready(Some(seen))
-        }
-        Err(_) => Poll::Ready(Some(0)),
-    }
-}
-
-/// What has been received before it was asked for, without waiting; `None`: the caller
-/// reads by itself.
-pub(crate) fn try_received(
-    socket: &Arc<Socket>,
-    copy: impl FnOnce(&[u8]) -> usize,
-) -> Option<io::Result<usize>> {
+    get: impl FnMut(&mut Queue<'_>) -> T,
+) -> Option<io::Result<Received<T>>> {
     if !socket.inbound.is_in_use() {
         return None;
     }
-    Some(match socket.inbound.copy_out(copy) {
-        Some(copied) => Ok(copied),
-        None => match socket.inbound.peek(|_| 1) {
-            Some(0) => Ok(0),
-            _ => Err(io::ErrorKind::WouldBlock.into()),
-        },
+    Some(match socket.inbound.try_take(get) {
+        Some(Found::Some(found)) => Ok(Received::Some(found)),
+        Some(Found::End(end)) => Ok(Received::of_end(end)),
+        _ => Err(io::ErrorKind::WouldBlock.into()),
     })
 }
 
@@ -157,70 +149,118 @@ impl Operation<OwnedFd> for RecvLease {
     }
 }
 
-/// Sends a chunk, which is taken as soon as there is room for it.
+/// Sends a chunk: what the kernel takes at once by a direct call; the rest is the home's to
+/// send, as soon as there is room for it.
 ///
 /// # Cancel safety
 ///
-/// At the socket's home, a chunk that was not taken has not been sent in part.
+/// What `chunk` has left when it is pending has not been sent.
 pub(crate) fn poll_send(
     socket: &Arc<Socket>,
     cx: &mut Context<'_>,
     chunk: &mut Option<Chunk>,
 ) -> Poll<io::Result<()>> {
     loop {
-        let Some(mut bytes) = chunk.take().filter(|chunk| !chunk.bytes().is_empty()) else {
+        let Some(rest) = chunk.as_mut().filter(|rest| !rest.bytes().is_empty()) else {
             return Poll::Ready(Ok(()));
         };
         if !current::budget_spend() {
-            *chunk = Some(bytes);
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if !is_home(socket) {
-            match socket.outbound.send_directly(|| send(socket, bytes.bytes(), SEND)) {
-                Some(Ok(sent)) => {
-                    bytes.advance(sent);
-                    *chunk = Some(bytes);
-                    continue;
-                }
-                Some(Err(Errno::INTR)) => {
-                    *chunk = Some(bytes);
-                    continue;
-                }
-                Some(Err(Errno::WOULDBLOCK)) if !completes() => {
-                    // Nobody sends in the background here.
-                    *chunk = Some(bytes);
-                    ready!(operation::poll(socket, cx, &mut operation::Writable))?;
-                    continue;
-                }
-                Some(Err(Errno::WOULDBLOCK)) | None => {}
-                Some(Err(error)) => return Poll::Ready(Err(error.into())),
+        match socket.outbound.send_directly(|| send(socket, rest.bytes(), SEND)) {
+            Direct::Done(Ok(sent)) => rest.advance(sent),
+            Direct::Done(Err(Errno::INTR)) => {}
+            Direct::Done(Err(Errno::WOULDBLOCK)) if !has_ring(socket) => {
+                ready!(operation::poll(socket, cx, &mut operation::Writable))?;
+            }
+            Direct::Done(Err(Errno::WOULDBLOCK)) | Direct::Busy => {
+                ready!(poll_push(socket, cx, chunk))?;
+            }
+            Direct::Done(Err(error)) => return Poll::Ready(Err(error.into())),
+            Direct::Failed(error) => {
+                return Poll::Ready(Err(io::Error::from_raw_os_error(error)));
             }
         }
-        let (queued, old) = socket.outbound.push(bytes, cx.waker());
-        panic::discard_foreign(old);
-        return match queued {
-            Queued::Behind => Poll::Ready(Ok(())),
-            Queued::First => {
-                operation::with_reactor(|reactor| Ok(socket.mark_dirty(reactor))).map(drop).into()
-            }
-            Queued::Full(bytes) => {
-                *chunk = Some(bytes);
-                Poll::Pending
-            }
-            Queued::Failed(error) => Poll::Ready(Err(io::Error::from_raw_os_error(error))),
-        };
     }
+}
+
+/// Queues a chunk behind what is under way; taken, it is gone from `chunk`. If there is no
+/// ring to send it, it stays.
+fn poll_push(
+    socket: &Arc<Socket>,
+    cx: &mut Context<'_>,
+    chunk: &mut Option<Chunk>,
+) -> Poll<io::Result<()>> {
+    let Some(whole) = chunk.take() else { return Poll::Ready(Ok(())) };
+    match socket.outbound.push(whole, cx.waker()) {
+        Queued::Behind => {}
+        Queued::First => {
+            let told = operation::with_reactor(|reactor| Ok(socket.mark_dirty(reactor)));
+            if !matches!(told, Ok(true)) {
+                *chunk = socket.outbound.take_back();
+                told?;
+            }
+        }
+        Queued::Full(whole) => {
+            *chunk = Some(whole);
+            return Poll::Pending;
+        }
+        Queued::Failed(error) => {
+            return Poll::Ready(Err(io::Error::from_raw_os_error(error)));
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// Writes behind what is under way, by copying. `None`: nothing is, and the caller sends by
+/// itself.
+pub(crate) fn poll_write_behind(
+    socket: &Arc<Socket>,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+) -> Poll<Option<io::Result<usize>>> {
+    if socket.outbound.is_idle() {
+        return Poll::Ready(None);
+    }
+    let copied = &bytes[..bytes.len().min(COPY)];
+    let mut chunk = Some(Chunk::Bytes(copied.to_vec(), 0));
+    let pushed = ready!(poll_push(socket, cx, &mut chunk));
+    match (pushed, chunk) {
+        (Ok(()), None) => Poll::Ready(Some(Ok(copied.len()))),
+        // It is idle by now, and there is no ring.
+        (Ok(()), Some(_)) => Poll::Ready(None),
+        (Err(error), _) => Poll::Ready(Some(Err(error))),
+    }
+}
+
+/// The same without waiting.
+pub(crate) fn try_write_behind(socket: &Arc<Socket>, bytes: &[u8]) -> Option<io::Result<usize>> {
+    match poll_write_behind(socket, &mut Context::from_waker(Waker::noop()), bytes) {
+        Poll::Ready(result) => result,
+        Poll::Pending => Some(Err(io::ErrorKind::WouldBlock.into())),
+    }
+}
+
+/// Bytes that a write behind others copies at a time.
+const COPY: usize = 16 << 10;
+
+/// Waits until a write would not have to wait for what is under way.
+pub(crate) fn poll_room(socket: &Arc<Socket>, cx: &mut Context<'_>) -> Poll<()> {
+    if socket.outbound.has_room(cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
 }
 
 /// Waits until the kernel has everything.
 pub(crate) fn poll_flush(socket: &Arc<Socket>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    let (flushed, old) = socket.outbound.flushed(cx.waker());
-    panic::discard_foreign(old);
-    match flushed {
+    match socket.outbound.flushed(cx.waker()) {
         Some(result) => Poll::Ready(result.map_err(io::Error::from_raw_os_error)),
         None => Poll::Pending,
     }
+}
+
+/// Whether a ring has, or could have, the socket's operations.
+fn has_ring(socket: &Arc<Socket>) -> bool {
+    operation::with_reactor(|reactor| Ok(socket.has_ring(reactor))).unwrap_or(false)
 }
 
 /// Reads from a file into the front of `buf`, from `offset` on: in the ring if there is
@@ -281,14 +321,4 @@ async fn read_on_pool<B: IoBufMut>(
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
-}
-
-/// Whether this thread's reactor has, or could have, the socket's operations in its ring.
-pub(crate) fn is_home(socket: &Arc<Socket>) -> bool {
-    operation::with_reactor(|reactor| Ok(socket.is_home(reactor))).unwrap_or(false)
-}
-
-/// Whether this thread's reactor completes operations by itself.
-fn completes() -> bool {
-    operation::with_reactor(|reactor| Ok(matches!(reactor, Reactor::Uring(_)))).unwrap_or(false)
 }

@@ -45,6 +45,8 @@ pub(crate) struct Hub {
     pub(crate) idle: CachePadded<Idle>,
     workers: AtomicUsize,
     phase: AtomicU8,
+    /// When the runtime is to have ended, once it is closing.
+    deadline: AtomicU64,
     pub(crate) registry: Registry,
     /// Tasks spawned and ended by threads that are no workers.
     spawned: CachePadded<Counter>,
@@ -263,6 +265,7 @@ impl Hub {
             idle: CachePadded::new(Idle::new()),
             workers: AtomicUsize::new(0),
             phase: AtomicU8::new(Phase::Open as u8),
+            deadline: AtomicU64::new(0),
             registry: Registry::new(),
             spawned: CachePadded::default(),
             ended: CachePadded::default(),
@@ -324,6 +327,19 @@ impl Hub {
             2 => Phase::Aborting,
             _ => Phase::Stopped,
         }
+    }
+
+    /// Begins the end, which is to be over at `deadline`.
+    pub(crate) fn close(&self, deadline: u64) {
+        // Relaxed: `advance` publishes it.
+        self.deadline.store(deadline, Ordering::Relaxed);
+        self.advance(Phase::Closing);
+        self.cancel_all();
+    }
+
+    pub(super) fn deadline(&self) -> u64 {
+        // Relaxed: read by workers, which have seen the phase.
+        self.deadline.load(Ordering::Relaxed)
     }
 
     /// Moves on to `phase`, never back, and wakes everybody to see it.

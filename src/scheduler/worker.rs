@@ -24,7 +24,7 @@ use crate::{
         atomic::Ordering,
         deque::{self, Stealer},
     },
-    reactor::{Home, Reactor, timers::Timers},
+    reactor::{Home, Reactor, Until, timers::Timers},
     task::{self, Birth, Header, Ran, Registered, Runnable, Task},
     util::{clock, current, panic, rand::Rng, threads},
 };
@@ -43,8 +43,12 @@ const LIFO_RUN: u8 = 3;
 /// While a runtime ends, nobody sleeps longer than this: a task may have been spawned
 /// behind the back of whoever cancelled the others.
 const CLOSING_PARK: Duration = Duration::from_millis(10);
-/// How long a worker's end waits for the kernel to let go of what is in flight.
-const LETTING_GO: Duration = Duration::from_secs(5);
+/// How long a worker's end waits, within the runtime's deadline, for the kernel to take
+/// what is to be sent.
+const SENDING: Duration = Duration::from_secs(2);
+/// ... and for it to let go of what is cancelled, which it does at once, but for a read of
+/// a file that it is just at.
+const CANCELLING: Duration = Duration::from_millis(50);
 /// Task ids that a worker takes at a time.
 const IDS: u64 = 1 << 16;
 
@@ -497,10 +501,15 @@ impl Worker {
         self.hub.registry.retire(&self.slots);
         let (hub, block) = (self.hub, self.block());
         let mut wakes = self.wakes.take();
-        let deadline = clock::now().saturating_add(clock::nanos(LETTING_GO));
-        let leaked = self.reactor.into_inner().close(deadline, &mut wakes);
+        let (now, limit) = (clock::now(), hub.deadline());
+        let until = Until {
+            sent: limit.saturating_sub(clock::nanos(CANCELLING)).min(now + clock::nanos(SENDING)),
+            ended: limit.min(now + clock::nanos(SENDING)).max(now) + clock::nanos(CANCELLING),
+        };
+        let (leaked, garbage) = self.reactor.into_inner().close(until, &mut wakes);
         hub.count_leaked(leaked);
         wakes.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
+        panic::discard_foreign(garbage);
         block.doorbell.close();
     }
 

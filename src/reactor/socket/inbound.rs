@@ -14,7 +14,7 @@
 //! 4. Without memory to lend the receive ends, and the reader goes on by readiness,
 //!    with memory of its own, until there is some again.
 
-use std::{collections::VecDeque, mem, task::Waker};
+use std::{collections::VecDeque, io, mem, task::Waker};
 
 use crate::{
     loom::{Mutex, pick},
@@ -48,14 +48,18 @@ struct State {
     arm: Arm,
     end: Option<End>,
     starved: bool,
-    reader: Option<Waker>,
+    /// The peer has reset the connection, or both ways are shut.
+    hung_up: bool,
+    /// Several tasks may wait for one stream to be readable; all of them look again.
+    readers: Vec<Waker>,
 }
 
 pub(crate) struct Inbound(Mutex<State>);
 
 /// What a reader finds.
-pub(crate) enum Found {
-    Lease(Lease),
+#[derive(Debug)]
+pub(crate) enum Found<T> {
+    Some(T),
     End(End),
     /// Nothing yet: its waker was left.
     Nothing,
@@ -73,6 +77,63 @@ pub(crate) enum Flow {
     Stop,
 }
 
+impl State {
+    fn find<T>(&mut self, waker: &Waker, get: impl FnOnce(&mut Queue<'_>) -> T) -> Found<T> {
+        if !self.queue.is_empty() {
+            let mut queue = Queue { leases: &mut self.queue, bytes: &mut self.bytes };
+            return Found::Some(get(&mut queue));
+        }
+        if let Some(end) = self.end {
+            // An error is told once; what follows it is the end.
+            self.end = Some(End::Eof);
+            return Found::End(end);
+        }
+        if self.arm == Arm::Off {
+            if mem::take(&mut self.starved) || self.hung_up {
+                return Found::ToRead;
+            }
+            self.arm = Arm::Armed;
+            return Found::ToArm;
+        }
+        debug_assert!(self.readers.iter().any(|reader| reader.will_wake(waker)));
+        Found::Nothing
+    }
+
+    fn has_news(&self) -> bool {
+        !self.queue.is_empty() || self.end.is_some() || self.arm == Arm::Off
+    }
+}
+
+/// What is queued, which is something.
+pub(crate) struct Queue<'a> {
+    leases: &'a mut VecDeque<Lease>,
+    bytes: &'a mut usize,
+}
+
+impl Queue<'_> {
+    /// The first lease.
+    pub(crate) fn pop(&mut self) -> Lease {
+        let lease = self.leases.pop_front().expect("a queue that is shown is not empty");
+        *self.bytes -= lease.len();
+        lease
+    }
+
+    /// The bytes of the first lease.
+    pub(crate) fn front(&self) -> &[u8] {
+        self.leases.front().expect("a queue that is shown is not empty")
+    }
+
+    /// Gives up the first bytes, which are of the first lease.
+    pub(crate) fn consume(&mut self, bytes: usize) {
+        let lease = self.leases.front_mut().expect("a queue that is shown is not empty");
+        lease.advance(bytes);
+        if lease.is_empty() {
+            self.leases.pop_front();
+        }
+        *self.bytes -= bytes;
+    }
+}
+
 impl Inbound {
     pub(crate) fn new() -> Self {
         Self(Mutex::new(State {
@@ -81,45 +142,30 @@ impl Inbound {
             arm: Arm::Off,
             end: None,
             starved: false,
-            reader: None,
+            hung_up: false,
+            readers: Vec::new(),
         }))
     }
 
-    /// The reader asks for a lease. What comes back is a waker to be dropped.
-    pub(crate) fn take(&self, waker: &Waker) -> (Found, Option<Waker>) {
-        {
-            let mut state = self.0.lock();
-            if let Some(lease) = state.queue.pop_front() {
-                state.bytes -= lease.len();
-                return (Found::Lease(lease), None);
-            }
-            if let Some(end) = state.end {
-                // An error is told once; what follows it is the end.
-                state.end = Some(End::Eof);
-                return (Found::End(end), None);
-            }
-            if state.arm == Arm::Off {
-                if mem::take(&mut state.starved) {
-                    return (Found::ToRead, None);
-                }
-                state.arm = Arm::Armed;
-                return (Found::ToArm, None);
-            }
-            if state.reader.as_ref().is_some_and(|reader| reader.will_wake(waker)) {
-                return (Found::Nothing, None);
-            }
-        }
-        // Cloning is foreign code: outside of the lock (S6).
-        let waker = waker.clone();
+    /// A reader asks; `get` is called with what is queued, under the lock.
+    pub(crate) fn take<T>(&self, waker: &Waker, get: impl FnOnce(&mut Queue<'_>) -> T) -> Found<T> {
         let mut state = self.0.lock();
-        let old = state.reader.replace(waker);
-        // What came meanwhile found no reader, or another.
-        if state.queue.is_empty() && state.end.is_none() && state.arm != Arm::Off {
-            return (Found::Nothing, old);
+        let known = |state: &State| state.readers.iter().any(|reader| reader.will_wake(waker));
+        if !state.has_news() && !known(&state) {
+            drop(state);
+            // Cloning is foreign code: outside of the lock (S6).
+            let waker = waker.clone();
+            state = self.0.lock();
+            state.readers.push(waker);
         }
-        drop(state);
-        let (found, _) = self.take(Waker::noop());
-        (found, old)
+        state.find(waker, get)
+    }
+
+    /// What is queued or has ended, without waiting. `None`: a reader would have to wait.
+    pub(crate) fn try_take<T>(&self, get: impl FnOnce(&mut Queue<'_>) -> T) -> Option<Found<T>> {
+        let mut state = self.0.lock();
+        let ready = !state.queue.is_empty() || state.end.is_some();
+        ready.then(|| state.find(Waker::noop(), get))
     }
 
     /// Whether a reader by readiness has to look here first.
@@ -128,44 +174,10 @@ impl Inbound {
         !state.queue.is_empty() || state.end.is_some() || state.arm != Arm::Off
     }
 
-    /// What a read would find now, without taking it: bytes, or none at the end. `None`: it
-    /// would have to wait, or to read by itself.
-    pub(crate) fn peek(&self, look: impl FnOnce(&[u8]) -> usize) -> Option<usize> {
-        let state = self.0.lock();
-        match state.queue.front() {
-            Some(lease) => Some(look(lease)),
-            None => state.end.map(|_| 0),
-        }
-    }
-
-    /// What is queued, in part or whole, copied by `copy`, which says how much it took.
-    /// `None`: nothing is.
-    pub(crate) fn copy_out(&self, copy: impl FnOnce(&[u8]) -> usize) -> Option<usize> {
-        let mut state = self.0.lock();
-        let lease = state.queue.front_mut()?;
-        let taken = copy(lease);
-        lease.advance(taken);
-        if lease.is_empty() {
-            state.queue.pop_front();
-        }
-        state.bytes -= taken;
-        Some(taken)
-    }
-
     /// What nobody has read.
     pub(crate) fn into_unread(self) -> Vec<u8> {
         let queue = mem::take(&mut self.0.lock().queue);
         queue.iter().flat_map(|lease| lease.iter().copied()).collect()
-    }
-
-    /// A lease that was taken, and not used.
-    pub(crate) fn put_back(&self, lease: Lease) {
-        if lease.is_empty() {
-            return;
-        }
-        let mut state = self.0.lock();
-        state.bytes += lease.len();
-        state.queue.push_front(lease);
     }
 
     /// The receive could not be armed: it is off.
@@ -175,12 +187,19 @@ impl Inbound {
         state.starved = true;
     }
 
+    /// How the stream ended has been looked at, and not been told.
+    pub(crate) fn tell_again(&self, end: &io::Result<()>) {
+        if let Some(error) = end.as_ref().err().and_then(io::Error::raw_os_error) {
+            self.ended(End::Failed(error));
+        }
+    }
+
     /// Bytes arrived, in order.
     pub(crate) fn arrived(&self, lease: Lease, wakes: &mut Vec<Waker>) -> Flow {
         let mut state = self.0.lock();
         state.bytes += lease.len();
         state.queue.push_back(lease);
-        wakes.extend(state.reader.take());
+        wakes.append(&mut state.readers);
         let full = state.bytes > MAX_BYTES || state.queue.len() > MAX_LEASES;
         if full && state.arm == Arm::Armed {
             state.arm = Arm::Ending;
@@ -194,12 +213,17 @@ impl Inbound {
         self.0.lock().end = Some(end);
     }
 
+    /// Nothing is received from here on: the reader reads by itself.
+    pub(crate) fn hung_up(&self) {
+        self.0.lock().hung_up = true;
+    }
+
     /// The terminal completion: whoever reads arms anew, or is told the end; `starved`:
     /// for want of memory.
     pub(crate) fn disarmed(&self, starved: bool, wakes: &mut Vec<Waker>) {
         let mut state = self.0.lock();
         state.arm = Arm::Off;
         state.starved = starved;
-        wakes.extend(state.reader.take());
+        wakes.append(&mut state.readers);
     }
 }

@@ -23,8 +23,8 @@ use std::{
 use rustix::net::{Shutdown, shutdown};
 
 pub(crate) use self::{
-    inbound::{End, Flow, Found, Inbound},
-    outbound::{Chunk, Next, Outbound, Queued},
+    inbound::{End, Flow, Found, Inbound, Queue},
+    outbound::{Chunk, Direct, Next, Outbound, Queued},
 };
 use super::{
     Direction, Garbage, Home, Reactor,
@@ -32,7 +32,10 @@ use super::{
     source::{Door, Pollable, Source},
     uring::{self, Accepted, FlightId, Link, Node},
 };
-use crate::loom::global::{AtomicU64, Ordering};
+use crate::{
+    loom::global::{AtomicU64, Ordering},
+    util::panic,
+};
 
 pub(crate) struct Socket {
     source: Source<OwnedFd>,
@@ -50,9 +53,16 @@ pub(super) struct InFlight {
     pub(super) recv: Place,
     pub(super) accept: Place,
     pub(super) send: Place,
-    /// 1: the poll reports on writing only.
-    pub(super) writes_only: AtomicU64,
+    /// What the poll reports on: [`READS`], [`WRITES`]; resets in any case.
+    pub(super) reports: AtomicU64,
+    /// 1 once somebody has waited to write while a receive was armed.
+    pub(super) wants_writes: AtomicU64,
+    /// 1 once the owner is gone.
+    pub(super) retired: AtomicU64,
 }
+
+pub(super) const READS: u64 = 1;
+pub(super) const WRITES: u64 = 2;
 
 /// The number of an operation, if it is in flight. Written by the home's worker alone.
 pub(super) struct Place(AtomicU64);
@@ -69,6 +79,23 @@ impl Place {
 }
 
 impl InFlight {
+    /// Whether the poll, if there is one, reports on that.
+    pub(super) fn reports(&self, direction: u64) -> bool {
+        // Relaxed: see `Place::get`.
+        self.reports.load(Ordering::Relaxed) & direction != 0
+    }
+
+    /// There is none: the ring is gone.
+    pub(super) fn clear(&self) {
+        [&self.poll, &self.recv, &self.accept, &self.send].iter().for_each(|place| place.set(None));
+    }
+
+    /// Whether its owner is gone, so that nothing new is armed.
+    pub(super) fn is_retired(&self) -> bool {
+        // Relaxed: read and written at the home.
+        self.retired.load(Ordering::Relaxed) != 0
+    }
+
     /// Whether it waits for anything.
     pub(super) fn any_wait(&self) -> bool {
         [&self.poll, &self.recv, &self.accept].iter().any(|place| place.get().is_some())
@@ -105,7 +132,9 @@ impl Socket {
             recv: place(),
             accept: place(),
             send: place(),
-            writes_only: AtomicU64::new(0),
+            reports: AtomicU64::new(0),
+            wants_writes: AtomicU64::new(0),
+            retired: AtomicU64::new(0),
         };
         Arc::new(Self {
             source,
@@ -139,6 +168,13 @@ impl Socket {
         self.source.slot().event(generation, ready, wakes);
     }
 
+    /// Has everybody who waits to be told what it is ready for try and see.
+    fn try_again(&self) {
+        let mut wakes = Vec::new();
+        self.event(self.generation(), Ready::READABLE.and(Ready::WRITABLE), &mut wakes);
+        wakes.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
+    }
+
     /// Has its close drop what is unsent, and tell the peer by a reset.
     pub(super) fn reset_on_close(&self) {
         let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
@@ -160,7 +196,8 @@ impl Socket {
                 uring.retire(self);
                 return uring.take_garbage();
             }
-            _ => home.upgrade().into_iter().for_each(|home| home.send(self, uring::RETIRE)),
+            // Nobody there: nothing is in flight.
+            _ => _ = home.upgrade().map(|home| home.send(self, uring::RETIRE)),
         }
         Garbage::default()
     }
@@ -168,32 +205,39 @@ impl Socket {
     /// Asks the home for something; `at_hand` is this thread's reactor, which becomes the
     /// home if there is none. `false`: homes are on epoll, and do no such thing.
     fn ask(self: &Arc<Self>, at_hand: &mut Reactor, request: u32) -> bool {
-        if let Reactor::Uring(uring) = at_hand {
-            let here = self.source.with_home(|home| match home {
-                Some(Home::Uring(home)) => uring.is_home(home),
-                _ => false,
-            });
-            if here {
-                uring.answer(self, request);
-                return true;
+        loop {
+            let home = match at_hand {
+                Reactor::Uring(uring) => {
+                    let here = |home: Option<&Home>| match home {
+                        Some(Home::Uring(home)) => uring.is_home(home),
+                        _ => false,
+                    };
+                    if self.source.with_home(here) {
+                        uring.answer(self, request);
+                        return true;
+                    }
+                    uring.home()
+                }
+                Reactor::Epoll(epoll) => epoll.home(),
+            };
+            match self.source.home_or(|| home) {
+                Home::Epoll(_) => return false,
+                Home::Uring(home) => {
+                    if home.upgrade().is_some_and(|home| home.send(self, request)) {
+                        return true;
+                    }
+                    // It has just ended, or is this one now: look again.
+                }
             }
         }
-        let home = self.source.home_or(|| at_hand.home());
-        let Home::Uring(home) = home else { return false };
-        match at_hand {
-            Reactor::Uring(uring) if uring.is_home(&home) => uring.answer(self, request),
-            _ => home.upgrade().into_iter().for_each(|home| home.send(self, request)),
-        }
-        true
     }
 
-    /// Whether this reactor's ring has, or could have, its operations.
-    pub(crate) fn is_home(&self, reactor: &Reactor) -> bool {
-        let Reactor::Uring(uring) = reactor else { return false };
-        self.source.with_home(|home| match home {
-            None => true,
-            Some(Home::Uring(home)) => uring.is_home(home) || home.strong_count() == 0,
-            Some(Home::Epoll(_)) => false,
+    /// Whether a ring has, or could have, its operations: the one of its home, else that
+    /// of the reactor at hand.
+    pub(crate) fn has_ring(&self, at_hand: &Reactor) -> bool {
+        self.source.with_home(|home| match home.filter(|home| home.is_alive()) {
+            Some(home) => matches!(home, Home::Uring(_)),
+            None => matches!(at_hand, Reactor::Uring(_)),
         })
     }
 
@@ -229,18 +273,22 @@ impl Pollable for Arc<Socket> {
     fn confirm(&self, home: &Home, direction: Direction, door: Door) -> io::Result<()> {
         let Home::Uring(at) = home else { return Ok(()) };
         let flights = &self.flights;
-        // Relaxed: see `Place::get`.
-        let writes_only = || flights.writes_only.load(Ordering::Relaxed) != 0;
         let waits = if self.is_listener { &flights.accept } else { &flights.poll };
-        let request = match (waits.get(), direction) {
-            (None, _) => uring::ARM_POLL,
-            (Some(_), Direction::Read) if writes_only() => uring::CANCEL_POLL,
-            (Some(_), _) => return Ok(()),
+        let wanted = if direction == Direction::Read { READS } else { WRITES };
+        let request = match waits.get() {
+            None => uring::ARM_POLL,
+            Some(_) if self.is_listener || flights.reports(wanted) => return Ok(()),
+            Some(_) => uring::CANCEL_POLL,
         };
         door(&mut |reactor| {
             match reactor {
                 Reactor::Uring(uring) if uring.is_home(at) => uring.answer(self, request),
-                _ => at.upgrade().into_iter().for_each(|home| home.send(self, request)),
+                _ => {
+                    if !at.upgrade().is_some_and(|home| home.send(self, request)) {
+                        // It has just ended: who waits tries, and finds another home.
+                        self.try_again();
+                    }
+                }
             }
             Ok(home.clone())
         })?;

@@ -16,11 +16,14 @@
 //! 3. A terminal completion: first the rest of a short send, then what was queued since.
 //! 4. An error sticks until it is told, once, to the next writer; what waited is dropped.
 //! 5. Flushing waits for idle. Shutting the write side down does too.
+//! 6. When the home ends, what it could not send is given up, and that is an error.
 //!
 //! The home takes each chunk out of the queue as it sends it; from then until the terminal
 //! completion it belongs to the operation in flight (S1).
 
-use std::{collections::VecDeque, task::Waker};
+use std::{collections::VecDeque, mem, task::Waker};
+
+use rustix::io::Errno;
 
 use crate::{
     loom::{Mutex, pick},
@@ -28,10 +31,12 @@ use crate::{
 };
 
 /// The error of what was given up: `ECONNABORTED`.
-const ABANDONED: i32 = rustix::io::Errno::CONNABORTED.raw_os_error();
+const ABANDONED: i32 = Errno::CONNABORTED.raw_os_error();
 
 /// Past so many bytes on their way a writer waits.
 const HIGH_WATER: usize = pick(256 << 10, 6);
+/// ... or so many chunks.
+const MAX_CHUNKS: usize = 256;
 /// Chunks smaller than this are gathered, up to this, by copying.
 const GATHER: usize = pick(4 << 10, 2);
 
@@ -79,7 +84,8 @@ struct State {
     shut: bool,
     /// Nothing more is sent.
     abandoned: bool,
-    writer: Option<Waker>,
+    /// Who waits for room, or for everything to be sent; all of them look again.
+    writers: Vec<Waker>,
 }
 
 pub(crate) struct Outbound(Mutex<State>);
@@ -92,6 +98,15 @@ pub(crate) enum Queued {
     First,
     /// There is no room: the waker was left.
     Full(Chunk),
+    /// An errno, of an earlier chunk.
+    Failed(i32),
+}
+
+/// What became of a direct send.
+pub(crate) enum Direct<R> {
+    Done(R),
+    /// Something is before it: nothing has happened.
+    Busy,
     /// An errno, of an earlier chunk.
     Failed(i32),
 }
@@ -114,76 +129,95 @@ impl Outbound {
             error: None,
             shut: false,
             abandoned: false,
-            writer: None,
+            writers: Vec::new(),
         }))
     }
 
-    /// Queues a chunk (step 1). `waker` is left if there is no room; an old one comes back
-    /// to be dropped.
-    pub(crate) fn push(&self, chunk: Chunk, waker: &Waker) -> (Queued, Option<Waker>) {
-        let mut state = self.0.lock();
-        if let Some(error) = state.error.take() {
-            return (Queued::Failed(error), None);
-        }
-        if state.bytes >= HIGH_WATER {
-            drop(state);
-            let old = self.wait(waker);
-            let mut state = self.0.lock();
-            if state.bytes >= HIGH_WATER && state.error.is_none() {
-                return (Queued::Full(chunk), old);
+    /// Queues a chunk (step 1). `waker` is left if there is no room.
+    pub(crate) fn push(&self, chunk: Chunk, waker: &Waker) -> Queued {
+        self.look(waker, State::is_full, |state| {
+            if let Some(error) = state.take_error() {
+                return Queued::Failed(error);
             }
-            return (Self::admit(&mut state, chunk), old);
-        }
-        (Self::admit(&mut state, chunk), None)
+            if state.is_full() {
+                return Queued::Full(chunk);
+            }
+            state.bytes += chunk.len();
+            state.queue.push_back(chunk);
+            if state.phase == Phase::Idle {
+                state.phase = Phase::Dirty;
+                return Queued::First;
+            }
+            Queued::Behind
+        })
     }
 
-    fn admit(state: &mut State, chunk: Chunk) -> Queued {
-        if let Some(error) = state.error.take() {
-            return Queued::Failed(error);
+    /// Takes back a chunk that was queued first: nobody can be told.
+    pub(crate) fn take_back(&self) -> Option<Chunk> {
+        let mut state = self.0.lock();
+        if state.phase != Phase::Dirty {
+            return None;
         }
-        state.bytes += chunk.len();
-        state.queue.push_back(chunk);
-        if state.phase == Phase::Idle {
-            state.phase = Phase::Dirty;
-            return Queued::First;
+        let chunk = state.queue.pop_back()?;
+        state.bytes -= chunk.len();
+        if state.queue.is_empty() {
+            state.phase = Phase::Idle;
         }
-        Queued::Behind
+        Some(chunk)
     }
 
-    /// Sends by a direct call if nothing is before it (step 2). `Err`: something is, or the
-    /// call would block; nothing has happened.
-    pub(crate) fn send_directly<R>(&self, send: impl FnOnce() -> R) -> Option<R> {
-        let state = self.0.lock();
-        (state.phase == Phase::Idle && state.error.is_none()).then(send)
+    /// Sends by a direct call if nothing is before it (step 2).
+    pub(crate) fn send_directly<R>(&self, send: impl FnOnce() -> R) -> Direct<R> {
+        let mut state = self.0.lock();
+        if let Some(error) = state.take_error() {
+            return Direct::Failed(error);
+        }
+        if state.phase != Phase::Idle {
+            return Direct::Busy;
+        }
+        Direct::Done(send())
     }
 
-    /// Leaves the waker; an old one comes back to be dropped.
-    fn wait(&self, waker: &Waker) -> Option<Waker> {
-        // Cloning is foreign code: outside of the lock (S6).
-        let waker = waker.clone();
-        self.0.lock().writer.replace(waker)
+    /// Calls `f` with a state for which nobody has to wait, or in which the waker is left.
+    fn look<R>(
+        &self,
+        waker: &Waker,
+        has_to_wait: impl FnOnce(&State) -> bool,
+        f: impl FnOnce(&mut State) -> R,
+    ) -> R {
+        let mut state = self.0.lock();
+        if has_to_wait(&state) && !state.writers.iter().any(|writer| writer.will_wake(waker)) {
+            drop(state);
+            // Cloning is foreign code: outside of the lock (S6).
+            let waker = waker.clone();
+            state = self.0.lock();
+            state.writers.push(waker);
+        }
+        f(&mut state)
     }
 
     /// Whether the kernel has everything (step 5): `None` if not, and the waker is left.
-    pub(crate) fn flushed(&self, waker: &Waker) -> (Option<Result<(), i32>>, Option<Waker>) {
-        if let Some(result) = self.settled() {
-            return (Some(result), None);
-        }
-        let old = self.wait(waker);
-        (self.settled(), old)
+    pub(crate) fn flushed(&self, waker: &Waker) -> Option<Result<(), i32>> {
+        self.look(
+            waker,
+            |state| state.phase != Phase::Idle,
+            |state| match state.take_error() {
+                Some(error) => Some(Err(error)),
+                None => (state.phase == Phase::Idle).then_some(Ok(())),
+            },
+        )
     }
 
-    fn settled(&self) -> Option<Result<(), i32>> {
-        let mut state = self.0.lock();
-        match state.error.take() {
-            Some(error) => Some(Err(error)),
-            None => (state.phase == Phase::Idle).then_some(Ok(())),
-        }
+    /// Whether there is room for a chunk; if not, the waker is left.
+    pub(crate) fn has_room(&self, waker: &Waker) -> bool {
+        self.look(waker, State::is_full, |state| !state.is_full())
     }
 
-    /// Whether the kernel has everything.
+    /// Whether the kernel has everything, and no error is still to be told: a writer may
+    /// send by itself.
     pub(crate) fn is_idle(&self) -> bool {
-        self.0.lock().phase == Phase::Idle
+        let state = self.0.lock();
+        state.phase == Phase::Idle && state.error.is_none()
     }
 
     /// Shuts the write side down once it is idle. `true`: it is, shut it now.
@@ -203,9 +237,19 @@ impl Outbound {
         state.next()
     }
 
-    /// What is not sent yet is given up.
+    /// What is not sent yet is given up, when the send in flight has ended.
     pub(crate) fn abandon(&self) {
         self.0.lock().abandoned = true;
+    }
+
+    /// The home has ended, and with it what it sent (step 6).
+    pub(crate) fn orphaned(&self, wakes: &mut Vec<Waker>) {
+        let mut state = self.0.lock();
+        if state.phase != Phase::Idle {
+            state.fail(ABANDONED);
+            state.phase = Phase::Idle;
+        }
+        wakes.append(&mut state.writers);
     }
 
     /// A send has ended with `sent` bytes of `chunk`, or an errno (step 3).
@@ -216,43 +260,52 @@ impl Outbound {
         wakes: &mut Vec<Waker>,
     ) -> (Next, Option<Chunk>) {
         let mut state = self.0.lock();
-        let sent = match sent {
-            Ok(sent) if state.abandoned && sent < chunk.len() => Err(ABANDONED),
-            sent => sent,
-        };
+        let unsent = |sent| sent < chunk.len() || !state.queue.is_empty();
         match sent {
+            Ok(sent) if state.abandoned && unsent(sent) => state.fail(ABANDONED),
             Ok(sent) => {
                 state.bytes -= sent;
                 if sent < chunk.len() {
                     chunk.advance(sent);
                     return (Next::Send(chunk), None);
                 }
-                if state.abandoned {
-                    state.queue.clear();
-                    state.bytes = 0;
-                }
             }
-            Err(error) => {
-                // Step 4.
-                state.error = Some(error);
-                state.queue.clear();
-                state.bytes = 0;
-            }
-        }
-        if state.bytes < HIGH_WATER / 2 {
-            wakes.extend(state.writer.take());
+            // Step 4.
+            Err(error) => state.fail(error),
         }
         if let Some(next) = state.next() {
+            if state.bytes < HIGH_WATER / 2 {
+                wakes.append(&mut state.writers);
+            }
             return (Next::Send(next), Some(chunk));
         }
         state.phase = Phase::Idle;
-        wakes.extend(state.writer.take());
-        let shut = std::mem::take(&mut state.shut);
+        wakes.append(&mut state.writers);
+        let shut = mem::take(&mut state.shut);
         (Next::Idle { shut }, Some(chunk))
     }
 }
 
 impl State {
+    fn is_full(&self) -> bool {
+        self.bytes >= HIGH_WATER || self.queue.len() >= MAX_CHUNKS
+    }
+
+    /// The error, once; what was given up stays so.
+    fn take_error(&mut self) -> Option<i32> {
+        let error = self.error.take();
+        if self.abandoned {
+            self.error = error;
+        }
+        error
+    }
+
+    fn fail(&mut self, error: i32) {
+        self.error = Some(error);
+        self.queue.clear();
+        self.bytes = 0;
+    }
+
     /// The next chunk, small ones gathered into one.
     fn next(&mut self) -> Option<Chunk> {
         let first = self.queue.pop_front()?;

@@ -102,6 +102,19 @@ impl Flights {
         Some(flight)
     }
 
+    /// Those of what is in flight.
+    pub(super) fn each_socket(&self, mut f: impl FnMut(&Arc<Socket>)) {
+        for flight in self.places.iter().filter_map(|place| place.flight.as_ref()) {
+            match flight {
+                Flight::Poll(socket, _)
+                | Flight::Accept(socket, _)
+                | Flight::Recv(socket)
+                | Flight::Send(socket, _) => f(socket),
+                Flight::Owned(_) | Flight::Over(..) => {}
+            }
+        }
+    }
+
     pub(super) fn any_send(&self) -> bool {
         self.places.iter().any(|place| matches!(place.flight, Some(Flight::Send(..))))
     }

@@ -15,7 +15,7 @@
 //!    takes the word: from then on the node may be queued anew.
 //! 5. When the owner ends it closes the mailbox, fence, and takes what is left. Who
 //!    pushes looks after its fence whether the mailbox is closed, and takes what is
-//!    left as well: no reference stays behind.
+//!    left as well: no node stays behind, and none is told that it was answered.
 
 use std::{ptr, sync::Arc};
 
@@ -44,6 +44,17 @@ impl<N> Link<N> {
     }
 }
 
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// The owner will see it.
+    Awake,
+    /// The owner sleeps: ring its doorbell.
+    Asleep,
+    /// The owner has ended: take what is left.
+    Closed,
+}
+
 pub(crate) struct Mailbox<N: Node> {
     head: AtomicPtr<N>,
     /// The owner is asleep, or about to be.
@@ -60,9 +71,8 @@ impl<N: Node> Mailbox<N> {
         }
     }
 
-    /// Sends a request, which is not 0. `true`: the owner sleeps, ring its doorbell.
-    #[must_use]
-    pub(crate) fn send(&self, node: &Arc<N>, request: u32) -> bool {
+    /// Sends a request, which is not 0.
+    pub(crate) fn send(&self, node: &Arc<N>, request: u32) -> Sent {
         // AcqRel: pairs with the swap in `drain_with`; what was done before the request
         // is seen by who answers it.
         if node.link().requests.fetch_or(request, Ordering::AcqRel) == 0 {
@@ -71,10 +81,9 @@ impl<N: Node> Mailbox<N> {
         fence(Ordering::SeqCst);
         // Relaxed, both: ordered by the fences.
         if self.closed.load(Ordering::Relaxed) {
-            self.drain_with(|node, _| drop(node));
-            return false;
+            return Sent::Closed;
         }
-        self.asleep.load(Ordering::Relaxed)
+        if self.asleep.load(Ordering::Relaxed) { Sent::Asleep } else { Sent::Awake }
     }
 
     fn push(&self, node: *mut N) {
@@ -126,10 +135,15 @@ impl<N: Node> Mailbox<N> {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
-    /// Nobody drains it from here on: who sends later takes care of its own.
+    /// Nobody answers from here on. The caller takes what is left; who sends later does
+    /// so, too.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        self.drain_with(|node, _| drop(node));
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        // Relaxed: who acts on it sends, and learns more then.
+        self.closed.load(Ordering::Relaxed)
     }
 }

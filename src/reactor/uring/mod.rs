@@ -49,7 +49,7 @@ use rustix::event::{EventfdFlags, PollFlags, eventfd};
 pub(crate) use self::{
     accept::Accepted,
     flights::FlightId,
-    mailbox::{Link, Mailbox, Node},
+    mailbox::{Link, Mailbox, Node, Sent},
     plan::{Features, plan},
     ring::Plan,
 };
@@ -58,15 +58,15 @@ use self::{
     ring::{Ring, Wait},
 };
 use super::{
-    Gauge, Home, Socket,
+    Gauge, Home, Socket, Until,
     doorbell::Doorbell,
     epoll::{self, Epoll},
     slot::Ready,
-    socket::InFlight,
+    socket::{InFlight, READS, WRITES},
 };
 use crate::{
     loom::global::{AtomicU64, Ordering},
-    util::{clock, fork},
+    util::{clock, fork, panic},
 };
 
 /// Completions taken at a time.
@@ -84,8 +84,6 @@ const CANCELLED: u64 = u64::MAX - 2;
 /// What a poll waits for: everything, as edges.
 const EVENTS: PollFlags =
     PollFlags::IN.union(PollFlags::OUT).union(PollFlags::RDHUP).union(PollFlags::PRI);
-/// ... and with a receive armed.
-const WRITES: PollFlags = PollFlags::OUT;
 
 /// What a socket's owner may ask the home for: to cancel what it waits for, and close it
 /// when all is sent,
@@ -200,16 +198,18 @@ impl Uring {
         self.arm();
         self.provide();
         self.flush();
-        let early = !self.wakes.is_empty();
-        wakes.append(&mut self.wakes);
         let mut wait = match timeout {
-            _ if early => Wait::No,
             Some(Duration::ZERO) => Wait::No,
             Some(limit) => Wait::UpTo(limit),
             None => Wait::Forever,
         };
         if !self.lingering.is_empty() {
             wait = self.end_lingering(wait);
+        }
+        if !self.wakes.is_empty() || !self.garbage.is_empty() {
+            // Both are for the caller to deal with, now.
+            wakes.append(&mut self.wakes);
+            wait = Wait::No;
         }
         if wait == Wait::No {
             if !self.ring.has_work() {
@@ -248,15 +248,27 @@ impl Uring {
             return;
         }
         // What a receive is armed for is not to be told a second time.
-        let writes_only = socket.flights.recv.get().is_some();
-        let events = if writes_only { WRITES } else { EVENTS };
-        // Relaxed: see `Place::get`.
-        socket.flights.writes_only.store(writes_only.into(), Ordering::Relaxed);
+        let reads = socket.flights.recv.get().is_none();
+        let writes = reads || socket.flights.wants_writes.load(Ordering::Relaxed) != 0;
+        let reports = if reads { READS } else { 0 } | if writes { WRITES } else { 0 };
+        // Relaxed, here and above: see `Place::get`.
+        socket.flights.reports.store(reports, Ordering::Relaxed);
+        let events = match (reads, writes) {
+            (true, _) => EVENTS,
+            (false, true) => PollFlags::OUT,
+            // Resets and hang-ups are always told.
+            (false, false) => PollFlags::empty(),
+        };
         let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), events.bits().into());
         let id = self.begin(Flight::Poll(socket.clone(), socket.generation()));
         socket.flights.poll.set(Some(id));
         // SAFETY: it points nowhere; the flight keeps the descriptor open (S4).
         unsafe { self.ring.push(poll.multi(true).build().user_data(id.user_data())) };
+    }
+
+    /// Whether this is not a forked child, where there is no ring.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.shared.is_ours()
     }
 
     /// Whether this is where the socket's operations are.
@@ -267,6 +279,8 @@ impl Uring {
     /// Ends what a socket waits for, at once if the kernel lets go: a descriptor that its
     /// owner drops should be closed then. What is being sent goes on.
     pub(crate) fn retire(&mut self, socket: &Arc<Socket>) {
+        // What was asked for elsewhere before comes before.
+        self.take_mail();
         self.linger(socket);
         if !socket.flights.any_wait() {
             return;
@@ -287,10 +301,13 @@ impl Uring {
         if requests & RETIRE != 0 {
             self.cancel_waits(socket);
             self.linger(socket);
-        } else {
+        } else if !socket.flights.is_retired() {
             if requests & CANCEL_POLL != 0 {
+                // Relaxed: read by this thread.
+                socket.flights.wants_writes.store(1, Ordering::Relaxed);
                 self.cancel(socket.flights.poll.get());
-            } else if requests & ARM_POLL != 0 {
+            }
+            if requests & ARM_POLL != 0 {
                 self.arm_poll(socket);
             }
             if requests & ARM_RECV != 0 {
@@ -303,6 +320,8 @@ impl Uring {
     }
 
     fn cancel_waits(&mut self, socket: &Arc<Socket>) {
+        // Relaxed: read by this thread.
+        socket.flights.retired.store(1, Ordering::Relaxed);
         let InFlight { poll, recv, accept, .. } = &socket.flights;
         [poll, recv, accept].into_iter().for_each(|wait| self.cancel(wait.get()));
     }
@@ -423,41 +442,100 @@ impl Uring {
             _ => Ready::READABLE.and(Ready::WRITABLE),
         };
         socket.event(generation, ready, wakes);
+        if socket.flights.is_retired() || socket.flights.recv.get().is_none() {
+            return;
+        }
+        if completion.result() >= 0 && hangs_up(completion.result() as u32) {
+            self.hung_up(socket);
+        } else if !more(completion.flags()) {
+            // In the place of one that reported too much, or too little.
+            self.arm_poll(socket);
+        }
     }
 
-    /// Ends everything, waiting until `deadline` for the kernel to let go. What it does
-    /// not let go of is leaked, and counted.
-    pub(crate) fn close(mut self, deadline: u64, wakes: &mut Vec<Waker>) -> u64 {
+    /// Ends everything, waiting for the kernel to let go. What it does not let go of is
+    /// leaked, and counted.
+    pub(crate) fn close(mut self, until: Until, wakes: &mut Vec<Waker>) -> (u64, Garbage) {
+        self.take_mail();
+        self.drain_sends(until.sent, wakes);
         self.shared.mailbox.close();
-        self.drain_sends(deadline, wakes);
+        self.garbage.extend(self.shared.take_orphans(wakes));
         while self.flights.len() > 0 || self.doorbell.is_armed || self.bridged.is_armed {
             let now = clock::now();
-            if now >= deadline {
+            if now >= until.ended {
                 break;
             }
             // Repeated: a cancel can miss an operation that is just being worked on.
             self.push_cancel(CancelBuilder::any().all());
-            let rest = Duration::from_nanos(deadline - now).min(Duration::from_millis(10));
+            let rest = Duration::from_nanos(until.ended - now).min(Duration::from_millis(10));
             if self.ring.enter(Wait::UpTo(rest)).and_then(|()| self.reap(wakes)).is_err() {
                 break;
             }
         }
+        for socket in mem::take(&mut self.dirty) {
+            orphan(&socket, wakes);
+            self.garbage.push(Flight::Over(socket, None));
+        }
         let leaked = self.flights.len() as u64;
+        self.flights.each_socket(|socket| orphan(socket, wakes));
         self.ring.stop();
+        let garbage = self.take_garbage();
         if leaked > 0 {
             // The kernel may write yet: memory and descriptors stay (S1).
             mem::forget(self);
         }
-        leaked
+        (leaked, garbage)
     }
 }
 
+/// Whether an event says that the connection is over both ways.
+fn hangs_up(events: u32) -> bool {
+    PollFlags::from_bits_retain(events as _).intersects(PollFlags::ERR | PollFlags::HUP)
+}
+
+/// The home of a socket has ended, whose owner may go on with another: nothing is in
+/// flight any more, and whoever waits looks again.
+fn orphan(socket: &Socket, wakes: &mut Vec<Waker>) {
+    socket.flights.clear();
+    socket.event(socket.generation(), Ready::READABLE.and(Ready::WRITABLE), wakes);
+    socket.inbound.disarmed(false, wakes);
+    socket.outbound.orphaned(wakes);
+}
+
 impl Shared {
-    /// Sends a request to the socket's home, from any thread.
-    pub(crate) fn send(&self, socket: &Arc<Socket>, request: u32) {
-        if self.is_ours() && self.mailbox.send(socket, request) {
-            self.doorbell.ring();
+    /// Sends a request to the socket's home, from any thread. `false`: there is nobody to
+    /// answer it.
+    pub(crate) fn send(&self, socket: &Arc<Socket>, request: u32) -> bool {
+        if !self.is_ours() {
+            return false;
         }
+        match self.mailbox.send(socket, request) {
+            Sent::Awake => {}
+            Sent::Asleep => self.doorbell.ring(),
+            Sent::Closed => {
+                let mut wakes = Vec::new();
+                let orphans = self.take_orphans(&mut wakes);
+                wakes.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
+                panic::discard_foreign(orphans);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What was sent and will not be answered.
+    fn take_orphans(&self, wakes: &mut Vec<Waker>) -> Vec<Flight> {
+        let mut orphans = Vec::new();
+        self.mailbox.drain_with(|socket, _| {
+            orphan(&socket, wakes);
+            orphans.push(Flight::Over(socket, None));
+        });
+        orphans
+    }
+
+    /// Whether it is at work, for this process.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.is_ours() && !self.mailbox.is_closed()
     }
 
     /// Whether this is not a forked child.

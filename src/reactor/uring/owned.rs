@@ -42,7 +42,12 @@ impl<B: IoBufMut> ReadAt<B> {
         let mut state = self.state.lock();
         match state.result {
             Some(result) => {
-                let buf = state.buf.take().expect("it is taken once");
+                let mut buf = state.buf.take().expect("it is taken once");
+                drop(state);
+                if let Ok(len) = usize::try_from(result) {
+                    // SAFETY: the kernel says that it wrote so many.
+                    unsafe { buf.set_written(len) };
+                }
                 (Poll::Ready((result, buf)), Some(waker))
             }
             None => (Poll::Pending, state.reader.replace(waker)),
@@ -53,10 +58,6 @@ impl<B: IoBufMut> ReadAt<B> {
 impl<B: IoBufMut> Complete for ReadAt<B> {
     fn complete(&self, result: i32, wakes: &mut Vec<Waker>) {
         let mut state = self.state.lock();
-        if let (Ok(len), Some(buf)) = (usize::try_from(result), &mut state.buf) {
-            // SAFETY: the kernel says that it wrote so many.
-            unsafe { buf.set_written(len) };
-        }
         state.result = Some(result);
         wakes.extend(state.reader.take());
     }

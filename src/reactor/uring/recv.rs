@@ -17,7 +17,7 @@ use super::{
 };
 use crate::reactor::{
     Lease, Pool, Socket,
-    socket::{End, Flow},
+    socket::{End, Flow, READS},
 };
 
 /// `IORING_RECVSEND_POLL_FIRST`: wait before the first try. A buffer is not taken until
@@ -54,8 +54,6 @@ impl Uring {
             // The reader looks again when it is woken, and reads by readiness.
             return socket.inbound.disarmed(true, &mut self.wakes);
         }
-        // It reports arrivals, too: once is enough. Who waits to write arms another.
-        self.cancel(socket.flights.poll.get());
         let id = self.begin(Flight::Recv(socket.clone()));
         socket.flights.recv.set(Some(id));
         let recv = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
@@ -67,6 +65,21 @@ impl Uring {
         // SAFETY: the kernel writes to provided buffers only, which `self.provided` keeps;
         // the flight keeps the descriptor open (S4).
         unsafe { self.ring.push(recv) };
+        // A multishot receive that finds bytes and a reset at once takes the bytes and sleeps
+        // on, with nothing to wake it: a poll has to tell.
+        match socket.flights.poll.get() {
+            None => self.arm_poll(socket),
+            // It reports arrivals, which is once too often: another comes in its place.
+            poll if socket.flights.reports(READS) => self.cancel(poll),
+            Some(_) => {}
+        }
+    }
+
+    /// The poll beside a receive has seen a reset, or both ends shut: what is left is read
+    /// by readiness, which cannot miss the error behind it.
+    pub(super) fn hung_up(&mut self, socket: &Arc<Socket>) {
+        socket.inbound.hung_up();
+        self.cancel(socket.flights.recv.get());
     }
 
     /// See [`Reactor::lend`](crate::reactor::Reactor::lend). The worker's memory is the

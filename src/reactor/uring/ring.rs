@@ -194,6 +194,8 @@ impl Ring {
         self.refill();
         let mut timeout = None;
         let min_complete = match wait {
+            // What had no room goes in the next call, which must not be kept waiting.
+            _ if !self.overflow.is_empty() => 0,
             // With a timeout of zero, to wait for one completion is a sleep of 15 us.
             Wait::No | Wait::UpTo(Duration::ZERO) => 0,
             Wait::UpTo(limit) => {

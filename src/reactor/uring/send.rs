@@ -31,8 +31,8 @@ const LINGER: Duration = Duration::from_secs(10);
 /// So many may take that long; one more, and the first is reset.
 const MAX_LINGERING: usize = 1024;
 
-/// How long the end of a worker waits for the kernel to take what is still to be sent.
-const DRAIN: Duration = Duration::from_secs(2);
+/// How long to wait for one that was told to end.
+const RETRY: Duration = Duration::from_millis(100);
 
 impl Uring {
     /// Submits what has gathered.
@@ -120,9 +120,16 @@ impl Uring {
             return;
         }
         if self.lingering.len() == MAX_LINGERING {
+            self.lingering.retain(|(_, socket)| socket.strong_count() > 0);
+        }
+        if self.lingering.len() == MAX_LINGERING {
             self.reset_first();
         }
-        let until = clock::now().saturating_add(clock::nanos(LINGER));
+        self.linger_for(socket, LINGER);
+    }
+
+    fn linger_for(&mut self, socket: &Arc<Socket>, time: Duration) {
+        let until = clock::now().saturating_add(clock::nanos(time));
         self.lingering.push_back((until, Arc::downgrade(socket)));
     }
 
@@ -148,6 +155,8 @@ impl Uring {
         socket.outbound.abandon();
         socket.reset_on_close();
         self.cancel(socket.flights.send.get());
+        // A cancel can miss an operation that is just being worked on.
+        self.linger_for(&socket, RETRY);
         self.garbage.push(Flight::Over(socket, None));
     }
 
@@ -158,7 +167,6 @@ impl Uring {
     }
 
     fn try_drain(&mut self, deadline: u64, wakes: &mut Vec<Waker>) {
-        let deadline = deadline.min(clock::now().saturating_add(clock::nanos(DRAIN)));
         loop {
             self.flush();
             let now = clock::now();
