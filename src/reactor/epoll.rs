@@ -93,6 +93,7 @@ impl Epoll {
         timeout: Option<Duration>,
         wakes: &mut Vec<Waker>,
     ) -> io::Result<bool> {
+        fork::expect_parent(self.shared.process);
         self.events.clear();
         wait(self.shared.epoll.as_fd(), &mut self.events, timeout)?;
         deliver(&self.events, wakes);
@@ -124,6 +125,9 @@ impl Epoll {
     /// Starts to report on `fd` under `key`: first of all what it is ready for now.
     pub(crate) fn register(&self, fd: BorrowedFd<'_>, key: u64) -> io::Result<Home> {
         use epoll::EventFlags as E;
+        if !self.shared.is_ours() {
+            return Err(fork::error());
+        }
         epoll::add(
             &self.shared.epoll,
             fd,
@@ -143,9 +147,14 @@ impl AsFd for Epoll {
 }
 
 impl Shared {
+    /// Whether this is not a forked child.
+    fn is_ours(&self) -> bool {
+        fork::generation() == self.process
+    }
+
     /// Stops to report on `fd`, from any thread.
     pub(crate) fn deregister(&self, fd: BorrowedFd<'_>) {
-        if fork::generation() == self.process && epoll::delete(&self.epoll, fd).is_ok() {
+        if self.is_ours() && epoll::delete(&self.epoll, fd).is_ok() {
             self.registered.fetch_sub(1, Ordering::Relaxed);
         }
     }

@@ -49,7 +49,7 @@ pub(crate) use self::{
     slot::{Direction, Seen},
     socket::Socket,
     source::{Pollable, Source, poll_ready, poll_ready_shared},
-    uring::{Features, Garbage, Plan, plan},
+    uring::{Features, Garbage, Refusal, TriedRing, plan},
 };
 
 /// How long the end of a reactor may take.
@@ -74,8 +74,8 @@ impl Reactor {
     }
 
     /// On io_uring, woken by `doorbell`.
-    pub(crate) fn uring(plan: Plan, doorbell: &'static Doorbell) -> io::Result<Self> {
-        Ok(Self::Uring(Box::new(uring::Uring::new(plan, doorbell)?)))
+    pub(crate) fn uring(ring: TriedRing, doorbell: &'static Doorbell) -> io::Result<Self> {
+        Ok(Self::Uring(Box::new(uring::Uring::new(ring, doorbell)?)))
     }
 
     /// Makes the calling thread the one that turns it, for good.

@@ -5,7 +5,7 @@ use std::{env, fmt, str::FromStr};
 use super::context;
 use crate::{
     error::BuildError,
-    reactor::{self, Features, Plan},
+    reactor::{self, Features, Refusal, TriedRing},
 };
 
 /// How a runtime talks to the kernel.
@@ -65,8 +65,9 @@ impl Backend {
 
     /// What is wanted, with a look at the environment.
     fn wanted(self) -> Result<Self, BuildError> {
-        match (self, env::var("RINGLOOP_BACKEND")) {
-            (Self::Auto, Ok(text)) => {
+        match (self, env::var_os("RINGLOOP_BACKEND")) {
+            (Self::Auto, Some(text)) => {
+                let text = text.to_string_lossy();
                 Self::parse(&text).ok_or_else(|| Self::unknown(&text, " in RINGLOOP_BACKEND"))
             }
             (wanted, _) => Ok(wanted),
@@ -119,29 +120,40 @@ impl fmt::Display for BackendInfo {
 /// What a runtime is to be built with.
 pub(super) struct Choice {
     pub(super) info: BackendInfo,
-    /// For io_uring.
-    pub(super) plan: Option<Plan>,
+    /// With io_uring, a ring for each worker.
+    pub(super) rings: Option<Vec<TriedRing>>,
 }
 
 impl Choice {
     /// Finds the backend for `workers` workers.
     pub(super) fn find(
-        wanted: Backend,
+        chosen: Backend,
         workers: usize,
         defer_taskrun: bool,
     ) -> Result<Self, BuildError> {
-        let wanted = wanted.wanted()?;
+        let wanted = chosen.wanted()?;
         if wanted == Backend::Epoll {
             return Ok(Self::epoll(None));
         }
         match reactor::plan(workers, defer_taskrun) {
             Ok(features) => Ok(Self::uring(features)),
-            Err(reason) if wanted == Backend::Auto => Ok(Self::epoll(Some(reason))),
-            Err(reason) => Err(BuildError::new(format!(
-                "io_uring does not work here: {reason}; or use the backend auto, which falls \
-                 back to epoll"
-            ))),
+            Err(refusal) if wanted == Backend::Auto => Ok(Self::epoll(Some(refusal.to_string()))),
+            Err(refusal) => Err(Self::insist(chosen, refusal)),
         }
+    }
+
+    /// The error of who accepts nothing but io_uring.
+    #[cold]
+    fn insist(chosen: Backend, refusal: Refusal) -> BuildError {
+        let (who, instead) = match chosen {
+            Backend::Auto => ("RINGLOOP_BACKEND=uring asks for it, but ", "RINGLOOP_BACKEND=auto"),
+            _ => ("", "the backend auto"),
+        };
+        let (text, error) = refusal.into_parts();
+        let text = format!(
+            "{who}io_uring does not work here: {text}; or use {instead}, which falls back to epoll"
+        );
+        BuildError::io(text, error)
     }
 
     fn epoll(fallback: Option<String>) -> Self {
@@ -152,19 +164,19 @@ impl Choice {
             completion_entries: 0,
             defer_taskrun: false,
         };
-        Self { info, plan: None }
+        Self { info, rings: None }
     }
 
     fn uring(features: Features) -> Self {
-        let plan = features.plan;
+        let Features { plan, rings, shortfall } = features;
         let info = BackendInfo {
             backend: Backend::Uring,
-            fallback: features.shortfall,
+            fallback: shortfall,
             ring_entries: plan.entries,
             completion_entries: plan.completions(),
             defer_taskrun: plan.defer_taskrun,
         };
-        Self { info, plan: Some(plan) }
+        Self { info, rings: Some(rings) }
     }
 }
 

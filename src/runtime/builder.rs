@@ -1,17 +1,19 @@
 //! What can be chosen about a runtime, and how one comes to be.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
-use super::{Backend, Handle, Inner, Runtime, backend::Choice, crew::Crew, run};
+use rustix::io::Errno;
+
+use super::{Backend, BackendInfo, Handle, Inner, Runtime, backend::Choice, crew::Crew, run};
 use crate::{
     blocking,
     error::{
         BuildError, ErrorEvent, RunError,
         hook::{self, Hook},
     },
-    reactor::Reactor,
+    reactor::{Reactor, TriedRing},
     scheduler::{self, Hub, MAX_HUBS, MAX_WORKERS, Peer, Seat},
-    util::{gate::Gate, threads},
+    util::{fork, gate::Gate, threads},
 };
 
 /// Options of a runtime.
@@ -124,7 +126,8 @@ impl Builder {
     /// # Errors
     ///
     /// Options out of range, a backend that does not work here, and exhausted limits
-    /// (descriptors, threads); the text names the fix.
+    /// (descriptors, threads; with [`Backend::Uring`], locked memory); the text names the
+    /// fix.
     pub fn build(self) -> Result<Runtime, BuildError> {
         let deadline = self.shutdown_deadline;
         let (inner, seats) = self.prepare()?;
@@ -166,7 +169,7 @@ impl Builder {
         let hub = Hub::acquire(workers).ok_or_else(|| {
             BuildError::new(format!("{MAX_HUBS} runtimes are alive: drop some of them first"))
         })?;
-        let seats = match seats(hub, workers, &choice) {
+        let seats = match seats(hub, workers, &choice.info, choice.rings) {
             Ok(seats) => seats,
             Err(error) => {
                 hub.blocks().for_each(|block| block.doorbell.close());
@@ -194,32 +197,51 @@ impl Builder {
             name: self.name,
             shutdown_deadline: self.shutdown_deadline,
             last_metrics: parking_lot::Mutex::new(None),
+            process: fork::generation(),
         };
         Ok((Arc::new(inner), seats))
     }
 }
 
-fn seats(hub: &'static Hub, workers: usize, choice: &Choice) -> Result<Vec<Seat>, BuildError> {
+/// A seat for each worker, on the rings if there are some.
+fn seats(
+    hub: &'static Hub,
+    workers: usize,
+    info: &BackendInfo,
+    rings: Option<Vec<TriedRing>>,
+) -> Result<Vec<Seat>, BuildError> {
+    let mut rings = rings.map(Vec::into_iter);
     (0..workers)
         .map(|worker| {
             let doorbell = &hub.block(worker).doorbell;
-            let (reactor, descriptors) = match choice.plan {
-                Some(plan) => (Reactor::uring(plan, doorbell), 3),
-                None => (Reactor::epoll(doorbell), 2),
+            let reactor = match &mut rings {
+                Some(rings) => {
+                    Reactor::uring(rings.next().expect("a ring for each worker"), doorbell)
+                }
+                None => Reactor::epoll(doorbell),
             };
-            let reactor = reactor.map_err(|error| {
-                BuildError::io(
-                    format!(
-                        "worker {worker} of {workers} cannot set up {} (it needs {descriptors} \
-                         descriptors: see ulimit -n)",
-                        choice.info.backend
-                    ),
-                    error,
-                )
-            })?;
-            Ok(Seat::new(reactor))
+            let refused = |error: io::Error| {
+                let advice = advice(&error, info.backend);
+                let text =
+                    format!("worker {worker} of {workers} cannot set up {}{advice}", info.backend);
+                BuildError::io(text, error)
+            };
+            Ok(Seat::new(reactor.map_err(refused)?))
         })
         .collect()
+}
+
+/// What to do about a worker that was refused something.
+fn advice(error: &io::Error, backend: Backend) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) if backend == Backend::Uring => {
+            ", which needs 3 descriptors: raise their limit (ulimit -n)"
+        }
+        Some(Errno::MFILE) => ", which needs 2 descriptors: raise their limit (ulimit -n)",
+        Some(Errno::NFILE) => ": the system is out of descriptors, see the sysctl fs.file-max",
+        Some(Errno::NOSPC) => ": see the sysctl fs.epoll.max_user_watches",
+        _ => "",
+    }
 }
 
 /// The view that workers have of each other.

@@ -34,8 +34,8 @@ use crate::{
     error::{BuildError, ErrorEvent, NoRuntime, RunError, hook},
     reactor::Home,
     scheduler::{self, Hub},
-    task::Task,
-    util::gate::Gate,
+    task::{self, Task},
+    util::{fork, gate::Gate},
 };
 
 /// What all handles of a runtime share.
@@ -50,9 +50,16 @@ struct Inner {
     shutdown_deadline: Duration,
     /// The counters, once the runtime has ended and the hub is another's.
     last_metrics: Mutex<Option<Metrics>>,
+    /// The process that has its threads.
+    process: fork::Generation,
 }
 
 impl Inner {
+    /// Whether this is not a forked child, which has none of the threads.
+    fn is_ours(&self) -> bool {
+        fork::generation() == self.process
+    }
+
     /// Lets no more spawns in, and waits for those under way: each a few instructions.
     fn close_gate(&self) {
         self.gate.close(|| {});
@@ -73,6 +80,9 @@ impl Inner {
 ///
 /// Dropping it ends it: see [`shutdown`](Self::shutdown). Dropped on one of its own
 /// threads, it hands its end to a thread made for that.
+///
+/// A forked child inherits the value, but none of its threads. There it refuses all work
+/// (see [`Handle`]), dropping it does nothing, and a new runtime can be built.
 ///
 /// asyncio: `asyncio.Runner`.
 ///
@@ -148,6 +158,10 @@ impl fmt::Debug for Runtime {
 
 /// A reference to a runtime, for any thread. It does not keep the runtime alive.
 ///
+/// In a forked child, a handle that was made before behaves as if its runtime had been shut
+/// down. A worker can not go on there: a child that was forked by a task calls exec or
+/// leaves; if it returns from the task, it is aborted.
+///
 /// asyncio: the event loop object, with its thread-safe methods only.
 #[derive(Clone)]
 pub struct Handle {
@@ -210,6 +224,9 @@ impl Handle {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        if !self.inner.is_ours() {
+            return task::refused(async move { f() }, scheduler::new_ids(1), started_at);
+        }
         let handle = self.clone();
         let job = move || {
             let _entered = context::enter(handle);

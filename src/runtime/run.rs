@@ -12,7 +12,7 @@ use crate::{
     error::{RunError, TaskError},
     scheduler::{self, Worker},
     task::Task,
-    util::current,
+    util::{current, fork},
 };
 
 /// Runs `main` to its end on a new runtime, of which the calling thread is a worker.
@@ -63,6 +63,8 @@ pub(super) fn run_here<F: Future>(builder: Builder, main: F) -> Result<F::Output
         // borrows do: they outlive this function.
         let mut task = unsafe { worker.spawn_local(main, spawned_at) };
         worker.run(|| task.is_finished());
+        // A child that `main` has forked cannot end the parent's runtime.
+        fork::expect_parent(handle.inner.process);
         let result = take(&mut task);
         (result, shutdown::close_worker(&handle, &worker))
     });
@@ -98,6 +100,9 @@ impl Handle {
     /// [cancelled](RunError::is_cancelled) when the runtime ends meanwhile;
     /// [panicked](RunError::is_panicked) if the future did.
     ///
+    /// A forked child has no worker to run it: with a handle from before the fork, it gets
+    /// [closed](RunError::is_closed) at once.
+    ///
     /// ```
     /// let rt = ringloop::Runtime::new().unwrap();
     /// let handle = rt.handle();
@@ -111,11 +116,14 @@ impl Handle {
         F: Future + Send,
         F::Output: Send,
     {
+        let inner = &*self.inner;
+        if !inner.is_ours() {
+            return Err(RunError::closed());
+        }
         if is_worker() {
             return Err(RunError::nested());
         }
         let spawned_at = std::panic::Location::caller();
-        let inner = &*self.inner;
         // SAFETY: the future is `Send`. It may borrow: this function does not return,
         // nor unwind, before the task has ended and its future is gone.
         let spawn = || unsafe { scheduler::spawn_foreign(inner.hub, future, spawned_at) };

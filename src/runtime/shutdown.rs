@@ -85,6 +85,9 @@ impl Runtime {
     ///
     /// Dropping a `Runtime` does the same with the deadline of its builder.
     ///
+    /// In a forked child there is nothing to end: it returns at once, and the parent's
+    /// runtime goes on.
+    ///
     /// asyncio: `Runner.close`, which has no limit on how long tasks take.
     ///
     /// ```
@@ -99,9 +102,15 @@ impl Runtime {
         self.end().unwrap_or_default()
     }
 
-    /// `None` if the end was handed over, since this thread is one of those to wait for.
+    /// `None` if the end was handed over, since this thread is one of those to wait for,
+    /// or is the parent's to bring about.
     fn end(&mut self) -> Option<ShutdownReport> {
         let crew = self.crew.take()?;
+        if !self.handle.inner.is_ours() {
+            // Handles of threads that are not there must not even be dropped.
+            std::mem::forget(crew);
+            return None;
+        }
         let (handle, deadline) = (self.handle.clone(), self.deadline);
         let own = context::with(|current| current.is_some_and(|current| current.is_same(&handle)));
         if !own {

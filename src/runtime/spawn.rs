@@ -136,7 +136,8 @@ where
 
 impl Handle {
     /// Starts a task on this runtime, from any thread. After the runtime's end the
-    /// task is dropped unpolled, and is [cancelled](crate::TaskError::is_cancelled).
+    /// task is dropped unpolled, and is [cancelled](crate::TaskError::is_cancelled). So it
+    /// is in a forked child, if the handle is from before the fork: there is no worker.
     ///
     /// asyncio: `run_coroutine_threadsafe`.
     ///
@@ -166,6 +167,9 @@ impl Handle {
         F::Output: Send + 'static,
     {
         let inner = &*self.inner;
+        if !inner.is_ours() {
+            return task::refused(future, scheduler::new_ids(1), spawned_at);
+        }
         let here = scheduler::with_worker(|worker| worker.hub().key() == inner.hub.key());
         if here == Some(true) && inner.gate.is_open() {
             return spawn_at(future, spawned_at);

@@ -317,8 +317,17 @@ impl Worker {
     }
 
     fn turn_into(&self, timeout: Option<Duration>, wakes: &mut Vec<Waker>) {
-        let turned = self.reactor.borrow_mut().turn(timeout, wakes);
-        turned.expect("waiting for events fails only if the reactor is broken");
+        let mut reactor = self.reactor.borrow_mut();
+        if let Err(error) = reactor.turn(timeout, wakes) {
+            let call = match *reactor {
+                Reactor::Epoll(_) => "epoll_wait",
+                Reactor::Uring(_) => "io_uring_enter",
+            };
+            panic!(
+                "{call} failed, so that no worker can go on: {error}; a sandbox that refuses it \
+                 has to be entered before the runtime is built"
+            );
+        }
     }
 
     /// Has wakers collected and then calls them: foreign code, run with nothing

@@ -1,11 +1,12 @@
 //! Telling a forked child from its parent, at the price of a load.
 //!
-//! A child shares descriptors with its parent, and rings with their memory are not even
-//! mapped there: it must touch neither (S9). The number of the process lies on a page
-//! that the kernel wipes in a child (`MADV_WIPEONFORK`, madvise(2)), so that no call
-//! has to ask who we are.
+//! A child shares descriptors with its parent, its rings are not even mapped, and it has
+//! none of its threads: it must not touch the first, and not wait for the last (S9). The
+//! number of the process lies on a page that the kernel wipes in a child
+//! (`MADV_WIPEONFORK`, madvise(2)), so that no call has to ask who we are.
 
 use std::{
+    io,
     ptr::{self, NonNull},
     sync::OnceLock,
 };
@@ -32,14 +33,29 @@ pub(crate) fn generation() -> Generation {
     }
 }
 
+/// Ends a worker of the process `born` that was forked in the middle of a task: what it
+/// would go on with is its parent's.
+#[inline]
+pub(crate) fn expect_parent(born: Generation) {
+    assert!(
+        generation() == born,
+        "this process was forked by a task of a ringloop runtime: the worker cannot go on \
+         here; fork from a thread that runs no tasks, or call exec"
+    );
+}
+
+/// The error of who asks for something that is the parent's.
+#[cold]
+pub(crate) fn error() -> io::Error {
+    io::Error::other("this process was forked from the runtime's: build another one here")
+}
+
 #[cold]
 fn begin(page: &AtomicU64) -> Generation {
-    let next = LAST.load(Ordering::Relaxed) + 1;
+    // Taken before it is shown: a child that is forked in between takes the next.
+    let next = LAST.fetch_add(1, Ordering::Relaxed) + 1;
     match page.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed) {
-        Ok(_) => {
-            LAST.store(next, Ordering::Relaxed);
-            Generation(next)
-        }
+        Ok(_) => Generation(next),
         Err(generation) => Generation(generation),
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crossbeam_utils::CachePadded;
-use rustix::mm::{self, Advice, MapFlags, ProtFlags};
+use rustix::mm::{self, MapFlags, ProtFlags};
 
 use crate::{
     loom::{
@@ -122,21 +122,14 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Pages that exist once they are touched.
+    /// Pages that exist once they are touched. A forked child has copies, as of all memory
+    /// that safe code may hold slices of: what it does there concerns nobody else.
     fn map(len: usize) -> io::Result<Self> {
         let flags = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: anonymous memory at a place of the kernel's choice.
         let base = unsafe { mm::mmap_anonymous(ptr::null_mut(), len, flags, MapFlags::PRIVATE) }?;
         let base = NonNull::new(base.cast()).expect("a mapping is not at 0");
-        let memory = Self { base, len };
-        // S9. SAFETY: the mapping is ours, and this changes none of its bytes.
-        let kept = unsafe { mm::madvise(base.as_ptr().cast(), len, Advice::LinuxDontFork) };
-        if let Err(error) = kept {
-            // SAFETY: nobody has seen it.
-            unsafe { memory.unmap() };
-            return Err(error.into());
-        }
-        Ok(memory)
+        Ok(Self { base, len })
     }
 
     /// # Safety

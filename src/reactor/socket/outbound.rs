@@ -9,10 +9,10 @@
 //! | dirty | something waits, and the home has been told |
 //! | in flight | a send is in the home's ring; what else waits goes when it has ended |
 //!
-//! 1. A writer queues a chunk. Idle becomes dirty: the home sends what is dirty when its
-//!    tick ends, all sockets in one system call.
-//! 2. A writer that is not at the home, and finds the machine idle, sends by itself, under
-//!    the lock.
+//! 1. A writer that finds the machine idle sends by itself, under the lock, whatever worker
+//!    it is on. What the kernel does not take at once it queues.
+//! 2. Queueing makes idle dirty, and then the home is told: it sends what is dirty at its
+//!    next turn. A chunk that is queued later goes with those before it.
 //! 3. A terminal completion: first the rest of a short send, then what was queued since.
 //! 4. An error sticks until it is told, once, to the next writer; what waited is dropped.
 //! 5. Flushing waits for idle. Shutting the write side down does too.
@@ -133,7 +133,7 @@ impl Outbound {
         }))
     }
 
-    /// Queues a chunk (step 1). `waker` is left if there is no room.
+    /// Queues a chunk (step 2). `waker` is left if there is no room.
     pub(crate) fn push(&self, chunk: Chunk, waker: &Waker) -> Queued {
         self.look(waker, State::is_full, |state| {
             if let Some(error) = state.take_error() {
@@ -166,7 +166,7 @@ impl Outbound {
         Some(chunk)
     }
 
-    /// Sends by a direct call if nothing is before it (step 2).
+    /// Sends by a direct call if nothing is before it (step 1).
     pub(crate) fn send_directly<R>(&self, send: impl FnOnce() -> R) -> Direct<R> {
         let mut state = self.0.lock();
         if let Some(error) = state.take_error() {
@@ -246,6 +246,8 @@ impl Outbound {
     pub(crate) fn orphaned(&self, wakes: &mut Vec<Waker>) {
         let mut state = self.0.lock();
         if state.phase != Phase::Idle {
+            // For good: what came later would follow a gap.
+            state.abandoned = true;
             state.fail(ABANDONED);
             state.phase = Phase::Idle;
         }

@@ -50,8 +50,7 @@ pub(crate) use self::{
     accept::Accepted,
     flights::FlightId,
     mailbox::{Link, Mailbox, Node, Sent},
-    plan::{Features, plan},
-    ring::Plan,
+    plan::{Features, Refusal, TriedRing, plan},
 };
 use self::{
     flights::{Flight, Flights},
@@ -143,8 +142,8 @@ pub(crate) struct Shared {
 
 impl Uring {
     /// A reactor that its worker's thread has yet to [start](Self::start).
-    pub(crate) fn new(plan: Plan, doorbell: &'static Doorbell) -> io::Result<Self> {
-        let ring = Ring::new(plan)?;
+    pub(crate) fn new(tried: TriedRing, doorbell: &'static Doorbell) -> io::Result<Self> {
+        let TriedRing { ring, incremental } = tried;
         let bridge = Epoll::bridge()?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let bell_fd = bell.as_raw_fd();
@@ -170,7 +169,7 @@ impl Uring {
             dirty: Vec::new(),
             lingering: VecDeque::new(),
             is_ending: false,
-            provided: recv::Memory::Unused { incremental: plan.incremental },
+            provided: recv::Memory::Unused { incremental },
         })
     }
 

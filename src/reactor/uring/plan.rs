@@ -1,13 +1,21 @@
-//! What of io_uring works here: found out once, before any worker starts.
+//! What of io_uring works here: found out before any worker starts.
 //!
-//! The newest form is tried first. Kernels refuse what they do not know (EINVAL),
-//! sandboxes refuse the call (ENOSYS, EPERM), limits refuse the memory (ENOMEM): each has
-//! its next step, and the last is epoll.
+//! 1. A small ring is run on the calling thread, as workers run theirs, under the same
+//!    restrictions. Kernels refuse what they do not know (EINVAL): then an older form is
+//!    tried. Sandboxes refuse a call (ENOSYS, EPERM): then there are no rings.
+//! 2. The workers' rings are made; limits refuse their memory (ENOMEM): then smaller ones.
+//!
+//! They are kept, and used. Whether others could be made a moment later is unknown: all
+//! processes of a user share what may be locked, and what a closed ring had locked counts
+//! for some 30 ms more. Where that may be what is missing, it is waited for.
 
-use std::io;
+use std::{fmt, io, mem::MaybeUninit, thread, time::Duration};
 
 use io_uring::{Probe, opcode};
-use rustix::io::Errno;
+use rustix::{
+    io::Errno,
+    process::{Resource, getrlimit},
+};
 
 use super::{
     provided,
@@ -15,92 +23,241 @@ use super::{
 };
 
 /// Entries of the submission queue, the largest first: what a worker may queue in one
-/// tick without a call in between. As a plain user, 256 cost 28 KiB of locked memory.
+/// tick without a call in between. Of a plain user, 256 cost 36 KiB of locked memory.
 const ENTRIES: [u32; 3] = [256, 64, 16];
 
+/// ... of the ring that is tried out: none costs less memory.
+const FEW: u32 = 16;
+
+/// How often to look whether memory has come back, and how long to wait in between.
+const LOOKS: u32 = 12;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What memory is counted in, at least.
+const PAGE: u32 = 4096;
+
+/// How long a NOP may take.
+const NOP_LIMIT: Duration = Duration::from_secs(1);
+
+const SETUP: &str = "io_uring_setup";
+const ENTER: &str = "io_uring_enter";
+const REGISTER: &str = "io_uring_register";
+
 /// What was found.
-#[derive(Debug, Clone)]
 pub(crate) struct Features {
     pub(crate) plan: Plan,
+    /// One for each worker.
+    pub(crate) rings: Vec<TriedRing>,
     /// Why it is less than could be.
     pub(crate) shortfall: Option<String>,
 }
 
-/// Finds out how rings can be made for `workers` workers.
+/// A ring that works, once its worker's thread starts it.
+pub(crate) struct TriedRing {
+    pub(super) ring: Ring,
+    /// Provided buffers can be consumed in pieces.
+    pub(super) incremental: bool,
+}
+
+/// Why there are no rings.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    what: String,
+    error: io::Error,
+    advice: String,
+}
+
+impl Refusal {
+    /// What failed and what to do about it, and the error.
+    pub(crate) fn into_parts(self) -> (String, io::Error) {
+        (format!("{}{}", self.what, self.advice), self.error)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}{}", self.what, self.error, self.advice)
+    }
+}
+
+/// A call that failed.
+struct Failed {
+    call: &'static str,
+    error: io::Error,
+}
+
+impl Failed {
+    fn at(call: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self { call, error }
+    }
+
+    fn errno(&self) -> Option<Errno> {
+        Errno::from_io_error(&self.error)
+    }
+
+    /// Whether smaller rings, or fewer, could be had.
+    fn is_shortage(&self) -> bool {
+        self.call == SETUP && self.errno() == Some(Errno::NOMEM)
+    }
+
+    /// For `rings` rings of `entries` entries.
+    fn explain(self, rings: usize, entries: u32) -> Refusal {
+        let Self { call, error } = &self;
+        if self.is_shortage() {
+            let rings = if rings == 1 { "a ring".to_owned() } else { format!("{rings} rings") };
+            let what = format!("{call} has no memory for {rings} of {entries} entries");
+            let advice = match lockable() {
+                Some(bytes) => format!(
+                    "; the limit of locked memory is {bytes} bytes for all processes of this \
+                     user: raise it (ulimit -l, LimitMEMLOCK=)"
+                ),
+                None => "; see the memory limit of the control group".to_owned(),
+            };
+            return Refusal { what, error: self.error, advice };
+        }
+        let what = match error.kind() {
+            io::ErrorKind::Unsupported if self.errno().is_none() => {
+                "the kernel's io_uring lacks operations".to_owned()
+            }
+            _ => format!("{call} failed"),
+        };
+        let advice = match self.errno() {
+            Some(Errno::PERM | Errno::ACCESS) => {
+                "; allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp \
+                 profile of the container, and see the sysctl kernel.io_uring_disabled"
+            }
+            Some(Errno::NOSYS) => {
+                "; the kernel is built without io_uring, or a sandbox hides io_uring_setup, \
+                 io_uring_enter or io_uring_register"
+            }
+            Some(Errno::MFILE) => "; a worker needs 3 descriptors: raise their limit (ulimit -n)",
+            Some(Errno::NFILE) => "; the system is out of descriptors: see the sysctl fs.file-max",
+            Some(Errno::INVAL) | None => "; it needs Linux 6.1 or later",
+            Some(_) => "",
+        };
+        Refusal { what, error: self.error, advice: advice.to_owned() }
+    }
+}
+
+/// Finds out how rings can be made for `workers` workers, and makes them.
 ///
 /// # Errors
 ///
 /// Why they can not, and what to do about it.
-pub(crate) fn plan(workers: usize, defer_taskrun: bool) -> Result<Features, String> {
+pub(crate) fn plan(workers: usize, defer_taskrun: bool) -> Result<Features, Refusal> {
+    let form = newest_form(defer_taskrun).map_err(|failed| failed.explain(workers, FEW))?;
     let mut shortfall = None;
     for entries in ENTRIES {
-        match plan_of(entries, workers, defer_taskrun) {
-            Ok(plan) => return Ok(Features { plan, shortfall }),
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOMEM) => {
-                shortfall = Some(format!(
-                    "{workers} rings of {entries} entries exceed the limit of locked memory: \
-                     raise it (ulimit -l, LimitMEMLOCK=)"
-                ));
+        let plan = Plan { entries, ..form };
+        match make(plan, workers) {
+            Ok(rings) => {
+                let shortfall = shortfall.map(|refusal: Refusal| refusal.to_string());
+                return Ok(Features { plan, rings, shortfall });
             }
-            Err(error) => return Err(explain(&error)),
+            Err(failed) if failed.is_shortage() => {
+                shortfall = Some(failed.explain(workers, entries));
+            }
+            Err(failed) => return Err(failed.explain(workers, entries)),
         }
     }
-    Err(shortfall.unwrap_or_default())
+    Err(shortfall.expect("a size was tried"))
 }
 
-fn plan_of(entries: u32, workers: usize, defer_taskrun: bool) -> io::Result<Plan> {
+/// Tries out a ring of each form, and returns the first that works.
+fn newest_form(defer_taskrun: bool) -> Result<Plan, Failed> {
     let mut last = None;
-    let mut plans = vec![(true, true), (true, false), (false, true), (false, false)];
-    plans.retain(|(defer, _)| defer_taskrun || !defer);
-    for (defer_taskrun, no_sqarray) in plans {
-        let plan = Plan { entries, defer_taskrun, no_sqarray, incremental: false };
-        match try_out(plan, workers) {
+    let mut forms = vec![(true, true), (true, false), (false, true), (false, false)];
+    forms.retain(|(defer, _)| defer_taskrun || !defer);
+    for (defer_taskrun, no_sqarray) in forms {
+        let plan = Plan { entries: FEW, defer_taskrun, no_sqarray, incremental: false };
+        let ring = make_one(plan, &mut Patience::for_rings(plan, 1));
+        match ring.and_then(try_out) {
             Ok(incremental) => return Ok(Plan { incremental, ..plan }),
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => last = Some(error),
-            Err(error) => return Err(error),
+            Err(failed) if failed.errno() == Some(Errno::INVAL) => last = Some(failed),
+            Err(failed) => return Err(failed),
         }
     }
-    Err(last.expect("there is a plan to try"))
+    Err(last.expect("there is a form to try"))
 }
 
-/// Makes as many rings as there will be, and runs an operation on one of them. Says
-/// whether provided buffers can be consumed in pieces.
-fn try_out(plan: Plan, workers: usize) -> io::Result<bool> {
-    // All at once: what they lock is counted together.
-    let _others = (1..workers).map(|_| Ring::new(plan)).collect::<io::Result<Vec<_>>>()?;
-    let mut ring = Ring::started(plan)?;
+/// Does on this thread what a worker will do on its own. Says whether provided buffers can
+/// be consumed in pieces.
+fn try_out(mut ring: Ring) -> Result<bool, Failed> {
     let params = ring.io_uring().params();
-    if !(params.is_feature_ext_arg() && params.is_feature_nodrop()) {
-        return Err(Errno::INVAL.into());
-    }
+    let mut known = params.is_feature_ext_arg() && params.is_feature_nodrop();
     let mut probe = Probe::new();
-    ring.io_uring().submitter().register_probe(&mut probe)?;
-    if !OPCODES.iter().all(|&opcode| probe.is_supported(opcode)) {
-        return Err(Errno::INVAL.into());
+    // Only now: it is not among what workers may do.
+    ring.io_uring().submitter().register_probe(&mut probe).map_err(Failed::at(REGISTER))?;
+    known &= OPCODES.iter().all(|&opcode| probe.is_supported(opcode));
+    if !known {
+        return Err(Failed::at(REGISTER)(io::ErrorKind::Unsupported.into()));
     }
+    ring.restrict().map_err(Failed::at(REGISTER))?;
+    ring.start().map_err(Failed::at(REGISTER))?;
+    let done = do_nothing(&mut ring).map_err(Failed::at(ENTER));
+    let incremental = done.map(|()| provided::are_incremental(ring.io_uring()));
+    ring.stop();
+    incremental
+}
+
+fn do_nothing(ring: &mut Ring) -> io::Result<()> {
     // SAFETY: it points nowhere.
     unsafe { ring.push(opcode::Nop::new().build()) };
-    ring.enter(Wait::UpTo(std::time::Duration::from_secs(1)))?;
-    let mut batch = [std::mem::MaybeUninit::uninit()];
-    match ring.completions(&mut batch) {
-        [done] if done.result() == 0 => Ok(provided::are_incremental(ring.io_uring())),
-        _ => Err(io::Error::other("a NOP did not complete")),
+    ring.enter(Wait::UpTo(NOP_LIMIT))?;
+    match ring.completions(&mut [MaybeUninit::uninit()]) {
+        [done] if done.result() >= 0 => Ok(()),
+        [done] => Err(io::Error::from_raw_os_error(-done.result())),
+        _ => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
-fn explain(error: &io::Error) -> String {
-    let hint = match Errno::from_io_error(error) {
-        Some(Errno::PERM | Errno::ACCESS) => {
-            ": allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile \
-             of the container, and see the sysctl kernel.io_uring_disabled"
-        }
-        Some(Errno::NOSYS) => {
-            ": the kernel is built without it, or the sandbox hides io_uring_setup, \
-             io_uring_enter or io_uring_register"
-        }
-        Some(Errno::INVAL) => ": it needs Linux 6.1 or later",
-        Some(Errno::MFILE | Errno::NFILE) => ": it needs descriptors: see ulimit -n",
-        _ => "",
+/// The rings of `workers` workers: all at once, since what they lock is counted together.
+fn make(plan: Plan, workers: usize) -> Result<Vec<TriedRing>, Failed> {
+    let mut patience = Patience::for_rings(plan, workers);
+    let make = |_| {
+        let ring = make_one(plan, &mut patience)?;
+        ring.restrict().map_err(Failed::at(REGISTER))?;
+        Ok(TriedRing { ring, incremental: plan.incremental })
     };
-    format!("io_uring_setup or a first operation failed: {error}{hint}")
+    (0..workers).map(make).collect()
+}
+
+/// A ring that nothing keeps from anything yet.
+fn make_one(plan: Plan, patience: &mut Patience) -> Result<Ring, Failed> {
+    loop {
+        match Ring::new(plan).map_err(Failed::at(SETUP)) {
+            // What was made before stays: closed, it would be the next to be waited for.
+            Err(failed) if failed.is_shortage() && patience.wait() => {}
+            made => return made,
+        }
+    }
+}
+
+/// Waits for memory that closed rings had locked, though not for ever.
+struct Patience {
+    looks: u32,
+}
+
+impl Patience {
+    fn for_rings(plan: Plan, rings: usize) -> Self {
+        // A mapping of submissions; one of completions, with a head. If they cannot fit, no
+        // waiting helps.
+        let mappings = [plan.entries * 64, plan.completions() * 16 + 64];
+        let bytes: u32 = mappings.map(|bytes| bytes.next_multiple_of(PAGE)).iter().sum();
+        let hope = lockable().is_some_and(|limit| u64::from(bytes) * rings as u64 <= limit);
+        Self { looks: if hope { LOOKS } else { 0 } }
+    }
+
+    /// `false`: it has been long enough.
+    fn wait(&mut self) -> bool {
+        let Some(left) = self.looks.checked_sub(1) else { return false };
+        self.looks = left;
+        thread::sleep(PAUSE);
+        true
+    }
+}
+
+/// How many bytes this user may lock, if there is a limit.
+fn lockable() -> Option<u64> {
+    getrlimit(Resource::Memlock).current
 }

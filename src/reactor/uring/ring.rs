@@ -98,32 +98,33 @@ impl Wait {
 }
 
 impl Ring {
-    /// An instance that a thread has yet to [start](Self::start).
+    /// An instance that a thread has yet to [start](Self::start), to be
+    /// [restricted](Self::restrict) before that.
     pub(super) fn new(plan: Plan) -> io::Result<Self> {
-        let ring = build(plan, true)?;
-        restrict(&ring)?;
+        let ring = build(plan)?;
+        let no_iowait = ring.params().is_feature_no_iowait();
+        Ok(Self { ring, registered: None, no_iowait, overflow: VecDeque::new() })
+    }
+
+    /// Has the kernel refuse, from the start on, whatever this crate never asks for.
+    pub(super) fn restrict(&self) -> io::Result<()> {
         // A pool of kernel threads serves what cannot be done at once: files only.
         let mut workers = [2, 8];
         // Refused: then the kernel's own limits hold.
-        let _ = ring.submitter().register_iowq_max_workers(&mut workers);
-        Ok(Self::around(ring))
-    }
-
-    /// An instance that the calling thread may use at once, to try things on.
-    pub(super) fn started(plan: Plan) -> io::Result<Self> {
-        build(plan, false).map(Self::around)
-    }
-
-    fn around(ring: IoUring) -> Self {
-        let no_iowait = ring.params().is_feature_no_iowait();
-        Self { ring, registered: None, no_iowait, overflow: VecDeque::new() }
+        let _ = self.ring.submitter().register_iowq_max_workers(&mut workers);
+        let allowed = squeue::Flags::BUFFER_SELECT | squeue::Flags::SKIP_SUCCESS;
+        let mut restrictions: Vec<Restriction> = OPCODES.map(Restriction::sqe_op).into();
+        restrictions.extend(REGISTER_OPS.map(|op| Restriction::register_op(op as u8)));
+        restrictions.push(Restriction::sqe_flags_allowed(allowed.bits()));
+        self.ring.submitter().register_restrictions(&mut restrictions)
     }
 
     /// Makes the calling thread the one that runs it, for good.
     pub(super) fn start(&mut self) -> io::Result<()> {
         self.ring.submitter().register_enable_rings()?;
         // An offset of -1: any free place.
-        let update = self.update_ring_fds(IoringRegisterOp::RegisterRingFds, u32::MAX);
+        let fd = self.ring.as_raw_fd() as usize;
+        let update = self.update_ring_fds(IoringRegisterOp::RegisterRingFds, u32::MAX, fd);
         // Refused: each call looks the descriptor up, which costs 50 ns.
         self.registered = update.ok();
         Ok(())
@@ -133,15 +134,16 @@ impl Ring {
     /// registered descriptor would keep the instance, and what is armed on it, alive.
     pub(super) fn stop(&mut self) {
         if let Some(index) = self.registered.take() {
-            let _ = self.update_ring_fds(IoringRegisterOp::UnregisterRingFds, index);
+            let _ = self.update_ring_fds(IoringRegisterOp::UnregisterRingFds, index, 0);
         }
     }
 
-    /// Changes the thread's table of ring descriptors; returns the index in it.
-    fn update_ring_fds(&self, op: IoringRegisterOp, index: u32) -> Result<u32, Errno> {
+    /// Changes the thread's table of ring descriptors; returns the index in it. To take one
+    /// out, `fd` has to be 0.
+    fn update_ring_fds(&self, op: IoringRegisterOp, index: u32, fd: usize) -> Result<u32, Errno> {
         let mut update = io_uring_rsrc_update::default();
         update.offset = index;
-        update.data = ptr::without_provenance_mut::<c_void>(self.ring.as_raw_fd() as usize).into();
+        update.data = ptr::without_provenance_mut::<c_void>(fd).into();
         // SAFETY: the argument is of the operation's type and lives during the call.
         unsafe { io_uring_register(self.fd(), op, ptr::from_mut(&mut update).cast(), 1)? };
         Ok(update.offset)
@@ -280,13 +282,10 @@ impl Ring {
     }
 }
 
-fn build(plan: Plan, disabled: bool) -> io::Result<IoUring> {
+fn build(plan: Plan) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder.dontfork().setup_single_issuer().setup_taskrun_flag().setup_submit_all();
-    builder.setup_cqsize(plan.completions());
-    if disabled {
-        builder.setup_r_disabled();
-    }
+    builder.setup_cqsize(plan.completions()).setup_r_disabled();
     if plan.defer_taskrun {
         builder.setup_defer_taskrun();
     } else {
@@ -296,13 +295,4 @@ fn build(plan: Plan, disabled: bool) -> io::Result<IoUring> {
         builder.setup_no_sqarray();
     }
     builder.build(plan.entries)
-}
-
-/// Has the kernel refuse whatever this crate never asks for.
-fn restrict(ring: &IoUring) -> io::Result<()> {
-    let allowed = squeue::Flags::BUFFER_SELECT | squeue::Flags::SKIP_SUCCESS;
-    let mut restrictions: Vec<Restriction> = OPCODES.map(Restriction::sqe_op).into();
-    restrictions.extend(REGISTER_OPS.map(|op| Restriction::register_op(op as u8)));
-    restrictions.push(Restriction::sqe_flags_allowed(allowed.bits()));
-    ring.submitter().register_restrictions(&mut restrictions)
 }

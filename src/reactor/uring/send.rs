@@ -1,12 +1,9 @@
-//! Sending what has gathered in a tick, in one system call.
+//! Sending what the kernel had no room for when it was written.
 
 use std::{mem, os::fd::AsRawFd, sync::Arc, task::Waker, time::Duration};
 
 use io_uring::{cqueue, opcode, types::Fd};
-use rustix::{
-    io::Errno,
-    net::{SendFlags, send},
-};
+use rustix::{io::Errno, net::SendFlags};
 
 use super::{
     Uring,
@@ -41,13 +38,8 @@ impl Uring {
             return;
         }
         let mut dirty = mem::take(&mut self.dirty);
-        // Alone in its system call an operation costs more than the plain call does.
-        let alone = dirty.len() == 1 && !self.ring.has_work();
         for socket in dirty.drain(..) {
-            let Some(chunk) = socket.outbound.start() else { continue };
-            if alone {
-                self.send_alone(socket, chunk);
-            } else {
+            if let Some(chunk) = socket.outbound.start() {
                 self.send(socket, chunk);
             }
         }
@@ -63,19 +55,6 @@ impl Uring {
         // SAFETY: the flight has the chunk, whose bytes stay where they are as it moves,
         // and keeps the descriptor open (S1, S4).
         unsafe { self.ring.push(send.build().user_data(id.user_data())) };
-    }
-
-    fn send_alone(&mut self, socket: Arc<Socket>, chunk: Chunk) {
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        match send(&socket, chunk.bytes(), flags) {
-            Err(Errno::WOULDBLOCK | Errno::INTR) => self.send(socket, chunk),
-            sent => {
-                let mut wakes = mem::take(&mut self.wakes);
-                let sent = sent.map_err(|error| error.raw_os_error());
-                self.go_on(socket, chunk, sent, &mut wakes);
-                self.wakes = wakes;
-            }
-        }
     }
 
     pub(super) fn sent(
