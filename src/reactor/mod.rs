@@ -191,7 +191,13 @@ impl Home {
     /// `true`: that took a ring of its doorbell away, which the caller has to repeat.
     #[must_use]
     pub(crate) fn rescue(&self, wakes: &mut Vec<Waker>) -> bool {
-        self.epoll().is_some_and(|epoll| epoll.rescue(wakes))
+        match self {
+            Self::Epoll(home) => home.upgrade().is_some_and(|epoll| epoll.rescue(wakes)),
+            Self::Uring(home) => {
+                home.upgrade().into_iter().for_each(|home| home.rescue(wakes));
+                false
+            }
+        }
     }
 
     /// How many descriptors it reports on.

@@ -32,7 +32,7 @@ pub struct Metrics {
     pub registered_descriptors: u64,
     /// Timers that have not fired.
     pub armed_timers: u64,
-    /// Buffers that are lent out. Always 0 on epoll.
+    /// Leases of the workers' memory that are out.
     pub leases: u64,
     /// Jobs that wait for a thread of the blocking pool or run on one.
     pub blocking_jobs: u64,

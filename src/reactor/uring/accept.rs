@@ -3,7 +3,8 @@
 use std::{
     collections::VecDeque,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
-    sync::Arc,
+    ptr,
+    sync::{Arc, Weak},
     task::Waker,
 };
 
@@ -12,7 +13,7 @@ use io_uring::{
     opcode,
     types::Fd,
 };
-use rustix::net::SocketFlags;
+use rustix::net::{SocketFlags, accept_with};
 
 use super::{Uring, flights::Flight};
 use crate::{
@@ -44,6 +45,40 @@ impl Accepted {
     }
 }
 
+/// The listeners of a home, for a patrol that finds its worker stuck: their connections
+/// have not to wait for that.
+#[derive(Default)]
+pub(super) struct Listeners(Mutex<Vec<Weak<Socket>>>);
+
+impl Listeners {
+    fn add(&self, socket: &Arc<Socket>) {
+        let mut listeners = self.0.lock();
+        listeners.retain(|listener| {
+            listener.strong_count() > 0 && !ptr::eq(listener.as_ptr(), Arc::as_ptr(socket))
+        });
+        listeners.push(Arc::downgrade(socket));
+    }
+
+    /// Accepts what waits, by plain calls, from any thread. A receive that is armed in the
+    /// ring is not disturbed.
+    pub(super) fn rescue(&self, wakes: &mut Vec<Waker>) {
+        let listeners = self.0.lock().clone();
+        for socket in listeners.iter().filter_map(Weak::upgrade) {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let mut any = false;
+            while let Ok(connection) = accept_with(&socket, flags) {
+                any = true;
+                if socket.accepted.add(connection) {
+                    break;
+                }
+            }
+            if any {
+                socket.event(socket.generation(), Ready::READABLE, wakes);
+            }
+        }
+    }
+}
+
 impl Uring {
     /// Accepts for a listener until further notice.
     pub(super) fn arm_accept(&mut self, socket: &Arc<Socket>) {
@@ -54,6 +89,7 @@ impl Uring {
         let accept = opcode::AcceptMulti::new(Fd(socket.as_raw_fd())).flags(flags.bits() as i32);
         let id = self.begin(Flight::Accept(socket.clone(), socket.generation()));
         socket.flights.accept.set(Some(id));
+        self.shared.listeners.add(socket);
         // SAFETY: it points nowhere; the flight keeps the descriptor open (S4).
         unsafe { self.ring.push(accept.build().user_data(id.user_data())) };
     }

@@ -136,6 +136,7 @@ pub(crate) struct Shared {
     in_flight: AtomicU64,
     /// What counts the leases of its memory, once there is some.
     gauge: OnceLock<Gauge>,
+    listeners: accept::Listeners,
     /// The process that made it: a child can not use it.
     process: fork::Generation,
 }
@@ -154,6 +155,7 @@ impl Uring {
             bridge: bridge.downgrade(),
             in_flight: AtomicU64::new(0),
             gauge: OnceLock::new(),
+            listeners: accept::Listeners::default(),
             process: fork::generation(),
         });
         let bridged = Armed { fd: bridge.as_fd().as_raw_fd(), user_data: BRIDGE, is_armed: false };
@@ -540,6 +542,15 @@ impl Shared {
     /// Whether this is not a forked child.
     fn is_ours(&self) -> bool {
         fork::generation() == self.process
+    }
+
+    /// Does for a stuck worker what can be done from elsewhere: accepts its connections, and
+    /// collects what its bridge has. What else is in the ring waits.
+    pub(crate) fn rescue(&self, wakes: &mut Vec<Waker>) {
+        self.listeners.rescue(wakes);
+        let bridge = self.bridge.upgrade();
+        // A bridge has no doorbell whose ring could be swallowed.
+        let _ = bridge.is_some_and(|bridge| bridge.rescue(wakes));
     }
 
     pub(crate) fn leased(&self) -> u64 {
