@@ -7,10 +7,6 @@ use crate::{loom::eventfd, reactor, util};
 
 pub mod socket;
 
-/// A second copy of the code, since nothing leads here to the first.
-#[path = "reactor/uring/mailbox.rs"]
-mod uring_mailbox;
-
 /// Modelled eventfds, by number.
 pub mod kernel {
     use super::{RawFd, eventfd};
@@ -437,7 +433,7 @@ pub mod pool {
 pub mod mailbox {
     use std::{ops::Deref, sync::Arc};
 
-    use super::uring_mailbox::{self as inner, Link};
+    use super::reactor::uring::mailbox::{self as inner, Link};
 
     pub struct Node<T> {
         link: Link<Self>,

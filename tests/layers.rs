@@ -36,6 +36,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/buf.rs",
     "src/net/buffers.rs",
     "src/reactor/socket/mod.rs",
+    "src/reactor/uring/accept.rs",
     "src/reactor/uring/mailbox.rs",
     "src/reactor/uring/mod.rs",
     "src/reactor/uring/owned.rs",

@@ -49,10 +49,14 @@ mod runtime_errors;
 mod runtime_shutdown;
 #[path = "suite/scheduler.rs"]
 mod scheduler;
+#[path = "suite/send_machine.rs"]
+mod send_machine;
 #[path = "suite/signal.rs"]
 mod signal;
 #[path = "suite/soak.rs"]
 mod soak;
+#[path = "suite/storms.rs"]
+mod storms;
 #[path = "suite/task.rs"]
 mod task;
 #[path = "suite/task_chains.rs"]

@@ -147,7 +147,7 @@ impl Outbound {
     }
 
     pub fn orphaned(&self, wakes: &mut Vec<Waker>) {
-        self.0.orphaned(wakes);
+        self.0.orphaned(true, wakes);
     }
 
     pub fn completed(

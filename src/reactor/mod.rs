@@ -31,7 +31,7 @@ pub(crate) mod slot;
 pub(crate) mod socket;
 mod source;
 pub(crate) mod timers;
-mod uring;
+pub(crate) mod uring;
 
 use std::{
     io,

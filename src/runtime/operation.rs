@@ -14,7 +14,7 @@ use std::{
 use crate::{
     reactor::{self, Direction, Garbage, Home, Pollable, Reactor, Seen, Socket},
     scheduler,
-    util::{current, panic},
+    util::{current, fork, panic},
 };
 
 /// Something to do with a descriptor of type `T` that may have to wait.
@@ -141,9 +141,7 @@ fn door(f: &mut dyn FnMut(&mut Reactor) -> io::Result<Home>) -> io::Result<Home>
 pub(crate) fn with_reactor<R>(f: impl FnOnce(&mut Reactor) -> io::Result<R>) -> io::Result<R> {
     let f = |reactor: &mut Reactor| match reactor.is_ours() {
         true => f(reactor),
-        false => Err(io::Error::other(
-            "this process was forked from one whose runtime this is: use a new one here",
-        )),
+        false => Err(fork::error()),
     };
     scheduler::with_worker(|worker| worker.with_reactor(f)).unwrap_or_else(|| {
         Err(io::Error::other(

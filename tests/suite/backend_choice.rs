@@ -189,8 +189,8 @@ fn enter_not_implemented_ends_on_epoll() {
 
 #[test]
 fn fallback_without_a_hook_is_one_line_on_standard_error() {
-    // Goal: nobody runs on the slower backend unknowingly, nor with a wall of text; method: standard
-    // error is a file while a runtime comes and goes.
+    // Goal: nobody runs on the slower backend unknowingly, nor with a wall of text; method:
+    // standard error is a file while a runtime comes and goes.
     isolated(|| {
         if !refuse(Call::Setup, libc::EPERM) {
             return;
@@ -218,10 +218,10 @@ fn redirect_stderr(to: &impl AsRawFd) {
 
 #[test]
 fn sandbox_entered_after_the_start_is_served_or_named() {
-    // Goal: a program that takes rights away from itself once it runs must not hang on rings that it
-    // may not enter any more: it goes on, or ends and says which call was refused; method: a fork
-    // that builds a runtime, sets the filter, and wants an echo. (Were it a thread, the end would be
-    // the test's.)
+    // Goal: a program that takes rights away from itself once it runs must not hang on rings that
+    // it may not enter any more: it goes on, or ends and says which call was refused; method: a
+    // fork that builds a runtime, sets the filter, and wants an echo. (Were it a thread, the end
+    // would be the test's.)
     isolated(|| {
         if !uring_here() {
             return;
@@ -336,7 +336,8 @@ fn environment_uring_is_obeyed_unless_the_builder_says_otherwise() {
 
 #[test]
 fn environment_uring_where_it_is_refused_is_an_error() {
-    // Goal: who insists does not get another backend in silence, and hears who it was that insisted.
+    // Goal: who insists does not get another backend in silence, and hears who it was that
+    // insisted.
     isolated_with(environment("uring"), || {
         if refuse(Call::Setup, libc::EPERM) {
             let text = build_error(|| Builder::new().workers(2));

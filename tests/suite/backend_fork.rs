@@ -1,5 +1,5 @@
-//! Forks without exec: the child has a copy of the runtime's memory and descriptors, but none of its
-//! threads, and must not touch what the parent goes on using.
+//! Forks without exec: the child has a copy of the runtime's memory and descriptors, but none of
+//! its threads, and must not touch what the parent goes on using.
 
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -35,21 +35,14 @@ struct Traffic {
 const ROUND: usize = 20_000;
 
 impl Traffic {
-    fn start(runtime: &TestRuntime) -> Traffic {
+    /// `leases`: with memory that the runtime lends, so that the ring itself receives and sends.
+    fn start(runtime: &TestRuntime, leases: bool) -> Traffic {
         let listener = runtime.must_run(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let server = runtime.spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
             stream.set_nodelay(true).unwrap();
-            let (mut served, mut buf) = (0, vec![0; 4096]);
-            loop {
-                let n = stream.read(&mut buf).await.unwrap();
-                if n == 0 {
-                    return served;
-                }
-                stream.write_all(&buf[..n]).await.unwrap();
-                served += n;
-            }
+            if leases { serve_by_lease(stream).await } else { serve(stream).await }
         });
         let stop = Arc::new(AtomicBool::new(false));
         let rounds = Arc::new(AtomicUsize::new(0));
@@ -70,6 +63,33 @@ impl Traffic {
         self.stop.store(true, Ordering::SeqCst);
         let sent = self.client.join().expect("the client got what it had sent");
         assert_eq!(runtime.must_run(self.server).unwrap(), sent);
+    }
+}
+
+/// Echoes until the end of the stream; returns how many bytes.
+async fn serve(mut stream: TcpStream) -> usize {
+    let (mut served, mut buf) = (0, vec![0; 4096]);
+    loop {
+        let n = AsyncReadExt::read(&mut stream, &mut buf).await.unwrap();
+        if n == 0 {
+            return served;
+        }
+        stream.write_all(&buf[..n]).await.unwrap();
+        served += n;
+    }
+}
+
+/// [`serve`], without a copy.
+async fn serve_by_lease(mut stream: TcpStream) -> usize {
+    let mut served = 0;
+    loop {
+        let lease = stream.read_lease().await.unwrap();
+        if lease.is_empty() {
+            stream.flush().await.unwrap();
+            return served;
+        }
+        served += lease.len();
+        stream.write_lease(lease).await.unwrap();
     }
 }
 
@@ -161,33 +181,36 @@ fn nobody_left_a_mark(mut seen: &PipeReader) {
 
 #[test]
 fn fork_that_touches_the_runtime_is_refused_and_the_parent_goes_on() {
-    // Goal: K3; method: forks spawn and block on the handle while the parent echoes, which must go on
-    // while the fork lives and after it, without a byte lost or doubled, and without a task of theirs.
+    // Goal: K3; method: forks spawn and block on the handle while the parent echoes, which must go
+    // on while the fork lives and after it, without a byte lost or doubled, and without a task of
+    // theirs.
     isolated(|| {
         on_every(|cfg| {
-            let runtime = cfg.runtime();
-            let traffic = Traffic::start(&runtime);
-            let (seen, mark) = marks();
-            let handle = runtime.handle();
-            traffic.goes_on("before");
-            for _ in 0..scaled(5) {
-                let mut child = fork(|words| touch(&handle, &mark, words));
-                let words = child.hear();
-                words[..2].iter().for_each(|word| refused(word));
-                traffic.goes_on("during");
-                child.dismiss();
-                traffic.goes_on("after");
+            for leases in [false, true] {
+                let runtime = cfg.runtime();
+                let traffic = Traffic::start(&runtime, leases);
+                let (seen, mark) = marks();
+                let handle = runtime.handle();
+                traffic.goes_on("before");
+                for _ in 0..scaled(5) {
+                    let mut child = fork(|words| touch(&handle, &mark, words));
+                    let words = child.hear();
+                    words[..2].iter().for_each(|word| refused(word));
+                    traffic.goes_on("during");
+                    child.dismiss();
+                    traffic.goes_on("after");
+                }
+                traffic.end(&runtime);
+                nobody_left_a_mark(&seen);
             }
-            traffic.end(&runtime);
-            nobody_left_a_mark(&seen);
         });
     });
 }
 
 #[test]
 fn fork_has_no_ring_of_its_parent() {
-    // Goal: S9, ring and buffer maps stay out of forks, where writing to them would be writing to the
-    // parent's; method: the fork reads its map.
+    // Goal: S9, ring and buffer maps stay out of forks, where writing to them would be writing to
+    // the parent's; method: the fork reads its map.
     isolated(|| {
         on_every(|cfg| {
             let runtime = cfg.runtime();
@@ -209,7 +232,7 @@ fn fork_that_drops_the_runtime_does_not_wait_for_threads_it_has_not() {
     isolated(|| {
         on_every(|cfg| {
             let runtime = cfg.runtime();
-            let traffic = Traffic::start(&runtime);
+            let traffic = Traffic::start(&runtime, true);
             let second = Slot::new();
             let other = cfg.builder().build().unwrap();
             other.run(echo_megabyte()).unwrap();
@@ -237,6 +260,8 @@ fn fork_that_drops_the_runtime_does_not_wait_for_threads_it_has_not() {
 struct Watched {
     near: Option<TcpStream>,
     far: TcpStream,
+    leased: Option<TcpStream>,
+    source: TcpStream,
     listener: Option<TcpListener>,
     address: SocketAddr,
     pipe: Option<AsyncFd<PipeReader>>,
@@ -249,6 +274,8 @@ impl Watched {
         const MOMENT: Duration = Duration::from_millis(5);
         let (mut near, far) = pair().await;
         timeout(MOMENT, near.read(&mut [0])).await.expect_err("nothing to read");
+        let (mut leased, source) = pair().await;
+        timeout(MOMENT, leased.read_lease()).await.map(drop).expect_err("nothing to read");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         timeout(MOMENT, listener.accept()).await.map(drop).expect_err("nobody to accept");
         let (pipe, writer) = io::pipe().unwrap();
@@ -256,13 +283,15 @@ impl Watched {
         let pipe = AsyncFd::new(pipe).unwrap();
         timeout(MOMENT, pipe.readable()).await.map(drop).expect_err("nothing to read");
         let address = listener.local_addr().unwrap();
-        let (near, listener, pipe) = (Some(near), Some(listener), Some(pipe));
-        Watched { near, far, listener, address, pipe, writer }
+        let (near, leased) = (Some(near), Some(leased));
+        let (listener, pipe) = (Some(listener), Some(pipe));
+        Watched { near, far, leased, source, listener, address, pipe, writer }
     }
 
     /// All of them still work, waiting included.
     async fn work(&mut self) {
         let near = self.near.as_mut().expect("the parent has its own");
+        let leased = self.leased.as_mut().expect("the parent has its own");
         let listener = self.listener.as_ref().expect("the parent has its own");
         let pipe = self.pipe.as_ref().expect("the parent has its own");
         let mut buf = [0; 3];
@@ -270,6 +299,8 @@ impl Watched {
             ringloop::time::sleep(Duration::from_millis(5)).await;
             self.far.write_all(b"far").await.unwrap();
             self.far.flush().await.unwrap();
+            self.source.write_all(b"source").await.unwrap();
+            self.source.flush().await.unwrap();
             (&self.writer).write_all(b"pipe").unwrap();
             TcpStream::connect(self.address).await.unwrap()
         };
@@ -277,11 +308,13 @@ impl Watched {
             let read = async { near.read_exact(&mut buf).await.unwrap() };
             let accept = async { listener.accept().await.unwrap().0 };
             let pipe = pipe.read_with(|mut pipe: &PipeReader| pipe.read(&mut [0; 4]));
-            futures_util::future::join4(read, accept, pipe, late).await
+            let lease = async { leased.read_lease().await.unwrap() };
+            futures_util::future::join5(read, accept, pipe, lease, late).await
         };
         let ended = timeout(Duration::from_secs(10), all).await;
-        let ((), accepted, piped, connected) = ended.expect("the fork has taken nothing away");
-        assert_eq!((piped.unwrap(), &buf), (4, b"far"));
+        let ((), accepted, piped, lease, connected) =
+            ended.expect("the fork has taken nothing away");
+        assert_eq!((piped.unwrap(), &buf, &*lease), (4, b"far", &b"source"[..]));
         assert_eq!(accepted.peer_addr().unwrap(), connected.local_addr().unwrap());
     }
 }
@@ -297,7 +330,7 @@ fn fork_that_drops_sockets_takes_nothing_from_the_parent() {
             for _ in 0..scaled(2) {
                 runtime.must_run(watched.work());
                 let drop_them = |words: &mut PipeWriter| {
-                    let near = dropped(watched.near.take());
+                    let near = dropped((watched.near.take(), watched.leased.take()));
                     let listener = dropped(watched.listener.take());
                     let pipe = dropped(watched.pipe.take());
                     write!(words, "{near}\n{listener}\n{pipe}\n").unwrap();
@@ -310,43 +343,79 @@ fn fork_that_drops_sockets_takes_nothing_from_the_parent() {
 }
 
 #[test]
-fn fork_in_a_task_may_leave_and_the_parent_goes_on() {
-    // Goal: K3 where the fork is made on a worker's thread, which in the child still looks like one;
-    // method: it spawns, blocks, begins to read and to accept, drops sockets, and leaves without
-    // coming back.
+fn fork_that_holds_a_lease_can_read_and_drop_it() {
+    // Goal: safe code that reads received bytes finds them, in a fork too, and giving them back
+    // there gives nothing back in the parent; method: leases of a stream are read and dropped in a
+    // fork before they are in the parent, and the stream goes on.
     isolated(|| {
         on_every(|cfg| {
             let runtime = cfg.runtime();
-            let traffic = Traffic::start(&runtime);
-            let (seen, mark) = marks();
-            for _ in 0..scaled(3) {
-                let mut child = runtime.must_run(async {
-                    let (near, _far) = pair().await;
-                    let (mut near, handle) = (Some(near), Handle::current());
-                    let mut unknown = Some(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-                    fork(|words| {
-                        // They would run when the task returns to its worker, which it does not.
-                        let tasks = (handle.spawn(leave(&mark)), spawn(leave(&mark)));
-                        let blocked = attempt(|| handle.block_on(leave(&mark)));
-                        writeln!(words, "block_on {blocked}").unwrap();
-                        let begun = attempt(|| begin_to_read(near.as_mut().unwrap()));
-                        writeln!(words, "read {begun}").unwrap();
-                        writeln!(words, "drop {}", dropped(near.take())).unwrap();
-                        let listener = TcpListener::from_std(unknown.take().unwrap()).unwrap();
-                        let begun = attempt(|| begin_to_accept(&listener));
-                        writeln!(words, "accept {begun}").unwrap();
-                        writeln!(words, "drop {}", dropped((listener, tasks))).unwrap();
-                    })
-                });
-                let words = child.hear();
-                [0, 1, 3].iter().for_each(|&i| refused(&words[i]));
-                assert_eq!((&*words[2], &*words[4]), ("drop done", "drop done"));
-                traffic.goes_on("during");
-                child.dismiss();
-                traffic.goes_on("after");
+            let receive = async {
+                let (mut near, mut far) = pair().await;
+                far.write_all(b"lent").await.unwrap();
+                far.flush().await.unwrap();
+                let lease = near.read_lease().await.unwrap();
+                (near, far, lease)
+            };
+            let (mut near, mut far, lease) = runtime.must_run(receive);
+            let mut lease = Some(lease);
+            let use_it = |words: &mut PipeWriter| {
+                let read = String::from_utf8_lossy(lease.as_ref().unwrap()).into_owned();
+                writeln!(words, "{read}").unwrap();
+                writeln!(words, "{}", dropped(lease.take())).unwrap();
+            };
+            assert_eq!(fork(use_it).finish(), ["lent", "done"]);
+            runtime.must_run(async {
+                far.write_all(b"more").await.unwrap();
+                far.flush().await.unwrap();
+                assert_eq!(&*near.read_lease().await.unwrap(), b"more");
+            });
+            assert_eq!(&**lease.as_ref().expect("the parent has its own"), b"lent");
+        });
+    });
+}
+
+#[test]
+fn fork_in_a_task_may_leave_and_the_parent_goes_on() {
+    // Goal: K3 where the fork is made on a worker's thread, which in the child still looks like
+    // one; method: it spawns, blocks, begins to read and to accept, drops sockets, and leaves
+    // without coming back.
+    isolated(|| {
+        on_every(|cfg| {
+            for leases in [false, true] {
+                let runtime = cfg.runtime();
+                let traffic = Traffic::start(&runtime, leases);
+                let (seen, mark) = marks();
+                for _ in 0..scaled(3) {
+                    let mut child = runtime.must_run(async {
+                        let (near, _far) = pair().await;
+                        let (mut near, handle) = (Some(near), Handle::current());
+                        let mut unknown = Some(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+                        fork(|words| {
+                            // They would run when the task returns to its worker, which it does
+                            // not.
+                            let tasks = (handle.spawn(leave(&mark)), spawn(leave(&mark)));
+                            let blocked = attempt(|| handle.block_on(leave(&mark)));
+                            writeln!(words, "block_on {blocked}").unwrap();
+                            let begun = attempt(|| begin_to_read(near.as_mut().unwrap()));
+                            writeln!(words, "read {begun}").unwrap();
+                            writeln!(words, "drop {}", dropped(near.take())).unwrap();
+                            let listener = TcpListener::from_std(unknown.take().unwrap()).unwrap();
+                            let begun = attempt(|| begin_to_accept(&listener));
+                            writeln!(words, "accept {begun}").unwrap();
+                            writeln!(words, "drop {}", dropped((listener, tasks))).unwrap();
+                        })
+                    });
+                    let words = child.hear();
+                    [0, 1, 3].iter().for_each(|&i| refused(&words[i]));
+                    assert_eq!((&*words[2], &*words[4]), ("drop done", "drop done"));
+                    traffic.goes_on("during");
+                    child.dismiss();
+                    traffic.goes_on("after");
+                }
+                traffic.end(&runtime);
+                nobody_left_a_mark(&seen);
             }
-            traffic.end(&runtime);
-            nobody_left_a_mark(&seen);
         });
     });
 }
@@ -370,13 +439,13 @@ fn begin_to_accept(listener: &TcpListener) -> io::Result<()> {
 
 #[test]
 fn fork_that_goes_on_as_a_worker_ends_itself() {
-    // Goal: a child that returns into the worker's loop must not serve the parent's descriptors, nor
-    // hang; method: fork in a task without leaving it, see the child end with a word, and the
+    // Goal: a child that returns into the worker's loop must not serve the parent's descriptors,
+    // nor hang; method: fork in a task without leaving it, see the child end with a word, and the
     // parent's echo go on.
     isolated(|| {
         on_every(|cfg| {
             let runtime = cfg.runtime();
-            let traffic = Traffic::start(&runtime);
+            let traffic = Traffic::start(&runtime, true);
             traffic.goes_on("before");
             let child = runtime.must_run(async {
                 // SAFETY: the child only returns into the loop, which must end it.
@@ -399,7 +468,8 @@ fn fork_that_goes_on_as_a_worker_ends_itself() {
 #[test]
 fn fork_of_a_used_runtime_builds_its_own() {
     // Goal: K4; method: a process that has run tasks forks, while the runtime lives and when it is
-    // gone; each fork echoes a megabyte on runtimes of its own, in both forms, and so does the parent.
+    // gone; each fork echoes a megabyte on runtimes of its own, in both forms, and so does the
+    // parent.
     isolated(|| {
         on_every(|cfg| {
             let runtime = cfg.builder().build().unwrap();
@@ -431,8 +501,8 @@ fn fork_of_a_used_runtime_builds_its_own() {
 
 #[test]
 fn fork_of_a_fork_builds_its_own() {
-    // Goal: K4 again, where the process is a fork already: a mark left by the first must not pass for
-    // the second's; method: three generations, each with a runtime of its own that stays alive.
+    // Goal: K4 again, where the process is a fork already: a mark left by the first must not pass
+    // for the second's; method: three generations, each with a runtime of its own that stays alive.
     isolated(|| {
         on_every(|cfg| {
             let first = cfg.builder().build().unwrap();

@@ -59,8 +59,9 @@ impl Call {
     }
 }
 
-/// Makes a system call fail from here on, in all threads, those to come, and all children: a seccomp
-/// filter, which nobody can take away again. False, after a loud word, where none may be set.
+/// Makes a system call fail from here on, in all threads, those to come, and all children: a
+/// seccomp filter, which nobody can take away again. False, after a loud word, where none may be
+/// set.
 #[must_use]
 pub fn refuse(call: Call, errno: i32) -> bool {
     let step = |code: u32, jump_if_not: u8, value: u32| libc::sock_filter {
@@ -269,8 +270,8 @@ pub struct Forked {
     leave: PipeWriter,
 }
 
-/// Forks. `body` runs in the fork on the one thread that there is, and tells the test what it finds;
-/// it is killed when it hangs.
+/// Forks. `body` runs in the fork on the one thread that there is, and tells the test what it
+/// finds; it is killed when it hangs.
 pub fn fork(body: impl FnOnce(&mut PipeWriter)) -> Forked {
     let (words, mut speak) = io::pipe().expect("a pipe");
     let (stay, leave) = io::pipe().expect("a pipe");

@@ -3,12 +3,16 @@
 
 mod announce_search;
 mod doorbell_shutdown;
+mod inbound;
 mod inbox_final_check;
 mod lease_return;
 mod live_tasks;
+mod outbound;
 mod patrol;
 mod push_and_park;
+mod ring_mailbox;
 mod slot_event;
+mod socket_close;
 mod task_state;
 mod timer_ends;
 

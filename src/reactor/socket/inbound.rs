@@ -16,9 +16,11 @@
 
 use std::{collections::VecDeque, io, mem, task::Waker};
 
+use super::outbound::MAX_WAKERS;
 use crate::{
     loom::{Mutex, pick},
     reactor::Lease,
+    util::panic,
 };
 
 /// Past so many unread bytes or leases the receive is cancelled.
@@ -78,7 +80,7 @@ pub(crate) enum Flow {
 }
 
 impl State {
-    fn find<T>(&mut self, waker: &Waker, get: impl FnOnce(&mut Queue<'_>) -> T) -> Found<T> {
+    fn find<T>(&mut self, get: impl FnOnce(&mut Queue<'_>) -> T) -> Found<T> {
         if !self.queue.is_empty() {
             let mut queue = Queue { leases: &mut self.queue, bytes: &mut self.bytes };
             return Found::Some(get(&mut queue));
@@ -95,7 +97,6 @@ impl State {
             self.arm = Arm::Armed;
             return Found::ToArm;
         }
-        debug_assert!(self.readers.iter().any(|reader| reader.will_wake(waker)));
         Found::Nothing
     }
 
@@ -157,15 +158,22 @@ impl Inbound {
             let waker = waker.clone();
             state = self.0.lock();
             state.readers.push(waker);
+            if state.readers.len() > MAX_WAKERS {
+                // Most of them have given up. Who has not looks again.
+                let stale = mem::take(&mut state.readers);
+                drop(state);
+                stale.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
+                state = self.0.lock();
+            }
         }
-        state.find(waker, get)
+        state.find(get)
     }
 
     /// What is queued or has ended, without waiting. `None`: a reader would have to wait.
     pub(crate) fn try_take<T>(&self, get: impl FnOnce(&mut Queue<'_>) -> T) -> Option<Found<T>> {
         let mut state = self.0.lock();
         let ready = !state.queue.is_empty() || state.end.is_some();
-        ready.then(|| state.find(Waker::noop(), get))
+        ready.then(|| state.find(get))
     }
 
     /// Whether a reader by readiness has to look here first.

@@ -28,6 +28,7 @@ use rustix::io::Errno;
 use crate::{
     loom::{Mutex, pick},
     reactor::Lease,
+    util::panic,
 };
 
 /// The error of what was given up: `ECONNABORTED`.
@@ -37,6 +38,8 @@ const ABANDONED: i32 = Errno::CONNABORTED.raw_os_error();
 const HIGH_WATER: usize = pick(256 << 10, 6);
 /// ... or so many chunks.
 const MAX_CHUNKS: usize = 256;
+/// So many may wait at once; those who gave up stay until somebody is woken.
+pub(super) const MAX_WAKERS: usize = 32;
 /// Chunks smaller than this are gathered, up to this, by copying.
 const GATHER: usize = pick(4 << 10, 2);
 
@@ -158,7 +161,7 @@ impl Outbound {
         if state.phase != Phase::Dirty {
             return None;
         }
-        let chunk = state.queue.pop_back()?;
+        let chunk = state.queue.pop_front()?;
         state.bytes -= chunk.len();
         if state.queue.is_empty() {
             state.phase = Phase::Idle;
@@ -192,6 +195,13 @@ impl Outbound {
             let waker = waker.clone();
             state = self.0.lock();
             state.writers.push(waker);
+            if state.writers.len() > MAX_WAKERS {
+                // Most of them have given up. Who has not looks again.
+                let stale = mem::take(&mut state.writers);
+                drop(state);
+                stale.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
+                state = self.0.lock();
+            }
         }
         f(&mut state)
     }
@@ -242,10 +252,11 @@ impl Outbound {
         self.0.lock().abandoned = true;
     }
 
-    /// The home has ended, and with it what it sent (step 6).
-    pub(crate) fn orphaned(&self, wakes: &mut Vec<Waker>) {
+    /// The home has ended, and with it what it was told to send, or even what is in flight
+    /// (step 6).
+    pub(crate) fn orphaned(&self, in_flight: bool, wakes: &mut Vec<Waker>) {
         let mut state = self.0.lock();
-        if state.phase != Phase::Idle {
+        if state.phase == Phase::Dirty || in_flight && state.phase == Phase::InFlight {
             // For good: what came later would follow a gap.
             state.abandoned = true;
             state.fail(ABANDONED);

@@ -18,14 +18,18 @@
 //! operations leave behind are handed to the caller (S6).
 
 mod accept;
+#[cfg(test)]
+mod faults;
 mod flights;
-mod mailbox;
+pub(crate) mod mailbox;
 mod owned;
 mod plan;
 mod provided;
 mod recv;
 mod ring;
 mod send;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::VecDeque,
@@ -95,6 +99,8 @@ pub(crate) const CANCEL_POLL: u32 = 1 << 4;
 pub(crate) const ARM_RECV: u32 = 1 << 2;
 /// ... to send what is queued.
 pub(crate) const FLUSH: u32 = 1 << 3;
+/// All of them, of a home that has ended with operations in flight.
+const ALL: u32 = u32::MAX;
 
 pub(crate) struct Uring {
     ring: Ring,
@@ -190,11 +196,7 @@ impl Uring {
         timeout: Option<Duration>,
         wakes: &mut Vec<Waker>,
     ) -> io::Result<()> {
-        assert!(
-            self.shared.is_ours(),
-            "this process was forked by a task of a ringloop runtime: the worker cannot go \
-             on here; fork from a thread that runs no tasks, or call exec"
-        );
+        fork::expect_parent(self.shared.process);
         self.take_mail();
         self.arm();
         self.provide();
@@ -443,7 +445,8 @@ impl Uring {
             _ => Ready::READABLE.and(Ready::WRITABLE),
         };
         socket.event(generation, ready, wakes);
-        if socket.flights.is_retired() || socket.flights.recv.get().is_none() {
+        let receives = socket.flights.recv.get().is_some();
+        if !receives || self.is_ending || socket.flights.is_retired() {
             return;
         }
         if completion.result() >= 0 && hangs_up(completion.result() as u32) {
@@ -459,8 +462,6 @@ impl Uring {
     pub(crate) fn close(mut self, until: Until, wakes: &mut Vec<Waker>) -> (u64, Garbage) {
         self.take_mail();
         self.drain_sends(until.sent, wakes);
-        self.shared.mailbox.close();
-        self.garbage.extend(self.shared.take_orphans(wakes));
         while self.flights.len() > 0 || self.doorbell.is_armed || self.bridged.is_armed {
             let now = clock::now();
             if now >= until.ended {
@@ -473,12 +474,12 @@ impl Uring {
                 break;
             }
         }
-        for socket in mem::take(&mut self.dirty) {
-            orphan(&socket, wakes);
-            self.garbage.push(Flight::Over(socket, None));
-        }
+        // What the kernel does not let go of is leaked: nobody hears of it any more.
         let leaked = self.flights.len() as u64;
-        self.flights.each_socket(|socket| orphan(socket, wakes));
+        self.flights.each_socket(|socket| orphan(socket, ALL, wakes));
+        // From here on sockets may find another home; none is in flight here.
+        self.shared.mailbox.close();
+        self.garbage.extend(self.shared.take_orphans(wakes));
         self.ring.stop();
         let garbage = self.take_garbage();
         if leaked > 0 {
@@ -494,13 +495,19 @@ fn hangs_up(events: u32) -> bool {
     PollFlags::from_bits_retain(events as _).intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
-/// The home of a socket has ended, whose owner may go on with another: nothing is in
-/// flight any more, and whoever waits looks again.
-fn orphan(socket: &Socket, wakes: &mut Vec<Waker>) {
-    socket.flights.clear();
+/// Nobody answers what a socket asked its home for: whoever waits looks again, and asks
+/// another home, where the socket may even have operations by now.
+fn orphan(socket: &Socket, requests: u32, wakes: &mut Vec<Waker>) {
+    if requests == ALL {
+        socket.flights.clear();
+    }
     socket.event(socket.generation(), Ready::READABLE.and(Ready::WRITABLE), wakes);
-    socket.inbound.disarmed(false, wakes);
-    socket.outbound.orphaned(wakes);
+    if requests & ARM_RECV != 0 && socket.flights.recv.get().is_none() {
+        socket.inbound.disarmed(false, wakes);
+    }
+    if requests & FLUSH != 0 {
+        socket.outbound.orphaned(requests == ALL, wakes);
+    }
 }
 
 impl Shared {
@@ -527,8 +534,8 @@ impl Shared {
     /// What was sent and will not be answered.
     fn take_orphans(&self, wakes: &mut Vec<Waker>) -> Vec<Flight> {
         let mut orphans = Vec::new();
-        self.mailbox.drain_with(|socket, _| {
-            orphan(&socket, wakes);
+        self.mailbox.drain_with(|socket, requests| {
+            orphan(&socket, requests, wakes);
             orphans.push(Flight::Over(socket, None));
         });
         orphans

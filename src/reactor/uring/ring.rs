@@ -22,6 +22,9 @@ use rustix::{
     },
 };
 
+#[cfg(test)]
+use super::faults::{self, Faults};
+
 /// `IORING_ENTER_NO_IOWAIT`: a sleeping worker does not count as waiting for a disk.
 const NO_IOWAIT: IoringEnterFlags = IoringEnterFlags::from_bits_retain(1 << 7);
 
@@ -76,6 +79,8 @@ pub(super) struct Ring {
     no_iowait: bool,
     /// Entries that the full queue had no room for, in order.
     overflow: VecDeque<squeue::Entry>,
+    #[cfg(test)]
+    faults: Faults,
 }
 
 /// How long [`Ring::enter`] may sleep.
@@ -101,9 +106,18 @@ impl Ring {
     /// An instance that a thread has yet to [start](Self::start), to be
     /// [restricted](Self::restrict) before that.
     pub(super) fn new(plan: Plan) -> io::Result<Self> {
+        #[cfg(test)]
+        let plan = faults::plan(plan);
         let ring = build(plan)?;
         let no_iowait = ring.params().is_feature_no_iowait();
-        Ok(Self { ring, registered: None, no_iowait, overflow: VecDeque::new() })
+        Ok(Self {
+            ring,
+            registered: None,
+            no_iowait,
+            overflow: VecDeque::new(),
+            #[cfg(test)]
+            faults: Faults::installed(),
+        })
     }
 
     /// Has the kernel refuse, from the start on, whatever this crate never asks for.
@@ -165,6 +179,8 @@ impl Ring {
     /// What the entry points to stays valid, and is nobody else's where the kernel
     /// writes, until the operation's terminal completion (S1).
     pub(super) unsafe fn push(&mut self, entry: squeue::Entry) {
+        #[cfg(test)]
+        let entry = self.faults.submit(entry);
         if self.overflow.is_empty() {
             // SAFETY: the caller's promise.
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
@@ -182,6 +198,10 @@ impl Ring {
 
     /// Whether a call now would do something.
     pub(super) fn has_work(&mut self) -> bool {
+        #[cfg(test)]
+        if self.faults.holds() {
+            return true;
+        }
         let sq = self.ring.submission();
         let queued = !sq.is_empty() || sq.taskrun() || sq.cq_overflow();
         drop(sq);
@@ -248,6 +268,8 @@ impl Ring {
         timeout: Option<Timespec>,
     ) -> Result<(), Errno> {
         let to_submit = self.ring.submission().len() as u32;
+        #[cfg(test)]
+        let (to_submit, min_complete) = self.faults.call(to_submit, min_complete, &mut flags)?;
         let fd = match self.registered {
             Some(index) => {
                 flags |= IoringEnterFlags::REGISTERED_RING;
@@ -278,6 +300,9 @@ impl Ring {
         &mut self,
         batch: &'a mut [mem::MaybeUninit<cqueue::Entry>],
     ) -> &'a mut [cqueue::Entry] {
+        #[cfg(test)]
+        return self.faults.completions(&mut self.ring, batch);
+        #[cfg(not(test))]
         self.ring.completion().fill(batch)
     }
 }

@@ -1,0 +1,162 @@
+//! Requests that other threads send to the worker that has a socket in its ring.
+//!
+//! Code: `reactor/uring/mailbox.rs` and doorbells as they are, on modelled eventfds.
+//!
+//! Properties: no request is left to an owner that sleeps, else loom sees it wait for
+//! ever; each is answered once, by who sees what was done before it; a ring that comes
+//! late, even after the owner's end, does no harm; when all is over, the mailbox has kept
+//! no reference and taken none too many.
+//!
+//! Actors: the owner, who drains, and sleeps when there is no mail; one or two who send.
+//!
+//! Bound: 3 threads, two sockets, three requests.
+
+use std::sync::Arc;
+
+use loom::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    thread::{self, JoinHandle},
+};
+use loom_tests::explore;
+use ringloop::model::{
+    Doorbell, kernel,
+    mailbox::{Mailbox, Node, Sent},
+};
+
+/// What two requests are about: what was done before each.
+type Socket = Node<[AtomicBool; 2]>;
+
+const FIRST: u32 = 1;
+const SECOND: u32 = 2;
+
+fn socket() -> Arc<Socket> {
+    Node::new([0; 2].map(|_| AtomicBool::new(false)))
+}
+
+struct Home {
+    mailbox: Mailbox<[AtomicBool; 2]>,
+    bell: Doorbell,
+    orphans: AtomicUsize,
+}
+
+impl Home {
+    fn new() -> Arc<Self> {
+        kernel::open(0);
+        let bell = Doorbell::new();
+        bell.open(0);
+        Arc::new(Self { mailbox: Mailbox::new(), bell, orphans: AtomicUsize::new(0) })
+    }
+
+    fn send(&self, socket: &Arc<Socket>, request: u32) {
+        socket[request.trailing_zeros() as usize].store(true, Relaxed);
+        match self.mailbox.send(socket, request) {
+            Sent::Awake => {}
+            Sent::Asleep => self.bell.ring(),
+            Sent::Closed => self.take_orphans(),
+        }
+    }
+
+    /// Takes what nobody answers.
+    fn take_orphans(&self) {
+        let count = self.drain() as usize;
+        self.orphans.fetch_add(count, Relaxed);
+    }
+
+    fn send_elsewhere(self: &Arc<Self>, socket: &Arc<Socket>, request: u32) -> JoinHandle<()> {
+        let (home, socket) = (self.clone(), socket.clone());
+        thread::spawn(move || home.send(&socket, request))
+    }
+
+    /// Takes what is there; says how many requests that were.
+    fn drain(&self) -> u32 {
+        let mut count = 0;
+        self.mailbox.drain_with(|socket, requests| {
+            assert_ne!(requests, 0, "queued twice");
+            for (request, before) in [FIRST, SECOND].into_iter().zip(&**socket) {
+                if requests & request != 0 {
+                    assert!(before.load(Relaxed), "what came before a request is not seen");
+                    count += 1;
+                }
+            }
+        });
+        count
+    }
+
+    /// The owner's loop until it has answered `wanted` requests, and its end.
+    fn serve(&self, wanted: u32) {
+        let mut answered = self.drain();
+        while answered < wanted {
+            if self.mailbox.may_sleep() {
+                kernel::wait(0);
+            }
+            self.mailbox.wake();
+            answered += self.drain();
+        }
+        assert_eq!(answered, wanted, "answered twice");
+        self.end();
+    }
+
+    fn end(&self) {
+        self.mailbox.close();
+        self.take_orphans();
+        self.bell.close();
+    }
+}
+
+/// Waits for those who send; then nobody but the model refers to the sockets.
+fn finish(senders: impl IntoIterator<Item = JoinHandle<()>>, sockets: &[Arc<Socket>]) {
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    for socket in sockets {
+        assert_eq!(Arc::strong_count(socket), 1, "a reference is lost, or was never given");
+    }
+}
+
+/// Two ask for two things about one socket.
+#[test]
+fn two_requests_for_one() {
+    explore(|| {
+        let (home, sockets) = (Home::new(), [socket()]);
+        let senders = [FIRST, SECOND].map(|request| home.send_elsewhere(&sockets[0], request));
+        home.serve(2);
+        finish(senders, &sockets);
+    });
+}
+
+/// Two ask about two sockets.
+#[test]
+fn one_request_for_each() {
+    explore(|| {
+        let (home, sockets) = (Home::new(), [socket(), socket()]);
+        let senders = [0, 1].map(|one| home.send_elsewhere(&sockets[one], FIRST));
+        home.serve(2);
+        finish(senders, &sockets);
+    });
+}
+
+/// Two sockets are queued when somebody asks anew about the one that is taken first.
+#[test]
+fn again_while_taken() {
+    explore(|| {
+        let (home, sockets) = (Home::new(), [socket(), socket()]);
+        home.send(&sockets[0], FIRST);
+        home.send(&sockets[1], FIRST);
+        let sender = home.send_elsewhere(&sockets[1], SECOND);
+        home.serve(3);
+        finish([sender], &sockets);
+    });
+}
+
+/// Two ask, about one socket and about another, while the owner ends.
+#[test]
+fn requests_against_close() {
+    explore(|| {
+        let (home, sockets) = (Home::new(), [socket(), socket()]);
+        home.send(&sockets[0], FIRST);
+        let senders = [0, 1].map(|one| home.send_elsewhere(&sockets[one], SECOND));
+        home.end();
+        finish(senders, &sockets);
+        assert_eq!(home.orphans.load(Relaxed), 3, "somebody waits for an answer");
+    });
+}
