@@ -239,6 +239,11 @@ impl Pool {
         }
     }
 
+    /// Whether a filler has any buffer.
+    pub(crate) fn is_filling(&self) -> bool {
+        self.filling != 0
+    }
+
     /// Takes what has returned.
     fn collect(&mut self) {
         let all = self.watch.all();

@@ -18,7 +18,11 @@ use std::{collections::VecDeque, io, mem, task::Waker};
 
 use super::outbound::MAX_WAKERS;
 use crate::{
-    loom::{Mutex, pick},
+    loom::{
+        Mutex,
+        global::{AtomicU64, Ordering},
+        pick,
+    },
     reactor::Lease,
     util::panic,
 };
@@ -56,7 +60,11 @@ struct State {
     readers: Vec<Waker>,
 }
 
-pub(crate) struct Inbound(Mutex<State>);
+pub(crate) struct Inbound {
+    state: Mutex<State>,
+    /// 1 once a receive was armed: for the readers of sockets where none ever is.
+    used: AtomicU64,
+}
 
 /// What a reader finds.
 #[derive(Debug)]
@@ -137,7 +145,7 @@ impl Queue<'_> {
 
 impl Inbound {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(State {
+        let state = State {
             queue: VecDeque::new(),
             bytes: 0,
             arm: Arm::Off,
@@ -145,52 +153,63 @@ impl Inbound {
             starved: false,
             hung_up: false,
             readers: Vec::new(),
-        }))
+        };
+        Self { state: Mutex::new(state), used: AtomicU64::new(0) }
     }
 
     /// A reader asks; `get` is called with what is queued, under the lock.
     pub(crate) fn take<T>(&self, waker: &Waker, get: impl FnOnce(&mut Queue<'_>) -> T) -> Found<T> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let known = |state: &State| state.readers.iter().any(|reader| reader.will_wake(waker));
         if !state.has_news() && !known(&state) {
             drop(state);
             // Cloning is foreign code: outside of the lock (S6).
             let waker = waker.clone();
-            state = self.0.lock();
+            state = self.state.lock();
             state.readers.push(waker);
             if state.readers.len() > MAX_WAKERS {
                 // Most of them have given up. Who has not looks again.
                 let stale = mem::take(&mut state.readers);
                 drop(state);
                 stale.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
-                state = self.0.lock();
+                state = self.state.lock();
             }
         }
-        state.find(get)
+        let found = state.find(get);
+        if matches!(found, Found::ToArm) {
+            self.used.store(1, Ordering::Relaxed);
+        }
+        found
     }
 
     /// What is queued or has ended, without waiting. `None`: a reader would have to wait.
     pub(crate) fn try_take<T>(&self, get: impl FnOnce(&mut Queue<'_>) -> T) -> Option<Found<T>> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let ready = !state.queue.is_empty() || state.end.is_some();
         ready.then(|| state.find(get))
     }
 
     /// Whether a reader by readiness has to look here first.
+    #[inline]
     pub(crate) fn is_in_use(&self) -> bool {
-        let state = self.0.lock();
+        // Relaxed: readers that use one stream at once have no order to keep.
+        self.used.load(Ordering::Relaxed) != 0 && self.has_received()
+    }
+
+    fn has_received(&self) -> bool {
+        let state = self.state.lock();
         !state.queue.is_empty() || state.end.is_some() || state.arm != Arm::Off
     }
 
     /// What nobody has read.
     pub(crate) fn into_unread(self) -> Vec<u8> {
-        let queue = mem::take(&mut self.0.lock().queue);
+        let queue = mem::take(&mut self.state.lock().queue);
         queue.iter().flat_map(|lease| lease.iter().copied()).collect()
     }
 
     /// The receive could not be armed: it is off.
     pub(crate) fn not_armed(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.arm = Arm::Off;
         state.starved = true;
     }
@@ -204,7 +223,7 @@ impl Inbound {
 
     /// Bytes arrived, in order.
     pub(crate) fn arrived(&self, lease: Lease, wakes: &mut Vec<Waker>) -> Flow {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.bytes += lease.len();
         state.queue.push_back(lease);
         wakes.append(&mut state.readers);
@@ -218,18 +237,18 @@ impl Inbound {
 
     /// The stream has ended.
     pub(crate) fn ended(&self, end: End) {
-        self.0.lock().end = Some(end);
+        self.state.lock().end = Some(end);
     }
 
     /// Nothing is received from here on: the reader reads by itself.
     pub(crate) fn hung_up(&self) {
-        self.0.lock().hung_up = true;
+        self.state.lock().hung_up = true;
     }
 
     /// The terminal completion: whoever reads arms anew, or is told the end; `starved`:
     /// for want of memory.
     pub(crate) fn disarmed(&self, starved: bool, wakes: &mut Vec<Waker>) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.arm = Arm::Off;
         state.starved = starved;
         wakes.append(&mut state.readers);

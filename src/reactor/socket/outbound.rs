@@ -26,7 +26,11 @@ use std::{collections::VecDeque, mem, task::Waker};
 use rustix::io::Errno;
 
 use crate::{
-    loom::{Mutex, pick},
+    loom::{
+        Mutex,
+        global::{AtomicU64, Ordering},
+        pick,
+    },
     reactor::Lease,
     util::panic,
 };
@@ -91,7 +95,11 @@ struct State {
     writers: Vec<Waker>,
 }
 
-pub(crate) struct Outbound(Mutex<State>);
+pub(crate) struct Outbound {
+    state: Mutex<State>,
+    /// 1 once a chunk was queued: for the writers of sockets where none ever is.
+    used: AtomicU64,
+}
 
 /// What became of a chunk that was to be queued.
 pub(crate) enum Queued {
@@ -125,7 +133,7 @@ pub(crate) enum Next {
 
 impl Outbound {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(State {
+        let state = State {
             phase: Phase::Idle,
             queue: VecDeque::new(),
             bytes: 0,
@@ -133,7 +141,8 @@ impl Outbound {
             shut: false,
             abandoned: false,
             writers: Vec::new(),
-        }))
+        };
+        Self { state: Mutex::new(state), used: AtomicU64::new(0) }
     }
 
     /// Queues a chunk (step 2). `waker` is left if there is no room.
@@ -147,6 +156,7 @@ impl Outbound {
             }
             state.bytes += chunk.len();
             state.queue.push_back(chunk);
+            self.used.store(1, Ordering::Relaxed);
             if state.phase == Phase::Idle {
                 state.phase = Phase::Dirty;
                 return Queued::First;
@@ -157,7 +167,7 @@ impl Outbound {
 
     /// Takes back a chunk that was queued first: nobody can be told.
     pub(crate) fn take_back(&self) -> Option<Chunk> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if state.phase != Phase::Dirty {
             return None;
         }
@@ -171,7 +181,7 @@ impl Outbound {
 
     /// Sends by a direct call if nothing is before it (step 1).
     pub(crate) fn send_directly<R>(&self, send: impl FnOnce() -> R) -> Direct<R> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if let Some(error) = state.take_error() {
             return Direct::Failed(error);
         }
@@ -188,19 +198,19 @@ impl Outbound {
         has_to_wait: impl FnOnce(&State) -> bool,
         f: impl FnOnce(&mut State) -> R,
     ) -> R {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if has_to_wait(&state) && !state.writers.iter().any(|writer| writer.will_wake(waker)) {
             drop(state);
             // Cloning is foreign code: outside of the lock (S6).
             let waker = waker.clone();
-            state = self.0.lock();
+            state = self.state.lock();
             state.writers.push(waker);
             if state.writers.len() > MAX_WAKERS {
                 // Most of them have given up. Who has not looks again.
                 let stale = mem::take(&mut state.writers);
                 drop(state);
                 stale.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
-                state = self.0.lock();
+                state = self.state.lock();
             }
         }
         f(&mut state)
@@ -225,21 +235,27 @@ impl Outbound {
 
     /// Whether the kernel has everything, and no error is still to be told: a writer may
     /// send by itself.
+    #[inline]
     pub(crate) fn is_idle(&self) -> bool {
-        let state = self.0.lock();
+        // Relaxed: a writer that misses another's chunk finds it when it sends.
+        self.used.load(Ordering::Relaxed) == 0 || self.has_settled()
+    }
+
+    fn has_settled(&self) -> bool {
+        let state = self.state.lock();
         state.phase == Phase::Idle && state.error.is_none()
     }
 
     /// Shuts the write side down once it is idle. `true`: it is, shut it now.
     pub(crate) fn shut(&self) -> bool {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.shut = state.phase != Phase::Idle;
         !state.shut
     }
 
     /// What the home is to send first, of a dirty socket.
     pub(crate) fn start(&self) -> Option<Chunk> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if state.phase != Phase::Dirty {
             return None;
         }
@@ -249,13 +265,13 @@ impl Outbound {
 
     /// What is not sent yet is given up, when the send in flight has ended.
     pub(crate) fn abandon(&self) {
-        self.0.lock().abandoned = true;
+        self.state.lock().abandoned = true;
     }
 
     /// The home has ended, and with it what it was told to send, or even what is in flight
     /// (step 6).
     pub(crate) fn orphaned(&self, in_flight: bool, wakes: &mut Vec<Waker>) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if state.phase == Phase::Dirty || in_flight && state.phase == Phase::InFlight {
             // For good: what came later would follow a gap.
             state.abandoned = true;
@@ -272,7 +288,7 @@ impl Outbound {
         sent: Result<usize, i32>,
         wakes: &mut Vec<Waker>,
     ) -> (Next, Option<Chunk>) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let unsent = |sent| sent < chunk.len() || !state.queue.is_empty();
         match sent {
             Ok(sent) if state.abandoned && unsent(sent) => state.fail(ABANDONED),

@@ -85,6 +85,7 @@ pub(super) struct Script {
     refusal: AtomicI32,
     rings: AtomicU64,
     calls: AtomicU64,
+    overflows: AtomicU64,
     seen: [AtomicU64; FAULTS],
 }
 
@@ -100,6 +101,7 @@ impl Script {
             refusal: AtomicI32::new(0),
             rings: AtomicU64::new(0),
             calls: AtomicU64::new(0),
+            overflows: AtomicU64::new(0),
             seen: Default::default(),
         }
     }
@@ -134,6 +136,11 @@ impl Script {
     /// Calls so far, with those that were refused.
     pub(super) fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Times that more completions waited than the queue has room for.
+    pub(super) fn overflows(&self) -> u64 {
+        self.overflows.load(Ordering::SeqCst)
     }
 
     pub(super) fn seen(&self, fault: Fault) -> u64 {
@@ -241,11 +248,13 @@ impl Interference {
         }
     }
 
-    /// Whether it happens now.
+    /// Whether it happens now: the first time for sure.
     fn happens(&mut self, fault: Fault) -> bool {
         let odds = self.script.odds[fault as usize];
-        let now =
-            odds != 0 && self.script.begun.load(Ordering::SeqCst) && self.random.below(odds) == 0;
+        if odds == 0 || !self.script.begun.load(Ordering::SeqCst) {
+            return false;
+        }
+        let now = self.script.seen(fault) == 0 || self.random.below(odds) == 0;
         if now {
             self.script.seen[fault as usize].fetch_add(1, Ordering::SeqCst);
         }
@@ -324,6 +333,9 @@ impl Interference {
 
     /// Takes all that the ring has.
     fn hold(&mut self, ring: &mut IoUring) {
+        if ring.submission().cq_overflow() {
+            self.script.overflows.fetch_add(1, Ordering::SeqCst);
+        }
         let arrived: Vec<_> = ring.completion().collect();
         for entry in arrived {
             let entry = match self.failed.remove(&entry.user_data()) {

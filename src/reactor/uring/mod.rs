@@ -218,8 +218,11 @@ impl Uring {
             if !self.ring.has_work() {
                 return Ok(());
             }
-        } else if !self.shared.mailbox.may_sleep() {
-            wait = Wait::No;
+        } else {
+            self.before_sleep();
+            if !self.shared.mailbox.may_sleep() {
+                wait = Wait::No;
+            }
         }
         let entered = self.ring.enter(wait);
         self.shared.mailbox.wake();

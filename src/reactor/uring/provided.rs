@@ -89,6 +89,17 @@ impl Provided {
         }
     }
 
+    /// Before the worker sleeps: if the kernel has no buffer, the first that comes back is
+    /// to wake it, so that receives need not fail first.
+    pub(super) fn before_sleep(&mut self) {
+        if self.pool.is_filling() {
+            return self.pool.set_starved(false);
+        }
+        self.pool.set_starved(true);
+        // Once more: it may have come back just before.
+        self.provide();
+    }
+
     /// What a completion brought, if it brought anything.
     pub(super) fn received(&mut self, completion: &cqueue::Entry) -> Option<Lease> {
         let id = cqueue::buffer_select(completion.flags())?;

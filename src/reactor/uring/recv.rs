@@ -45,6 +45,12 @@ impl Uring {
         }
     }
 
+    pub(super) fn before_sleep(&mut self) {
+        if let Memory::Provided(provided) = &mut self.provided {
+            provided.before_sleep();
+        }
+    }
+
     /// Receives for a socket until further notice; the reader has said so to its queue.
     pub(crate) fn arm_recv(&mut self, socket: &Arc<Socket>) {
         if socket.flights.recv.get().is_some() {

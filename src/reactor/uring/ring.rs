@@ -187,7 +187,8 @@ impl Ring {
                 return;
             }
             // The queue is full: have the kernel take it. If it can not now, we wait.
-            let _ = self.call(IoringEnterFlags::empty(), 0, None);
+            let queued = self.queued();
+            let _ = self.call(queued, IoringEnterFlags::empty(), 0, None);
             // SAFETY: the caller's promise.
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return;
@@ -226,12 +227,11 @@ impl Ring {
             }
             Wait::Forever => 1,
         };
-        match self.call(IoringEnterFlags::GETEVENTS, min_complete, timeout) {
+        let queued = self.queued();
+        match self.call(queued, IoringEnterFlags::GETEVENTS, min_complete, timeout) {
             // EBUSY: completions are to be reaped first. The others come and go.
             Err(Errno::BUSY | Errno::AGAIN | Errno::NOMEM | Errno::NOBUFS) => {
-                if min_complete > 0 {
-                    self.doze(wait);
-                }
+                self.make_do(wait);
                 Ok(())
             }
             Ok(()) | Err(Errno::TIME | Errno::INTR) => Ok(()),
@@ -239,14 +239,23 @@ impl Ring {
         }
     }
 
-    /// Instead of a sleep that the kernel refused: short, and over at a completion.
-    fn doze(&self, wait: Wait) {
+    /// Instead of a call that the kernel refused: takes what is done, which may be what it
+    /// is short of, and sleeps a little, but not past a completion.
+    #[cold]
+    fn make_do(&mut self, wait: Wait) {
+        // A call that cannot submit does nothing else: one that has nothing to submit may.
+        let taken = self.call(0, IoringEnterFlags::GETEVENTS, 0, None);
         let limit = match wait {
+            Wait::No => return,
             Wait::UpTo(limit) => limit.min(SHORTAGE),
-            _ => SHORTAGE,
+            Wait::Forever => SHORTAGE,
         };
         let limit = Timespec::try_from(limit).ok();
-        let _ = poll(&mut [PollFd::new(&self.fd(), PollFlags::IN)], limit.as_ref());
+        let fd = self.fd();
+        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+        // What can not be taken is no reason to wake up.
+        let watched = if taken.is_ok() { &mut fds[..] } else { &mut [] };
+        let _ = poll(watched, limit.as_ref());
     }
 
     /// Moves entries that had to wait into the queue.
@@ -260,14 +269,19 @@ impl Ring {
         }
     }
 
+    /// Entries that the kernel has not taken.
+    fn queued(&mut self) -> u32 {
+        self.ring.submission().len() as u32
+    }
+
     /// io_uring_enter(2).
     fn call(
         &mut self,
+        to_submit: u32,
         mut flags: IoringEnterFlags,
         min_complete: u32,
         timeout: Option<Timespec>,
     ) -> Result<(), Errno> {
-        let to_submit = self.ring.submission().len() as u32;
         #[cfg(test)]
         let (to_submit, min_complete) = self.faults.call(to_submit, min_complete, &mut flags)?;
         let fd = match self.registered {

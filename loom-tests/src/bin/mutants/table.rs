@@ -900,12 +900,12 @@ pub const MUTANTS: &[Mutant] = &[
         name: "outbound: a waker is left after the look",
         file: "reactor/socket/outbound.rs",
         text: "            state.writers.push(waker);
-        }",
+            if state.writers.len() > MAX_WAKERS {",
         replacement: "            let result = f(&mut state);
             drop(state);
             self.0.lock().writers.push(waker);
             return result;
-        }",
+            if state.writers.len() > MAX_WAKERS {",
         model: "outbound::writer_waits_for_room",
     },
     Mutant {
