@@ -25,6 +25,8 @@ mod backend_limits;
 mod compat;
 #[path = "suite/faces.rs"]
 mod faces;
+#[path = "suite/homes.rs"]
+mod homes;
 #[path = "suite/io_fd.rs"]
 mod io_fd;
 #[path = "suite/leases.rs"]

@@ -96,6 +96,48 @@ mod with_hyper {
     }
 
     #[test]
+    fn http2_carries_a_hundred_streams_on_one_connection() {
+        // Goal: h2's many small writes and flushes over one connection; method: hyper's own client,
+        // a hundred requests at once with bodies of their own, each answered by its length.
+        on_every(|cfg| {
+            cfg.everywhere(|| async {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let address = listener.local_addr().unwrap();
+                let server = spawn(async move {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    hyper::server::conn::http2::Builder::new(HyperExecutor)
+                        .timer(HyperTimer)
+                        .serve_connection(stream, service_fn(answer))
+                        .await
+                        .unwrap();
+                });
+                let stream = ringloop::net::TcpStream::connect(address).await.unwrap();
+                let (sender, connection) =
+                    hyper::client::conn::http2::handshake(HyperExecutor, stream).await.unwrap();
+                let connection = spawn(connection);
+                let requests: Vec<_> = (0..100usize)
+                    .map(|i| {
+                        let mut sender = sender.clone();
+                        spawn(async move {
+                            let body = Full::new(Bytes::from(vec![b'x'; i * 1000]));
+                            let request = Request::post(format!("http://t/{i}")).body(body);
+                            let response = sender.send_request(request.unwrap()).await.unwrap();
+                            response.into_body().collect().await.unwrap().to_bytes()
+                        })
+                    })
+                    .collect();
+                for (i, request) in requests.into_iter().enumerate() {
+                    let body = request.await.unwrap();
+                    assert_eq!(body, format!("/{i} {}", i * 1000));
+                }
+                drop(sender);
+                connection.await.unwrap().unwrap();
+                server.await.unwrap();
+            });
+        });
+    }
+
+    #[test]
     fn executor_spawns_and_timer_sleeps() {
         // Goal: the two small adapters; method: use them as hyper does.
         use hyper::rt::{Executor, Timer};

@@ -1,0 +1,645 @@
+//! Sockets that move: between the workers of a runtime, to plain threads, and to another runtime,
+//! while the worker that has their operations sleeps, hogs, goes on or has ended.
+
+use std::future::Future;
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use ringloop::io::{AsyncReadExt, AsyncWriteExt};
+use ringloop::net::TcpStream;
+use ringloop::{Backend, Handle, spawn, yield_now};
+
+use crate::faces::{Mint, WRITES, reset, soon, write_by};
+use crate::harness::{Cfg, loud, on_every, wait_until};
+use crate::net_stream::{narrow_pair, pair};
+use crate::tools::{AddOnDrop, Count, Flag, Polled, check_pattern, fill_pattern};
+
+/// What happens "at once" has happened by then; waiting longer is waiting for ever.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+/// More than two narrow sockets hold between them.
+const TOO_MUCH: usize = 100_000;
+
+type Plain = std::net::TcpStream;
+
+/// A stream and its plain, blocking peer, both with small buffers (see `narrow_pair`).
+fn plain_pair() -> (TcpStream, Plain) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    socket.set_tcp_mss(1000).unwrap();
+    socket.set_recv_buffer_size(8 << 10).unwrap();
+    socket.set_send_buffer_size(8 << 10).unwrap();
+    socket.bind(&any.into()).unwrap();
+    socket.listen(1).unwrap();
+    let listener = std::net::TcpListener::from(socket);
+    let peer = Plain::connect(listener.local_addr().unwrap()).unwrap();
+    let (near, _) = listener.accept().unwrap();
+    socket2::SockRef::from(&peer).set_recv_buffer_size(8 << 10).unwrap();
+    peer.set_read_timeout(Some(AT_ONCE)).unwrap();
+    (TcpStream::from_std(near).unwrap(), peer)
+}
+
+/// Polls a future a single time, with a waker that nobody hears, and drops it.
+fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
+/// Writes the numbered stream from `offset` on until nothing fits; how much did.
+fn fill(near: &TcpStream, offset: usize) -> usize {
+    let (mut buf, mut sent) = ([0; 2000], 0);
+    loop {
+        fill_pattern(&mut buf, offset + sent);
+        match near.try_write(&buf) {
+            Ok(n) => sent += n,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return sent,
+            Err(error) => panic!("after {sent} bytes: {error}"),
+        }
+    }
+}
+
+/// Writes `len` bytes of the numbered stream as leases.
+async fn lend(near: &mut TcpStream, offset: usize, len: usize) {
+    for lease in Mint::new().await.pattern(offset, len).await {
+        near.write_lease(lease).await.unwrap();
+    }
+}
+
+fn on_a_ring() -> bool {
+    ringloop::backend().backend == Backend::Uring
+}
+
+/// Reads `total` bytes of the numbered stream.
+fn expect(peer: &mut Plain, total: usize) {
+    let mut buf = vec![0; total];
+    peer.read_exact(&mut buf).unwrap_or_else(|error| panic!("of {total} bytes: {error}"));
+    check_pattern(&buf, 0);
+}
+
+/// Reads `total` bytes on a thread, and then the end, which is to come at once after `dropped`.
+/// `done` is set in any case.
+fn expect_all(mut peer: Plain, total: usize, dropped: &Flag, done: &Flag) -> JoinHandle<()> {
+    let (dropped, done) = (dropped.clone(), crate::tools::SetOnDrop(done.clone()));
+    thread::spawn(move || {
+        let _done = done;
+        wait_until(|| dropped.is_set(), || "the drop".to_owned());
+        let begun = Instant::now();
+        expect(&mut peer, total);
+        let end = peer.read(&mut [0; 1]);
+        assert_eq!(end.expect("the end"), 0, "after {:?}", begun.elapsed());
+    })
+}
+
+#[test]
+fn failed_send_is_told_by_the_next_write() {
+    // Goal: the error of a send that the ring went on with is told once somebody writes, whatever the
+    // verb, and nobody spins; method: leases past the high-water mark, a reset, room again; each verb.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let (mut mint, gone) =
+                (Mint::new().await, [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe]);
+            for verb in 0..WRITES + 1 {
+                let (mut near, far) = narrow_pair().await;
+                for lease in mint.pattern(0, 400_000).await {
+                    // A new budget, so that only a full queue makes it wait.
+                    yield_now().await;
+                    if poll_once(near.write_lease(lease)).is_none() {
+                        break;
+                    }
+                }
+                reset(far);
+                soon("room, for want of a peer", near.writable()).await.unwrap();
+                for round in 0..2 {
+                    let polls = Count::new();
+                    let write = async move {
+                        match verb {
+                            WRITES => {
+                                let result = near.try_write(b"later").map(drop);
+                                (near, result)
+                            }
+                            _ => write_by(near, verb, b"later").await,
+                        }
+                    };
+                    let what = format!("verb {verb}, round {round}");
+                    let result;
+                    (near, result) = soon(&what, Polled::new(write, &polls)).await;
+                    let kind = result.expect_err(&what).kind();
+                    assert!(gone.contains(&kind), "{what}: {kind}");
+                    assert!(polls.get() < 10, "{what}: {} polls", polls.get());
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn dropped_stream_ends_though_its_worker_sleeps() {
+    // Goal: what was written and the end arrive at once, and take no turn of a worker that has nothing
+    // else to do; method: a lease that is sent directly or has to wait, a receive armed or not; the
+    // drop at home, or on a plain thread while the runtime is idle.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            for (total, armed, away) in [1, TOO_MUCH]
+                .into_iter()
+                .flat_map(|total| [(total, false), (total, true)])
+                .flat_map(|(total, armed)| [(total, armed, false), (total, armed, true)])
+            {
+                if total == TOO_MUCH && !on_a_ring() {
+                    // Nothing waits that its writer does not wait for.
+                    continue;
+                }
+                let (mut near, peer) = plain_pair();
+                let (dropped, done) = (Flag::new(), Flag::new());
+                if armed {
+                    assert!(poll_once(near.read_lease()).is_none());
+                    yield_now().await;
+                }
+                lend(&mut near, 0, total).await;
+                let reader = expect_all(peer, total, &dropped, &done);
+                if away {
+                    let handle = Handle::current();
+                    let parks = handle.metrics().parks;
+                    let dropped = dropped.clone();
+                    thread::spawn(move || {
+                        wait_until(|| handle.metrics().parks > parks, || "a park".to_owned());
+                        drop(near);
+                        dropped.set();
+                    });
+                } else {
+                    drop(near);
+                    dropped.set();
+                }
+                done.wait().await;
+                let what = format!("{total} bytes, armed: {armed}, on a thread: {away}");
+                reader.join().unwrap_or_else(|_| panic!("{what}"));
+            }
+        });
+    });
+}
+
+/// Makes the worker at hand the home of `near`, with nothing left in flight there.
+async fn settle_here(near: &mut TcpStream, peer: Plain) -> Plain {
+    let mut ours = peer.try_clone().unwrap();
+    let reader = thread::spawn(move || expect(&mut ours, TOO_MUCH));
+    lend(near, 0, TOO_MUCH).await;
+    soon("the reader", near.flush()).await.unwrap();
+    reader.join().unwrap();
+    peer
+}
+
+/// Polls a read by `verb` on another worker than this one, which takes no turn meanwhile.
+async fn poll_elsewhere(mut near: TcpStream, verb: usize) -> TcpStream {
+    let here = thread::current().id();
+    loop {
+        let task = spawn(async move {
+            let elsewhere = thread::current().id() != here;
+            if elsewhere {
+                match verb {
+                    0 => assert!(poll_once(AsyncReadExt::read(&mut near, &mut [0; 8])).is_none()),
+                    1 => assert!(poll_once(near.read_lease()).is_none()),
+                    _ => assert!(poll_once(near.readable()).is_none()),
+                }
+            }
+            (near, elsewhere)
+        });
+        let begun = Instant::now();
+        while !task.is_finished() && begun.elapsed() < Duration::from_millis(100) {
+            std::hint::spin_loop();
+        }
+        let elsewhere;
+        (near, elsewhere) = task.await.unwrap();
+        if elsewhere {
+            return near;
+        }
+    }
+}
+
+#[test]
+fn dropped_at_home_with_requests_under_way() {
+    // Goal: a request that comes after the drop arms nothing that would keep the descriptor; method:
+    // another worker polls a read once, and sends word to the home, which drops the stream before it
+    // looks; the peer sees the end at once.
+    on_every(|cfg| {
+        if cfg.single() {
+            return;
+        }
+        cfg.once(async {
+            for verb in 0..3 {
+                let (mut near, peer) = plain_pair();
+                let peer = settle_here(&mut near, peer).await;
+                let near = poll_elsewhere(near, verb).await;
+                let (dropped, done) = (Flag::new(), Flag::new());
+                let reader = expect_all(peer, 0, &dropped, &done);
+                drop(near);
+                dropped.set();
+                done.wait().await;
+                reader.join().unwrap_or_else(|_| panic!("verb {verb}"));
+            }
+        });
+    });
+}
+
+/// The backends that a socket's first runtime may have.
+fn first_homes() -> impl Iterator<Item = Cfg> {
+    Cfg::all().into_iter().filter(Cfg::single)
+}
+
+/// Answers each `TOO_MUCH` bytes with `TOO_MUCH`, on a thread, until the end.
+fn partner(mut peer: Plain) -> JoinHandle<()> {
+    thread::spawn(move || {
+        peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut buf = vec![0; TOO_MUCH];
+        while peer.peek(&mut [0; 1]).unwrap() > 0 {
+            expect(&mut peer, TOO_MUCH);
+            fill_pattern(&mut buf, 0);
+            peer.write_all(&buf).unwrap();
+        }
+    })
+}
+
+/// Sends more than fits, and waits for the partner's answer, by `verb`.
+async fn exchange(mut near: TcpStream, verb: usize) -> TcpStream {
+    soon("room for leases", lend(&mut near, 0, TOO_MUCH)).await;
+    soon("flush", near.flush()).await.unwrap();
+    let mut got = 0;
+    while got < TOO_MUCH {
+        let mut buf = [0; 5000];
+        let room = buf.len().min(TOO_MUCH - got);
+        let n = match verb % 3 {
+            0 => {
+                let lease = soon("a lease", near.read_lease()).await.unwrap();
+                check_pattern(&lease, got);
+                lease.len()
+            }
+            verb => {
+                if verb == 1 {
+                    soon("readable", near.readable()).await.unwrap();
+                }
+                let n =
+                    soon("a read", AsyncReadExt::read(&mut near, &mut buf[..room])).await.unwrap();
+                check_pattern(&buf[..n], got);
+                n
+            }
+        };
+        assert!(n > 0, "end of stream after {got} bytes");
+        got += n;
+    }
+    near
+}
+
+/// Makes a worker of the runtime at hand the home, in one way or another.
+async fn touch(mut near: TcpStream, way: usize) -> TcpStream {
+    match way {
+        0 => assert!(poll_once(AsyncReadExt::read(&mut near, &mut [0; 1])).is_none()),
+        1 => assert!(poll_once(near.read_lease()).is_none()),
+        _ => return exchange(near, way).await,
+    }
+    yield_now().await;
+    near
+}
+
+#[test]
+fn stream_works_far_from_its_home() {
+    // Goal: a socket whose home is in one runtime works in another, of whatever backend, while the
+    // first goes on; method: more than fits, both ways, there, back home, and there again; reads wait.
+    on_every(|cfg| {
+        for home in first_homes() {
+            for way in 0..3 {
+                let (first, second) = (home.runtime(), cfg.runtime());
+                let (near, peer) = plain_pair();
+                let partner = partner(peer);
+                let near = first.must_run(touch(near, way));
+                let near = second.must_run(exchange(near, way));
+                let near = first.must_run(exchange(near, way + 1));
+                let near = second.must_run(exchange(near, way + 2));
+                second.must_run(async move { drop(near) });
+                partner.join().unwrap_or_else(|_| panic!("home: {home}, way {way}"));
+            }
+        }
+    });
+}
+
+#[test]
+fn stream_outlives_the_runtime_of_its_home() {
+    // Goal: a socket whose home has ended finds another, of whatever backend; method: a runtime makes
+    // itself the home and ends; then more than fits, both ways, in the next.
+    on_every(|cfg| {
+        for home in first_homes() {
+            for way in 0..3 {
+                let (near, peer) = plain_pair();
+                let partner = partner(peer);
+                let first = home.runtime();
+                let near = first.must_run(touch(near, way));
+                drop(first);
+                let second = cfg.runtime();
+                let near = second.must_run(async move {
+                    let near = exchange(near, way).await;
+                    exchange(near, way + 1).await
+                });
+                drop(near);
+                partner.join().unwrap_or_else(|_| panic!("home: {home}, way {way}"));
+            }
+        }
+    });
+}
+
+#[test]
+fn reader_far_from_home_survives_the_homes_end() {
+    // Goal: a reader whose request a home never answered, or can no longer serve, is not left behind;
+    // method: the reader waits in one runtime, the home idles or hogs in another, which ends; then the
+    // peer writes. (A home on epoll does not tell: left out.)
+    on_every(|cfg| {
+        for home in first_homes() {
+            for (way, hogs, verb) in
+                [(0, true, 0), (0, true, 1), (1, true, 1), (0, false, 0), (1, false, 1)]
+            {
+                let (near, mut peer) = plain_pair();
+                let (sender, receiver) = mpsc::channel();
+                let (stop, waits) = (Arc::new(AtomicBool::new(false)), Flag::new());
+                let (stopped, waited, builder) = (stop.clone(), waits.clone(), home.builder());
+                let first = thread::spawn(move || {
+                    let ended = builder.run(async move {
+                        let near = touch(near, way).await;
+                        sender.send(on_a_ring().then_some(near)).unwrap();
+                        while hogs && !stopped.load(Ordering::SeqCst) {
+                            std::hint::spin_loop();
+                        }
+                        waited.wait().await;
+                    });
+                    ended.unwrap();
+                });
+                let mut reader = None;
+                let second = cfg.runtime();
+                if let Some(mut near) = receiver.recv().unwrap() {
+                    let (polls, mut buf) = (Count::new(), [0; 5]);
+                    let count = polls.clone();
+                    reader = Some(second.spawn(async move {
+                        let read = async {
+                            match verb {
+                                0 => near.read_exact(&mut buf).await.unwrap(),
+                                _ => buf.copy_from_slice(&near.read_lease().await.unwrap()),
+                            }
+                        };
+                        soon("a reader without a home", Polled::new(read, &count)).await;
+                        buf
+                    }));
+                    wait_until(|| polls.get() > 0, || "a poll".to_owned());
+                    // Its worker has nothing else to do: it sleeps soon after it has asked.
+                    let parks = second.metrics().parks;
+                    wait_until(|| second.metrics().parks >= parks.max(1), || "a park".to_owned());
+                }
+                stop.store(true, Ordering::SeqCst);
+                waits.set();
+                first.join().unwrap();
+                peer.write_all(b"hello").unwrap();
+                if let Some(reader) = reader {
+                    let read = second.must_run(reader);
+                    assert_eq!(&read.unwrap(), b"hello", "{home}, hogs: {hogs}, verb {verb}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn slow_peer_is_not_reset_for_those_that_linger_for_a_moment() {
+    // Goal: only connections that still linger count against the limit of those that may; method: a
+    // stream is dropped with bytes that its peer does not take, then more than the limit of others
+    // are, whose peers do, a few at a time; at last the slow peer gets everything.
+    on_every(|cfg| {
+        cfg.once(async {
+            let (sender, peers) = mpsc::channel::<(Vec<Plain>, Flag)>();
+            let readers = thread::spawn(move || {
+                for (peers, done) in peers {
+                    for mut peer in peers {
+                        peer.read_to_end(&mut Vec::new()).expect("all of it");
+                    }
+                    done.set();
+                }
+            });
+            let (mut mint, begun) = (Mint::new().await, Instant::now());
+            let (near, mut slow) = plain_pair();
+            let total = fill(&near, 0) + usize::from(linger(near, &mut mint).await);
+            for _ in 0..23 {
+                let mut lingering = Vec::new();
+                for _ in 0..48 {
+                    let (near, peer) = plain_pair();
+                    fill(&near, 0);
+                    linger(near, &mut mint).await;
+                    lingering.push(peer);
+                }
+                let done = Flag::new();
+                sender.send((lingering, done.clone())).unwrap();
+                soon("peers that read", done.wait()).await;
+            }
+            drop(sender);
+            readers.join().unwrap();
+            if begun.elapsed() > Duration::from_secs(8) {
+                return loud("NOTE: too slow to tell whether a slow peer is kept");
+            }
+            let slow = thread::spawn(move || {
+                let mut all = Vec::new();
+                slow.read_to_end(&mut all).map(|_| all)
+            });
+            while !slow.is_finished() {
+                yield_now().await;
+            }
+            let all = slow.join().unwrap().expect("no reset");
+            check_pattern(&all[..total - 1], 0);
+            assert_eq!(all.len(), total);
+        });
+    });
+}
+
+/// Drops a stream that is full, on a ring with a byte still to be sent: how many were.
+async fn linger(mut near: TcpStream, mint: &mut Mint) -> bool {
+    let [lease] = mint.leases(b"L").await.try_into().expect("one lease for one byte");
+    poll_once(near.write_lease(lease)).map(Result::unwrap).is_some()
+}
+
+#[test]
+fn writes_without_waiting_go_behind_a_send_that_waits() {
+    // Goal: try_write neither passes what waits nor lets it grow for ever, and nobody spins on a
+    // send that waits; method: a peer that reads nothing, leases, try_write until nothing fits; the
+    // peer reads: everything is there, in order.
+    on_every(|cfg| {
+        let runtime = cfg.runtime();
+        let (mut near, mut peer) = plain_pair();
+        let (near, total) = runtime.must_run(async move {
+            let mut total = fill(&near, 0);
+            if on_a_ring() {
+                lend(&mut near, total, TOO_MUCH).await;
+                total += TOO_MUCH;
+                let mut byte = [0];
+                fill_pattern(&mut byte, total);
+                assert_eq!(near.try_write(&byte).expect("there is room behind"), 1);
+                total += 1;
+            }
+            (near, total)
+        });
+        thread::sleep(Duration::from_millis(10));
+        let before = runtime.metrics();
+        thread::sleep(Duration::from_millis(50));
+        let after = runtime.metrics();
+        let (parks, polls) = (after.parks - before.parks, after.polls - before.polls);
+        assert!(parks < 50 && polls < 50, "{parks} parks and {polls} polls while nothing moves");
+        let (near, total) = runtime.must_run(async move {
+            let more = fill(&near, total);
+            assert!(more < 600_000, "{more} bytes behind a send that waits");
+            if on_a_ring() {
+                assert!(poll_once(near.writable()).is_none(), "{more} bytes more");
+            }
+            (near, total + more)
+        });
+        let reader = thread::spawn(move || {
+            expect(&mut peer, total);
+            peer
+        });
+        runtime.must_run(async {
+            soon("room", near.writable()).await.unwrap();
+            let mut near = near;
+            soon("flush", near.flush()).await.unwrap();
+            let peer = reader.join().unwrap();
+            drop((near, peer));
+        });
+    });
+}
+
+#[test]
+fn all_who_wait_to_read_beside_a_receive_are_woken() {
+    // Goal: several tasks may wait for one stream; method: a receive is armed, tasks wait for it to be
+    // readable; one byte, and all go on.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let (mut near, mut peer) = plain_pair();
+            assert!(poll_once(near.read_lease()).is_none());
+            let near = Arc::new(near);
+            let polls: Vec<_> = (0..20).map(|_| Count::new()).collect();
+            let waiting: Vec<_> = polls
+                .iter()
+                .map(|polls| {
+                    let (near, polls) = (near.clone(), polls.clone());
+                    spawn(async move {
+                        let wait = async { near.readable().await.unwrap() };
+                        soon("one of those who wait", Polled::new(wait, &polls)).await;
+                    })
+                })
+                .collect();
+            for polls in &polls {
+                soon("first polls", async {
+                    while polls.get() == 0 {
+                        yield_now().await;
+                    }
+                })
+                .await;
+            }
+            peer.write_all(b"x").unwrap();
+            for waiting in waiting {
+                waiting.await.unwrap();
+            }
+            assert_eq!(near.try_read(&mut [0; 4]).unwrap(), 1);
+        });
+    });
+}
+
+/// Reads by one of four verbs, of which the first does not wait.
+async fn read_somehow(near: &mut TcpStream, verb: usize) -> std::io::Result<usize> {
+    let mut buf = [0; 4];
+    match verb {
+        0 => near.try_read(&mut buf),
+        1 => near.peek(&mut buf).await,
+        2 => AsyncReadExt::read(near, &mut buf).await,
+        _ => near.read_lease().await.map(|lease| lease.len()),
+    }
+}
+
+#[test]
+fn reset_beside_a_receive_is_told_once() {
+    // Goal: a reset is told to whoever reads first, whatever the verb, and then comes the end; method:
+    // a receive armed or not, a reset, and all pairs of verbs.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            for (armed, verb, then) in (0..32).map(|case| (case / 16 == 1, case / 4 % 4, case % 4))
+            {
+                let (mut near, far) = pair().await;
+                if armed {
+                    assert!(poll_once(near.read_lease()).is_none());
+                    yield_now().await;
+                }
+                let what = format!("armed: {armed}, verb {verb}, then {then}");
+                reset(far);
+                soon(&what, near.readable()).await.unwrap();
+                let told = soon(&what, read_somehow(&mut near, verb)).await;
+                let kind = told.map_err(|error| error.kind());
+                assert_eq!(kind, Err(ErrorKind::ConnectionReset), "{what}");
+                for _ in 0..2 {
+                    let told = soon(&what, read_somehow(&mut near, then)).await;
+                    assert_eq!(told.map_err(|error| error.kind()), Ok(0), "{what}");
+                }
+            }
+        });
+    });
+}
+
+/// A task's waker, as far as a stream knows.
+struct Passer(#[expect(dead_code, reason = "counts when it is dropped")] AddOnDrop);
+
+impl Wake for Passer {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[test]
+fn readers_and_writers_that_gave_up_are_forgotten() {
+    // Goal: an idle stream does not gather what is left of everybody who ever waited for it; method:
+    // ten thousand tasks wait for a moment, for bytes, for room or for a flush, and give up; the
+    // wakers that are kept are counted.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            for way in 0..7 {
+                let (mut near, _peer) = plain_pair();
+                if way >= 4 {
+                    if !on_a_ring() {
+                        continue;
+                    }
+                    fill(&near, 0);
+                    lend(&mut near, 0, TOO_MUCH).await;
+                    if way > 4 {
+                        fill(&near, 0);
+                    }
+                } else if way == 3 {
+                    assert!(poll_once(near.read_lease()).is_none());
+                }
+                let dropped = Count::new();
+                for made in 1..=10_000 {
+                    let waker = Waker::from(Arc::new(Passer(dropped.on_drop())));
+                    let mut cx = Context::from_waker(&waker);
+                    let gave_up = match way {
+                        0 => pin!(near.read_lease()).poll(&mut cx).is_pending(),
+                        1 => pin!(AsyncReadExt::read(&mut near, &mut [0; 4]))
+                            .poll(&mut cx)
+                            .is_pending(),
+                        2 | 3 => pin!(near.readable()).poll(&mut cx).is_pending(),
+                        4 => pin!(near.flush()).poll(&mut cx).is_pending(),
+                        5 => pin!(near.writable()).poll(&mut cx).is_pending(),
+                        _ => pin!(AsyncWriteExt::write(&mut near, b"x")).poll(&mut cx).is_pending(),
+                    };
+                    assert!(gave_up, "way {way}, the {made}th");
+                    drop(waker);
+                    let kept = made - dropped.get();
+                    assert!(kept < 100, "way {way}: {kept} of {made} are kept");
+                    if made % 20 == 0 {
+                        yield_now().await;
+                    }
+                }
+            }
+        });
+    });
+}
