@@ -2,8 +2,13 @@
 //!
 //! A socket belongs to no worker: it may be made, used and dropped on any. The worker on
 //! which it first has to wait becomes its home, and wakes its task from then on. When the
-//! home's runtime ends, a wait that is under way then hears nothing more; the next one, on
-//! a worker of another runtime, finds the socket a new home.
+//! home's runtime ends, the next wait, on a worker of another runtime, finds the socket a
+//! new home; on epoll a wait that is under way at that moment hears nothing more.
+//!
+//! There are three ways of reading, and a stream takes any of them at any time: the *poll*
+//! face (the traits of `futures_io`, and [`TcpStream::read`] into a borrowed slice), *leases*
+//! ([`TcpStream::read_lease`]: memory of the runtime's, nothing is copied), and *owned*
+//! buffers ([`TcpStream::read`] of a `Vec`, which comes back with the result).
 //!
 //! Cancelling an operation loses nothing: bytes that were not returned are there for the
 //! next read, a connection that was not returned for the next accept.

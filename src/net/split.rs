@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     fmt,
+    future::poll_fn,
     io::{self, IoSlice, IoSliceMut},
     net::{Shutdown, SocketAddr},
     pin::Pin,
@@ -16,6 +17,7 @@ use super::{
     TcpStream,
     stream::{as_uninit, first_buffer},
 };
+use crate::{io::Lease, reactor::socket::Chunk};
 
 pub(super) fn split(stream: TcpStream) -> (OwnedReadHalf, OwnedWriteHalf) {
     let stream = Arc::new(stream);
@@ -95,6 +97,19 @@ impl OwnedReadHalf {
         self.stream.readable().await
     }
 
+    /// Waits for bytes, and gives them on loan. See [`TcpStream::read_lease`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// Those of recv(2), after the bytes that came before.
+    pub async fn read_lease(&mut self) -> io::Result<Lease> {
+        poll_fn(|cx| self.stream.poll_read_lease(cx)).await
+    }
+
     #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "for optional features"))]
     pub(crate) fn stream(&self) -> &TcpStream {
         &self.stream
@@ -118,6 +133,20 @@ impl OwnedWriteHalf {
     /// The thread belongs to no runtime.
     pub async fn writable(&self) -> io::Result<()> {
         self.stream.writable().await
+    }
+
+    /// Sends leased bytes, all of them. See [`TcpStream::write_lease`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A part of the bytes may have been sent.
+    ///
+    /// # Errors
+    ///
+    /// Those of send(2); of an earlier write, if it could not be told then.
+    pub async fn write_lease(&mut self, lease: Lease) -> io::Result<()> {
+        let mut chunk = Some(Chunk::Lease(lease));
+        poll_fn(|cx| self.stream.poll_send(cx, &mut chunk)).await
     }
 
     /// Drops the half without shutting its side down: the peer sees the end when the

@@ -25,10 +25,12 @@ pub struct Metrics {
 
     /// Tasks that have been spawned and have not ended.
     pub live_tasks: u64,
-    /// Operations that the kernel is working on. Always 0 on epoll, which reports
-    /// readiness and leaves the work to the task.
+    /// Operations that are in the workers' rings: receives, accepts, polls of sockets, sends
+    /// that had to wait, reads. Always 0 on epoll, which reports readiness and leaves the
+    /// work to the task.
     pub in_flight_operations: u64,
-    /// Descriptors that a worker's reactor reports on now.
+    /// Descriptors that a worker's epoll instance reports on now; on io_uring, those of
+    /// [`AsyncFd`](crate::io::AsyncFd) only.
     pub registered_descriptors: u64,
     /// Timers that have not fired.
     pub armed_timers: u64,

@@ -618,3 +618,37 @@ fn leases_of_another_runtimes_stream_come_over() {
         }
     });
 }
+
+#[test]
+fn halves_lend_and_send_on_two_tasks() {
+    // Goal: leases by the owned halves, each on a task of its own; method: an echo whose reader hands
+    // its leases to the writer over a channel of the halves' own tasks.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let (mut client, server) = pair().await;
+            let (mut reader, mut writer) = server.into_split();
+            let echo = spawn(async move {
+                loop {
+                    let lease = reader.read_lease().await.unwrap();
+                    if lease.is_empty() {
+                        return;
+                    }
+                    writer = spawn(async move {
+                        writer.write_lease(lease).await.unwrap();
+                        writer
+                    })
+                    .await
+                    .unwrap();
+                }
+            });
+            for i in 0..50u8 {
+                client.write_all(&[i; 100]).await.unwrap();
+                let mut back = [0; 100];
+                client.read_exact(&mut back).await.unwrap();
+                assert_eq!(back, [i; 100]);
+            }
+            client.close().await.unwrap();
+            echo.await.unwrap();
+        });
+    });
+}

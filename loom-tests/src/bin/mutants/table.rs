@@ -903,7 +903,7 @@ pub const MUTANTS: &[Mutant] = &[
             if state.writers.len() > MAX_WAKERS {",
         replacement: "            let result = f(&mut state);
             drop(state);
-            self.0.lock().writers.push(waker);
+            self.state.lock().writers.push(waker);
             return result;
             if state.writers.len() > MAX_WAKERS {",
         model: "outbound::writer_waits_for_room",
@@ -921,10 +921,10 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "outbound: no waker is left where there was room a moment ago",
         file: "reactor/socket/outbound.rs",
-        text: "        let mut state = self.0.lock();
+        text: "        let mut state = self.state.lock();
         if has_to_wait(&state) && ",
-        replacement: "        let waits = has_to_wait(&self.0.lock());
-        let mut state = self.0.lock();
+        replacement: "        let waits = has_to_wait(&self.state.lock());
+        let mut state = self.state.lock();
         if waits && ",
         model: "outbound::two_wait_for_room",
     },
@@ -954,12 +954,12 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "outbound: a direct call past an error",
         file: "reactor/socket/outbound.rs",
-        text: "        let mut state = self.0.lock();
+        text: "        let mut state = self.state.lock();
         if let Some(error) = state.take_error() {
             return Direct::Failed(error);
         }
 ",
-        replacement: "        let state = self.0.lock();
+        replacement: "        let state = self.state.lock();
 ",
         model: "outbound::error_against_writer",
     },
