@@ -448,13 +448,13 @@ impl Uring {
             _ => Ready::READABLE.and(Ready::WRITABLE),
         };
         socket.event(generation, ready, wakes);
-        let receives = socket.flights.recv.get().is_some();
-        if !receives || self.is_ending || socket.flights.is_retired() {
+        if self.is_ending || socket.flights.is_retired() {
             return;
         }
         if completion.result() >= 0 && hangs_up(completion.result() as u32) {
+            // Told once, so that it counts for receives that are armed later, too.
             self.hung_up(socket);
-        } else if !more(completion.flags()) {
+        } else if !more(completion.flags()) && socket.flights.recv.get().is_some() {
             // In the place of one that reported too much, or too little.
             self.arm_poll(socket);
         }

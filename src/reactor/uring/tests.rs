@@ -600,7 +600,7 @@ impl Served {
 fn a_spinning_worker_holds_up_nobody_elses_connections() {
     // Goal: one task that spins is named, what waits behind it runs elsewhere, and another worker
     // goes on to serve the connections that it has. Method: the spinner spawns before it spins,
-    // until it is named, and for 300 ms; connections with known homes are asked meanwhile.
+    // until both have come about, and for 300 ms; connections with known homes are asked.
     const SPIN: Duration = Duration::from_millis(300);
     static REPORTS: AtomicU64 = AtomicU64::new(0);
     for defer in [true, false] {
@@ -631,8 +631,11 @@ fn a_spinning_worker_holds_up_nobody_elses_connections() {
         served.iter_mut().for_each(|served| _ = served.ask());
         let home = served[0].home.lock().unwrap().expect("it has been armed");
         let heard = move || REPORTS.load(Ordering::SeqCst) > before;
-        let goes_on = move |spun| spun < SPIN || !heard() && spun < SETTLE;
-        let rescued = spin_elsewhere(&runtime, home, goes_on);
+        let rescued = Arc::new(AtomicBool::new(false));
+        let seen = rescued.clone();
+        let is_over = move || heard() && seen.load(Ordering::SeqCst);
+        let goes_on = move |spun| spun < SPIN || !is_over() && spun < SETTLE;
+        spin_elsewhere(&runtime, home, &rescued, goes_on);
         let begun = Instant::now();
         let (mut answers, mut slowest) = (0, Duration::ZERO);
         while begun.elapsed() < SPIN / 2 {
@@ -646,11 +649,12 @@ fn a_spinning_worker_holds_up_nobody_elses_connections() {
         eprintln!("deferred: {defer}: {answers} answers, the slowest in {slowest:?}");
         // Held up, each waits for the end of the spin.
         assert!(answers > 20, "{answers} answers");
-        while !heard() && begun.elapsed() < SETTLE {
+        let come_about = || heard() && rescued.load(Ordering::SeqCst);
+        while !come_about() && begun.elapsed() < SETTLE {
             thread::sleep(Duration::from_millis(1));
         }
         assert!(heard(), "nobody was told of the task that held a worker");
-        assert!(rescued.load(Ordering::SeqCst), "a task waited for the end of another's poll");
+        assert!(come_about(), "a task waited for the end of another's poll");
         // The others are served in the end.
         served.iter_mut().for_each(|served| _ = served.ask());
         drop(served);
@@ -658,28 +662,32 @@ fn a_spinning_worker_holds_up_nobody_elses_connections() {
     }
 }
 
-/// Has the worker that is not `home` spin while `goes_on`, with a task behind the spinner; returns
-/// once it does, and says later whether that task has run meanwhile.
+/// Has the worker that is not `home` spin while `goes_on`, with a task behind the spinner that
+/// says whether it ran meanwhile; returns once it spins.
 fn spin_elsewhere(
     runtime: &Runtime,
     home: ThreadId,
+    rescued: &Arc<AtomicBool>,
     goes_on: impl Fn(Duration) -> bool + Clone + Send + 'static,
-) -> Arc<AtomicBool> {
+) {
     let spins = Arc::new(AtomicBool::new(false));
-    let rescued = Arc::new(AtomicBool::new(false));
     let tried = Instant::now();
     while !spins.load(Ordering::SeqCst) {
         assert!(tried.elapsed() < SETTLE, "the other worker gets no task");
         let (spins, rescued, goes_on) = (spins.clone(), rescued.clone(), goes_on.clone());
         let spinner = async move {
-            let elsewhere = thread::current().id() != home;
-            if elsewhere && !spins.swap(true, Ordering::SeqCst) {
+            let begun = Instant::now();
+            if thread::current().id() == home {
+                // The next of them goes to the other.
+                while !spins.load(Ordering::SeqCst) && begun.elapsed() < Duration::from_millis(5) {
+                    std::hint::spin_loop();
+                }
+            } else if !spins.swap(true, Ordering::SeqCst) {
                 let over = Arc::new(AtomicBool::new(false));
                 let still = over.clone();
                 drop(spawn(async move {
                     rescued.store(!still.load(Ordering::SeqCst), Ordering::SeqCst);
                 }));
-                let begun = Instant::now();
                 while goes_on(begun.elapsed()) {
                     std::hint::spin_loop();
                 }
@@ -687,7 +695,6 @@ fn spin_elsewhere(
             }
         };
         drop(runtime.spawn(spinner));
-        thread::sleep(Duration::from_micros(200));
+        thread::sleep(Duration::from_millis(1));
     }
-    rescued
 }
