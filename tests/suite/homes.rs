@@ -540,7 +540,7 @@ fn all_who_wait_to_read_beside_a_receive_are_woken() {
             let (mut near, mut peer) = plain_pair();
             assert!(poll_once(near.read_lease()).is_none());
             let near = Arc::new(near);
-            let polls: Vec<_> = (0..20).map(|_| Count::new()).collect();
+            let polls: Vec<_> = (0..40).map(|_| Count::new()).collect();
             let waiting: Vec<_> = polls
                 .iter()
                 .map(|polls| {
@@ -655,7 +655,7 @@ fn readers_and_writers_that_gave_up_are_forgotten() {
                     assert!(gave_up, "way {way}, the {made}th");
                     drop(waker);
                     let kept = made - dropped.get();
-                    assert!(kept < 100, "way {way}: {kept} of {made} are kept");
+                    assert!(kept < 1100, "way {way}: {kept} of {made} are kept");
                     if made % 20 == 0 {
                         yield_now().await;
                     }

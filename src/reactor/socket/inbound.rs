@@ -16,7 +16,7 @@
 
 use std::{collections::VecDeque, io, mem, task::Waker};
 
-use super::outbound::MAX_WAKERS;
+use super::outbound::{FEW_WAKERS, MAX_WAKERS};
 use crate::{
     loom::{
         Mutex,
@@ -58,6 +58,8 @@ struct State {
     hung_up: bool,
     /// Several tasks may wait for one stream to be readable; all of them look again.
     readers: Vec<Waker>,
+    /// As many may be kept.
+    max_readers: usize,
 }
 
 pub(crate) struct Inbound {
@@ -153,6 +155,7 @@ impl Inbound {
             starved: false,
             hung_up: false,
             readers: Vec::new(),
+            max_readers: FEW_WAKERS,
         };
         Self { state: Mutex::new(state), used: AtomicU64::new(0) }
     }
@@ -167,8 +170,9 @@ impl Inbound {
             let waker = waker.clone();
             state = self.state.lock();
             state.readers.push(waker);
-            if state.readers.len() > MAX_WAKERS {
-                // Most of them have given up. Who has not looks again.
+            if state.readers.len() > state.max_readers {
+                // Most of them have given up. Who has not looks again, and finds more room.
+                state.max_readers = (2 * state.max_readers).min(MAX_WAKERS);
                 let stale = mem::take(&mut state.readers);
                 drop(state);
                 stale.into_iter().for_each(|waker| panic::contain(|| waker.wake()));

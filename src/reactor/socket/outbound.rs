@@ -43,7 +43,9 @@ const HIGH_WATER: usize = pick(256 << 10, 6);
 /// ... or so many chunks.
 const MAX_CHUNKS: usize = 256;
 /// So many may wait at once; those who gave up stay until somebody is woken.
-pub(super) const MAX_WAKERS: usize = 32;
+pub(super) const FEW_WAKERS: usize = 32;
+/// ... and as many where more than a few really wait.
+pub(super) const MAX_WAKERS: usize = 1024;
 /// Chunks smaller than this are gathered, up to this, by copying.
 const GATHER: usize = pick(4 << 10, 2);
 
@@ -93,6 +95,8 @@ struct State {
     abandoned: bool,
     /// Who waits for room, or for everything to be sent; all of them look again.
     writers: Vec<Waker>,
+    /// As many may be kept.
+    max_writers: usize,
 }
 
 pub(crate) struct Outbound {
@@ -141,6 +145,7 @@ impl Outbound {
             shut: false,
             abandoned: false,
             writers: Vec::new(),
+            max_writers: FEW_WAKERS,
         };
         Self { state: Mutex::new(state), used: AtomicU64::new(0) }
     }
@@ -205,8 +210,9 @@ impl Outbound {
             let waker = waker.clone();
             state = self.state.lock();
             state.writers.push(waker);
-            if state.writers.len() > MAX_WAKERS {
-                // Most of them have given up. Who has not looks again.
+            if state.writers.len() > state.max_writers {
+                // Most of them have given up. Who has not looks again, and finds more room.
+                state.max_writers = (2 * state.max_writers).min(MAX_WAKERS);
                 let stale = mem::take(&mut state.writers);
                 drop(state);
                 stale.into_iter().for_each(|waker| panic::contain(|| waker.wake()));

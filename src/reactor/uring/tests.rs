@@ -508,6 +508,8 @@ fn thousands_of_submissions_at_once_are_each_done_once() {
             let begun = Instant::now();
             while done.contains(&0) {
                 assert!(begun.elapsed() < SETTLE, "some are lost");
+                // Or a busy worker would not look.
+                assert!(ring.has_work(), "nothing is left to do, and some are not done");
                 ring.enter(Wait::UpTo(Duration::from_millis(100))).unwrap();
                 for completion in ring.completions(&mut [const { MaybeUninit::uninit() }; 64]) {
                     done[completion.user_data() as usize] += 1;
