@@ -47,7 +47,7 @@ pub(super) enum Fault {
 
 const FAULTS: usize = Fault::FailedAccept as usize + 1;
 
-/// A completion without a number of the reactor's own is an operation's.
+/// The numbers of what is no operation on a socket.
 const OWN: [u64; 3] = [DOORBELL, BRIDGE, CANCELLED];
 
 /// `IORING_RECV_MULTISHOT`, `IORING_ACCEPT_MULTISHOT`, in the field `ioprio`.
@@ -228,6 +228,8 @@ struct Interference {
     failed: HashMap<u64, i32>,
     /// Numbers of operations that have ended.
     past: Vec<u64>,
+    /// Numbers of the reactor's own that have been armed.
+    own: Vec<u64>,
 }
 
 struct Held {
@@ -245,13 +247,19 @@ impl Interference {
             held: VecDeque::new(),
             failed: HashMap::new(),
             past: Vec::new(),
+            own: Vec::new(),
         }
     }
 
     /// Whether it happens now: the first time for sure.
     fn happens(&mut self, fault: Fault) -> bool {
+        self.script.begun.load(Ordering::SeqCst) && self.may_happen(fault)
+    }
+
+    /// The same before the script has begun.
+    fn may_happen(&mut self, fault: Fault) -> bool {
         let odds = self.script.odds[fault as usize];
-        if odds == 0 || !self.script.begun.load(Ordering::SeqCst) {
+        if odds == 0 {
             return false;
         }
         let now = self.script.seen(fault) == 0 || self.random.below(odds) == 0;
@@ -287,12 +295,28 @@ impl Interference {
                 entry.clear_priority(ACCEPT_MULTISHOT);
                 entry.into()
             }
+            // The reactor's own are armed at once, and for good.
+            opcode::PollAdd::CODE if OWN.contains(&entry.user_data()) => {
+                if self.ends_own(entry.user_data()) {
+                    entry.set_len(entry.len() & !POLL_MULTISHOT);
+                }
+                entry.into()
+            }
             opcode::PollAdd::CODE if self.happens(Fault::Ended) => {
                 entry.set_len(entry.len() & !POLL_MULTISHOT);
                 entry.into()
             }
             _ => entry.into(),
         }
+    }
+
+    /// Whether a poll of the reactor's own ends with its first completion: the first for sure.
+    fn ends_own(&mut self, user_data: u64) -> bool {
+        let is_first = !self.own.contains(&user_data);
+        if is_first {
+            self.own.push(user_data);
+        }
+        self.may_happen(Fault::Ended) || is_first && self.script.odds[Fault::Ended as usize] != 0
     }
 
     /// Does nothing in the place of an operation, and says that it has failed.

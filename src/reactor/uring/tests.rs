@@ -10,6 +10,7 @@ use std::{
     io::{self, Read, Write},
     mem::MaybeUninit,
     net::{self, SocketAddr},
+    os::unix::net::UnixStream,
     pin::pin,
     process,
     sync::{
@@ -22,11 +23,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use io_uring::opcode;
 use ringloop::{
     Backend, Builder, ErrorEvent, Runtime,
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncFd, AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     spawn,
     time::{sleep, timeout},
@@ -321,6 +322,39 @@ fn what_repeats_is_armed_again_when_it_ends() {
 }
 
 #[test]
+fn what_ends_while_nothing_goes_on_is_armed_again() {
+    // Goal: the same of the ring's own polls, and of accepting. Method: thirty times, asleep in
+    // between, the worker is given a task from outside, a foreign descriptor a byte, and a listener
+    // a connection.
+    let make = |seed| Script::new(seed, &[(Fault::Ended, 2)]);
+    trial("idle", 1, make, |runtime, _| {
+        let listener = narrow_listener();
+        let address = listener.local_addr().unwrap();
+        let (near, far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let near = AsyncFd::new(near).unwrap();
+        for round in 0..30 {
+            let arrivals = || {
+                thread::sleep(Duration::from_millis(1));
+                (&far).write_all(&[round]).unwrap();
+                thread::sleep(Duration::from_millis(1));
+                net::TcpStream::connect(address).unwrap()
+            };
+            let mut byte = [0];
+            let waits = join(near.read_with(|mut near| near.read(&mut byte)), listener.accept());
+            let (read, accepted) = thread::scope(|scope| {
+                let client = scope.spawn(arrivals);
+                let waited = runtime.run(timeout(SETTLE, waits)).unwrap();
+                drop(client.join().unwrap());
+                waited.expect("what has arrived is not seen")
+            });
+            assert_eq!((read.unwrap(), byte), (1, [round]));
+            drop(accepted.unwrap());
+        }
+    });
+}
+
+#[test]
 fn rings_of_four_entries_carry_everything() {
     // Goal: full queues are no limit. Method: 4 submissions and 16 completions at a time.
     echo_trial("tiny", |seed| Script::new(seed, &[]).tiny(4));
@@ -348,7 +382,8 @@ fn all_of_it_together() {
 #[test]
 fn cancelled_reads_and_accepts_lose_nothing() {
     // Goal: S3, whatever order cancels and completions come in. Method: 100 clients send a number,
-    // some leave at once; the server gives accepts and reads up at random and answers in kind.
+    // some leave at once; the server gives accepts and reads up at random and answers in kind. It
+    // pauses, so that connections gather.
     const CLIENTS: u64 = 100;
     let make = |seed| Script::new(seed, &MISHAPS).tiny(4);
     trial("cancels", 2, make, |runtime, script| {
@@ -358,10 +393,19 @@ fn cancelled_reads_and_accepts_lose_nothing() {
             let address = listener.local_addr().unwrap();
             assert!(give_up_after(2, listener.accept()).await.is_none());
             let clients: Vec<_> = (0..CLIENTS)
-                .map(|number| spawn(number_client(address, number, random.below(4) == 0)))
+                .map(|number| {
+                    let (leaves, later) = (random.below(4) == 0, random.below(20_000));
+                    spawn(async move {
+                        sleep(Duration::from_micros(later)).await;
+                        number_client(address, number, leaves).await
+                    })
+                })
                 .collect();
             let mut servers = Vec::new();
             while servers.len() < CLIENTS as usize {
+                if random.below(5) == 0 {
+                    sleep(Duration::from_millis(2)).await;
+                }
                 let accept = timeout(Duration::from_micros(random.below(300)), listener.accept());
                 if let Ok(accepted) = accept.await {
                     let (stream, _) = accepted.unwrap();
@@ -428,6 +472,54 @@ async fn number_server(mut stream: TcpStream, mut random: Random) -> Option<u64>
     let number = heard.try_into().ok().map(u64::from_be_bytes)?;
     stream.write_all(&number.to_be_bytes()).await.unwrap();
     Some(number)
+}
+
+#[test]
+fn floods_stop_and_go_on() {
+    // Goal: a receive that is cancelled at its cap loses nothing, whatever comes late. Method: on
+    // four connections 2 MiB are there before anybody reads; readers take a little at a time.
+    const TOTAL: usize = 2 << 20;
+    let make = |seed| Script::new(seed, &MISHAPS[..6]);
+    trial("flood", 2, make, |runtime, script| {
+        let seed = script.seed();
+        let floods = async move {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut ends = Vec::new();
+            for salt in 0..4 {
+                let connect = TcpStream::connect(listener.local_addr().unwrap());
+                let (near, far) = join(connect, listener.accept()).await;
+                let (mut near, far) = (near.unwrap(), far.unwrap().0);
+                ends.push(spawn(async move {
+                    let bytes: Vec<u8> = (0..TOTAL).map(|at| byte(salt, at)).collect();
+                    near.write_all(&bytes).await.unwrap();
+                    near.close().await.unwrap();
+                }));
+                let random = Random::new(seed.wrapping_add(salt as u64));
+                ends.push(spawn(sip(far, salt, TOTAL, random)));
+            }
+            for end in ends {
+                end.await.unwrap();
+            }
+        };
+        runtime.run(floods).unwrap();
+    });
+}
+
+/// Reads a flood, with pauses in which more arrives than is taken.
+async fn sip(mut stream: TcpStream, salt: usize, total: usize, mut random: Random) {
+    let mut got = 0;
+    loop {
+        if random.below(30) == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let lease = stream.read_lease().await.unwrap();
+        if lease.is_empty() {
+            break;
+        }
+        check(&lease, salt, got);
+        got += lease.len();
+    }
+    assert_eq!(got, total, "connection {salt}");
 }
 
 #[test]
