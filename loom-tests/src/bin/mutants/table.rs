@@ -900,12 +900,12 @@ pub const MUTANTS: &[Mutant] = &[
         name: "outbound: a waker is left after the look",
         file: "reactor/socket/outbound.rs",
         text: "            state.writers.push(waker);
-            if state.writers.len() > MAX_WAKERS {",
+            if state.writers.len() > state.max_writers {",
         replacement: "            let result = f(&mut state);
             drop(state);
             self.state.lock().writers.push(waker);
             return result;
-            if state.writers.len() > MAX_WAKERS {",
+            if state.writers.len() > state.max_writers {",
         model: "outbound::writer_waits_for_room",
     },
     Mutant {
