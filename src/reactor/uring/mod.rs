@@ -409,25 +409,34 @@ impl Uring {
         let id = FlightId::from_user_data(completion.user_data());
         // S2: a number that nobody has any more is ignored.
         let Some(flight) = self.flights.get(id) else { return };
-        match flight {
+        let retired = match flight {
             Flight::Poll(socket, generation) => {
                 let (socket, generation) = (socket.clone(), *generation);
                 self.polled(&socket, generation, completion, wakes);
+                socket.flights.is_retired()
             }
             Flight::Accept(socket, generation) => {
                 let (socket, generation) = (socket.clone(), *generation);
                 self.accepted(&socket, generation, completion, wakes);
+                socket.flights.is_retired()
             }
             Flight::Recv(socket) => {
                 let socket = socket.clone();
                 self.received(&socket, completion, wakes);
+                socket.flights.is_retired()
             }
             Flight::Send(..) => return self.sent(id, completion, wakes),
-            Flight::Owned(operation) => operation.complete(completion.result(), wakes),
+            Flight::Owned(operation) => {
+                operation.complete(completion.result(), wakes);
+                false
+            }
             Flight::Over(..) => unreachable!("what is over is not in flight"),
-        }
+        };
         if !more(completion.flags()) {
             self.garbage.extend(self.flights.end(id));
+        } else if retired {
+            // A cancel can miss an operation that is just being worked on: again.
+            self.cancel(Some(id));
         }
     }
 

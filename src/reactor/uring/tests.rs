@@ -232,6 +232,8 @@ async fn talk(address: SocketAddr, salt: usize, total: usize, mut random: Random
         writer.close().await.unwrap();
     });
     let (mut got, mut buf) = (0, [0; 4000]);
+    // Long enough for all to be full, so that the other end has to wait.
+    sleep(Duration::from_millis(10)).await;
     loop {
         let n = reader.read(&mut buf).await.unwrap();
         if n == 0 {
@@ -278,7 +280,7 @@ async fn echoes(seed: u64, total: usize) {
 fn echo_trial(name: &str, make: impl Fn(u64) -> Script) {
     for workers in [1, 2] {
         trial(name, workers, &make, |runtime, script| {
-            runtime.run(echoes(script.seed(), 120_000)).unwrap();
+            runtime.run(echoes(script.seed(), 200_000)).unwrap();
         });
     }
 }
@@ -475,34 +477,73 @@ async fn number_server(mut stream: TcpStream, mut random: Random) -> Option<u64>
 }
 
 #[test]
+fn what_is_dropped_elsewhere_as_it_starts_is_let_go() {
+    // Goal: a cancel does not miss what is on its way, and the peer learns of the end. Method: a
+    // receive for which there are bytes already is submitted together with its cancel, since the
+    // stream is dropped on another thread before the poll that started it returns.
+    trial(
+        "dropped elsewhere",
+        1,
+        |seed| Script::new(seed, &[]),
+        |runtime, _| {
+            let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            for _ in 0..20 {
+                let near = net::TcpStream::connect(address).unwrap();
+                let (mut far, _) = listener.accept().unwrap();
+                let mut near = TcpStream::from_std(near).unwrap();
+                let leave = async {
+                    assert!(give_up_after(2, near.readable()).await.is_none());
+                    // From here on in one poll.
+                    far.write_all(b"there").unwrap();
+                    assert!(give_up_after(0, near.read_lease()).await.is_none());
+                    thread::scope(|scope| scope.spawn(|| drop(near)).join().unwrap());
+                };
+                runtime.run(leave).unwrap();
+                // It is closed: by a reset, as there is something unread.
+                far.set_read_timeout(Some(SETTLE)).unwrap();
+                let end = far.read(&mut [0]).map_err(|error| error.kind());
+                assert!(matches!(end, Ok(0) | Err(io::ErrorKind::ConnectionReset)), "{end:?}");
+            }
+        },
+    );
+}
+
+#[test]
 fn floods_stop_and_go_on() {
-    // Goal: a receive that is cancelled at its cap loses nothing, whatever comes late. Method: on
-    // four connections 2 MiB are there before anybody reads; readers take a little at a time.
-    const TOTAL: usize = 2 << 20;
+    // Goal: a receive that stops at its cap, or for want of memory, loses nothing, whatever comes
+    // late. Method: 2 MiB at once on each of four connections, which takes all memory, or 256 KiB
+    // at a time on one, which passes its cap; readers take little, and pause.
     let make = |seed| Script::new(seed, &MISHAPS[..6]);
-    trial("flood", 2, make, |runtime, script| {
-        let seed = script.seed();
-        let floods = async move {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let mut ends = Vec::new();
-            for salt in 0..4 {
-                let connect = TcpStream::connect(listener.local_addr().unwrap());
-                let (near, far) = join(connect, listener.accept()).await;
-                let (mut near, far) = (near.unwrap(), far.unwrap().0);
-                ends.push(spawn(async move {
-                    let bytes: Vec<u8> = (0..TOTAL).map(|at| byte(salt, at)).collect();
-                    near.write_all(&bytes).await.unwrap();
-                    near.close().await.unwrap();
-                }));
-                let random = Random::new(seed.wrapping_add(salt as u64));
-                ends.push(spawn(sip(far, salt, TOTAL, random)));
+    for (connections, piece) in [(4, 2 << 20), (1, 256 << 10)] {
+        let what = format!("flood of {connections} x {piece}");
+        trial(&what, 2, make, |runtime, script| {
+            runtime.run(floods(script.seed(), connections, piece)).unwrap();
+        });
+    }
+}
+
+async fn floods(seed: u64, connections: usize, piece: usize) {
+    const TOTAL: usize = 2 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut ends = Vec::new();
+    for salt in 0..connections {
+        let connect = TcpStream::connect(listener.local_addr().unwrap());
+        let (near, far) = join(connect, listener.accept()).await;
+        let (mut near, far) = (near.unwrap(), far.unwrap().0);
+        ends.push(spawn(async move {
+            let bytes: Vec<u8> = (0..TOTAL).map(|at| byte(salt, at)).collect();
+            for piece in bytes.chunks(piece) {
+                near.write_all(piece).await.unwrap();
+                sleep(Duration::from_millis(4)).await;
             }
-            for end in ends {
-                end.await.unwrap();
-            }
-        };
-        runtime.run(floods).unwrap();
-    });
+            near.close().await.unwrap();
+        }));
+        ends.push(spawn(sip(far, salt, TOTAL, Random::new(seed.wrapping_add(salt as u64)))));
+    }
+    for end in ends {
+        end.await.unwrap();
+    }
 }
 
 /// Reads a flood, with pauses in which more arrives than is taken.
