@@ -143,11 +143,12 @@ fn accept_cancelled_at_random_loses_no_connection() {
 #[test]
 fn listener_dropped_while_accept_waits_elsewhere_closes() {
     // Goal: closing a listener whose accept was pending; method: abort the acceptor that owns it;
-    // connects are refused then, and the same port can be bound again at once.
+    // connects are refused then, and the same port can be bound again at once. The address is one that
+    // no connection of another test takes a port of.
     on_every(|cfg| {
         cfg.once(async {
             for _ in 0..scaled(100) {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let listener = TcpListener::bind("127.0.37.9:0").await.unwrap();
                 let address = listener.local_addr().unwrap();
                 let acceptor = spawn(async move { listener.accept().await.map(drop) });
                 ringloop::yield_now().await;
