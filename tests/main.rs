@@ -43,6 +43,8 @@ mod net_load;
 mod net_stream;
 #[path = "suite/regressions.rs"]
 mod regressions;
+#[path = "suite/rescue.rs"]
+mod rescue;
 #[path = "suite/runtime.rs"]
 mod runtime;
 #[path = "suite/runtime_errors.rs"]

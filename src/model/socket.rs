@@ -1,9 +1,9 @@
 //! [`reactor::socket`]: what readers and writers share with a socket's home.
 #![allow(missing_docs)]
 
-use std::task::Waker;
+use std::{io, task::Waker};
 
-use crate::reactor::socket;
+use crate::reactor::{socket, uring};
 
 pub use crate::reactor::Lease;
 
@@ -61,8 +61,36 @@ impl Inbound {
         self.0.hung_up();
     }
 
+    /// `read` returns what has arrived, if anything has.
+    pub fn receive_instead(&self, read: impl FnOnce() -> Option<Lease>, wakes: &mut Vec<Waker>) {
+        let read = || read().ok_or_else(|| io::ErrorKind::WouldBlock.into());
+        self.0.receive_instead(read, wakes);
+    }
+
     pub fn disarmed(&self, starved: bool, wakes: &mut Vec<Waker>) {
         self.0.disarmed(starved, wakes);
+    }
+}
+
+/// [`uring::Claim`].
+pub struct Claim(uring::Claim);
+
+#[allow(clippy::new_without_default)]
+impl Claim {
+    pub fn new() -> Self {
+        Self(uring::Claim::new())
+    }
+
+    pub fn take(&self) {
+        self.0.take();
+    }
+
+    pub fn give_back(&self, may_borrow: bool) {
+        self.0.give_back(may_borrow);
+    }
+
+    pub fn try_borrow(&self, receive: impl FnOnce()) -> bool {
+        self.0.try_borrow(receive)
     }
 }
 

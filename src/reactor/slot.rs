@@ -200,6 +200,13 @@ impl Slot {
         panic::discard_foreign(old);
     }
 
+    /// Whether anybody waits.
+    pub(crate) fn is_waited_for(&self, direction: Direction) -> bool {
+        let mut waiters = self.waiters.lock();
+        waiters.of(direction).is_some()
+            || waiters.shared.iter().any(|waiter| waiter.direction == direction)
+    }
+
     /// A shared future waits no more.
     pub(crate) fn forget(&self, ticket: u64) {
         let old = {

@@ -2,6 +2,7 @@
 #![cfg(loom)]
 
 mod announce_search;
+mod claim;
 mod doorbell_shutdown;
 mod inbound;
 mod inbox_final_check;

@@ -11,7 +11,9 @@
 //!    the others.
 //! 3. The terminal completion, whatever its result, says *off*. Arrivals that came
 //!    before it are queued: a cancelled read loses nothing (S3).
-//! 4. Without memory to lend the receive ends, and the reader goes on by readiness,
+//! 4. While the home is stuck in one long poll, somebody else may read in its place, as
+//!    the [claim](crate::reactor::uring::claim) has it.
+//! 5. Without memory to lend the receive ends, and the reader goes on by readiness,
 //!    with memory of its own, until there is some again.
 
 use std::{collections::VecDeque, io, mem, task::Waker};
@@ -237,6 +239,40 @@ impl Inbound {
             return Flow::Stop;
         }
         Flow::Goes
+    }
+
+    /// Whether somebody waits for what a receive brings.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        let state = self.state.lock();
+        state.arm == Arm::Armed && !state.readers.is_empty()
+    }
+
+    /// In the place of a receive that is armed and does not get to run: `read` reads what
+    /// has arrived. Nothing else may receive meanwhile.
+    pub(crate) fn receive_instead(
+        &self,
+        read: impl FnOnce() -> io::Result<Lease>,
+        wakes: &mut Vec<Waker>,
+    ) {
+        let mut state = self.state.lock();
+        if state.arm != Arm::Armed || state.has_news() || state.readers.is_empty() {
+            return;
+        }
+        match read() {
+            Ok(lease) if lease.is_empty() => state.end = Some(End::Eof),
+            Ok(lease) => {
+                state.bytes += lease.len();
+                state.queue.push_back(lease);
+            }
+            // Nothing after all; or no error of the socket's, and it is tried again.
+            Err(error) => match error.raw_os_error() {
+                Some(code) if error.kind() != io::ErrorKind::WouldBlock => {
+                    state.end = Some(End::Failed(code));
+                }
+                _ => return,
+            },
+        }
+        wakes.append(&mut state.readers);
     }
 
     /// The stream has ended.

@@ -59,6 +59,8 @@ pub(super) struct InFlight {
     pub(super) wants_writes: AtomicU64,
     /// 1 once the owner is gone.
     pub(super) retired: AtomicU64,
+    /// Where the home has it in its list, plus 1.
+    pub(super) listed: AtomicU64,
 }
 
 pub(super) const READS: u64 = 1;
@@ -135,6 +137,7 @@ impl Socket {
             reports: AtomicU64::new(0),
             wants_writes: AtomicU64::new(0),
             retired: AtomicU64::new(0),
+            listed: AtomicU64::new(0),
         };
         Arc::new(Self {
             source,
@@ -166,6 +169,11 @@ impl Socket {
 
     pub(super) fn event(&self, generation: u32, ready: Ready, wakes: &mut Vec<Waker>) {
         self.source.slot().event(generation, ready, wakes);
+    }
+
+    /// Whether somebody waits until it is ready for that.
+    pub(super) fn is_waited_for(&self, direction: Direction) -> bool {
+        self.source.slot().is_waited_for(direction)
     }
 
     /// Has everybody who waits to be told what it is ready for try and see.
@@ -206,27 +214,18 @@ impl Socket {
     /// home if there is none. `false`: homes are on epoll, and do no such thing.
     fn ask(self: &Arc<Self>, at_hand: &mut Reactor, request: u32) -> bool {
         loop {
-            let home = match at_hand {
-                Reactor::Uring(uring) => {
-                    let here = |home: Option<&Home>| match home {
-                        Some(Home::Uring(home)) => uring.is_home(home),
-                        _ => false,
-                    };
-                    if self.source.with_home(here) {
-                        uring.answer(self, request);
-                        return true;
-                    }
-                    uring.home()
+            let home = self.source.home_or(|| at_hand.home());
+            match (home, &mut *at_hand) {
+                (Home::Epoll(_), _) => return false,
+                (Home::Uring(home), Reactor::Uring(uring)) if uring.is_home(&home) => {
+                    uring.answer(self, request);
+                    return true;
                 }
-                Reactor::Epoll(epoll) => epoll.home(),
-            };
-            match self.source.home_or(|| home) {
-                Home::Epoll(_) => return false,
-                Home::Uring(home) => {
+                (Home::Uring(home), _) => {
                     if home.upgrade().is_some_and(|home| home.send(self, request)) {
                         return true;
                     }
-                    // It has just ended, or is this one now: look again.
+                    // It has just ended: look again.
                 }
             }
         }

@@ -18,6 +18,7 @@
 //! operations leave behind are handed to the caller (S6).
 
 mod accept;
+pub(crate) mod claim;
 #[cfg(test)]
 mod faults;
 mod flights;
@@ -26,6 +27,7 @@ mod owned;
 mod plan;
 mod provided;
 mod recv;
+mod rescue;
 mod ring;
 mod send;
 #[cfg(test)]
@@ -52,6 +54,7 @@ use rustix::event::{EventfdFlags, PollFlags, eventfd};
 
 pub(crate) use self::{
     accept::Accepted,
+    claim::Claim,
     flights::FlightId,
     mailbox::{Link, Mailbox, Node, Sent},
     plan::{Features, Refusal, TriedRing, plan},
@@ -143,6 +146,8 @@ pub(crate) struct Shared {
     /// What counts the leases of its memory, once there is some.
     gauge: OnceLock<Gauge>,
     listeners: accept::Listeners,
+    sockets: rescue::Sockets,
+    claim: Claim,
     /// The process that made it: a child can not use it.
     process: fork::Generation,
 }
@@ -162,6 +167,8 @@ impl Uring {
             in_flight: AtomicU64::new(0),
             gauge: OnceLock::new(),
             listeners: accept::Listeners::default(),
+            sockets: rescue::Sockets::default(),
+            claim: Claim::new(),
             process: fork::generation(),
         });
         let bridged = Armed { fd: bridge.as_fd().as_raw_fd(), user_data: BRIDGE, is_armed: false };
@@ -183,7 +190,9 @@ impl Uring {
 
     /// Makes the calling thread its own, for good.
     pub(crate) fn start(&mut self) -> io::Result<()> {
-        self.ring.start()
+        self.ring.start()?;
+        self.shared.claim.give_back(self.ring.is_at_rest());
+        Ok(())
     }
 
     pub(crate) fn home(&self) -> Home {
@@ -224,10 +233,17 @@ impl Uring {
                 wait = Wait::No;
             }
         }
+        self.call(wait, wakes)
+    }
+
+    /// Calls the kernel, and deals with all that it has done.
+    fn call(&mut self, wait: Wait, wakes: &mut Vec<Waker>) -> io::Result<()> {
+        self.shared.claim.take();
         let entered = self.ring.enter(wait);
         self.shared.mailbox.wake();
-        entered?;
-        self.reap(wakes)
+        let reaped = self.reap(wakes);
+        self.shared.claim.give_back(self.ring.is_at_rest());
+        entered.and(reaped)
     }
 
     /// What ended operations have left: foreign destructors may run as it is dropped.
@@ -265,6 +281,7 @@ impl Uring {
             // Resets and hang-ups are always told.
             (false, false) => PollFlags::empty(),
         };
+        self.shared.sockets.add(socket);
         let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), events.bits().into());
         let id = self.begin(Flight::Poll(socket.clone(), socket.generation()));
         socket.flights.poll.set(Some(id));
@@ -288,14 +305,14 @@ impl Uring {
         // What was asked for elsewhere before comes before.
         self.take_mail();
         self.linger(socket);
+        self.shared.sockets.remove(socket);
         if !socket.flights.any_wait() {
             return;
         }
         let mut wakes = mem::take(&mut self.wakes);
         for _ in 0..RETIRE_CALLS {
             self.cancel_waits(socket);
-            let entered = self.ring.enter(Wait::No);
-            if entered.and_then(|()| self.reap(&mut wakes)).is_err() || !socket.flights.any_wait() {
+            if self.call(Wait::No, &mut wakes).is_err() || !socket.flights.any_wait() {
                 break;
             }
         }
@@ -328,6 +345,7 @@ impl Uring {
     fn cancel_waits(&mut self, socket: &Arc<Socket>) {
         // Relaxed: read by this thread.
         socket.flights.retired.store(1, Ordering::Relaxed);
+        self.shared.sockets.remove(socket);
         let InFlight { poll, recv, accept, .. } = &socket.flights;
         [poll, recv, accept].into_iter().for_each(|wait| self.cancel(wait.get()));
     }
@@ -482,13 +500,15 @@ impl Uring {
             // Repeated: a cancel can miss an operation that is just being worked on.
             self.push_cancel(CancelBuilder::any().all());
             let rest = Duration::from_nanos(until.ended - now).min(Duration::from_millis(10));
-            if self.ring.enter(Wait::UpTo(rest)).and_then(|()| self.reap(wakes)).is_err() {
+            if self.call(Wait::UpTo(rest), wakes).is_err() {
                 break;
             }
         }
         // What the kernel does not let go of is leaked: nobody hears of it any more.
         let leaked = self.flights.len() as u64;
         self.flights.each_socket(|socket| orphan(socket, ALL, wakes));
+        let homeless = self.shared.sockets.clear().into_iter();
+        self.garbage.extend(homeless.map(|socket| Flight::Over(socket, None)));
         // From here on sockets may find another home; none is in flight here.
         self.shared.mailbox.close();
         self.garbage.extend(self.shared.take_orphans(wakes));
@@ -561,15 +581,6 @@ impl Shared {
     /// Whether this is not a forked child.
     fn is_ours(&self) -> bool {
         fork::generation() == self.process
-    }
-
-    /// Does for a stuck worker what can be done from elsewhere: accepts its connections, and
-    /// collects what its bridge has. What else is in the ring waits.
-    pub(crate) fn rescue(&self, wakes: &mut Vec<Waker>) {
-        self.listeners.rescue(wakes);
-        let bridge = self.bridge.upgrade();
-        // A bridge has no doorbell whose ring could be swallowed.
-        let _ = bridge.is_some_and(|bridge| bridge.rescue(wakes));
     }
 
     pub(crate) fn leased(&self) -> u64 {

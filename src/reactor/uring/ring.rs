@@ -77,6 +77,8 @@ pub(super) struct Ring {
     /// The descriptor's number in the table of the thread that runs it.
     registered: Option<u32>,
     no_iowait: bool,
+    /// See [`Plan::defer_taskrun`].
+    defers: bool,
     /// Entries that the full queue had no room for, in order.
     overflow: VecDeque<squeue::Entry>,
     #[cfg(test)]
@@ -114,6 +116,7 @@ impl Ring {
             ring,
             registered: None,
             no_iowait,
+            defers: plan.defer_taskrun,
             overflow: VecDeque::new(),
             #[cfg(test)]
             faults: Faults::installed(),
@@ -207,6 +210,17 @@ impl Ring {
         let queued = !sq.is_empty() || sq.taskrun() || sq.cq_overflow();
         drop(sq);
         queued || !self.overflow.is_empty() || !self.ring.completion().is_empty()
+    }
+
+    /// Whether all that the kernel has done is reaped, and it does nothing by itself before
+    /// the next [`enter`](Self::enter): what [`push`](Self::push) submits is never waited
+    /// for, so that it only begins there.
+    pub(super) fn is_at_rest(&mut self) -> bool {
+        #[cfg(test)]
+        if self.faults.holds() {
+            return false;
+        }
+        self.defers && self.ring.completion().is_empty() && !self.ring.submission().cq_overflow()
     }
 
     /// Submits what is queued, and waits for a completion.

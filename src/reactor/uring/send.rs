@@ -153,7 +153,7 @@ impl Uring {
                 return;
             }
             let rest = Duration::from_nanos(deadline - now);
-            if self.ring.enter(Wait::UpTo(rest)).and_then(|()| self.reap(wakes)).is_err() {
+            if self.call(Wait::UpTo(rest), wakes).is_err() {
                 return;
             }
         }

@@ -4,6 +4,8 @@
 
 extern crate self as ringloop;
 
+mod rescue;
+
 use std::{
     env,
     future::poll_fn,

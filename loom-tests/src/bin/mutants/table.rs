@@ -17,6 +17,43 @@ pub struct Mutant {
 /// All of them, by protocol.
 #[rustfmt::skip]
 pub const MUTANTS: &[Mutant] = &[
+    // Receiving for a stuck worker.
+    Mutant {
+        name: "try_borrow: whoever has it",
+        file: "reactor/uring/claim.rs",
+        text: "        if taken.is_ok() {
+            receive();",
+        replacement: "        {
+            receive();",
+        model: "claim::turns_against_look",
+    },
+    Mutant {
+        name: "take: does not wait for who has borrowed it",
+        file: "reactor/uring/claim.rs",
+        text: "        if self.0.swap(TAKEN, Ordering::Acquire) == TAKEN {",
+        replacement: "        if self.0.swap(TAKEN, Ordering::Acquire) > WITHHELD {",
+        model: "claim::turns_against_look",
+    },
+    Mutant {
+        name: "give_back: lends it with completions left behind",
+        file: "reactor/uring/claim.rs",
+        text: "self.0.store(if may_borrow { FREE } else { WITHHELD }, Ordering::Release);",
+        replacement: "self.0.store(if may_borrow { FREE } else { FREE }, Ordering::Release);",
+        model: "claim::late_completion_against_look",
+    },
+    Mutant {
+        name: "receive_instead: wakes nobody",
+        file: "reactor/socket/inbound.rs",
+        text: "                _ => return,
+            },
+        }
+        wakes.append(&mut state.readers);",
+        replacement: "                _ => return,
+            },
+        }
+        let _ = wakes;",
+        model: "claim::looks_against_reader",
+    },
     // Tasks.
     Mutant {
         name: "wake_by_ref: a look instead of an RMW",

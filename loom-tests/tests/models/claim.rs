@@ -1,0 +1,138 @@
+//! Whose turn it is to receive: the home of a socket, or a patrol that finds it stuck.
+//!
+//! Code: `reactor/uring/claim.rs` and `reactor/socket/inbound.rs` as they are. What has
+//! arrived at the socket is a list behind a lock; receiving takes the first.
+//!
+//! Properties: the reader gets everything, in the order of its arrival, and is not left
+//! asleep with something to find, else loom sees it wait for ever.
+//!
+//! Actors: the home, in turns; a patrol; the reader.
+//!
+//! Bound: 3 threads, two arrivals, two turns, one or two looks of the patrol.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    sync::Arc,
+    task::{Poll, Waker},
+};
+
+use loom::{sync::Mutex, thread};
+use loom_tests::explore;
+use ringloop::model::{
+    Doorbell,
+    pool::{Lease, Pool},
+    socket::{Claim, Found, Inbound},
+};
+
+use crate::tasks::wait_for;
+
+struct Socket {
+    claim: Claim,
+    inbound: Inbound,
+    /// What has arrived and is not received.
+    kernel: Mutex<VecDeque<Lease>>,
+}
+
+impl Socket {
+    /// With two leases of 1 and 2 bytes, a receive armed, and nothing received.
+    fn new() -> Arc<Self> {
+        let bell = Box::leak(Box::new(Doorbell::new()));
+        let mut pool = Pool::new(1, 4096, bell);
+        pool.reclaim();
+        let kernel = Mutex::new([1, 2].map(|len| pool.lend(0, len, false)).into());
+        let this = Arc::new(Self { claim: Claim::new(), inbound: Inbound::new(), kernel });
+        this.claim.give_back(true);
+        assert!(matches!(this.inbound.take(Waker::noop(), None), Found::ToArm));
+        this
+    }
+
+    fn receive(&self) -> Option<Lease> {
+        self.kernel.lock().unwrap().pop_front()
+    }
+
+    fn queue(&self, lease: Option<Lease>) {
+        let mut wakes = Vec::new();
+        if let Some(lease) = lease {
+            self.inbound.arrived(lease, &mut wakes);
+        }
+        wakes.into_iter().for_each(Waker::wake);
+    }
+
+    /// A turn of the home.
+    fn turn(&self) {
+        self.claim.take();
+        self.queue(self.receive());
+        self.claim.give_back(true);
+    }
+
+    /// A look of the patrol.
+    fn look(&self) {
+        let mut wakes = Vec::new();
+        self.claim.try_borrow(|| self.inbound.receive_instead(|| self.receive(), &mut wakes));
+        wakes.into_iter().for_each(Waker::wake);
+    }
+
+    fn read(&self) -> usize {
+        wait_for(poll_fn(|cx| match self.inbound.take(cx.waker(), None) {
+            Found::Some(len) => Poll::Ready(len),
+            Found::Nothing => Poll::Pending,
+            _ => unreachable!("it is armed, and does not end"),
+        }))
+    }
+}
+
+/// The home goes on while the patrol looks.
+#[test]
+fn turns_against_look() {
+    explore(|| {
+        let socket = Socket::new();
+        let (home, patrol) = (socket.clone(), socket.clone());
+        let home = thread::spawn(move || {
+            home.turn();
+            home.turn();
+        });
+        let patrol = thread::spawn(move || patrol.look());
+        assert_eq!([socket.read(), socket.read()], [1, 2]);
+        home.join().unwrap();
+        patrol.join().unwrap();
+    });
+}
+
+/// A turn ends with a completion that is not reaped: the next takes it.
+#[test]
+fn late_completion_against_look() {
+    explore(|| {
+        let socket = Socket::new();
+        let (home, patrol) = (socket.clone(), socket.clone());
+        let home = thread::spawn(move || {
+            home.claim.take();
+            let late = home.receive();
+            home.claim.give_back(false);
+            home.claim.take();
+            home.queue(late);
+            home.queue(home.receive());
+            home.claim.give_back(true);
+        });
+        let patrol = thread::spawn(move || patrol.look());
+        assert_eq!([socket.read(), socket.read()], [1, 2]);
+        home.join().unwrap();
+        patrol.join().unwrap();
+    });
+}
+
+/// The home is stuck: the patrol alone receives, look by look.
+#[test]
+fn looks_against_reader() {
+    explore(|| {
+        let socket = Socket::new();
+        let patrol = socket.clone();
+        let reader = thread::spawn(move || assert_eq!([socket.read(), socket.read()], [1, 2]));
+        // Until all is received: a look finds nothing to do while nobody reads.
+        while !patrol.kernel.lock().unwrap().is_empty() {
+            patrol.look();
+            thread::yield_now();
+        }
+        reader.join().unwrap();
+    });
+}

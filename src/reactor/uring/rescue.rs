@@ -1,0 +1,164 @@
+//! What others do for a worker that is stuck in one long poll.
+//!
+//! Its listeners' connections are accepted, its bridge is looked at, and of the sockets
+//! that somebody waits for, those that are ready are told so; where a receive is armed,
+//! what has arrived is received in its place ([`Claim`](super::claim)). All of it is done
+//! by plain calls on the sockets, from any thread. What is in the ring stays there: the
+//! owner finds it when it goes on, and takes it for events that mean nothing.
+//!
+//! What waits for the owner all the same: bytes that did not fit into a socket, and, with
+//! `COOP_TASKRUN`, what a receive is armed for.
+
+use std::{
+    mem,
+    os::fd::AsFd as _,
+    sync::{Arc, Weak},
+    task::Waker,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{RecvFlags, recv},
+};
+
+use super::Shared;
+use crate::{
+    loom::{Mutex, global::Ordering},
+    reactor::{
+        Pool, Socket,
+        slot::{Direction, Ready},
+    },
+    util::panic,
+};
+
+/// Sockets looked at in one go; the next has its turn with the next. A look costs 100 to
+/// 200 ns each.
+const LOOK: usize = 1024;
+
+const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+/// The sockets of a home.
+#[derive(Default)]
+pub(super) struct Sockets(Mutex<Places>);
+
+#[derive(Default)]
+struct Places {
+    places: Vec<Option<Weak<Socket>>>,
+    free: Vec<u32>,
+    next: usize,
+}
+
+impl Sockets {
+    /// A socket of this home may be waited for. For the home's own thread.
+    #[inline]
+    pub(super) fn add(&self, socket: &Arc<Socket>) {
+        // Relaxed: read and written at the home.
+        if socket.flights.listed.load(Ordering::Relaxed) == 0 {
+            self.list(socket);
+        }
+    }
+
+    fn list(&self, socket: &Arc<Socket>) {
+        let mut sockets = self.0.lock();
+        let index = sockets.free.pop().unwrap_or_else(|| {
+            sockets.places.push(None);
+            sockets.places.len() as u32 - 1
+        });
+        sockets.places[index as usize] = Some(Arc::downgrade(socket));
+        socket.flights.listed.store(u64::from(index) + 1, Ordering::Relaxed);
+    }
+
+    /// The socket's owner is gone. For the home's own thread.
+    pub(super) fn remove(&self, socket: &Socket) {
+        let Some(index) = socket.flights.listed.load(Ordering::Relaxed).checked_sub(1) else {
+            return;
+        };
+        socket.flights.listed.store(0, Ordering::Relaxed);
+        let mut sockets = self.0.lock();
+        sockets.places[index as usize] = None;
+        sockets.free.push(index as u32);
+    }
+
+    /// The home ends: its sockets may find another. For the home's own thread.
+    pub(super) fn clear(&self) -> Vec<Arc<Socket>> {
+        let places = mem::take(&mut *self.0.lock()).places;
+        let sockets: Vec<_> = places.iter().flatten().filter_map(Weak::upgrade).collect();
+        sockets.iter().for_each(|socket| socket.flights.listed.store(0, Ordering::Relaxed));
+        sockets
+    }
+
+    /// Some that are waited for, and what for. The next call goes on behind them.
+    fn waited_for(&self) -> Vec<(Arc<Socket>, PollFlags)> {
+        let mut sockets = self.0.lock();
+        let count = sockets.places.len();
+        let start = sockets.next.checked_rem(count).unwrap_or(0);
+        sockets.next = start + count.min(LOOK);
+        let (behind, first) = sockets.places.split_at(start);
+        first
+            .iter()
+            .chain(behind)
+            .take(LOOK)
+            .filter_map(|place| {
+                let socket = place.as_ref()?.upgrade()?;
+                let wanted = wanted(&socket);
+                // Dropped under the lock, the last reference might run foreign code.
+                Some((socket, wanted))
+            })
+            .collect()
+    }
+}
+
+fn wanted(socket: &Socket) -> PollFlags {
+    let reads = socket.is_waited_for(Direction::Read) || socket.inbound.is_waited_for();
+    let writes = socket.is_waited_for(Direction::Write);
+    let mut wanted = PollFlags::empty();
+    wanted.set(PollFlags::IN | PollFlags::RDHUP | PollFlags::PRI, reads);
+    wanted.set(PollFlags::OUT, writes);
+    wanted
+}
+
+impl Shared {
+    /// Does for a stuck worker what can be done from elsewhere.
+    pub(crate) fn rescue(&self, wakes: &mut Vec<Waker>) {
+        self.listeners.rescue(wakes);
+        let bridge = self.bridge.upgrade();
+        // A bridge has no doorbell whose ring could be swallowed.
+        let _ = bridge.is_some_and(|bridge| bridge.rescue(wakes));
+        self.rescue_sockets(wakes);
+    }
+
+    fn rescue_sockets(&self, wakes: &mut Vec<Waker>) {
+        let sockets = self.sockets.waited_for();
+        let waiting = || sockets.iter().filter(|(_, wanted)| !wanted.is_empty());
+        let mut polled: Vec<_> = waiting()
+            .map(|(socket, wanted)| PollFd::from_borrowed_fd(socket.as_fd(), *wanted))
+            .collect();
+        if !polled.is_empty() && poll(&mut polled, Some(&NOW)).is_ok() {
+            for ((socket, _), polled) in waiting().zip(&polled) {
+                let events = polled.revents();
+                if !events.is_empty() {
+                    self.rescue_socket(socket, events, wakes);
+                }
+            }
+        }
+        drop(polled);
+        // The last references, perhaps.
+        panic::discard_foreign(sockets);
+    }
+
+    fn rescue_socket(&self, socket: &Socket, events: PollFlags, wakes: &mut Vec<Waker>) {
+        if socket.inbound.is_waited_for() {
+            // Not now: with the next look.
+            let _ = self.claim.try_borrow(|| {
+                let read = || {
+                    Pool::read_apart(self.doorbell, |room| {
+                        let ((read, _), _) = recv(socket, room, RecvFlags::DONTWAIT)?;
+                        Ok(read.len())
+                    })
+                };
+                socket.inbound.receive_instead(read, wakes);
+            });
+        }
+        socket.event(socket.generation(), Ready::from_poll(events.bits().into()), wakes);
+    }
+}
