@@ -38,7 +38,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/reactor/socket/mod.rs",
     "src/reactor/uring/accept.rs",
     "src/reactor/uring/faults.rs",
-    "src/reactor/uring/tests.rs",
+    "src/reactor/uring/tests/limits.rs",
     "src/reactor/uring/mailbox.rs",
     "src/reactor/uring/mod.rs",
     "src/reactor/uring/owned.rs",

@@ -167,12 +167,8 @@ impl Slot {
 
     /// Leaves the waker; for [`poll_ready`](Self::poll_ready).
     pub(crate) fn wait(&self, direction: Direction, cx: &Context<'_>) {
-        let kept =
-            self.waiters.lock().of(direction).as_ref().is_some_and(|old| old.will_wake(cx.waker()));
-        if kept {
-            return;
-        }
-        // Clone and drop are foreign code: outside of the lock (S6).
+        // Clone and drop are foreign code: outside of the lock (S6). An event has mostly taken
+        // the last one, so that there is nothing to compare with.
         let new = cx.waker().clone();
         let old = self.waiters.lock().of(direction).replace(new);
         panic::discard_foreign(old);

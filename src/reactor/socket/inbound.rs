@@ -18,7 +18,7 @@
 
 use std::{collections::VecDeque, io, mem, task::Waker};
 
-use super::outbound::{FEW_WAKERS, MAX_WAKERS};
+use super::waiting::{Waiting, Watched, look};
 use crate::{
     loom::{
         Mutex,
@@ -26,7 +26,6 @@ use crate::{
         pick,
     },
     reactor::Lease,
-    util::panic,
 };
 
 /// Past so many unread bytes or leases the receive is cancelled.
@@ -58,10 +57,7 @@ struct State {
     starved: bool,
     /// The peer has reset the connection, or both ways are shut.
     hung_up: bool,
-    /// Several tasks may wait for one stream to be readable; all of them look again.
-    readers: Vec<Waker>,
-    /// As many may be kept.
-    max_readers: usize,
+    readers: Waiting,
 }
 
 pub(crate) struct Inbound {
@@ -112,8 +108,19 @@ impl State {
         Found::Nothing
     }
 
+    fn add(&mut self, lease: Lease) {
+        self.bytes += lease.len();
+        self.queue.push_back(lease);
+    }
+
     fn has_news(&self) -> bool {
         !self.queue.is_empty() || self.end.is_some() || self.arm == Arm::Off
+    }
+}
+
+impl Watched for State {
+    fn waiting(&mut self) -> &mut Waiting {
+        &mut self.readers
     }
 }
 
@@ -156,32 +163,14 @@ impl Inbound {
             end: None,
             starved: false,
             hung_up: false,
-            readers: Vec::new(),
-            max_readers: FEW_WAKERS,
+            readers: Waiting::new(),
         };
         Self { state: Mutex::new(state), used: AtomicU64::new(0) }
     }
 
     /// A reader asks; `get` is called with what is queued, under the lock.
     pub(crate) fn take<T>(&self, waker: &Waker, get: impl FnOnce(&mut Queue<'_>) -> T) -> Found<T> {
-        let mut state = self.state.lock();
-        let known = |state: &State| state.readers.iter().any(|reader| reader.will_wake(waker));
-        if !state.has_news() && !known(&state) {
-            drop(state);
-            // Cloning is foreign code: outside of the lock (S6).
-            let waker = waker.clone();
-            state = self.state.lock();
-            state.readers.push(waker);
-            if state.readers.len() > state.max_readers {
-                // Most of them have given up. Who has not looks again, and finds more room.
-                state.max_readers = (2 * state.max_readers).min(MAX_WAKERS);
-                let stale = mem::take(&mut state.readers);
-                drop(state);
-                stale.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
-                state = self.state.lock();
-            }
-        }
-        let found = state.find(get);
+        let found = look(&self.state, waker, |state| !state.has_news(), |state| state.find(get));
         if matches!(found, Found::ToArm) {
             self.used.store(1, Ordering::Relaxed);
         }
@@ -230,9 +219,8 @@ impl Inbound {
     /// Bytes arrived, in order.
     pub(crate) fn arrived(&self, lease: Lease, wakes: &mut Vec<Waker>) -> Flow {
         let mut state = self.state.lock();
-        state.bytes += lease.len();
-        state.queue.push_back(lease);
-        wakes.append(&mut state.readers);
+        state.add(lease);
+        state.readers.wake(wakes);
         let full = state.bytes > MAX_BYTES || state.queue.len() > MAX_LEASES;
         if full && state.arm == Arm::Armed {
             state.arm = Arm::Ending;
@@ -260,10 +248,7 @@ impl Inbound {
         }
         match read() {
             Ok(lease) if lease.is_empty() => state.end = Some(End::Eof),
-            Ok(lease) => {
-                state.bytes += lease.len();
-                state.queue.push_back(lease);
-            }
+            Ok(lease) => state.add(lease),
             // Nothing after all; or no error of the socket's, and it is tried again.
             Err(error) => match error.raw_os_error() {
                 Some(code) if error.kind() != io::ErrorKind::WouldBlock => {
@@ -272,7 +257,7 @@ impl Inbound {
                 _ => return,
             },
         }
-        wakes.append(&mut state.readers);
+        state.readers.wake(wakes);
     }
 
     /// The stream has ended.
@@ -291,6 +276,6 @@ impl Inbound {
         let mut state = self.state.lock();
         state.arm = Arm::Off;
         state.starved = starved;
-        wakes.append(&mut state.readers);
+        state.readers.wake(wakes);
     }
 }

@@ -11,6 +11,7 @@
 
 mod inbound;
 mod outbound;
+mod waiting;
 
 use std::{
     io,

@@ -25,6 +25,8 @@ use std::{collections::VecDeque, mem, task::Waker};
 
 use rustix::io::Errno;
 
+use super::waiting::{Waiting, Watched, look};
+
 use crate::{
     loom::{
         Mutex,
@@ -32,7 +34,6 @@ use crate::{
         pick,
     },
     reactor::Lease,
-    util::panic,
 };
 
 /// The error of what was given up: `ECONNABORTED`.
@@ -42,10 +43,6 @@ const ABANDONED: i32 = Errno::CONNABORTED.raw_os_error();
 const HIGH_WATER: usize = pick(256 << 10, 6);
 /// ... or so many chunks.
 const MAX_CHUNKS: usize = 256;
-/// So many may wait at once; those who gave up stay until somebody is woken.
-pub(super) const FEW_WAKERS: usize = 32;
-/// ... and as many where more than a few really wait.
-pub(super) const MAX_WAKERS: usize = 1024;
 /// Chunks smaller than this are gathered, up to this, by copying.
 const GATHER: usize = pick(4 << 10, 2);
 
@@ -93,10 +90,8 @@ struct State {
     shut: bool,
     /// Nothing more is sent.
     abandoned: bool,
-    /// Who waits for room, or for everything to be sent; all of them look again.
-    writers: Vec<Waker>,
-    /// As many may be kept.
-    max_writers: usize,
+    /// Who waits for room, or for everything to be sent.
+    writers: Waiting,
 }
 
 pub(crate) struct Outbound {
@@ -144,15 +139,14 @@ impl Outbound {
             error: None,
             shut: false,
             abandoned: false,
-            writers: Vec::new(),
-            max_writers: FEW_WAKERS,
+            writers: Waiting::new(),
         };
         Self { state: Mutex::new(state), used: AtomicU64::new(0) }
     }
 
     /// Queues a chunk (step 2). `waker` is left if there is no room.
     pub(crate) fn push(&self, chunk: Chunk, waker: &Waker) -> Queued {
-        self.look(waker, State::is_full, |state| {
+        look(&self.state, waker, State::is_full, |state| {
             if let Some(error) = state.take_error() {
                 return Queued::Failed(error);
             }
@@ -196,35 +190,10 @@ impl Outbound {
         Direct::Done(send())
     }
 
-    /// Calls `f` with a state for which nobody has to wait, or in which the waker is left.
-    fn look<R>(
-        &self,
-        waker: &Waker,
-        has_to_wait: impl FnOnce(&State) -> bool,
-        f: impl FnOnce(&mut State) -> R,
-    ) -> R {
-        let mut state = self.state.lock();
-        if has_to_wait(&state) && !state.writers.iter().any(|writer| writer.will_wake(waker)) {
-            drop(state);
-            // Cloning is foreign code: outside of the lock (S6).
-            let waker = waker.clone();
-            state = self.state.lock();
-            state.writers.push(waker);
-            if state.writers.len() > state.max_writers {
-                // Most of them have given up. Who has not looks again, and finds more room.
-                state.max_writers = (2 * state.max_writers).min(MAX_WAKERS);
-                let stale = mem::take(&mut state.writers);
-                drop(state);
-                stale.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
-                state = self.state.lock();
-            }
-        }
-        f(&mut state)
-    }
-
     /// Whether the kernel has everything (step 5): `None` if not, and the waker is left.
     pub(crate) fn flushed(&self, waker: &Waker) -> Option<Result<(), i32>> {
-        self.look(
+        look(
+            &self.state,
             waker,
             |state| state.phase != Phase::Idle,
             |state| match state.take_error() {
@@ -236,7 +205,7 @@ impl Outbound {
 
     /// Whether there is room for a chunk; if not, the waker is left.
     pub(crate) fn has_room(&self, waker: &Waker) -> bool {
-        self.look(waker, State::is_full, |state| !state.is_full())
+        look(&self.state, waker, State::is_full, |state| !state.is_full())
     }
 
     /// Whether the kernel has everything, and no error is still to be told: a writer may
@@ -284,7 +253,7 @@ impl Outbound {
             state.fail(ABANDONED);
             state.phase = Phase::Idle;
         }
-        wakes.append(&mut state.writers);
+        state.writers.wake(wakes);
     }
 
     /// A send has ended with `sent` bytes of `chunk`, or an errno (step 3).
@@ -310,14 +279,20 @@ impl Outbound {
         }
         if let Some(next) = state.next() {
             if state.bytes < HIGH_WATER / 2 {
-                wakes.append(&mut state.writers);
+                state.writers.wake(wakes);
             }
             return (Next::Send(next), Some(chunk));
         }
         state.phase = Phase::Idle;
-        wakes.append(&mut state.writers);
+        state.writers.wake(wakes);
         let shut = mem::take(&mut state.shut);
         (Next::Idle { shut }, Some(chunk))
+    }
+}
+
+impl Watched for State {
+    fn waiting(&mut self) -> &mut Waiting {
+        &mut self.writers
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) enum Flight {
     Send(Arc<Socket>, Chunk),
     /// Works on memory that it owns itself.
     Owned(Arc<dyn Complete>),
+    /// In the hands of whoever deals with one of its completions.
+    InHand,
     /// Not in flight any more, nor ever: to be dropped.
     Over(
         #[expect(dead_code, reason = "held to be dropped")] Arc<Socket>,
@@ -110,7 +112,7 @@ impl Flights {
                 | Flight::Accept(socket, _)
                 | Flight::Recv(socket)
                 | Flight::Send(socket, _) => f(socket),
-                Flight::Owned(_) | Flight::Over(..) => {}
+                Flight::Owned(_) | Flight::InHand | Flight::Over(..) => {}
             }
         }
     }

@@ -426,33 +426,40 @@ impl Uring {
     fn complete(&mut self, completion: &cqueue::Entry, wakes: &mut Vec<Waker>) {
         let id = FlightId::from_user_data(completion.user_data());
         // S2: a number that nobody has any more is ignored.
-        let Some(flight) = self.flights.get(id) else { return };
-        let retired = match flight {
+        let Some(place) = self.flights.get(id) else { return };
+        if let Flight::Send(..) = place {
+            return self.sent(id, completion, wakes);
+        }
+        // Not cloned: that would be two RMWs for each completion.
+        let flight = mem::replace(place, Flight::InHand);
+        let retired = match &flight {
             Flight::Poll(socket, generation) => {
-                let (socket, generation) = (socket.clone(), *generation);
-                self.polled(&socket, generation, completion, wakes);
+                self.polled(socket, *generation, completion, wakes);
                 socket.flights.is_retired()
             }
             Flight::Accept(socket, generation) => {
-                let (socket, generation) = (socket.clone(), *generation);
-                self.accepted(&socket, generation, completion, wakes);
+                self.accepted(socket, *generation, completion, wakes);
                 socket.flights.is_retired()
             }
             Flight::Recv(socket) => {
-                let socket = socket.clone();
-                self.received(&socket, completion, wakes);
+                self.received(socket, completion, wakes);
                 socket.flights.is_retired()
             }
-            Flight::Send(..) => return self.sent(id, completion, wakes),
             Flight::Owned(operation) => {
                 operation.complete(completion.result(), wakes);
                 false
             }
-            Flight::Over(..) => unreachable!("what is over is not in flight"),
+            Flight::Send(..) | Flight::InHand | Flight::Over(..) => {
+                unreachable!("dealt with above, or not in flight")
+            }
         };
         if !more(completion.flags()) {
-            self.garbage.extend(self.flights.end(id));
-        } else if retired {
+            self.flights.end(id);
+            self.garbage.push(flight);
+            return;
+        }
+        *self.flights.get(id).expect("only its last completion ends it") = flight;
+        if retired {
             // A cancel can miss an operation that is just being worked on: again.
             self.cancel(Some(id));
         }

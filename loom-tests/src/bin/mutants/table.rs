@@ -47,7 +47,7 @@ pub const MUTANTS: &[Mutant] = &[
         text: "                _ => return,
             },
         }
-        wakes.append(&mut state.readers);",
+        state.readers.wake(wakes);",
         replacement: "                _ => return,
             },
         }
@@ -791,33 +791,34 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "inbound: a waker is left without a second look",
         file: "reactor/socket/inbound.rs",
-        text: "            state.readers.push(waker);
-",
-        replacement: "            state.readers.push(waker);
+        text: "        let found = look(&self.state, waker, |state| !state.has_news(), |state| state.find(get));",
+        replacement: "        if !self.state.lock().has_news() {
+            look(&self.state, waker, |_| true, |_| ());
             return Found::Nothing;
-",
+        }
+        let found = self.state.lock().find(get);",
         model: "inbound::arrivals_against_reader",
     },
     Mutant {
         name: "inbound: an arrival wakes nobody",
         file: "reactor/socket/inbound.rs",
-        text: "        state.queue.push_back(lease);
-        wakes.append(&mut state.readers);",
-        replacement: "        state.queue.push_back(lease);",
+        text: "        state.add(lease);
+        state.readers.wake(wakes);",
+        replacement: "        state.add(lease);",
         model: "inbound::arrivals_against_reader",
     },
     Mutant {
-        name: "inbound: a waker takes the place of another",
-        file: "reactor/socket/inbound.rs",
-        text: "state.readers.push(waker);",
-        replacement: "state.readers = vec![waker];",
+        name: "waiting: a reader takes the place of another",
+        file: "reactor/socket/waiting.rs",
+        text: "waiting.wakers.push(waker);",
+        replacement: "waiting.wakers = vec![waker];",
         model: "inbound::arrival_against_two_readers",
     },
     Mutant {
         name: "inbound: arrivals come in front",
         file: "reactor/socket/inbound.rs",
-        text: "state.queue.push_back(lease);",
-        replacement: "state.queue.push_front(lease);",
+        text: "self.queue.push_back(lease);",
+        replacement: "self.queue.push_front(lease);",
         model: "inbound::cap_against_reader",
     },
     Mutant {
@@ -863,7 +864,7 @@ pub const MUTANTS: &[Mutant] = &[
         name: "inbound: the end of a receive wakes nobody",
         file: "reactor/socket/inbound.rs",
         text: "        state.starved = starved;
-        wakes.append(&mut state.readers);",
+        state.readers.wake(wakes);",
         replacement: "        state.starved = starved;",
         model: "inbound::starvation_against_reader",
     },
@@ -934,42 +935,45 @@ pub const MUTANTS: &[Mutant] = &[
         model: "outbound::direct_send_against_queue",
     },
     Mutant {
-        name: "outbound: a waker is left after the look",
-        file: "reactor/socket/outbound.rs",
-        text: "            state.writers.push(waker);
-            if state.writers.len() > state.max_writers {",
-        replacement: "            let result = f(&mut state);
-            drop(state);
-            self.state.lock().writers.push(waker);
-            return result;
-            if state.writers.len() > state.max_writers {",
+        name: "waiting: a waker is left after the look",
+        file: "reactor/socket/waiting.rs",
+        text: "        let waiting = locked.waiting();
+        waiting.wakers.push(waker);",
+        replacement: "        let result = f(&mut locked);
+        drop(locked);
+        state.lock().waiting().wakers.push(waker);
+        return result;
+        #[allow(unreachable_code)]
+        let waiting = locked.waiting();",
         model: "outbound::writer_waits_for_room",
     },
     Mutant {
         name: "outbound: the last send wakes nobody",
         file: "reactor/socket/outbound.rs",
         text: "        state.phase = Phase::Idle;
-        wakes.append(&mut state.writers);
+        state.writers.wake(wakes);
         let shut",
         replacement: "        state.phase = Phase::Idle;
         let shut",
         model: "outbound::writer_waits_for_room",
     },
     Mutant {
-        name: "outbound: no waker is left where there was room a moment ago",
-        file: "reactor/socket/outbound.rs",
-        text: "        let mut state = self.state.lock();
-        if has_to_wait(&state) && ",
-        replacement: "        let waits = has_to_wait(&self.state.lock());
-        let mut state = self.state.lock();
-        if waits && ",
+        name: "waiting: no waker is left where there was room a moment ago",
+        file: "reactor/socket/waiting.rs",
+        text: "    let mut locked = state.lock();
+    if has_to_wait(&locked) && ",
+        replacement: "    let waits = has_to_wait(&state.lock());
+    let mut locked = state.lock();
+    if waits && ",
         model: "outbound::two_wait_for_room",
     },
     Mutant {
-        name: "outbound: a waker takes the place of another",
-        file: "reactor/socket/outbound.rs",
-        text: "state.writers.push(waker);",
-        replacement: "state.writers = vec![waker];",
+        name: "waiting: a writer takes the place of another",
+        file: "reactor/socket/waiting.rs",
+        text: "        waiting.wakers.push(waker);
+",
+        replacement: "        waiting.wakers = vec![waker];
+",
         model: "outbound::two_wait_for_room",
     },
     Mutant {
@@ -1029,7 +1033,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "reactor/socket/outbound.rs",
         text: "            state.phase = Phase::Idle;
         }
-        wakes.append(&mut state.writers);",
+        state.writers.wake(wakes);",
         replacement: "            state.phase = Phase::Idle;
         }",
         model: "outbound::orphaned_against_writer",

@@ -1,0 +1,68 @@
+//! Who waits for one side of a socket.
+
+use std::{mem, task::Waker};
+
+use crate::{loom::Mutex, util::panic};
+
+/// So many may wait at once; those who gave up stay until somebody is woken.
+const FEW: usize = 32;
+/// ... and as many where more than a few really wait.
+const MOST: usize = 1024;
+
+/// Several tasks may wait at once; all of them look again.
+pub(super) struct Waiting {
+    wakers: Vec<Waker>,
+    /// As many may be kept.
+    room: usize,
+}
+
+impl Waiting {
+    pub(super) const fn new() -> Self {
+        Self { wakers: Vec::new(), room: FEW }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.wakers.is_empty()
+    }
+
+    /// Hands over all wakers.
+    pub(super) fn wake(&mut self, wakes: &mut Vec<Waker>) {
+        wakes.append(&mut self.wakers);
+    }
+
+    fn knows(&self, waker: &Waker) -> bool {
+        self.wakers.iter().any(|known| known.will_wake(waker))
+    }
+}
+
+/// What is locked, and has somebody who waits for it.
+pub(super) trait Watched {
+    fn waiting(&mut self) -> &mut Waiting;
+}
+
+/// Calls `f` with a state for which nobody has to wait, or in which the waker is left.
+pub(super) fn look<S: Watched, R>(
+    state: &Mutex<S>,
+    waker: &Waker,
+    has_to_wait: impl FnOnce(&S) -> bool,
+    f: impl FnOnce(&mut S) -> R,
+) -> R {
+    let mut locked = state.lock();
+    if has_to_wait(&locked) && !locked.waiting().knows(waker) {
+        drop(locked);
+        // Cloning is foreign code: outside of the lock (S6).
+        let waker = waker.clone();
+        locked = state.lock();
+        let waiting = locked.waiting();
+        waiting.wakers.push(waker);
+        if waiting.wakers.len() > waiting.room {
+            // Most of them have given up. Who has not looks again, and finds more room.
+            waiting.room = (2 * waiting.room).min(MOST);
+            let stale = mem::take(&mut waiting.wakers);
+            drop(locked);
+            stale.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
+            locked = state.lock();
+        }
+    }
+    f(&mut locked)
+}
