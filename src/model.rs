@@ -396,7 +396,7 @@ pub mod pool {
         /// The numbers of the buffers that were free.
         pub fn reclaim(&mut self) -> Vec<u16> {
             let mut ids = Vec::new();
-            self.0.reclaim(|id, _, _| ids.push(id));
+            self.0.reclaim(reactor::MAX_BUFFERS, |id, _, _| ids.push(id));
             ids
         }
 

@@ -45,7 +45,7 @@ use std::{
 pub use self::pool::Lease;
 pub(crate) use self::{
     doorbell::Doorbell,
-    pool::{Gauge, Pool},
+    pool::{Gauge, MAX_BUFFERS, Pool},
     slot::{Direction, Seen},
     socket::Socket,
     source::{Pollable, Source, poll_ready, poll_ready_shared},
@@ -123,11 +123,11 @@ impl Reactor {
         }
     }
 
-    /// Starts to report on a socket.
-    fn register_socket(&mut self, socket: &Arc<Socket>) -> io::Result<Home> {
+    /// Starts to report on a socket, for which somebody waits in that direction.
+    fn register_socket(&mut self, socket: &Arc<Socket>, direction: Direction) -> io::Result<Home> {
         match self {
             Self::Epoll(epoll) => epoll.register(socket.as_fd(), socket.key()),
-            Self::Uring(uring) => Ok(uring.register_socket(socket)),
+            Self::Uring(uring) => Ok(uring.register_socket(socket, direction)),
         }
     }
 

@@ -89,11 +89,16 @@ impl Pool {
         Gauge::new(self.watch.clone())
     }
 
-    /// Hands all free buffers to a filler: their numbers, and where they are. It may write
-    /// there until [`lend`](Self::lend) or [`finish`](Self::finish) says that it is done.
-    pub(crate) fn reclaim(&mut self, mut f: impl FnMut(u16, *mut u8, usize)) {
+    /// Hands free buffers to a filler, until it has `limit`: their numbers, and where they
+    /// are. It may write there until [`lend`](Self::lend) or [`finish`](Self::finish) says
+    /// that it is done.
+    pub(crate) fn reclaim(&mut self, limit: usize, mut f: impl FnMut(u16, *mut u8, usize)) {
+        let wanted = limit.saturating_sub(self.filling.count_ones() as usize);
+        if wanted == 0 {
+            return;
+        }
         self.collect();
-        for id in ids(self.free) {
+        for id in ids(self.free).take(wanted) {
             self.start(id);
             f(id, self.at(id, 0).as_ptr(), self.size);
         }

@@ -34,8 +34,15 @@ pub(crate) trait Pollable {
 
     fn source(&self) -> &Source<Self::Io>;
 
-    /// Has a reactor report on it.
-    fn register(&self, reactor: &mut Reactor) -> io::Result<Home>;
+    /// Has a reactor report on it. Somebody waits for this direction, and may come to
+    /// [`confirm`](Self::confirm) the other.
+    fn register(&self, reactor: &mut Reactor, direction: Direction) -> io::Result<Home>;
+
+    /// Whether its home certainly reports on this direction, or else has just ended and will
+    /// have everybody look again.
+    fn is_reported(&self, _direction: Direction) -> bool {
+        false
+    }
 
     /// Sees to it that its home, where it is registered, reports on this direction.
     fn confirm(&self, _home: &Home, _direction: Direction, _door: Door) -> io::Result<()> {
@@ -51,7 +58,7 @@ impl<T: AsFd> Pollable for Source<T> {
         self
     }
 
-    fn register(&self, reactor: &mut Reactor) -> io::Result<Home> {
+    fn register(&self, reactor: &mut Reactor, _: Direction) -> io::Result<Home> {
         reactor.register(self.io.as_fd(), self.slot.key())
     }
 }
@@ -203,19 +210,23 @@ fn poll_with<P: Pollable>(
 
 /// Sees to it that there is a home: the first one, or another after a runtime ended.
 fn settle<P: Pollable>(io: &P, direction: Direction, door: Door) -> io::Result<()> {
+    if io.is_reported(direction) {
+        return Ok(());
+    }
     let source = io.source();
     if let Some(home) = source.home().filter(Home::is_alive) {
         return io.confirm(&home, direction, door);
     }
     let mut home = source.home.lock();
-    if home.as_ref().is_some_and(Home::is_alive) {
-        // Somebody else has just found one; that one reports on everything.
-        return Ok(());
+    if let Some(alive) = home.clone().filter(Home::is_alive) {
+        // Somebody else has just found one.
+        drop(home);
+        return io.confirm(&alive, direction, door);
     }
     if home.take().is_some() {
         source.slot.renew(Ready::NONE);
     }
-    *home = Some(door(&mut |reactor| io.register(reactor))?);
+    *home = Some(door(&mut |reactor| io.register(reactor, direction))?);
     Ok(())
 }
 

@@ -39,6 +39,19 @@ const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 ///
 /// What was not returned comes with the next (S3).
 pub(crate) fn poll_lease(socket: &Arc<Socket>, cx: &mut Context<'_>) -> Poll<io::Result<Lease>> {
+    if !socket.inbound.was_used() {
+        // What is there already is had without arming a receive, which has to be ended when
+        // the connection is closed.
+        if !current::budget_spend() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        match operation::attempt(socket, &mut RecvLease { room: 0 }) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return Poll::Ready(result),
+        }
+    }
     match ready!(poll_queue(socket, cx, |queue| queue.pop())) {
         Some(Received::Some(lease)) => Poll::Ready(Ok(lease)),
         Some(Received::End(result)) => Poll::Ready(result.map(|()| Lease::empty())),

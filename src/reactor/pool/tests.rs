@@ -52,7 +52,7 @@ fn pool(count: usize, size: usize) -> (Pool, Bell) {
 /// The buffers that were free.
 fn reclaimed(pool: &mut Pool) -> Vec<u16> {
     let mut ids = Vec::new();
-    pool.reclaim(|id, _, _| ids.push(id));
+    pool.reclaim(MAX_BUFFERS, |id, _, _| ids.push(id));
     ids
 }
 
@@ -86,7 +86,7 @@ fn finish(pool: &mut Pool, id: u16) {
 fn buffers_lie_side_by_side() {
     let (mut pool, _bell) = pool(MAX_BUFFERS, 5000);
     let mut seen = Vec::new();
-    pool.reclaim(|id, at, size| seen.push((id, at as usize, size)));
+    pool.reclaim(MAX_BUFFERS, |id, at, size| seen.push((id, at as usize, size)));
     let base = seen[0].1;
     let expected = (0..MAX_BUFFERS).map(|n| (n as u16, base + n * 5000, 5000));
     assert_eq!(seen, expected.collect::<Vec<_>>());

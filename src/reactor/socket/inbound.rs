@@ -187,8 +187,14 @@ impl Inbound {
     /// Whether a reader by readiness has to look here first.
     #[inline]
     pub(crate) fn is_in_use(&self) -> bool {
+        self.was_used() && self.has_received()
+    }
+
+    /// Whether a receive was ever armed.
+    #[inline]
+    pub(crate) fn was_used(&self) -> bool {
         // Relaxed: readers that use one stream at once have no order to keep.
-        self.used.load(Ordering::Relaxed) != 0 && self.has_received()
+        self.used.load(Ordering::Relaxed) != 0
     }
 
     fn has_received(&self) -> bool {

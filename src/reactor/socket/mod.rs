@@ -259,6 +259,13 @@ impl Socket {
     }
 }
 
+fn wanted(direction: Direction) -> u64 {
+    match direction {
+        Direction::Read => READS,
+        Direction::Write => WRITES,
+    }
+}
+
 impl Pollable for Arc<Socket> {
     type Io = OwnedFd;
 
@@ -266,18 +273,26 @@ impl Pollable for Arc<Socket> {
         &self.source
     }
 
-    fn register(&self, reactor: &mut Reactor) -> io::Result<Home> {
-        reactor.register_socket(self)
+    fn register(&self, reactor: &mut Reactor, direction: Direction) -> io::Result<Home> {
+        reactor.register_socket(self, direction)
+    }
+
+    #[inline]
+    fn is_reported(&self, direction: Direction) -> bool {
+        // A home that ends clears this first, and then has everybody look again.
+        if self.is_listener {
+            return self.flights.accept.get().is_some();
+        }
+        self.flights.poll.get().is_some() && self.flights.reports(wanted(direction))
     }
 
     fn confirm(&self, home: &Home, direction: Direction, door: Door) -> io::Result<()> {
         let Home::Uring(at) = home else { return Ok(()) };
         let flights = &self.flights;
         let waits = if self.is_listener { &flights.accept } else { &flights.poll };
-        let wanted = if direction == Direction::Read { READS } else { WRITES };
         let request = match waits.get() {
             None => uring::ARM_POLL,
-            Some(_) if self.is_listener || flights.reports(wanted) => return Ok(()),
+            Some(_) if self.is_listener || flights.reports(wanted(direction)) => return Ok(()),
             Some(_) => uring::CANCEL_POLL,
         };
         door(&mut |reactor| {

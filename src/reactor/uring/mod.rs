@@ -64,7 +64,7 @@ use self::{
     ring::{Ring, Wait},
 };
 use super::{
-    Gauge, Home, Socket, Until,
+    Direction, Gauge, Home, Pool, Socket, Until,
     doorbell::Doorbell,
     epoll::{self, Epoll},
     slot::Ready,
@@ -123,6 +123,8 @@ pub(crate) struct Uring {
     /// What is not sent now is given up.
     is_ending: bool,
     provided: recv::Memory,
+    /// Memory for leases of plain reads, once there was one.
+    plain: Option<Pool>,
 }
 
 /// What ended operations leave behind: dropping it may run anybody's destructors.
@@ -145,6 +147,7 @@ pub(crate) struct Shared {
     in_flight: AtomicU64,
     /// What counts the leases of its memory, once there is some.
     gauge: OnceLock<Gauge>,
+    plain_gauge: OnceLock<Gauge>,
     listeners: accept::Listeners,
     sockets: rescue::Sockets,
     claim: Claim,
@@ -166,6 +169,7 @@ impl Uring {
             bridge: bridge.downgrade(),
             in_flight: AtomicU64::new(0),
             gauge: OnceLock::new(),
+            plain_gauge: OnceLock::new(),
             listeners: accept::Listeners::default(),
             sockets: rescue::Sockets::default(),
             claim: Claim::new(),
@@ -185,6 +189,7 @@ impl Uring {
             lingering: VecDeque::new(),
             is_ending: false,
             provided: recv::Memory::Unused { incremental },
+            plain: None,
         })
     }
 
@@ -257,9 +262,20 @@ impl Uring {
     }
 
     /// Reports what a socket gets ready for from now on.
-    pub(crate) fn register_socket(&mut self, socket: &Arc<Socket>) -> Home {
-        self.arm_poll(socket);
+    pub(crate) fn register_socket(&mut self, socket: &Arc<Socket>, direction: Direction) -> Home {
+        match direction {
+            Direction::Read if !socket.is_listener() => self.arm_once(socket),
+            _ => self.arm_poll(socket),
+        }
         self.home()
+    }
+
+    /// Reports a first time that it gets readable. A connection that ends then has nothing
+    /// in flight that would have to be cancelled.
+    fn arm_once(&mut self, socket: &Arc<Socket>) {
+        if socket.flights.poll.get().is_none() {
+            self.push_poll(socket, EVENTS.difference(PollFlags::OUT), READS, false);
+        }
     }
 
     fn arm_poll(&mut self, socket: &Arc<Socket>) {
@@ -273,20 +289,24 @@ impl Uring {
         let reads = socket.flights.recv.get().is_none();
         let writes = reads || socket.flights.wants_writes.load(Ordering::Relaxed) != 0;
         let reports = if reads { READS } else { 0 } | if writes { WRITES } else { 0 };
-        // Relaxed, here and above: see `Place::get`.
-        socket.flights.reports.store(reports, Ordering::Relaxed);
         let events = match (reads, writes) {
             (true, _) => EVENTS,
             (false, true) => PollFlags::OUT,
             // Resets and hang-ups are always told.
             (false, false) => PollFlags::empty(),
         };
+        self.push_poll(socket, events, reports, true);
+    }
+
+    fn push_poll(&mut self, socket: &Arc<Socket>, events: PollFlags, reports: u64, again: bool) {
         self.shared.sockets.add(socket);
         let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), events.bits().into());
         let id = self.begin(Flight::Poll(socket.clone(), socket.generation()));
+        // Relaxed: see `Place::get`.
+        socket.flights.reports.store(reports, Ordering::Relaxed);
         socket.flights.poll.set(Some(id));
         // SAFETY: it points nowhere; the flight keeps the descriptor open (S4).
-        unsafe { self.ring.push(poll.multi(true).build().user_data(id.user_data())) };
+        unsafe { self.ring.push(poll.multi(again).build().user_data(id.user_data())) };
     }
 
     /// Whether this is not a forked child, where there is no ring.
@@ -476,11 +496,11 @@ impl Uring {
             // Whoever waits on arms it again.
             socket.flights.poll.set(None);
         }
-        let ready = match u32::try_from(completion.result()) {
-            // Ended by the kernel, for want of room: whoever waits is to try and see.
-            Ok(events) if more(completion.flags()) => Ready::from_poll(events),
-            _ => Ready::READABLE.and(Ready::WRITABLE),
-        };
+        let mut ready = u32::try_from(completion.result()).map_or(Ready::NONE, Ready::from_poll);
+        if !more(completion.flags()) {
+            // It was for one time, or was ended: whoever waits is to try and see.
+            ready = ready.and(Ready::READABLE).and(Ready::WRITABLE);
+        }
         socket.event(generation, ready, wakes);
         if self.is_ending || socket.flights.is_retired() {
             return;
@@ -591,7 +611,8 @@ impl Shared {
     }
 
     pub(crate) fn leased(&self) -> u64 {
-        self.gauge.get().map_or(0, Gauge::leased)
+        let gauges = [&self.gauge, &self.plain_gauge];
+        gauges.into_iter().filter_map(OnceLock::get).map(Gauge::leased).sum()
     }
 
     pub(crate) fn in_flight(&self) -> u64 {

@@ -15,7 +15,7 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 use crate::{
     loom::global::{AtomicU16, Ordering},
-    reactor::{Doorbell, Gauge, Lease, Pool},
+    reactor::{Doorbell, Gauge, Lease, MAX_BUFFERS, Pool},
 };
 
 /// The one group of buffers in a ring.
@@ -24,15 +24,23 @@ pub(super) const GROUP: u16 = 0;
 /// `IOU_PBUF_RING_INC`.
 const INCREMENTAL: u16 = 2;
 
-/// Buffers that are consumed in pieces: few and large.
-const LARGE: (u16, usize) = (16, 64 << 10);
+/// Buffers that are consumed in pieces: large ones.
+const LARGE: usize = 64 << 10;
 /// Buffers that are consumed whole.
-const SMALL: (u16, usize) = (32, 8 << 10);
+const SMALL: usize = 8 << 10;
+/// Entries of the ring: a power of two, with room for all of a pool.
+const ENTRIES: u16 = (MAX_BUFFERS as u16).next_power_of_two();
+
+/// How many buffers the kernel has at first. It uses them in turn, so that few stay in the
+/// caches; each time that they do not suffice, there are twice as many.
+const FIRST_LARGE: usize = 4;
+const FIRST_SMALL: usize = 32;
 
 pub(super) struct Provided {
     ring: NonNull<BufRingEntry>,
-    entries: u16,
     tail: u16,
+    /// As many may be the kernel's.
+    limit: usize,
     incremental: bool,
     pool: Pool,
 }
@@ -48,20 +56,20 @@ impl Provided {
         incremental: bool,
         doorbell: &'static Doorbell,
     ) -> io::Result<Self> {
-        let (count, size) = if incremental { LARGE } else { SMALL };
-        let pool = Pool::new(usize::from(count), size, doorbell)?;
-        let mapping = map(count)?;
+        let (size, limit) = if incremental { (LARGE, FIRST_LARGE) } else { (SMALL, FIRST_SMALL) };
+        let pool = Pool::new(MAX_BUFFERS, size, doorbell)?;
+        let mapping = map(ENTRIES)?;
         let flags = if incremental { INCREMENTAL } else { 0 };
         // SAFETY: the mapping outlives the ring: it is unmapped when no operation is left.
         let registered = unsafe {
             ring.submitter().register_buf_ring_with_flags(
                 mapping.as_ptr() as u64,
-                count,
+                ENTRIES,
                 GROUP,
                 flags,
             )
         };
-        let mut this = Self { ring: mapping, entries: count, tail: 0, incremental, pool };
+        let mut this = Self { ring: mapping, tail: 0, limit, incremental, pool };
         registered?;
         this.provide();
         Ok(this)
@@ -69,10 +77,10 @@ impl Provided {
 
     /// Gives the kernel what has come back.
     pub(super) fn provide(&mut self) {
-        let Self { ring, entries, tail, pool, .. } = self;
+        let Self { ring, tail, limit, pool, .. } = self;
         let before = *tail;
-        pool.reclaim(|id, memory, size| {
-            let place = *tail & (*entries - 1);
+        pool.reclaim(*limit, |id, memory, size| {
+            let place = *tail & (ENTRIES - 1);
             // SAFETY: within the mapping, and not the kernel's: it has at most as many
             // entries as there are buffers.
             let entry = unsafe { ring.add(usize::from(place)).as_mut() };
@@ -100,6 +108,11 @@ impl Provided {
         self.provide();
     }
 
+    /// A receive found no buffer.
+    pub(super) fn grow(&mut self) {
+        self.limit = (2 * self.limit).min(MAX_BUFFERS);
+    }
+
     /// What a completion brought, if it brought anything.
     pub(super) fn received(&mut self, completion: &cqueue::Entry) -> Option<Lease> {
         let id = cqueue::buffer_select(completion.flags())?;
@@ -125,7 +138,7 @@ impl Provided {
 impl Drop for Provided {
     fn drop(&mut self) {
         // SAFETY: its owner drops it when no operation is in flight.
-        let _ = unsafe { munmap(self.ring.as_ptr().cast(), mapping_len(self.entries)) };
+        let _ = unsafe { munmap(self.ring.as_ptr().cast(), mapping_len(ENTRIES)) };
     }
 }
 

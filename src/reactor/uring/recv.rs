@@ -26,6 +26,10 @@ const POLL_FIRST: u16 = 1;
 /// `IORING_RECV_MULTISHOT`.
 const MULTISHOT: u16 = 1 << 1;
 
+/// Memory for plain reads: so many buffers of so many bytes.
+const PLAIN_BUFFERS: usize = 8;
+const PLAIN_SIZE: usize = 64 << 10;
+
 /// A worker's memory for leases.
 pub(super) enum Memory {
     /// Nobody has asked for a lease yet.
@@ -60,6 +64,7 @@ impl Uring {
             // The reader looks again when it is woken, and reads by readiness.
             return socket.inbound.disarmed(true, &mut self.wakes);
         }
+        self.shared.sockets.add(socket);
         let id = self.begin(Flight::Recv(socket.clone()));
         socket.flights.recv.set(Some(id));
         let recv = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
@@ -71,13 +76,9 @@ impl Uring {
         // SAFETY: the kernel writes to provided buffers only, which `self.provided` keeps;
         // the flight keeps the descriptor open (S4).
         unsafe { self.ring.push(recv) };
-        // A multishot receive that finds bytes and a reset at once takes the bytes and sleeps
-        // on, with nothing to wake it: a poll has to tell.
-        match socket.flights.poll.get() {
-            None => self.arm_poll(socket),
-            // It reports arrivals, which is once too often: another comes in its place.
-            poll if socket.flights.reports(READS) => self.cancel(poll),
-            Some(_) => {}
+        if socket.flights.poll.get().is_some() && socket.flights.reports(READS) {
+            // It reports arrivals, which is once too often.
+            self.cancel(socket.flights.poll.get());
         }
     }
 
@@ -88,13 +89,18 @@ impl Uring {
         self.cancel(socket.flights.recv.get());
     }
 
-    /// See [`Reactor::lend`](crate::reactor::Reactor::lend). The worker's memory is the
-    /// kernel's to fill.
+    /// See [`Reactor::lend`](crate::reactor::Reactor::lend). What is provided is the
+    /// kernel's to fill, so that plain reads have memory of their own.
     pub(crate) fn lend(
         &mut self,
         read: impl FnOnce(&mut [MaybeUninit<u8>]) -> io::Result<usize>,
     ) -> io::Result<Lease> {
-        Pool::read_apart(self.shared.doorbell, read)
+        if self.plain.is_none() {
+            let pool = Pool::new(PLAIN_BUFFERS, PLAIN_SIZE, self.shared.doorbell)?;
+            let _ = self.shared.plain_gauge.set(pool.gauge());
+            self.plain = Some(pool);
+        }
+        self.plain.as_mut().expect("it was made").read_or_apart(read)
     }
 
     fn has_memory(&mut self) -> bool {
@@ -126,12 +132,25 @@ impl Uring {
             if socket.inbound.arrived(lease, wakes) == Flow::Stop {
                 self.cancel(socket.flights.recv.get());
             }
+            // A multishot receive that finds bytes and a reset at once takes the bytes and
+            // sleeps on, with nothing to wake it: from now on a poll has to tell.
+            if more(completion.flags())
+                && socket.flights.poll.get().is_none()
+                && !socket.flights.is_retired()
+            {
+                self.arm_poll(socket);
+            }
         } else if completion.result() == 0 {
             socket.inbound.ended(End::Eof);
         } else {
             match Errno::from_raw_os_error(-completion.result()) {
                 Errno::CANCELED => {}
-                Errno::NOBUFS => starved = true,
+                Errno::NOBUFS => {
+                    starved = true;
+                    if let Memory::Provided(provided) = &mut self.provided {
+                        provided.grow();
+                    }
+                }
                 error => socket.inbound.ended(End::Failed(error.raw_os_error())),
             }
         }

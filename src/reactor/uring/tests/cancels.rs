@@ -115,9 +115,9 @@ fn what_is_dropped_elsewhere_as_it_starts_is_let_go() {
                 let mut near = TcpStream::from_std(near).unwrap();
                 let leave = async {
                     assert!(give_up_after(2, near.readable()).await.is_none());
-                    // From here on in one poll.
-                    far.write_all(b"there").unwrap();
+                    // From here on in one poll: nothing is submitted meanwhile.
                     assert!(give_up_after(0, near.read_lease()).await.is_none());
+                    far.write_all(b"there").unwrap();
                     thread::scope(|scope| scope.spawn(|| drop(near)).join().unwrap());
                 };
                 runtime.run(leave).unwrap();
