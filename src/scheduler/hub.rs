@@ -68,6 +68,10 @@ pub(crate) struct Block {
     pub(super) timers: Mailbox,
     /// Counts the worker's ticks; read by patrols.
     pub(super) tick: AtomicU64,
+    /// When the present tick began.
+    pub(super) since: AtomicU64,
+    /// When somebody last came to the rescue.
+    pub(super) rescued: AtomicU64,
     /// The kernel's number of the worker's thread.
     thread: AtomicU32,
     /// What is being polled: 0, or the id of the task, and where it was spawned.
@@ -139,6 +143,8 @@ impl Block {
             doorbell: Doorbell::new(),
             timers: Mailbox::new(),
             tick: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+            rescued: AtomicU64::new(0),
             thread: AtomicU32::new(0),
             running: AtomicU64::new(0),
             running_at: AtomicPtr::new(ptr::null_mut()),

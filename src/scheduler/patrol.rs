@@ -4,7 +4,8 @@
 //! timeout, or, when all are busy, at the ends of its ticks. It compares each worker's
 //! tick counter with what it saw last. A busy worker that has not ticked since is
 //! stuck: the patrol takes its queue, its LIFO slot, its stealable inbox and the events
-//! of its reactor, and, if it goes on, names the task.
+//! of its reactor, and, if it goes on, names the task. Besides, whoever is awake glances at
+//! its neighbours: that finds a hog sooner, and costs nothing where nobody is awake.
 
 use std::{cell::Cell, time::Duration};
 
@@ -18,6 +19,12 @@ use crate::{
     loom::atomic::Ordering,
     util::{clock, threads},
 };
+
+/// A tick that takes so much longer than it should, in ns, is stuck.
+const STUCK_NS: u64 = 1_000_000;
+/// Whoever is awake looks at so many neighbours, each time that this has passed, in ns.
+const NEIGHBOURS: usize = 4;
+const GLANCE_NS: u64 = 500_000;
 
 /// The pause between two looks, at first and while somebody is stuck. A timed sleep
 /// costs 20-37 us of CPU: 1.5 % of a core at this pace.
@@ -37,6 +44,7 @@ pub(super) struct Patrol {
     seen: [Cell<Watch>; MAX_WORKERS],
     pause: Cell<Duration>,
     last: Cell<u64>,
+    glanced: Cell<u64>,
     quiet: Cell<bool>,
     on_duty: Cell<bool>,
 }
@@ -90,12 +98,32 @@ impl Watch {
     }
 }
 
+impl Block {
+    /// Whether its tick has taken too long, if it is at work.
+    fn is_overdue(&self, now: u64) -> bool {
+        // Relaxed: a guess, which is harmless if it is wrong.
+        now.saturating_sub(self.since.load(Ordering::Relaxed)) > STUCK_NS
+    }
+
+    /// Whether nobody has just come to the rescue: then we do.
+    fn may_rescue(&self, now: u64) -> bool {
+        // Relaxed: one of those who come at once.
+        let last = self.rescued.load(Ordering::Relaxed);
+        now.saturating_sub(last) > GLANCE_NS
+            && self
+                .rescued
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+}
+
 impl Patrol {
     pub(super) fn new() -> Self {
         Self {
             seen: std::array::from_fn(|_| Cell::new(Watch::default())),
             pause: Cell::new(PAUSE_MIN),
             last: Cell::new(0),
+            glanced: Cell::new(0),
             quiet: Cell::new(false),
             on_duty: Cell::new(false),
         }
@@ -127,6 +155,30 @@ impl Patrol {
 }
 
 impl Worker {
+    /// At a tick's end: a glance at the neighbours now and then, which costs no wake-up. It
+    /// takes a clock and no memory of what was seen before, so that it is the first to find
+    /// a worker stuck; but those who are awake may be too far away, or nobody.
+    #[inline]
+    pub(super) fn help_neighbours(&self, now: u64) {
+        if now >= self.patrol.glanced.get() + GLANCE_NS {
+            self.patrol.glanced.set(now);
+            self.glance(now);
+        }
+    }
+
+    fn glance(&self, now: u64) {
+        let workers = self.hub().workers();
+        for step in 1..workers.min(NEIGHBOURS + 1) {
+            let index = (self.index() + step) % workers;
+            if self.hub().block(index).is_overdue(now)
+                && !self.hub().idle.is_parked(index)
+                && self.hub().block(index).may_rescue(now)
+            {
+                self.rescue(index);
+            }
+        }
+    }
+
     /// At a tick's end, with everybody at work: a look now and then.
     pub(super) fn patrol_if_due(&self, now: u64) {
         let due = self.patrol.last.get() + 2 * PAUSE_MIN.as_nanos() as u64;
@@ -143,9 +195,9 @@ impl Worker {
         let (mut active, mut stuck) = (false, false);
         for (index, (block, _)) in self.others_indexed() {
             let mut watch = patrol.seen[index].get();
-            if watch.look(block, now) {
-                active = true;
-            } else if !self.hub().idle.is_parked(index) {
+            let ticked = watch.look(block, now);
+            active |= ticked;
+            if (!ticked || block.is_overdue(now)) && !self.hub().idle.is_parked(index) {
                 stuck = true;
                 self.rescue(index);
                 watch.tell(self.hub(), index, now);

@@ -181,6 +181,8 @@ impl Worker {
             self.judge_push();
         }
         let start = clock::now();
+        // Relaxed: for patrols, which may be wrong.
+        self.block().since.store(start, Ordering::Relaxed);
         let (mut since, mut polls) = (start, 0);
         // Few at first: what the last tick saw need not hold for this one.
         let mut check = self.polls_between_checks().min(FIRST_CHECK);
@@ -236,6 +238,7 @@ impl Worker {
             self.finish_closing();
         }
         self.expire_timers(now);
+        self.help_neighbours(now);
         if self.has_tasks() {
             self.turn(Some(Duration::ZERO));
             self.judge_backlog();
