@@ -21,6 +21,7 @@ mod scheduler;
 mod runtime;
 
 pub mod io;
+pub mod sync;
 pub mod time;
 
 pub mod net;

@@ -19,6 +19,13 @@ pub(crate) use std::{alloc, hint, sync::atomic, thread::yield_now, thread_local}
 pub(crate) use parking_lot::Mutex;
 
 #[cfg(loom)]
+pub(crate) use self::stand_ins::Mutex as BriefLock;
+/// The lock of sections that last some nanoseconds. In a model it is one that the checker
+/// knows: waiting in a loop would have more orders than can be tried.
+#[cfg(not(loom))]
+pub(crate) use crate::util::spin::SpinLock as BriefLock;
+
+#[cfg(loom)]
 pub(crate) use self::stand_ins::{Mutex, UnsafeCell, alloc, atomic, deque, eventfd, thread_local};
 
 /// Whether a model checker stands in: sizes of types are then loom's.
@@ -28,6 +35,17 @@ pub(crate) const MODELLED: bool = cfg!(loom);
 pub(crate) const fn pick(real: usize, model: usize) -> usize {
     if MODELLED { model } else { real }
 }
+
+/// A function that is `const`, but in a model: the checked types are made at run time.
+#[cfg(not(loom))]
+macro_rules! const_fn {
+    ($(#[$attr:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$attr])* $vis const fn $($rest)* };
+}
+#[cfg(loom)]
+macro_rules! const_fn {
+    ($(#[$attr:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$attr])* $vis fn $($rest)* };
+}
+pub(crate) use const_fn;
 
 /// Atomics and locks for statics: always the standard ones, never modelled.
 pub(crate) mod global {
@@ -47,6 +65,13 @@ impl<T> UnsafeCell<T> {
         Self(std::cell::UnsafeCell::new(value))
     }
 
+    pub(crate) fn into_inner(self) -> T {
+        self.0.into_inner()
+    }
+}
+
+#[cfg(not(loom))]
+impl<T: ?Sized> UnsafeCell<T> {
     /// Calls `f` with a pointer for shared access; the caller dereferences it.
     #[inline(always)]
     pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {

@@ -53,6 +53,20 @@ impl Gate {
     }
 }
 
+/// [`util::spin::SpinLock`].
+pub struct SpinLock(util::spin::SpinLock<usize>);
+
+#[allow(missing_docs, clippy::new_without_default)]
+impl SpinLock {
+    pub fn new() -> Self {
+        Self(util::spin::SpinLock::new(0))
+    }
+
+    pub fn with<R>(&self, f: impl FnOnce(&mut usize) -> R) -> R {
+        f(&mut self.0.lock())
+    }
+}
+
 /// [`reactor::Doorbell`].
 pub struct Doorbell(reactor::Doorbell);
 

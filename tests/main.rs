@@ -12,6 +12,8 @@ mod harness;
 mod measure;
 #[path = "suite/processes.rs"]
 mod processes;
+#[path = "suite/sync_tools.rs"]
+mod sync_tools;
 #[path = "suite/tools.rs"]
 mod tools;
 
@@ -61,6 +63,30 @@ mod signal;
 mod soak;
 #[path = "suite/storms.rs"]
 mod storms;
+#[path = "suite/sync_barrier.rs"]
+mod sync_barrier;
+#[path = "suite/sync_condition.rs"]
+mod sync_condition;
+#[path = "suite/sync_event.rs"]
+mod sync_event;
+#[path = "suite/sync_lock.rs"]
+mod sync_lock;
+#[path = "suite/sync_others.rs"]
+mod sync_others;
+#[path = "suite/sync_oneshot.rs"]
+mod sync_oneshot;
+#[path = "suite/sync_queue.rs"]
+mod sync_queue;
+#[path = "suite/sync_channel.rs"]
+mod sync_channel;
+#[path = "suite/sync_broadcast.rs"]
+mod sync_broadcast;
+#[path = "suite/sync_queue_props.rs"]
+mod sync_queue_props;
+#[path = "suite/sync_semaphore.rs"]
+mod sync_semaphore;
+#[path = "suite/sync_storms.rs"]
+mod sync_storms;
 #[path = "suite/task.rs"]
 mod task;
 #[path = "suite/task_chains.rs"]

@@ -7,7 +7,8 @@
 use std::{
     fmt,
     io::{self, Write},
-    sync::Arc,
+    panic::Location,
+    sync::{Arc, OnceLock},
 };
 
 use parking_lot::Mutex;
@@ -58,6 +59,30 @@ pub(crate) fn report(key: u16, event: &ErrorEvent) {
         }
         None => say(format_args!("{event}")),
     }
+}
+
+/// What is known of the task that is polled on this thread.
+#[derive(Clone, Copy)]
+pub(crate) struct Here {
+    pub(crate) task: TaskId,
+    pub(crate) spawned_at: &'static Location<'static>,
+    /// Where it belongs, for `report`.
+    pub(crate) place: u64,
+    /// Tells the hook of its runtime.
+    pub(crate) report: fn(u64, &ErrorEvent),
+}
+
+/// Who can answer [`here`]: tasks are unknown at this rank.
+static ASK: OnceLock<fn() -> Option<Here>> = OnceLock::new();
+
+/// Says how to find the task that is polled on a thread. The first one stays.
+pub(crate) fn introduce(ask: fn() -> Option<Here>) {
+    let _ = ASK.set(ask);
+}
+
+/// The task that is polled on this thread.
+pub(crate) fn here() -> Option<Here> {
+    ASK.get().and_then(|ask| ask())
 }
 
 /// To standard error, if somebody still reads it: `eprintln!` would panic.

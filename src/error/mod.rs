@@ -357,6 +357,16 @@ pub enum ErrorEvent {
         /// What clone(2) said.
         error: std::io::Error,
     },
+    /// A task waits for a lock that it holds itself. Only builds with `debug_assertions` look
+    /// for it. If no other part of the task lets go of the lock, as in a `join!`, it waits for
+    /// ever.
+    #[non_exhaustive]
+    LockHeldByWaiter {
+        /// Which task.
+        task: TaskId,
+        /// Where it was spawned.
+        spawned_at: &'static Location<'static>,
+    },
     /// Shutdown gave up waiting. What is named here was leaked, on purpose.
     #[non_exhaustive]
     ShutdownTimedOut {
@@ -391,6 +401,11 @@ impl fmt::Display for ErrorEvent {
                 f,
                 "no thread for blocking jobs, which now run in place: {error}; \
                  raise the limit of threads (ulimit -u, the cgroup's pids.max)"
+            ),
+            Self::LockHeldByWaiter { task, spawned_at } => write!(
+                f,
+                "task {task} (spawned at {spawned_at}) waits for a lock that it holds itself; \
+                 drop the guard before, or hand it on"
             ),
             Self::ShutdownTimedOut { holders } => {
                 write!(f, "shutdown gave up waiting for: {}", holders.join("; "))

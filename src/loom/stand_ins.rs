@@ -7,13 +7,23 @@ use loom::sync as checked;
 /// Loom's cell; its end counts as an exclusive access, so that freeing what holds it
 /// must come after every use.
 #[derive(Debug)]
-pub(crate) struct UnsafeCell<T>(loom::cell::UnsafeCell<T>);
+pub(crate) struct UnsafeCell<T: ?Sized>(loom::cell::UnsafeCell<T>);
 
 impl<T> UnsafeCell<T> {
     pub(crate) fn new(value: T) -> Self {
         Self(loom::cell::UnsafeCell::new(value))
     }
 
+    pub(crate) fn into_inner(self) -> T {
+        // SAFETY: the original is forgotten, so that the value is there once; loom has
+        // seen that nobody else accesses it.
+        let value = self.0.with_mut(|value| unsafe { value.read() });
+        std::mem::forget(self);
+        value
+    }
+}
+
+impl<T: ?Sized> UnsafeCell<T> {
     pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
         self.0.with(f)
     }
@@ -23,7 +33,7 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-impl<T> Drop for UnsafeCell<T> {
+impl<T: ?Sized> Drop for UnsafeCell<T> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.0.with_mut(|_| ());

@@ -13,6 +13,7 @@ use crate::{
     },
     reactor::{Reactor, TriedRing},
     scheduler::{self, Hub, MAX_HUBS, MAX_WORKERS, Peer, Seat},
+    task,
     util::{fork, gate::Gate, threads},
 };
 
@@ -177,6 +178,7 @@ impl Builder {
                 return Err(error);
             }
         };
+        hook::introduce(task::here);
         if let Some(hook) = self.on_error {
             hook::set(hub.key(), scheduler::new_ids(1), hook);
         }

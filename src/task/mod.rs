@@ -207,3 +207,17 @@ pub(crate) fn yield_turn(cx: &Context<'_>) -> Poll<()> {
     });
     Poll::Pending
 }
+
+/// The task that is polled on this thread, for reports by code that knows no tasks: the
+/// answer that [`hook::introduce`] takes.
+pub(crate) fn here() -> Option<hook::Here> {
+    let task = NonNull::new(current::with(|current| current.task.get()).cast_mut())?;
+    // SAFETY: R1: who polls it has a reference, and does not get ahead of this call.
+    let header = unsafe { task.cast::<Header>().as_ref() };
+    Some(hook::Here {
+        task: header.id(),
+        spawned_at: header.spawned_at(),
+        place: header.place(),
+        report: header.vtable.report,
+    })
+}

@@ -49,6 +49,7 @@ pub(super) struct VTable {
     pub(super) drop_output: unsafe fn(NonNull<Header>),
     pub(super) schedule: fn(super::Runnable),
     ended: fn(&Header),
+    pub(super) report: fn(u64, &ErrorEvent),
     /// Frees the memory.
     free: unsafe fn(NonNull<Header>),
 }
@@ -75,6 +76,7 @@ impl<F: Future, S: Schedule> Table<F, S> {
         drop_output: drop_output::<F, S>,
         schedule: S::schedule,
         ended: S::ended,
+        report: S::report,
         free: free::<F>,
     };
 }

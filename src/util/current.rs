@@ -4,7 +4,11 @@
 //! is set, the thread is a plain one driving futures by some other executor, and
 //! leaves work without budget.
 
-use std::{cell::Cell, ptr};
+use std::{
+    cell::Cell,
+    ptr,
+    task::{Context, Poll},
+};
 
 /// Leaf operations that may complete in one poll before the task has to yield.
 ///
@@ -58,6 +62,17 @@ pub(crate) fn budget_spend() -> bool {
             None => false,
         }
     })
+}
+
+/// [`budget_spend`] for a future that could complete at once: pending, its waker woken,
+/// if there is no budget left.
+#[inline]
+pub(crate) fn poll_budget(cx: &Context<'_>) -> Poll<()> {
+    if budget_spend() {
+        return Poll::Ready(());
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }
 
 /// Runs code that a task calls, but that may block, as if no task were polled: it has no

@@ -6,5 +6,7 @@ pub(crate) mod fork;
 pub(crate) mod gate;
 pub(crate) mod magazine;
 pub(crate) mod panic;
+pub(crate) mod park;
 pub(crate) mod rand;
+pub(crate) mod spin;
 pub(crate) mod threads;

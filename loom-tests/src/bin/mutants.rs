@@ -6,15 +6,24 @@
 //! `cargo loom-mutants [FILTER]`, where the filter is a part of a mutant's or a model's
 //! name.
 
+#[path = "mutants/queues.rs"]
+mod queues;
 #[path = "mutants/run.rs"]
 mod run;
+#[path = "mutants/sync.rs"]
+mod sync;
 #[path = "mutants/table.rs"]
 mod table;
 
 use std::{env, path::Path, process::ExitCode, time::Instant};
 
+use queues::QUEUES;
 use run::{Bench, Verdict};
+use sync::SYNC;
 use table::{MUTANTS, Mutant};
+
+/// All of them.
+const TABLES: &[&[Mutant]] = &[MUTANTS, SYNC, QUEUES];
 
 fn main() -> ExitCode {
     let filter = env::args().nth(1).unwrap_or_default();
@@ -27,7 +36,7 @@ fn main() -> ExitCode {
         }
     };
     let chosen = |mutant: &&Mutant| [mutant.name, mutant.model].iter().any(|n| n.contains(&filter));
-    let mutants: Vec<_> = MUTANTS.iter().filter(chosen).collect();
+    let mutants: Vec<_> = TABLES.iter().copied().flatten().filter(chosen).collect();
     if let Err(why) = bench.check_models(mutants.iter().map(|mutant| mutant.model)) {
         eprintln!("the models have to pass without a mutant:\n{why}");
         return ExitCode::FAILURE;

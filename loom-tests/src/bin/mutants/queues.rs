@@ -1,0 +1,266 @@
+//! The mutants of queues, channels and futures of one value.
+
+use super::table::Mutant;
+
+/// By primitive.
+#[rustfmt::skip]
+pub const QUEUES: &[Mutant] = &[
+    Mutant {
+        name: "SpinLock: taken without seeing what was done under it",
+        file: "util/spin.rs",
+        text: "compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)",
+        replacement: "compare_exchange(false, true, Ordering::Relaxed, Ordering::Relaxed)",
+        model: "spin_lock::two_add",
+    },
+    Mutant {
+        name: "SpinLock: taken if it looked free",
+        file: "util/spin.rs",
+        text: "if !self.locked.load(Ordering::Relaxed) && self.try_take() {",
+        replacement: "if !self.locked.swap(true, Ordering::Acquire) || rounds > 1 {",
+        model: "spin_lock::two_add",
+    },
+    Mutant {
+        name: "oneshot: who waits is not woken",
+        file: "sync/oneshot.rs",
+        text: "                if let Waiter::Task(waker) = waiter {
+                    panic::contain(|| waker.wake());
+                }",
+        replacement: "                let _ = waiter;",
+        model: "sync_oneshot::set_against_wait",
+    },
+    Mutant {
+        name: "oneshot: no second look after the waker was cloned",
+        file: "sync/oneshot.rs",
+        text: "            if !matches!(state.outcome, Outcome::Pending) {
+                if !current::budget_spend() {",
+        replacement: "            if new.is_none() && !matches!(state.outcome, Outcome::Pending) {
+                if !current::budget_spend() {",
+        model: "sync_oneshot::break_against_wait",
+    },
+    Mutant {
+        name: "oneshot: the promise is not told",
+        file: "sync/oneshot.rs",
+        text: "        if let Some(waker) = promise {
+            panic::contain(|| waker.wake());
+        }",
+        replacement: "        let _ = promise;",
+        model: "sync_oneshot::leave_against_cancelled",
+    },
+    Mutant {
+        name: "oneshot: a value is set though nobody can take it",
+        file: "sync/oneshot.rs",
+        text: "        if !matches!(state.outcome, Outcome::Pending) {
+            drop(state);
+            return Err(result.ok());
+        }",
+        replacement: "",
+        model: "sync_oneshot::leave_against_cancelled",
+    },
+    Mutant {
+        name: "SharedFuture: decided twice",
+        file: "sync/shared_future.rs",
+        text: "        if state.outcome.is_some() {
+            drop(state);
+            drop(outcome);
+            return false;
+        }",
+        replacement: "",
+        model: "sync_shared_future::set_against_cancel",
+    },
+    Mutant {
+        name: "SharedFuture: no second look after the waker was cloned",
+        file: "sync/shared_future.rs",
+        text: "            if let Some(outcome) = state.outcome.clone() {",
+        replacement: "            if let (None, Some(outcome)) = (&new, state.outcome.clone()) {",
+        model: "sync_shared_future::set_against_waits",
+    },
+    Mutant {
+        name: "SharedFuture: keeps a deferred that has told all",
+        file: "sync/shared_future.rs",
+        text: "let theirs: Weak<Shared<T>> = Arc::downgrade(&shared);",
+        replacement: "let theirs: Weak<Shared<T>> = Arc::downgrade(&shared);
+        std::mem::forget(shared.clone());",
+        model: "sync_shared_future::leave_against_cancelled",
+    },
+    Mutant {
+        name: "queue: a granted getter that leaves passes nothing on",
+        file: "sync/queue/exchange.rs",
+        text: "            state.promised_items -= 1;
+            waker = state.promise_item();",
+        replacement: "            state.promised_items -= 1;",
+        model: "sync_queue::getter_leaves",
+    },
+    Mutant {
+        name: "queue: a granted putter that leaves passes nothing on",
+        file: "sync/queue/exchange.rs",
+        text: "            state.promised_room -= 1;
+            waker = state.promise_room();",
+        replacement: "            state.promised_room -= 1;",
+        model: "sync_queue::putter_leaves",
+    },
+    Mutant {
+        name: "queue: who comes later takes what is promised",
+        file: "sync/queue/exchange.rs",
+        text: "        if self.items.len() > self.promised_items {",
+        replacement: "        if self.items.len() > 0 {",
+        model: "sync_queue::newcomer_against_granted",
+    },
+    Mutant {
+        name: "queue: no second look after the waker was cloned",
+        file: "sync/queue/exchange.rs",
+        text: "            match state.take_free(current::budget_spend) {",
+        replacement: "            match if new.is_some() { Taken::Nothing } else { state.take_free(current::budget_spend) } {",
+        model: "sync_queue::new_waker_against_put",
+    },
+    Mutant {
+        name: "queue: room is not given on",
+        file: "sync/queue/exchange.rs",
+        text: "        (item, self.promise_room())",
+        replacement: "        (item, None)",
+        model: "sync_queue::putter_leaves",
+    },
+    Mutant {
+        name: "queue: getters do not hear that it has drained",
+        file: "sync/queue/exchange.rs",
+        text: "        if drained {
+            self.refuse_all();
+        }",
+        replacement: "        let _ = drained;",
+        model: "sync_queue::shutdown_against_leaver",
+    },
+    Mutant {
+        name: "queue: promised room is used after the shutdown",
+        file: "sync/queue/exchange.rs",
+        text: "        state.promised_room -= 1;
+        if state.closed {
+            drop(state);
+            return Poll::Ready(Err(item));
+        }",
+        replacement: "        state.promised_room -= 1;",
+        model: "sync_queue::shutdown_against_put_and_get",
+    },
+    Mutant {
+        name: "queue: what is taken out stays unfinished",
+        file: "sync/queue/exchange.rs",
+        text: "            work.finish(items.len());",
+        replacement: "            let _ = work;",
+        model: "sync_queue::clear_against_put_and_get",
+    },
+    Mutant {
+        name: "join: the last one is counted past the lock",
+        file: "sync/queue/work.rs",
+        text: "self.count_done(items, |left| left > 0).is_some()",
+        replacement: "self.count_done(items, |_| true).is_some()",
+        model: "sync_queue::join_sees_the_work",
+    },
+    Mutant {
+        name: "join: does not see the work",
+        file: "sync/queue/work.rs",
+        text: "                Ordering::AcqRel,
+                Ordering::Acquire,",
+        replacement: "                Ordering::Relaxed,
+                Ordering::Acquire,",
+        model: "sync_queue::join_sees_the_work",
+    },
+    Mutant {
+        name: "join: a round that is over counts for who comes later",
+        file: "sync/queue/work.rs",
+        text: "*joiner.as_mut().value_mut() = joiners.round;",
+        replacement: "*joiner.as_mut().value_mut() = 0;
+        joiners.round += 1;",
+        model: "sync_queue::join_of_the_next_round",
+    },
+    Mutant {
+        name: "channel: the last sender closes nothing",
+        file: "sync/channel.rs",
+        text: "            self.shared.exchange.close();",
+        replacement: "",
+        model: "sync_channel::last_sender_leaves",
+    },
+    Mutant {
+        name: "channel: the last receiver closes nothing",
+        file: "sync/channel.rs",
+        text: "            drop(self.shared.exchange.clear());",
+        replacement: "",
+        model: "sync_channel::last_receiver_leaves",
+    },
+    Mutant {
+        name: "rendezvous: the sender is not told that its item was taken",
+        file: "sync/queue/exchange.rs",
+        text: "            let wake = self.putters.grant_front();
+            return Taken::Item",
+        replacement: "            let wake = self.putters.grant_front().filter(|_| false);
+            return Taken::Item",
+        model: "sync_channel::rendezvous",
+    },
+    Mutant {
+        name: "rendezvous: a sender that leaves with its item taken gives room back",
+        file: "sync/queue/exchange.rs",
+        text: "putter.status() == Status::Granted && putter.value_mut().is_some()",
+        replacement: "putter.status() == Status::Granted",
+        model: "sync_channel::rendezvous_sender_leaves",
+    },
+    Mutant {
+        name: "broadcast: who waits is not told",
+        file: "sync/broadcast.rs",
+        text: "        if waiting {
+            tell(&self.shared.state, ());
+        }",
+        replacement: "        let _ = waiting;",
+        model: "sync_broadcast::send_is_told",
+    },
+    Mutant {
+        name: "broadcast: the end is not told",
+        file: "sync/broadcast.rs",
+        text: "        if last {
+            tell(&self.shared.state, ());
+        }",
+        replacement: "        let _ = last;",
+        model: "sync_broadcast::receiver_leaves",
+    },
+    Mutant {
+        name: "broadcast: who left is still to see it",
+        file: "sync/broadcast.rs",
+        text: "            entry.unseen -= 1;
+        }
+        let over",
+        replacement: "            entry.unseen -= 0;
+        }
+        let over",
+        model: "sync_broadcast::what_all_have_seen_goes",
+    },
+    Mutant {
+        name: "until: no second look after the waker was cloned",
+        file: "sync/until.rs",
+        text: "            if let Some(found) = (this.look)(&mut state) {",
+        replacement: "            if let (None, Some(found)) = (&new, (this.look)(&mut state)) {",
+        model: "sync_broadcast::send_against_receivers",
+    },
+    Mutant {
+        name: "watch: who waits is not told",
+        file: "sync/watch.rs",
+        text: "        if waiting {
+            tell(&self.state, List::Changed);
+        }",
+        replacement: "        let _ = waiting;",
+        model: "sync_watch::send_is_told",
+    },
+    Mutant {
+        name: "watch: two changes at once",
+        file: "sync/watch.rs",
+        text: "        let writing = self.shared.writing.lock();
+        let mut value",
+        replacement: "        let writing = ();
+        let mut value",
+        model: "sync_watch::no_change_is_lost",
+    },
+    Mutant {
+        name: "watch: the sender is not told that nobody watches",
+        file: "sync/watch.rs",
+        text: "        if last {
+            tell(&self.shared.state, List::Closed);
+        }",
+        replacement: "        let _ = last;",
+        model: "sync_watch::last_receiver_leaves",
+    },
+];

@@ -1,0 +1,340 @@
+//! The mutants of `sync/`, but for queues and channels.
+
+use super::table::Mutant;
+
+/// By file, from the list up.
+#[rustfmt::skip]
+pub const SYNC: &[Mutant] = &[
+    // The list.
+    Mutant {
+        name: "grant: the waiter is its future's before its waker is out",
+        file: "sync/wait_list.rs",
+        text: "        let waker = self.unlink(first);
+        // Release: pairs with `Waiter::status`. Nothing of the waiter is touched after it.
+        first.status.store(status, Ordering::Release);",
+        replacement: "        first.status.store(status, Ordering::Release);
+        let waker = self.unlink(first);",
+        model: "sync_lock::granted_then_cancelled",
+    },
+    Mutant {
+        name: "grant: publishes nothing",
+        file: "sync/wait_list.rs",
+        text: "        first.status.store(status, Ordering::Release);",
+        replacement: "        first.status.store(status, Ordering::Relaxed);",
+        model: "sync_semaphore::new_waker_against_grant",
+    },
+    Mutant {
+        name: "status: sees nothing of what came with the grant",
+        file: "sync/wait_list.rs",
+        text: "        match self.status.load(Ordering::Acquire) {",
+        replacement: "        match self.status.load(Ordering::Relaxed) {",
+        model: "sync_semaphore::new_waker_against_grant",
+    },
+    Mutant {
+        name: "poll_queued: keeps the first waker",
+        file: "sync/wait_list.rs",
+        text: "    if waiter.status() == Status::Queued
+        && !lock.with",
+        replacement: "    if false
+        && !lock.with",
+        model: "sync_semaphore::new_waker_against_grant",
+    },
+    Mutant {
+        name: "unlink: the list goes on to lead to who left it",
+        file: "sync/wait_list.rs",
+        text: "            None => self.last = prev,",
+        replacement: "            None => {}",
+        model: "sync_semaphore::cancel_against_release",
+    },
+    Mutant {
+        name: "remove: takes out who has been granted",
+        file: "sync/wait_list.rs",
+        text: "        if waiter.status() != Status::Queued {
+            return None;
+        }
+        // W3",
+        replacement: "        // W3",
+        model: "sync_semaphore::cancel_against_release",
+    },
+    // Permits.
+    Mutant {
+        name: "take: sees nothing of what was done with the permit before",
+        file: "sync/permits.rs",
+        text: "                word - (needed << SHIFT),
+                Ordering::Acquire,",
+        replacement: "                word - (needed << SHIFT),
+                Ordering::Relaxed,",
+        model: "sync_semaphore::hand_over",
+    },
+    Mutant {
+        name: "release: publishes nothing",
+        file: "sync/permits.rs",
+        text: "                word + (count << SHIFT),
+                Ordering::Release,",
+        replacement: "                word + (count << SHIFT),
+                Ordering::Relaxed,",
+        model: "sync_semaphore::hand_over",
+    },
+    Mutant {
+        name: "release: overlooks who waits",
+        file: "sync/permits.rs",
+        text: "        while word & WAITERS == 0 {",
+        replacement: "        loop {",
+        model: "sync_semaphore::hand_over",
+    },
+    Mutant {
+        name: "join_list: tells nobody",
+        file: "sync/permits.rs",
+        text: "            let marked = word & WAITERS != 0",
+        replacement: "            let marked = true",
+        model: "sync_semaphore::hand_over",
+    },
+    Mutant {
+        name: "join_list: does not look again with the lock",
+        file: "sync/permits.rs",
+        text: "        while check(word, needed) == Err(Refusal::TooFew) {",
+        replacement: "        loop {",
+        model: "sync_semaphore::hand_over",
+    },
+    Mutant {
+        name: "check: takes what is kept for the first in line",
+        file: "sync/permits.rs",
+        text: "    } else if word & WAITERS != 0 || word >> SHIFT < needed {",
+        replacement: "    } else if word >> SHIFT < needed {",
+        model: "sync_semaphore::permits_left_in_the_word_publish",
+    },
+    Mutant {
+        name: "grant: what came with permits in the word ends there",
+        file: "sync/permits.rs",
+        text: "        let word = self.word.load(Ordering::Acquire);
+        if word & WAITERS == 0 {",
+        replacement: "        let word = self.word.load(Ordering::Relaxed);
+        if word & WAITERS == 0 {",
+        model: "sync_semaphore::permits_left_in_the_word_publish",
+    },
+    Mutant {
+        name: "grant: what is left in the word is not published",
+        file: "sync/permits.rs",
+        text: "        self.word.store(permits << SHIFT | word & CLOSED | waiters, Ordering::Release);",
+        replacement: "        self.word.store(permits << SHIFT | word & CLOSED | waiters, Ordering::Relaxed);",
+        model: "sync_semaphore::permits_left_in_the_word_publish",
+    },
+    Mutant {
+        name: "grant: ends with the first batch",
+        file: "sync/permits.rs",
+        text: "            if !more {
+                return;
+            }
+            count = 0;",
+        replacement: "            return;",
+        model: "sync_semaphore::batches",
+    },
+    Mutant {
+        name: "grant: adds the permits again with each batch",
+        file: "sync/permits.rs",
+        text: "            count = 0;
+",
+        replacement: "",
+        model: "sync_semaphore::batches",
+    },
+    Mutant {
+        name: "leave: keeps what it was granted meanwhile",
+        file: "sync/permits.rs",
+        text: "            return self.release(needed);",
+        replacement: "            return;",
+        model: "sync_semaphore::cancel_against_release",
+    },
+    Mutant {
+        name: "leave: those behind stay where they are",
+        file: "sync/permits.rs",
+        text: "        let more = self.grant(&mut list, 0, &mut wakers);
+        drop(list);
+        wakers.wake_all();
+        panic",
+        replacement: "        let more = false;
+        drop(list);
+        wakers.wake_all();
+        panic",
+        model: "sync_semaphore::large_one_leaves",
+    },
+    Mutant {
+        name: "drop: keeps what it was granted",
+        file: "sync/permits.rs",
+        text: "                Status::Granted => this.permits.release(*this.needed),",
+        replacement: "                Status::Granted => {}",
+        model: "sync_lock::granted_then_cancelled",
+    },
+    Mutant {
+        name: "close: those who wait go on to do so",
+        file: "sync/permits.rs",
+        text: "            while !wakers.is_full()
+",
+        replacement: "            while false && !wakers.is_full()
+",
+        model: "sync_semaphore::close_against_acquire_and_release",
+    },
+    Mutant {
+        name: "close: publishes nothing",
+        file: "sync/permits.rs",
+        text: "            self.word.fetch_or(CLOSED, Ordering::Release);",
+        replacement: "            self.word.fetch_or(CLOSED, Ordering::Relaxed);",
+        model: "sync_semaphore::close_publishes",
+    },
+    // Locks.
+    Mutant {
+        name: "Lock: free again before its guard is gone",
+        file: "sync/lock/guards.rs",
+        text: "        let part = NonNull::from(f(&mut guard));
+        MappedLockGuard { part, held: guard.held, _part: PhantomData }
+    }
+
+    /// A guard for a part of the value, if it is there.",
+        replacement: "        let part = NonNull::from(f(&mut guard));
+        guard.held.0.release();
+        MappedLockGuard { part, held: guard.held, _part: PhantomData }
+    }
+
+    /// A guard for a part of the value, if it is there.",
+        model: "sync_lock::mapped_and_owned",
+    },
+    Mutant {
+        name: "RwLock: a downgrade lets a writer in",
+        file: "sync/rwlock/guards.rs",
+        text: "        mem::forget(guard);
+        lock.permits.release(WRITE - READ);
+        RwLockReadGuard::new(lock)",
+        replacement: "        drop(guard);
+        lock.permits.try_acquire(READ).ok();
+        RwLockReadGuard::new(lock)",
+        model: "sync_lock::downgrade",
+    },
+    Mutant {
+        name: "RwLock: a writer is one of many",
+        file: "sync/rwlock/mod.rs",
+        text: "        self.acquire(WRITE).await;
+        RwLockWriteGuard::new(self)",
+        replacement: "        self.acquire(READ).await;
+        RwLockWriteGuard::new(self)",
+        model: "sync_lock::readers_and_a_writer",
+    },
+    // Events.
+    Mutant {
+        name: "Event: publishes nothing",
+        file: "sync/event.rs",
+        text: "        self.set.store(true, Ordering::Release);",
+        replacement: "        self.set.store(true, Ordering::Relaxed);",
+        model: "sync_event::set_against_waits",
+    },
+    Mutant {
+        name: "Event: joins the line without a look",
+        file: "sync/event.rs",
+        text: "        if !self.is_set() {
+            *waiter",
+        replacement: "        if true {
+            *waiter",
+        model: "sync_event::set_against_waits",
+    },
+    Mutant {
+        name: "Event: set wakes a batch",
+        file: "sync/event.rs",
+        text: "        while state.waiters.grant_while",
+        replacement: "        if state.waiters.grant_while",
+        model: "sync_event::set_then_clear",
+    },
+    // Conditions.
+    Mutant {
+        name: "Condition: unlocks before it stands in line",
+        file: "sync/condition.rs",
+        text: "                self.join_list(waiting.as_mut(), guard.address(), cx);
+                lock = Some(guard.unlock());",
+        replacement: "                let address = guard.address();
+                lock = Some(guard.unlock());
+                self.join_list(waiting.as_mut(), address, cx);",
+        model: "sync_condition::notify_against_wait",
+    },
+    Mutant {
+        name: "Condition: keeps the notification when it leaves",
+        file: "sync/condition.rs",
+        text: "            condition.notify_some(1);",
+        replacement: "",
+        model: "sync_condition::cancel_against_notify",
+    },
+    Mutant {
+        name: "Condition: has used the notification before it has locked",
+        file: "sync/condition.rs",
+        text: "        let guard = G::lock_again(lock.expect(\"it was unlocked by the first poll\")).await;
+        // Not before: a notification is used by whoever comes to look at the value.
+        waiting.finish();
+        guard",
+        replacement: "        waiting.finish();
+        G::lock_again(lock.expect(\"it was unlocked by the first poll\")).await",
+        model: "sync_condition::cancel_while_it_locks_again",
+    },
+    Mutant {
+        name: "Condition: everyone is a batch",
+        file: "sync/condition.rs",
+        text: "        while state.waiters.grant_while",
+        replacement: "        if state.waiters.grant_while",
+        model: "sync_condition::notify_all_against_cancel",
+    },
+    // Barriers.
+    Mutant {
+        name: "Barrier: who left is counted",
+        file: "sync/barrier.rs",
+        text: "                state.arrived -= 1;",
+        replacement: "",
+        model: "sync_barrier::cancel_against_arrivals",
+    },
+    Mutant {
+        name: "Barrier: all have one index",
+        file: "sync/barrier.rs",
+        text: "                index += 1;
+",
+        replacement: "",
+        model: "sync_barrier::three_meet",
+    },
+    Mutant {
+        name: "Barrier: a reset breaks a round that is complete",
+        file: "sync/barrier.rs",
+        text: "            if slot.is_none() {
+                *slot",
+        replacement: "            if true {
+                *slot",
+        model: "sync_barrier::reset_against_completion",
+    },
+    Mutant {
+        name: "Barrier: lets one go",
+        file: "sync/barrier.rs",
+        text: "            if !more {
+                return;
+            }",
+        replacement: "            return;",
+        model: "sync_barrier::three_meet",
+    },
+    // Cells.
+    Mutant {
+        name: "OnceCell: there before it is made",
+        file: "sync/once_cell.rs",
+        text: "        cell.value.with_mut(|place| unsafe { *place = Some(value) });
+        cell.permits.close();",
+        replacement: "        cell.permits.close();
+        cell.value.with_mut(|place| unsafe { *place = Some(value) });",
+        model: "sync_once_cell::made_once",
+    },
+    Mutant {
+        name: "OnceCell: a look sees the word and not the value",
+        file: "sync/permits.rs",
+        text: "        self.word.load(Ordering::Acquire)
+    }",
+        replacement: "        self.word.load(Ordering::Relaxed)
+    }",
+        model: "sync_once_cell::set_against_make_and_get",
+    },
+    Mutant {
+        name: "OnceCell: who leaves makes it for ever",
+        file: "sync/once_cell.rs",
+        text: "        self.0.permits.release(1);",
+        replacement: "",
+        model: "sync_once_cell::maker_leaves",
+    },
+];

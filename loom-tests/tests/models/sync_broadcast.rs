@@ -1,0 +1,109 @@
+//! Every receiver gets every item.
+//!
+//! Code: `sync/broadcast.rs` and `sync/until.rs` as they are.
+//!
+//! Properties: all who wait are woken by each send and by the end, else loom reports a
+//! deadlock; each sees all items in order, or is told how many it missed; what all have seen
+//! is dropped.
+//!
+//! Actors: a sender, two receivers, one of whom leaves.
+//!
+//! Bound: 3 threads, two items.
+
+use loom::thread;
+use loom_tests::explore;
+use ringloop::sync::broadcast::{self, Receiver, RecvError};
+
+use crate::{sync_tools::Hand, tasks::wait_for};
+
+/// What a receiver gets until the end: the sum.
+fn sum(mut receiver: Receiver<u64>) -> u64 {
+    let mut sum = 0;
+    loop {
+        match wait_for(Box::pin(receiver.recv())) {
+            Ok(item) => sum += item,
+            Err(RecvError::Lagged(missed)) => sum += missed * 100,
+            Err(RecvError::Closed) => return sum,
+        }
+    }
+}
+
+/// Two receivers, two items, and the end.
+#[test]
+fn send_against_receivers() {
+    explore(|| {
+        let (sender, receiver) = broadcast::channel(2);
+        let other = sender.subscribe();
+        let other = thread::spawn(move || sum(other));
+        let sender = thread::spawn(move || {
+            assert_eq!(sender.send(1), Ok(2));
+            assert_eq!(sender.send(2), Ok(2));
+        });
+        assert_eq!(sum(receiver), 3);
+        assert_eq!(other.join().unwrap(), 3);
+        sender.join().unwrap();
+    });
+}
+
+/// An item without an end after it.
+#[test]
+fn send_is_told() {
+    explore(|| {
+        let (sender, mut receiver) = broadcast::channel(1);
+        let thread = thread::spawn(move || {
+            assert_eq!(sender.send(1), Ok(1));
+            sender
+        });
+        assert_eq!(wait_for(Box::pin(receiver.recv())), Ok(1));
+        drop(thread.join().unwrap());
+    });
+}
+
+/// Room for one: what is missed is told.
+#[test]
+fn lag() {
+    explore(|| {
+        let (sender, receiver) = broadcast::channel(1);
+        let thread = thread::spawn(move || {
+            sender.send(1).unwrap();
+            sender.send(2).unwrap();
+        });
+        assert!(matches!(sum(receiver), 3 | 102));
+        thread.join().unwrap();
+    });
+}
+
+/// A receiver leaves: it holds nothing back, and nobody hears it twice.
+#[test]
+fn receiver_leaves() {
+    explore(|| {
+        let (sender, receiver) = broadcast::channel(2);
+        let mut leaver = sender.subscribe();
+        let leaver = thread::spawn(move || {
+            let (wait, item) = Hand::begun(leaver.recv());
+            assert!(matches!(item, None | Some(Ok(1))));
+            drop(wait);
+        });
+        let reader = thread::spawn(move || sum(receiver));
+        assert!(matches!(sender.send(1), Ok(1 | 2)));
+        leaver.join().unwrap();
+        let last = sender.clone();
+        drop(sender);
+        drop(last);
+        assert_eq!(reader.join().unwrap(), 1);
+    });
+}
+
+/// What all have seen, or left, is gone.
+#[test]
+fn what_all_have_seen_goes() {
+    explore(|| {
+        let (sender, mut receiver) = broadcast::channel(2);
+        let other = sender.subscribe();
+        sender.send(1).unwrap();
+        let leaver = thread::spawn(move || drop(other));
+        assert_eq!(receiver.try_recv(), Ok(1));
+        leaver.join().unwrap();
+        assert!(sender.is_empty());
+    });
+}

@@ -1,0 +1,153 @@
+//! A condition is waited for, and notified.
+//!
+//! Code: `sync/condition.rs`, on `sync/lock/` as it is.
+//!
+//! Properties: no notification is lost between a look at the value and the wait; one that was
+//! given to a waiter which leaves goes to another, in whatever moment it leaves (T49); the
+//! lock is held on return (T50), and free at the end.
+//!
+//! Actors: one or two that wait, one of which may leave; one that notifies.
+//!
+//! Bound: 3 threads.
+
+use std::{future::poll_fn, sync::Arc};
+
+use loom_tests::explore;
+use ringloop::sync::{Condition, Lock};
+
+use crate::{
+    sync_tools::{Hand, join, spawn},
+    tasks::wait_for,
+};
+
+struct Shared {
+    count: Lock<usize>,
+    more: Condition,
+}
+
+impl Shared {
+    fn new(count: usize) -> Arc<Self> {
+        Arc::new(Self { count: Lock::new(count), more: Condition::new() })
+    }
+
+    /// Waits for a count, and takes it.
+    async fn take(&self) {
+        let guard = self.count.lock().await;
+        let mut count = self.more.wait_while(guard, |count| *count == 0).await;
+        *count -= 1;
+    }
+
+    fn give(&self, all: bool) {
+        let mut count = wait_for(self.count.lock());
+        *count += 1;
+        if all {
+            self.more.notify_all(&count);
+        } else {
+            self.more.notify_one(&count);
+        }
+    }
+
+    fn assert_quiet(&self, count: usize) {
+        assert_eq!(*self.count.try_lock().expect("nobody holds it"), count);
+        assert_eq!(format!("{:?}", self.more), "Condition { waiters: 0 }");
+    }
+}
+
+/// The value changes while one is about to wait for it.
+#[test]
+fn notify_against_wait() {
+    explore(|| {
+        let shared = Shared::new(0);
+        let giver = spawn(&shared, |shared| shared.give(false));
+        wait_for(shared.take());
+        join([giver]);
+        shared.assert_quiet(0);
+    });
+}
+
+/// Two wait, two are given, a batch at a time.
+#[test]
+fn two_waiters_two_notifications() {
+    explore(|| {
+        let shared = Shared::new(0);
+        let waiting = [(); 2].map(|()| {
+            let shared = shared.clone();
+            let (mut hand, none) = Hand::begun(async move { shared.take().await });
+            assert!(none.is_none());
+            loom::thread::spawn(move || wait_for(poll_fn(|cx| hand.poll_with(cx))))
+        });
+        {
+            let mut count = wait_for(shared.count.lock());
+            *count += 2;
+            shared.more.notify(2, &count);
+        }
+        join(waiting);
+        shared.assert_quiet(0);
+    });
+}
+
+/// Of two that wait the first leaves while it is notified, before it has locked again (T49).
+#[test]
+fn cancel_against_notify() {
+    explore(|| {
+        let shared = Shared::new(0);
+        let (first, none) = Hand::begun({
+            let shared = shared.clone();
+            async move { shared.take().await }
+        });
+        assert!(none.is_none());
+        let second = spawn(&shared, |shared| wait_for(shared.take()));
+        let leaver = loom::thread::spawn(move || drop(first));
+        shared.give(false);
+        join([second, leaver]);
+        shared.assert_quiet(0);
+    });
+}
+
+/// The same, but it is polled once more before: it may be waiting for the lock, or have it.
+#[test]
+fn cancel_while_it_locks_again() {
+    explore(|| {
+        let shared = Shared::new(0);
+        let (mut first, none) = Hand::begun({
+            let shared = shared.clone();
+            async move {
+                shared.more.wait(shared.count.lock().await).await;
+            }
+        });
+        assert!(none.is_none());
+        let (mut second, none) = Hand::begun({
+            let shared = shared.clone();
+            async move { shared.take().await }
+        });
+        assert!(none.is_none());
+        let giver = spawn(&shared, |shared| shared.give(false));
+        let leaver = spawn(&shared, move |shared| {
+            // If it ended, its notification is used up: the other one has to be told.
+            if first.poll().is_ready() {
+                shared.more.notify_one(&wait_for(shared.count.lock()));
+            }
+        });
+        wait_for(poll_fn(|cx| second.poll_with(cx)));
+        join([giver, leaver]);
+        shared.assert_quiet(0);
+    });
+}
+
+/// Everyone is notified, a batch at a time, while one leaves.
+#[test]
+fn notify_all_against_cancel() {
+    explore(|| {
+        let shared = Shared::new(0);
+        let (first, none) = Hand::begun({
+            let shared = shared.clone();
+            async move { shared.take().await }
+        });
+        assert!(none.is_none());
+        let second = spawn(&shared, |shared| wait_for(shared.take()));
+        let leaver = loom::thread::spawn(move || drop(first));
+        shared.give(true);
+        join([second, leaver]);
+        shared.assert_quiet(0);
+    });
+}

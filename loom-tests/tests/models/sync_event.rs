@@ -1,0 +1,103 @@
+//! An event is set, cleared and waited for.
+//!
+//! Code: `sync/event.rs` and `sync/wait_list.rs` as they are; a batch of wakers is one.
+//!
+//! Properties: who waits while it is set, or was waiting when it was set, goes on, also if it
+//! is cleared at once; else loom reports a deadlock. What was done before a `set` is seen
+//! after a `wait`.
+//!
+//! Actors: one or two that wait, one of which may give up; one or two that set; one that
+//! clears.
+//!
+//! Bound: 3 threads.
+
+use std::sync::Arc;
+
+use loom::cell::UnsafeCell;
+use loom_tests::explore;
+use ringloop::sync::Event;
+
+use crate::{
+    sync_tools::{Hand, join, spawn},
+    tasks::wait_for,
+};
+
+struct Shared {
+    event: Event,
+    value: UnsafeCell<usize>,
+}
+
+// SAFETY: loom watches who touches the value.
+unsafe impl Sync for Shared {}
+// SAFETY: as above.
+unsafe impl Send for Shared {}
+
+impl Shared {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { event: Event::new(), value: UnsafeCell::new(0) })
+    }
+
+    fn write_and_set(&self) {
+        // SAFETY: as above.
+        self.value.with_mut(|value| unsafe { *value += 1 });
+        self.event.set();
+    }
+
+    fn wait_and_read(&self) {
+        wait_for(self.event.wait());
+        // SAFETY: as above.
+        self.value.with(|value| assert_eq!(unsafe { *value }, 1));
+    }
+}
+
+/// Two wait, one sets.
+#[test]
+fn set_against_waits() {
+    explore(|| {
+        let shared = Shared::new();
+        let waiters = [(); 2].map(|()| spawn(&shared, Shared::wait_and_read));
+        shared.write_and_set();
+        join(waiters);
+    });
+}
+
+/// Two that have waited are woken by a set that is cleared at once; who comes later is not
+/// (T48).
+#[test]
+fn set_then_clear() {
+    explore(|| {
+        let shared = Shared::new();
+        let waiting = [(); 2].map(|()| {
+            let shared = shared.clone();
+            let (hand, none) = Hand::begun(async move { shared.event.wait().await });
+            assert!(none.is_none());
+            hand
+        });
+        let setter = spawn(&shared, |shared| {
+            shared.event.set();
+            shared.event.clear();
+        });
+        let waiters = waiting.map(|mut hand| {
+            loom::thread::spawn(move || {
+                wait_for(std::future::poll_fn(|cx| hand.poll_with(cx)));
+            })
+        });
+        let [one, two] = waiters;
+        join([setter, one, two]);
+        let (_, none) = Hand::begun(shared.event.wait());
+        assert!(none.is_none());
+    });
+}
+
+/// One of two leaves in any moment; the other goes on.
+#[test]
+fn cancel_against_set() {
+    explore(|| {
+        let shared = Shared::new();
+        let leaver = spawn(&shared, |shared| drop(Hand::begun(shared.event.wait())));
+        let waiter = spawn(&shared, Shared::wait_and_read);
+        shared.write_and_set();
+        join([leaver, waiter]);
+        assert!(format!("{:?}", shared.event).contains("waiters: 0"));
+    });
+}

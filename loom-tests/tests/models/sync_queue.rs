@@ -1,0 +1,266 @@
+//! Items that some put and others get.
+//!
+//! Code: `sync/queue/` with `sync/wait_list.rs` and `util/spin.rs`, as they are.
+//!
+//! Properties: who can go on is woken, else loom reports a deadlock; an item is got once, and
+//! only if its put said so; a put that was dropped has put nothing; what waits for room or for
+//! an item and leaves passes on what it was given; a join ends when all is done, and sees it.
+//!
+//! Actors: putters, getters, those who give up, those who shut down or join.
+//!
+//! Bound: 3 threads, room for one or two, three items.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use loom::cell::UnsafeCell;
+use loom_tests::explore;
+use ringloop::sync::{Queue, TryGetError};
+
+use crate::{
+    sync_tools::{Hand, join, spawn},
+    tasks::wait_for,
+};
+
+/// A queue, and what was got from it: the sum.
+struct Bench {
+    queue: Queue<usize>,
+    put: AtomicUsize,
+    got: AtomicUsize,
+}
+
+impl Bench {
+    fn new(capacity: usize, items: &[usize]) -> Arc<Self> {
+        let queue = Queue::bounded(capacity);
+        items.iter().for_each(|item| queue.try_put(*item).unwrap());
+        let put = AtomicUsize::new(items.iter().sum());
+        Arc::new(Self { queue, put, got: AtomicUsize::new(0) })
+    }
+
+    fn get(&self) {
+        self.got.fetch_add(wait_for(self.queue.get()).expect("not shut down"), Relaxed);
+    }
+
+    fn put(&self, item: usize) {
+        wait_for(self.queue.put(item)).expect("not shut down");
+        self.put.fetch_add(item, Relaxed);
+    }
+
+    /// Begins to put, and gives up.
+    fn put_and_leave(&self, item: usize) {
+        let (wait, put) = Hand::begun(self.queue.put(item));
+        if put.is_some() {
+            self.put.fetch_add(item, Relaxed);
+        }
+        drop(wait);
+    }
+
+    /// What was put was got, or is there.
+    fn assert_whole(&self) {
+        let mut left = 0;
+        while let Ok(item) = self.queue.try_get() {
+            left += item;
+        }
+        assert_eq!(self.put.load(Relaxed), self.got.load(Relaxed) + left);
+        let text = format!("{:?}", self.queue);
+        assert!(text.contains("getters: 0") && text.contains("putters: 0"), "{text}");
+    }
+}
+
+/// One item for one who waits and one who gives up, at any stage; another one only if it went
+/// to the latter.
+#[test]
+fn getter_leaves() {
+    explore(|| {
+        let bench = Bench::new(1, &[]);
+        let getter = spawn(&bench, Bench::get);
+        let leaver = {
+            let bench = bench.clone();
+            loom::thread::spawn(move || {
+                let (wait, item) = Hand::begun(bench.queue.get());
+                drop(wait);
+                item.map_or(0, |item| item.expect("not shut down"))
+            })
+        };
+        bench.put(1);
+        let left = leaver.join().unwrap();
+        bench.got.fetch_add(left, Relaxed);
+        if left > 0 {
+            bench.put(2);
+        }
+        join([getter]);
+        bench.assert_whole();
+    });
+}
+
+/// Room for one: one who waits for it, and one who gives up.
+#[test]
+fn putter_leaves() {
+    explore(|| {
+        let bench = Bench::new(1, &[1]);
+        let putter = spawn(&bench, |bench| bench.put(2));
+        let leaver = spawn(&bench, |bench| bench.put_and_leave(4));
+        bench.get();
+        // Whatever the leaver has put is in the way of the other one.
+        while bench.got.load(Relaxed) & 2 == 0 {
+            bench.get();
+        }
+        join([putter, leaver]);
+        bench.assert_whole();
+    });
+}
+
+/// Who comes later takes nothing that is promised.
+#[test]
+fn newcomer_against_granted() {
+    explore(|| {
+        let bench = Bench::new(1, &[]);
+        let (mut first, none) = Hand::begun(bench.queue.get());
+        assert!(none.is_none());
+        let putter = spawn(&bench, |bench| bench.put(1));
+        let newcomer = spawn(&bench, |bench| {
+            assert_eq!(bench.queue.try_get(), Err(TryGetError::Empty));
+        });
+        join([putter, newcomer]);
+        assert_eq!(first.poll(), std::task::Poll::Ready(Ok(1)));
+    });
+}
+
+/// One that waits is polled again with another waker while it is granted.
+#[test]
+fn new_waker_against_put() {
+    explore(|| {
+        let bench = Bench::new(1, &[]);
+        let putter = spawn(&bench, |bench| bench.put(1));
+        let (mut wait, item) = Hand::begun(bench.queue.get());
+        let item = item.unwrap_or_else(|| wait_for(std::future::poll_fn(|cx| wait.poll_with(cx))));
+        assert_eq!(item, Ok(1));
+        join([putter]);
+    });
+}
+
+/// Shut down while one puts and one gets until the end.
+#[test]
+fn shutdown_against_put_and_get() {
+    explore(|| {
+        let bench = Bench::new(1, &[1]);
+        let putter = spawn(&bench, |bench| {
+            if wait_for(bench.queue.put(2)).is_ok() {
+                bench.put.fetch_add(2, Relaxed);
+            }
+        });
+        let getter = spawn(&bench, |bench| {
+            while let Ok(item) = wait_for(bench.queue.get()) {
+                bench.got.fetch_add(item, Relaxed);
+            }
+        });
+        bench.queue.shutdown();
+        join([putter, getter]);
+        assert_eq!(bench.put.load(Relaxed), bench.got.load(Relaxed), "all was got");
+    });
+}
+
+/// Shut down with an item promised to one who leaves, and two who wait: one gets it, and the
+/// other one hears that there will be none.
+#[test]
+fn shutdown_against_leaver() {
+    explore(|| {
+        let bench = Bench::new(1, &[]);
+        let (granted, none) = Hand::begun(bench.queue.get());
+        assert!(none.is_none());
+        bench.put(1);
+        let once = |bench: &Bench| {
+            let item = wait_for(bench.queue.get());
+            bench.got.fetch_add(item.unwrap_or(0), Relaxed);
+        };
+        let other = spawn(&bench, once);
+        let closer = spawn(&bench, |bench| {
+            bench.queue.shutdown();
+        });
+        drop(granted);
+        once(&bench);
+        join([other, closer]);
+        assert_eq!(bench.got.load(Relaxed), 1);
+    });
+}
+
+/// Everything is taken out while an item is on its way to a getter.
+#[test]
+fn clear_against_put_and_get() {
+    explore(|| {
+        let bench = Bench::new(1, &[]);
+        let putter = spawn(&bench, |bench| {
+            if wait_for(bench.queue.put(1)).is_ok() {
+                bench.put.fetch_add(1, Relaxed);
+            }
+        });
+        let getter = spawn(&bench, |bench| {
+            if let Ok(item) = wait_for(bench.queue.get()) {
+                bench.got.fetch_add(item, Relaxed);
+                assert!(bench.queue.task_done().is_ok());
+            }
+        });
+        let left: usize = bench.queue.shutdown_now().into_iter().sum();
+        join([putter, getter]);
+        assert_eq!(bench.put.load(Relaxed), bench.got.load(Relaxed) + left);
+        assert_eq!(bench.queue.unfinished(), 0);
+    });
+}
+
+/// Work on two items by two threads, joined by a third, which sees what they did.
+#[test]
+fn join_sees_the_work() {
+    struct Work {
+        queue: Queue<usize>,
+        done: [UnsafeCell<bool>; 2],
+    }
+    // SAFETY: loom watches who touches the cells.
+    unsafe impl Sync for Work {}
+    // SAFETY: as above.
+    unsafe impl Send for Work {}
+
+    explore(|| {
+        let work = Arc::new(Work {
+            queue: Queue::bounded(2),
+            done: [(); 2].map(|()| UnsafeCell::new(false)),
+        });
+        work.queue.try_put(0).unwrap();
+        work.queue.try_put(1).unwrap();
+        let workers = [(); 2].map(|()| {
+            spawn(&work, |work| {
+                let item = work.queue.try_get().unwrap();
+                // SAFETY: as above.
+                work.done[item].with_mut(|done| unsafe { *done = true });
+                work.queue.task_done().unwrap();
+            })
+        });
+        wait_for(work.queue.join());
+        for done in &work.done {
+            // SAFETY: as above.
+            assert!(done.with(|done| unsafe { *done }));
+        }
+        join(workers);
+    });
+}
+
+/// A join that begins after a put is not ended by a zero from before.
+#[test]
+fn join_of_the_next_round() {
+    explore(|| {
+        let bench = Bench::new(2, &[1]);
+        let first = spawn(&bench, |bench| wait_for(bench.queue.join()));
+        let worker = spawn(&bench, |bench| bench.queue.task_done().unwrap());
+        bench.put(2);
+        let (wait, joined) = Hand::begun(bench.queue.join());
+        assert!(joined.is_none(), "the second item is not done");
+        join([worker]);
+        assert_eq!(bench.queue.unfinished(), 1);
+        let mut wait = wait;
+        assert!(wait.poll().is_pending(), "the second item is not done");
+        bench.queue.task_done().unwrap();
+        assert!(wait.poll().is_ready());
+        join([first]);
+    });
+}

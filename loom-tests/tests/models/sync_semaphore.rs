@@ -1,0 +1,244 @@
+//! Permits, and who waits for them.
+//!
+//! Code: `sync/semaphore.rs`, `sync/permits.rs` and `sync/wait_list.rs` as they are; a batch
+//! of wakers is one, so that the lock is released between any two.
+//!
+//! Properties: never more at a time than there are permits, which a cell checks; who waits
+//! is woken, else loom reports a deadlock; at the end all permits are there, and nobody
+//! waits; what was done with a permit is seen by who gets it next.
+//!
+//! Actors: two or three threads that acquire and release; one that gives up; one that
+//! closes.
+//!
+//! Bound: 3 threads, two permits.
+
+use std::sync::Arc;
+
+use loom::cell::UnsafeCell;
+use loom_tests::explore;
+use ringloop::sync::{OwnedPermit, Semaphore};
+
+use crate::{
+    sync_tools::{Hand, join, spawn},
+    tasks::wait_for,
+};
+
+/// A semaphore with one permit, and what only its holder touches.
+struct Guarded {
+    semaphore: Semaphore,
+    value: UnsafeCell<usize>,
+}
+
+// SAFETY: loom watches who touches the value.
+unsafe impl Sync for Guarded {}
+// SAFETY: as above.
+unsafe impl Send for Guarded {}
+
+impl Guarded {
+    fn new(permits: usize) -> Arc<Self> {
+        Arc::new(Self { semaphore: Semaphore::new(permits), value: UnsafeCell::new(0) })
+    }
+
+    /// Adds one with the permit in hand.
+    fn touch(&self) {
+        // SAFETY: as above.
+        self.value.with_mut(|value| unsafe { *value += 1 });
+    }
+
+    fn use_one(&self) {
+        let permit = wait_for(self.semaphore.acquire()).unwrap();
+        self.touch();
+        drop(permit);
+    }
+
+    fn assert_whole(&self, permits: usize, touched: usize) {
+        assert_eq!(self.semaphore.available_permits(), permits);
+        assert!(format!("{:?}", self.semaphore).contains("waiters: 0"));
+        self.value.with(|value| {
+            // SAFETY: as above.
+            assert_eq!(unsafe { *value }, touched);
+        });
+    }
+}
+
+/// Three that want the one permit.
+#[test]
+fn hand_over() {
+    explore(|| {
+        let guarded = Guarded::new(1);
+        let others = [spawn(&guarded, Guarded::use_one), spawn(&guarded, Guarded::use_one)];
+        guarded.use_one();
+        join(others);
+        guarded.assert_whole(1, 3);
+    });
+}
+
+/// One of three asks once, joins the line if it must, and gives up: before it is granted, when
+/// it is, or it has the permit.
+#[test]
+fn cancel_against_release() {
+    explore(|| {
+        let guarded = Guarded::new(1);
+        let leaver = spawn(&guarded, |guarded| {
+            let (wait, permit) = Hand::begun(guarded.semaphore.acquire());
+            drop(wait);
+            if let Some(permit) = permit {
+                guarded.touch();
+                guarded.value.with_mut(|value| {
+                    // SAFETY: as above.
+                    unsafe { *value -= 1 }
+                });
+                drop(permit);
+            }
+        });
+        let other = spawn(&guarded, Guarded::use_one);
+        guarded.use_one();
+        join([leaver, other]);
+        guarded.assert_whole(1, 2);
+    });
+}
+
+/// One that waits is polled again with another waker while it is granted: the last waker is
+/// woken, or it has the permit.
+#[test]
+fn new_waker_against_grant() {
+    explore(|| {
+        let guarded = Guarded::new(0);
+        let giver = spawn(&guarded, |guarded| {
+            guarded.touch();
+            guarded.semaphore.add_permits(1);
+        });
+        let (mut wait, permit) = Hand::begun(guarded.semaphore.acquire());
+        let permit = match permit {
+            Some(permit) => permit,
+            None => wait_for(std::future::poll_fn(|cx| wait.poll_with(cx))),
+        };
+        let permit = permit.unwrap();
+        guarded.touch();
+        drop(permit);
+        join([giver]);
+        guarded.assert_whole(1, 2);
+    });
+}
+
+/// Many at once, behind and before one who wants one. Two give a permit each.
+#[test]
+fn many_collect_what_comes() {
+    explore(|| {
+        let guarded = Guarded::new(0);
+        let givers = [(); 2].map(|()| spawn(&guarded, |guarded| guarded.semaphore.add_permits(1)));
+        let permits = wait_for(guarded.semaphore.acquire_many(2)).unwrap();
+        guarded.touch();
+        drop(permits);
+        join(givers);
+        guarded.assert_whole(2, 1);
+    });
+}
+
+/// One that wants two leaves, and lets the one behind it go; a permit comes meanwhile.
+#[test]
+fn large_one_leaves() {
+    explore(|| {
+        let guarded = Guarded::new(0);
+        let (large, none) = Hand::begun({
+            let guarded = guarded.clone();
+            async move { drop(guarded.semaphore.acquire_many(2).await) }
+        });
+        assert!(none.is_none());
+        let giver = spawn(&guarded, |guarded| guarded.semaphore.add_permits(1));
+        let small = spawn(&guarded, Guarded::use_one);
+        drop(large);
+        join([giver, small]);
+        guarded.assert_whole(1, 1);
+    });
+}
+
+/// Two permits come for two who wait, one of whom is not polled meanwhile: whoever grants goes on
+/// to the next, with the lock released in between.
+#[test]
+fn batches() {
+    explore(|| {
+        let guarded = Guarded::new(0);
+        let first = Hand::begun({
+            let guarded = guarded.clone();
+            async move { drop(guarded.semaphore.acquire().await) }
+        });
+        let second = spawn(&guarded, Guarded::use_one);
+        let giver = spawn(&guarded, |guarded| guarded.semaphore.add_permits(2));
+        join([second, giver]);
+        drop(first);
+        guarded.assert_whole(2, 1);
+    });
+}
+
+/// Closed while one acquires and another releases: each has an answer, and the permit is back.
+#[test]
+fn close_against_acquire_and_release() {
+    explore(|| {
+        let guarded = Guarded::new(1);
+        let permit = guarded.semaphore.try_acquire().unwrap();
+        let waiter = spawn(&guarded, |guarded| {
+            if let Ok(permit) = wait_for(guarded.semaphore.acquire()) {
+                guarded.touch();
+                drop(permit);
+            }
+        });
+        let closer = spawn(&guarded, |guarded| guarded.semaphore.close());
+        guarded.touch();
+        drop(permit);
+        join([waiter, closer]);
+        assert_eq!(guarded.semaphore.available_permits(), 1);
+        assert!(guarded.semaphore.try_acquire().unwrap_err().is_closed());
+    });
+}
+
+/// Who finds it closed sees what was done before.
+#[test]
+fn close_publishes() {
+    explore(|| {
+        let guarded = Guarded::new(0);
+        let closer = spawn(&guarded, |guarded| {
+            guarded.touch();
+            guarded.semaphore.close();
+        });
+        assert!(wait_for(guarded.semaphore.acquire()).is_err());
+        guarded.touch();
+        join([closer]);
+        guarded.assert_whole(0, 2);
+    });
+}
+
+/// Permits that stay in the word for one who wants two bring along what was done with them,
+/// though he leaves, and another takes them who never met the giver.
+#[test]
+fn permits_left_in_the_word_publish() {
+    explore(|| {
+        let guarded = Guarded::new(0);
+        let giver = spawn(&guarded, |guarded| {
+            guarded.touch();
+            guarded.semaphore.add_permits(1);
+        });
+        let leaver = spawn(&guarded, |guarded| {
+            drop(Hand::begun(guarded.semaphore.acquire_many(2)));
+        });
+        if let Ok(permit) = guarded.semaphore.try_acquire() {
+            guarded.touch();
+            drop(permit);
+        }
+        join([giver, leaver]);
+        assert_eq!(guarded.semaphore.available_permits(), 1);
+    });
+}
+
+/// An owned permit keeps its semaphore.
+#[test]
+fn owned_permit_is_the_last() {
+    explore(|| {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let permit: OwnedPermit = semaphore.clone().try_acquire_owned().unwrap();
+        let other = spawn(&semaphore, |semaphore| drop(Hand::begun(semaphore.acquire())));
+        drop(semaphore);
+        drop(permit);
+        join([other]);
+    });
+}

@@ -1,0 +1,237 @@
+//! Something that happens, and who waits for it.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+
+use super::wait_list::{Status, WaitList, Waiter, Wakers, poll_queued};
+use crate::{
+    loom::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+        const_fn,
+    },
+    util::{current, panic, park},
+};
+
+/// A flag that tasks wait for.
+///
+/// [`set`](Self::set) wakes everyone who waits at that time, also if
+/// [`clear`](Self::clear) follows at once. While it is set, nobody waits.
+///
+/// asyncio: `asyncio.Event`; there `wait` returns `True`.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+/// use ringloop::sync::Event;
+///
+/// ringloop::run(async {
+///     let ready = Arc::new(Event::new());
+///     let waiting = ready.clone();
+///     let task = ringloop::spawn(async move {
+///         waiting.wait().await;
+///         "it has happened"
+///     });
+///     ringloop::yield_now().await;
+///     assert!(!task.is_finished());
+///     ready.set();
+///     assert_eq!(task.await.unwrap(), "it has happened");
+/// });
+/// ```
+pub struct Event {
+    /// Set with the lock held: who finds it clear there is found by the next `set`.
+    set: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Each `set` ends a round.
+    round: u64,
+    /// The round in which each came.
+    waiters: WaitList<u64>,
+}
+
+impl Event {
+    const_fn! {
+        /// An event that is not set.
+        #[must_use]
+        pub fn new() -> Self {
+            let state = State { round: 0, waiters: WaitList::new() };
+            Self { set: AtomicBool::new(false), state: Mutex::new(state) }
+        }
+    }
+
+    /// Whether it is set.
+    #[must_use]
+    #[inline]
+    pub fn is_set(&self) -> bool {
+        // Acquire: pairs with the Release in `set`.
+        self.set.load(Ordering::Acquire)
+    }
+
+    /// Sets it, and wakes everyone who waits.
+    ///
+    /// What was done before it is seen by whoever [`wait`](Self::wait)s and returns.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringloop::sync::Event;
+    ///
+    /// let event = Event::new();
+    /// event.set();
+    /// assert!(event.is_set());
+    /// ```
+    pub fn set(&self) {
+        let mut wakers = Wakers::new();
+        let mut state = self.state.lock();
+        // Release: pairs with `is_set`. If it was set already, this helps a `set` that is
+        // between two batches.
+        self.set.store(true, Ordering::Release);
+        let round = state.round;
+        state.round += 1;
+        while state.waiters.grant_while(&mut wakers, |came| *came <= round) {
+            drop(state);
+            wakers.wake_all();
+            state = self.state.lock();
+        }
+        drop(state);
+        wakers.wake_all();
+    }
+
+    /// Takes it back: whoever waits from now on does so until the next [`set`](Self::set).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringloop::sync::Event;
+    ///
+    /// let event = Event::new();
+    /// event.set();
+    /// event.clear();
+    /// assert!(!event.is_set());
+    /// ```
+    pub fn clear(&self) {
+        // Relaxed: who finds it clear learns nothing by that.
+        self.set.store(false, Ordering::Relaxed);
+    }
+
+    /// Waits until it is set.
+    ///
+    /// # Cancel safety
+    ///
+    /// It may be dropped at any time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringloop::sync::Event;
+    ///
+    /// ringloop::run(async {
+    ///     let event = Event::new();
+    ///     event.set();
+    ///     event.wait().await; // at once
+    /// });
+    /// ```
+    pub async fn wait(&self) {
+        EventWait { event: self, waiter: Waiter::new(0) }.await;
+    }
+
+    /// [`wait`](Self::wait) for a plain thread, which sleeps meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// Inside a task, whose worker it would hold up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringloop::sync::Event;
+    ///
+    /// let event = Event::new();
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| event.set());
+    ///     event.blocking_wait();
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn blocking_wait(&self) {
+        park::block_on(self.wait());
+    }
+
+    fn poll_first(&self, mut waiter: Pin<&mut Waiter<u64>>, cx: &Context<'_>) -> Poll<()> {
+        if self.is_set() {
+            return current::poll_budget(cx);
+        }
+        // Clone and drop are foreign code: outside of the lock (S6).
+        let waker = cx.waker().clone();
+        let mut state = self.state.lock();
+        if !self.is_set() {
+            *waiter.as_mut().value_mut() = state.round;
+            state.waiters.push_back(waiter, waker);
+            return Poll::Pending;
+        }
+        drop(state);
+        panic::discard_foreign(waker);
+        current::poll_budget(cx)
+    }
+}
+
+impl Default for Event {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiters = self.state.lock().waiters.len();
+        f.debug_struct("Event").field("set", &self.is_set()).field("waiters", &waiters).finish()
+    }
+}
+
+pin_project! {
+    struct EventWait<'a> {
+        event: &'a Event,
+        #[pin]
+        waiter: Waiter<u64>,
+    }
+
+    impl PinnedDrop for EventWait<'_> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if this.waiter.status() == Status::Queued {
+                // If it was woken meanwhile, it was with all others: there is nothing to
+                // pass on.
+                let waker = this.event.state.lock().waiters.remove(this.waiter);
+                panic::discard_foreign(waker);
+            }
+        }
+    }
+}
+
+impl Future for EventWait<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        match this.waiter.status() {
+            Status::Idle => return this.event.poll_first(this.waiter, cx),
+            Status::Queued => {
+                let (state, waiter) = (&this.event.state, this.waiter.as_mut());
+                if poll_queued(state, |state| &mut state.waiters, waiter, cx) == Status::Queued {
+                    return Poll::Pending;
+                }
+            }
+            Status::Granted | Status::Refused => {}
+        }
+        this.waiter.reset();
+        Poll::Ready(())
+    }
+}

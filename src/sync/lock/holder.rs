@@ -1,0 +1,106 @@
+//! Which task holds a lock: known in debug builds only, for reports.
+
+use std::fmt::DebugStruct;
+
+#[cfg(debug_assertions)]
+pub(super) use known::Holder;
+#[cfg(not(debug_assertions))]
+pub(super) use unknown::Holder;
+
+#[cfg(debug_assertions)]
+mod known {
+    use std::{future::poll_fn, pin::pin};
+
+    use super::DebugStruct;
+    use crate::{
+        error::{
+            ErrorEvent, TaskId,
+            hook::{self, Here},
+        },
+        loom::global::{AtomicU64, Ordering},
+    };
+
+    /// No task has this number.
+    const NOBODY: u64 = u64::MAX;
+
+    /// All Relaxed: what is written while the lock is held and read by the same task is
+    /// in order by itself, and whoever else looks gets an old answer at worst. So it is no
+    /// matter for a model, either.
+    pub(in super::super) struct Holder {
+        task: AtomicU64,
+        reported: AtomicU64,
+    }
+
+    impl Holder {
+        pub(in super::super) const fn new() -> Self {
+            Self { task: AtomicU64::new(NOBODY), reported: AtomicU64::new(0) }
+        }
+
+        /// This task, or none, has the lock.
+        pub(in super::super) fn enter(&self) {
+            let task = hook::here().map_or(NOBODY, |here| here.task.0);
+            self.task.store(task, Ordering::Relaxed);
+        }
+
+        /// It is about to let go of it.
+        pub(in super::super) fn leave(&self) {
+            self.task.store(NOBODY, Ordering::Relaxed);
+        }
+
+        /// Runs a wait for the lock, and reports it if the waiting task is the holder.
+        pub(in super::super) async fn watch<F: Future>(&self, wait: F) -> F::Output {
+            let mut wait = pin!(wait);
+            poll_fn(|cx| {
+                let polled = wait.as_mut().poll(cx);
+                if polled.is_pending() {
+                    self.check();
+                }
+                polled
+            })
+            .await
+        }
+
+        fn check(&self) {
+            let Some(here) = hook::here() else { return };
+            if self.task.load(Ordering::Relaxed) == here.task.0
+                && self.reported.swap(1, Ordering::Relaxed) == 0
+            {
+                let Here { task, spawned_at, .. } = here;
+                (here.report)(here.place, &ErrorEvent::LockHeldByWaiter { task, spawned_at });
+            }
+        }
+
+        pub(in super::super) fn show(&self, shown: &mut DebugStruct<'_, '_>) {
+            let holder = self.task.load(Ordering::Relaxed);
+            if holder != NOBODY {
+                shown.field("holder", &TaskId(holder));
+            }
+        }
+    }
+}
+
+#[cfg(not(debug_assertions))]
+mod unknown {
+    use super::DebugStruct;
+
+    pub(in super::super) struct Holder;
+
+    impl Holder {
+        pub(in super::super) const fn new() -> Self {
+            Self
+        }
+
+        #[inline(always)]
+        pub(in super::super) fn enter(&self) {}
+
+        #[inline(always)]
+        pub(in super::super) fn leave(&self) {}
+
+        #[inline(always)]
+        pub(in super::super) fn watch<F: Future>(&self, wait: F) -> F {
+            wait
+        }
+
+        pub(in super::super) fn show(&self, _shown: &mut DebugStruct<'_, '_>) {}
+    }
+}

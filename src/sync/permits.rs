@@ -1,0 +1,353 @@
+//! Permits and who waits for them: what [`Semaphore`](super::Semaphore),
+//! [`Lock`](super::Lock), [`RwLock`](super::RwLock) and [`OnceCell`](super::OnceCell) have
+//! in common.
+//!
+//! One word holds the permits that are left and says whether anybody waits; behind it is
+//! the [list](super::wait_list) of those, with its lock.
+//!
+//! 1. Nobody waits: taking permits is one CAS, and so is giving them back.
+//! 2. There are too few, or somebody waits already: whoever comes takes the lock, sets
+//!    `WAITERS` (or finds that there are enough now, and begins again), and joins the list.
+//! 3. While `WAITERS` is set, both CASes refuse: nobody overtakes, and permits that come
+//!    back go through the lock, to the first in the list. They are his at once: he is
+//!    granted them before he runs. What he wants more of than there is stays in the
+//!    word, out of reach of those behind him.
+//! 4. Who leaves the list takes the lock, and grants in his turn: those behind him may
+//!    want less. Who leaves with a grant gives it back as in 3.
+//!
+//! Invariants, cited below:
+//! * P1 When the lock is free, `WAITERS` is set exactly if the list is not empty; it
+//!   changes under the lock only.
+//! * P2 While `WAITERS` is set, only the holder of the lock writes the word.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+
+use super::wait_list::{Status, WaitList, Waiter, Wakers, poll_queued};
+use crate::{
+    loom::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+        const_fn,
+    },
+    util::{current, panic},
+};
+
+/// Somebody waits.
+const WAITERS: usize = 1;
+/// No permit is given out any more.
+const CLOSED: usize = 2;
+/// The permits that are left are counted from here up.
+const SHIFT: u32 = 2;
+
+/// More permits than this cannot be counted.
+pub(super) const MAX_PERMITS: usize = usize::MAX >> SHIFT;
+
+/// Why there are no permits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Too few are left, or somebody waits for them already.
+    TooFew,
+    /// There will be none any more.
+    Closed,
+}
+
+/// There will be no permits any more.
+#[derive(Debug)]
+pub(super) struct Closed;
+
+pub(super) struct Permits {
+    /// permits left | CLOSED | WAITERS
+    word: AtomicUsize,
+    waiters: Mutex<WaitList<usize>>,
+}
+
+impl Permits {
+    const_fn! {
+        /// `count` is at most [`MAX_PERMITS`].
+        #[inline]
+        pub(super) fn new(count: usize) -> Self {
+            Self { word: AtomicUsize::new(count << SHIFT), waiters: Mutex::new(WaitList::new()) }
+        }
+    }
+
+    /// How many are left.
+    pub(super) fn available(&self) -> usize {
+        self.look() >> SHIFT
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.look() & CLOSED != 0
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiters.lock().len()
+    }
+
+    fn look(&self) -> usize {
+        // Acquire: who sees that a permit is back sees what was done with it.
+        self.word.load(Ordering::Acquire)
+    }
+
+    /// Takes `needed`, if they are there and nobody waits.
+    #[inline]
+    pub(super) fn try_acquire(&self, needed: usize) -> Result<(), Refusal> {
+        self.take(needed, || true).map(|_| ())
+    }
+
+    /// The one CAS of step 1. `admit` is asked once, when there are enough; `Ok(false)`: it
+    /// refused, and nothing was taken.
+    #[inline]
+    fn take(&self, needed: usize, admit: impl FnOnce() -> bool) -> Result<bool, Refusal> {
+        // Acquire here and below, for who finds it closed: pairs with `close`.
+        let mut word = self.word.load(Ordering::Acquire);
+        let mut admit = Some(admit);
+        loop {
+            check(word, needed)?;
+            if admit.take().is_some_and(|admit| !admit()) {
+                return Ok(false);
+            }
+            // Acquire: pairs with the Release of whoever gave permits back.
+            match self.word.compare_exchange(
+                word,
+                word - (needed << SHIFT),
+                Ordering::Acquire,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Ok(true),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Waits for `needed` permits.
+    #[inline]
+    pub(super) fn acquire(&self, needed: usize) -> Acquire<'_> {
+        Acquire { permits: self, needed, waiter: Waiter::new(needed) }
+    }
+
+    /// Step 1, else step 2.
+    #[inline]
+    fn poll_first(
+        &self,
+        needed: usize,
+        waiter: Pin<&mut Waiter<usize>>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Closed>> {
+        match self.take(needed, current::budget_spend) {
+            Ok(true) => Poll::Ready(Ok(())),
+            Ok(false) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Err(Refusal::Closed) => Poll::Ready(Err(Closed)),
+            Err(Refusal::TooFew) => self.join_list(needed, waiter, cx),
+        }
+    }
+
+    /// Step 2, out of the way of the fast path.
+    #[inline(never)]
+    fn join_list(
+        &self,
+        needed: usize,
+        waiter: Pin<&mut Waiter<usize>>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Closed>> {
+        // Clone and drop are foreign code: outside of the lock (S6).
+        let waker = cx.waker().clone();
+        let mut list = self.waiters.lock();
+        // Relaxed: the list is the lock's; what comes with permits is seen by who takes them.
+        let mut word = self.word.load(Ordering::Relaxed);
+        while check(word, needed) == Err(Refusal::TooFew) {
+            // P1. Relaxed: an RMW keeps what others released, and has nothing to add.
+            let marked = word & WAITERS != 0
+                || match self.word.compare_exchange(
+                    word,
+                    word | WAITERS,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                ) {
+                    Ok(_) => true,
+                    Err(now) => {
+                        word = now;
+                        false
+                    }
+                };
+            if marked {
+                list.push_back(waiter, waker);
+                return Poll::Pending;
+            }
+        }
+        drop(list);
+        // Permits came back meanwhile, or it was closed.
+        panic::discard_foreign(waker);
+        self.poll_first(needed, waiter, cx)
+    }
+
+    /// Gives `count` permits back, or adds them.
+    #[inline]
+    pub(super) fn release(&self, count: usize) {
+        // Relaxed: only the CAS counts.
+        let mut word = self.word.load(Ordering::Relaxed);
+        while word & WAITERS == 0 {
+            // Release: pairs with the Acquire of whoever takes them.
+            match self.word.compare_exchange(
+                word,
+                word + (count << SHIFT),
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(now) => word = now,
+            }
+        }
+        self.release_to_waiters(count);
+    }
+
+    /// Step 3.
+    #[inline(never)]
+    fn release_to_waiters(&self, mut count: usize) {
+        let mut wakers = Wakers::new();
+        loop {
+            let more = self.grant(&mut self.waiters.lock(), count, &mut wakers);
+            wakers.wake_all();
+            if !more {
+                return;
+            }
+            count = 0;
+        }
+    }
+
+    /// Adds `count` permits and gives what there is to the first in the list, with its lock
+    /// held. `true`: there is no more room for wakers, and more to be done.
+    fn grant(&self, list: &mut WaitList<usize>, count: usize, wakers: &mut Wakers) -> bool {
+        // Acquire: what came with permits that were left in the word goes on to who takes
+        // them from the store below.
+        let word = self.word.load(Ordering::Acquire);
+        if word & WAITERS == 0 {
+            // Release: as in `release`.
+            self.word.fetch_add(count << SHIFT, Ordering::Release);
+            return false;
+        }
+        let mut permits = (word >> SHIFT) + count;
+        let more = list.grant_while(wakers, |&mut needed| {
+            let enough = needed <= permits;
+            permits -= if enough { needed } else { 0 };
+            enough
+        });
+        let waiters = if list.is_empty() { 0 } else { WAITERS };
+        // P2: no write of others is lost. Release: as in `release`.
+        self.word.store(permits << SHIFT | word & CLOSED | waiters, Ordering::Release);
+        more
+    }
+
+    /// Refuses everybody who waits and who comes.
+    pub(super) fn close(&self) {
+        let mut wakers = Wakers::new();
+        loop {
+            let mut list = self.waiters.lock();
+            // Release: who finds it closed sees what came before.
+            self.word.fetch_or(CLOSED, Ordering::Release);
+            while !wakers.is_full()
+                && let Some(waker) = list.refuse_front()
+            {
+                wakers.push(waker);
+            }
+            let done = list.is_empty();
+            if done {
+                // P1.
+                self.word.fetch_and(!WAITERS, Ordering::Relaxed);
+            }
+            drop(list);
+            wakers.wake_all();
+            if done {
+                return;
+            }
+        }
+    }
+
+    /// Step 4: the future is dropped before it had an answer.
+    #[inline(never)]
+    fn leave(&self, needed: usize, waiter: Pin<&mut Waiter<usize>>) {
+        let mut wakers = Wakers::new();
+        let mut list = self.waiters.lock();
+        let Some(waker) = list.remove(waiter) else {
+            drop(list);
+            return self.release(needed);
+        };
+        let more = self.grant(&mut list, 0, &mut wakers);
+        drop(list);
+        wakers.wake_all();
+        panic::discard_foreign(waker);
+        if more {
+            self.release_to_waiters(0);
+        }
+    }
+}
+
+/// Whether `needed` permits can be taken from this word.
+#[inline]
+fn check(word: usize, needed: usize) -> Result<(), Refusal> {
+    if word & CLOSED != 0 {
+        Err(Refusal::Closed)
+    } else if word & WAITERS != 0 || word >> SHIFT < needed {
+        Err(Refusal::TooFew)
+    } else {
+        Ok(())
+    }
+}
+
+pin_project! {
+    /// Waits for permits. They are the caller's when it is ready; dropped before, it takes
+    /// none, and gives back what it was granted.
+    pub(super) struct Acquire<'a> {
+        permits: &'a Permits,
+        needed: usize,
+        #[pin]
+        waiter: Waiter<usize>,
+    }
+
+    impl PinnedDrop for Acquire<'_> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            match this.waiter.status() {
+                Status::Idle | Status::Refused => {}
+                Status::Queued => this.permits.leave(*this.needed, this.waiter),
+                Status::Granted => this.permits.release(*this.needed),
+            }
+        }
+    }
+}
+
+impl Future for Acquire<'_> {
+    type Output = Result<(), Closed>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let status = match this.waiter.status() {
+            Status::Idle => return this.permits.poll_first(*this.needed, this.waiter, cx),
+            Status::Queued => poll_again(this.permits, this.waiter.as_mut(), cx),
+            status => status,
+        };
+        let result = match status {
+            Status::Granted => Ok(()),
+            Status::Refused => Err(Closed),
+            Status::Queued | Status::Idle => return Poll::Pending,
+        };
+        this.waiter.reset();
+        Poll::Ready(result)
+    }
+}
+
+/// Polled for another reason, as by a `select!`, or granted just now; out of the way of
+/// who was granted.
+#[inline(never)]
+fn poll_again(permits: &Permits, waiter: Pin<&mut Waiter<usize>>, cx: &Context<'_>) -> Status {
+    poll_queued(&permits.waiters, |list| list, waiter, cx)
+}

@@ -1,0 +1,228 @@
+//! `broadcast` and `watch`: everybody hears; who is slow is told; closing.
+
+use std::sync::Arc;
+
+use ringloop::sync::broadcast::{self, RecvError, TryRecvError};
+use ringloop::sync::watch;
+use ringloop::{spawn, yield_now};
+
+use crate::harness::{must_panic, on_every};
+use crate::sync_tools::{Hand, by_hand, other_executor, send, send_sync};
+use crate::tools::Count;
+
+#[test]
+fn everybody_gets_everything() {
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let (sender, receiver) = broadcast::channel(64);
+            let mut receivers = vec![receiver];
+            receivers.extend((0..7).map(|_| sender.subscribe()));
+            let tasks: Vec<_> = receivers
+                .into_iter()
+                .map(|mut receiver| {
+                    spawn(async move {
+                        let mut got = Vec::new();
+                        while let Ok(n) = receiver.recv().await {
+                            got.push(n);
+                        }
+                        got
+                    })
+                })
+                .collect();
+            for n in 0..50 {
+                assert_eq!(sender.send(n), Ok(8));
+                if n % 7 == 0 {
+                    yield_now().await;
+                }
+            }
+            drop(sender);
+            for task in tasks {
+                assert_eq!(task.await.unwrap(), (0..50).collect::<Vec<_>>());
+            }
+        });
+    });
+}
+
+#[test]
+fn who_is_slow_is_told() {
+    by_hand("lag", || {
+        let (sender, mut slow) = broadcast::channel(2);
+        let mut fast = sender.subscribe();
+        for n in 0..5 {
+            assert_eq!(sender.send(n), Ok(2));
+            assert_eq!(fast.try_recv(), Ok(n));
+        }
+        assert_eq!((slow.len(), fast.len(), sender.len()), (2, 0, 2));
+        assert_eq!(slow.try_recv(), Err(TryRecvError::Lagged(3)));
+        assert_eq!((slow.try_recv(), slow.try_recv()), (Ok(3), Ok(4)));
+        assert_eq!(slow.try_recv(), Err(TryRecvError::Empty));
+        assert!(sender.is_empty());
+        // A waiter that was woken, and lags by the time it runs.
+        let mut wait = Hand::new(slow.recv());
+        assert!(wait.poll().is_none());
+        (5..9).for_each(|n| _ = sender.send(n));
+        assert_eq!(wait.finish(), Err(RecvError::Lagged(2)));
+    });
+}
+
+#[test]
+fn items_go_when_all_have_seen_them() {
+    by_hand("drops", || {
+        #[derive(Clone)]
+        struct Item(#[allow(dead_code)] Arc<crate::tools::AddOnDrop>);
+        let drops = Count::new();
+        let item = || Item(Arc::new(drops.on_drop()));
+        let (sender, mut first) = broadcast::channel(4);
+        let second = sender.subscribe();
+        sender.send(item()).ok().unwrap();
+        sender.send(item()).ok().unwrap();
+        drop(first.try_recv());
+        assert_eq!(drops.get(), 0, "the second has not seen it");
+        drop(second);
+        assert_eq!(drops.get(), 1, "nobody is left to see it");
+        assert_eq!(sender.len(), 1);
+        let third = first.resubscribe();
+        assert!(third.is_empty(), "from now on");
+        drop((first, third));
+        assert_eq!(drops.get(), 2);
+        assert!(sender.send(item()).is_err(), "nobody hears");
+        assert_eq!(drops.get(), 3);
+        assert!(sender.subscribe().is_empty());
+    });
+}
+
+#[test]
+fn broadcast_closes_and_cancels() {
+    by_hand("close", || {
+        let (sender, mut receiver) = broadcast::channel(2);
+        let (clone, mut other) = (sender.clone(), sender.subscribe());
+        drop(Hand::waiting(receiver.recv()));
+        let wait = Hand::waiting(receiver.recv());
+        sender.send(1).unwrap();
+        assert!(format!("{sender:?}").contains("receivers: 2"));
+        drop(wait);
+        drop(sender);
+        assert_eq!(receiver.try_recv(), Ok(1), "a dropped wait has taken nothing");
+        assert_eq!(other.try_recv(), Ok(1));
+        let wait = Hand::waiting(other.recv());
+        drop(clone);
+        assert_eq!(wait.finish(), Err(RecvError::Closed));
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Closed));
+        assert_eq!(receiver.blocking_recv(), Err(RecvError::Closed));
+        assert!(must_panic(|| broadcast::channel::<u8>(0)).contains("one item"));
+        send_sync(&receiver);
+        send(&receiver.recv());
+    });
+}
+
+#[test]
+fn watchers_see_the_last_value() {
+    by_hand("watch", || {
+        let (sender, mut receiver) = watch::channel(0);
+        assert_eq!(receiver.has_changed(), Ok(false), "the first one is seen");
+        let wait = Hand::waiting(receiver.changed());
+        sender.send(1).unwrap();
+        sender.send(2).unwrap();
+        assert_eq!(wait.finish(), Ok(()), "woken once for both");
+        assert_eq!((*receiver.borrow(), receiver.has_changed()), (2, Ok(false)));
+        receiver.mark_changed();
+        assert_eq!(Hand::new(receiver.changed()).poll(), Some(Ok(())));
+        assert_eq!(*sender.send_replace(3), 2);
+        let other = receiver.clone();
+        assert_eq!((other.has_changed(), sender.subscribe().has_changed()), (Ok(true), Ok(false)));
+        assert_eq!(*receiver.borrow_and_update(), 3);
+        assert!(sender.send_if_modified(|value| {
+            *value += 1;
+            true
+        }));
+        assert!(!sender.send_if_modified(|value| {
+            *value = 100;
+            false
+        }));
+        assert_eq!((*sender.borrow(), receiver.has_changed()), (4, Ok(true)));
+        receiver.mark_unchanged();
+        assert_eq!(receiver.has_changed(), Ok(false));
+        let text = format!("{receiver:?}");
+        assert!(text.contains("value: 4") && text.contains("receivers: 2"), "{text}");
+    });
+}
+
+#[test]
+fn a_change_that_panics_changes_nothing() {
+    by_hand("panic", || {
+        let (sender, receiver) = watch::channel(1);
+        must_panic(|| {
+            sender.send_modify(|value| {
+                *value = 2;
+                crate::harness::deliberate("a change");
+            });
+        });
+        assert_eq!((*receiver.borrow(), receiver.has_changed()), (1, Ok(false)));
+        sender.send_modify(|value| *value = 3);
+        assert_eq!(*receiver.borrow(), 3);
+    });
+}
+
+#[test]
+fn watch_closes_on_both_sides() {
+    by_hand("close", || {
+        let (sender, mut receiver) = watch::channel(0);
+        let mut other = receiver.clone();
+        let closed = Hand::waiting(sender.closed());
+        drop(receiver.clone());
+        assert_eq!(closed.wakes(), 0);
+        let wait = Hand::waiting(receiver.changed());
+        sender.send(1).unwrap();
+        drop(wait);
+        assert_eq!(receiver.has_changed(), Ok(true), "a dropped wait has seen nothing");
+        drop(receiver);
+        other.mark_unchanged();
+        drop(other);
+        closed.finish();
+        assert!(sender.send(2).is_err());
+        assert_eq!(*sender.borrow(), 1);
+
+        let mut receiver = sender.subscribe();
+        let wait = Hand::waiting(receiver.changed());
+        drop(sender);
+        assert!(wait.finish().is_err());
+        assert!(receiver.has_changed().is_err());
+        assert_eq!(*receiver.borrow(), 1, "the value stays");
+        assert!(other_executor(receiver.wait_for(|value| *value == 2)).is_err());
+        assert_eq!(other_executor(receiver.wait_for(|value| *value == 1)).as_deref(), Ok(&1));
+        send_sync(&receiver);
+    });
+}
+
+#[test]
+fn watchers_in_tasks() {
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let (sender, receiver) = watch::channel(0);
+            let tasks: Vec<_> = (0..8)
+                .map(|_| {
+                    let mut receiver = receiver.clone();
+                    spawn(async move {
+                        let mut last = 0;
+                        while receiver.changed().await.is_ok() {
+                            let now = *receiver.borrow();
+                            assert!(now >= last);
+                            last = now;
+                        }
+                        last
+                    })
+                })
+                .collect();
+            for n in 1..=100 {
+                sender.send(n).unwrap();
+                if n % 9 == 0 {
+                    yield_now().await;
+                }
+            }
+            drop(sender);
+            for task in tasks {
+                assert_eq!(task.await.unwrap(), 100, "nobody misses the last");
+            }
+        });
+    });
+}
