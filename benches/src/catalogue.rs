@@ -21,11 +21,18 @@ pub enum Unit {
     Bytes,
 }
 
-/// The client of a server case.
+/// The client of a server case, and what it asks of the server.
 pub struct Load {
+    /// Connections, or how many are under way at once where they come and go.
     pub connections: usize,
     /// Bytes of one message; for HTTP the request is fixed and this is unused.
     pub message: usize,
+    /// Messages in one write of the client; with more than one it sends the next when all came back.
+    pub burst: usize,
+    /// Bytes of the buffer through which a server reads, for those that have one.
+    pub server_buffer: usize,
+    /// Whether a task of the server burns CPU from time to time.
+    pub hog: bool,
     pub pace: Pace,
 }
 
@@ -37,16 +44,20 @@ pub enum Pace {
     /// Poisson arrivals at this many messages a second over all connections, whatever the server
     /// does; latency counts from the moment a message was due.
     Open(u32),
+    /// One message a connection, then a new connection.
+    Churn,
+    /// One message a connection, which then stays open.
+    Idle,
 }
 
 /// Areas in the order in which they run.
-pub const AREAS: &[&str] = &["echo", "http", "sched", "timers"];
+pub const AREAS: &[&str] = &["echo", "http", "sched", "sync", "timers"];
 
 /// The peer all ratios refer to.
 pub const REFERENCE: &str = "tokio";
 
 /// Peers that exist with one worker only.
-pub const SINGLE_THREADED: &[&str] = &["tokio-ct", BARE];
+pub const SINGLE_THREADED: &[&str] = &["tokio-ct", "uvloop", BARE];
 
 /// No runtime at all: the case's own cost, a limit.
 pub const BARE: &str = "bare";
@@ -62,25 +73,59 @@ const ECHO: &[&str] = &[
     "epoll",
     "uring",
 ];
+/// Those of the servers that a quick run looks at: there are too many for three minutes.
+pub const QUICK_SERVERS: &[&str] = &["tokio", "ringloop", "ringloop-lease", "uring"];
+
 const HTTP: &[&str] = &["tokio", "tokio-ct", "ringloop"];
 const SCHED: &[&str] = &["tokio", "tokio-ct", "async-executor", "ringloop"];
 const SCHED_AND_BARE: &[&str] = &["tokio", "tokio-ct", "async-executor", "ringloop", BARE];
 const TIMERS: &[&str] = &["tokio", "tokio-ct", "async-io", "ringloop"];
 
+const LOCKS: &[&str] =
+    &["tokio", "tokio-ct", "async-lock", "ringloop", "ringloop-on-tokio", "tokio-on-ringloop"];
+const QUEUES: &[&str] = &[
+    "tokio",
+    "tokio-ct",
+    "async-channel",
+    "kanal",
+    "flume",
+    "ringloop",
+    "ringloop-channel",
+    "ringloop-on-tokio",
+    "tokio-on-ringloop",
+    "kanal-on-ringloop",
+];
+const EVENTS: &[&str] = &[
+    "tokio",
+    "tokio-ct",
+    "tokio-watch",
+    "event-listener",
+    "ringloop",
+    "ringloop-on-tokio",
+    "tokio-on-ringloop",
+];
+
 /// Every case, in the order in which they run.
 pub const CASES: &[Case] = &[
-    echo("echo_64x64", 64, 64, Pace::Closed),
-    echo("echo_1000x64", 1000, 64, Pace::Closed),
-    echo("echo_64x4096", 64, 4096, Pace::Closed),
-    echo("rate_30k", 256, 64, Pace::Open(30_000)),
+    echo("echo_64x64", STEADY),
+    echo("echo_1000x64", Load { connections: 1000, ..STEADY }),
+    echo("echo_64x4096", Load { message: 4096, ..STEADY }),
+    echo("echo_64x65536", Load { message: 65_536, server_buffer: 65_536, ..STEADY }),
+    echo("echo_pipelined", Load { burst: 16, ..STEADY }),
+    echo("echo_hog", Load { hog: true, pace: Pace::Open(10_000), ..STEADY }),
+    echo("rate_30k", Load { connections: 256, pace: Pace::Open(30_000), ..STEADY }),
+    echo("rate_120k", Load { connections: 256, pace: Pace::Open(120_000), ..STEADY }),
     Case {
-        area: "http",
-        name: "plaintext",
-        operation: "one GET answered with 13 bytes over keep-alive",
-        unit: Unit::Time,
-        peers: HTTP,
-        load: Some(Load { connections: 64, message: 0, pace: Pace::Closed }),
+        operation: "one connection: accepted, one message echoed, reset by the client",
+        ..echo("churn", Load { pace: Pace::Churn, ..STEADY })
     },
+    Case {
+        operation: "one connection that is idle after one message; cpu is of its beginning",
+        unit: Unit::Bytes,
+        ..echo("idle_memory", Load { connections: 10_000, pace: Pace::Idle, ..STEADY })
+    },
+    http("plaintext", "one GET answered with 13 bytes over keep-alive"),
+    http("json_1k", "one GET answered with 1 KiB of JSON made for it over keep-alive"),
     sched("spawn_join", "one task of a batch of 100 spawned, then all joined"),
     sched("spawn_one", "one task spawned and awaited"),
     sched("spawn_detached", "one task of a batch of 100 spawned and detached"),
@@ -91,20 +136,37 @@ pub const CASES: &[Case] = &[
     Case { peers: SCHED_AND_BARE, ..sched("chain", "one task of 1000 waking the next") },
     sched("fanout", "one of 2000 tasks of about 20 us CPU, spawned and joined"),
     Case { unit: Unit::Bytes, ..sched("idle_task_bytes", "one task that waits for ever") },
+    lock("lock_1", "one lock and unlock that nobody contends"),
+    lock("lock_2", "one lock and unlock, two tasks, every 8th holder yields"),
+    lock("lock_16", "one lock and unlock, 16 tasks, every 8th holder yields"),
+    lock("semaphore_16x4", "one of 4 permits taken and given back, 16 tasks, every 4th yields"),
+    queue("queue_1_1", "one number through a queue of 128"),
+    queue("queue_8_1", "one number through a queue of 128, 8 producers"),
+    queue("queue_8_8", "one number through a queue of 128, 8 producers and 8 consumers"),
+    Case { peers: EVENTS, ..lock("event_10k", "one of 10 000 waiters woken by an event") },
+    lock("barrier_64", "one arrival at a barrier of 64 tasks"),
     timers("timers_100k", "one of 100 000 concurrent tasks sleeping 1-20 ms"),
     timers("timer_arm_cancel", "one sleep of 1 s polled once and dropped"),
     timers("timeout_ready", "one timeout of 1 s around a future that is ready"),
 ];
 
-const fn echo(name: &'static str, connections: usize, message: usize, pace: Pace) -> Case {
-    Case {
-        area: "echo",
-        name,
-        operation: "one message echoed",
-        unit: Unit::Time,
-        peers: ECHO,
-        load: Some(Load { connections, message, pace }),
-    }
+/// What most server cases have in common.
+const STEADY: Load = Load {
+    connections: 64,
+    message: 64,
+    burst: 1,
+    server_buffer: 4096,
+    hog: false,
+    pace: Pace::Closed,
+};
+
+const fn echo(name: &'static str, load: Load) -> Case {
+    let operation = "one message echoed";
+    Case { area: "echo", name, operation, unit: Unit::Time, peers: ECHO, load: Some(load) }
+}
+
+const fn http(name: &'static str, operation: &'static str) -> Case {
+    Case { area: "http", name, operation, unit: Unit::Time, peers: HTTP, load: Some(STEADY) }
 }
 
 const fn sched(name: &'static str, operation: &'static str) -> Case {
@@ -113,6 +175,14 @@ const fn sched(name: &'static str, operation: &'static str) -> Case {
 
 const fn timers(name: &'static str, operation: &'static str) -> Case {
     Case { area: "timers", name, operation, unit: Unit::Time, peers: TIMERS, load: None }
+}
+
+const fn lock(name: &'static str, operation: &'static str) -> Case {
+    Case { area: "sync", name, operation, unit: Unit::Time, peers: LOCKS, load: None }
+}
+
+const fn queue(name: &'static str, operation: &'static str) -> Case {
+    Case { peers: QUEUES, ..lock(name, operation) }
 }
 
 /// The case of that name.

@@ -1,63 +1,174 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::catalogue::{AREAS, CASES, Case};
+use crate::catalogue::{AREAS, CASES, Case, QUICK_SERVERS, SINGLE_THREADED};
+use crate::{count, external, sys};
 
 /// What the user asked for.
 pub enum Command {
     Run(Options),
     Print(String),
+    /// Instructions instead of time.
+    Count(count::Options),
+    /// Writes the page of the documentation from saved files.
+    Report {
+        files: Vec<String>,
+        folder: PathBuf,
+    },
 }
 
 /// A selection of cases and how long to look at each.
 pub struct Options {
     pub cases: Vec<&'static Case>,
     pub peers: Vec<String>,
+    /// Servers that are other programs.
+    pub external: Vec<&'static str>,
     pub workers: Vec<usize>,
     pub rounds: usize,
     pub quick: bool,
     pub json: bool,
+    /// Where the JSON lines go besides.
+    pub save: Option<PathBuf>,
+    /// The folder of the pictures.
+    pub svg: Option<PathBuf>,
     pub window: Option<Duration>,
     /// Time to spend, in all, on waiting for a quiet machine and repeating disturbed runs.
     pub patience: Duration,
 }
 
+/// What the runs of `--quick` may take in all, with room in three minutes for cases whose batches
+/// outlast their window, and what a process costs beside its warm-up and window.
+const QUICK: Duration = Duration::from_secs(165);
+const START_OF_SERVER: Duration = Duration::from_millis(70);
+const START_OF_OTHERS: Duration = Duration::from_millis(25);
+
 impl Options {
-    /// Whether `peer` was selected; no selection means all.
-    pub fn wants_peer(&self, peer: &str) -> bool {
-        self.peers.is_empty() || self.peers.iter().any(|name| name == peer)
+    /// The peers of `case` that the user wants and that can run with `workers`; no selection means
+    /// all, but for a quick run, which has the most telling servers and no mixtures of two peers.
+    pub fn peers_of(&self, case: &Case, workers: usize) -> Vec<&'static str> {
+        let wanted = |peer: &&str| match self.peers.as_slice() {
+            [] if !self.quick => true,
+            [] if case.load.is_some() => QUICK_SERVERS.contains(peer),
+            [] => !peer.contains("-on-"),
+            peers => peers.iter().any(|name| name == peer),
+        };
+        let external = self.external.iter().filter(|_| external::serves(case));
+        case.peers
+            .iter()
+            .filter(|peer| wanted(peer))
+            .chain(external)
+            .filter(|peer| workers == 1 || !SINGLE_THREADED.contains(peer))
+            .copied()
+            .collect()
+    }
+
+    /// Runs of servers and of other cases, over all rounds.
+    pub fn runs(&self) -> (usize, usize) {
+        let count = |servers: bool| {
+            let cases = self.cases.iter().filter(|case| case.load.is_some() == servers);
+            let runs = cases.flat_map(|case| {
+                self.workers.iter().map(|&workers| self.peers_of(case, workers).len())
+            });
+            runs.sum::<usize>() * self.rounds
+        };
+        (count(true), count(false))
+    }
+
+    /// Warm-up and measured window of one run. Servers get longer ones: their clients must fall
+    /// into step first. In a quick run they shrink until everything selected fits.
+    pub fn durations(&self, server: bool) -> (Duration, Duration) {
+        let (warmup, window) = match (server, self.quick) {
+            (true, true) => (200, 450),
+            (true, false) => (500, 2000),
+            (false, true) => (30, 120),
+            (false, false) => (100, 600),
+        };
+        let shrink = if self.quick { self.shrink() } else { 1.0 };
+        let scaled = |ms| Duration::from_millis(ms).mul_f64(shrink);
+        (scaled(warmup), self.window.unwrap_or(scaled(window)))
+    }
+
+    fn shrink(&self) -> f64 {
+        let (servers, others) = self.runs();
+        let (servers, others) = (servers as u32, others as u32);
+        let starts = START_OF_SERVER * servers + START_OF_OTHERS * others;
+        let windows = Duration::from_millis(650) * servers + Duration::from_millis(150) * others;
+        let left = QUICK.saturating_sub(starts).as_secs_f64();
+        (left / windows.as_secs_f64().max(1e-9)).clamp(0.2, 1.0)
     }
 }
 
 const HELP: &str = "\
 ringloop-benches [AREA]... [OPTIONS]
+ringloop-benches count [WORKLOAD]... [--against COMMIT]
+ringloop-benches --report FILE[,..] --into DIR
 
-Areas: echo, http, sched, timers (default: all)
+Areas: echo, http, sched, sync, timers (default: all)
 
-  --quick            short windows and 3 rounds; everything in about 3 minutes on 2 cores
+  --quick            short windows, 3 rounds, and of the servers tokio, ringloop, ringloop-lease
+                     and uring unless --peer says otherwise; everything in about 4 minutes on
+                     2 cores
   --json             one JSON object a line on stdout instead of tables
+  --save FILE        the same lines into a file
+  --svg DIR          draw a picture for each area and number of workers
   --case NAME[,..]   only these cases
   --peer NAME[,..]   only these peers (ratios need tokio among them)
-  --workers N[,M]    worker threads of the peers (default 1,2)
+  --with NAME[,..]   also these echo servers from benches/peers, where the machine has what they
+                     need: monoio, compio, glommio, go, uvloop
+  --workers N[,M]    worker threads of the peers (default 1,2 and on, doubling, up to the cores)
   --rounds N         rounds over which the peers are interleaved (default 5, quick 3)
   --window-ms N      measured window of one run
   --patience N       spend up to N s on waiting while other programs are busy and on repeating
                      the runs that they disturbed (default 0: only warn)
-  --list             names of the cases and their peers";
+  --list             names of the cases and their peers
+  --report FILE      from lines saved by --save or --json, measure nothing and write the page
+  --into DIR         DIR/benchmarks.md and the pictures in DIR/benchmarks (default docs)
+  count              instructions per operation under callgrind: spawn, wake, yield, steal, echo
+  --against COMMIT   the same workloads with ringloop as it was at a commit, side by side";
 
 /// Reads the arguments after the program's name.
 pub fn parse(arguments: &[String]) -> Result<Command, String> {
+    match arguments.split_first() {
+        Some((first, rest)) if first == "count" => parse_count(rest).map(Command::Count),
+        _ => parse_run(arguments),
+    }
+}
+
+fn parse_count(arguments: &[String]) -> Result<count::Options, String> {
+    let mut options = count::Options::default();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--against" => {
+                let commit = rest.next().ok_or("--against needs a commit")?;
+                options.against = Some(commit.clone());
+            }
+            name if !name.starts_with('-') => options.workloads.push(name.into()),
+            other => return Err(format!("unknown argument {other:?}; try --help")),
+        }
+    }
+    Ok(options)
+}
+
+fn parse_run(arguments: &[String]) -> Result<Command, String> {
     let mut areas: Vec<&str> = Vec::new();
     let mut names: Vec<String> = Vec::new();
+    let mut report: Vec<String> = Vec::new();
+    let mut folder = PathBuf::from("docs");
     let mut rounds = None;
+    let mut workers = None;
     let mut options = Options {
         cases: Vec::new(),
         peers: Vec::new(),
-        workers: vec![1, 2],
+        external: Vec::new(),
+        workers: Vec::new(),
         rounds: 5,
         quick: false,
         json: false,
+        save: None,
+        svg: None,
         window: None,
         patience: Duration::ZERO,
     };
@@ -70,9 +181,12 @@ pub fn parse(arguments: &[String]) -> Result<Command, String> {
             "--list" => return Ok(Command::Print(list())),
             "--quick" => options.quick = true,
             "--json" => options.json = true,
+            "--save" => options.save = Some(value()?.into()),
+            "--svg" => options.svg = Some(value()?.into()),
             "--case" => names.extend(split(value()?)),
             "--peer" => options.peers.extend(split(value()?)),
-            "--workers" => options.workers = numbers(value()?)?,
+            "--with" => options.external = external(value()?)?,
+            "--workers" => workers = Some(numbers(value()?)?),
             "--rounds" => rounds = Some(number(value()?)?),
             "--window-ms" => {
                 options.window = Some(Duration::from_millis(number(value()?)? as u64));
@@ -80,14 +194,27 @@ pub fn parse(arguments: &[String]) -> Result<Command, String> {
             "--patience" => {
                 options.patience = Duration::from_secs(number(value()?)? as u64);
             }
+            "--report" => report.extend(split(value()?)),
+            "--into" => folder = value()?.into(),
             area if AREAS.contains(&area) => areas.push(area),
             other => return Err(format!("unknown argument {other:?}; try --help")),
         }
     }
+    if !report.is_empty() {
+        return Ok(Command::Report { files: report, folder });
+    }
     options.rounds = rounds.unwrap_or(if options.quick { 3 } else { 5 });
+    options.workers = workers.unwrap_or_else(|| worker_counts(sys::cores().len(), options.quick));
     for name in &names {
         if !CASES.iter().any(|case| case.name == name) {
             return Err(format!("no case is called {name:?}; try --list"));
+        }
+    }
+    let external = options.external.as_slice();
+    for name in &options.peers {
+        let known = CASES.iter().any(|case| case.peers.contains(&name.as_str()));
+        if !known && !external.contains(&name.as_str()) {
+            return Err(format!("no peer is called {name:?}; try --list"));
         }
     }
     options.cases = CASES
@@ -98,13 +225,36 @@ pub fn parse(arguments: &[String]) -> Result<Command, String> {
     Ok(Command::Run(options))
 }
 
+/// 1 and 2 workers, whatever the machine, then doubling; a quick run takes the ends only.
+fn worker_counts(cores: usize, quick: bool) -> Vec<usize> {
+    let mut counts: Vec<usize> = std::iter::successors(Some(1), |count| Some(count * 2))
+        .take_while(|&n| n <= cores)
+        .collect();
+    if counts.len() < 2 {
+        counts = vec![1, 2];
+    }
+    if quick && counts.len() > 3 {
+        counts.drain(2..counts.len() - 1);
+    }
+    counts
+}
+
 fn list() -> String {
     let mut text = String::new();
     for case in CASES {
         let peers = case.peers.join(" ");
         text += &format!("{:7} {:17} {}; {peers}\n", case.area, case.name, case.operation);
     }
-    text.trim_end().into()
+    text += &format!("--with  {:17} {}", "the echo cases", external::ALL.join(" "));
+    text
+}
+
+fn external(list: &str) -> Result<Vec<&'static str>, String> {
+    let find = |name: String| {
+        let known = external::ALL.iter().find(|known| **known == name);
+        known.copied().ok_or_else(|| format!("no server outside is called {name:?}; try --help"))
+    };
+    split(list).map(find).collect()
 }
 
 fn split(list: &str) -> impl Iterator<Item = String> + '_ {
@@ -120,4 +270,46 @@ fn number(text: &str) -> Result<usize, String> {
 
 fn numbers(list: &str) -> Result<Vec<usize>, String> {
     list.split(',').map(number).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(arguments: &[&str]) -> Options {
+        let arguments: Vec<String> = arguments.iter().map(|&text| text.into()).collect();
+        match parse(&arguments) {
+            Ok(Command::Run(options)) => options,
+            _ => panic!("{arguments:?} does not run anything"),
+        }
+    }
+
+    #[test]
+    fn workers_double_up_to_the_cores() {
+        assert_eq!(worker_counts(1, false), [1, 2]);
+        assert_eq!(worker_counts(2, false), [1, 2]);
+        assert_eq!(worker_counts(16, false), [1, 2, 4, 8, 16]);
+        assert_eq!(worker_counts(16, true), [1, 2, 16]);
+    }
+
+    #[test]
+    fn a_quick_run_of_everything_fits_into_its_time() {
+        let options = options(&["--quick", "--workers", "1,2"]);
+        let (servers, others) = options.runs();
+        let time = |server: bool, start: Duration| {
+            let (warmup, window) = options.durations(server);
+            warmup + window + start
+        };
+        let total = time(true, START_OF_SERVER) * servers as u32
+            + time(false, START_OF_OTHERS) * others as u32;
+        assert!(total <= QUICK + Duration::from_secs(1), "{total:?}");
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused() {
+        for arguments in [["--case", "no"], ["--peer", "no"], ["--with", "no"]] {
+            let arguments: Vec<String> = arguments.iter().map(|&text| text.into()).collect();
+            assert!(parse(&arguments).is_err(), "{arguments:?}");
+        }
+    }
 }

@@ -8,17 +8,23 @@
 //! machine falls on all of them. Ratios are taken within a round and the median is printed.
 //!
 //! Reading order: [`catalogue`] (what is measured), [`harness`] (how), [`load`] (the client),
-//! then one folder per area; [`peers`] holds what a runtime is to the scheduler and timer cases.
+//! [`report`] (what becomes of the figures), then one folder per area; [`peers`] holds what a
+//! runtime is to the scheduler and timer cases, [`external`] finds those that are other programs.
+//! [`count`] counts instructions instead of measuring time.
 
 mod catalogue;
 mod cli;
+mod count;
 mod echo;
+mod external;
 mod harness;
 mod http;
 mod load;
 mod peers;
+mod report;
 mod sample;
 mod sched;
+mod sync;
 mod sys;
 mod timers;
 
@@ -31,7 +37,11 @@ fn main() -> ExitCode {
         Some(harness::SERVE) => harness::child::serve(&arguments[1..]),
         Some(harness::LOAD) => harness::child::load(&arguments[1..]),
         _ => match cli::parse(&arguments) {
-            Ok(cli::Command::Run(options)) => harness::run(&options),
+            Ok(cli::Command::Run(options)) => harness::run(options),
+            Ok(cli::Command::Count(options)) => count::run(&options),
+            Ok(cli::Command::Report { files, folder }) => {
+                report::load(&files).and_then(|rows| report::write_page(&rows, &folder))
+            }
             Ok(cli::Command::Print(text)) => {
                 println!("{text}");
                 Ok(())

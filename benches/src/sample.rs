@@ -17,6 +17,10 @@ pub struct Sample {
     pub p99_ns: Option<f64>,
     /// The part of `ns_per_op` that is the case's own CPU work, measured alone.
     pub work_ns_per_op: Option<f64>,
+    /// Cores that the load generator itself kept busy.
+    pub client_cores: Option<f64>,
+    /// How late the load generator of an open loop sent, 99th percentile.
+    pub client_late_ns: Option<f64>,
     /// Cores that other programs kept busy meanwhile; the harness adds it.
     pub cores_of_others: Option<f64>,
 }
@@ -43,7 +47,7 @@ impl Sample {
     }
 
     /// The fields by name, in the order of the JSON report.
-    pub fn fields(&self) -> [(&'static str, Option<f64>); 9] {
+    pub fn fields(&self) -> [(&'static str, Option<f64>); 11] {
         [
             ("ns_per_op", self.ns_per_op),
             ("cpu_ns_per_op", self.cpu_ns_per_op),
@@ -53,6 +57,8 @@ impl Sample {
             ("p50_ns", self.p50_ns),
             ("p99_ns", self.p99_ns),
             ("work_ns_per_op", self.work_ns_per_op),
+            ("client_cores", self.client_cores),
+            ("client_late_ns", self.client_late_ns),
             ("cores_of_others", self.cores_of_others),
         ]
     }
@@ -84,6 +90,8 @@ impl Sample {
                 "p50_ns" => sample.p50_ns = value,
                 "p99_ns" => sample.p99_ns = value,
                 "work_ns_per_op" => sample.work_ns_per_op = value,
+                "client_cores" => sample.client_cores = value,
+                "client_late_ns" => sample.client_late_ns = value,
                 "cores_of_others" => sample.cores_of_others = value,
                 _ => return None,
             }

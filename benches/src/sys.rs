@@ -50,6 +50,22 @@ pub fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
+/// How many descriptors this process may have open.
+pub fn descriptor_limit() -> usize {
+    getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize)
+}
+
+/// Lets the calling thread sleep to the microsecond, and go before all ordinary ones on its core if
+/// that is allowed.
+pub fn take_precedence() {
+    // Refused by nobody; 50 us would be usual.
+    let _ = rustix::thread::set_current_timer_slack(std::num::NonZero::new(1));
+    let parameters = libc::sched_param { sched_priority: 1 };
+    // SAFETY: `parameters` is a valid place to read from. Refused without the right to it: then the
+    // thread goes on as an ordinary one.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) };
+}
+
 /// CPU time, user and system, of all threads of process `pid`, living and gone.
 pub fn cpu_ns_of(pid: u32) -> io::Result<u64> {
     let mut clock = 0;
@@ -80,6 +96,17 @@ pub fn switches_of(pid: u32) -> io::Result<u64> {
     Ok(sum)
 }
 
+/// Descriptors that process `pid` has open.
+pub fn descriptors_of(pid: u32) -> io::Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
+/// Memory that process `pid` has resident now, in bytes, summed over its mappings: unlike
+/// `VmRSS` no counter of another core is yet to be added.
+pub fn resident_of(pid: u32) -> io::Result<u64> {
+    bytes_of(&format!("/proc/{pid}/smaps_rollup"), "Rss:")
+}
+
 /// Most memory that process `pid` had resident, in bytes. Unlike `ru_maxrss` it does not begin
 /// with what the parent held when it forked.
 pub fn peak_rss_of(pid: u32) -> io::Result<u64> {
@@ -92,11 +119,15 @@ pub fn rss() -> io::Result<u64> {
 }
 
 fn status_bytes(pid: u32, field: &str) -> io::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    bytes_of(&format!("/proc/{pid}/status"), field)
+}
+
+/// A field in KiB of a file in which each has a line.
+fn bytes_of(path: &str, field: &str) -> io::Result<u64> {
+    let text = fs::read_to_string(path)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.map(|kib| kib * 1024)
-        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/status has no {field}")))
+    kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other(format!("{path} has no {field}")))
 }
 
 /// Wall time, CPU time and context switches of this process since a start.

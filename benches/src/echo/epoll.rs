@@ -1,73 +1,184 @@
 //! The limit: level-triggered epoll loops, one a thread, no runtime and no task.
+//!
+//! The first loop also accepts and hands connections out in turn. From then on a descriptor belongs
+//! to the loop that waits for it, which is all there is to know of a connection, but for those whose
+//! client does not read: what could not be written waits in a map, and nothing more is read.
 
-use std::io::{self, Read as _, Write as _};
+use std::collections::HashMap;
+use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
-use std::sync::Mutex;
-use std::thread;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::{process, thread};
 
 use rustix::buffer::spare_capacity;
-use rustix::event::epoll;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, SocketFlags, accept_with, send};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
 
+use super::{Setup, hog};
 use crate::harness::child::announce;
 
 /// One buffer a thread, so it may be larger than what a task would hold.
 const BUFFER: usize = 64 * 1024;
 
-/// A loop of a thread and the connections it serves; the acceptor adds to both.
-struct Loop {
-    epoll: OwnedFd,
-    /// Indexed by the data of the events.
-    streams: Mutex<Vec<&'static TcpStream>>,
-}
-
-pub fn serve(workers: usize) -> io::Result<()> {
-    let mut loops: Vec<&'static Loop> = Vec::new();
-    for _ in 0..workers {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let streams = Mutex::new(Vec::new());
-        loops.push(Box::leak(Box::new(Loop { epoll, streams })));
-    }
-    for worker in &loops {
-        thread::spawn(|| worker.run());
+pub fn serve(setup: Setup) -> io::Result<()> {
+    let epoll = || epoll::create(epoll::CreateFlags::CLOEXEC).map(Arc::new);
+    let all = (0..setup.workers).map(|_| epoll()).collect::<Result<Vec<_>, _>>()?;
+    for epoll in &all[1..] {
+        let worker = Loop::new(epoll.clone());
+        thread::spawn(|| {
+            let Err(error) = worker.run();
+            eprintln!("a loop failed: {error}");
+            process::exit(1);
+        });
     }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    announce(listener.local_addr()?);
-    // The client connects before it measures, so a blocking acceptor takes no part in the window.
-    for worker in loops.iter().cycle() {
-        let (stream, _) = listener.accept()?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        worker.add(Box::leak(Box::new(stream)))?;
+    listener.set_nonblocking(true)?;
+    let mut first = Loop::new(all[0].clone());
+    first.watch(&listener)?;
+    if setup.hog {
+        let timer = ticks(hog::PERIOD.subsec_nanos().into())?;
+        first.watch(&timer)?;
+        first.hog = Some(timer);
     }
-    Ok(())
+    announce(listener.local_addr()?);
+    first.door = Some(Door { listener, all, next: 0 });
+    match first.run()? {}
+}
+
+/// What one thread serves.
+struct Loop {
+    epoll: Arc<OwnedFd>,
+    door: Option<Door>,
+    hog: Option<OwnedFd>,
+    buffer: Vec<u8>,
+    unsent: HashMap<RawFd, Vec<u8>>,
+}
+
+/// Where connections come in and who gets them.
+struct Door {
+    listener: TcpListener,
+    all: Vec<Arc<OwnedFd>>,
+    next: usize,
 }
 
 impl Loop {
-    fn add(&self, stream: &'static TcpStream) -> io::Result<()> {
-        let mut streams = self.streams.lock().expect("no thread panics");
-        let data = epoll::EventData::new_u64(streams.len() as u64);
-        streams.push(stream);
-        Ok(epoll::add(&self.epoll, stream, data, epoll::EventFlags::IN)?)
+    fn new(epoll: Arc<OwnedFd>) -> Loop {
+        let buffer = vec![0; BUFFER];
+        Loop { epoll, door: None, hog: None, buffer, unsent: HashMap::new() }
     }
 
-    fn run(&self) -> io::Result<()> {
-        let mut buffer = vec![0; BUFFER];
+    fn watch(&self, fd: &impl AsFd) -> io::Result<()> {
+        add(&self.epoll, fd.as_fd().as_raw_fd())
+    }
+
+    fn run(mut self) -> io::Result<std::convert::Infallible> {
         let mut events = Vec::with_capacity(256);
         loop {
-            epoll::wait(&self.epoll, spare_capacity(&mut events), None)?;
-            let streams = self.streams.lock().expect("no thread panics");
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
+                Err(Errno::INTR) => continue,
+                found => found?,
+            };
             for event in events.drain(..) {
-                echo(streams[event.data.u64() as usize], &mut buffer, &self.epoll)?;
+                let fd = event.data.u64() as RawFd;
+                if self.door.as_ref().is_some_and(|door| door.listener.as_raw_fd() == fd) {
+                    self.accept()?;
+                } else if self.hog.as_ref().is_some_and(|hog| hog.as_raw_fd() == fd) {
+                    self.burn()?;
+                } else if self.echo(fd).is_err() {
+                    self.unsent.remove(&fd);
+                    // SAFETY: this loop owns the descriptor since it was accepted, and nothing uses it
+                    // any more; closing it ends the events.
+                    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+                }
             }
         }
     }
+
+    fn accept(&mut self) -> io::Result<()> {
+        let Some(door) = &mut self.door else { return Ok(()) };
+        loop {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let stream = match accept_with(&door.listener, flags) {
+                Err(Errno::AGAIN) => return Ok(()),
+                accepted => TcpStream::from(accepted?),
+            };
+            stream.set_nodelay(true)?;
+            let owner = &door.all[door.next];
+            door.next = (door.next + 1) % door.all.len();
+            add(owner, stream.into_raw_fd())?;
+        }
+    }
+
+    fn burn(&self) -> io::Result<()> {
+        if let Some(timer) = &self.hog {
+            rustix::io::read(timer, &mut [0; 8])?;
+            hog::burn();
+        }
+        Ok(())
+    }
+
+    /// One read and one write; an error says that the connection is over.
+    fn echo(&mut self, fd: RawFd) -> Result<(), Errno> {
+        // SAFETY: this loop owns the descriptor and closes it nowhere but in `run`.
+        let stream = unsafe { BorrowedFd::borrow_raw(fd) };
+        if !self.unsent.is_empty()
+            && let Some(rest) = self.unsent.remove(&fd)
+        {
+            return match write(stream, &rest)? {
+                sent if sent == rest.len() => modify(&self.epoll, stream, EventFlags::IN),
+                sent => {
+                    self.unsent.insert(fd, rest[sent..].to_vec());
+                    Ok(())
+                }
+            };
+        }
+        let len = match rustix::io::read(stream, &mut self.buffer[..]) {
+            Err(Errno::AGAIN) => return Ok(()),
+            Ok(0) => return Err(Errno::CONNRESET),
+            read => read?,
+        };
+        let sent = write(stream, &self.buffer[..len])?;
+        if sent < len {
+            self.unsent.insert(fd, self.buffer[sent..len].to_vec());
+            modify(&self.epoll, stream, EventFlags::OUT)?;
+        }
+        Ok(())
+    }
 }
 
-/// One read and one write: the client never leaves more than fits into the socket's buffers.
-fn echo(mut stream: &TcpStream, buffer: &mut [u8], epoll: &OwnedFd) -> io::Result<()> {
-    match stream.read(buffer) {
-        Ok(0) | Err(_) => Ok(epoll::delete(epoll, stream)?),
-        Ok(len) => stream.write_all(&buffer[..len]),
+fn add(epoll: &OwnedFd, fd: RawFd) -> io::Result<()> {
+    // SAFETY: open; who calls this gives it to the loop of `epoll` or keeps it as long as that.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    Ok(epoll::add(epoll, borrowed, EventData::new_u64(fd as u64), EventFlags::IN)?)
+}
+
+fn modify(epoll: &OwnedFd, stream: BorrowedFd<'_>, flags: EventFlags) -> Result<(), Errno> {
+    epoll::modify(epoll, stream, EventData::new_u64(stream.as_raw_fd() as u64), flags)
+}
+
+/// How much the socket took of `bytes`.
+fn write(stream: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match send(stream, &bytes[sent..], SendFlags::NOSIGNAL) {
+            Err(Errno::AGAIN) => break,
+            written => sent += written?,
+        }
     }
+    Ok(sent)
+}
+
+fn ticks(period_ns: i64) -> io::Result<OwnedFd> {
+    let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+    let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+    let period = Timespec { tv_sec: 0, tv_nsec: period_ns };
+    let times = Itimerspec { it_interval: period, it_value: period };
+    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &times)?;
+    Ok(timer)
 }

@@ -1,15 +1,37 @@
 //! Echo servers under load.
 //!
-//! Question: what does a runtime add to the kernel's cost of answering a small message, how fairly
-//! does it treat many connections, and what does it cost to be woken often (`rate_30k`)?
+//! Questions, by case; each server is what its users would write, a task for each connection:
 //!
-//! Does not show: real networks (loopback has no interrupts, no loss), many cores, uploads, or
-//! connections that come and go. Most of every figure is the kernel's TCP; `epoll` and `uring`,
-//! bare loops without a runtime, are the limits. `async-io` reads and writes through
-//! `&Async<TcpStream>`, as smol's users do.
+//! - `echo_64x64`, `echo_1000x64`, `echo_64x4096`: what does a runtime add to the kernel's cost of
+//!   answering a small message, and how fairly does it treat many connections?
+//! - `echo_64x65536`: how well does it move bytes? Every server reads through 64 KiB there.
+//!   *Not shown:* transfers one way; a slow reader. The client compares one reply in 16 and lets the
+//!   kernel count the bytes of the others, so as not to be the limit.
+//! - `echo_pipelined`: 16 requests come in one segment, their replies go as one: what does a runtime
+//!   add when the kernel's share of a message is a sixteenth? *Not shown:* parsing; a server that
+//!   writes each reply by itself. To the kernel it is an exchange of 1 KiB.
+//! - `echo_hog`: messages at a steady rate while one task of the server burns 20 ms of CPU every
+//!   100 ms: how long do the others wait? *Not shown:* several such tasks, or a pool for them. CPU
+//!   contains the task's own, which is in the column beside it. With one worker everybody waits for
+//!   the burst; bare loops have nobody to take over with two workers either.
+//! - `rate_30k`, `rate_120k`: what does it cost to be woken often, and how late are the replies?
+//!   Arrivals are a Poisson process, latency counts from when a message was due. Time per operation
+//!   is the rate's; a server that falls behind shows by latencies that grow with the window.
+//! - `churn`: what does a connection cost from accept to close? *Not shown:* orderly ends (the
+//!   client resets, for its ports' sake), TLS, more than one listener. Three quarters of the kernel's
+//!   work of connecting are done on the client's core, so it is the limit rather than the server:
+//!   compare the server's CPU.
+//! - `idle_memory`: how much of a server's own memory does a quiet connection hold? *Not shown:* the
+//!   kernel's memory (sockets, registrations with epoll or io_uring), which is several times as much,
+//!   or what remains after a storm.
+//!
+//! None shows real networks (loopback has no interrupts, no loss) or many cores. Most of every
+//! figure is the kernel's TCP; `epoll` and `uring`, bare loops without a runtime, are the limits.
+//! `async-io` reads and writes through `&Async<TcpStream>`, as smol's users do.
 
 mod async_io;
 mod epoll;
+pub mod hog;
 mod ringloop;
 mod tokio;
 mod uring;
@@ -19,22 +41,34 @@ use std::io;
 use ::ringloop::Backend;
 
 use self::ringloop::Face;
+use crate::catalogue::Load;
+use crate::harness::Spec;
 
-/// What a server's user would choose; the same for all.
-const BUFFER: usize = 4096;
+/// How to serve; the same for all.
+#[derive(Clone, Copy)]
+struct Setup {
+    workers: usize,
+    /// Bytes of a connection's buffer.
+    buffer: usize,
+    /// Whether to run [`hog`].
+    hog: bool,
+}
 
-/// Runs the echo server of `peer` for ever.
-pub fn serve(peer: &str, workers: usize) -> Result<(), String> {
-    let served = match peer {
-        "tokio" => tokio::serve(Some(workers)),
-        "tokio-ct" => tokio::serve(None),
-        "async-io" => async_io::serve(workers),
-        "ringloop" => ringloop::serve(workers, Backend::Auto, Face::Poll),
-        "ringloop-lease" => ringloop::serve(workers, Backend::Auto, Face::Lease),
-        "ringloop-owned" => ringloop::serve(workers, Backend::Auto, Face::Owned),
-        "ringloop-epoll" => ringloop::serve(workers, Backend::Epoll, Face::Poll),
-        "epoll" => epoll::serve(workers),
-        "uring" => uring::serve(workers),
+/// Runs the echo server of the peer that `spec` names for ever.
+pub fn serve(spec: &Spec) -> Result<(), String> {
+    let &Load { server_buffer, hog, .. } =
+        spec.case.load.as_ref().ok_or("this case has no server")?;
+    let setup = Setup { workers: spec.workers, buffer: server_buffer, hog };
+    let served = match spec.peer.as_str() {
+        "tokio" => tokio::serve(setup, true),
+        "tokio-ct" => tokio::serve(setup, false),
+        "async-io" => async_io::serve(setup),
+        "ringloop" => ringloop::serve(setup, Backend::Auto, Face::Poll),
+        "ringloop-lease" => ringloop::serve(setup, Backend::Auto, Face::Lease),
+        "ringloop-owned" => ringloop::serve(setup, Backend::Auto, Face::Owned),
+        "ringloop-epoll" => ringloop::serve(setup, Backend::Epoll, Face::Poll),
+        "epoll" => epoll::serve(setup),
+        "uring" => uring::serve(setup),
         other => return Err(format!("echo has no peer {other:?}")),
     };
     served.map_err(|error: io::Error| format!("the server failed: {error}"))

@@ -6,8 +6,9 @@ use std::io;
 use ringloop::Backend;
 use ringloop::io::AsyncWriteExt as _;
 use ringloop::net::{TcpListener, TcpStream};
+use ringloop::time::interval;
 
-use super::BUFFER;
+use super::{Setup, hog};
 use crate::harness::child::announce;
 
 /// How a server uses its connections.
@@ -18,28 +19,31 @@ pub enum Face {
     Owned,
 }
 
-pub fn serve(workers: usize, backend: Backend, face: Face) -> io::Result<()> {
-    let main = async move { ringloop::spawn(accept(face)).await.map_err(io::Error::other)? };
-    let builder = ringloop::Builder::new().workers(workers).backend(backend);
+pub fn serve(setup: Setup, backend: Backend, face: Face) -> io::Result<()> {
+    let main = async move { ringloop::spawn(accept(setup, face)).await.map_err(io::Error::other)? };
+    let builder = ringloop::Builder::new().workers(setup.workers).backend(backend);
     builder.run(main).map_err(io::Error::other)?
 }
 
-async fn accept(face: Face) -> io::Result<()> {
+async fn accept(setup: Setup, face: Face) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     announce(listener.local_addr()?);
+    if setup.hog {
+        drop(ringloop::spawn(hog()));
+    }
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         match face {
-            Face::Poll => drop(ringloop::spawn(echo(stream))),
+            Face::Poll => drop(ringloop::spawn(echo(stream, setup.buffer))),
             Face::Lease => drop(ringloop::spawn(echo_leases(stream))),
-            Face::Owned => drop(ringloop::spawn(echo_owned(stream))),
+            Face::Owned => drop(ringloop::spawn(echo_owned(stream, setup.buffer))),
         }
     }
 }
 
-async fn echo(mut stream: TcpStream) -> io::Result<()> {
-    let mut buffer = [0; BUFFER];
+async fn echo(mut stream: TcpStream, buffer: usize) -> io::Result<()> {
+    let mut buffer = vec![0; buffer];
     loop {
         match stream.read(&mut buffer).await? {
             0 => return Ok(()),
@@ -58,8 +62,8 @@ async fn echo_leases(mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-async fn echo_owned(mut stream: TcpStream) -> io::Result<()> {
-    let mut buffer = Vec::with_capacity(BUFFER);
+async fn echo_owned(mut stream: TcpStream, buffer: usize) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(buffer);
     loop {
         let (read, filled) = stream.read(buffer).await;
         if read? == 0 {
@@ -68,5 +72,13 @@ async fn echo_owned(mut stream: TcpStream) -> io::Result<()> {
         let (written, emptied) = stream.write(filled).await;
         written?;
         buffer = emptied;
+    }
+}
+
+async fn hog() {
+    let mut ticks = interval(hog::PERIOD);
+    loop {
+        ticks.tick().await;
+        hog::burn();
     }
 }

@@ -5,37 +5,48 @@ use std::io;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
+use tokio::time::interval;
 
-use super::BUFFER;
+use super::{Setup, hog};
 use crate::harness::child::announce;
 
-/// Serves on the multi-threaded runtime, or without `workers` on the single-threaded one.
-pub fn serve(workers: Option<usize>) -> io::Result<()> {
-    let runtime = match workers {
-        Some(workers) => {
-            Builder::new_multi_thread().worker_threads(workers).enable_all().build()?
-        }
-        None => Builder::new_current_thread().enable_all().build()?,
+/// Serves on the multi-threaded runtime, or else on the single-threaded one.
+pub fn serve(setup: Setup, multi_threaded: bool) -> io::Result<()> {
+    let runtime = if multi_threaded {
+        Builder::new_multi_thread().worker_threads(setup.workers).enable_all().build()?
+    } else {
+        Builder::new_current_thread().enable_all().build()?
     };
-    runtime.block_on(async { tokio::spawn(accept()).await.map_err(io::Error::other)? })
+    runtime.block_on(async { tokio::spawn(accept(setup)).await.map_err(io::Error::other)? })
 }
 
-async fn accept() -> io::Result<()> {
+async fn accept(setup: Setup) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     announce(listener.local_addr()?);
+    if setup.hog {
+        tokio::spawn(hog());
+    }
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        tokio::spawn(echo(stream));
+        tokio::spawn(echo(stream, setup.buffer));
     }
 }
 
-async fn echo(mut stream: TcpStream) -> io::Result<()> {
-    let mut buffer = [0; BUFFER];
+async fn echo(mut stream: TcpStream, buffer: usize) -> io::Result<()> {
+    let mut buffer = vec![0; buffer];
     loop {
         match stream.read(&mut buffer).await? {
             0 => return Ok(()),
             len => stream.write_all(&buffer[..len]).await?,
         }
+    }
+}
+
+async fn hog() {
+    let mut ticks = interval(hog::PERIOD);
+    loop {
+        ticks.tick().await;
+        hog::burn();
     }
 }

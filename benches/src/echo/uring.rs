@@ -2,20 +2,22 @@
 //!
 //! Every connection has a multishot receive armed, which takes provided memory piece by piece; each
 //! arrival goes back by a send from where it lies. A turn is one system call. Nothing bounds what a
-//! connection may hold of the memory: the client reads what it asked for.
+//! connection may hold of the memory: the client reads what it asked for. The first loop also
+//! accepts, multishot, and hands connections out in turn.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::io::{self, PipeReader, Write as _};
+use std::io::{self, PipeReader, PipeWriter, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, RawFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::{process, thread};
 
-use io_uring::types::{BufRingEntry, Fd};
+use io_uring::types::{BufRingEntry, Fd, TimeoutFlags, Timespec};
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
 
+use super::{Setup, hog};
 use crate::harness::child::announce;
 
 /// `IORING_RECVSEND_POLL_FIRST`: do not try before the socket is readable.
@@ -27,33 +29,48 @@ const INCREMENTAL: u16 = 2;
 
 /// The one group of provided buffers in a ring.
 const GROUP: u16 = 0;
-const BUFFERS: u16 = 16;
+/// Many enough for what the connections may have in flight: a ring without memory stops receiving, and
+/// few enough to stay in a cache. A power of two.
+const fn buffers(setup: Setup) -> u16 {
+    if setup.buffer < BUFFER { 16 } else { 128 }
+}
 const BUFFER: usize = 64 * 1024;
 
-/// The user data of the read of new connections; the others' are twice an index, plus `SEND`.
+/// The user data of new connections, of the hog's ticks and of what nobody waits for; the others' are
+/// twice an index, plus `SEND`.
 const ACCEPTED: u64 = u64::MAX;
+const TICK: u64 = u64::MAX - 1;
+const FORGOTTEN: u64 = u64::MAX - 2;
 const SEND: u64 = 1;
 
-pub fn serve(workers: usize) -> io::Result<()> {
-    let mut loops = Vec::new();
-    for _ in 0..workers {
+pub fn serve(setup: Setup) -> io::Result<()> {
+    let mut others = Vec::new();
+    for _ in 1..setup.workers {
         let (accepted, acceptor) = io::pipe()?;
-        thread::spawn(|| {
-            let Err(error) = Loop::new(accepted).and_then(Loop::run);
+        thread::spawn(move || {
+            let source = Source::Pipe { accepted, new: NonNull::from(Box::leak(Box::new(-1))) };
+            let Err(error) = Loop::new(source, buffers(setup)).and_then(Loop::run);
             eprintln!("a ring failed: {error}");
             process::exit(1);
         });
-        loops.push(acceptor);
+        others.push(acceptor);
     }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    announce(listener.local_addr()?);
-    // The client connects before it measures, so a blocking acceptor takes no part in the window.
-    for mut worker in loops.iter().cycle() {
-        let (stream, _) = listener.accept()?;
-        stream.set_nodelay(true)?;
-        worker.write_all(&stream.into_raw_fd().to_ne_bytes())?;
+    let address = listener.local_addr()?;
+    let mut first = Loop::new(Source::Door { listener, others, next: 0 }, buffers(setup))?;
+    if setup.hog {
+        first.tick()?;
     }
-    Ok(())
+    announce(address);
+    match first.run()? {}
+}
+
+/// Where a loop's connections come from.
+enum Source {
+    /// It accepts for all.
+    Door { listener: TcpListener, others: Vec<PipeWriter>, next: usize },
+    /// Their descriptors come through a pipe, one at a time to a place that is leaked.
+    Pipe { accepted: PipeReader, new: NonNull<RawFd> },
 }
 
 /// A ring, whose parts borrow from one that is leaked, and the connections that it serves.
@@ -63,12 +80,11 @@ struct Loop {
     completions: CompletionQueue<'static>,
     memory: Memory,
     connections: Vec<Connection>,
+    /// Indexes of connections that are over.
+    vacant: Vec<usize>,
     /// Connections whose receive found no memory.
     starved: Vec<usize>,
-    /// Brings the descriptors of new connections,
-    accepted: PipeReader,
-    /// ... one at a time to here, which is leaked.
-    new: NonNull<RawFd>,
+    source: Source,
 }
 
 struct Connection {
@@ -91,11 +107,11 @@ struct Piece {
 
 impl Loop {
     /// A loop for the calling thread.
-    fn new(accepted: PipeReader) -> io::Result<Loop> {
+    fn new(source: Source, buffers: u16) -> io::Result<Loop> {
         let mut builder = IoUring::builder();
         builder.setup_single_issuer().setup_defer_taskrun().setup_clamp();
         let ring = builder.setup_cqsize(4096).build(256)?;
-        let memory = Memory::new(&ring.submitter())?;
+        let memory = Memory::new(&ring.submitter(), buffers)?;
         let (submitter, submissions, completions) = Box::leak(Box::new(ring)).split();
         Ok(Loop {
             submitter,
@@ -103,14 +119,14 @@ impl Loop {
             completions,
             memory,
             connections: Vec::new(),
+            vacant: Vec::new(),
             starved: Vec::new(),
-            accepted,
-            new: NonNull::from(Box::leak(Box::new(-1))),
+            source,
         })
     }
 
     fn run(mut self) -> io::Result<Infallible> {
-        self.read_accepted()?;
+        self.ask_for_connections()?;
         loop {
             self.submissions.sync();
             match self.submitter.submit_and_wait(1) {
@@ -132,34 +148,88 @@ impl Loop {
     fn take(&mut self, completion: &cqueue::Entry) -> io::Result<()> {
         let index = (completion.user_data() >> 1) as usize;
         match completion.user_data() {
-            ACCEPTED => self.accept(completion.result()),
+            ACCEPTED => self.accepted(completion),
+            TICK => {
+                hog::burn();
+                Ok(())
+            }
+            FORGOTTEN => Ok(()),
             data if data & SEND == SEND => self.sent(index, completion.result()),
             _ => self.received(index, completion),
         }
     }
 
-    fn read_accepted(&mut self) -> io::Result<()> {
-        let (from, to) = (Fd(self.accepted.as_raw_fd()), self.new.as_ptr().cast());
-        let read = opcode::Read::new(from, to, size_of::<RawFd>() as u32);
-        // SAFETY: the place is leaked, and nobody looks at it until the read completes.
-        unsafe { self.push(&read.build().user_data(ACCEPTED)) }
+    /// Burns CPU every now and then.
+    fn tick(&mut self) -> io::Result<()> {
+        let period = Box::leak(Box::new(Timespec::from(hog::PERIOD)));
+        let tick = opcode::Timeout::new(period).flags(TimeoutFlags::MULTISHOT).build();
+        // SAFETY: the period is leaked.
+        unsafe { self.push(&tick.user_data(TICK)) }
     }
 
-    fn accept(&mut self, read: i32) -> io::Result<()> {
-        // A number is written at once and so read at once.
-        if read != size_of::<RawFd>() as i32 {
-            return Err(io::Error::other(format!("no connections any more: {read}")));
+    /// Accepts until the kernel says that it is over, or reads one from the pipe.
+    fn ask_for_connections(&mut self) -> io::Result<()> {
+        let ask = match &self.source {
+            Source::Door { listener, .. } => {
+                let flags = libc::SOCK_CLOEXEC;
+                opcode::AcceptMulti::new(Fd(listener.as_raw_fd())).flags(flags).build()
+            }
+            Source::Pipe { accepted, new } => {
+                let (from, to) = (Fd(accepted.as_raw_fd()), new.as_ptr().cast());
+                opcode::Read::new(from, to, size_of::<RawFd>() as u32).build()
+            }
+        };
+        // SAFETY: an accept writes nowhere; the read's place is leaked, and nobody looks at it until
+        // the read completes.
+        unsafe { self.push(&ask.user_data(ACCEPTED)) }
+    }
+
+    fn accepted(&mut self, completion: &cqueue::Entry) -> io::Result<()> {
+        let result = completion.result();
+        let ours = match &mut self.source {
+            Source::Door { others, next, .. } => {
+                if result < 0 {
+                    return Err(io::Error::from_raw_os_error(-result));
+                }
+                // SAFETY: the kernel just made this descriptor for us.
+                let stream = unsafe { TcpStream::from_raw_fd(result) };
+                stream.set_nodelay(true)?;
+                let owner = *next;
+                *next = (*next + 1) % (others.len() + 1);
+                match owner {
+                    0 => Some(stream),
+                    _ => {
+                        others[owner - 1].write_all(&stream.into_raw_fd().to_ne_bytes())?;
+                        None
+                    }
+                }
+            }
+            // A number is written at once and so read at once.
+            Source::Pipe { .. } if result != size_of::<RawFd>() as i32 => {
+                return Err(io::Error::other(format!("no connections any more: {result}")));
+            }
+            // SAFETY: the only read of it has completed; the first loop has given the descriptor up.
+            Source::Pipe { new, .. } => Some(unsafe { TcpStream::from_raw_fd(new.read()) }),
+        };
+        if let Some(stream) = ours {
+            self.add(stream)?;
         }
-        // SAFETY: the only read of it has completed; the acceptor has given the descriptor up.
-        let stream = unsafe { TcpStream::from_raw_fd(self.new.read()) };
-        self.connections.push(Connection {
+        if cqueue::more(completion.flags()) { Ok(()) } else { self.ask_for_connections() }
+    }
+
+    fn add(&mut self, stream: TcpStream) -> io::Result<()> {
+        let connection = Connection {
             stream: Some(stream),
             is_receiving: true,
             sending: None,
             waiting: VecDeque::new(),
-        });
-        self.receive(self.connections.len() - 1)?;
-        self.read_accepted()
+        };
+        let index = self.vacant.pop().unwrap_or(self.connections.len());
+        match self.connections.get_mut(index) {
+            Some(place) => *place = connection,
+            None => self.connections.push(connection),
+        }
+        self.receive(index)
     }
 
     /// Receives from a connection until the kernel says that it is over.
@@ -197,8 +267,7 @@ impl Loop {
             // The peer is done, or gone.
             _ => {
                 self.connections[index].is_receiving = false;
-                self.connections[index].close_if_over();
-                Ok(())
+                self.close_if_over(index)
             }
         }
     }
@@ -228,11 +297,20 @@ impl Loop {
         }
         match connection.waiting.pop_front() {
             Some(next) => self.send(index, next),
-            None => {
-                connection.close_if_over();
-                Ok(())
-            }
+            None => self.close_if_over(index),
         }
+    }
+
+    fn close_if_over(&mut self, index: usize) -> io::Result<()> {
+        let connection = &mut self.connections[index];
+        if connection.is_receiving || connection.sending.is_some() {
+            return Ok(());
+        }
+        let Some(stream) = connection.stream.take() else { return Ok(()) };
+        self.vacant.push(index);
+        let close = opcode::Close::new(Fd(stream.into_raw_fd())).build();
+        // SAFETY: no memory; the descriptor is given up here.
+        unsafe { self.push(&close.flags(squeue::Flags::SKIP_SUCCESS).user_data(FORGOTTEN)) }
     }
 
     /// Lets the starved receive, as soon as there is memory.
@@ -258,14 +336,6 @@ impl Loop {
     }
 }
 
-impl Connection {
-    fn close_if_over(&mut self) {
-        if !self.is_receiving && self.sending.is_none() {
-            self.stream = None;
-        }
-    }
-}
-
 /// Memory for what arrives, leaked: the kernel may write to it until this process ends.
 struct Memory {
     bytes: NonNull<u8>,
@@ -273,7 +343,7 @@ struct Memory {
     tail: u16,
     /// How many buffers the kernel has.
     provided: u16,
-    buffers: [Buffer; BUFFERS as usize],
+    buffers: Vec<Buffer>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -290,23 +360,23 @@ struct Buffer {
 struct Page(#[expect(dead_code, reason = "the kernel's")] [u8; 4096]);
 
 impl Memory {
-    fn new(submitter: &Submitter<'_>) -> io::Result<Memory> {
-        let bytes = Box::leak(vec![0u8; BUFFERS as usize * BUFFER].into_boxed_slice());
+    fn new(submitter: &Submitter<'_>, count: u16) -> io::Result<Memory> {
+        let bytes = Box::leak(vec![0u8; usize::from(count) * BUFFER].into_boxed_slice());
         let page = Box::leak(Box::new(Page([0; 4096])));
         let ring = NonNull::from(page).cast();
         // SAFETY: the page is leaked, and larger than the entries.
         unsafe {
             submitter.register_buf_ring_with_flags(
                 ring.as_ptr() as u64,
-                BUFFERS,
+                count,
                 GROUP,
                 INCREMENTAL,
             )?;
         }
-        let buffers = [Buffer::default(); BUFFERS as usize];
+        let buffers = vec![Buffer::default(); usize::from(count)];
         let bytes = NonNull::from(bytes).cast();
         let mut memory = Memory { bytes, ring, tail: 0, provided: 0, buffers };
-        for id in 0..BUFFERS {
+        for id in 0..count {
             memory.provide(id);
         }
         Ok(memory)
@@ -315,8 +385,8 @@ impl Memory {
     /// Gives a buffer to the kernel.
     fn provide(&mut self, id: u16) {
         self.buffers[usize::from(id)] = Buffer { is_provided: true, ..Buffer::default() };
-        let place = self.tail % BUFFERS;
-        // SAFETY: within the page, and not the kernel's: it has at most `BUFFERS` entries.
+        let place = self.tail % self.buffers.len() as u16;
+        // SAFETY: within the page, and not the kernel's: it has at most as many entries.
         let entry = unsafe { self.ring.add(usize::from(place)).as_mut() };
         entry.set_addr(self.at(id, 0).as_ptr() as u64);
         entry.set_len(BUFFER as u32);

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::Spec;
-use crate::{catalogue, echo, http, load, sched, sys, timers};
+use crate::{catalogue, echo, external, http, load, sched, sync, sys, timers};
 
 /// What a server prints before its port.
 pub const PORT: &str = "port ";
@@ -47,6 +47,7 @@ pub fn inside(arguments: &[String]) -> Result<(), String> {
     sys::pin_to_first(spec.workers);
     let sample = match spec.case.area {
         "sched" => sched::run(&spec, last_core)?,
+        "sync" => sync::run(&spec)?,
         "timers" => timers::run(&spec)?,
         other => return Err(format!("area {other} does not run inside its peer")),
     };
@@ -60,9 +61,12 @@ pub fn serve(arguments: &[String]) -> Result<(), String> {
     guard(&spec);
     sys::raise_descriptor_limit();
     sys::pin_to_first(spec.workers);
+    if let Some(failure) = external::serve(&spec) {
+        return Err(failure);
+    }
     match spec.case.area {
-        "echo" => echo::serve(&spec.peer, spec.workers),
-        "http" => http::serve(&spec.peer, spec.workers),
+        "echo" => echo::serve(&spec),
+        "http" => http::serve(&spec),
         other => Err(format!("area {other} has no server")),
     }
 }

@@ -2,17 +2,20 @@
 
 pub mod child;
 mod noise;
-mod report;
-mod stats;
+pub mod stats;
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, IsTerminal as _, Read as _, Write as _};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::catalogue::{Case, SINGLE_THREADED};
+use crate::catalogue::{Case, REFERENCE};
 use crate::cli::Options;
+use crate::report::{self, Environment, Row};
 use crate::sample::Sample;
-use crate::sys;
+use crate::{external, sys};
+pub use noise::WORTH_A_WARNING;
 use noise::{Noise, Patience};
 
 /// Hidden first argument: run a case inside this process.
@@ -39,27 +42,43 @@ pub struct Series {
     pub samples: Vec<Option<Sample>>,
 }
 
-/// Runs what `options` select and prints it.
-pub fn run(options: &Options) -> Result<(), String> {
+/// Runs what `options` select, prints it, and keeps or draws it where that was asked for.
+pub fn run(mut options: Options) -> Result<(), String> {
     sys::raise_descriptor_limit();
+    options.external = external::prepare(&options.external);
+    let options = &options;
+    let environment = Environment::look(options);
+    let mut saved = options.save.as_deref().map(create).transpose()?;
     let started = Instant::now();
     let mut progress = Progress::new(options);
     let mut patience = Patience::new(options.patience);
     let mut failures = Vec::new();
+    let mut rows: Vec<Row> = Vec::new();
     if !options.json {
-        println!("{}", report::heading(options));
+        println!("{}", environment.heading(options.rounds, REFERENCE));
     }
     for case in &options.cases {
         for &workers in &options.workers {
             let series =
                 measure(options, case, workers, &mut progress, &mut patience, &mut failures);
             progress.clear();
+            let new = report::rows(case, workers, &series, &environment);
+            let lines: String = new.iter().map(|row| row.to_json() + "\n").collect();
             if options.json {
-                print!("{}", report::json(case, workers, &series));
+                print!("{lines}");
             } else {
                 println!("\n{}", report::table(case, workers, &series));
             }
+            // Case by case, so that a run that is interrupted leaves what it has found.
+            if let Some(file) = &mut saved {
+                file.write_all(lines.as_bytes()).map_err(|error| error.to_string())?;
+            }
+            rows.extend(new);
         }
+    }
+    if let Some(folder) = &options.svg {
+        let names = report::draw(&rows, folder)?;
+        eprintln!("{}: {}", folder.display(), names.join(" "));
     }
     eprintln!("finished in {:.0} s", started.elapsed().as_secs_f64());
     match failures.len() {
@@ -68,13 +87,8 @@ pub fn run(options: &Options) -> Result<(), String> {
     }
 }
 
-/// The peers of `case` that the user wants and that can run with `workers`.
-fn selected(options: &Options, case: &Case, workers: usize) -> Vec<&'static str> {
-    let peers = case.peers.iter().copied();
-    peers
-        .filter(|peer| options.wants_peer(peer))
-        .filter(|peer| workers == 1 || !SINGLE_THREADED.contains(peer))
-        .collect()
+fn create(path: &Path) -> Result<File, String> {
+    File::create(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn measure(
@@ -85,7 +99,8 @@ fn measure(
     patience: &mut Patience,
     failures: &mut Vec<String>,
 ) -> Vec<Series> {
-    let mut series: Vec<Series> = selected(options, case, workers)
+    let mut series: Vec<Series> = options
+        .peers_of(case, workers)
         .into_iter()
         .map(|peer| Series { peer, samples: vec![None; options.rounds] })
         .collect();
@@ -101,7 +116,7 @@ fn measure(
                 series.peer,
                 round + 1
             ));
-            let (warmup, window) = durations(options, case);
+            let (warmup, window) = options.durations(case.load.is_some());
             let spec = Spec {
                 case,
                 peer: series.peer.into(),
@@ -120,18 +135,6 @@ fn measure(
         }
     }
     series
-}
-
-/// Warm-up and measured window of one run. Servers get longer ones: their clients must fall into
-/// step first.
-fn durations(options: &Options, case: &Case) -> (Duration, Duration) {
-    let (warmup, window) = match (case.load.is_some(), options.quick) {
-        (true, true) => (250, 450),
-        (true, false) => (500, 2000),
-        (false, true) => (30, 120),
-        (false, false) => (100, 600),
-    };
-    (Duration::from_millis(warmup), options.window.unwrap_or(Duration::from_millis(window)))
 }
 
 fn run_once(spec: &Spec) -> Result<Sample, String> {
@@ -196,13 +199,10 @@ struct Progress {
 
 impl Progress {
     fn new(options: &Options) -> Progress {
-        let runs = options.cases.iter().flat_map(|case| {
-            let peers = |&workers: &usize| selected(options, case, workers).len();
-            options.workers.iter().map(peers)
-        });
+        let (servers, others) = options.runs();
         Progress {
             done: 0,
-            total: runs.sum::<usize>() * options.rounds,
+            total: servers + others,
             started: Instant::now(),
             terminal: std::io::stderr().is_terminal(),
         }

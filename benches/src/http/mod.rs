@@ -1,11 +1,14 @@
 //! HTTP/1.1 over hyper, the same service on each runtime.
 //!
 //! Question: what does the runtime add under a real protocol library (one read, one parse, one
-//! write a request)?
+//! write a request)? `plaintext` answers with constant bytes; `json_1k` makes a body of 1 KiB with
+//! serde for each request, into memory of its own.
 //!
-//! Does not show: routing, bodies, TLS, pipelining, a real network. hyper is most of the user time,
-//! the kernel's TCP most of all, so ratios are nearer to 1 than in `echo`.
+//! Does not show: routing, request bodies, TLS, pipelining, a real network. hyper is most of the user
+//! time, the kernel's TCP most of all, so ratios are nearer to 1 than in `echo`; `json_1k` adds about a
+//! microsecond of serialising that is the same for all.
 
+mod json;
 mod ringloop;
 mod tokio;
 
@@ -16,47 +19,85 @@ use std::net::{SocketAddr, TcpStream};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::{Request, Response};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Request, Response, StatusCode};
 
+use crate::harness::Spec;
 use crate::load::Exchange;
 
-/// Runs the HTTP server of `peer` for ever.
-pub fn serve(peer: &str, workers: usize) -> Result<(), String> {
-    let served = match peer {
-        "tokio" => tokio::serve(Some(workers)),
+/// Runs the HTTP server of the peer that `spec` names for ever.
+pub fn serve(spec: &Spec) -> Result<(), String> {
+    let served = match spec.peer.as_str() {
+        "tokio" => tokio::serve(Some(spec.workers)),
         "tokio-ct" => tokio::serve(None),
-        "ringloop" => ringloop::serve(workers),
+        "ringloop" => ringloop::serve(spec.workers),
         other => return Err(format!("http has no peer {other:?}")),
     };
     served.map_err(|error: io::Error| format!("the server failed: {error}"))
 }
 
 /// The service that all peers run.
-async fn plaintext(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    Ok(Response::new(Full::new(Bytes::from_static(b"Hello, World!"))))
+async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (kind, body) = match request.uri().path() {
+        "/plaintext" => ("text/plain", Bytes::from_static(b"Hello, World!")),
+        "/json_1k" => ("application/json", Bytes::from(json::kibibyte())),
+        _ => {
+            let mut response = Response::new(Full::default());
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            return Ok(response);
+        }
+    };
+    let mut response = Response::new(Full::new(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    Ok(response)
 }
 
-const REQUEST: &[u8] = b"GET /plaintext HTTP/1.1\r\nHost: localhost\r\n\r\n";
-
-/// Asks the server once to learn how long its answers are: the status line, the headers (the date
-/// has a fixed width) and 13 bytes.
-pub fn exchange(server: SocketAddr) -> Result<Exchange, String> {
-    let ask = || -> io::Result<usize> {
-        let mut stream = TcpStream::connect(server)?;
-        stream.write_all(REQUEST)?;
-        let mut answer = Vec::new();
-        let mut chunk = [0; 4096];
-        while !answer.ends_with(b"Hello, World!") {
-            match stream.read(&mut chunk)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                len => answer.extend_from_slice(&chunk[..len]),
-            }
-        }
-        Ok(answer.len())
+/// What the client of `case` sends and gets. The server is asked once and its answer looked at
+/// closely; from then on answers must be the same, but for the date.
+pub fn exchange(case: &str, server: SocketAddr) -> Result<Exchange, String> {
+    let request = format!("GET /{case} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
+    let failed = |what: &str| format!("the first request failed: {what}");
+    let reply = ask(server, &request).map_err(|error| failed(&error.to_string()))?;
+    let body = body_of(&reply).ok_or_else(|| failed("not an answer of HTTP/1.1"))?;
+    let right = match case {
+        "plaintext" => body == b"Hello, World!",
+        _ => json::is_right(body),
     };
-    Ok(Exchange {
-        request: REQUEST.into(),
-        reply_start: b"HTTP/1.1 200 OK\r\n".into(),
-        reply_len: ask().map_err(|error| format!("the first request failed: {error}"))?,
-    })
+    if !right {
+        return Err(failed(&format!("it brought {:?}", String::from_utf8_lossy(body))));
+    }
+    let varying = find(&reply, b"\r\ndate: ").ok_or_else(|| failed("it has no date"))? + 8;
+    // As in "Sun, 06 Nov 1994 08:49:37 GMT".
+    let varying = varying..varying + 29;
+    Ok(Exchange { request, reply, varying, messages: 1, compare_every: 1 })
+}
+
+/// The answer to one request on a connection of its own, as long as its head says.
+fn ask(server: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(server)?;
+    stream.write_all(request)?;
+    let mut answer = Vec::new();
+    let mut chunk = [0; 4096];
+    while body_of(&answer).is_none() {
+        match stream.read(&mut chunk)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            len => answer.extend_from_slice(&chunk[..len]),
+        }
+    }
+    Ok(answer)
+}
+
+/// The body, if the answer is right so far and whole.
+fn body_of(answer: &[u8]) -> Option<&[u8]> {
+    let head = find(answer, b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(&answer[..head]).ok()?;
+    let len = text.lines().find_map(|line| line.strip_prefix("content-length: "))?;
+    let body = &answer[head..];
+    let right =
+        text.starts_with("HTTP/1.1 200 OK\r\n") && body.len() == len.parse::<usize>().ok()?;
+    right.then_some(body)
+}
+
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part)
 }

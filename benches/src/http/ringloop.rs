@@ -6,7 +6,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use ringloop::net::TcpListener;
 
-use super::plaintext;
+use super::answer;
 use crate::harness::child::announce;
 
 pub fn serve(workers: usize) -> io::Result<()> {
@@ -21,7 +21,7 @@ async fn accept() -> io::Result<()> {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         let connection = async move {
-            let service = service_fn(plaintext);
+            let service = service_fn(answer);
             // A client that goes away in the middle is not our concern.
             let _ = http1::Builder::new().serve_connection(stream, service).await;
         };

@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 
-use super::plaintext;
+use super::answer;
 use crate::harness::child::announce;
 
 /// Serves on the multi-threaded runtime, or without `workers` on the single-threaded one.
@@ -29,7 +29,7 @@ async fn accept() -> io::Result<()> {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         tokio::spawn(async move {
-            let service = service_fn(plaintext);
+            let service = service_fn(answer);
             // A client that goes away in the middle is not our concern.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });

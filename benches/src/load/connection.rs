@@ -1,60 +1,51 @@
-//! One connection of the client: what it sends, what must come back, what it waits for.
+//! One connection of the steady client: what it sends, what must come back, what it waits for.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd as _;
 use std::ptr::NonNull;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::ring::Ring;
+use hdrhistogram::Histogram;
 
-/// A request and the shape of its reply; the same on all connections and leaked, because the
-/// kernel reads from it.
-pub struct Exchange {
-    pub request: Vec<u8>,
-    /// The bytes with which every reply must begin.
-    pub reply_start: Vec<u8>,
-    pub reply_len: usize,
-}
-
-impl Exchange {
-    /// A message that must come back as it went, filled from a fixed seed.
-    pub fn echo(len: usize) -> Exchange {
-        let mut state = 0x2545_F491u32;
-        let request: Vec<u8> = std::iter::repeat_with(|| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8
-        })
-        .take(len)
-        .collect();
-        Exchange { reply_start: request.clone(), reply_len: len, request }
-    }
-}
-
-const BUFFER: usize = 16 * 1024;
+use super::exchange::Exchange;
+use super::ring::{Done, Receive, Ring};
 
 pub struct Connection {
     index: usize,
     stream: TcpStream,
     exchange: &'static Exchange,
-    /// Leaked: the kernel may write to it until this process ends.
-    buffer: NonNull<u8>,
+    /// Memory of its own, if not all replies are compared; leaked: the kernel may write to it until
+    /// this process ends.
+    buffer: NonNull<[u8]>,
     /// Bytes of the reply now coming in.
     received: usize,
+    /// Replies that came whole.
+    replies: usize,
     /// When the requests not yet answered were due, oldest first.
     waiting: VecDeque<Instant>,
 }
 
+/// What a receive brought to its end.
+#[derive(Debug, Default, PartialEq)]
+pub struct Answered {
+    pub messages: u64,
+    /// Requests with all their messages.
+    pub requests: usize,
+}
+
 impl Connection {
     pub fn new(index: usize, stream: TcpStream, exchange: &'static Exchange) -> Connection {
-        let buffer = Box::leak(vec![0; BUFFER].into_boxed_slice());
+        let len = if exchange.samples() { exchange.reply.len() } else { 0 };
+        let buffer = NonNull::from(Box::leak(vec![0; len].into_boxed_slice()));
         Connection {
             index,
             stream,
             exchange,
-            buffer: NonNull::from(buffer).cast(),
+            buffer,
             received: 0,
+            replies: 0,
             waiting: VecDeque::new(),
         }
     }
@@ -66,13 +57,22 @@ impl Connection {
         ring.send(self.index, self.stream.as_raw_fd(), request).map_err(|error| error.to_string())
     }
 
-    /// Queues a receive. At most one is under way: after `new`, then after each `take`.
+    /// Queues a receive. At most one is under way: after `new`, then whenever one is over.
+    ///
+    /// Where all replies are compared, one receive serves for ever, into provided memory. Where not,
+    /// each reply has its own, which treats all its bytes alike.
     pub fn receive(&mut self, ring: &mut Ring) -> Result<(), String> {
         let fd = self.stream.as_raw_fd();
-        // SAFETY: the buffer is leaked, BUFFER long, and nobody touches it until the completion
-        // reaches `take`.
-        unsafe { ring.receive(self.index, fd, self.buffer, BUFFER) }
-            .map_err(|error| error.to_string())
+        let queued = if self.exchange.samples() {
+            let how = if self.is_compared() { Receive::Part } else { Receive::Discard };
+            let len = self.exchange.reply.len() - self.received;
+            // SAFETY: the buffer is leaked, as long as a reply, and nobody looks at it until the
+            // completion reaches `take`.
+            unsafe { ring.receive(self.index, fd, self.buffer.cast(), len, how) }
+        } else {
+            ring.receive_on(self.index, fd)
+        };
+        queued.map_err(|error| error.to_string())
     }
 
     /// Successful sends post no completion, so this one tells of a failure.
@@ -83,44 +83,65 @@ impl Connection {
         }
     }
 
-    /// Checks what the receive of `result` bytes brought; gives the number of complete replies.
-    pub fn take(&mut self, result: i32) -> Result<usize, String> {
-        let len = match result {
+    /// Checks what a receive brought at `now`, and records the latency of each message that is
+    /// complete.
+    pub fn take(
+        &mut self,
+        done: &Done,
+        ring: &Ring,
+        now: Instant,
+        latencies: &mut Histogram<u64>,
+    ) -> Result<Answered, String> {
+        let len = match done.result {
+            // All memory is in use: ask again.
+            result if result == -libc::ENOBUFS => return Ok(Answered::default()),
             ..0 => {
-                let error = io::Error::from_raw_os_error(-result);
+                let error = io::Error::from_raw_os_error(-done.result);
                 return Err(format!("receive failed: {error}"));
             }
             0 => return Err("the server closed a connection".into()),
             len => len as usize,
         };
-        // SAFETY: the kernel wrote `len` bytes here and is done with the buffer: its only receive
-        // has completed.
-        let mut bytes = unsafe { std::slice::from_raw_parts(self.buffer.as_ptr(), len) };
-        let mut complete = 0;
+        let mut bytes = if self.exchange.samples() {
+            // SAFETY: the kernel wrote `len` bytes here, or discarded them all and left older ones,
+            // and is done with the buffer: its only receive has completed.
+            let buffer = unsafe { self.buffer.as_ref() };
+            &buffer[..len]
+        } else {
+            ring.received(done)
+        };
+        let mut answered = Answered::default();
         while !bytes.is_empty() {
-            let (now, later) =
-                bytes.split_at(bytes.len().min(self.exchange.reply_len - self.received));
-            let rest = self.exchange.reply_start.get(self.received..).unwrap_or(&[]);
-            let checked = now.len().min(rest.len());
-            if now[..checked] != rest[..checked] {
-                return Err(format!(
-                    "a wrong reply: {:?}",
-                    String::from_utf8_lossy(&now[..checked])
-                ));
+            let missing = self.exchange.reply.len() - self.received;
+            let (these, later) = bytes.split_at(bytes.len().min(missing));
+            if self.is_compared() {
+                self.exchange.compare(self.received, these)?;
             }
-            self.received += now.len();
-            if self.received == self.exchange.reply_len {
+            let due = *self.waiting.front().ok_or("a reply nobody asked for")?;
+            let before = self.exchange.messages_in(self.received);
+            self.received += these.len();
+            let messages = self.exchange.messages_in(self.received) - before;
+            let latency = now.saturating_duration_since(due).as_nanos() as u64;
+            latencies.saturating_record_n(latency, messages);
+            answered.messages += messages;
+            if self.received == self.exchange.reply.len() {
                 self.received = 0;
-                complete += 1;
+                self.replies += 1;
+                self.waiting.pop_front();
+                answered.requests += 1;
             }
             bytes = later;
         }
-        Ok(complete)
+        Ok(answered)
     }
 
-    /// Takes the oldest request as answered and gives its latency.
-    pub fn answered(&mut self, now: Instant) -> Result<Duration, String> {
-        let due = self.waiting.pop_front().ok_or("a reply nobody asked for")?;
-        Ok(now - due)
+    /// Whether a request is not yet answered.
+    pub fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether the reply now coming in is compared byte by byte.
+    fn is_compared(&self) -> bool {
+        self.replies.is_multiple_of(self.exchange.compare_every)
     }
 }

@@ -1,4 +1,4 @@
-//! The io_uring of the client: sends, receives, and turns of the ring.
+//! The io_uring of the client: sends, receives, connections and turns of the ring.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -6,49 +6,126 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use io_uring::types::{Fd, SubmitArgs, Timespec};
-use io_uring::{IoUring, opcode, squeue};
+use io_uring::{IoUring, cqueue, opcode, squeue};
 
-/// How long a turn may wait for the first completion.
+use super::buffers::{Buffers, GROUP};
+
+/// How long a turn waits.
 pub enum Wait {
     No,
+    /// For the first completion.
     AtMost(Duration),
+    /// Whatever completes: nobody has to wake us.
+    Whole(Duration),
 }
 
-/// A completed receive, or a send that failed.
+/// More completions than there is room for, so that the time decides. (Not the greatest number: the
+/// kernel takes it for a negative one and does not wait.)
+const NEVER: usize = 1 << 20;
+
+/// What a receive does with the bytes.
+#[derive(Clone, Copy)]
+pub enum Receive {
+    /// Completes with what there is.
+    Part,
+    /// Completes when the length asked for has come.
+    All,
+    /// Completes with what there is; the kernel counts the bytes and copies none.
+    Discard,
+}
+
+/// What completed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    Receive = 0,
+    /// Only if it failed.
+    Send = 1,
+    /// Only if it failed.
+    Connect = 2,
+}
+
 pub struct Done {
     pub connection: usize,
-    pub is_send: bool,
+    pub kind: Kind,
     pub result: i32,
+    /// The provided buffer that a multishot receive filled.
+    pub buffer: Option<u16>,
+    /// More will come without asking again.
+    pub more: bool,
 }
 
 /// `IORING_RECVSEND_POLL_FIRST`: do not try before the socket is readable.
 const POLL_FIRST: u16 = 1;
+/// `IORING_RECV_MULTISHOT`.
+const MULTISHOT: u16 = 2;
+
+/// An address family of zero takes a socket's connection away.
+static NOWHERE: Address = Address(libc::sockaddr_in {
+    sin_family: libc::AF_UNSPEC as libc::sa_family_t,
+    sin_port: 0,
+    sin_addr: libc::in_addr { s_addr: 0 },
+    sin_zero: [0; 8],
+});
+
+/// An IPv4 address as the kernel reads it.
+pub struct Address(pub libc::sockaddr_in);
 
 pub struct Ring {
     ring: IoUring,
+    buffers: Option<Buffers>,
 }
 
 impl Ring {
     /// A ring for `operations` under way at once.
-    pub fn new(operations: usize) -> io::Result<Ring> {
+    pub fn new(operations: usize) -> Result<Ring, String> {
         let entries = operations.next_power_of_two().clamp(64, 4096) as u32;
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_taskrun_flag()
-            .build(entries)?;
-        Ok(Ring { ring })
+            .build(entries);
+        ring.map(|ring| Ring { ring, buffers: None }).map_err(|error| {
+            format!("the load generator needs io_uring (Linux 6.1 or later): {error}")
+        })
+    }
+
+    /// Provides memory to multishot receives: at least `count` buffers of `len` bytes.
+    pub fn provide(&mut self, count: usize, len: usize) -> Result<(), String> {
+        let buffers = Buffers::new(&self.ring.submitter(), count, len);
+        self.buffers = Some(buffers.map_err(|error| format!("no buffers of a ring: {error}"))?);
+        Ok(())
+    }
+
+    /// What a multishot receive brought.
+    pub fn received(&self, done: &Done) -> &[u8] {
+        match (&self.buffers, done.buffer) {
+            (Some(buffers), Some(id)) => buffers.filled(id, done.result.max(0) as usize),
+            _ => &[],
+        }
+    }
+
+    /// Gives the memory back that a multishot receive filled.
+    pub fn recycle(&mut self, done: &Done) {
+        if let (Some(buffers), Some(id)) = (&mut self.buffers, done.buffer) {
+            buffers.provide(id);
+        }
+    }
+
+    /// Queues a receive that goes on completing as long as there is memory for it.
+    pub fn receive_on(&mut self, connection: usize, fd: RawFd) -> io::Result<()> {
+        let receive = opcode::Recv::new(Fd(fd), std::ptr::null_mut(), 0)
+            .ioprio(POLL_FIRST | MULTISHOT)
+            .buf_group(GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT);
+        // SAFETY: the kernel writes to provided memory only.
+        unsafe { self.push(&receive, connection, Kind::Receive) }
     }
 
     /// Queues a send of all of `bytes`. Only a failure completes.
     pub fn send(&mut self, connection: usize, fd: RawFd, bytes: &'static [u8]) -> io::Result<()> {
-        let send = opcode::Send::new(Fd(fd), bytes.as_ptr(), bytes.len() as u32)
-            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
-            .build()
-            .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data((connection as u64) << 1 | 1);
         // SAFETY: the bytes live for ever and nobody writes to them.
-        unsafe { self.push(&send) }
+        unsafe { self.push(&send(fd, bytes), connection, Kind::Send) }
     }
 
     /// Queues a receive of up to `len` bytes into `buffer`.
@@ -61,20 +138,55 @@ impl Ring {
         fd: RawFd,
         buffer: NonNull<u8>,
         len: usize,
+        how: Receive,
     ) -> io::Result<()> {
-        let receive = opcode::Recv::new(Fd(fd), buffer.as_ptr(), len as u32)
-            .ioprio(POLL_FIRST)
-            .build()
-            .user_data((connection as u64) << 1);
         // SAFETY: the caller keeps the buffer.
-        unsafe { self.push(&receive) }
+        unsafe { self.push(&receive(fd, buffer, len, how), connection, Kind::Receive) }
+    }
+
+    /// Queues a whole life of a connection: resets the one that the socket may have, connects to
+    /// `server`, sends `request`, receives exactly `len` bytes into `buffer`. Only the end or a failure
+    /// completes.
+    ///
+    /// # Safety
+    /// As for [`receive`](Ring::receive).
+    pub unsafe fn exchange_anew(
+        &mut self,
+        connection: usize,
+        fd: RawFd,
+        server: &'static Address,
+        request: &'static [u8],
+        buffer: NonNull<u8>,
+        len: usize,
+    ) -> io::Result<()> {
+        // Links must stand in the queue together.
+        let queue = self.ring.submission();
+        let free = queue.capacity() - queue.len();
+        drop(queue);
+        if free < 4 {
+            self.ring.submit()?;
+        }
+        let then = squeue::Flags::IO_LINK;
+        // SAFETY: the addresses and the request live for ever; the caller keeps the buffer.
+        unsafe {
+            self.push(&connect(fd, &NOWHERE).flags(then), connection, Kind::Connect)?;
+            self.push(&connect(fd, server).flags(then), connection, Kind::Connect)?;
+            self.push(&send(fd, request).flags(then), connection, Kind::Send)?;
+            self.push(&receive(fd, buffer, len, Receive::All), connection, Kind::Receive)
+        }
     }
 
     /// # Safety
     /// The memory that `entry` names must stay valid until it completes.
-    unsafe fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+    unsafe fn push(
+        &mut self,
+        entry: &squeue::Entry,
+        connection: usize,
+        kind: Kind,
+    ) -> io::Result<()> {
+        let entry = entry.clone().user_data((connection as u64) << 2 | kind as u64);
         // SAFETY: promised by the caller.
-        while unsafe { self.ring.submission().push(entry) }.is_err() {
+        while unsafe { self.ring.submission().push(&entry) }.is_err() {
             self.ring.submit()?;
         }
         Ok(())
@@ -82,18 +194,20 @@ impl Ring {
 
     /// Submits what is queued, waits as told and appends what completed to `done`.
     pub fn turn(&mut self, wait: Wait, done: &mut Vec<Done>) -> io::Result<()> {
-        let submitted = match wait {
-            Wait::AtMost(limit) if !limit.is_zero() => {
-                let limit = Timespec::from(limit);
-                let arguments = SubmitArgs::new().timespec(&limit);
-                self.ring.submitter().submit_with_args(1, &arguments)
-            }
-            _ => {
-                let queue = self.ring.submission();
-                let idle = queue.is_empty() && !queue.taskrun();
-                drop(queue);
-                if idle { Ok(0) } else { self.ring.submit() }
-            }
+        let (completions, limit) = match wait {
+            Wait::No => (0, Duration::ZERO),
+            Wait::AtMost(limit) => (1, limit),
+            Wait::Whole(time) => (NEVER, time),
+        };
+        let submitted = if limit.is_zero() {
+            let queue = self.ring.submission();
+            let idle = queue.is_empty() && !queue.taskrun();
+            drop(queue);
+            if idle { Ok(0) } else { self.ring.submit() }
+        } else {
+            let limit = Timespec::from(limit);
+            let arguments = SubmitArgs::new().timespec(&limit);
+            self.ring.submitter().submit_with_args(completions, &arguments)
         };
         match submitted {
             Err(error) if !matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR)) => {
@@ -102,10 +216,40 @@ impl Ring {
             _ => {}
         }
         done.extend(self.ring.completion().map(|entry| Done {
-            connection: (entry.user_data() >> 1) as usize,
-            is_send: entry.user_data() & 1 == 1,
+            connection: (entry.user_data() >> 2) as usize,
+            kind: match entry.user_data() & 3 {
+                0 => Kind::Receive,
+                1 => Kind::Send,
+                _ => Kind::Connect,
+            },
             result: entry.result(),
+            buffer: cqueue::buffer_select(entry.flags()),
+            more: cqueue::more(entry.flags()),
         }));
         Ok(())
     }
+}
+
+fn send(fd: RawFd, bytes: &'static [u8]) -> squeue::Entry {
+    opcode::Send::new(Fd(fd), bytes.as_ptr(), bytes.len() as u32)
+        .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+        .build()
+        .flags(squeue::Flags::SKIP_SUCCESS)
+}
+
+fn receive(fd: RawFd, buffer: NonNull<u8>, len: usize, how: Receive) -> squeue::Entry {
+    let flags = match how {
+        Receive::Part => 0,
+        Receive::All => libc::MSG_WAITALL,
+        // Not with MSG_WAITALL: after a part, io_uring would wait for the whole length again.
+        Receive::Discard => libc::MSG_TRUNC,
+    };
+    opcode::Recv::new(Fd(fd), buffer.as_ptr(), len as u32).flags(flags).ioprio(POLL_FIRST).build()
+}
+
+fn connect(fd: RawFd, address: &'static Address) -> squeue::Entry {
+    let len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    opcode::Connect::new(Fd(fd), (&raw const address.0).cast(), len)
+        .build()
+        .flags(squeue::Flags::SKIP_SUCCESS)
 }

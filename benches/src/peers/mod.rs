@@ -69,7 +69,12 @@ pub trait Bench {
 
 /// Runs `bench` on the peer that `spec` names.
 pub fn dispatch(bench: &impl Bench, spec: &Spec) -> Result<Sample, String> {
-    match spec.peer.as_str() {
+    dispatch_on(&spec.peer, bench, spec)
+}
+
+/// Runs `bench` on a runtime that is only a part of what the peer's name says.
+pub fn dispatch_on(runtime: &str, bench: &impl Bench, spec: &Spec) -> Result<Sample, String> {
+    match runtime {
         "tokio" => bench.run::<MultiThread>(spec),
         "tokio-ct" => bench.run::<CurrentThread>(spec),
         "async-executor" => bench.run::<async_executor::AsyncExecutor>(spec),

@@ -1,0 +1,234 @@
+//! Fixed workloads whose instructions are counted from outside: `ringloop-benches count` runs this
+//! program under callgrind, twice with different numbers of operations, and takes the difference.
+//!
+//! `counted PEER WORKLOAD OPERATIONS`
+//!
+//! It stands alone, uses nothing but the oldest names of ringloop and none of the other peers'
+//! crates except tokio, so that it also builds against commits of long ago. Everything runs on
+//! epoll: valgrind 3.19 knows no io_uring. One worker, but for `steal`.
+
+use std::future::Future;
+use std::hint::black_box;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, Waker};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [peer, workload, operations] = arguments.as_slice() else {
+        panic!("usage: counted PEER WORKLOAD OPERATIONS");
+    };
+    let operations = operations.parse().expect("OPERATIONS is a number");
+    match peer.as_str() {
+        "ringloop" => run::<Ringloop>(workload, operations),
+        "tokio" => run::<Tokio>(workload, operations),
+        other => panic!("no peer is called {other:?}"),
+    }
+}
+
+fn run<P: Peer>(workload: &str, operations: u64) {
+    match workload {
+        "spawn" => P::run(1, spawn::<P>(operations)),
+        "wake" => P::run(1, wake::<P>(operations)),
+        "yield" => P::run(1, yielding::<P>(operations)),
+        "steal" => P::run(2, steal::<P>(operations)),
+        // The client is the harness; it ends the connection after so many messages.
+        "echo" => P::run(1, async { P::echo().await.expect("the connection works") }),
+        other => panic!("no workload is called {other:?}"),
+    }
+}
+
+/// A runtime whose instructions are counted.
+trait Peer: 'static {
+    /// Runs `body` as a task on so many workers.
+    fn run(workers: usize, body: impl Future<Output = ()> + Send + 'static);
+
+    fn spawn<T: Send + 'static>(
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> + Send;
+
+    fn yield_now() -> impl Future<Output = ()> + Send;
+
+    /// Listens, announces the port, and echoes on one connection to its end.
+    fn echo() -> impl Future<Output = io::Result<()>> + Send;
+}
+
+/// Tasks spawned, run and joined, in batches of 100.
+async fn spawn<P: Peer>(operations: u64) {
+    for _ in 0..operations / 100 {
+        let tasks: Vec<_> =
+            (0..100).map(|index| P::spawn(async move { black_box(index) })).collect();
+        for task in tasks {
+            task.await;
+        }
+    }
+}
+
+/// Yields among 100 tasks.
+async fn yielding<P: Peer>(operations: u64) {
+    let yields = operations / 100;
+    let one = move || async move {
+        for _ in 0..yields {
+            P::yield_now().await;
+        }
+    };
+    let tasks: Vec<_> = (0..100).map(|_| P::spawn(one())).collect();
+    for task in tasks {
+        task.await;
+    }
+}
+
+/// Two tasks that wake each other; an operation is one wake and the poll that follows. The mutex
+/// between them is a part of it.
+async fn wake<P: Peer>(operations: u64) {
+    let baton = Arc::new(Mutex::new(Baton { holder: 0, waiting: [None, None] }));
+    let pass = |me: usize| {
+        let baton = baton.clone();
+        async move {
+            for _ in 0..operations / 2 {
+                Turn { baton: &baton, me }.await;
+                let mut state = baton.lock().expect("nobody panics");
+                state.holder = 1 - me;
+                let next = state.waiting[1 - me].take();
+                drop(state);
+                if let Some(waker) = next {
+                    waker.wake();
+                }
+            }
+        }
+    };
+    let (one, other) = (P::spawn(pass(0)), P::spawn(pass(1)));
+    one.await;
+    other.await;
+}
+
+struct Baton {
+    holder: usize,
+    waiting: [Option<Waker>; 2],
+}
+
+struct Turn<'a> {
+    baton: &'a Mutex<Baton>,
+    me: usize,
+}
+
+impl Future for Turn<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.baton.lock().expect("nobody panics");
+        if state.holder == self.me {
+            return Poll::Ready(());
+        }
+        state.waiting[self.me] = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// Tasks that another worker has to take, because the one that spawned them is blocked until all
+/// have run. What that worker spends on noticing is in the figure.
+async fn steal<P: Peer>(operations: u64) {
+    const BATCH: u64 = 1000;
+    for _ in 0..operations / BATCH {
+        let (last, finished) = mpsc::channel();
+        let left = Arc::new(AtomicU64::new(BATCH));
+        for _ in 0..BATCH {
+            let (left, last) = (left.clone(), last.clone());
+            drop(P::spawn(async move {
+                // AcqRel: the last one tells of the others' ends, too.
+                if left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    last.send(()).expect("the batch waits");
+                }
+            }));
+        }
+        // The last one spawned may lie where no thief looks (tokio's LIFO slot): one that nobody
+        // waits for takes that place.
+        drop(P::spawn(async {}));
+        // Blocks this worker: that is the point.
+        finished.recv().expect("the last one sends");
+        P::yield_now().await;
+    }
+}
+
+/// Tells the harness where to connect.
+fn announce(address: SocketAddr) -> io::Result<()> {
+    println!("port {}", address.port());
+    io::stdout().flush()
+}
+
+/// What a server's user would choose; the same for both.
+const BUFFER: usize = 4096;
+
+struct Ringloop;
+
+impl Peer for Ringloop {
+    fn run(workers: usize, body: impl Future<Output = ()> + Send + 'static) {
+        let main = async { ringloop::spawn(body).await.expect("the task does not panic") };
+        let builder = ringloop::Builder::new().workers(workers).backend(ringloop::Backend::Epoll);
+        builder.run(main).expect("ringloop starts");
+    }
+
+    fn spawn<T: Send + 'static>(
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> + Send {
+        let task = ringloop::spawn(future);
+        async { task.await.expect("the task does not panic") }
+    }
+
+    fn yield_now() -> impl Future<Output = ()> + Send {
+        ringloop::yield_now()
+    }
+
+    async fn echo() -> io::Result<()> {
+        #[allow(unused_imports, reason = "`read` was not always a method of the stream's own")]
+        use ringloop::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = ringloop::net::TcpListener::bind("127.0.0.1:0").await?;
+        announce(listener.local_addr()?)?;
+        let (mut stream, _) = listener.accept().await?;
+        let mut buffer = [0; BUFFER];
+        loop {
+            match stream.read(&mut buffer).await? {
+                0 => return Ok(()),
+                len => stream.write_all(&buffer[..len]).await?,
+            }
+        }
+    }
+}
+
+struct Tokio;
+
+impl Peer for Tokio {
+    fn run(workers: usize, body: impl Future<Output = ()> + Send + 'static) {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(workers).enable_all().build().expect("tokio starts");
+        runtime.block_on(async { tokio::spawn(body).await.expect("the task does not panic") });
+    }
+
+    fn spawn<T: Send + 'static>(
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> + Send {
+        let task = tokio::spawn(future);
+        async { task.await.expect("the task does not panic") }
+    }
+
+    fn yield_now() -> impl Future<Output = ()> + Send {
+        tokio::task::yield_now()
+    }
+
+    async fn echo() -> io::Result<()> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        announce(listener.local_addr()?)?;
+        let (mut stream, _) = listener.accept().await?;
+        let mut buffer = [0; BUFFER];
+        loop {
+            match stream.read(&mut buffer).await? {
+                0 => return Ok(()),
+                len => stream.write_all(&buffer[..len]).await?,
+            }
+        }
+    }
+}

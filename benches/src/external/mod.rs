@@ -1,0 +1,89 @@
+//! Echo servers that are not part of this program: other runtimes, other languages.
+//!
+//! They stand in `benches/peers`, are built when `--with` asks for them, and keep to two rules: the
+//! arguments are the number of workers and the size of the buffer, and the first line they print is
+//! `port N`. What the machine does not have is said in one line and left out. Nothing here runs
+//! unless it is asked for.
+
+mod build;
+
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::catalogue::Case;
+use crate::harness::Spec;
+use crate::report::locked;
+
+/// Those that exist, by the names of `--with`.
+pub const ALL: &[&str] = &["monoio", "compio", "glommio", "go", "uvloop"];
+
+/// Looks for and builds the servers that `--with` named; says what came of it and gives those that
+/// can run.
+pub fn prepare(wanted: &[&'static str]) -> Vec<&'static str> {
+    let mut ready = Vec::new();
+    for &name in wanted {
+        match build::build(name) {
+            Ok(()) => {
+                eprintln!("{name}: found, {}", version(name).unwrap_or_default());
+                ready.push(name);
+            }
+            Err(reason) => eprintln!("{name}: not found, {reason}"),
+        }
+    }
+    ready
+}
+
+/// Whether a case can be served from outside: all that send bytes and get them back. A hog is code
+/// inside the server, and HTTP needs a library.
+pub fn serves(case: &Case) -> bool {
+    case.area == "echo" && case.load.as_ref().is_some_and(|load| !load.hog)
+}
+
+/// Becomes the server of that name: returns only on failure, and `None` if there is no such name.
+pub fn serve(spec: &Spec) -> Option<String> {
+    let name = ALL.iter().find(|known| **known == spec.peer)?;
+    let buffer = spec.case.load.as_ref().map_or(0, |load| load.server_buffer);
+    let mut command = match *name {
+        "uvloop" => {
+            let mut command = Command::new(build::python());
+            command.arg(build::sources().join("uvloop/server.py"));
+            command
+        }
+        compiled => Command::new(build::program(compiled)),
+    };
+    // The same process, so its parent knows its number and its death signal and cores are kept.
+    let error = command.args([spec.workers, buffer].map(|number| number.to_string())).exec();
+    Some(format!("{name} does not start: {error}"))
+}
+
+/// What is measured under that name, as far as it can be asked.
+pub fn version(name: &str) -> Option<String> {
+    match name {
+        "go" => said_by(Command::new("go").arg("version")).map(|text| {
+            let number = text.split_whitespace().nth(2).unwrap_or(&text);
+            number.trim_start_matches("go").to_owned()
+        }),
+        "uvloop" => {
+            let program = "import sys, uvloop; print(uvloop.__version__, 'on Python', \
+                           sys.version.split()[0])";
+            said_by(Command::new(build::python()).args(["-c", program]))
+        }
+        "monoio" | "compio" | "glommio" => {
+            let lock = std::fs::read_to_string(build::sources().join("Cargo.lock")).ok()?;
+            locked(&lock, name)
+        }
+        _ => None,
+    }
+}
+
+fn said_by(command: &mut Command) -> Option<String> {
+    let output = command.output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Where what is built lies: beside this program.
+fn folder() -> PathBuf {
+    let program = std::env::current_exe().unwrap_or_default();
+    program.parent().map(PathBuf::from).unwrap_or_default().join("peers")
+}

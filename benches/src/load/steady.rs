@@ -1,0 +1,240 @@
+//! Connections that stay: each sends again when it was answered (closed loop), or arrivals come
+//! whatever the server does (open loop).
+//!
+//! In an open loop latency counts from the moment a message was *due*, so neither a stuck server nor
+//! a late client hides what a user would have waited. A client that is alone on its core looks for
+//! replies and sends what is due without a pause. One that shares its core with a worker does so every
+//! `TICK`, which its latencies contain once or twice, the same for every server; and it takes a
+//! real-time priority if it may: arrivals come from elsewhere and would not queue behind the server.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use super::connection::{Answered, Connection};
+use super::exchange::Exchange;
+use super::ring::{Done, Kind, Ring, Wait};
+use super::window::Window;
+use super::{STALL, Target, connect};
+use crate::catalogue::{Load, Pace};
+use crate::echo::hog;
+use crate::harness::Spec;
+use crate::sample::{self, Sample};
+use crate::sys;
+
+/// Drives the server through warm-up and window.
+pub fn run(
+    spec: &Spec,
+    load: &Load,
+    exchange: &'static Exchange,
+    target: &Target,
+) -> Result<Sample, String> {
+    if matches!(load.pace, Pace::Open(_)) && !target.alone_on_core {
+        sys::take_precedence();
+    }
+    let mut client = Client::connect(load, exchange, target)?;
+    client.drive(load.pace, Instant::now() + spec.warmup)?;
+    let window = Window::open(target.server)?;
+    client.begin_window();
+    let length = if load.hog { hog::whole_periods(spec.window) } else { spec.window };
+    client.drive(load.pace, window.start + length)?;
+    let sample = window.close(client.messages)?;
+    let sample = sample.with_latencies(&client.latencies);
+    client.finish()?;
+    let sample = match load.pace {
+        Pace::Open(_) => Sample {
+            client_late_ns: Some(client.lateness.value_at_quantile(0.99) as f64),
+            ..sample
+        },
+        _ => sample,
+    };
+    if load.hog { with_hog(sample) } else { Ok(sample) }
+}
+
+/// Tells the hog's share of the server's CPU time; less than that was used if it did not run.
+fn with_hog(sample: Sample) -> Result<Sample, String> {
+    let share = hog::BURST.as_secs_f64() / hog::PERIOD.as_secs_f64();
+    let work = sample.ns_per_op.map(|wall| wall * share);
+    match (sample.cpu_ns_per_op, work) {
+        (Some(cpu), Some(work)) if cpu > 0.8 * work => {
+            Ok(Sample { work_ns_per_op: Some(work), ..sample })
+        }
+        _ => Err("the server's task that burns CPU did not run".into()),
+    }
+}
+
+/// The rest between two looks at the clock and the replies where the core is shared. To be woken by
+/// each of them instead would take most of the core.
+const TICK: Duration = Duration::from_micros(50);
+
+/// Bytes of a provided buffer, if replies are not longer.
+const BUFFER: usize = 1024;
+
+struct Client {
+    ring: Ring,
+    connections: Vec<Connection>,
+    alone_on_core: bool,
+    latencies: Histogram<u64>,
+    /// How long after they were due messages went out.
+    lateness: Histogram<u64>,
+    messages: u64,
+    /// The next arrival of an open loop; `None` before the first.
+    due: Option<Instant>,
+    next_connection: usize,
+    random: Random,
+}
+
+impl Client {
+    fn connect(
+        load: &Load,
+        exchange: &'static Exchange,
+        target: &Target,
+    ) -> Result<Client, String> {
+        let mut ring = Ring::new(2 * load.connections)?;
+        if !exchange.samples() {
+            // One for what each connection may bring in a turn, and again as much.
+            ring.provide(2 * load.connections, exchange.reply.len().max(BUFFER))?;
+        }
+        let mut connections = Vec::with_capacity(load.connections);
+        for index in 0..load.connections {
+            let mut connection = Connection::new(index, connect(target)?, exchange);
+            connection.receive(&mut ring)?;
+            if let Pace::Closed = load.pace {
+                connection.send(&mut ring, Instant::now())?;
+            }
+            connections.push(connection);
+        }
+        Ok(Client {
+            ring,
+            connections,
+            alone_on_core: target.alone_on_core,
+            latencies: sample::latencies(),
+            lateness: sample::latencies(),
+            messages: 0,
+            due: None,
+            next_connection: 0,
+            random: Random(0x9E37_79B9_7F4A_7C15),
+        })
+    }
+
+    fn begin_window(&mut self) {
+        self.latencies.reset();
+        self.lateness.reset();
+        self.messages = 0;
+    }
+
+    /// Exchanges messages until `end`.
+    fn drive(&mut self, pace: Pace, end: Instant) -> Result<(), String> {
+        let mut done = Vec::new();
+        let mut last_reply = Instant::now();
+        loop {
+            let now = Instant::now();
+            if now >= end {
+                return Ok(());
+            }
+            if now - last_reply > STALL {
+                return Err(format!("the server sent nothing for {STALL:?}"));
+            }
+            let wait = match pace {
+                Pace::Open(rate) => self.send_what_is_due(rate, now)?,
+                _ => Wait::AtMost(end - now),
+            };
+            self.ring.turn(wait, &mut done).map_err(|error| error.to_string())?;
+            if done.is_empty() {
+                continue;
+            }
+            let now = Instant::now();
+            last_reply = now;
+            for done in done.drain(..) {
+                self.take(&done, matches!(pace, Pace::Closed), now)?;
+            }
+        }
+    }
+
+    /// Waits for the replies still to come: none may be lost.
+    fn finish(&mut self) -> Result<(), String> {
+        let mut done = Vec::new();
+        let mut last_reply = Instant::now();
+        loop {
+            let unanswered =
+                self.connections.iter().filter(|connection| connection.waits()).count();
+            if unanswered == 0 {
+                return Ok(());
+            }
+            let now = Instant::now();
+            if now - last_reply > STALL {
+                return Err(format!("{unanswered} connections got no reply for {STALL:?}"));
+            }
+            self.ring.turn(Wait::AtMost(STALL), &mut done).map_err(|error| error.to_string())?;
+            for done in done.drain(..) {
+                last_reply = now;
+                self.take(&done, false, now)?;
+            }
+        }
+    }
+
+    fn send_what_is_due(&mut self, rate: u32, now: Instant) -> Result<Wait, String> {
+        let mut due = self.due.unwrap_or(now);
+        while due <= now {
+            self.connections[self.next_connection].send(&mut self.ring, due)?;
+            self.lateness.saturating_record((now - due).as_nanos() as u64);
+            self.next_connection = (self.next_connection + 1) % self.connections.len();
+            due += self.random.exponential(Duration::from_secs(1) / rate);
+        }
+        self.due = Some(due);
+        Ok(if self.alone_on_core { Wait::No } else { Wait::Whole(TICK) })
+    }
+
+    /// Looks at what completed, and sends `again` what was answered.
+    fn take(&mut self, done: &Done, again: bool, now: Instant) -> Result<(), String> {
+        let connection = &mut self.connections[done.connection];
+        if done.kind != Kind::Receive {
+            return connection.check_send(done.result);
+        }
+        let Answered { messages, requests } =
+            connection.take(done, &self.ring, now, &mut self.latencies)?;
+        self.ring.recycle(done);
+        if !done.more {
+            connection.receive(&mut self.ring)?;
+        }
+        self.messages += messages;
+        if again {
+            for _ in 0..requests {
+                connection.send(&mut self.ring, now)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Xorshift from a fixed seed: every run of every peer sees the same arrivals.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// The distance between two Poisson arrivals `mean` apart on average.
+    fn exponential(&mut self, mean: Duration) -> Duration {
+        let uniform = ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64;
+        mean.mul_f64(-uniform.ln())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrivals_keep_their_mean() {
+        let mut random = Random(1);
+        let mean = Duration::from_micros(100);
+        let sum: Duration = (0..100_000).map(|_| random.exponential(mean)).sum();
+        let found = sum / 100_000;
+        assert!((99..=101).contains(&found.as_micros()), "{found:?}");
+    }
+}

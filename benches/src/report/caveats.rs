@@ -1,0 +1,95 @@
+//! What each case does not show: the sentence under its table.
+
+/// By the name of the case. The files of the cases say more.
+const CAVEATS: &[(&str, &str)] = &[
+    ("echo_64x64", "a real network, and what happens beyond 64 connections; most of it is TCP."),
+    ("echo_1000x64", "connections that are mostly idle: all 1000 have a message under way."),
+    ("echo_64x4096", "messages larger than one buffer of the server."),
+    (
+        "echo_64x65536",
+        "transfers in one direction: each message comes back. Every server reads through 64 KiB; \
+         the client compares one reply in 16 and counts the bytes of the others.",
+    ),
+    (
+        "echo_pipelined",
+        "parsing: 16 messages come in one segment and go back in one write, which is an exchange \
+         of 1 KiB to the kernel.",
+    ),
+    (
+        "echo_hog",
+        "more than one hog, or a pool for it. The CPU of the hog (work alone) is in the CPU column; \
+         with one worker, and in bare loops, nobody can take over.",
+    ),
+    (
+        "rate_30k",
+        "the most that a server can do: it sleeps most of the time, and CPU is what counts.",
+    ),
+    ("rate_120k", "the most that a server can do; beyond it, latency is only a queue's length."),
+    (
+        "churn",
+        "handshakes over a real network, TLS, orderly ends (the client resets). Most of connecting \
+         is done on the client's core, which is the limit: compare CPU.",
+    ),
+    ("idle_memory", "memory in the kernel, which is several times as much and the same for all."),
+    ("plaintext", "routing, bodies, TLS; hyper and TCP are most of it, and the same for all."),
+    (
+        "json_1k",
+        "the runtime alone: serialising the body is the same for all, and in every figure.",
+    ),
+    ("spawn_join", "futures of more than a few words, and tasks that wait."),
+    ("spawn_one", "several tasks at a time; this one is a turn of the scheduler for each."),
+    ("spawn_detached", "what it costs to learn of each task's end."),
+    (
+        "spawn_remote",
+        "threads that contend, and the delay of a hand-over to a runtime that sleeps.",
+    ),
+    ("yield", "tasks whose state has left the cache by their next turn."),
+    ("yield_one", "any other task that is ready; how often the kernel is asked meanwhile differs."),
+    (
+        "pingpong",
+        "a runtime's own channel: the same one is in every figure, `bare` shows it alone.",
+    ),
+    (
+        "chain",
+        "wakes in bursts: one task is ready at a time, and a second worker can only disturb.",
+    ),
+    ("fanout", "unequal or memory-bound work; the work alone stands beside the figures."),
+    ("idle_task_bytes", "what the futures of real tasks hold, and fragmentation after churn."),
+    (
+        "timers_100k",
+        "the timer alone, and precision on an idle machine; 200 ns are the sleep itself.",
+    ),
+    ("timer_arm_cancel", "timers dropped on another worker, and a wheel full of others."),
+    ("timeout_ready", "timeouts around operations that wait."),
+    ("lock_1", "waiting of any kind: it is the fast path alone."),
+    ("lock_2", "how a turn is chosen among many; two tasks alternate."),
+    ("lock_16", "short waits only: fair locks hand over in turn, so each waits for all others."),
+    ("semaphore_16x4", "acquiring several permits at once."),
+    ("queue_1_1", "values larger than a word, and a queue that is mostly empty or mostly full."),
+    ("queue_8_1", "values larger than a word; order between the producers is not looked at."),
+    (
+        "queue_8_8",
+        "the same thing for all: tokio's channel has one receiver, which eight tasks share behind \
+         a lock.",
+    ),
+    ("event_10k", "the delay of one waiter: the time is that until all have run, divided by them."),
+    ("barrier_64", "waiting for a slow party: all arrive as soon as they can."),
+];
+
+/// The sentence of a case.
+pub fn of(case: &str) -> &'static str {
+    CAVEATS.iter().find(|(name, _)| *name == case).map_or("", |(_, sentence)| sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::CASES;
+
+    #[test]
+    fn every_case_says_what_it_does_not_show() {
+        let silent: Vec<&str> =
+            CASES.iter().map(|case| case.name).filter(|name| of(name).is_empty()).collect();
+        assert!(silent.is_empty(), "no sentence in report/caveats.rs: {silent:?}");
+    }
+}
