@@ -65,22 +65,22 @@ mod soak;
 mod storms;
 #[path = "suite/sync_barrier.rs"]
 mod sync_barrier;
+#[path = "suite/sync_broadcast.rs"]
+mod sync_broadcast;
+#[path = "suite/sync_channel.rs"]
+mod sync_channel;
 #[path = "suite/sync_condition.rs"]
 mod sync_condition;
 #[path = "suite/sync_event.rs"]
 mod sync_event;
 #[path = "suite/sync_lock.rs"]
 mod sync_lock;
-#[path = "suite/sync_others.rs"]
-mod sync_others;
 #[path = "suite/sync_oneshot.rs"]
 mod sync_oneshot;
+#[path = "suite/sync_others.rs"]
+mod sync_others;
 #[path = "suite/sync_queue.rs"]
 mod sync_queue;
-#[path = "suite/sync_channel.rs"]
-mod sync_channel;
-#[path = "suite/sync_broadcast.rs"]
-mod sync_broadcast;
 #[path = "suite/sync_queue_props.rs"]
 mod sync_queue_props;
 #[path = "suite/sync_semaphore.rs"]

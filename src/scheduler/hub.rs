@@ -213,13 +213,17 @@ impl Block {
         Some(unsafe { Runnable::from_raw(task) })
     }
 
-    /// Puts a task there; the one that was there comes back.
+    /// Puts a task there, by the owner. It comes back if the place is taken: of those that
+    /// one poll wakes, the first runs first, and the others behind it in their order.
     #[inline]
     pub(crate) fn put_lifo(&self, task: Runnable) -> Option<Runnable> {
-        // AcqRel: pairs with `take_lifo`, both ways.
-        let old = self.lifo.swap(task.into_raw().as_ptr(), Ordering::AcqRel);
-        // SAFETY: the swap made the entry ours.
-        ptr::NonNull::new(old).map(|old| unsafe { Runnable::from_raw(old) })
+        // Relaxed: nobody else puts one there, so that what is empty stays so.
+        if !self.lifo.load(Ordering::Relaxed).is_null() {
+            return Some(task);
+        }
+        // Release: pairs with `take_lifo`.
+        self.lifo.store(task.into_raw().as_ptr(), Ordering::Release);
+        None
     }
 }
 

@@ -401,7 +401,7 @@ impl Worker {
             return self.push_back(task);
         }
         match self.block().put_lifo(task) {
-            Some(displaced) => self.push_back(displaced),
+            Some(task) => self.push_back(task),
             None => self.judge_push(),
         }
     }

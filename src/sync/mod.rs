@@ -51,8 +51,7 @@ pub use self::{
     channel::channel,
     oneshot::{BrokenPromise, Deferred, Promise, oneshot},
     queue::{
-        LifoQueue, PriorityQueue, Queue, ShutDown, TaskDoneError, Tracked, TryGetError,
-        TryPutError,
+        LifoQueue, PriorityQueue, Queue, ShutDown, TaskDoneError, Tracked, TryGetError, TryPutError,
     },
     shared_future::SharedFuture,
 };

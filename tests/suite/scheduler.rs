@@ -243,6 +243,41 @@ fn hog_until(done: impl Fn() -> bool) -> bool {
 }
 
 #[test]
+fn tasks_woken_in_one_poll_run_in_that_order() {
+    // Goal: exact order on one worker, also where one poll serves many; method: five tasks wait for
+    // permits, which come back at once.
+    on_every(|cfg| {
+        if !cfg.single() {
+            return;
+        }
+        cfg.once(async {
+            let semaphore = Arc::new(ringloop::sync::Semaphore::new(0));
+            let (log, waiting) = (crate::tools::Log::new(), Count::new());
+            let tasks: Vec<_> = (0..5)
+                .map(|index| {
+                    let (semaphore, log, waiting) =
+                        (semaphore.clone(), log.clone(), waiting.clone());
+                    spawn(async move {
+                        waiting.add();
+                        let permit = semaphore.acquire().await.unwrap();
+                        log.push(index.to_string());
+                        permit.forget();
+                    })
+                })
+                .collect();
+            while waiting.get() < 5 {
+                yield_now().await;
+            }
+            semaphore.add_permits(5);
+            for task in tasks {
+                task.await.unwrap();
+            }
+            assert_eq!(log.take(), ["0", "1", "2", "3", "4"]);
+        });
+    });
+}
+
+#[test]
 fn tasks_queued_behind_a_hog_are_taken_to_other_workers() {
     // Goal: patrol, and T72; method: a task spawns 50 others and then spins in the same poll until
     // they have all run, which they can on another worker only; the hook names the hog.
