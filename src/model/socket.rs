@@ -61,9 +61,11 @@ impl Inbound {
         self.0.hung_up();
     }
 
-    /// `read` returns what has arrived, if anything has.
-    pub fn receive_instead(&self, read: impl FnOnce() -> Option<Lease>, wakes: &mut Vec<Waker>) {
-        let read = || read().ok_or_else(|| io::ErrorKind::WouldBlock.into());
+    pub fn receive_instead(
+        &self,
+        read: impl FnOnce() -> io::Result<Lease>,
+        wakes: &mut Vec<Waker>,
+    ) {
         self.0.receive_instead(read, wakes);
     }
 

@@ -13,6 +13,7 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
+    io, mem,
     sync::Arc,
     task::{Poll, Waker},
 };
@@ -69,7 +70,8 @@ impl Socket {
     /// A look of the patrol.
     fn look(&self) {
         let mut wakes = Vec::new();
-        self.claim.try_borrow(|| self.inbound.receive_instead(|| self.receive(), &mut wakes));
+        let receive = || self.receive().ok_or_else(|| io::ErrorKind::WouldBlock.into());
+        self.claim.try_borrow(|| self.inbound.receive_instead(receive, &mut wakes));
         wakes.into_iter().for_each(Waker::wake);
     }
 
@@ -116,6 +118,47 @@ fn late_completion_against_look() {
         });
         let patrol = thread::spawn(move || patrol.look());
         assert_eq!([socket.read(), socket.read()], [1, 2]);
+        home.join().unwrap();
+        patrol.join().unwrap();
+    });
+}
+
+/// A reset, which the kernel tells once: whoever receives then gets the end.
+#[test]
+fn reset_against_look() {
+    explore(|| {
+        let socket = Socket::new();
+        let told = Arc::new(Mutex::new(false));
+        let receive = |told: &Mutex<bool>| match mem::replace(&mut *told.lock().unwrap(), true) {
+            false => Err(io::Error::from_raw_os_error(5)),
+            true => Ok(Lease::empty()),
+        };
+        let (home, kernel) = (socket.clone(), told.clone());
+        let home = thread::spawn(move || {
+            let mut wakes = Vec::new();
+            home.claim.take();
+            home.inbound.ended(receive(&kernel).err().and_then(|error| error.raw_os_error()));
+            home.inbound.disarmed(false, &mut wakes);
+            home.claim.give_back(true);
+            wakes.into_iter().for_each(Waker::wake);
+        });
+        let patrol = socket.clone();
+        let patrol = thread::spawn(move || {
+            let mut wakes = Vec::new();
+            patrol
+                .claim
+                .try_borrow(|| patrol.inbound.receive_instead(|| receive(&told), &mut wakes));
+            wakes.into_iter().for_each(Waker::wake);
+        });
+        let read = || {
+            wait_for(poll_fn(|cx| match socket.inbound.take(cx.waker(), None) {
+                Found::Failed(error) => Poll::Ready(error),
+                Found::Eof => Poll::Ready(0),
+                Found::Nothing => Poll::Pending,
+                _ => unreachable!("it is armed until it ends"),
+            }))
+        };
+        assert_eq!([read(), read()], [5, 0]);
         home.join().unwrap();
         patrol.join().unwrap();
     });

@@ -268,7 +268,11 @@ impl Inbound {
 
     /// The stream has ended.
     pub(crate) fn ended(&self, end: End) {
-        self.state.lock().end = Some(end);
+        let mut state = self.state.lock();
+        // An error that somebody else received, and that is still to be told, comes first.
+        if !matches!(state.end, Some(End::Failed(_))) {
+            state.end = Some(end);
+        }
     }
 
     /// Nothing is received from here on: the reader reads by itself.

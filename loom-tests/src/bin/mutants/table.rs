@@ -42,6 +42,13 @@ pub const MUTANTS: &[Mutant] = &[
         model: "claim::late_completion_against_look",
     },
     Mutant {
+        name: "ended: takes the place of an error",
+        file: "reactor/socket/inbound.rs",
+        text: "        if !matches!(state.end, Some(End::Failed(_))) {",
+        replacement: "        {",
+        model: "claim::reset_against_look",
+    },
+    Mutant {
         name: "receive_instead: wakes nobody",
         file: "reactor/socket/inbound.rs",
         text: "                _ => return,
