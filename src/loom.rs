@@ -18,12 +18,12 @@ pub(crate) use std::{alloc, hint, sync::atomic, thread::yield_now, thread_local}
 #[cfg(not(loom))]
 pub(crate) use parking_lot::Mutex;
 
-#[cfg(loom)]
-pub(crate) use self::stand_ins::Mutex as BriefLock;
 /// The lock of sections that last some nanoseconds. In a model it is one that the checker
 /// knows: waiting in a loop would have more orders than can be tried.
 #[cfg(not(loom))]
-pub(crate) use crate::util::spin::SpinLock as BriefLock;
+pub(crate) use self::spin::SpinLock as BriefLock;
+#[cfg(loom)]
+pub(crate) use self::stand_ins::Mutex as BriefLock;
 
 #[cfg(loom)]
 pub(crate) use self::stand_ins::{Mutex, UnsafeCell, alloc, atomic, deque, eventfd, thread_local};
@@ -120,6 +120,9 @@ pub(crate) mod eventfd {
         drop(unsafe { OwnedFd::from_raw_fd(fd) });
     }
 }
+
+mod spin;
+pub(crate) use self::spin::SpinLock;
 
 #[cfg(loom)]
 mod stand_ins;

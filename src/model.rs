@@ -53,13 +53,13 @@ impl Gate {
     }
 }
 
-/// [`util::spin::SpinLock`].
-pub struct SpinLock(util::spin::SpinLock<usize>);
+/// [`crate::loom::SpinLock`].
+pub struct SpinLock(crate::loom::SpinLock<usize>);
 
 #[allow(missing_docs, clippy::new_without_default)]
 impl SpinLock {
     pub fn new() -> Self {
-        Self(util::spin::SpinLock::new(0))
+        Self(crate::loom::SpinLock::new(0))
     }
 
     pub fn with<R>(&self, f: impl FnOnce(&mut usize) -> R) -> R {

@@ -46,11 +46,11 @@ use std::{
 
 use crate::{
     loom::{
-        MODELLED, Mutex, UnsafeCell,
+        MODELLED, Mutex, SpinLock, UnsafeCell,
         atomic::{AtomicU8, Ordering},
         const_fn, pick,
     },
-    util::{panic, spin::SpinLock},
+    util::panic,
 };
 
 /// How far a [`Waiter`] has come.

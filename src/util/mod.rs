@@ -8,5 +8,4 @@ pub(crate) mod magazine;
 pub(crate) mod panic;
 pub(crate) mod park;
 pub(crate) mod rand;
-pub(crate) mod spin;
 pub(crate) mod threads;

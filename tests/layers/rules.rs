@@ -24,7 +24,6 @@ pub const RANKS: &[&[&str]] = &[
 /// Imports inside one rank: who (`*` is everyone), whom, why.
 pub const SAME_RANK: &[(&str, &str, &str)] = &[
     ("*", "loom", "the door to atomics, cells and threads is for every file"),
-    ("loom", "util", "one of the locks behind the door is written here"),
     ("error", "util", "an error that holds a panic prints the panic's text"),
 ];
 

@@ -18,9 +18,8 @@
 //!   Arrivals are a Poisson process, latency counts from when a message was due. Time per operation
 //!   is the rate's; a server that falls behind shows by latencies that grow with the window.
 //! - `churn`: what does a connection cost from accept to close? *Not shown:* orderly ends (the
-//!   client resets, for its ports' sake), TLS, more than one listener. Three quarters of the kernel's
-//!   work of connecting are done on the client's core, so it is the limit rather than the server:
-//!   compare the server's CPU.
+//!   client resets, for its ports' sake), TLS, more than one listener. A connection costs the client
+//!   somewhat more than the server, so the client is the limit: compare the server's CPU.
 //! - `idle_memory`: how much of a server's own memory does a quiet connection hold? *Not shown:* the
 //!   kernel's memory (sockets, registrations with epoll or io_uring), which is several times as much,
 //!   or what remains after a storm.

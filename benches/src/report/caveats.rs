@@ -27,8 +27,8 @@ const CAVEATS: &[(&str, &str)] = &[
     ("rate_120k", "the most that a server can do; beyond it, latency is only a queue's length."),
     (
         "churn",
-        "handshakes over a real network, TLS, orderly ends (the client resets). Most of connecting \
-         is done on the client's core, which is the limit: compare CPU.",
+        "handshakes over a real network, TLS, orderly ends (the client resets). The client, \
+         which pays more for a connection than the server, is the limit: compare CPU.",
     ),
     ("idle_memory", "memory in the kernel, which is several times as much and the same for all."),
     ("plaintext", "routing, bodies, TLS; hyper and TCP are most of it, and the same for all."),

@@ -1,6 +1,6 @@
 //! The lock of brief sections.
 //!
-//! Code: `util/spin.rs` as it is, but for its pauses: who finds it taken yields.
+//! Code: `loom/spin.rs` as it is, but for its pauses: who finds it taken yields.
 //!
 //! Properties: one at a time has what it holds, and sees what the one before did, which
 //! loom's cell checks; all get it in the end.

@@ -112,7 +112,7 @@ fn cancel_while_it_locks_again() {
         let (mut first, none) = Hand::begun({
             let shared = shared.clone();
             async move {
-                shared.more.wait(shared.count.lock().await).await;
+                drop(shared.more.wait(shared.count.lock().await).await);
             }
         });
         assert!(none.is_none());

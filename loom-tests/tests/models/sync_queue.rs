@@ -1,6 +1,6 @@
 //! Items that some put and others get.
 //!
-//! Code: `sync/queue/` with `sync/wait_list.rs` and `util/spin.rs`, as they are.
+//! Code: `sync/queue/` with `sync/wait_list.rs` and `loom/spin.rs`, as they are.
 //!
 //! Properties: who can go on is woken, else loom reports a deadlock; an item is got once, and
 //! only if its put said so; a put that was dropped has put nothing; what waits for room or for

@@ -1,7 +1,7 @@
 //! Where putters and getters meet: the one machine under the queues and the channel.
 //!
-//! One lock (a [`BriefLock`], which costs one atomic operation) guards the items, who waits to put and who waits to get. Each operation takes
-//! it once, unless it has to wait, and wakes one waiter at most.
+//! One lock, a [`BriefLock`], guards the items, who waits to put and who waits to get. Each
+//! operation takes it once, unless it has to wait, and wakes one waiter at most.
 //!
 //! 1. Items are kept *here*. An item that is put while getters wait is promised to the first
 //!    of them: the getter is granted, and wakes up to take the item that is first *then*. Who

@@ -7,14 +7,14 @@ use super::table::Mutant;
 pub const QUEUES: &[Mutant] = &[
     Mutant {
         name: "SpinLock: taken without seeing what was done under it",
-        file: "util/spin.rs",
+        file: "loom/spin.rs",
         text: "compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)",
         replacement: "compare_exchange(false, true, Ordering::Relaxed, Ordering::Relaxed)",
         model: "spin_lock::two_add",
     },
     Mutant {
         name: "SpinLock: taken if it looked free",
-        file: "util/spin.rs",
+        file: "loom/spin.rs",
         text: "if !self.locked.load(Ordering::Relaxed) && self.try_take() {",
         replacement: "if !self.locked.swap(true, Ordering::Acquire) || rounds > 1 {",
         model: "spin_lock::two_add",

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use crate::loom::{
+use super::{
     MODELLED, UnsafeCell,
     atomic::{AtomicBool, Ordering},
     hint, yield_now,
