@@ -221,8 +221,9 @@ impl Block {
         if !self.lifo.load(Ordering::Relaxed).is_null() {
             return Some(task);
         }
-        // Release: pairs with `take_lifo`.
-        self.lifo.store(task.into_raw().as_ptr(), Ordering::Release);
+        // An RMW: in one order with those who take. Release: pairs with `take_lifo`.
+        let old = self.lifo.swap(task.into_raw().as_ptr(), Ordering::Release);
+        debug_assert!(old.is_null());
         None
     }
 }

@@ -14,7 +14,8 @@
 //!   What it had been given by then goes to the next in line.
 //! * **No poisoning.** A panic in a task releases what it held, and the next one goes on. As in
 //!   asyncio, it is the user's affair in which state the data is.
-//! * **Nothing is allocated by waiting.** The place in line is part of the waiting future.
+//! * **Nothing is allocated by waiting.** The place in line is part of the waiting future; but
+//!   a `SharedFuture` keeps a list of who waits, and a stream allocates its place once.
 //! * **Fair to other tasks.** A task that finds every lock free yields to others once in a
 //!   while all the same.
 

@@ -439,8 +439,8 @@ pub const MUTANTS: &[Mutant] = &[
         text: "        if !self.lifo.load(Ordering::Relaxed).is_null() {
             return Some(task);
         }
-        // Release",
-        replacement: "        // Release",
+        // An RMW",
+        replacement: "        // An RMW",
         model: "inbox_final_check::lifo_slot",
     },
     Mutant {
