@@ -63,6 +63,7 @@ pub(crate) fn report(key: u16, event: &ErrorEvent) {
 
 /// What is known of the task that is polled on this thread.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(debug_assertions), allow(dead_code, reason = "for reports of debug builds"))]
 pub(crate) struct Here {
     pub(crate) task: TaskId,
     pub(crate) spawned_at: &'static Location<'static>,
@@ -81,6 +82,7 @@ pub(crate) fn introduce(ask: fn() -> Option<Here>) {
 }
 
 /// The task that is polled on this thread.
+#[cfg_attr(not(debug_assertions), allow(dead_code, reason = "for reports of debug builds"))]
 pub(crate) fn here() -> Option<Here> {
     ASK.get().and_then(|ask| ask())
 }

@@ -68,7 +68,7 @@ pub(crate) struct Block {
     pub(super) timers: Mailbox,
     /// Counts the worker's ticks; read by patrols.
     pub(super) tick: AtomicU64,
-    /// When the present tick began.
+    /// Since when tasks run; `u64::MAX` while none does.
     pub(super) since: AtomicU64,
     /// When somebody last came to the rescue.
     pub(super) rescued: AtomicU64,
@@ -143,7 +143,7 @@ impl Block {
             doorbell: Doorbell::new(),
             timers: Mailbox::new(),
             tick: AtomicU64::new(0),
-            since: AtomicU64::new(0),
+            since: AtomicU64::new(u64::MAX),
             rescued: AtomicU64::new(0),
             thread: AtomicU32::new(0),
             running: AtomicU64::new(0),

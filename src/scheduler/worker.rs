@@ -237,6 +237,7 @@ impl Worker {
         if self.hub.phase() != Phase::Open {
             self.finish_closing();
         }
+        self.block().since.store(u64::MAX, Ordering::Relaxed);
         self.expire_timers(now);
         self.help_neighbours(now);
         if self.has_tasks() {

@@ -21,7 +21,7 @@ use std::{collections::VecDeque, io, mem, task::Waker};
 use super::waiting::{Waiting, Watched, look};
 use crate::{
     loom::{
-        Mutex,
+        BriefLock,
         global::{AtomicU64, Ordering},
         pick,
     },
@@ -61,7 +61,7 @@ struct State {
 }
 
 pub(crate) struct Inbound {
-    state: Mutex<State>,
+    state: BriefLock<State>,
     /// 1 once a receive was armed: for the readers of sockets where none ever is.
     used: AtomicU64,
 }
@@ -165,7 +165,7 @@ impl Inbound {
             hung_up: false,
             readers: Waiting::new(),
         };
-        Self { state: Mutex::new(state), used: AtomicU64::new(0) }
+        Self { state: BriefLock::new(state), used: AtomicU64::new(0) }
     }
 
     /// A reader asks; `get` is called with what is queued, under the lock.

@@ -1,8 +1,11 @@
 //! Who waits for one side of a socket.
 
-use std::{mem, task::Waker};
+use std::{mem, ops::DerefMut, task::Waker};
 
-use crate::{loom::Mutex, util::panic};
+use crate::{
+    loom::{Mutex, SpinLock},
+    util::panic,
+};
 
 /// So many may wait at once; those who gave up stay until somebody is woken.
 const FEW: usize = 32;
@@ -40,19 +43,37 @@ pub(super) trait Watched {
     fn waiting(&mut self) -> &mut Waiting;
 }
 
+/// A lock, of either kind.
+pub(super) trait Guards<S> {
+    fn locked(&self) -> impl DerefMut<Target = S>;
+}
+
+impl<S> Guards<S> for Mutex<S> {
+    fn locked(&self) -> impl DerefMut<Target = S> {
+        self.lock()
+    }
+}
+
+impl<S> Guards<S> for SpinLock<S> {
+    #[inline]
+    fn locked(&self) -> impl DerefMut<Target = S> {
+        self.lock()
+    }
+}
+
 /// Calls `f` with a state for which nobody has to wait, or in which the waker is left.
 pub(super) fn look<S: Watched, R>(
-    state: &Mutex<S>,
+    state: &impl Guards<S>,
     waker: &Waker,
     has_to_wait: impl FnOnce(&S) -> bool,
     f: impl FnOnce(&mut S) -> R,
 ) -> R {
-    let mut locked = state.lock();
+    let mut locked = state.locked();
     if has_to_wait(&locked) && !locked.waiting().knows(waker) {
         drop(locked);
         // Cloning is foreign code: outside of the lock (S6).
         let waker = waker.clone();
-        locked = state.lock();
+        locked = state.locked();
         let waiting = locked.waiting();
         waiting.wakers.push(waker);
         if waiting.wakers.len() > waiting.room {
@@ -61,7 +82,7 @@ pub(super) fn look<S: Watched, R>(
             let stale = mem::take(&mut waiting.wakers);
             drop(locked);
             stale.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
-            locked = state.lock();
+            locked = state.locked();
         }
     }
     f(&mut locked)

@@ -33,7 +33,7 @@ use crate::{
 
 /// Sockets looked at in one go; the next has its turn with the next. A look costs 100 to
 /// 200 ns each.
-const LOOK: usize = 1024;
+const LOOK: usize = 128;
 
 const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 

@@ -950,7 +950,7 @@ pub const MUTANTS: &[Mutant] = &[
         waiting.wakers.push(waker);",
         replacement: "        let result = f(&mut locked);
         drop(locked);
-        state.lock().waiting().wakers.push(waker);
+        state.locked().waiting().wakers.push(waker);
         return result;
         #[allow(unreachable_code)]
         let waiting = locked.waiting();",
@@ -969,10 +969,10 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "waiting: no waker is left where there was room a moment ago",
         file: "reactor/socket/waiting.rs",
-        text: "    let mut locked = state.lock();
+        text: "    let mut locked = state.locked();
     if has_to_wait(&locked) && ",
-        replacement: "    let waits = has_to_wait(&state.lock());
-    let mut locked = state.lock();
+        replacement: "    let waits = has_to_wait(&state.locked());
+    let mut locked = state.locked();
     if waits && ",
         model: "outbound::two_wait_for_room",
     },
