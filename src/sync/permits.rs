@@ -13,7 +13,7 @@
 //!    granted them before he runs. What he wants more of than there is stays in the
 //!    word, out of reach of those behind him.
 //! 4. Who leaves the list takes the lock, and grants in his turn: those behind him may
-//!    want less. Who leaves with a grant gives it back as in 3.
+//!    want less. Who leaves with a grant gives it back as in 3; who was refused has none.
 //!
 //! Invariants, cited below:
 //! * P1 When the lock is free, `WAITERS` is set exactly if the list is not empty; it
@@ -236,7 +236,8 @@ impl Permits {
         }
         let mut permits = (word >> SHIFT) + count;
         let more = list.grant_while(wakers, |&mut needed| {
-            let enough = needed <= permits;
+            // Who is left of those who are being refused gets nothing any more.
+            let enough = needed <= permits && word & CLOSED == 0;
             permits -= if enough { needed } else { 0 };
             enough
         });
@@ -273,12 +274,16 @@ impl Permits {
 
     /// Step 4: the future is dropped before it had an answer.
     #[inline(never)]
-    fn leave(&self, needed: usize, waiter: Pin<&mut Waiter<usize>>) {
+    fn leave(&self, needed: usize, mut waiter: Pin<&mut Waiter<usize>>) {
         let mut wakers = Wakers::new();
         let mut list = self.waiters.lock();
-        let Some(waker) = list.remove(waiter) else {
+        let Some(waker) = list.remove(waiter.as_mut()) else {
             drop(list);
-            return self.release(needed);
+            // Granted meanwhile, or refused, which gave it nothing to pass on.
+            if waiter.status() == Status::Granted {
+                self.release(needed);
+            }
+            return;
         };
         let more = self.grant(&mut list, 0, &mut wakers);
         drop(list);

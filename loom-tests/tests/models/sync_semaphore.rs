@@ -12,9 +12,9 @@
 //!
 //! Bound: 3 threads, two permits.
 
-use std::sync::Arc;
+use std::{sync::Arc, task::Poll};
 
-use loom::cell::UnsafeCell;
+use loom::{cell::UnsafeCell, thread};
 use loom_tests::explore;
 use ringloop::sync::{OwnedPermit, Semaphore};
 
@@ -189,6 +189,26 @@ fn close_against_acquire_and_release() {
         join([waiter, closer]);
         assert_eq!(guarded.semaphore.available_permits(), 1);
         assert!(guarded.semaphore.try_acquire().unwrap_err().is_closed());
+    });
+}
+
+/// Closed while one of three who wait gives up, with the lock released after each who is refused:
+/// nobody gets a permit any more, and none comes from who had none.
+#[test]
+fn close_against_cancel() {
+    explore(|| {
+        let guarded = Guarded::new(1);
+        let begun = |wanted| {
+            let guarded = guarded.clone();
+            Hand::begun(async move { guarded.semaphore.acquire_many(wanted).await.map(drop) }).0
+        };
+        let (mut first, second, mut third) = (begun(2), begun(2), begun(1));
+        let closer = spawn(&guarded, |guarded| guarded.semaphore.close());
+        let leaver = thread::spawn(move || drop(second));
+        join([closer, leaver]);
+        assert!(matches!(first.poll(), Poll::Ready(Err(_))));
+        assert!(matches!(third.poll(), Poll::Ready(Err(_))));
+        guarded.assert_whole(1, 0);
     });
 }
 

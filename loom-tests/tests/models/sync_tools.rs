@@ -49,5 +49,7 @@ where
 
 /// Joins all.
 pub fn join<const N: usize>(threads: [JoinHandle<()>; N]) {
-    threads.map(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
 }

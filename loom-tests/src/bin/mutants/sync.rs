@@ -140,9 +140,27 @@ pub const SYNC: &[Mutant] = &[
     Mutant {
         name: "leave: keeps what it was granted meanwhile",
         file: "sync/permits.rs",
-        text: "            return self.release(needed);",
-        replacement: "            return;",
+        text: "            if waiter.status() == Status::Granted {
+                self",
+        replacement: "            if false {
+                self",
         model: "sync_semaphore::cancel_against_release",
+    },
+    Mutant {
+        name: "leave: gives back what it was refused",
+        file: "sync/permits.rs",
+        text: "            if waiter.status() == Status::Granted {
+                self",
+        replacement: "            if true {
+                self",
+        model: "sync_semaphore::close_against_cancel",
+    },
+    Mutant {
+        name: "grant: goes on beside a close",
+        file: "sync/permits.rs",
+        text: "            let enough = needed <= permits && word & CLOSED == 0;",
+        replacement: "            let enough = needed <= permits;",
+        model: "sync_semaphore::close_against_cancel",
     },
     Mutant {
         name: "leave: those behind stay where they are",
