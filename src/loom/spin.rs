@@ -55,6 +55,18 @@ impl<T> SpinLock<T> {
         SpinGuard { lock: self }
     }
 
+    /// The value without the lock, where that would only be a formality.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else can come to the lock while `f` runs, and who had it before was done with it
+    /// before this call, by some order that the caller knows of.
+    #[inline(always)]
+    pub(crate) unsafe fn with_exclusive<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        // SAFETY: nobody else has access, by contract.
+        self.value.with_mut(|value| f(unsafe { &mut *value }))
+    }
+
     #[inline(always)]
     fn try_take(&self) -> bool {
         // Acquire: pairs with the Release of the guard's drop.

@@ -130,6 +130,15 @@ impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> checked::MutexGuard<'_, T> {
         self.0.lock().expect("nobody panics with the lock held")
     }
+
+    /// As `SpinLock::with_exclusive`, and sees whether somebody has the lock.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub(crate) unsafe fn with_exclusive<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        f(&mut self.0.try_lock().expect("nobody else comes to the lock"))
+    }
 }
 
 /// Loom's thread-locals know no `const` initializer.

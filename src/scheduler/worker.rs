@@ -208,6 +208,12 @@ impl Worker {
         now
     }
 
+    /// When the running tick began; `u64::MAX` between ticks.
+    pub(super) fn tick_start(&self) -> u64 {
+        // Relaxed: this thread's own word.
+        self.block().since.load(Ordering::Relaxed)
+    }
+
     fn polls_between_checks(&self) -> u64 {
         (CHECK_NS / self.poll_time.get().max(1)).clamp(1, CHECK_POLLS)
     }

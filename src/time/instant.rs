@@ -11,8 +11,8 @@ use crate::util::clock;
 /// A point in time: nanoseconds on a clock that never goes back.
 ///
 /// It is what the runtime's timers compare with, and half the size of a
-/// [`std::time::Instant`], from and into which it converts. It reaches from about the
-/// start of the process over the next 584 years; sums and differences with `+` and
+/// [`std::time::Instant`], from and into which it converts. It reaches from the start of
+/// the machine over the next 584 years; sums and differences with `+` and
 /// `-` stop at these ends, and the last of them means never.
 ///
 /// asyncio: what `loop.time()` returns, as a type.

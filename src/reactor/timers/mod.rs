@@ -109,7 +109,8 @@ impl Timers {
                 home.seq = seq;
             });
         }
-        let armed = node.arm(waker);
+        // SAFETY: as above.
+        let armed = unsafe { node.arm(waker) };
         if self.closed {
             // Nothing would ever fire it, and the mailbox may have another owner.
             node.disown();

@@ -25,6 +25,9 @@
 //!     that cancelled it, into the mailbox of the `Timers` that armed it.
 //! N7. A mailbox has at most one open `Timers` (`Mailbox::claim`).
 //! N8. The waker is None while the node is FREE or in a mailbox.
+//! N9. Whoever has both the `TimerRef` and the `Timers` that armed it, or is about to make the
+//!     one from the other, needs no lock for the waker: the reference is the only other
+//!     way to it.
 
 use std::{
     mem::{self, ManuallyDrop},
@@ -35,7 +38,7 @@ use std::{
 use super::{Timers, pool::Mailbox};
 use crate::{
     loom::{
-        Mutex, UnsafeCell,
+        BriefLock, UnsafeCell,
         atomic::{AtomicPtr, AtomicU64, Ordering},
     },
     util::panic,
@@ -50,7 +53,7 @@ pub(super) struct Node {
     state: AtomicU64,
     /// Whom to wake. Only moves happen under the lock: clones, drops and wakes
     /// are foreign code and happen outside.
-    waker: Mutex<Option<Waker>>,
+    waker: BriefLock<Option<Waker>>,
     /// The node below in the mailbox's stack.
     pub(super) next_message: AtomicPtr<Node>,
 }
@@ -109,7 +112,7 @@ impl Node {
                 next: None,
             }),
             state: AtomicU64::new(FREE),
-            waker: Mutex::new(None),
+            waker: BriefLock::new(None),
             next_message: AtomicPtr::new(ptr::null_mut()),
         }
     }
@@ -128,11 +131,16 @@ impl Node {
 
     /// FREE to ARMED, by the wheel that took it from its free list. Returns the
     /// new state word.
-    pub(super) fn arm(&self, waker: Waker) -> u64 {
-        // Nobody else has this node now, so the lock is free and Relaxed is
-        // enough: whoever gets the `TimerRef` gets these writes along with it.
-        let old = self.waker.lock().replace(waker);
+    ///
+    /// # Safety
+    ///
+    /// The caller is the holder (N2).
+    pub(super) unsafe fn arm(&self, waker: Waker) -> u64 {
+        // SAFETY: N9: there is no `TimerRef` yet, and the last one's accesses came before the
+        // hand-over (N3).
+        let old = unsafe { self.waker.with_exclusive(|kept| kept.replace(waker)) };
         debug_assert!(old.is_none(), "N8");
+        // Relaxed: whoever gets the `TimerRef` gets these writes along with it.
         let free = self.state.load(Ordering::Relaxed);
         debug_assert_eq!(free & TAG_MASK, FREE);
         self.state.store(free | ARMED, Ordering::Relaxed);
@@ -183,10 +191,6 @@ impl Node {
         let old = self.state.load(Ordering::Relaxed);
         let next = (old & !TAG_MASK).wrapping_add(1 << TAG_BITS);
         self.state.store(next | FREE, Ordering::Relaxed);
-    }
-
-    pub(super) fn take_waker(&self) -> Option<Waker> {
-        self.waker.lock().take()
     }
 }
 
@@ -265,22 +269,25 @@ impl TimerRef {
         if let Some(timers) = &here
             && self.armed_in(timers.mailbox()).is_some()
         {
-            let waker = node.take_waker();
-            // SAFETY: armed, and `timers` is the `Timers` that armed it: of all
-            // that ever had this mailbox it is the open one (N7), and the others
+            // SAFETY: N9: this is the one reference, and `timers` is the `Timers` that armed
+            // it: of all that ever had this mailbox it is the open one (N7), and the others
             // left nothing armed when they closed.
-            unsafe { here.expect("just seen").cancel(node) };
-            return waker;
+            unsafe {
+                let waker = node.waker.with_exclusive(Option::take);
+                here.expect("just seen").cancel(node);
+                return waker;
+            }
         }
         // Relaxed: if we win, this tells the wheel only to keep its hands off the
         // waker; if not, the node has ended, and the lock below hands it to us.
         let cancelled = self.armed & !TAG_MASK | CANCELLED;
-        let won = node
-            .state
-            .compare_exchange(self.armed, cancelled, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok();
+        let won = self.end().is_none()
+            && node
+                .state
+                .compare_exchange(self.armed, cancelled, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
         // The lock also waits for a `Node::end` that is about to let go (N3, N4).
-        let waker = node.take_waker();
+        let waker = node.waker.lock().take();
         if won {
             self.owner.push_cancelled(node);
             return waker;

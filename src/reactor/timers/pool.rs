@@ -6,9 +6,9 @@ use std::ptr;
 
 use super::node::Node;
 use crate::loom::{
-    MODELLED,
+    Mutex,
     atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
-    global, pick,
+    const_fn, pick,
 };
 
 /// How many nodes are allocated, or change between a wheel and the pool, at once.
@@ -59,14 +59,26 @@ impl FreeList {
 }
 
 /// Free nodes for all workers of the process.
-pub(super) struct Pool(global::Mutex<FreeList>);
+pub(super) struct Pool(Mutex<FreeList>);
 
 /// The one pool, apart from those of tests.
-static POOL: Pool = Pool::new();
+#[cfg(not(loom))]
+fn process_pool() -> &'static Pool {
+    static POOL: Pool = Pool::new();
+    &POOL
+}
+
+/// Nothing modelled outlives an execution of its model.
+#[cfg(loom)]
+fn process_pool() -> &'static Pool {
+    Box::leak(Box::new(Pool::new()))
+}
 
 impl Pool {
-    pub(super) const fn new() -> Self {
-        Self(global::Mutex::new(FreeList::new()))
+    const_fn! {
+        pub(super) fn new() -> Self {
+            Self(Mutex::new(FreeList::new()))
+        }
     }
 
     /// Fills an empty list with a batch, from the pool or from new memory.
@@ -132,8 +144,7 @@ impl Default for Mailbox {
 impl Mailbox {
     /// An empty mailbox.
     pub(crate) fn new() -> Self {
-        // Nothing modelled outlives an execution of its model.
-        Self::with_pool(if MODELLED { Box::leak(Box::new(Pool::new())) } else { &POOL })
+        Self::with_pool(process_pool())
     }
 
     /// An empty mailbox whose nodes come from a pool of their own, for a test to count.

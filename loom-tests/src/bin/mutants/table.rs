@@ -1128,6 +1128,13 @@ pub const MUTANTS: &[Mutant] = &[
         model: "timer_ends::poll_against_fire",
     },
     Mutant {
+        name: "give_up: takes the waker from under the wheel's hands",
+        file: "reactor/timers/node.rs",
+        text: "        let waker = node.waker.lock().take();",
+        replacement: "        let waker = unsafe { node.waker.with_exclusive(Option::take) };",
+        model: "timer_ends::drop_against_fire",
+    },
+    Mutant {
         name: "timer: fires after it has let go of the lock",
         file: "reactor/timers/node.rs",
         text: "        let mut kept = self.waker.lock();
