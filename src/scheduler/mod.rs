@@ -93,11 +93,11 @@ pub(crate) fn with_timers<R>(f: impl FnOnce(&mut Timers) -> R) -> Option<R> {
     with_worker(|worker| f(&mut worker.timers.borrow_mut()))
 }
 
-/// Whether the running tick of this thread's worker began so long before `time`, a millisecond,
-/// that only a task which holds the worker could make it late for that.
+/// Whether the running tick of this thread's worker began so long before `time`, 10 ms, that
+/// only a task which holds the worker could make it late for that.
 #[inline]
 pub(crate) fn is_far(time: u64) -> bool {
-    const FAR: u64 = 1_000_000;
+    const FAR: u64 = 10_000_000;
     with_worker(|worker| time > worker.tick_start().saturating_add(FAR)).unwrap_or(false)
 }
 

@@ -18,7 +18,7 @@ use crate::{
 ///
 /// Never early. A sleep that is over when first awaited, `sleep(Duration::ZERO)` for
 /// one, gives the other tasks of its worker exactly one turn (perhaps more if its own task
-/// has just held the worker for a millisecond). [`Duration::MAX`] waits for ever.
+/// has just held the worker for 10 ms). [`Duration::MAX`] waits for ever.
 ///
 /// asyncio: `asyncio.sleep(delay)`. There the time counts from the first await, since
 /// a coroutine does nothing before it.
