@@ -6,7 +6,8 @@
 //!
 //! Invariants, cited below:
 //! * R1 A `NonNull<Header>` made by [`create`] is valid for as long as its holder
-//!   has one of the references counted in the state.
+//!   has one of the references counted in the state. The runner may rely on the registry's
+//!   instead, which it is the one to give up, in [`finish`].
 //! * R2 The stage is touched under H4 (see [`Header`]) only.
 //! * R3 The future stays in its block from creation to its drop: it is pinned.
 //! * R4 A future that is not `Send` is polled and dropped by the thread that made
@@ -145,72 +146,90 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
     let start = header.state.start();
     if start == Start::Drop {
         // SAFETY: R2: RUNNING is ours.
-        unsafe { finish_cancelled(task) };
+        unsafe { finish_cancelled(task, false) };
         return Ran::Done;
     }
     // SAFETY: R1; the borrowed waker does not outlive this call.
     let waker = unsafe { waker::borrow(task) };
     // SAFETY: R2, R3, R4.
-    let (ready, yielded) =
-        enter(task, || unsafe { (header.vtable.poll)(task, &mut Context::from_waker(&waker)) });
-    if ready.is_ready() {
+    let turn = enter(task, false, || unsafe {
+        (header.vtable.poll)(task, &mut Context::from_waker(&waker))
+    });
+    if turn.poll.is_ready() {
         // SAFETY: R2: the result was just stored.
-        unsafe { finish(task) };
+        unsafe { finish(task, turn.lent) };
         return Ran::Done;
     }
-    if start == Start::PollCancelled && !header.state.spend_last_turn(yielded) {
+    if start == Start::PollCancelled && !header.state.spend_last_turn(turn.yielded) {
         // SAFETY: R2: RUNNING is still ours.
-        unsafe { finish_cancelled(task) };
+        unsafe { finish_cancelled(task, turn.lent) };
         return Ran::Done;
     }
-    // A task that yielded stays RUNNING in the queue: no edge out and in.
-    if yielded || header.state.suspend() == Suspend::Requeue {
+    if turn.yielded {
+        // It stays RUNNING in the queue: no edge out and in.
+        if turn.lent {
+            header.state.add_ref();
+        }
         return Ran::Again(super::Runnable(task));
     }
-    Ran::Done
+    match header.state.suspend(turn.lent) {
+        Suspend::Idle => Ran::Done,
+        Suspend::Requeue => Ran::Again(super::Runnable(task)),
+    }
 }
 
-/// Polls with the thread's state set for this task. Second: whether it yielded.
+/// What a turn leaves.
+struct Turn {
+    poll: Poll<()>,
+    yielded: bool,
+    /// A waker has the runner's reference: see `waker.rs`.
+    lent: bool,
+}
+
+/// Polls with the thread's state set for this task; `lent` is what the last turn under the
+/// same runner left.
 ///
 /// Polls nest, where a task is refused or a job run in place: what was set comes back.
 #[inline]
-fn enter(task: NonNull<Header>, poll: impl FnOnce() -> Poll<()>) -> (Poll<()>, bool) {
+fn enter(task: NonNull<Header>, lent: bool, poll: impl FnOnce() -> Poll<()>) -> Turn {
     current::with(|current| {
         let outer = (
             current.task.replace(task.as_ptr().cast_const().cast()),
+            current.lent.replace(lent),
             current.budget.replace(current::BUDGET),
             current.yielded.replace(false),
         );
         // No unwinding comes out of here: the table's functions contain it.
-        let ready = poll();
+        let poll = poll();
         current.task.set(outer.0);
-        current.budget.set(outer.1);
-        (ready, current.yielded.replace(outer.2))
+        current.budget.set(outer.2);
+        let lent = current.lent.replace(outer.1);
+        Turn { poll, yielded: current.yielded.replace(outer.3), lent }
     })
 }
 
 /// # Safety
 ///
 /// As [`finish`]; the future is still there.
-unsafe fn finish_cancelled(task: NonNull<Header>) {
+unsafe fn finish_cancelled(task: NonNull<Header>, lent: bool) {
     // Destructors of a future run as part of its task.
-    let _ = enter(task, || {
+    let turn = enter(task, lent, || {
         // SAFETY: the caller's promise: R2, R4.
         unsafe { (task.as_ref().vtable.cancel)(task) };
         Poll::Ready(())
     });
     // SAFETY: the result is stored.
-    unsafe { finish(task) };
+    unsafe { finish(task, turn.lent) };
 }
 
 /// Completes a task whose result is in its stage: tells registry and waiter, gives
-/// up the runner's and the registry's references.
+/// up the registry's reference and, if it was not `lent`, the runner's.
 ///
 /// # Safety
 ///
 /// The caller is the runner.
-unsafe fn finish(task: NonNull<Header>) {
-    // SAFETY: R1: two references are ours until the end of this function.
+unsafe fn finish(task: NonNull<Header>, lent: bool) {
+    // SAFETY: R1: the registry's reference is ours until the end of this function.
     let header = unsafe { task.as_ref() };
     // First, so that who waits for the task finds it gone from every count.
     (header.vtable.ended)(header);
@@ -225,8 +244,8 @@ unsafe fn finish(task: NonNull<Header>) {
             panic::contain(|| waker.expect("WAITER means that a waker is there").wake());
         }
     }
-    // SAFETY: these two are the runner's: its own, and the one `ended` left to it.
-    unsafe { drop_refs(task, 2) };
+    // SAFETY: these are the runner's: the one `ended` left to it, and its own if it has one.
+    unsafe { drop_refs(task, if lent { 1 } else { 2 }) };
 }
 
 /// # Safety

@@ -18,6 +18,12 @@
 //! that exactly one queue entry exists, or is about to: whoever set the bit, or
 //! ended the poll that found it set, pushes it.
 //!
+//! The queue entry's reference becomes the runner's for the poll, and the runner *lends* it
+//! to the first waker that the poll clones, since the registry's keeps the task alive until
+//! the runner itself completes it. So a task that leaves one waker behind, as nearly every wait
+//! does, counts nothing on its way: the reference goes from the queue entry to the runner, to
+//! the waker, and with the wake to the next queue entry.
+//!
 //! Every wake is an RMW with release order, also when the bit is set already:
 //! what the waker wrote before must be seen by the poll that the bit stands for,
 //! and that poll begins with an acquiring RMW of the same word.
@@ -94,7 +100,7 @@ pub(super) enum Start {
 pub(super) enum Suspend {
     /// Somebody will wake it; the runner's reference is gone.
     Idle,
-    /// It was woken during the poll; the runner's reference goes to a queue.
+    /// It was woken during the poll; a reference of the runner's goes to a queue.
     Requeue,
 }
 
@@ -165,13 +171,14 @@ impl State {
         }
     }
 
-    /// The poll was pending: gives up the runner's reference, unless the task was
-    /// woken meanwhile.
-    pub(super) fn suspend(&self) -> Suspend {
+    /// The poll was pending: gives up the runner's reference, if it was not `lent`, unless
+    /// the task was woken meanwhile.
+    pub(super) fn suspend(&self, lent: bool) -> Suspend {
         // The reference goes with the bit in one RMW: the registry's keeps the
         // task alive until completion, so that taking it back below is in time.
         // AcqRel: publishes this poll to the next; sees what wakers wrote.
-        let old = self.0.fetch_sub(RUNNING + REF, Ordering::AcqRel);
+        let own = if lent { 0 } else { REF };
+        let old = self.0.fetch_sub(RUNNING + own, Ordering::AcqRel);
         if old & NOTIFIED == 0 {
             return Suspend::Idle;
         }

@@ -1,4 +1,8 @@
 //! A task's waker: a counted reference to its header.
+//!
+//! The first one that is cloned while the task is polled, by its runner's thread, has the
+//! runner's reference; if one is dropped there in the same poll, the runner has it again. Which
+//! of them is the same to the count. What the runner needs to know is in `current.lent`.
 
 use std::{
     mem::ManuallyDrop,
@@ -7,6 +11,7 @@ use std::{
 };
 
 use super::{Runnable, header::Header, raw};
+use crate::util::current;
 
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop);
 
@@ -35,8 +40,12 @@ fn header(data: *const ()) -> NonNull<Header> {
 // the waker has a reference; RawWakerVTable's contract says which of them ends it.
 
 unsafe fn clone(data: *const ()) -> RawWaker {
-    // SAFETY: R1: the waker that is cloned has a reference.
-    unsafe { header(data).as_ref() }.state.add_ref();
+    let is_lent =
+        current::with(|current| current.task.get() == data && !current.lent.replace(true));
+    if !is_lent {
+        // SAFETY: R1: the waker that is cloned has a reference.
+        unsafe { header(data).as_ref() }.state.add_ref();
+    }
     RawWaker::new(data, &VTABLE)
 }
 
@@ -62,6 +71,10 @@ unsafe fn wake_by_ref(data: *const ()) {
 }
 
 unsafe fn drop(data: *const ()) {
-    // SAFETY: the waker's reference ends here.
-    unsafe { raw::drop_refs(header(data), 1) };
+    let is_back =
+        current::with(|current| current.task.get() == data && current.lent.replace(false));
+    if !is_back {
+        // SAFETY: the waker's reference ends here.
+        unsafe { raw::drop_refs(header(data), 1) };
+    }
 }

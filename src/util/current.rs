@@ -22,6 +22,8 @@ pub(crate) struct Current {
     pub(crate) worker: Cell<*const ()>,
     /// The header of the task that is being polled, opaque; null between polls.
     pub(crate) task: Cell<*const ()>,
+    /// Whether a waker of `task` has the reference that the runner came with.
+    pub(crate) lent: Cell<bool>,
     /// Leaf completions left in this poll.
     pub(crate) budget: Cell<u8>,
     /// The running task asked to go to the back of the queue once this poll is over.
@@ -33,6 +35,7 @@ crate::loom::thread_local! {
         Current {
             worker: Cell::new(ptr::null()),
             task: Cell::new(ptr::null()),
+            lent: Cell::new(false),
             budget: Cell::new(BUDGET),
             yielded: Cell::new(false),
         }

@@ -130,6 +130,71 @@ fn wake_against_wake() {
     });
 }
 
+/// Wakers leave while the poll that cloned them goes on, one of them with the runner's reference.
+/// One thread wakes, another drops.
+#[test]
+fn lent_against_wake_and_drop() {
+    lends(false);
+}
+
+/// The same, and the runner has a reference again, since one more was dropped in the poll.
+#[test]
+fn lent_and_back_against_wake_and_drop() {
+    lends(true);
+}
+
+fn lends(and_back: bool) {
+    explore(move || {
+        let bench = Bench::<1, 0>::new();
+        let left = Arc::new(loom::sync::Mutex::new(Vec::new()));
+        let (_, task) = {
+            let (bench, left, inside) = (bench.clone(), left.clone(), Token);
+            let mut first = true;
+            start(poll_fn(move |cx| {
+                let _ = &inside;
+                if mem::take(&mut first) {
+                    drop(cx.waker().clone());
+                    let wakers = [cx.waker().clone(), cx.waker().clone()];
+                    left.lock().unwrap().extend(wakers);
+                    if and_back {
+                        drop(cx.waker().clone());
+                    }
+                }
+                bench.poll()
+            }))
+        };
+        let news = {
+            let (bench, left) = (bench.clone(), left.clone());
+            thread::spawn(move || {
+                // Relaxed: the wake is what makes it seen.
+                bench.flags[0].store(true, Relaxed);
+                let waker = left.lock().unwrap().pop();
+                waker.inspect(Waker::wake_by_ref);
+            })
+        };
+        let dropper = {
+            let left = left.clone();
+            thread::spawn(move || drop(left.lock().unwrap().pop()))
+        };
+        drain();
+        news.join().unwrap();
+        dropper.join().unwrap();
+        drain();
+        let rest = mem::take(&mut *left.lock().unwrap());
+        rest.into_iter().for_each(Waker::wake);
+        drain();
+        if task.is_finished() {
+            drop(take(task).unwrap());
+        } else {
+            // Both wakers were dropped before the news.
+            task.abort();
+            drain();
+            drop(task);
+        }
+        assert_over_without_result();
+    });
+}
+
 /// Two threads run what is queued; a third brings news.
 #[test]
 fn run_against_run() {

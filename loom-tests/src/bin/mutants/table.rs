@@ -111,9 +111,46 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "suspend: publishes nothing of the poll",
         file: "task/state.rs",
-        text: "self.0.fetch_sub(RUNNING + REF, Ordering::AcqRel)",
-        replacement: "self.0.fetch_sub(RUNNING + REF, Ordering::Relaxed)",
+        text: "self.0.fetch_sub(RUNNING + own, Ordering::AcqRel)",
+        replacement: "self.0.fetch_sub(RUNNING + own, Ordering::Relaxed)",
         model: "task_state::run_against_run",
+    },
+    Mutant {
+        name: "suspend: gives up the reference that was lent",
+        file: "task/state.rs",
+        text: "        let own = if lent { 0 } else { REF };",
+        replacement: "        let own = REF;",
+        model: "task_state::wake_against_wake",
+    },
+    Mutant {
+        name: "finish: gives up the reference that was lent",
+        file: "task/raw.rs",
+        text: "drop_refs(task, if lent { 1 } else { 2 })",
+        replacement: "drop_refs(task, 2)",
+        model: "task_state::lent_against_wake_and_drop",
+    },
+    Mutant {
+        name: "run: a task that yields is queued with the reference that was lent",
+        file: "task/raw.rs",
+        text: "        if turn.lent {
+            header",
+        replacement: "        if false {
+            header",
+        model: "task_state::yield_against_news",
+    },
+    Mutant {
+        name: "clone: the runner's reference is lent twice",
+        file: "task/waker.rs",
+        text: "!current.lent.replace(true)",
+        replacement: "!current.lent.replace(false)",
+        model: "task_state::wake_against_wake",
+    },
+    Mutant {
+        name: "drop: who was lent nothing gives it back",
+        file: "task/waker.rs",
+        text: "current.lent.replace(false)",
+        replacement: "!current.lent.replace(false)",
+        model: "task_state::lent_and_back_against_wake_and_drop",
     },
     Mutant {
         name: "start: a task that yielded sees nothing of what wakers wrote",
@@ -236,8 +273,10 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a task that yields is suspended as well",
         file: "task/raw.rs",
-        text: "if yielded || header.state.suspend() == Suspend::Requeue {",
-        replacement: "if header.state.suspend() == Suspend::Requeue || yielded {",
+        text: "    if turn.yielded {
+",
+        replacement: "    if turn.yielded && header.state.suspend(turn.lent) == Suspend::Requeue {
+",
         model: "task_state::yield_against_wake_and_abort",
     },
     Mutant {
