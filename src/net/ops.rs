@@ -59,15 +59,21 @@ impl Operation<OwnedFd> for Recv<'_> {
     }
 }
 
-/// send(2).
+/// send(2), by who has the write side to itself.
 pub(super) struct Send<'a> {
     socket: &'a Socket,
     buf: &'a [u8],
+    shared: bool,
 }
 
 impl<'a> Send<'a> {
     pub(super) fn new(socket: &'a Socket, buf: &'a [u8]) -> Self {
-        Self { socket, buf }
+        Self { socket, buf, shared: false }
+    }
+
+    /// Others may be sending, too.
+    pub(super) fn shared(socket: &'a Socket, buf: &'a [u8]) -> Self {
+        Self { socket, buf, shared: true }
     }
 }
 
@@ -78,7 +84,9 @@ impl Operation<OwnedFd> for Send<'_> {
     const DIRECTION: Direction = Direction::Write;
 
     fn attempt(&mut self, io: &OwnedFd) -> io::Result<usize> {
-        send_alone(self.socket, || Ok(send(io, self.buf, SEND)?))
+        let send = || Ok(send(io, self.buf, SEND)?);
+        let outbound = &self.socket.outbound;
+        sent(if self.shared { outbound.send_directly(send) } else { outbound.send_as_owner(send) })
     }
 
     fn drained(&self, sent: &usize) -> bool {
@@ -86,7 +94,7 @@ impl Operation<OwnedFd> for Send<'_> {
     }
 }
 
-/// sendmsg(2) of several slices.
+/// sendmsg(2) of several slices, by who has the write side to itself.
 pub(super) struct SendSlices<'a, 'b> {
     socket: &'a Socket,
     bufs: &'a [IoSlice<'b>],
@@ -107,7 +115,8 @@ impl Operation<OwnedFd> for SendSlices<'_, '_> {
 
     fn attempt(&mut self, io: &OwnedFd) -> io::Result<usize> {
         let mut control = SendAncillaryBuffer::default();
-        send_alone(self.socket, || Ok(sendmsg(io, self.bufs, &mut control, SEND)?))
+        let send = || Ok(sendmsg(io, self.bufs, &mut control, SEND)?);
+        sent(self.socket.outbound.send_as_owner(send))
     }
 
     fn drained(&self, sent: &usize) -> bool {
@@ -115,10 +124,10 @@ impl Operation<OwnedFd> for SendSlices<'_, '_> {
     }
 }
 
-/// Sends unless another send is under way (S14): then it is to be tried again, as after a
+/// What became of a send. If another is under way (S14), it is to be tried again, as after a
 /// signal. That happens only to tasks that write to one socket at once.
-fn send_alone(socket: &Socket, send: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
-    match socket.outbound.send_directly(send) {
+fn sent(sent: Direct<io::Result<usize>>) -> io::Result<usize> {
+    match sent {
         Direct::Done(sent) => sent,
         Direct::Busy => Err(io::ErrorKind::Interrupted.into()),
         Direct::Failed(error) => Err(io::Error::from_raw_os_error(error)),

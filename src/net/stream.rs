@@ -287,7 +287,7 @@ impl TcpStream {
     pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
         match transfer::try_write_behind(self.inner(), buf) {
             Some(result) => result,
-            None => operation::attempt(self.inner(), &mut ops::Send::new(self.inner(), buf)),
+            None => operation::attempt(self.inner(), &mut ops::Send::shared(self.inner(), buf)),
         }
     }
 

@@ -21,7 +21,7 @@ use std::{
 
 use crate::{
     loom::{
-        Mutex,
+        BriefLock,
         atomic::{AtomicU64, Ordering},
         global,
     },
@@ -122,12 +122,12 @@ impl Waiters {
 pub(crate) struct Slot {
     /// generation (32) | unused (8) | events seen (16) | ready (8)
     word: AtomicU64,
-    waiters: Mutex<Waiters>,
+    waiters: BriefLock<Waiters>,
 }
 
 impl Slot {
     pub(crate) fn new() -> Self {
-        Self { word: AtomicU64::new(0), waiters: Mutex::new(Waiters::default()) }
+        Self { word: AtomicU64::new(0), waiters: BriefLock::new(Waiters::default()) }
     }
 
     pub(crate) fn look(&self) -> Seen {
@@ -232,8 +232,10 @@ impl Slot {
         if ready.0 & Ready::of(Direction::Write) != 0 {
             wakes.extend(waiters.write.take());
         }
-        let woken = |waiter: &mut SharedWaiter| ready.0 & Ready::of(waiter.direction) != 0;
-        wakes.extend(waiters.shared.extract_if(.., woken).map(|waiter| waiter.waker));
+        if !waiters.shared.is_empty() {
+            let woken = |waiter: &mut SharedWaiter| ready.0 & Ready::of(waiter.direction) != 0;
+            wakes.extend(waiters.shared.extract_if(.., woken).map(|waiter| waiter.waker));
+        }
     }
 
     fn take_waiters(&self) -> Waiters {

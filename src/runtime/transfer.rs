@@ -162,8 +162,8 @@ impl Operation<OwnedFd> for RecvLease {
     }
 }
 
-/// Sends a chunk: what the kernel takes at once by a direct call; the rest is the home's to
-/// send, as soon as there is room for it.
+/// Sends a chunk, for who has the write side to itself: what the kernel takes at once by a
+/// direct call; the rest is the home's to send, as soon as there is room for it.
 ///
 /// # Cancel safety
 ///
@@ -181,7 +181,7 @@ pub(crate) fn poll_send(
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        match socket.outbound.send_directly(|| send(socket, rest.bytes(), SEND)) {
+        match socket.outbound.send_as_owner(|| send(socket, rest.bytes(), SEND)) {
             Direct::Done(Ok(sent)) => rest.advance(sent),
             Direct::Done(Err(Errno::INTR)) => {}
             Direct::Done(Err(Errno::WOULDBLOCK)) if !has_ring(socket) => {

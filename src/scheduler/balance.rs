@@ -49,7 +49,7 @@ impl Worker {
     /// Now and then while tasks run, and at the end of a tick: steps A1 to A3.
     #[inline]
     pub(super) fn judge_backlog(&self) {
-        if worth_waking(self.backlog(), self.poll_time()) {
+        if self.hub().workers() > 1 && worth_waking(self.backlog(), self.poll_time()) {
             self.announce();
         }
     }

@@ -10,7 +10,9 @@
 //! | in flight | a send is in the home's ring; what else waits goes when it has ended |
 //!
 //! 1. A writer that finds the machine idle sends by itself, under the lock, whatever worker
-//!    it is on. What the kernel does not take at once it queues.
+//!    it is on. What the kernel does not take at once it queues. A writer that has the
+//!    socket's write side to itself, by `&mut` or as the one half that writes, needs no lock
+//!    as long as nothing was ever queued: only writers end that, and there is no other.
 //! 2. Queueing makes idle dirty, and then the home is told: it sends what is dirty at its
 //!    next turn. A chunk that is queued later goes with those before it.
 //! 3. A terminal completion: first the rest of a short send, then what was queued since.
@@ -96,7 +98,8 @@ struct State {
 
 pub(crate) struct Outbound {
     state: Mutex<State>,
-    /// 1 once a chunk was queued: for the writers of sockets where none ever is.
+    /// 1 once a chunk was queued: for the writers of sockets where none ever is. Written by
+    /// writers only.
     used: AtomicU64,
 }
 
@@ -188,6 +191,16 @@ impl Outbound {
             return Direct::Busy;
         }
         Direct::Done(send())
+    }
+
+    /// The same for a writer that has the write side to itself.
+    #[inline]
+    pub(crate) fn send_as_owner<R>(&self, send: impl FnOnce() -> R) -> Direct<R> {
+        // Relaxed: what other writers did came before this one had the write side to itself.
+        match self.used.load(Ordering::Relaxed) {
+            0 => Direct::Done(send()),
+            _ => self.send_directly(send),
+        }
     }
 
     /// Whether the kernel has everything (step 5): `None` if not, and the waker is left.

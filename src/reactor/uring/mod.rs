@@ -396,6 +396,9 @@ impl Uring {
     }
 
     fn take_mail(&mut self) {
+        if self.shared.mailbox.is_empty() {
+            return;
+        }
         let shared = self.shared.clone();
         shared.mailbox.drain_with(|socket, requests| {
             self.answer(&socket, requests);
