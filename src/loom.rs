@@ -28,6 +28,19 @@ pub(crate) use self::stand_ins::Mutex as BriefLock;
 #[cfg(loom)]
 pub(crate) use self::stand_ins::{Mutex, UnsafeCell, alloc, atomic, deque, eventfd, thread_local};
 
+/// Stores a pointer where others only take, each by an RMW. Loom 0.7 does not always order a plain
+/// store among RMWs, and would have two of them take one pointer: for it this is an RMW, too.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) fn put<T>(place: &atomic::AtomicPtr<T>, value: *mut T, order: atomic::Ordering) {
+    place.store(value, order);
+}
+
+#[cfg(loom)]
+pub(crate) fn put<T>(place: &atomic::AtomicPtr<T>, value: *mut T, order: atomic::Ordering) {
+    place.swap(value, order);
+}
+
 /// Whether a model checker stands in: sizes of types are then loom's.
 pub(crate) const MODELLED: bool = cfg!(loom);
 

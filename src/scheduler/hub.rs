@@ -19,7 +19,7 @@ use crate::{
     error::TaskId,
     loom::{
         atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
-        global,
+        global, put,
     },
     reactor::{Doorbell, timers::Mailbox},
     task::{Header, Runnable},
@@ -213,17 +213,27 @@ impl Block {
         Some(unsafe { Runnable::from_raw(task) })
     }
 
+    /// The same for an owner without neighbours, whom nobody patrols: without an RMW.
+    #[inline]
+    pub(super) fn take_lifo_alone(&self) -> Option<Runnable> {
+        // Relaxed: this thread alone touches it.
+        let task = ptr::NonNull::new(self.lifo.load(Ordering::Relaxed))?;
+        self.lifo.store(ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: nobody else takes entries.
+        Some(unsafe { Runnable::from_raw(task) })
+    }
+
     /// Puts a task there, by the owner. It comes back if the place is taken: of those that
     /// one poll wakes, the first runs first, and the others behind it in their order.
     #[inline]
     pub(crate) fn put_lifo(&self, task: Runnable) -> Option<Runnable> {
-        // Relaxed: nobody else puts one there, so that what is empty stays so.
+        // Relaxed: nobody else puts one there, so that what is empty stays so, and a store is
+        // enough: who takes sees null or this task.
         if !self.lifo.load(Ordering::Relaxed).is_null() {
             return Some(task);
         }
-        // An RMW: in one order with those who take. Release: pairs with `take_lifo`.
-        let old = self.lifo.swap(task.into_raw().as_ptr(), Ordering::Release);
-        debug_assert!(old.is_null());
+        // Release: pairs with `take_lifo`.
+        put(&self.lifo, task.into_raw().as_ptr(), Ordering::Release);
         None
     }
 }

@@ -368,12 +368,13 @@ impl Worker {
     #[inline]
     fn next_task(&self) -> Option<Runnable> {
         let run = self.lifo_run.get();
-        if run < LIFO_RUN {
-            if let Some(task) = self.block().take_lifo() {
+        let block = self.block();
+        let lifo = if self.monitor.is_some() { block.take_lifo_alone() } else { block.take_lifo() };
+        if let Some(task) = lifo {
+            if run < LIFO_RUN {
                 self.lifo_run.set(run + 1);
                 return Some(task);
             }
-        } else if let Some(task) = self.block().take_lifo() {
             self.push_back(task);
         }
         self.lifo_run.set(0);
