@@ -60,6 +60,29 @@ macro_rules! const_fn {
 }
 pub(crate) use const_fn;
 
+/// A function that gives the process's one value of a type; in a model, where nothing outlives
+/// an execution, a new one each time.
+#[cfg(not(loom))]
+macro_rules! process_wide {
+    ($(#[$attr:meta])* fn $name:ident() -> &'static $type:ty = $new:expr;) => {
+        $(#[$attr])*
+        fn $name() -> &'static $type {
+            static VALUE: $type = $new;
+            &VALUE
+        }
+    };
+}
+#[cfg(loom)]
+macro_rules! process_wide {
+    ($(#[$attr:meta])* fn $name:ident() -> &'static $type:ty = $new:expr;) => {
+        $(#[$attr])*
+        fn $name() -> &'static $type {
+            Box::leak(Box::new($new))
+        }
+    };
+}
+pub(crate) use process_wide;
+
 /// Atomics and locks for statics: always the standard ones, never modelled.
 pub(crate) mod global {
     pub(crate) use parking_lot::Mutex;

@@ -86,6 +86,8 @@ const UNSAFE_FILES: &[&str] = &[
     "src/task/raw.rs",
     "src/task/waker.rs",
     "src/util/magazine.rs",
+    // A hint to the processor, which reads nothing.
+    "src/util/prefetch.rs",
     // A page that the kernel wipes.
     "src/util/fork.rs",
 ];

@@ -7,5 +7,6 @@ pub(crate) mod gate;
 pub(crate) mod magazine;
 pub(crate) mod panic;
 pub(crate) mod park;
+pub(crate) mod prefetch;
 pub(crate) mod rand;
 pub(crate) mod threads;

@@ -58,7 +58,7 @@ pub(crate) use self::{
 
 use self::{
     node::{Node, Place},
-    pool::{BATCH, FreeList},
+    pool::Stock,
     wheel::{Due, Wheel},
 };
 use crate::util::panic;
@@ -69,7 +69,7 @@ use crate::util::panic;
 pub(crate) struct Timers {
     mailbox: &'static Mailbox,
     wheel: Wheel,
-    free: FreeList,
+    free: Stock,
     /// The number of the next arming.
     seq: u64,
     /// Kept for its memory: empty between calls of `expire`.
@@ -88,7 +88,7 @@ impl Timers {
         Self {
             mailbox,
             wheel: Wheel::new(now),
-            free: FreeList::new(),
+            free: Stock::default(),
             seq: 0,
             due: Vec::new(),
             closed: false,
@@ -97,10 +97,7 @@ impl Timers {
 
     /// Arms a timer. A deadline in the past fires at the next [`expire`](Self::expire).
     pub(crate) fn arm(&mut self, deadline: u64, waker: Waker) -> TimerRef {
-        if self.free.len() == 0 {
-            self.mailbox.pool().refill(&mut self.free);
-        }
-        let node = self.free.take().expect("refill leaves at least one");
+        let node = self.free.take(self.mailbox.pool());
         let seq = self.next_seq();
         // SAFETY: it was in our free list, so we hold it (N2).
         unsafe {
@@ -227,10 +224,7 @@ impl Timers {
     /// The node is FREE, in no list, and the caller hands it over.
     unsafe fn recycle(&mut self, node: &'static Node) {
         // SAFETY: by contract.
-        unsafe { self.free.put(node) };
-        if self.free.len() > FREE_KEPT {
-            self.mailbox.pool().spill(&mut self.free, BATCH);
-        }
+        unsafe { self.free.put(node, self.mailbox.pool()) };
     }
 
     fn next_seq(&mut self) -> u64 {
@@ -244,13 +238,9 @@ impl Drop for Timers {
         for waker in self.close() {
             panic::contain(|| waker.wake());
         }
-        self.mailbox.pool().spill(&mut self.free, usize::MAX);
+        self.free.close(self.mailbox.pool());
     }
 }
-
-/// Free nodes a worker keeps: as many as it gives away or fetches at once, twice,
-/// so that a worker at the edge does not go to the pool at every timer.
-const FREE_KEPT: usize = 2 * BATCH;
 
 /// Places for due timers a worker keeps.
 const DUE_KEPT: usize = 1024;

@@ -54,7 +54,8 @@ pub(super) struct Node {
     /// Whom to wake. Only moves happen under the lock: clones, drops and wakes
     /// are foreign code and happen outside.
     waker: BriefLock<Option<Waker>>,
-    /// The node below in the mailbox's stack.
+    /// The node below in the mailbox's stack; or, for the first node of a free batch, that of
+    /// the batch below it in the pool.
     pub(super) next_message: AtomicPtr<Node>,
 }
 

@@ -2,14 +2,15 @@
 //!
 //! N1 to N8 are the invariants at the head of `node.rs`.
 
-use std::ptr;
+use std::{mem, ptr};
 
 use super::node::Node;
 use crate::loom::{
     Mutex,
     atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
-    const_fn, pick,
+    const_fn, pick, process_wide,
 };
+use crate::util::prefetch::prefetch;
 
 /// How many nodes are allocated, or change between a wheel and the pool, at once.
 pub(super) const BATCH: usize = pick(64, 2);
@@ -45,61 +46,70 @@ impl FreeList {
         // SAFETY: it lies in this list, which is borrowed mutably (N2).
         self.head = unsafe { node.home(|home| home.next.take()) };
         self.len -= 1;
+        if let Some(next) = self.head {
+            // The next timer's, mostly; where many are armed it is far away.
+            prefetch(next);
+        }
         Some(node)
     }
-
-    /// Moves up to `count` nodes over to `to`.
-    fn move_to(&mut self, to: &mut Self, count: usize) {
-        for _ in 0..count {
-            let Some(node) = self.take() else { return };
-            // SAFETY: it was in this list, so it is FREE, and no longer is.
-            unsafe { to.put(node) };
-        }
-    }
 }
 
-/// Free nodes for all workers of the process.
-pub(super) struct Pool(Mutex<FreeList>);
+/// Free nodes for all workers of the process, most of them in whole batches: a batch changes
+/// hands without a look at its nodes, each of which is a miss of the cache.
+pub(super) struct Pool(Mutex<Shelf>);
 
-/// The one pool, apart from those of tests.
-#[cfg(not(loom))]
-fn process_pool() -> &'static Pool {
-    static POOL: Pool = Pool::new();
-    &POOL
+struct Shelf {
+    /// The first node of the top batch; from there to those below by `next_message`.
+    batches: Option<&'static Node>,
+    /// Fewer than a batch.
+    loose: FreeList,
 }
 
-/// Nothing modelled outlives an execution of its model.
-#[cfg(loom)]
-fn process_pool() -> &'static Pool {
-    Box::leak(Box::new(Pool::new()))
+process_wide! {
+    /// The one pool, apart from those of tests.
+    fn process_pool() -> &'static Pool = Pool::new();
 }
 
 impl Pool {
     const_fn! {
         pub(super) fn new() -> Self {
-            Self(Mutex::new(FreeList::new()))
+            Self(Mutex::new(Shelf { batches: None, loose: FreeList::new() }))
         }
     }
 
-    /// Fills an empty list with a batch, from the pool or from new memory.
+    /// A list of 1 to [`BATCH`] nodes, from the pool or from new memory.
     #[cold]
-    pub(super) fn refill(&self, list: &mut FreeList) {
-        self.0.lock().move_to(list, BATCH);
-        if list.len() > 0 {
-            return;
+    pub(super) fn fetch(&self) -> FreeList {
+        let mut shelf = self.0.lock();
+        if let Some(batch) = shelf.take_batch() {
+            return batch;
         }
-        // Leaked on purpose (N1): a `TimerRef` may outlive every runtime.
-        let block: Box<[Node]> = (0..BATCH).map(|_| Node::new()).collect();
-        for node in Box::leak(block).iter() {
-            // SAFETY: new, so it is FREE, in no list and known to nobody else.
-            unsafe { list.put(node) };
+        let mut list = mem::take(&mut shelf.loose);
+        drop(shelf);
+        if list.len() == 0 {
+            // Leaked on purpose (N1): a `TimerRef` may outlive every runtime.
+            let block: Box<[Node]> = (0..BATCH).map(|_| Node::new()).collect();
+            for node in Box::leak(block).iter() {
+                // SAFETY: new, so it is FREE, in no list and known to nobody else.
+                unsafe { list.put(node) };
+            }
         }
+        list
     }
 
-    /// Takes `count` nodes off a list that has grown too long.
+    /// Takes a batch back.
     #[cold]
-    pub(super) fn spill(&self, list: &mut FreeList, count: usize) {
-        list.move_to(&mut self.0.lock(), count);
+    pub(super) fn give_batch(&self, batch: FreeList) {
+        self.0.lock().put_batch(batch);
+    }
+
+    /// Takes any list back.
+    pub(super) fn give_all(&self, mut list: FreeList) {
+        let mut shelf = self.0.lock();
+        while let Some(node) = list.take() {
+            // SAFETY: it was in that list, so it is FREE, and no longer is.
+            unsafe { shelf.put(node) };
+        }
     }
 
     /// # Safety
@@ -110,10 +120,98 @@ impl Pool {
         unsafe { self.0.lock().put(node) };
     }
 
-    /// All free nodes, for tests and models to count.
+    /// Takes all free nodes out, for tests and models to count.
     #[cfg_attr(not(test), allow(dead_code, reason = "as it says"))]
     pub(super) fn drain(&self) -> FreeList {
-        std::mem::take(&mut self.0.lock())
+        let mut shelf = self.0.lock();
+        let mut all = mem::take(&mut shelf.loose);
+        while let Some(mut batch) = shelf.take_batch() {
+            while let Some(node) = batch.take() {
+                // SAFETY: it was in that list, so it is FREE, and no longer is.
+                unsafe { all.put(node) };
+            }
+        }
+        all
+    }
+}
+
+impl Shelf {
+    fn take_batch(&mut self) -> Option<FreeList> {
+        let first = self.batches?;
+        // Relaxed, as is the store: under the pool's lock.
+        let below = first.next_message.load(Ordering::Relaxed);
+        // SAFETY: null, or put there by `put_batch` as a `&'static Node` (N1).
+        self.batches = unsafe { below.cast_const().as_ref::<'static>() };
+        Some(FreeList { head: Some(first), len: BATCH })
+    }
+
+    fn put_batch(&mut self, batch: FreeList) {
+        debug_assert_eq!(batch.len, BATCH);
+        let below = self.batches.map_or(ptr::null(), ptr::from_ref).cast_mut();
+        let first = batch.head.expect("a batch has nodes");
+        first.next_message.store(below, Ordering::Relaxed);
+        self.batches = Some(first);
+    }
+
+    /// # Safety
+    ///
+    /// As for [`FreeList::put`].
+    unsafe fn put(&mut self, node: &'static Node) {
+        // SAFETY: by this function's contract.
+        unsafe { self.loose.put(node) };
+        if self.loose.len == BATCH {
+            let batch = mem::take(&mut self.loose);
+            self.put_batch(batch);
+        }
+    }
+}
+
+/// The free nodes of one worker: fewer than two batches, so that a worker at the edge of one
+/// does not go to the pool at every timer.
+#[derive(Default)]
+pub(super) struct Stock {
+    /// Less than a batch.
+    open: FreeList,
+    /// A batch, or nothing.
+    full: FreeList,
+}
+
+impl Stock {
+    /// A free node, by `pool` if there is none here.
+    pub(super) fn take(&mut self, pool: &Pool) -> &'static Node {
+        if self.open.len() == 0 {
+            self.open = match self.full.len() {
+                0 => pool.fetch(),
+                _ => mem::take(&mut self.full),
+            };
+        }
+        self.open.take().expect("just seen to")
+    }
+
+    /// # Safety
+    ///
+    /// As for [`FreeList::put`].
+    pub(super) unsafe fn put(&mut self, node: &'static Node, pool: &Pool) {
+        // SAFETY: by this function's contract.
+        unsafe { self.open.put(node) };
+        if self.open.len() >= BATCH {
+            let full = mem::replace(&mut self.full, mem::take(&mut self.open));
+            if full.len() > 0 {
+                pool.give_batch(full);
+            }
+        }
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.open.len() + self.full.len()
+    }
+
+    /// The worker's end.
+    pub(super) fn close(&mut self, pool: &Pool) {
+        pool.give_all(mem::take(&mut self.open));
+        pool.give_all(mem::take(&mut self.full));
     }
 }
 

@@ -17,6 +17,7 @@
 use std::cell::Cell;
 
 use super::node::{Node, Place};
+use crate::util::prefetch::prefetch;
 
 /// A tick is 2^18 ns, 262 us. The tick is no resolution (what fires is decided by
 /// the deadline itself), only how much shares a slot, and whoever asks for the
@@ -178,6 +179,41 @@ impl Wheel {
     /// Looks through a slot that has been reached: the due nodes leave, and those that
     /// belong elsewhere by now are filed anew.
     fn settle(&mut self, place: Place, now: u64, due: &mut Vec<Due>) {
+        match place == Place::new(0, digit(self.tick, 0)) {
+            true => self.settle_present(place, now, due),
+            false => self.settle_past(place, now, due),
+        }
+    }
+
+    /// The same of a slot that is over, or that is told apart at the levels below by now: all
+    /// leave it.
+    fn settle_past(&mut self, place: Place, now: u64, due: &mut Vec<Due>) {
+        self.occupied[place.level()] &= !place.bit();
+        let mut next = self.slots[place.index()].take();
+        while let Some(node) = next {
+            // SAFETY: whatever is in this wheel is held by its `Timers` (N2).
+            let (deadline, seq) = unsafe {
+                node.home(|home| {
+                    home.place = Place::NONE;
+                    home.prev = None;
+                    next = home.next.take();
+                    (home.deadline, home.seq)
+                })
+            };
+            if let Some(next) = next {
+                prefetch(next);
+            }
+            if deadline <= now {
+                due.push(Due { deadline, seq, node });
+            } else {
+                // SAFETY: just taken out.
+                unsafe { self.insert(node) };
+            }
+        }
+    }
+
+    /// The same of the slot of the present tick, the rest of which is to come.
+    fn settle_present(&mut self, place: Place, now: u64, due: &mut Vec<Due>) {
         let mut next = self.slots[place.index()];
         while let Some(node) = next {
             // SAFETY: whatever is in this wheel is held by its `Timers` (N2).
