@@ -18,17 +18,11 @@
 //! });
 //! ```
 
-use std::{
-    error::Error,
-    fmt,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{error::Error, fmt, sync::Arc};
 
 use futures_core::Stream;
 
-use super::queue::{Closed, Exchange, Fifo, GetItem, Place, PutItem, Refusal};
+use super::queue::{Closed, Exchange, Fifo, GetItem, Items, PutItem, Refusal};
 use crate::{
     loom::atomic::{AtomicUsize, Ordering},
     util::park,
@@ -69,7 +63,7 @@ pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         senders: AtomicUsize::new(1),
         receivers: AtomicUsize::new(1),
     });
-    (Sender { shared: shared.clone() }, Receiver { shared, place: Place::default() })
+    (Sender { shared: shared.clone() }, Receiver { shared })
 }
 
 struct Shared<T> {
@@ -222,12 +216,8 @@ impl<T> fmt::Debug for Sender<T> {
 
 /// The end of a [`channel`](fn@channel) that takes items out. Cloning it makes another one;
 /// each item goes to one of them.
-///
-/// It is a [`Stream`] as well, which ends when the channel is closed and empty.
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
-    /// Of the stream.
-    place: Place,
 }
 
 impl<T> Receiver<T> {
@@ -272,6 +262,36 @@ impl<T> Receiver<T> {
         park::block_on(self.recv())
     }
 
+    /// The items as a stream, which ends when all senders are gone and all items taken.
+    ///
+    /// Several streams and receivers take turns. Once it had to wait, the stream is in line as
+    /// long as it lives, also while nobody polls it, as after a `next()` that was dropped: an
+    /// item that it was given is kept for it, and the receiver's own [`recv`](Self::recv) comes
+    /// behind it. Dropping the stream gives that on to the next who waits, or leaves it.
+    ///
+    /// trio: `async for item in receive_channel`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures_util::StreamExt;
+    /// use ringloop::sync::channel;
+    ///
+    /// ringloop::run(async {
+    ///     let (sender, receiver) = channel(4);
+    ///     ringloop::spawn(async move {
+    ///         for n in 0..10 {
+    ///             sender.send(n).await.unwrap();
+    ///         }
+    ///     });
+    ///     let even = receiver.stream().filter(|n| std::future::ready(n % 2 == 0));
+    ///     assert_eq!(even.collect::<Vec<_>>().await, [0, 2, 4, 6, 8]);
+    /// });
+    /// ```
+    pub fn stream(&self) -> impl Stream<Item = T> + Unpin + use<'_, T> {
+        Items::new(&self.shared.exchange)
+    }
+
     /// How full it is, and who is there.
     #[must_use]
     pub fn stats(&self) -> ChannelStats {
@@ -279,25 +299,15 @@ impl<T> Receiver<T> {
     }
 }
 
-impl<T> Stream for Receiver<T> {
-    type Item = T;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let this = &mut *self;
-        this.place.poll_next(&this.shared.exchange, cx)
-    }
-}
-
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
         count_in(&self.shared.receivers);
-        Self { shared: self.shared.clone(), place: Place::default() }
+        Self { shared: self.shared.clone() }
     }
 }
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        self.place.leave(&self.shared.exchange);
         if count_out(&self.shared.receivers) {
             // Dropped here, with no lock held.
             drop(self.shared.exchange.clear());

@@ -1,12 +1,16 @@
 //! `channel`: closing by the last end, rendezvous, streams.
 
+use std::future::ready;
+use std::pin::pin;
+
 use futures_util::StreamExt;
+use futures_util::future::{Either, select};
 use ringloop::sync::channel;
 use ringloop::sync::channel::{SendError, TryRecvError, TrySendError};
 use ringloop::{spawn, yield_now};
 
 use crate::harness::{must_panic, on_every};
-use crate::sync_tools::{Hand, by_hand, send, send_sync};
+use crate::sync_tools::{Hand, by_hand, other_executor, send, send_sync};
 use crate::tools::Count;
 
 #[test]
@@ -107,7 +111,7 @@ fn hand_to_hand_between_tasks() {
     on_every(|cfg| {
         cfg.everywhere(|| async {
             for capacity in [0, 1, 7] {
-                let (sender, mut receiver) = channel(capacity);
+                let (sender, receiver) = channel(capacity);
                 let tasks: Vec<_> = (0..4)
                     .map(|p| {
                         let sender = sender.clone();
@@ -120,7 +124,8 @@ fn hand_to_hand_between_tasks() {
                     .collect();
                 drop(sender);
                 let mut all = Vec::new();
-                while let Some(item) = receiver.next().await {
+                let mut items = receiver.stream();
+                while let Some(item) = items.next().await {
                     all.push(item);
                     if all.len() % 10 == 0 {
                         yield_now().await;
@@ -134,6 +139,60 @@ fn hand_to_hand_between_tasks() {
                 assert_eq!(all, sent, "capacity {capacity}");
             }
         });
+    });
+}
+
+#[test]
+fn a_cancelled_next_leaves_no_place_in_line() {
+    // Once: the receiver itself was a stream, and kept the place of a `next` that was dropped.
+    by_hand("next", || {
+        let (sender, receiver) = channel(1);
+        drop(Hand::waiting(receiver.stream().next()));
+        assert_eq!(receiver.stats().waiting_receivers, 0);
+        sender.try_send(1).unwrap();
+        assert_eq!(receiver.try_recv(), Ok(1));
+    });
+}
+
+#[test]
+fn a_shutdown_that_beats_next_gets_the_rest() {
+    by_hand("shutdown", || {
+        let (sender, receiver) = channel(1);
+        other_executor(async {
+            assert!(matches!(
+                select(pin!(receiver.stream().next()), ready(())).await,
+                Either::Right(_)
+            ));
+            sender.send(1).await.unwrap();
+            drop(sender);
+            let mut rest = Hand::new(receiver.recv());
+            assert_eq!(rest.poll(), Some(Ok(1)));
+            assert!(receiver.recv().await.is_err());
+        });
+    });
+}
+
+#[test]
+fn a_stream_keeps_its_place_and_gives_it_up() {
+    by_hand("stream", || {
+        let (sender, receiver) = channel(1);
+        let mut stream = receiver.stream();
+        drop(Hand::waiting(stream.next()));
+        let behind = Hand::waiting(receiver.recv());
+        sender.try_send(1).unwrap();
+        assert_eq!(behind.wakes(), 0, "the stream is still in line");
+        drop(stream);
+        assert_eq!(behind.finish(), Ok(1));
+
+        let mut stream = receiver.stream();
+        drop(Hand::waiting(stream.next()));
+        sender.try_send(2).unwrap();
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty), "it is kept for the stream");
+        assert_eq!(Hand::new(stream.next()).poll(), Some(Some(2)));
+        drop(sender);
+        assert_eq!(Hand::new(stream.next()).poll(), Some(None));
+        assert_eq!(Hand::new(stream.next()).poll(), Some(None), "and so for ever");
+        send(&stream);
     });
 }
 

@@ -125,51 +125,16 @@ impl Future for Join<'_> {
     }
 }
 
-/// The place in line of who polls again and again, as streams do. It is made when it is
-/// needed for the first time.
-#[derive(Default)]
-pub(in crate::sync) struct Place(Option<Pin<Box<Getter>>>);
-
-impl Place {
-    pub(in crate::sync) fn poll_next<T, S: Store<T>>(
-        &mut self,
-        exchange: &Exchange<T, S>,
-        cx: &Context<'_>,
-    ) -> Poll<Option<T>> {
-        let getter = match &mut self.0 {
-            Some(getter) => getter,
-            None => {
-                if !current::budget_spend() {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                match exchange.try_get() {
-                    Ok(item) => return Poll::Ready(Some(item)),
-                    Err(Refusal::Closed) => return Poll::Ready(None),
-                    Err(Refusal::NotNow) => self.0.insert(Box::pin(Waiter::new(()))),
-                }
-            }
-        };
-        Poll::Ready(ready!(exchange.poll_get(getter.as_mut(), cx)).ok())
-    }
-
-    /// Gives the place up; `exchange` is where it is.
-    pub(in crate::sync) fn leave<T, S: Store<T>>(&mut self, exchange: &Exchange<T, S>) {
-        if let Some(getter) = &mut self.0 {
-            exchange.drop_get(getter.as_mut());
-        }
-    }
-}
-
 /// The items of an exchange, until it is closed and empty.
-pub(super) struct Items<'a, T, S: Store<T>> {
+pub(in crate::sync) struct Items<'a, T, S: Store<T>> {
     exchange: &'a Exchange<T, S>,
-    place: Place,
+    /// The place in line, made when it is needed for the first time and kept from then on.
+    getter: Option<Pin<Box<Getter>>>,
 }
 
 impl<'a, T, S: Store<T>> Items<'a, T, S> {
-    pub(super) fn new(exchange: &'a Exchange<T, S>) -> Self {
-        Self { exchange, place: Place::default() }
+    pub(in crate::sync) fn new(exchange: &'a Exchange<T, S>) -> Self {
+        Self { exchange, getter: None }
     }
 }
 
@@ -177,13 +142,26 @@ impl<T, S: Store<T>> Stream for Items<'_, T, S> {
     type Item = T;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let this = &mut *self;
-        this.place.poll_next(this.exchange, cx)
+        let Self { exchange, getter } = &mut *self;
+        let getter = match getter {
+            Some(getter) => getter,
+            None => {
+                ready!(current::poll_budget(cx));
+                match exchange.try_get() {
+                    Ok(item) => return Poll::Ready(Some(item)),
+                    Err(Refusal::Closed) => return Poll::Ready(None),
+                    Err(Refusal::NotNow) => getter.insert(Box::pin(Waiter::new(()))),
+                }
+            }
+        };
+        Poll::Ready(ready!(exchange.poll_get(getter.as_mut(), cx)).ok())
     }
 }
 
 impl<T, S: Store<T>> Drop for Items<'_, T, S> {
     fn drop(&mut self) {
-        self.place.leave(self.exchange);
+        if let Some(getter) = &mut self.getter {
+            self.exchange.drop_get(getter.as_mut());
+        }
     }
 }

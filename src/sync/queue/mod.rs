@@ -19,11 +19,11 @@ use futures_core::Stream;
 pub use self::errors::{ShutDown, TaskDoneError, TryGetError, TryPutError};
 pub(super) use self::{
     exchange::{Closed, Exchange, Refusal},
-    futures::{Get as GetItem, Place, Put as PutItem},
+    futures::{Get as GetItem, Items, Put as PutItem},
     order::Fifo,
 };
 use self::{
-    futures::{Get, Items, Join, Put},
+    futures::{Get, Join, Put},
     order::{Least, Lifo},
     work::Work,
 };
@@ -182,8 +182,10 @@ macro_rules! queue {
 
             /// The items as a stream, which ends when the queue is shut down and all are taken.
             ///
-            /// Several streams and getters take turns. The stream keeps its place in line from one
-            /// item to the next; dropping it is as safe as dropping a [`get`](Self::get).
+            /// Several streams and getters take turns. Once it had to wait, the stream is in line as
+            /// long as it lives, also while nobody polls it, as after a `next()` that was dropped: an
+            /// item that it was given is kept for it. Dropping the stream gives that on to the next
+            /// who waits, or leaves it.
             ///
             /// asyncio: has no counterpart; there one writes `while True: await queue.get()`.
             ///
