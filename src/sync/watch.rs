@@ -41,7 +41,8 @@ pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
 }
 
 struct Shared<T> {
-    /// Held by who makes a new value: a modification is not lost to another.
+    /// Held by who makes a new value: a modification is not lost to another. Of foreign code
+    /// only the modification itself, and the copy for it, run under it.
     writing: Mutex<()>,
     state: Mutex<State<T>>,
 }
@@ -86,13 +87,15 @@ impl<T> Stamped for State<T> {
 }
 
 impl<T> Shared<T> {
-    /// Shows a value to everybody; the one before.
-    fn publish(&self, value: Arc<T>) -> Arc<T> {
+    /// Shows a value to everybody; the one before. `writing` is the guard of that lock.
+    fn publish(&self, writing: impl Sized, value: Arc<T>) -> Arc<T> {
         let mut state = self.state.lock();
         let old = std::mem::replace(&mut state.value, value);
         state.version += 1;
         let waiting = !state.changed.is_empty();
         drop(state);
+        // Wakers may send. Who does so before all are told helps to tell them.
+        drop(writing);
         if waiting {
             tell(&self.state, List::Changed);
         }
@@ -132,10 +135,7 @@ impl<T> Sender<T> {
     /// Replaces the value, whether there is a receiver or not; the one before.
     pub fn send_replace(&self, value: T) -> Arc<T> {
         let value = Arc::new(value);
-        let writing = self.shared.writing.lock();
-        let old = self.shared.publish(value);
-        drop(writing);
-        old
+        self.shared.publish(self.shared.writing.lock(), value)
     }
 
     /// The value now.
@@ -195,12 +195,14 @@ impl<T: Clone> Sender<T> {
 
     /// The same, if `change` returns true; else nothing has happened.
     pub fn send_if_modified(&self, change: impl FnOnce(&mut T) -> bool) -> bool {
+        // Declared before the lock: what is not sent is dropped after it, by a panic too.
+        let mut value;
         let writing = self.shared.writing.lock();
-        let mut value = T::clone(&self.borrow());
+        value = T::clone(&self.borrow());
         let changed = change(&mut value);
-        let old = changed.then(|| self.shared.publish(Arc::new(value)));
-        drop(writing);
-        drop(old);
+        if changed {
+            self.shared.publish(writing, Arc::new(value));
+        }
         changed
     }
 }

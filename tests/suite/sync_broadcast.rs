@@ -7,7 +7,7 @@ use ringloop::sync::watch;
 use ringloop::{spawn, yield_now};
 
 use crate::harness::{must_panic, on_every};
-use crate::sync_tools::{Hand, by_hand, other_executor, send, send_sync};
+use crate::sync_tools::{Hand, by_hand, meddling_waker, other_executor, send, send_sync};
 use crate::tools::Count;
 
 #[test]
@@ -160,6 +160,67 @@ fn a_change_that_panics_changes_nothing() {
         assert_eq!((*receiver.borrow(), receiver.has_changed()), (1, Ok(false)));
         sender.send_modify(|value| *value = 3);
         assert_eq!(*receiver.borrow(), 3);
+    });
+}
+
+#[test]
+fn wakers_and_old_values_may_send() {
+    // S6. Once: both ran with the lock of the senders held.
+    /// A value that sends when it is dropped, if it has the means. A copy has not.
+    #[derive(Default)]
+    struct Sends(Option<watch::Sender<Sends>>);
+    impl Clone for Sends {
+        fn clone(&self) -> Sends {
+            Sends::default()
+        }
+    }
+    impl Drop for Sends {
+        fn drop(&mut self) {
+            if let Some(sender) = self.0.take() {
+                sender.send_replace(Sends::default());
+            }
+        }
+    }
+    let armed = |sender: &watch::Sender<Sends>| Sends(Some(sender.clone()));
+    by_hand("wakers", || {
+        for modify in [false, true] {
+            let (sender, mut receiver) = watch::channel(0);
+            let waker = {
+                let sender = sender.clone();
+                meddling_waker(move || {
+                    sender.send_replace(0);
+                })
+            };
+            let mut wait = Hand::new(receiver.changed());
+            assert!(wait.poll_with(&waker).is_none());
+            if modify {
+                sender.send_modify(|value| *value = 1);
+            } else {
+                sender.send_replace(1);
+            }
+            assert_eq!(wait.poll(), Some(Ok(())));
+            assert_eq!(*sender.borrow(), 0, "the waker came after it");
+        }
+    });
+    by_hand("values", || {
+        let (sender, mut receiver) = watch::channel(Sends::default());
+        assert!(!sender.send_if_modified(|value| {
+            *value = armed(&sender);
+            false
+        }));
+        assert_eq!(receiver.has_changed(), Ok(true), "what was refused has sent");
+        receiver.mark_unchanged();
+        must_panic(|| {
+            sender.send_modify(|value| {
+                *value = armed(&sender);
+                crate::harness::deliberate("a change");
+            });
+        });
+        assert_eq!(receiver.has_changed(), Ok(true), "also after a panic");
+        receiver.mark_unchanged();
+        sender.send_replace(armed(&sender));
+        sender.send_modify(|value| *value = Sends::default());
+        assert_eq!(receiver.has_changed(), Ok(true));
     });
 }
 

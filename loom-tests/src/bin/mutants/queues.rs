@@ -249,9 +249,9 @@ pub const QUEUES: &[Mutant] = &[
         name: "watch: two changes at once",
         file: "sync/watch.rs",
         text: "        let writing = self.shared.writing.lock();
-        let mut value",
+        value",
         replacement: "        let writing = ();
-        let mut value",
+        value",
         model: "sync_watch::no_change_is_lost",
     },
     Mutant {
