@@ -357,9 +357,12 @@ pub enum ErrorEvent {
         /// What clone(2) said.
         error: std::io::Error,
     },
-    /// A task waits for a lock that it holds itself. Only builds with `debug_assertions` look
-    /// for it. If no other part of the task lets go of the lock, as in a `join!`, it waits for
-    /// ever.
+    /// A task waits for a lock that it acquired itself and that was not released since. Only
+    /// builds with `debug_assertions` look for it.
+    ///
+    /// It waits for itself, and for ever, unless another part of it lets go of the lock, as in
+    /// a `join!`, or it has handed the guard on to another task, which cannot be seen: then the
+    /// report may be ignored.
     #[non_exhaustive]
     LockHeldByWaiter {
         /// Which task.
@@ -404,8 +407,8 @@ impl fmt::Display for ErrorEvent {
             ),
             Self::LockHeldByWaiter { task, spawned_at } => write!(
                 f,
-                "task {task} (spawned at {spawned_at}) waits for a lock that it holds itself; \
-                 drop the guard before, or hand it on"
+                "task {task} (spawned at {spawned_at}) waits for a lock that it acquired itself; \
+                 unless it handed the guard on, it waits for itself: drop the guard before"
             ),
             Self::ShutdownTimedOut { holders } => {
                 write!(f, "shutdown gave up waiting for: {}", holders.join("; "))

@@ -356,7 +356,52 @@ fn a_task_that_waits_for_itself_is_named() {
             if cfg!(debug_assertions) {
                 assert_eq!(texts.len(), 1, "{texts:?}");
                 assert!(texts[0].starts_with(&format!("task {id} ")), "{texts:?}");
-                assert!(texts[0].contains("a lock that it holds itself"), "{texts:?}");
+                assert!(texts[0].contains("a lock that it acquired itself"), "{texts:?}");
+            } else {
+                assert!(texts.is_empty());
+            }
+        });
+        log.assert_silent();
+    });
+}
+
+#[test]
+fn a_guard_handed_on_uses_up_no_other_report() {
+    // Once: a lock was reported once in all, be it for a task that had handed its guard on.
+    on_every(|cfg| {
+        let log = ErrorLog::default();
+        cfg.once_with(&log, async {
+            let lock = Arc::new(Lock::new(()));
+            let theirs = lock.clone();
+            let hands_on = spawn(async move {
+                let guard = theirs.clone().lock_owned().await;
+                let go = Arc::new(Semaphore::new(0));
+                let going = go.clone();
+                let other = spawn(async move {
+                    let _guard = guard;
+                    drop(going.acquire().await);
+                });
+                let mut wait = Box::pin(theirs.lock());
+                assert!(polled(wait.as_mut()).await.is_pending());
+                go.add_permits(1);
+                drop(wait.await);
+                other.await.unwrap();
+            });
+            hands_on.await.unwrap();
+            let waits_for_itself = spawn(async move {
+                let guard = lock.lock().await;
+                let mut again = Box::pin(lock.lock());
+                assert!(polled(again.as_mut()).await.is_pending());
+                drop(guard);
+                drop(again.await);
+            });
+            let id = waits_for_itself.id();
+            waits_for_itself.await.unwrap();
+            let texts = log.take(Kind::Other);
+            if cfg!(debug_assertions) {
+                assert_eq!(texts.len(), 2, "{texts:?}");
+                assert!(texts[0].contains("unless it handed the guard on"), "{texts:?}");
+                assert!(texts[1].starts_with(&format!("task {id} ")), "{texts:?}");
             } else {
                 assert!(texts.is_empty());
             }

@@ -1,4 +1,5 @@
-//! Which task holds a lock: known in debug builds only, for reports.
+//! Which task took a lock: known in debug builds only, for reports. Where its guard has gone
+//! since is not known.
 
 use std::fmt::DebugStruct;
 
@@ -28,12 +29,14 @@ mod known {
     /// matter for a model, either.
     pub(in super::super) struct Holder {
         task: AtomicU64,
+        /// The last one that was reported. Not a flag: a task that had handed its guard on
+        /// would use up the report of one that waits for itself.
         reported: AtomicU64,
     }
 
     impl Holder {
         pub(in super::super) const fn new() -> Self {
-            Self { task: AtomicU64::new(NOBODY), reported: AtomicU64::new(0) }
+            Self { task: AtomicU64::new(NOBODY), reported: AtomicU64::new(NOBODY) }
         }
 
         /// This task, or none, has the lock.
@@ -47,7 +50,7 @@ mod known {
             self.task.store(NOBODY, Ordering::Relaxed);
         }
 
-        /// Runs a wait for the lock, and reports it if the waiting task is the holder.
+        /// Runs a wait for the lock, and reports it if the waiting task is who took it.
         pub(in super::super) async fn watch<F: Future>(&self, wait: F) -> F::Output {
             let mut wait = pin!(wait);
             poll_fn(|cx| {
@@ -63,7 +66,7 @@ mod known {
         fn check(&self) {
             let Some(here) = hook::here() else { return };
             if self.task.load(Ordering::Relaxed) == here.task.0
-                && self.reported.swap(1, Ordering::Relaxed) == 0
+                && self.reported.swap(here.task.0, Ordering::Relaxed) != here.task.0
             {
                 let Here { task, spawned_at, .. } = here;
                 (here.report)(here.place, &ErrorEvent::LockHeldByWaiter { task, spawned_at });

@@ -33,9 +33,10 @@ pub use self::guards::{LockGuard, MappedLockGuard, OwnedLockGuard, OwnedMappedLo
 ///
 /// # Debug builds
 ///
-/// With `debug_assertions` a lock knows which task holds it: `{:?}` shows it, and a task that
-/// begins to wait for a lock that it holds itself is [reported](crate::ErrorEvent), once for
-/// each lock.
+/// With `debug_assertions` a lock knows which task took it: `{:?}` shows it, and a task that
+/// waits for a lock that it took itself is [reported](crate::ErrorEvent::LockHeldByWaiter), but
+/// not twice in a row. Where a guard goes is not known: a task that handed it on to another
+/// one, and waits for the lock then, is reported as well.
 ///
 /// # Examples
 ///
