@@ -38,6 +38,7 @@ use std::{
     cell::Cell,
     marker::PhantomPinned,
     mem::MaybeUninit,
+    ops::DerefMut,
     pin::Pin,
     process,
     ptr::{self, NonNull},
@@ -386,18 +387,30 @@ unsafe fn set_prev<T>(waiter: NonNull<Waiter<T>>, prev: Option<NonNull<Waiter<T>
 
 /// A lock that guards a list, and more.
 pub(super) trait ListLock<S> {
-    fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R;
+    fn new(state: S) -> Self;
+
+    fn lock(&self) -> impl DerefMut<Target = S>;
 }
 
 impl<S> ListLock<S> for Mutex<S> {
-    fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
-        f(&mut self.lock())
+    fn new(state: S) -> Self {
+        Self::new(state)
+    }
+
+    #[inline(always)]
+    fn lock(&self) -> impl DerefMut<Target = S> {
+        self.lock()
     }
 }
 
 impl<S> ListLock<S> for SpinLock<S> {
-    fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
-        f(&mut self.lock())
+    fn new(state: S) -> Self {
+        Self::new(state)
+    }
+
+    #[inline(always)]
+    fn lock(&self) -> impl DerefMut<Target = S> {
+        self.lock()
     }
 }
 
@@ -410,11 +423,11 @@ pub(super) fn poll_queued<S, T>(
     cx: &Context<'_>,
 ) -> Status {
     if waiter.status() == Status::Queued
-        && !lock.with(|state| list(state).is_up_to_date(waiter.as_mut(), cx.waker()))
+        && !list(&mut lock.lock()).is_up_to_date(waiter.as_mut(), cx.waker())
     {
         // Clone and drop are foreign code: outside of the lock (S6).
         let new = cx.waker().clone();
-        let old = lock.with(|state| list(state).replace_waker(waiter.as_mut(), new));
+        let old = list(&mut lock.lock()).replace_waker(waiter.as_mut(), new);
         panic::discard_foreign(old);
     }
     // It was granted before it had the waker, or else the waker will be woken.

@@ -11,7 +11,7 @@ use crate::harness::{must_panic, on_every};
 use crate::sync_tools::{
     Hand, by_hand, meddling_waker, other_executor, panicking_waker, send, send_sync,
 };
-use crate::tools::Count;
+use crate::tools::{Count, Flag};
 
 fn filled(items: &[u32]) -> Queue<u32> {
     let queue = Queue::bounded(items.len().max(1));
@@ -450,34 +450,91 @@ fn faces() {
     assert!(text.contains("channel(0)"), "{text}");
 }
 
+/// An item that is compared by its number, or panics in a comparison while it is live.
+struct Bomb(u32, Flag);
+
+impl Bomb {
+    fn dud(number: u32) -> Bomb {
+        Bomb(number, Flag::new())
+    }
+
+    fn live(number: u32) -> Bomb {
+        let bomb = Bomb::dud(number);
+        bomb.1.set();
+        bomb
+    }
+}
+
+impl PartialEq for Bomb {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Bomb {}
+
+impl PartialOrd for Bomb {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Bomb {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        if self.1.is_set() || other.1.is_set() {
+            crate::harness::deliberate("a comparison");
+        }
+        self.0.cmp(&other.0)
+    }
+}
+
 #[test]
-fn a_comparison_that_panics_leaves_a_queue() {
-    struct Bomb(u32, bool);
-    impl PartialEq for Bomb {
-        fn eq(&self, other: &Self) -> bool {
-            self.cmp(other).is_eq()
-        }
-    }
-    impl Eq for Bomb {}
-    impl PartialOrd for Bomb {
-        fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-            Some(self.cmp(other))
-        }
-    }
-    impl Ord for Bomb {
-        fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-            if self.1 || other.1 {
-                crate::harness::deliberate("a comparison");
-            }
-            self.0.cmp(&other.0)
-        }
-    }
+fn a_comparison_that_panics_in_a_put() {
+    // Once: the item was there, but promised to nobody, and a getter slept beside it.
     by_hand("bomb", || {
         let queue = PriorityQueue::unbounded();
-        queue.try_put(Bomb(1, false)).ok().unwrap();
-        assert_eq!(must_panic(|| queue.try_put(Bomb(0, true)).is_ok()), "a comparison");
+        queue.try_put(Bomb::dud(1)).ok().unwrap();
+        assert_eq!(must_panic(|| queue.try_put(Bomb::live(0)).is_ok()), "a comparison");
         // Nothing is locked, and the queue goes on.
-        assert_eq!(queue.len(), 2);
+        assert_eq!((queue.len(), queue.unfinished()), (2, 2));
         assert!(!queue.is_shut_down());
+
+        let queue = PriorityQueue::unbounded();
+        let getters = [Hand::waiting(queue.get()), Hand::waiting(queue.get())];
+        queue.try_put(Bomb::dud(1)).ok().unwrap();
+        must_panic(|| queue.try_put(Bomb::live(0)).is_ok());
+        assert_eq!(getters.each_ref().map(Hand::wakes), [1, 1], "each has an item");
+        let mut numbers = getters.map(|getter| getter.finish().unwrap().0);
+        numbers.sort_unstable();
+        assert_eq!(numbers, [0, 1]);
+    });
+}
+
+#[test]
+fn a_comparison_that_panics_in_a_get() {
+    // Once: the item was lost, its room was given to nobody, and a putter slept beside it.
+    by_hand("bomb", || {
+        let (queue, last) = (PriorityQueue::bounded(3), Bomb::dud(3));
+        let fuse = last.1.clone();
+        for bomb in [last, Bomb::dud(1), Bomb::dud(2)] {
+            queue.try_put(bomb).ok().unwrap();
+        }
+        let putter = Hand::waiting(queue.put(Bomb::dud(4)));
+        fuse.set();
+        assert_eq!(must_panic(|| queue.try_get().is_ok()), "a comparison");
+        assert_eq!((queue.len(), queue.unfinished()), (3, 3), "it has taken nothing");
+        assert!(queue.is_full() && putter.wakes() == 0);
+
+        // Promised to one who panics, it goes to the next.
+        let (queue, last) = (PriorityQueue::unbounded(), Bomb::dud(3));
+        let fuse = last.1.clone();
+        let [mut first, second, third, fourth] = [(); 4].map(|()| Hand::waiting(queue.get()));
+        for bomb in [last, Bomb::dud(1), Bomb::dud(2)] {
+            queue.try_put(bomb).ok().unwrap();
+        }
+        fuse.set();
+        assert_eq!(must_panic(|| first.poll().is_some()), "a comparison");
+        assert_eq!([second, third, fourth].map(|wait| wait.wakes()), [1, 1, 1]);
+        assert_eq!(queue.len(), 3);
     });
 }

@@ -1,6 +1,6 @@
 //! Where putters and getters meet: the one machine under the queues and the channel.
 //!
-//! One lock, a [`BriefLock`], guards the items, who waits to put and who waits to get. Each
+//! One [lock](Store::Lock) guards the items, who waits to put and who waits to get. Each
 //! operation takes it once, unless it has to wait, and wakes one waiter at most.
 //!
 //! 1. Items are kept *here*. An item that is put while getters wait is promised to the first
@@ -16,6 +16,8 @@
 //!    made. A putter that finds a getter waiting puts its item as in step 1; should that getter
 //!    and all others go away before they take it, it stays for the next one.
 //! 5. Closed, the exchange refuses putters at once, and getters once the last item has left.
+//! 6. A comparison of items may panic. Then the put is made, the get is not, and the panic
+//!    goes on when all this is in order and the lock released.
 //!
 //! Invariants, whenever the lock is free:
 //! * While getters wait, every item is promised (and with a capacity of 0 no putter waits).
@@ -23,15 +25,19 @@
 
 use std::{
     mem,
+    ops::DerefMut,
+    panic::resume_unwind,
     pin::Pin,
     task::{Context, Poll, Waker},
 };
 
 use super::{order::Store, work::Work};
 use crate::{
-    loom::BriefLock,
-    sync::wait_list::{Status, WaitList, Waiter, Wakers, poll_queued},
-    util::{current, panic},
+    sync::wait_list::{ListLock, Status, WaitList, Waiter, Wakers, poll_queued},
+    util::{
+        current,
+        panic::{self, Payload},
+    },
 };
 
 /// A putter, with the item that is not put yet.
@@ -49,13 +55,13 @@ pub(in crate::sync) enum Refusal {
     Closed,
 }
 
-pub(in crate::sync) struct Exchange<T, S> {
-    state: BriefLock<State<T, S>>,
+pub(in crate::sync) struct Exchange<T, S: Store<T>> {
+    state: S::Lock<State<T, S>>,
     /// Items that were put and not reported done, if that is counted.
     work: Option<Work>,
 }
 
-struct State<T, S> {
+pub(in crate::sync) struct State<T, S> {
     items: S,
     capacity: usize,
     /// Items that granted getters have not taken yet.
@@ -89,9 +95,9 @@ impl<T, S: Store<T>> State<T, S> {
 
     /// Takes an item that is the caller's to take; whom to wake.
     #[inline]
-    fn take(&mut self) -> (Option<T>, Option<Waker>) {
-        let item = self.items.pop();
-        (item, self.promise_room())
+    fn take(&mut self) -> Result<(Option<T>, Option<Waker>), Payload> {
+        let item = self.items.pop()?;
+        Ok((item, self.promise_room()))
     }
 
     /// Takes an item that is promised to nobody, if there is one; whom to wake.
@@ -101,8 +107,10 @@ impl<T, S: Store<T>> State<T, S> {
             if !allow() {
                 return Taken::NotAllowed;
             }
-            let (item, wake) = self.take();
-            return Taken::Item(item.expect("counted above"), wake);
+            return match self.take() {
+                Ok((item, wake)) => Taken::Item(item.expect("counted above"), wake),
+                Err(payload) => Taken::Panicked(payload),
+            };
         }
         if self.capacity == 0 && !self.closed && !self.putters.is_empty() {
             if !allow() {
@@ -149,6 +157,7 @@ enum Taken<T> {
     Closed,
     /// The task has no budget left.
     NotAllowed,
+    Panicked(Payload),
 }
 
 #[inline]
@@ -169,7 +178,7 @@ impl<T, S: Store<T>> Exchange<T, S> {
             putters: WaitList::new(),
             closed: false,
         };
-        Self { state: BriefLock::new(state), work: None }
+        Self { state: S::Lock::new(state), work: None }
     }
 
     /// One that counts what was put and not reported done. Its capacity is not 0.
@@ -183,30 +192,33 @@ impl<T, S: Store<T>> Exchange<T, S> {
         self.work.as_ref()
     }
 
-    /// Puts an item for which there is room; whom to wake.
+    /// Puts an item for which there is room, and wakes who gets it. `state` is the guard.
     #[inline]
-    fn put(&self, state: &mut State<T, S>, item: T) -> Option<Waker> {
+    fn put(&self, mut state: impl DerefMut<Target = State<T, S>>, item: T) {
         if let Some(work) = &self.work {
             work.add();
         }
-        state.items.push(item);
-        state.promise_item()
+        let pushed = state.items.push(item);
+        let waker = state.promise_item();
+        drop(state);
+        wake(waker);
+        if let Err(payload) = pushed {
+            resume_unwind(payload);
+        }
     }
 
     /// # Errors
     ///
     /// The item, and why it was not put.
     pub(in crate::sync) fn try_put(&self, item: T) -> Result<(), (Refusal, T)> {
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         if state.closed {
             return Err((Refusal::Closed, item));
         }
         if !state.has_room() {
             return Err((Refusal::NotNow, item));
         }
-        let waker = self.put(&mut state, item);
-        drop(state);
-        wake(waker);
+        self.put(state, item);
         Ok(())
     }
 
@@ -224,6 +236,10 @@ impl<T, S: Store<T>> Exchange<T, S> {
             }
             Taken::Closed => Err(Refusal::Closed),
             Taken::Nothing | Taken::NotAllowed => Err(Refusal::NotNow),
+            Taken::Panicked(payload) => {
+                drop(state);
+                resume_unwind(payload)
+            }
         }
     }
 
@@ -271,9 +287,7 @@ impl<T, S: Store<T>> Exchange<T, S> {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                let waker = self.put(&mut state, take_item(putter));
-                drop(state);
-                wake(waker);
+                self.put(state, take_item(putter));
                 return Poll::Ready(Ok(()));
             }
             if let Some(new) = new.take() {
@@ -304,9 +318,7 @@ impl<T, S: Store<T>> Exchange<T, S> {
             drop(state);
             return Poll::Ready(Err(item));
         }
-        let waker = self.put(&mut state, item);
-        drop(state);
-        wake(waker);
+        self.put(state, item);
         Poll::Ready(Ok(()))
     }
 
@@ -371,6 +383,10 @@ impl<T, S: Store<T>> Exchange<T, S> {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
+                Taken::Panicked(payload) => {
+                    drop(state);
+                    resume_unwind(payload);
+                }
                 Taken::Nothing => {}
             }
             if let Some(new) = new.take() {
@@ -392,7 +408,15 @@ impl<T, S: Store<T>> Exchange<T, S> {
         getter.reset();
         let mut state = self.state.lock();
         state.promised_items -= 1;
-        let (item, waker) = state.take();
+        let (item, waker) = match state.take() {
+            Ok(taken) => taken,
+            Err(payload) => {
+                let waker = state.promise_item();
+                drop(state);
+                wake(waker);
+                resume_unwind(payload);
+            }
+        };
         let drained = state.has_drained();
         drop(state);
         self.after_get(waker, drained);

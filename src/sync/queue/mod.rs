@@ -403,8 +403,9 @@ queue!(Queue, Fifo, "Queue");
 /// For the greatest first, put [`Reverse`](std::cmp::Reverse). For items without an order, put
 /// tuples `(priority, n, item)`, or a type with an `Ord` of its own; only that decides.
 ///
-/// Items are compared with the queue's lock held: `cmp` must not use the queue. If it panics,
-/// the order of what is there is unspecified.
+/// Items are compared with the queue's lock held: `cmp` must not use the queue. If it panics, so
+/// does the `put` or `get`, with the item in the queue; the order of what is there is
+/// unspecified then.
 ///
 /// asyncio: `asyncio.PriorityQueue`, which gives equal items out in any order.
 ///

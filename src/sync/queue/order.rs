@@ -1,45 +1,63 @@
 //! In what order items leave.
 
-use std::{
-    cmp::{Ordering, Reverse},
-    collections::{BinaryHeap, VecDeque},
+use std::{cmp::Ordering, collections::VecDeque};
+
+use crate::{
+    loom::{BriefLock, Mutex},
+    sync::wait_list::ListLock,
+    util::panic::{self, Payload},
 };
 
 /// Items, in the order in which they are to leave.
 pub(in crate::sync) trait Store<T>: Default {
-    fn push(&mut self, item: T);
+    /// What guards it: a [`BriefLock`], unless foreign code runs in `push` and `pop`.
+    type Lock<S>: ListLock<S>;
 
-    fn pop(&mut self) -> Option<T>;
+    /// Puts an item in.
+    ///
+    /// # Errors
+    ///
+    /// If a comparison panicked, what it carried. The item is there all the same; the order is
+    /// unspecified from now on.
+    fn push(&mut self, item: T) -> Result<(), Payload>;
+
+    /// Takes the first out.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push): all items are still there.
+    fn pop(&mut self) -> Result<Option<T>, Payload>;
 
     fn len(&self) -> usize;
 
     /// All of them, the first to leave first.
-    fn into_vec(mut self) -> Vec<T> {
-        let mut all = Vec::with_capacity(self.len());
-        while let Some(item) = self.pop() {
-            all.push(item);
-        }
-        all
-    }
+    fn into_vec(self) -> Vec<T>;
 }
 
 /// First in, first out.
 pub(in crate::sync) type Fifo<T> = VecDeque<T>;
 
 impl<T> Store<T> for VecDeque<T> {
+    type Lock<S> = BriefLock<S>;
+
     #[inline]
-    fn push(&mut self, item: T) {
+    fn push(&mut self, item: T) -> Result<(), Payload> {
         self.push_back(item);
+        Ok(())
     }
 
     #[inline]
-    fn pop(&mut self) -> Option<T> {
-        self.pop_front()
+    fn pop(&mut self) -> Result<Option<T>, Payload> {
+        Ok(self.pop_front())
     }
 
     #[inline]
     fn len(&self) -> usize {
         self.len()
+    }
+
+    fn into_vec(self) -> Vec<T> {
+        self.into()
     }
 }
 
@@ -47,25 +65,37 @@ impl<T> Store<T> for VecDeque<T> {
 pub(in crate::sync) type Lifo<T> = Vec<T>;
 
 impl<T> Store<T> for Vec<T> {
+    type Lock<S> = BriefLock<S>;
+
     #[inline]
-    fn push(&mut self, item: T) {
+    fn push(&mut self, item: T) -> Result<(), Payload> {
         self.push(item);
+        Ok(())
     }
 
     #[inline]
-    fn pop(&mut self) -> Option<T> {
-        self.pop()
+    fn pop(&mut self) -> Result<Option<T>, Payload> {
+        Ok(self.pop())
     }
 
     #[inline]
     fn len(&self) -> usize {
         self.len()
     }
+
+    fn into_vec(mut self) -> Vec<T> {
+        self.reverse();
+        self
+    }
 }
 
 /// The least first; among equals, first in, first out.
+///
+/// A binary heap of its own: std's drops the item that it was to give out when a comparison
+/// panics. This one only swaps, so that all items are there whatever happens.
 pub(in crate::sync) struct Least<T> {
-    heap: BinaryHeap<Reverse<Ranked<T>>>,
+    /// None is less than the one at half its index (of both, counted from 1).
+    heap: Vec<Ranked<T>>,
     /// The number of the next item. It does not come round in 500 years.
     next: u64,
 }
@@ -75,44 +105,80 @@ struct Ranked<T> {
     number: u64,
 }
 
-impl<T: Ord> Ord for Ranked<T> {
+impl<T: Ord> Ranked<T> {
     fn cmp(&self, other: &Self) -> Ordering {
         self.item.cmp(&other.item).then(self.number.cmp(&other.number))
     }
 }
 
-impl<T: Ord> PartialOrd for Ranked<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+impl<T: Ord> Least<T> {
+    fn is_less(&self, one: usize, other: usize) -> bool {
+        self.heap[one].cmp(&self.heap[other]).is_lt()
+    }
+
+    /// Brings the last one to its place.
+    fn rise(&mut self) {
+        let mut at = self.heap.len() - 1;
+        while at > 0 && self.is_less(at, (at - 1) / 2) {
+            self.heap.swap(at, (at - 1) / 2);
+            at = (at - 1) / 2;
+        }
+    }
+
+    /// Brings the first one to its place.
+    fn sink(&mut self) {
+        let mut at = 0;
+        loop {
+            let mut least = at;
+            for below in [2 * at + 1, 2 * at + 2] {
+                if below < self.heap.len() && self.is_less(below, least) {
+                    least = below;
+                }
+            }
+            if least == at {
+                return;
+            }
+            self.heap.swap(at, least);
+            at = least;
+        }
     }
 }
-
-impl<T: Ord> PartialEq for Ranked<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl<T: Ord> Eq for Ranked<T> {}
 
 impl<T: Ord> Default for Least<T> {
     fn default() -> Self {
-        Self { heap: BinaryHeap::new(), next: 0 }
+        Self { heap: Vec::new(), next: 0 }
     }
 }
 
 impl<T: Ord> Store<T> for Least<T> {
-    fn push(&mut self, item: T) {
+    type Lock<S> = Mutex<S>;
+
+    fn push(&mut self, item: T) -> Result<(), Payload> {
         let number = self.next;
         self.next += 1;
-        self.heap.push(Reverse(Ranked { item, number }));
+        self.heap.push(Ranked { item, number });
+        panic::catch(|| self.rise())
     }
 
-    fn pop(&mut self) -> Option<T> {
-        self.heap.pop().map(|Reverse(ranked)| ranked.item)
+    fn pop(&mut self) -> Result<Option<T>, Payload> {
+        if self.heap.is_empty() {
+            return Ok(None);
+        }
+        let first = self.heap.swap_remove(0);
+        if let Err(payload) = panic::catch(|| self.sink()) {
+            // There was room for it.
+            self.heap.push(first);
+            return Err(payload);
+        }
+        Ok(Some(first.item))
     }
 
     fn len(&self) -> usize {
         self.heap.len()
+    }
+
+    fn into_vec(mut self) -> Vec<T> {
+        self.heap.sort_unstable_by(Ranked::cmp);
+        self.heap.into_iter().map(|ranked| ranked.item).collect()
     }
 }

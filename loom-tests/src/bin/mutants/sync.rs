@@ -34,9 +34,9 @@ pub const SYNC: &[Mutant] = &[
         name: "poll_queued: keeps the first waker",
         file: "sync/wait_list.rs",
         text: "    if waiter.status() == Status::Queued
-        && !lock.with",
+        && !list(",
         replacement: "    if false
-        && !lock.with",
+        && !list(",
         model: "sync_semaphore::new_waker_against_grant",
     },
     Mutant {
