@@ -471,7 +471,7 @@ impl<T, S: Store<T>> Exchange<T, S> {
         drop(state);
         self.refuse_all();
         if let Some(work) = &self.work {
-            work.finish(items.len());
+            work.write_off(items.len());
         }
         items.into_vec()
     }

@@ -148,7 +148,8 @@ macro_rules! queue {
             }
 
             /// Takes the next item, and reports it done when the [`Tracked`] is dropped: at the end
-            /// of the work, be it by a panic or a cancel.
+            /// of the work, be it by a panic or a cancel. There is no [`task_done`](Self::task_done)
+            /// to call for it.
             ///
             /// asyncio: `get()`, with `task_done()` in a `finally`.
             ///
@@ -206,13 +207,14 @@ macro_rules! queue {
                 Items::new(&self.exchange)
             }
 
-            /// Reports that the work on one item is done.
+            /// Reports that the work on one item is done. Which one is not known: called once too
+            /// often, it counts for an item that is still there, or in work.
             ///
             #[doc = concat!("asyncio: `", $asyncio, ".task_done()`.")]
             ///
             /// # Errors
             ///
-            /// If it is called more often than items were put. asyncio: `ValueError`.
+            /// If all items that were put have been reported done. asyncio: `ValueError`.
             pub fn task_done(&self) -> Result<(), TaskDoneError> {
                 if self.work().finish(1) { Ok(()) } else { Err(TaskDoneError(())) }
             }
@@ -467,7 +469,8 @@ struct Done<'a>(&'a Work);
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
-        // Refused if somebody called `task_done` for this item: then it is done.
+        // One too many, if somebody called `task_done` for this item as well: refused if all is
+        // done; else it counts for another item, as with any call too many.
         self.0.finish(1);
     }
 }

@@ -75,6 +75,12 @@ impl Work {
         self.count_done(items, |left| left > 0).is_some() || self.finish_last(items)
     }
 
+    /// Nobody will report `items` done that were put: they are. But fewer, if somebody has
+    /// reported more than he had got.
+    pub(super) fn write_off(&self, items: usize) {
+        while !self.finish(items.min(self.unfinished())) {}
+    }
+
     /// Counts, if `allow` likes what is left; returns that.
     fn count_done(&self, items: usize, allow: impl Fn(usize) -> bool) -> Option<usize> {
         // Acquire, and Release below: what was done with the items comes before what

@@ -142,7 +142,7 @@ pub const QUEUES: &[Mutant] = &[
     Mutant {
         name: "queue: what is taken out stays unfinished",
         file: "sync/queue/exchange.rs",
-        text: "            work.finish(items.len());",
+        text: "            work.write_off(items.len());",
         replacement: "            let _ = work;",
         model: "sync_queue::clear_against_put_and_get",
     },
