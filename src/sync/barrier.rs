@@ -4,7 +4,7 @@ use std::{
     error::Error,
     fmt,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use pin_project_lite::pin_project;
@@ -211,11 +211,8 @@ impl Barrier {
         }
     }
 
-    fn poll_arrive(
-        &self,
-        waiter: Pin<&mut Waiter<Option<Outcome>>>,
-        cx: &Context<'_>,
-    ) -> Poll<Result<Arrival, Broken>> {
+    /// Arrives: waits in line, or has its outcome.
+    fn arrive(&self, mut waiter: Pin<&mut Waiter<Option<Outcome>>>, cx: &Context<'_>) {
         // Clone and drop are foreign code: outside of the lock (S6).
         let waker = cx.waker().clone();
         let mut state = self.state.lock();
@@ -223,25 +220,19 @@ impl Barrier {
         if !state.aborted && !last {
             state.arrived += 1;
             state.waiters.push_back(waiter, waker);
-            return Poll::Pending;
+            return;
         }
-        // It can complete at once, if it may.
-        let admitted = current::budget_spend();
         let aborted = state.aborted;
-        if admitted && !aborted {
+        if !aborted {
             state.end_round(Ok);
         }
         drop(state);
-        if !admitted {
-            waker.wake();
-            return Poll::Pending;
-        }
         panic::discard_foreign(waker);
-        if aborted {
-            return Poll::Ready(Err(Broken(())));
+        let outcome = if aborted { Err(Broken(())) } else { Ok(self.parties - 1) };
+        *waiter.as_mut().value_mut() = Some(outcome);
+        if !aborted {
+            self.release();
         }
-        self.release();
-        Poll::Ready(Ok(self.arrival(self.parties - 1)))
     }
 
     fn arrival(&self, index: usize) -> Arrival {
@@ -294,7 +285,16 @@ impl Future for BarrierWait<'_> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         match this.waiter.status() {
-            Status::Idle => return this.barrier.poll_arrive(this.waiter, cx),
+            Status::Idle => {
+                if this.waiter.as_mut().value_mut().is_none() {
+                    this.barrier.arrive(this.waiter.as_mut(), cx);
+                    if this.waiter.status() != Status::Idle {
+                        return Poll::Pending;
+                    }
+                }
+                // The round is over: only this task has to yield first, if so.
+                ready!(current::poll_budget(cx));
+            }
             Status::Queued => {
                 let (state, waiter) = (&this.barrier.state, this.waiter.as_mut());
                 if poll_queued(state, |state| &mut state.waiters, waiter, cx) == Status::Queued {

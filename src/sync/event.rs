@@ -140,7 +140,7 @@ impl Event {
     /// });
     /// ```
     pub async fn wait(&self) {
-        EventWait { event: self, waiter: Waiter::new(0) }.await;
+        EventWait { event: self, seen: false, waiter: Waiter::new(0) }.await;
     }
 
     /// [`wait`](Self::wait) for a plain thread, which sleeps meanwhile.
@@ -165,9 +165,10 @@ impl Event {
         park::block_on(self.wait());
     }
 
-    fn poll_first(&self, mut waiter: Pin<&mut Waiter<u64>>, cx: &Context<'_>) -> Poll<()> {
+    /// Whether it is set. If not, `waiter` is in line.
+    fn is_set_or_wait(&self, mut waiter: Pin<&mut Waiter<u64>>, cx: &Context<'_>) -> bool {
         if self.is_set() {
-            return current::poll_budget(cx);
+            return true;
         }
         // Clone and drop are foreign code: outside of the lock (S6).
         let waker = cx.waker().clone();
@@ -175,11 +176,11 @@ impl Event {
         if !self.is_set() {
             *waiter.as_mut().value_mut() = state.round;
             state.waiters.push_back(waiter, waker);
-            return Poll::Pending;
+            return false;
         }
         drop(state);
         panic::discard_foreign(waker);
-        current::poll_budget(cx)
+        true
     }
 }
 
@@ -199,6 +200,8 @@ impl fmt::Debug for Event {
 pin_project! {
     struct EventWait<'a> {
         event: &'a Event,
+        // It was found set, and a `clear` changes nothing any more; but the task has to yield.
+        seen: bool,
         #[pin]
         waiter: Waiter<u64>,
     }
@@ -222,7 +225,10 @@ impl Future for EventWait<'_> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         match this.waiter.status() {
-            Status::Idle => return this.event.poll_first(this.waiter, cx),
+            Status::Idle => {
+                *this.seen = *this.seen || this.event.is_set_or_wait(this.waiter, cx);
+                return if *this.seen { current::poll_budget(cx) } else { Poll::Pending };
+            }
             Status::Queued => {
                 let (state, waiter) = (&this.event.state, this.waiter.as_mut());
                 if poll_queued(state, |state| &mut state.waiters, waiter, cx) == Status::Queued {

@@ -1,13 +1,16 @@
 //! `Barrier`: rounds, indexes, and how they are broken; against an oracle.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use proptest::prelude::*;
 use ringloop::sync::{Barrier, Broken};
 use ringloop::{spawn, yield_now};
 
 use crate::harness::{must_panic, on_every, scaled};
-use crate::sync_tools::{Hand, by_hand, calling_waker, other_executor, send_sync};
+use crate::sync_tools::{
+    Hand, by_hand, calling_waker, other_executor, polled, send_sync, spend_budget,
+};
 use crate::tools::Flag;
 
 #[test]
@@ -29,6 +32,26 @@ fn cancelled_while_filling_leaves_unique_indexes() {
             }
             assert_eq!(barrier.waiting(), 0);
         }
+    });
+}
+
+#[test]
+fn the_last_arrives_also_without_budget() {
+    // Once: it yielded first, and one that left meanwhile kept the round from its end.
+    on_every(|cfg| {
+        cfg.once(async {
+            let barrier = Barrier::new(2);
+            let mut first = Box::pin(barrier.wait());
+            assert!(polled(first.as_mut()).await.is_pending());
+            spend_budget().await;
+            let mut last = Box::pin(barrier.wait());
+            assert!(polled(last.as_mut()).await.is_pending());
+            assert_eq!(barrier.waiting(), 0, "the round is complete");
+            assert_eq!(polled(first.as_mut()).await.map(|end| end.unwrap().index), Poll::Ready(0));
+            barrier.abort();
+            yield_now().await;
+            assert!(last.await.is_ok_and(|arrival| arrival.leader));
+        });
     });
 }
 

@@ -6,7 +6,9 @@ use ringloop::sync::Event;
 use ringloop::{spawn, yield_now};
 
 use crate::harness::{on_every, scaled};
-use crate::sync_tools::{Hand, by_hand, meddling_waker, other_executor, polled, send, send_sync};
+use crate::sync_tools::{
+    Hand, by_hand, meddling_waker, other_executor, polled, send, send_sync, spend_budget,
+};
 use crate::tools::{Count, Flag};
 
 #[test]
@@ -170,6 +172,23 @@ fn an_event_that_is_set_does_not_keep_the_worker() {
                 event.wait().await;
             }
             other.await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_wait_without_budget_has_seen_that_it_is_set() {
+    // Once: it yielded and forgot, and a `clear` made it wait again.
+    on_every(|cfg| {
+        cfg.once(async {
+            let event = Event::new();
+            event.set();
+            spend_budget().await;
+            let mut wait = Box::pin(event.wait());
+            assert!(polled(wait.as_mut()).await.is_pending());
+            event.clear();
+            yield_now().await;
+            assert!(polled(wait.as_mut()).await.is_ready());
         });
     });
 }

@@ -9,7 +9,8 @@ use ringloop::{spawn, yield_now};
 
 use crate::harness::{must_panic, on_every};
 use crate::sync_tools::{
-    Hand, by_hand, meddling_waker, other_executor, panicking_waker, send, send_sync,
+    Hand, by_hand, meddling_waker, other_executor, panicking_waker, polled, send, send_sync,
+    spend_budget,
 };
 use crate::tools::{Count, Flag};
 
@@ -384,6 +385,22 @@ fn instant_operations_yield() {
                 assert!(rounds < 100_000, "the other task never runs");
             }
             other.await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_join_without_budget_has_seen_that_all_is_done() {
+    // Once: it yielded and forgot, and a put made it wait.
+    on_every(|cfg| {
+        cfg.once(async {
+            let queue = filled(&[]);
+            spend_budget().await;
+            let mut join = Box::pin(queue.join());
+            assert!(polled(join.as_mut()).await.is_pending());
+            queue.try_put(1).unwrap();
+            yield_now().await;
+            assert!(polled(join.as_mut()).await.is_ready());
         });
     });
 }

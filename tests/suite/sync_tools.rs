@@ -8,6 +8,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use ringloop::sync::Semaphore;
+
 use crate::harness::guarded;
 use crate::tools::{Count, CountWakes};
 
@@ -83,6 +85,12 @@ pub fn other_executor<F: Future>(future: F) -> F::Output {
 /// Polls a future once, with the waker of whoever awaits this.
 pub async fn polled<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+}
+
+/// Spends what the task may do in this poll: who could go on at once has to yield.
+pub async fn spend_budget() {
+    let semaphore = Semaphore::new(1);
+    while polled(pin!(semaphore.acquire())).await.is_ready() {}
 }
 
 /// A waker that calls back, on its wake and on its drop: with a lock held, that would be a deadlock.

@@ -98,6 +98,8 @@ pin_project! {
     /// Waits until all work is reported done.
     pub(super) struct Join<'a> {
         work: &'a Work,
+        // All was found done, and puts change nothing any more; but the task has to yield.
+        seen: bool,
         #[pin]
         joiner: Joiner,
     }
@@ -112,7 +114,7 @@ pin_project! {
 
 impl<'a> Join<'a> {
     pub(super) fn new(work: &'a Work) -> Self {
-        Self { work, joiner: Waiter::new(0) }
+        Self { work, seen: false, joiner: Waiter::new(0) }
     }
 }
 
@@ -121,7 +123,11 @@ impl Future for Join<'_> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        this.work.poll_join(this.joiner, cx)
+        if !*this.seen {
+            ready!(this.work.poll_join(this.joiner, cx));
+            *this.seen = true;
+        }
+        current::poll_budget(cx)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
         atomic::{AtomicUsize, Ordering},
     },
     sync::wait_list::{Status, WaitList, Waiter, Wakers, poll_queued},
-    util::{current, panic},
+    util::panic,
 };
 
 /// Who waits until all is done, and in which round that was.
@@ -146,10 +146,6 @@ impl Work {
                 }
             }
             Status::Granted | Status::Refused => {}
-        }
-        if !current::budget_spend() {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
         }
         joiner.reset();
         Poll::Ready(())
