@@ -112,6 +112,10 @@ impl Permits {
             if admit.take().is_some_and(|admit| !admit()) {
                 return Ok(false);
             }
+            if needed == 0 {
+                // P2: there is nothing to write.
+                return Ok(true);
+            }
             // Acquire: pairs with the Release of whoever gave permits back.
             match self.word.compare_exchange(
                 word,
@@ -295,12 +299,13 @@ impl Permits {
     }
 }
 
-/// Whether `needed` permits can be taken from this word.
+/// Whether `needed` permits can be taken from this word. None can also while others wait: they
+/// miss nothing.
 #[inline]
 fn check(word: usize, needed: usize) -> Result<(), Refusal> {
     if word & CLOSED != 0 {
         Err(Refusal::Closed)
-    } else if word & WAITERS != 0 || word >> SHIFT < needed {
+    } else if word & WAITERS != 0 && needed > 0 || word >> SHIFT < needed {
         Err(Refusal::TooFew)
     } else {
         Ok(())

@@ -129,7 +129,7 @@ impl Semaphore {
     /// Waits for `count` permits, and takes them all at once.
     ///
     /// Those behind wait until it has them. If there will never be as many, it waits until the
-    /// semaphore is closed.
+    /// semaphore is closed. None are had at once, whoever waits.
     ///
     /// # Cancel safety
     ///
@@ -216,7 +216,8 @@ impl Semaphore {
         self.try_acquire_many(1)
     }
 
-    /// Takes `count` permits if as many are left and nobody waits for them.
+    /// Takes `count` permits if as many are left and nobody waits for them; none in any case,
+    /// unless it is closed.
     ///
     /// # Errors
     ///

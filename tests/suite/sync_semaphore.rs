@@ -12,6 +12,26 @@ use crate::sync_tools::{Hand, by_hand, meddling_waker, other_executor};
 use crate::tools::Flag;
 
 #[test]
+fn none_are_had_at_once() {
+    // Once: who wanted none stood in line for them.
+    by_hand("none", || {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let many = Hand::waiting(semaphore.acquire_many(2));
+        assert!(semaphore.try_acquire().is_err());
+        assert_eq!(semaphore.try_acquire_many(0).map(|none| none.count()), Ok(0));
+        let none = Hand::new(semaphore.acquire_many(0)).poll().expect("at once").unwrap();
+        assert_eq!((many.wakes(), semaphore.available_permits()), (0, 1));
+        drop(none);
+        assert!(Hand::new(semaphore.clone().acquire_many_owned(0)).poll().is_some());
+        semaphore.add_permits(1);
+        assert_eq!(many.finish().unwrap().count(), 2);
+        semaphore.close();
+        assert!(semaphore.try_acquire_many(0).is_err_and(|error| error.is_closed()));
+        assert!(Hand::new(semaphore.acquire_many(0)).poll().is_some_and(|none| none.is_err()));
+    });
+}
+
+#[test]
 fn waiters_in_order_newcomer_last() {
     // T46. Method: none left and three wait; three are added, and a newcomer asks before they run.
     by_hand("T46", || {
@@ -270,7 +290,7 @@ impl Oracle {
 
     /// Whether it gets them at once.
     fn ask(&mut self, wish: usize) -> bool {
-        let now = self.line.is_empty() && wish <= self.left;
+        let now = wish == 0 || self.line.is_empty() && wish <= self.left;
         self.left -= if now { wish } else { 0 };
         now
     }
