@@ -4,17 +4,22 @@
 //!
 //! Properties: an item is received, comes back or is dropped, once; nobody waits for an end
 //! that is gone, else loom reports a deadlock; a send without room is ready once a receiver
-//! has come.
+//! has come; a stream that goes passes on what it was given.
 //!
-//! Actors: senders and receivers that leave.
+//! Actors: senders, receivers and streams that leave.
 //!
 //! Bound: 3 threads, room for one or none, two items.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
+use futures_core::Stream;
 use loom::thread;
 use loom_tests::explore;
 use ringloop::sync::channel;
@@ -117,5 +122,52 @@ fn rendezvous_sender_leaves() {
         leaver.join().unwrap();
         assert!(matches!(receiver.join().unwrap(), 1 | 2));
         assert_eq!(ends.load(Relaxed), 2);
+    });
+}
+
+/// The one receiver goes while one of two senders that wait for it gives up: the other one
+/// hears of it.
+#[test]
+fn rendezvous_last_receiver_leaves() {
+    explore(|| {
+        let ends = Arc::new(AtomicUsize::new(0));
+        let (sender, receiver) = channel(0);
+        let leaver = {
+            let (sender, token) = (sender.clone(), Token(ends.clone()));
+            thread::spawn(move || drop(Hand::begun(sender.send(token))))
+        };
+        let receiver = thread::spawn(move || drop(receiver));
+        let refused = wait_for(sender.send(Token(ends.clone())));
+        assert!(refused.is_err(), "nobody received");
+        leaver.join().unwrap();
+        receiver.join().unwrap();
+        let stats = sender.stats();
+        assert_eq!((stats.len, stats.waiting_senders), (0, 0));
+        drop(refused);
+        assert_eq!(ends.load(Relaxed), 2);
+    });
+}
+
+/// One item for a stream that goes, at any stage, and for one who receives until the end.
+#[test]
+fn stream_leaves() {
+    explore(|| {
+        let (sender, receiver) = channel(1);
+        let other = receiver.clone();
+        let leaver = thread::spawn(move || {
+            let mut stream = other.stream();
+            let (next, item) = Hand::begun(poll_fn(|cx| Pin::new(&mut stream).poll_next(cx)));
+            drop(next);
+            drop(stream);
+            // It may come after the end.
+            item.flatten().unwrap_or(0)
+        });
+        let sender = thread::spawn(move || wait_for(sender.send(1)).unwrap());
+        let mut sum = 0;
+        while let Ok(item) = wait_for(receiver.recv()) {
+            sum += item;
+        }
+        sender.join().unwrap();
+        assert_eq!(sum + leaver.join().unwrap(), 1);
     });
 }

@@ -8,14 +8,18 @@
 //!
 //! Actors: putters, getters, those who give up, those who shut down or join.
 //!
-//! Bound: 3 threads, room for one or two, three items.
+//! Bound: 3 threads, room for one or two, three items and waiters; a lock that is released after
+//! each who is refused.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    future::{Future, poll_fn},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
-use loom::cell::UnsafeCell;
+use loom::{cell::UnsafeCell, thread};
 use loom_tests::explore;
 use ringloop::sync::{Queue, TryGetError};
 
@@ -78,7 +82,7 @@ fn getter_leaves() {
         let getter = spawn(&bench, Bench::get);
         let leaver = {
             let bench = bench.clone();
-            loom::thread::spawn(move || {
+            thread::spawn(move || {
                 let (wait, item) = Hand::begun(bench.queue.get());
                 drop(wait);
                 item.map_or(0, |item| item.expect("not shut down"))
@@ -186,6 +190,67 @@ fn shutdown_against_leaver() {
     });
 }
 
+/// Waits for one that has begun.
+fn finish<F: Future>(mut wait: Hand<F>) -> F::Output {
+    wait_for(poll_fn(|cx| wait.poll_with(cx)))
+}
+
+/// Three wait for room, and the first gives up, at any stage of a shutdown and of a get: the
+/// others put their items, or have them back.
+#[test]
+fn shutdown_against_putter_that_leaves() {
+    explore(|| {
+        let bench = Bench::new(1, &[1]);
+        let begun = |item| {
+            let bench = bench.clone();
+            Hand::begun(async move { bench.queue.put(item).await }).0
+        };
+        let (first, second, third) = (begun(2), begun(4), begun(8));
+        let closer = spawn(&bench, |bench| {
+            bench.queue.shutdown();
+        });
+        let leaver = thread::spawn(move || drop(first));
+        bench.got.fetch_add(bench.queue.try_get().unwrap(), Relaxed);
+        for (wait, item) in [(second, 4), (third, 8)] {
+            match finish(wait) {
+                Ok(()) => _ = bench.put.fetch_add(item, Relaxed),
+                Err(back) => assert_eq!(back.0, item),
+            }
+        }
+        join([closer]);
+        leaver.join().unwrap();
+        bench.assert_whole();
+    });
+}
+
+/// Three wait for an item, and the first gives up, at any stage of a shutdown and of a put: one
+/// of the others gets it, if it was put.
+#[test]
+fn shutdown_against_getter_that_leaves() {
+    explore(|| {
+        let bench = Bench::new(1, &[]);
+        let begun = || {
+            let bench = bench.clone();
+            Hand::begun(async move { bench.queue.get().await }).0
+        };
+        let (first, second, third) = (begun(), begun(), begun());
+        let closer = spawn(&bench, |bench| {
+            bench.queue.shutdown();
+        });
+        let leaver = thread::spawn(move || drop(first));
+        if bench.queue.try_put(1).is_ok() {
+            bench.put.fetch_add(1, Relaxed);
+        }
+        for wait in [second, third] {
+            bench.got.fetch_add(finish(wait).unwrap_or(0), Relaxed);
+        }
+        join([closer]);
+        leaver.join().unwrap();
+        assert!(bench.queue.is_empty(), "who waits gets it");
+        bench.assert_whole();
+    });
+}
+
 /// Everything is taken out while an item is on its way to a getter.
 #[test]
 fn clear_against_put_and_get() {
@@ -262,5 +327,22 @@ fn join_of_the_next_round() {
         bench.queue.task_done().unwrap();
         assert!(wait.poll().is_ready());
         join([first]);
+    });
+}
+
+/// Of two who join, the first gives up while the last item is reported done.
+#[test]
+fn joiner_leaves() {
+    explore(|| {
+        let bench = Bench::new(1, &[1]);
+        let theirs = bench.clone();
+        let (first, none) = Hand::begun(async move { theirs.queue.join().await });
+        assert!(none.is_none());
+        let leaver = thread::spawn(move || drop(first));
+        let worker = spawn(&bench, |bench| bench.queue.task_done().unwrap());
+        wait_for(bench.queue.join());
+        join([leaver, worker]);
+        let text = format!("{:?}", bench.queue);
+        assert!(text.contains("unfinished: 0") && text.contains("joiners: 0"), "{text}");
     });
 }

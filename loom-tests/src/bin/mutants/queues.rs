@@ -115,8 +115,8 @@ pub const QUEUES: &[Mutant] = &[
     Mutant {
         name: "queue: room is not given on",
         file: "sync/queue/exchange.rs",
-        text: "        (item, self.promise_room())",
-        replacement: "        (item, None)",
+        text: "        Ok((item, self.promise_room()))",
+        replacement: "        Ok((item, None))",
         model: "sync_queue::putter_leaves",
     },
     Mutant {
@@ -169,6 +169,64 @@ pub const QUEUES: &[Mutant] = &[
         replacement: "*joiner.as_mut().value_mut() = 0;
         joiners.round += 1;",
         model: "sync_queue::join_of_the_next_round",
+    },
+    Mutant {
+        name: "join: no second look under the lock",
+        file: "sync/queue/work.rs",
+        text: "        // Not under the lock of the last one, the count does not come down to zero.
+        if self.unfinished() == 0 {",
+        replacement: "        if false {",
+        model: "sync_queue::joiner_leaves",
+    },
+    Mutant {
+        name: "join: releases one batch and no more",
+        file: "sync/queue/work.rs",
+        text: "            if !more {
+                return;",
+        replacement: "            if !more || more {
+                return;",
+        model: "sync_queue::joiner_leaves",
+    },
+    Mutant {
+        name: "shutdown: refuses one batch of putters and no more",
+        file: "sync/queue/exchange.rs",
+        text: "            if !more {
+                return;",
+        replacement: "            if !more || more {
+                return;",
+        model: "sync_queue::shutdown_against_putter_that_leaves",
+    },
+    Mutant {
+        name: "shutdown: refuses one batch of getters and no more",
+        file: "sync/queue/exchange.rs",
+        text: "            if !more {
+                return;",
+        replacement: "            if !more || more {
+                return;",
+        model: "sync_queue::shutdown_against_getter_that_leaves",
+    },
+    Mutant {
+        name: "shutdown: refuses getters beside an item",
+        file: "sync/queue/exchange.rs",
+        text: "self.closed && self.items.len() == 0 && !self.getters.is_empty()",
+        replacement: "self.closed && !self.getters.is_empty()",
+        model: "sync_queue::shutdown_against_getter_that_leaves",
+    },
+    Mutant {
+        name: "stream: one that goes keeps what it was given",
+        file: "sync/queue/futures.rs",
+        text: "            self.exchange.drop_get(getter.as_mut());",
+        replacement: "            if getter.status() == crate::sync::wait_list::Status::Queued {
+                self.exchange.drop_get(getter.as_mut());
+            }",
+        model: "sync_channel::stream_leaves",
+    },
+    Mutant {
+        name: "rendezvous: senders do not hear that the last receiver left",
+        file: "sync/queue/exchange.rs",
+        text: "let waker = state.putters.refuse_front().or_else(|| {",
+        replacement: "let waker = None.or_else(|| {",
+        model: "sync_channel::rendezvous_last_receiver_leaves",
     },
     Mutant {
         name: "channel: the last sender closes nothing",

@@ -99,7 +99,7 @@ pub const SYNC: &[Mutant] = &[
     Mutant {
         name: "check: takes what is kept for the first in line",
         file: "sync/permits.rs",
-        text: "    } else if word & WAITERS != 0 || word >> SHIFT < needed {",
+        text: "    } else if word & WAITERS != 0 && needed > 0 || word >> SHIFT < needed {",
         replacement: "    } else if word >> SHIFT < needed {",
         model: "sync_semaphore::permits_left_in_the_word_publish",
     },
