@@ -5,12 +5,14 @@
 use std::{mem, ptr};
 
 use super::node::Node;
-use crate::loom::{
-    Mutex,
-    atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
-    const_fn, pick, process_wide,
+use crate::{
+    loom::{
+        Mutex,
+        atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
+        const_fn, pick, process_wide,
+    },
+    util::prefetch::prefetch,
 };
-use crate::util::prefetch::prefetch;
 
 /// How many nodes are allocated, or change between a wheel and the pool, at once.
 pub(super) const BATCH: usize = pick(64, 2);
