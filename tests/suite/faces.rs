@@ -482,10 +482,12 @@ fn borrowed_buffers_work_as_with_the_traits() {
                         false => by_traits(&mut near).await,
                     });
                 }
-                assert_eq!(results[0], results[1]);
-                assert_eq!(results[0][..2], [4, 0]);
-                // A lease may end where a write did.
-                assert!(results[0][2] == 9 || warm, "{results:?}");
+                for counts in &results {
+                    assert_eq!(counts[..2], [4, 0], "{results:?}");
+                    // What was received before may end where a write did.
+                    let ends: &[[usize; 2]] = if warm { &[[9, 0], [5, 4]] } else { &[[9, 0]] };
+                    assert!(ends.iter().any(|end| counts[2..] == *end), "{results:?}");
+                }
             }
         });
     });
