@@ -84,7 +84,7 @@ fn watch(hub: &'static Hub, state: &AtomicU8) {
                 let _ =
                     state.compare_exchange(WATCHING, RESTING, Ordering::Relaxed, Ordering::Relaxed);
             }
-        } else {
+        } else if !ticked {
             watch.tell(hub, 0, clock::now());
         }
     }

@@ -532,6 +532,42 @@ fn writes_without_waiting_go_behind_a_send_that_waits() {
 }
 
 #[test]
+fn who_waits_for_room_beside_a_receive_is_told() {
+    // Goal: a stream whose reader waits for a lease tells its writer of room; method: some exchanges
+    // of a byte, then the reader waits, the writer fills the socket and waits, and the peer reads.
+    const LEN: usize = 1 << 20;
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            for before in 0..4 {
+                // The accepted end: the other has been polled for its connect.
+                let (mut peer, mut near) = narrow_pair().await;
+                for _ in 0..before {
+                    peer.write_all(b"x").await.unwrap();
+                    assert_eq!(soon("a lease", near.read_lease()).await.unwrap().len(), 1);
+                }
+                let (mut reader, mut writer) = near.into_split();
+                let (reads, writes) = (Count::new(), Count::new());
+                let read = async move { reader.read_lease().await.unwrap().len() };
+                let write = async move { writer.write_all(&[7; LEN]).await.unwrap() };
+                let read = spawn(Polled::new(Box::pin(read), &reads));
+                while reads.get() == 0 {
+                    yield_now().await;
+                }
+                let write = spawn(Polled::new(Box::pin(write), &writes));
+                while writes.get() == 0 {
+                    yield_now().await;
+                }
+                let what = format!("room after {before} exchanges");
+                soon(&what, peer.read_exact(&mut vec![0; LEN])).await.unwrap();
+                soon(&what, write).await.unwrap();
+                peer.write_all(b"x").await.unwrap();
+                assert_eq!(soon("the last lease", read).await.unwrap(), 1);
+            }
+        });
+    });
+}
+
+#[test]
 fn all_who_wait_to_read_beside_a_receive_are_woken() {
     // Goal: several tasks may wait for one stream; method: a receive is armed, tasks wait for it to be
     // readable; one byte, and all go on.

@@ -56,13 +56,18 @@ pub(super) struct InFlight {
     pub(super) send: Place,
     /// What the poll reports on: [`READS`], [`WRITES`]; resets in any case.
     pub(super) reports: AtomicU64,
-    /// 1 once somebody has waited to write while a receive was armed.
+    /// 1 once somebody has waited to write.
     pub(super) wants_writes: AtomicU64,
+    /// How often it was waited for by an operation for one time.
+    once: AtomicU64,
     /// 1 once the owner is gone.
     pub(super) retired: AtomicU64,
     /// Where the home has it in its list, plus 1.
     pub(super) listed: AtomicU64,
 }
+
+/// So many waits to read are for one time: the request, and the end.
+const ONCE: u64 = 2;
 
 pub(super) const READS: u64 = 1;
 pub(super) const WRITES: u64 = 2;
@@ -97,6 +102,16 @@ impl InFlight {
     pub(super) fn is_retired(&self) -> bool {
         // Relaxed: read and written at the home.
         self.retired.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether the next wait to read is for one time, which counts it. What is armed for good
+    /// must be cancelled when the owner goes: a connection that asks once, is answered and
+    /// ends is spared that.
+    pub(super) fn may_arm_once(&self) -> bool {
+        // Relaxed: read and written at the home.
+        let once = self.once.load(Ordering::Relaxed);
+        self.once.store(once + 1, Ordering::Relaxed);
+        once < ONCE
     }
 
     /// Whether it waits for anything.
@@ -137,6 +152,7 @@ impl Socket {
             send: place(),
             reports: AtomicU64::new(0),
             wants_writes: AtomicU64::new(0),
+            once: AtomicU64::new(0),
             retired: AtomicU64::new(0),
             listed: AtomicU64::new(0),
         };
@@ -259,7 +275,8 @@ impl Socket {
     }
 }
 
-fn wanted(direction: Direction) -> u64 {
+/// What a poll reports to who waits for that.
+pub(super) fn wanted(direction: Direction) -> u64 {
     match direction {
         Direction::Read => READS,
         Direction::Write => WRITES,
@@ -290,10 +307,12 @@ impl Pollable for Arc<Socket> {
         let Home::Uring(at) = home else { return Ok(()) };
         let flights = &self.flights;
         let waits = if self.is_listener { &flights.accept } else { &flights.poll };
-        let request = match waits.get() {
-            None => uring::ARM_POLL,
-            Some(_) if self.is_listener || flights.reports(wanted(direction)) => return Ok(()),
-            Some(_) => uring::CANCEL_POLL,
+        if waits.get().is_some() && (self.is_listener || flights.reports(wanted(direction))) {
+            return Ok(());
+        }
+        let request = match direction {
+            Direction::Read => uring::ARM_READS,
+            Direction::Write => uring::ARM_WRITES,
         };
         door(&mut |reactor| {
             match reactor {

@@ -68,7 +68,7 @@ use super::{
     doorbell::Doorbell,
     epoll::{self, Epoll},
     slot::Ready,
-    socket::{InFlight, READS, WRITES},
+    socket::{InFlight, READS, WRITES, wanted},
 };
 use crate::{
     loom::global::{AtomicU64, Ordering},
@@ -94,10 +94,10 @@ const EVENTS: PollFlags =
 /// What a socket's owner may ask the home for: to cancel what it waits for, and close it
 /// when all is sent,
 pub(crate) const RETIRE: u32 = 1;
-/// ... to report what it gets ready for,
-pub(crate) const ARM_POLL: u32 = 1 << 1;
-/// ... to stop that, so that it can ask for more,
-pub(crate) const CANCEL_POLL: u32 = 1 << 4;
+/// ... to report when it gets readable,
+pub(crate) const ARM_READS: u32 = 1 << 1;
+/// ... or writable,
+pub(crate) const ARM_WRITES: u32 = 1 << 4;
 /// ... to receive into lent memory,
 pub(crate) const ARM_RECV: u32 = 1 << 2;
 /// ... to send what is queued.
@@ -263,28 +263,36 @@ impl Uring {
 
     /// Reports what a socket gets ready for from now on.
     pub(crate) fn register_socket(&mut self, socket: &Arc<Socket>, direction: Direction) -> Home {
-        match direction {
-            Direction::Read if !socket.is_listener() => self.arm_once(socket),
-            _ => self.arm_poll(socket),
-        }
+        self.report(socket, direction);
         self.home()
     }
 
-    /// Reports a first time that it gets readable. A connection that ends then has nothing
-    /// in flight that would have to be cancelled.
-    fn arm_once(&mut self, socket: &Arc<Socket>) {
-        if socket.flights.poll.get().is_none() {
-            self.push_poll(socket, EVENTS.difference(PollFlags::OUT), READS, false);
-        }
-    }
-
-    fn arm_poll(&mut self, socket: &Arc<Socket>) {
+    fn report(&mut self, socket: &Arc<Socket>, direction: Direction) {
+        let flights = &socket.flights;
         if socket.is_listener() {
             return self.arm_accept(socket);
         }
-        if socket.flights.poll.get().is_some() {
-            return;
+        if direction == Direction::Write {
+            // Relaxed: read by this thread.
+            flights.wants_writes.store(1, Ordering::Relaxed);
         }
+        if flights.poll.get().is_some() {
+            if !flights.reports(wanted(direction)) {
+                // With its end everybody looks again, and asks for more.
+                self.cancel(flights.poll.get());
+            }
+        } else if direction == Direction::Read
+            && flights.recv.get().is_none()
+            && flights.may_arm_once()
+        {
+            self.push_poll(socket, EVENTS.difference(PollFlags::OUT), READS, false);
+        } else {
+            self.arm_poll(socket);
+        }
+    }
+
+    /// Reports whatever it gets ready for, from now on.
+    fn arm_poll(&mut self, socket: &Arc<Socket>) {
         // What a receive is armed for is not to be told a second time.
         let reads = socket.flights.recv.get().is_none();
         let writes = reads || socket.flights.wants_writes.load(Ordering::Relaxed) != 0;
@@ -345,13 +353,12 @@ impl Uring {
             self.cancel_waits(socket);
             self.linger(socket);
         } else if !socket.flights.is_retired() {
-            if requests & CANCEL_POLL != 0 {
-                // Relaxed: read by this thread.
-                socket.flights.wants_writes.store(1, Ordering::Relaxed);
-                self.cancel(socket.flights.poll.get());
+            // Writes first: their poll reports reads as well.
+            if requests & ARM_WRITES != 0 {
+                self.report(socket, Direction::Write);
             }
-            if requests & ARM_POLL != 0 {
-                self.arm_poll(socket);
+            if requests & ARM_READS != 0 {
+                self.report(socket, Direction::Read);
             }
             if requests & ARM_RECV != 0 {
                 self.arm_recv(socket);

@@ -55,7 +55,8 @@ impl Uring {
         }
     }
 
-    /// Receives for a socket until further notice; the reader has said so to its queue.
+    /// Receives for a socket, at first for one time, then until further notice; the reader has
+    /// said so to its queue.
     pub(crate) fn arm_recv(&mut self, socket: &Arc<Socket>) {
         if socket.flights.recv.get().is_some() {
             return;
@@ -67,8 +68,9 @@ impl Uring {
         self.shared.sockets.add(socket);
         let id = self.begin(Flight::Recv(socket.clone()));
         socket.flights.recv.set(Some(id));
+        let again = if socket.flights.may_arm_once() { 0 } else { MULTISHOT };
         let recv = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
-            .ioprio(MULTISHOT | POLL_FIRST)
+            .ioprio(again | POLL_FIRST)
             .buf_group(GROUP)
             .build()
             .flags(Flags::BUFFER_SELECT)
@@ -132,7 +134,7 @@ impl Uring {
             if socket.inbound.arrived(lease, wakes) == Flow::Stop {
                 self.cancel(socket.flights.recv.get());
             }
-            // A multishot receive that finds bytes and a reset at once takes the bytes and
+            // A receive that goes on and finds bytes and a reset at once takes the bytes and
             // sleeps on, with nothing to wake it: from now on a poll has to tell.
             if more(completion.flags())
                 && socket.flights.poll.get().is_none()
