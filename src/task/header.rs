@@ -16,8 +16,8 @@ use crate::{
 ///   completion the handle that drops the result.
 /// * H3 `waiter`: the handle, while the state has no `WAITER`; the completer, once
 ///   it has seen `WAITER` in its completing edge.
-/// * H4 the stage behind the header: the runner while `RUNNING`; from `COMPLETE` on
-///   the handle if there is one, else the completer.
+/// * H4 the stage behind the header: the runner, of whom there is one while the task is
+///   `ACTIVE`; from `COMPLETE` on the handle if there is one, else the completer.
 #[repr(C)]
 pub(crate) struct Header {
     pub(super) state: State,

@@ -8,14 +8,14 @@
 //! 2. A worker takes the entry and calls [`Runnable::run`]: edge
 //!    [`start`](state::State::start), one poll, then one of four exits.
 //! 3. *Pending*: edge [`suspend`](state::State::suspend); the entry's reference is
-//!    given up in the same atomic operation. If it was woken during the poll, it is
-//!    queued again instead.
-//! 4. *Yielded*: nothing changes; it stays `RUNNING` in the queue.
+//!    given up in the same atomic operation. If it was woken during the poll, it stays
+//!    active and is queued again instead.
+//! 4. *Yielded*: edge [`stay`](state::State::stay): it is queued again in any case.
 //! 5. *Ready, panicked or cancelled*: the future is dropped and the result takes its
 //!    place; the registry forgets the task; edge [`complete`](state::State::complete);
 //!    the waiter is woken, or, when there is no handle, the result dropped.
-//! 6. A [wake](state::State::wake_by_ref) sets `NOTIFIED`; if the task was idle, the
-//!    waker that set it takes a reference and calls [`Schedule::schedule`].
+//! 6. A [wake](state::State::wake_by_ref) of an idle task makes it `ACTIVE`: the waker takes a
+//!    reference and calls [`Schedule::schedule`]. One of an active task sets `NOTIFIED`.
 //! 7. The last reference frees the block: a handle, or a waker that somebody kept.
 //!
 //! A panic, in the poll or in any destructor, is contained where it arises and

@@ -145,7 +145,7 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
     let header = unsafe { task.as_ref() };
     let start = header.state.start();
     if start == Start::Drop {
-        // SAFETY: R2: RUNNING is ours.
+        // SAFETY: R2: we are the runner.
         unsafe { finish_cancelled(task, false) };
         return Ran::Done;
     }
@@ -161,20 +161,20 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
         return Ran::Done;
     }
     if start == Start::PollCancelled && !header.state.spend_last_turn(turn.yielded) {
-        // SAFETY: R2: RUNNING is still ours.
+        // SAFETY: R2: we still are the runner.
         unsafe { finish_cancelled(task, turn.lent) };
         return Ran::Done;
     }
-    if turn.yielded {
-        // It stays RUNNING in the queue: no edge out and in.
-        if turn.lent {
-            header.state.add_ref();
-        }
-        return Ran::Again(super::Runnable(task));
-    }
-    match header.state.suspend(turn.lent) {
+    let suspended =
+        if turn.yielded { header.state.stay() } else { header.state.suspend(turn.lent) };
+    match suspended {
         Suspend::Idle => Ran::Done,
-        Suspend::Requeue => Ran::Again(super::Runnable(task)),
+        Suspend::Requeue => {
+            if turn.lent {
+                header.state.add_ref();
+            }
+            Ran::Again(super::Runnable(task))
+        }
     }
 }
 

@@ -2,35 +2,43 @@
 //!
 //! | bit | set by | cleared by | means |
 //! |---|---|---|---|
-//! | `RUNNING` | [`start`](State::start) | [`suspend`](State::suspend), [`complete`](State::complete) | a worker polls it, or it yielded and waits in a queue for its next turn |
-//! | `NOTIFIED` | [`wake_by_ref`](State::wake_by_ref), [`request`](State::request), birth | [`start`](State::start) | it is in a queue, or goes back to one when its poll ends |
+//! | `ACTIVE` | [`wake_by_ref`](State::wake_by_ref), [`request`](State::request), birth | [`suspend`](State::suspend), [`complete`](State::complete) | it is in a queue, or a worker polls it: there is one queue entry or one runner |
+//! | `NOTIFIED` | the same, if it is active | [`start`](State::start) | it was woken since: its next poll is not the last |
 //! | `COMPLETE` | [`complete`](State::complete) | never | the future is gone, the result is there (or has been taken) |
 //! | `HANDLE` | birth | [`detach`](State::detach) | somebody may take the result |
 //! | `WAITER` | [`offer_waiter`](State::offer_waiter) | [`reclaim_waiter`](State::reclaim_waiter), [`detach`](State::detach) | the waiter's waker is in its cell, and the completer's to take |
 //! | `CANCEL` | [`request`](State::request) | never | cancellation was asked for |
 //! | `ABORT` | [`request`](State::request) | never | ... without another poll |
-//! | `POLLED` | [`start`](State::start) | never | the future has been polled at least once |
+//! | `POLLED` | [`suspend`](State::suspend), [`stay`](State::stay) | never | the future has been polled at least once |
 //! | `TOLD` | [`spend_last_turn`](State::spend_last_turn) | never | a cancelled task that kept itself awake has had its one further turn |
 //! | rest | | | the count of references |
 //!
 //! A queue entry is a reference, and so is every waker, the handle, and the
-//! registry of live tasks until completion. `NOTIFIED` without `RUNNING` means
-//! that exactly one queue entry exists, or is about to: whoever set the bit, or
-//! ended the poll that found it set, pushes it.
+//! registry of live tasks until completion.
+//!
+//! # A wake and a poll
+//!
+//! 1. Who wakes sets `ACTIVE`. If it was not set, the task is the waker's to queue: one RMW.
+//! 2. If it was, the waker sets `NOTIFIED`; and if `ACTIVE` was gone by then, begins again.
+//! 3. The poll begins with a plain load: the task is active already, from its time in the
+//!    queue. What its waker wrote comes with the queue entry. If `NOTIFIED` is set, an RMW
+//!    clears it, which acquires what those others wrote. One that is not seen yet stays.
+//! 4. A poll that is pending ends by a CAS that clears `ACTIVE`, unless `NOTIFIED` is set:
+//!    then the task goes back to a queue as it is.
+//!
+//! So a task that is woken once and suspends costs two RMWs, and whoever wakes it in the midst
+//! is heard by step 3 or by step 4. Wakes are RMWs with release order whatever was set
+//! before: what the waker wrote must be seen by the poll that the bit stands for.
 //!
 //! The queue entry's reference becomes the runner's for the poll, and the runner *lends* it
 //! to the first waker that the poll clones, since the registry's keeps the task alive until
 //! the runner itself completes it. So a task that leaves one waker behind, as nearly every wait
 //! does, counts nothing on its way: the reference goes from the queue entry to the runner, to
 //! the waker, and with the wake to the next queue entry.
-//!
-//! Every wake is an RMW with release order, also when the bit is set already:
-//! what the waker wrote before must be seen by the poll that the bit stands for,
-//! and that poll begins with an acquiring RMW of the same word.
 
 use crate::loom::atomic::{AtomicUsize, Ordering};
 
-const RUNNING: usize = 1;
+const ACTIVE: usize = 1;
 const NOTIFIED: usize = 1 << 1;
 const COMPLETE: usize = 1 << 2;
 const HANDLE: usize = 1 << 3;
@@ -62,7 +70,7 @@ impl Snapshot {
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names = [
-            (RUNNING, "RUNNING"),
+            (ACTIVE, "ACTIVE"),
             (NOTIFIED, "NOTIFIED"),
             (COMPLETE, "COMPLETE"),
             (HANDLE, "HANDLE"),
@@ -100,7 +108,7 @@ pub(super) enum Start {
 pub(super) enum Suspend {
     /// Somebody will wake it; the runner's reference is gone.
     Idle,
-    /// It was woken during the poll; a reference of the runner's goes to a queue.
+    /// It stays active; a reference of the runner's goes to a queue.
     Requeue,
 }
 
@@ -135,7 +143,7 @@ impl State {
     /// A task that is about to be queued: referenced by that queue entry, by the
     /// registry and by its handle.
     pub(super) fn new() -> Self {
-        Self(AtomicUsize::new(NOTIFIED | HANDLE | (3 * REF)))
+        Self(AtomicUsize::new(ACTIVE | HANDLE | (3 * REF)))
     }
 
     pub(super) fn load(&self) -> Snapshot {
@@ -145,23 +153,17 @@ impl State {
 
     /// The holder of the queue entry begins a poll.
     pub(super) fn start(&self) -> Start {
-        // Relaxed: RUNNING and POLLED are written by runners only, and the queue
-        // orders one runner after another.
-        let seen = self.0.load(Ordering::Relaxed);
-        let old = if seen & RUNNING == 0 {
-            // Nobody else changes RUNNING or a set NOTIFIED, so that xor flips
-            // just these. AcqRel: sees what every waker wrote; see the head.
-            let first = if seen & POLLED == 0 { POLLED } else { 0 };
-            self.0.fetch_xor(NOTIFIED | RUNNING | first, Ordering::AcqRel)
-        } else if seen & NOTIFIED != 0 {
-            // It yielded, and was woken besides. AcqRel as above.
-            self.0.fetch_and(!NOTIFIED, Ordering::AcqRel)
-        } else {
-            // It yielded. A wake or a request that comes now sets NOTIFIED, which
-            // is looked at when this poll ends.
+        // Acquire: who sees a request sees what came before it. What the waker wrote came with
+        // the queue entry.
+        let seen = self.0.load(Ordering::Acquire);
+        let old = if seen & NOTIFIED == 0 {
+            // A wake or a request that comes now is looked at when this poll ends.
             seen
+        } else {
+            // AcqRel: sees what those wrote who woke it in the queue; see the head.
+            self.0.fetch_and(!NOTIFIED, Ordering::AcqRel)
         };
-        debug_assert_eq!(old & COMPLETE, 0, "a finished task was queued");
+        debug_assert_eq!(old & (ACTIVE | COMPLETE), ACTIVE, "queued, though not active");
         if old & ABORT != 0 || (old & CANCEL != 0 && old & POLLED == 0) {
             Start::Drop
         } else if old & CANCEL != 0 {
@@ -174,16 +176,31 @@ impl State {
     /// The poll was pending: gives up the runner's reference, if it was not `lent`, unless
     /// the task was woken meanwhile.
     pub(super) fn suspend(&self, lent: bool) -> Suspend {
-        // The reference goes with the bit in one RMW: the registry's keeps the
-        // task alive until completion, so that taking it back below is in time.
-        // AcqRel: publishes this poll to the next; sees what wakers wrote.
+        // The reference goes with the bit: whoever wakes the task next may end it.
         let own = if lent { 0 } else { REF };
-        let old = self.0.fetch_sub(RUNNING + own, Ordering::AcqRel);
-        if old & NOTIFIED == 0 {
-            return Suspend::Idle;
+        // Relaxed: the CAS checks it; woken, the next `start` sees what the wakers wrote.
+        let mut now = self.0.load(Ordering::Relaxed);
+        while now & NOTIFIED == 0 {
+            // Release: publishes this poll to the next, by way of the waker's RMW.
+            match self.0.compare_exchange_weak(
+                now,
+                (now | POLLED) - ACTIVE - own,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Suspend::Idle,
+                Err(changed) => now = changed,
+            }
         }
-        // Relaxed: NOTIFIED without RUNNING keeps all others from queueing it.
-        self.0.fetch_add(REF, Ordering::Relaxed);
+        self.stay()
+    }
+
+    /// The poll was pending, and the task goes back to a queue.
+    pub(super) fn stay(&self) -> Suspend {
+        // Relaxed: for whoever runs it next, to whom the queue brings it.
+        if self.0.load(Ordering::Relaxed) & POLLED == 0 {
+            self.0.fetch_or(POLLED, Ordering::Relaxed);
+        }
         Suspend::Requeue
     }
 
@@ -203,7 +220,7 @@ impl State {
     pub(super) fn complete(&self) -> Complete {
         // Release: publishes the result to the handle. Acquire: sees the waker of
         // the waiter (`offer_waiter`).
-        let old = Snapshot(self.0.fetch_xor(RUNNING | COMPLETE, Ordering::AcqRel));
+        let old = Snapshot(self.0.fetch_xor(ACTIVE | COMPLETE, Ordering::AcqRel));
         debug_assert!(!old.is_complete());
         match (old.has_handle(), old.has_waiter()) {
             (false, _) => Complete::DropOutput,
@@ -216,22 +233,21 @@ impl State {
     /// entry, for which a reference was taken.
     #[must_use]
     pub(super) fn wake_by_ref(&self) -> bool {
-        // AcqRel: see the head.
-        let old = self.0.fetch_or(NOTIFIED, Ordering::AcqRel);
-        if old & (NOTIFIED | RUNNING | COMPLETE) != 0 {
-            return false;
+        let push = self.wake_by_val();
+        if push {
+            self.add_ref();
         }
-        self.add_ref();
-        true
+        push
     }
 
     /// Wakes with the caller's reference. `true`: that reference is now the queue
     /// entry's, which the caller pushes; `false`: the caller still has it.
+    #[inline]
     #[must_use]
     pub(super) fn wake_by_val(&self) -> bool {
         // AcqRel: see the head.
-        let old = self.0.fetch_or(NOTIFIED, Ordering::AcqRel);
-        old & (NOTIFIED | RUNNING | COMPLETE) == 0
+        let old = self.0.fetch_or(ACTIVE, Ordering::AcqRel);
+        old & (ACTIVE | COMPLETE) == 0 || self.wake_active()
     }
 
     /// Asks for cancellation. First: whether the task was still unfinished and had
@@ -240,12 +256,27 @@ impl State {
     pub(super) fn request(&self, abort: bool) -> (bool, bool) {
         let ask = if abort { CANCEL | ABORT } else { CANCEL };
         // AcqRel: as a wake.
-        let old = self.0.fetch_or(ask | NOTIFIED, Ordering::AcqRel);
-        let push = old & (NOTIFIED | RUNNING | COMPLETE) == 0;
+        let old = self.0.fetch_or(ask | ACTIVE, Ordering::AcqRel);
+        let push = old & (ACTIVE | COMPLETE) == 0 || self.wake_active();
         if push {
             self.add_ref();
         }
         (old & COMPLETE == 0 && old & ask != ask, push)
+    }
+
+    /// The rest of a wake that found the task active, or complete.
+    fn wake_active(&self) -> bool {
+        loop {
+            // AcqRel: see the head.
+            let old = self.0.fetch_or(NOTIFIED, Ordering::AcqRel);
+            if old & (ACTIVE | COMPLETE) != 0 {
+                return false;
+            }
+            // Its poll has just ended: it is to be made active again.
+            if self.0.fetch_or(ACTIVE, Ordering::AcqRel) & (ACTIVE | COMPLETE) == 0 {
+                return true;
+            }
+        }
     }
 
     /// The handle has put a waker into the waiter's cell and gives it to the

@@ -63,56 +63,86 @@ pub const MUTANTS: &[Mutant] = &[
     },
     // Tasks.
     Mutant {
-        name: "wake_by_ref: a look instead of an RMW",
+        name: "wake: of an active task, a look instead of an RMW",
         file: "task/state.rs",
-        text: "    pub(super) fn wake_by_ref(&self) -> bool {",
-        replacement: "    pub(super) fn wake_by_ref(&self) -> bool {
-        if self.0.load(Ordering::Relaxed) & NOTIFIED != 0 {
-            return false;
-        }",
+        text: "            let old = self.0.fetch_or(NOTIFIED, Ordering::AcqRel);",
+        replacement: "            let old = match self.0.load(Ordering::Relaxed) {
+                now if now & NOTIFIED != 0 => now,
+                _ => self.0.fetch_or(NOTIFIED, Ordering::AcqRel),
+            };",
         model: "task_state::wake_against_wake",
     },
     Mutant {
-        name: "wake_by_val: publishes nothing",
+        name: "wake: of an active task, publishes nothing",
         file: "task/state.rs",
-        text: "    pub(super) fn wake_by_val(&self) -> bool {
-        // AcqRel: see the head.
-        let old = self.0.fetch_or(NOTIFIED, Ordering::AcqRel);",
-        replacement: "    pub(super) fn wake_by_val(&self) -> bool {
-        let old = self.0.fetch_or(NOTIFIED, Ordering::Relaxed);",
+        text: "self.0.fetch_or(NOTIFIED, Ordering::AcqRel)",
+        replacement: "self.0.fetch_or(NOTIFIED, Ordering::Relaxed)",
         model: "task_state::wake_against_wake",
+    },
+    Mutant {
+        name: "wake: the task that has just been suspended is left to itself",
+        file: "task/state.rs",
+        text: "            if old & (ACTIVE | COMPLETE) != 0 {
+                return false;
+            }",
+        replacement: "            if old != 0 {
+                return false;
+            }",
+        model: "task_state::wake_against_wake",
+    },
+    Mutant {
+        name: "wake: does not see the poll before",
+        file: "task/state.rs",
+        text: "self.0.fetch_or(ACTIVE, Ordering::AcqRel);",
+        replacement: "self.0.fetch_or(ACTIVE, Ordering::Relaxed);",
+        model: "task_state::run_against_run",
     },
     Mutant {
         name: "wake_by_ref: takes no reference for the queue",
         file: "task/state.rs",
-        text: "        self.add_ref();
-        true
-    }",
-        replacement: "        true
-    }",
+        text: "        if push {
+            self.add_ref();
+        }
+        push
+",
+        replacement: "        push
+",
         model: "task_state::wake_against_wake",
     },
     Mutant {
         name: "start: sees nothing of what wakers wrote",
         file: "task/state.rs",
-        text: "self.0.fetch_xor(NOTIFIED | RUNNING | first, Ordering::AcqRel)",
-        replacement: "self.0.fetch_xor(NOTIFIED | RUNNING | first, Ordering::Relaxed)",
+        text: "self.0.fetch_and(!NOTIFIED, Ordering::AcqRel)",
+        replacement: "self.0.fetch_and(!NOTIFIED, Ordering::Relaxed)",
         model: "task_state::wake_against_wake",
+    },
+    Mutant {
+        name: "start: sees a request and not what came before",
+        file: "task/state.rs",
+        text: "        let seen = self.0.load(Ordering::Acquire);
+        let old",
+        replacement: "        let seen = self.0.load(Ordering::Relaxed);
+        let old",
+        model: "task_state::wake_against_news_and_cancel",
     },
     Mutant {
         name: "suspend: forgets that the task was woken",
         file: "task/state.rs",
-        text: "        if old & NOTIFIED == 0 {
-            return Suspend::Idle;",
-        replacement: "        if old != 0 {
-            return Suspend::Idle;",
+        text: "        while now & NOTIFIED == 0 {",
+        replacement: "        while now != 0 {",
         model: "task_state::wake_against_wake",
     },
     Mutant {
         name: "suspend: publishes nothing of the poll",
         file: "task/state.rs",
-        text: "self.0.fetch_sub(RUNNING + own, Ordering::AcqRel)",
-        replacement: "self.0.fetch_sub(RUNNING + own, Ordering::Relaxed)",
+        text: "                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Suspend::Idle,",
+        replacement: "                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Suspend::Idle,",
         model: "task_state::run_against_run",
     },
     Mutant {
@@ -132,10 +162,10 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "run: a task that yields is queued with the reference that was lent",
         file: "task/raw.rs",
-        text: "        if turn.lent {
-            header",
-        replacement: "        if false {
-            header",
+        text: "            if turn.lent {
+                header",
+        replacement: "            if false {
+                header",
         model: "task_state::yield_against_news",
     },
     Mutant {
@@ -153,17 +183,10 @@ pub const MUTANTS: &[Mutant] = &[
         model: "task_state::lent_and_back_against_wake_and_drop",
     },
     Mutant {
-        name: "start: a task that yielded sees nothing of what wakers wrote",
-        file: "task/state.rs",
-        text: "self.0.fetch_and(!NOTIFIED, Ordering::AcqRel)",
-        replacement: "self.0.fetch_and(!NOTIFIED, Ordering::Relaxed)",
-        model: "task_state::yield_against_news",
-    },
-    Mutant {
         name: "request: publishes nothing",
         file: "task/state.rs",
-        text: "self.0.fetch_or(ask | NOTIFIED, Ordering::AcqRel)",
-        replacement: "self.0.fetch_or(ask | NOTIFIED, Ordering::Relaxed)",
+        text: "self.0.fetch_or(ask | ACTIVE, Ordering::AcqRel)",
+        replacement: "self.0.fetch_or(ask | ACTIVE, Ordering::Relaxed)",
         model: "task_state::wake_against_news_and_cancel",
     },
     Mutant {
@@ -185,17 +208,17 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "request: queues a running task",
         file: "task/state.rs",
-        text: "        let old = self.0.fetch_or(ask | NOTIFIED, Ordering::AcqRel);
-        let push = old & (NOTIFIED | RUNNING | COMPLETE) == 0;",
-        replacement: "        let old = self.0.fetch_or(ask | NOTIFIED, Ordering::AcqRel);
-        let push = old & (NOTIFIED | COMPLETE) == 0;",
+        text: "        let old = self.0.fetch_or(ask | ACTIVE, Ordering::AcqRel);
+        let push = old & (ACTIVE | COMPLETE) == 0 || self.wake_active();",
+        replacement: "        let old = self.0.fetch_or(ask | ACTIVE, Ordering::AcqRel);
+        let push = old & COMPLETE == 0 || self.wake_active();",
         model: "task_state::wake_against_cancel",
     },
     Mutant {
         name: "complete: publishes no result",
         file: "task/state.rs",
-        text: "self.0.fetch_xor(RUNNING | COMPLETE, Ordering::AcqRel)",
-        replacement: "self.0.fetch_xor(RUNNING | COMPLETE, Ordering::Acquire)",
+        text: "self.0.fetch_xor(ACTIVE | COMPLETE, Ordering::AcqRel)",
+        replacement: "self.0.fetch_xor(ACTIVE | COMPLETE, Ordering::Acquire)",
         model: "task_state::join_against_end",
     },
     Mutant {
@@ -273,10 +296,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a task that yields is suspended as well",
         file: "task/raw.rs",
-        text: "    if turn.yielded {
-",
-        replacement: "    if turn.yielded && header.state.suspend(turn.lent) == Suspend::Requeue {
-",
+        text: "        if turn.yielded { header.state.stay() } else { header.state.suspend(turn.lent) };",
+        replacement: "        header.state.suspend(turn.lent);",
         model: "task_state::yield_against_wake_and_abort",
     },
     Mutant {
