@@ -19,16 +19,17 @@
 //! # A wake and a poll
 //!
 //! 1. Who wakes sets `ACTIVE`. If it was not set, the task is the waker's to queue: one RMW.
-//! 2. If it was, the waker sets `NOTIFIED`; and if `ACTIVE` was gone by then, begins again.
+//! 2. If it was, and `NOTIFIED` as well, there is nothing to do. Else the waker sets `NOTIFIED`;
+//!    and if `ACTIVE` was gone by then, begins again.
 //! 3. The poll begins with a plain load: the task is active already, from its time in the
-//!    queue. What its waker wrote comes with the queue entry. If `NOTIFIED` is set, an RMW
-//!    clears it, which acquires what those others wrote. One that is not seen yet stays.
+//!    queue. If it shows `NOTIFIED`, an RMW clears that. What is set later stays.
 //! 4. A poll that is pending ends by a CAS that clears `ACTIVE`, unless `NOTIFIED` is set:
 //!    then the task goes back to a queue as it is.
 //!
 //! So a task that is woken once and suspends costs two RMWs, and whoever wakes it in the midst
-//! is heard by step 3 or by step 4. Wakes are RMWs with release order whatever was set
-//! before: what the waker wrote must be seen by the poll that the bit stands for.
+//! is heard by step 3 or by step 4. What a waker wrote is seen by the poll that follows, since
+//! the RMW of step 1 releases it, step 3 acquires, and nobody changes the word but by RMWs: who
+//! acquires a value has seen what was released by all before it.
 //!
 //! The queue entry's reference becomes the runner's for the poll, and the runner *lends* it
 //! to the first waker that the poll clones, since the registry's keeps the task alive until
@@ -153,16 +154,12 @@ impl State {
 
     /// The holder of the queue entry begins a poll.
     pub(super) fn start(&self) -> Start {
-        // Acquire: who sees a request sees what came before it. What the waker wrote came with
-        // the queue entry.
-        let seen = self.0.load(Ordering::Acquire);
-        let old = if seen & NOTIFIED == 0 {
-            // A wake or a request that comes now is looked at when this poll ends.
-            seen
-        } else {
-            // AcqRel: sees what those wrote who woke it in the queue; see the head.
-            self.0.fetch_and(!NOTIFIED, Ordering::AcqRel)
-        };
+        // Acquire: sees what the last poll and all wakers and requests before wrote.
+        let mut old = self.0.load(Ordering::Acquire);
+        if old & NOTIFIED != 0 {
+            // Acquire: so that what it clears is seen.
+            old = self.0.fetch_and(!NOTIFIED, Ordering::Acquire);
+        }
         debug_assert_eq!(old & (ACTIVE | COMPLETE), ACTIVE, "queued, though not active");
         if old & ABORT != 0 || (old & CANCEL != 0 && old & POLLED == 0) {
             Start::Drop
@@ -178,10 +175,10 @@ impl State {
     pub(super) fn suspend(&self, lent: bool) -> Suspend {
         // The reference goes with the bit: whoever wakes the task next may end it.
         let own = if lent { 0 } else { REF };
-        // Relaxed: the CAS checks it; woken, the next `start` sees what the wakers wrote.
+        // Relaxed: the CAS checks it; if it was woken, the next `start` acquires.
         let mut now = self.0.load(Ordering::Relaxed);
         while now & NOTIFIED == 0 {
-            // Release: publishes this poll to the next, by way of the waker's RMW.
+            // Release: publishes this poll to the next `start`.
             match self.0.compare_exchange_weak(
                 now,
                 (now | POLLED) - ACTIVE - own,
@@ -245,9 +242,9 @@ impl State {
     #[inline]
     #[must_use]
     pub(super) fn wake_by_val(&self) -> bool {
-        // AcqRel: see the head.
-        let old = self.0.fetch_or(ACTIVE, Ordering::AcqRel);
-        old & (ACTIVE | COMPLETE) == 0 || self.wake_active()
+        // Release: publishes what was written before to the next `start`.
+        let old = self.0.fetch_or(ACTIVE, Ordering::Release);
+        self.is_to_push(old)
     }
 
     /// Asks for cancellation. First: whether the task was still unfinished and had
@@ -255,27 +252,31 @@ impl State {
     #[must_use]
     pub(super) fn request(&self, abort: bool) -> (bool, bool) {
         let ask = if abort { CANCEL | ABORT } else { CANCEL };
-        // AcqRel: as a wake.
-        let old = self.0.fetch_or(ask | ACTIVE, Ordering::AcqRel);
-        let push = old & (ACTIVE | COMPLETE) == 0 || self.wake_active();
+        // Release: as a wake.
+        let old = self.0.fetch_or(ask | ACTIVE, Ordering::Release);
+        let push = self.is_to_push(old);
         if push {
             self.add_ref();
         }
         (old & COMPLETE == 0 && old & ask != ask, push)
     }
 
-    /// The rest of a wake that found the task active, or complete.
-    fn wake_active(&self) -> bool {
+    /// Whether the task is the waker's to queue, who set `ACTIVE` and found `old`. If not, it is
+    /// told, unless it has been told, or has ended.
+    #[inline]
+    fn is_to_push(&self, mut old: usize) -> bool {
         loop {
-            // AcqRel: see the head.
-            let old = self.0.fetch_or(NOTIFIED, Ordering::AcqRel);
-            if old & (ACTIVE | COMPLETE) != 0 {
-                return false;
-            }
-            // Its poll has just ended: it is to be made active again.
-            if self.0.fetch_or(ACTIVE, Ordering::AcqRel) & (ACTIVE | COMPLETE) == 0 {
+            if old & (ACTIVE | COMPLETE) == 0 {
                 return true;
             }
+            // Relaxed, all: the waker's first RMW has published what there is.
+            if old & (NOTIFIED | COMPLETE) != 0
+                || self.0.fetch_or(NOTIFIED, Ordering::Relaxed) & (ACTIVE | COMPLETE) != 0
+            {
+                return false;
+            }
+            // Its poll ended in between.
+            old = self.0.fetch_or(ACTIVE, Ordering::Relaxed);
         }
     }
 

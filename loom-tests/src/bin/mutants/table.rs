@@ -63,39 +63,35 @@ pub const MUTANTS: &[Mutant] = &[
     },
     // Tasks.
     Mutant {
-        name: "wake: of an active task, a look instead of an RMW",
+        name: "wake: publishes nothing",
         file: "task/state.rs",
-        text: "            let old = self.0.fetch_or(NOTIFIED, Ordering::AcqRel);",
-        replacement: "            let old = match self.0.load(Ordering::Relaxed) {
-                now if now & NOTIFIED != 0 => now,
-                _ => self.0.fetch_or(NOTIFIED, Ordering::AcqRel),
-            };",
-        model: "task_state::wake_against_wake",
+        text: "self.0.fetch_or(ACTIVE, Ordering::Release)",
+        replacement: "self.0.fetch_or(ACTIVE, Ordering::Relaxed)",
+        model: "task_state::yield_against_news",
     },
     Mutant {
-        name: "wake: of an active task, publishes nothing",
+        name: "wake: a look instead of an RMW",
         file: "task/state.rs",
-        text: "self.0.fetch_or(NOTIFIED, Ordering::AcqRel)",
-        replacement: "self.0.fetch_or(NOTIFIED, Ordering::Relaxed)",
-        model: "task_state::wake_against_wake",
+        text: "        let old = self.0.fetch_or(ACTIVE, Ordering::Release);",
+        replacement: "        let old = match self.0.load(Ordering::Relaxed) {
+            now if now & NOTIFIED != 0 => now,
+            _ => self.0.fetch_or(ACTIVE, Ordering::Release),
+        };",
+        model: "task_state::yield_against_news",
     },
     Mutant {
         name: "wake: the task that has just been suspended is left to itself",
         file: "task/state.rs",
-        text: "            if old & (ACTIVE | COMPLETE) != 0 {
-                return false;
-            }",
-        replacement: "            if old != 0 {
-                return false;
-            }",
+        text: "                || self.0.fetch_or(NOTIFIED, Ordering::Relaxed) & (ACTIVE | COMPLETE) != 0",
+        replacement: "                || self.0.fetch_or(NOTIFIED, Ordering::Relaxed) != 0",
         model: "task_state::wake_against_wake",
     },
     Mutant {
-        name: "wake: does not see the poll before",
+        name: "wake: an active task is not told",
         file: "task/state.rs",
-        text: "self.0.fetch_or(ACTIVE, Ordering::AcqRel);",
-        replacement: "self.0.fetch_or(ACTIVE, Ordering::Relaxed);",
-        model: "task_state::run_against_run",
+        text: "            if old & (NOTIFIED | COMPLETE) != 0",
+        replacement: "            if old != 0",
+        model: "task_state::wake_against_wake",
     },
     Mutant {
         name: "wake_by_ref: takes no reference for the queue",
@@ -110,19 +106,28 @@ pub const MUTANTS: &[Mutant] = &[
         model: "task_state::wake_against_wake",
     },
     Mutant {
-        name: "start: sees nothing of what wakers wrote",
+        name: "start: clears what it does not see",
         file: "task/state.rs",
-        text: "self.0.fetch_and(!NOTIFIED, Ordering::AcqRel)",
+        text: "self.0.fetch_and(!NOTIFIED, Ordering::Acquire)",
         replacement: "self.0.fetch_and(!NOTIFIED, Ordering::Relaxed)",
-        model: "task_state::wake_against_wake",
+        model: "task_state::yield_against_news",
+    },
+    Mutant {
+        name: "start: does not see the poll before",
+        file: "task/state.rs",
+        text: "self.0.load(Ordering::Acquire);
+        if old & NOTIFIED",
+        replacement: "self.0.load(Ordering::Relaxed);
+        if old & NOTIFIED",
+        model: "task_state::run_against_run",
     },
     Mutant {
         name: "start: sees a request and not what came before",
         file: "task/state.rs",
-        text: "        let seen = self.0.load(Ordering::Acquire);
-        let old",
-        replacement: "        let seen = self.0.load(Ordering::Relaxed);
-        let old",
+        text: "self.0.load(Ordering::Acquire);
+        if old",
+        replacement: "self.0.load(Ordering::Relaxed);
+        if old",
         model: "task_state::wake_against_news_and_cancel",
     },
     Mutant {
@@ -185,7 +190,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "request: publishes nothing",
         file: "task/state.rs",
-        text: "self.0.fetch_or(ask | ACTIVE, Ordering::AcqRel)",
+        text: "self.0.fetch_or(ask | ACTIVE, Ordering::Release)",
         replacement: "self.0.fetch_or(ask | ACTIVE, Ordering::Relaxed)",
         model: "task_state::wake_against_news_and_cancel",
     },
@@ -208,10 +213,10 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "request: queues a running task",
         file: "task/state.rs",
-        text: "        let old = self.0.fetch_or(ask | ACTIVE, Ordering::AcqRel);
-        let push = old & (ACTIVE | COMPLETE) == 0 || self.wake_active();",
-        replacement: "        let old = self.0.fetch_or(ask | ACTIVE, Ordering::AcqRel);
-        let push = old & COMPLETE == 0 || self.wake_active();",
+        text: "        let old = self.0.fetch_or(ask | ACTIVE, Ordering::Release);
+        let push = self.is_to_push(old);",
+        replacement: "        let old = self.0.fetch_or(ask | ACTIVE, Ordering::Release);
+        let push = self.is_to_push(old & !ACTIVE);",
         model: "task_state::wake_against_cancel",
     },
     Mutant {
@@ -296,8 +301,11 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a task that yields is suspended as well",
         file: "task/raw.rs",
-        text: "        if turn.yielded { header.state.stay() } else { header.state.suspend(turn.lent) };",
-        replacement: "        header.state.suspend(turn.lent);",
+        text: "if turn.yielded { header.state.stay() } else { header.state.suspend(turn.lent) };",
+        replacement: "match header.state.suspend(turn.lent) {
+            Suspend::Idle if turn.yielded => Suspend::Requeue,
+            suspended => suspended,
+        };",
         model: "task_state::yield_against_wake_and_abort",
     },
     Mutant {
