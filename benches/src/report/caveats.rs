@@ -54,6 +54,7 @@ const CAVEATS: &[(&str, &str)] = &[
         "wakes in bursts: one task is ready at a time, and a second worker can only disturb.",
     ),
     ("fanout", "unequal or memory-bound work; the work alone stands beside the figures."),
+    ("fanout_1us", "unequal or memory-bound work; the work alone stands beside the figures."),
     ("idle_task_bytes", "what the futures of real tasks hold, and fragmentation after churn."),
     (
         "timers_100k",

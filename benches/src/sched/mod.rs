@@ -30,7 +30,8 @@ pub fn run(spec: &Spec, last_core: usize) -> Result<Sample, String> {
         "yield_one" => dispatch(&yielding::Yield { tasks: 1 }, spec),
         "pingpong" => dispatch(&pingpong::PingPong, spec),
         "chain" => dispatch(&chain::Chain, spec),
-        "fanout" => dispatch(&fanout::Fanout, spec),
+        "fanout" => dispatch(&fanout::Fanout { micros: 20 }, spec),
+        "fanout_1us" => dispatch(&fanout::Fanout { micros: 1 }, spec),
         "idle_task_bytes" => dispatch(&idle::Idle, spec),
         other => Err(format!("sched has no case {other:?}")),
     }
