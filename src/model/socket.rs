@@ -29,7 +29,7 @@ impl Inbound {
 
     /// The first lease, or with `room` as much of it as fits.
     pub fn take(&self, waker: &Waker, room: Option<usize>) -> Found {
-        let found = self.0.take(waker, |queue| match room {
+        let found = self.0.take(true, waker, |queue| match room {
             None => queue.pop().len(),
             Some(room) => {
                 let taken = queue.front().len().min(room);
@@ -121,6 +121,7 @@ pub enum Queued {
 pub enum Next {
     Send(Chunk),
     Idle { shut: bool },
+    GaveUp,
 }
 
 impl Chunk {
@@ -177,7 +178,7 @@ impl Outbound {
     }
 
     pub fn orphaned(&self, wakes: &mut Vec<Waker>) {
-        self.0.orphaned(true, wakes);
+        let _ = self.0.orphaned(true, wakes);
     }
 
     pub fn completed(
@@ -190,6 +191,7 @@ impl Outbound {
         match next {
             socket::Next::Send(chunk) => Next::Send(Chunk(chunk)),
             socket::Next::Idle { shut } => Next::Idle { shut },
+            socket::Next::GaveUp => Next::GaveUp,
         }
     }
 }

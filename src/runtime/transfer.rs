@@ -52,7 +52,7 @@ pub(crate) fn poll_lease(socket: &Arc<Socket>, cx: &mut Context<'_>) -> Poll<io:
             result => return Poll::Ready(result),
         }
     }
-    match ready!(poll_queue(socket, cx, |queue| queue.pop())) {
+    match ready!(poll_queue(socket, cx, true, |queue| queue.pop())) {
         Some(Received::Some(lease)) => Poll::Ready(Ok(lease)),
         Some(Received::End(result)) => Poll::Ready(result.map(|()| Lease::empty())),
         None => operation::poll(socket, cx, &mut RecvLease { room: 0 }),
@@ -84,11 +84,12 @@ impl Received<usize> {
     }
 }
 
-/// Waits for bytes in the queue of what the home receives, and has it receive. `None`: the
-/// caller reads by itself.
+/// Waits for bytes in the queue of what the home receives, and may have it receive (`arm`).
+/// `None`: the caller reads by itself.
 fn poll_queue<T>(
     socket: &Arc<Socket>,
     cx: &mut Context<'_>,
+    arm: bool,
     mut get: impl FnMut(&mut Queue<'_>) -> T,
 ) -> Poll<Option<Received<T>>> {
     loop {
@@ -96,7 +97,7 @@ fn poll_queue<T>(
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        match socket.inbound.take(cx.waker(), &mut get) {
+        match socket.inbound.take(arm, cx.waker(), &mut get) {
             Found::Some(found) => return Poll::Ready(Some(Received::Some(found))),
             Found::End(end) => return Poll::Ready(Some(Received::of_end(end))),
             Found::Nothing => return Poll::Pending,
@@ -119,7 +120,7 @@ pub(crate) fn poll_received<T>(
     cx: &mut Context<'_>,
     get: impl FnMut(&mut Queue<'_>) -> T,
 ) -> Poll<Option<Received<T>>> {
-    if socket.inbound.is_in_use() { poll_queue(socket, cx, get) } else { Poll::Ready(None) }
+    if socket.inbound.is_in_use() { poll_queue(socket, cx, false, get) } else { Poll::Ready(None) }
 }
 
 /// The same without waiting.

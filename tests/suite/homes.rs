@@ -467,6 +467,127 @@ fn slow_peer_is_not_reset_for_those_that_linger_for_a_moment() {
     });
 }
 
+#[test]
+fn more_than_may_linger_are_reset_one_for_one() {
+    // Goal: deaf peers do not hold any number of connections open; method: more streams than may
+    // linger are dropped with bytes that their peers do not take: for each one more, a reset.
+    const MORE: usize = 100;
+    on_every(|cfg| {
+        if !cfg.single() {
+            // The limit is a worker's own.
+            return;
+        }
+        cfg.once(async {
+            if !on_a_ring() {
+                return;
+            }
+            let (mut mint, mut peers) = (Mint::new().await, Vec::new());
+            for _ in 0..1024 + MORE {
+                let (near, peer) = plain_pair();
+                linger(near, 0, &mut mint).await;
+                peers.push(peer);
+            }
+            soon("the resets", async {
+                let mut reset = 0;
+                while reset < MORE {
+                    let told = |peer: &Plain| peer.take_error().unwrap().is_some();
+                    reset += peers.iter().filter(|peer| told(peer)).count();
+                    yield_now().await;
+                }
+            })
+            .await;
+            peers.into_iter().for_each(|peer| reset(TcpStream::from_std(peer).unwrap()));
+        });
+    });
+}
+
+#[test]
+fn nothing_is_written_after_a_shutdown_that_waits() {
+    // Goal: shutdown(Write) sends what is queued, and nothing that comes later; method: more than fits
+    // is queued, the shutdown, then each way of writing; the peer reads to the end.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            if !on_a_ring() {
+                // Nothing waits that its writer does not wait for.
+                return;
+            }
+            let (mut near, mut peer) = plain_pair();
+            let sent = fill(&near, 0);
+            lend(&mut near, sent, TOO_MUCH).await;
+            near.shutdown(std::net::Shutdown::Write).unwrap();
+            let error = near.write_all(b"after").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+            let error = near.try_write(b"after").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+            for lease in Mint::new().await.leases(b"after").await {
+                let error = near.write_lease(lease).await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+            }
+            let reader = thread::spawn(move || {
+                expect(&mut peer, sent + TOO_MUCH);
+                assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+                peer
+            });
+            soon("flush", near.flush()).await.unwrap();
+            let peer = reader.join().unwrap();
+            assert!(near.write_all(b"after").await.is_err());
+            drop((near, peer));
+        });
+    });
+}
+
+#[test]
+fn who_uses_a_stream_of_a_runtime_that_ends_does_not_wait_for_its_last_bytes() {
+    // Goal: a runtime that ends while it still has to send serves the streams of its that another
+    // runtime uses; method: a stream at home in the one is read and written in the other, while a deaf
+    // peer holds up the end of the first.
+    on_every(|cfg| {
+        let (first, second) = (cfg.runtime(), cfg.runtime());
+        let (mut near, mut peer) = plain_pair();
+        let (deaf, silent) = plain_pair();
+        let Some(mut near) = first.must_run(async {
+            if !on_a_ring() {
+                return None;
+            }
+            for _ in 0..4 {
+                peer.write_all(b"x").unwrap();
+                assert_eq!(soon("a lease", near.read_lease()).await.unwrap().len(), 1);
+            }
+            assert!(poll_once(near.read_lease()).is_none());
+            linger(deaf, 0, &mut Mint::new().await).await;
+            Some(near)
+        }) else {
+            return;
+        };
+        let end = thread::spawn(|| first.into_inner().shutdown(Duration::from_secs(10)));
+        // Time to get there: if it is too short, there is nothing to see.
+        thread::sleep(Duration::from_millis(20));
+        let begun = Instant::now();
+        second.must_run(async move {
+            for _ in 0..40 {
+                peer.write_all(&[7; 5000]).unwrap();
+                let mut got = 0;
+                while got < 5000 {
+                    got += soon("a lease", near.read_lease()).await.unwrap().len();
+                }
+            }
+            let sent = fill(&near, 0);
+            lend(&mut near, sent, TOO_MUCH).await;
+            let reader = thread::spawn(move || {
+                expect(&mut peer, sent + TOO_MUCH);
+                peer
+            });
+            soon("flush", near.flush()).await.unwrap();
+            let peer = reader.join().unwrap();
+            drop((near, peer));
+        });
+        let took = begun.elapsed();
+        drop(silent);
+        end.join().unwrap();
+        assert!(took < Duration::from_millis(1500), "took {took:?}");
+    });
+}
+
 async fn read_all(peer: Plain) -> std::io::Result<Vec<u8>> {
     let (mut peer, mut all) = (TcpStream::from_std(peer).unwrap(), Vec::new());
     peer.read_to_end(&mut all).await.map(|_| all)

@@ -166,6 +166,8 @@ impl Socket {
                         shut.then(|| self.shut());
                         None
                     }
+                    // The connection is reset.
+                    Next::GaveUp => None,
                 };
                 wakes.into_iter().for_each(Waker::wake);
             }

@@ -88,7 +88,8 @@ pub(crate) enum Flow {
 }
 
 impl State {
-    fn find<T>(&mut self, get: impl FnOnce(&mut Queue<'_>) -> T) -> Found<T> {
+    /// `arm`: whether the reader has the home receive.
+    fn find<T>(&mut self, arm: bool, get: impl FnOnce(&mut Queue<'_>) -> T) -> Found<T> {
         if !self.queue.is_empty() {
             let mut queue = Queue { leases: &mut self.queue, bytes: &mut self.bytes };
             return Found::Some(get(&mut queue));
@@ -99,7 +100,7 @@ impl State {
             return Found::End(end);
         }
         if self.arm == Arm::Off {
-            if mem::take(&mut self.starved) || self.hung_up {
+            if !arm || mem::take(&mut self.starved) || self.hung_up {
                 return Found::ToRead;
             }
             self.arm = Arm::Armed;
@@ -168,9 +169,16 @@ impl Inbound {
         Self { state: BriefLock::new(state), used: AtomicU64::new(0) }
     }
 
-    /// A reader asks; `get` is called with what is queued, under the lock.
-    pub(crate) fn take<T>(&self, waker: &Waker, get: impl FnOnce(&mut Queue<'_>) -> T) -> Found<T> {
-        let found = look(&self.state, waker, |state| !state.has_news(), |state| state.find(get));
+    /// A reader asks, who would have the home receive (`arm`) or else would rather read by
+    /// itself; `get` is called with what is queued, under the lock.
+    pub(crate) fn take<T>(
+        &self,
+        arm: bool,
+        waker: &Waker,
+        get: impl FnOnce(&mut Queue<'_>) -> T,
+    ) -> Found<T> {
+        let found =
+            look(&self.state, waker, |state| !state.has_news(), |state| state.find(arm, get));
         if matches!(found, Found::ToArm) {
             self.used.store(1, Ordering::Relaxed);
         }
@@ -181,7 +189,7 @@ impl Inbound {
     pub(crate) fn try_take<T>(&self, get: impl FnOnce(&mut Queue<'_>) -> T) -> Option<Found<T>> {
         let mut state = self.state.lock();
         let ready = !state.queue.is_empty() || state.end.is_some();
-        ready.then(|| state.find(get))
+        ready.then(|| state.find(false, get))
     }
 
     /// Whether a reader by readiness has to look here first.
@@ -256,11 +264,9 @@ impl Inbound {
             Ok(lease) if lease.is_empty() => state.end = Some(End::Eof),
             Ok(lease) => state.add(lease),
             // Nothing after all; or no error of the socket's, and it is tried again.
-            Err(error) => match error.raw_os_error() {
-                Some(code) if error.kind() != io::ErrorKind::WouldBlock => {
-                    state.end = Some(End::Failed(code));
-                }
-                _ => return,
+            Err(error) => match (error.kind(), error.raw_os_error()) {
+                (io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory, _) | (_, None) => return,
+                (_, Some(code)) => state.end = Some(End::Failed(code)),
             },
         }
         state.readers.wake(wakes);
@@ -280,6 +286,10 @@ impl Inbound {
         self.state.lock().hung_up = true;
     }
 
+    pub(crate) fn has_hung_up(&self) -> bool {
+        self.state.lock().hung_up
+    }
+
     /// The terminal completion: whoever reads arms anew, or is told the end; `starved`:
     /// for want of memory.
     pub(crate) fn disarmed(&self, starved: bool, wakes: &mut Vec<Waker>) {
@@ -287,5 +297,33 @@ impl Inbound {
         state.arm = Arm::Off;
         state.starved = starved;
         state.readers.wake(wakes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes the length of the first lease.
+    fn take(inbound: &Inbound, arm: bool) -> Found<usize> {
+        inbound.take(arm, Waker::noop(), |queue| queue.pop().len())
+    }
+
+    #[test]
+    fn reader_by_readiness_arms_nothing() {
+        let inbound = Inbound::new();
+        assert!(matches!(take(&inbound, false), Found::ToRead));
+        assert!(matches!(take(&inbound, true), Found::ToArm));
+        assert!(matches!(take(&inbound, false), Found::Nothing));
+    }
+
+    #[test]
+    fn want_of_memory_for_who_reads_instead_is_no_end() {
+        let inbound = Inbound::new();
+        assert!(matches!(take(&inbound, true), Found::ToArm));
+        assert!(matches!(take(&inbound, true), Found::Nothing));
+        let no_memory = || Err(rustix::io::Errno::NOMEM.into());
+        inbound.receive_instead(no_memory, &mut Vec::new());
+        assert!(matches!(take(&inbound, true), Found::Nothing));
     }
 }

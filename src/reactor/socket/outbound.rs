@@ -17,13 +17,15 @@
 //!    next turn. A chunk that is queued later goes with those before it.
 //! 3. A terminal completion: first the rest of a short send, then what was queued since.
 //! 4. An error sticks until it is told, once, to the next writer; what waited is dropped.
-//! 5. Flushing waits for idle. Shutting the write side down does too.
-//! 6. When the home ends, what it could not send is given up, and that is an error.
+//! 5. Flushing waits for idle. Shutting the write side down does too, and from then on nothing
+//!    more is taken.
+//! 6. When the home ends, what it could not send is given up, and that is an error; the
+//!    connection is then closed by a reset, so that the peer does not take a part for all.
 //!
 //! The home takes each chunk out of the queue as it sends it; from then until the terminal
 //! completion it belongs to the operation in flight (S1).
 
-use std::{collections::VecDeque, mem, task::Waker};
+use std::{collections::VecDeque, task::Waker};
 
 use rustix::io::Errno;
 
@@ -40,6 +42,8 @@ use crate::{
 
 /// The error of what was given up: `ECONNABORTED`.
 const ABANDONED: i32 = Errno::CONNABORTED.raw_os_error();
+/// The error of what is written after the write side was shut down: `EPIPE`.
+const SHUT: i32 = Errno::PIPE.raw_os_error();
 
 /// Past so many bytes on their way a writer waits.
 const HIGH_WATER: usize = pick(256 << 10, 6);
@@ -88,7 +92,7 @@ struct State {
     bytes: usize,
     /// An errno.
     error: Option<i32>,
-    /// Shut the write side down when idle.
+    /// Shut the write side down when idle; it counts as shut already.
     shut: bool,
     /// Nothing more is sent.
     abandoned: bool,
@@ -131,6 +135,8 @@ pub(crate) enum Next {
     Idle {
         shut: bool,
     },
+    /// Idle, with bytes that are not sent: its close must not look like an end.
+    GaveUp,
 }
 
 impl Outbound {
@@ -150,7 +156,7 @@ impl Outbound {
     /// Queues a chunk (step 2). `waker` is left if there is no room.
     pub(crate) fn push(&self, chunk: Chunk, waker: &Waker) -> Queued {
         look(&self.state, waker, State::is_full, |state| {
-            if let Some(error) = state.take_error() {
+            if let Some(error) = state.refuses() {
                 return Queued::Failed(error);
             }
             if state.is_full() {
@@ -184,7 +190,7 @@ impl Outbound {
     /// Sends by a direct call if nothing is before it (step 1).
     pub(crate) fn send_directly<R>(&self, send: impl FnOnce() -> R) -> Direct<R> {
         let mut state = self.state.lock();
-        if let Some(error) = state.take_error() {
+        if let Some(error) = state.refuses() {
             return Direct::Failed(error);
         }
         if state.phase != Phase::Idle {
@@ -257,16 +263,19 @@ impl Outbound {
     }
 
     /// The home has ended, and with it what it was told to send, or even what is in flight
-    /// (step 6).
-    pub(crate) fn orphaned(&self, in_flight: bool, wakes: &mut Vec<Waker>) {
+    /// (step 6). `true`: there was something.
+    #[must_use]
+    pub(crate) fn orphaned(&self, in_flight: bool, wakes: &mut Vec<Waker>) -> bool {
         let mut state = self.state.lock();
-        if state.phase == Phase::Dirty || in_flight && state.phase == Phase::InFlight {
+        let gave_up = state.phase == Phase::Dirty || in_flight && state.phase == Phase::InFlight;
+        if gave_up {
             // For good: what came later would follow a gap.
             state.abandoned = true;
             state.fail(ABANDONED);
             state.phase = Phase::Idle;
         }
         state.writers.wake(wakes);
+        gave_up
     }
 
     /// A send has ended with `sent` bytes of `chunk`, or an errno (step 3).
@@ -298,8 +307,9 @@ impl Outbound {
         }
         state.phase = Phase::Idle;
         state.writers.wake(wakes);
-        let shut = mem::take(&mut state.shut);
-        (Next::Idle { shut }, Some(chunk))
+        let gave_up = state.abandoned && state.error.is_some();
+        let next = if gave_up { Next::GaveUp } else { Next::Idle { shut: state.shut } };
+        (next, Some(chunk))
     }
 }
 
@@ -312,6 +322,11 @@ impl Watched for State {
 impl State {
     fn is_full(&self) -> bool {
         self.bytes >= HIGH_WATER || self.queue.len() >= MAX_CHUNKS
+    }
+
+    /// Why nothing more is taken, if so.
+    fn refuses(&mut self) -> Option<i32> {
+        self.take_error().or(self.shut.then_some(SHUT))
     }
 
     /// The error, once; what was given up stays so.

@@ -34,7 +34,6 @@ mod send;
 mod tests;
 
 use std::{
-    collections::VecDeque,
     io,
     mem::{self, MaybeUninit},
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
@@ -62,6 +61,7 @@ pub(crate) use self::{
 use self::{
     flights::{Flight, Flights},
     ring::{Ring, Wait},
+    send::Timed,
 };
 use super::{
     Direction, Gauge, Home, Pool, Socket, Until,
@@ -81,6 +81,8 @@ const BATCH: usize = 64;
 /// How often to call the kernel for a socket that is dropped: each call works off a
 /// slice of what is deferred, and the socket's part may be in a later one.
 const RETIRE_CALLS: usize = 4;
+/// ... and the pause before the next for one that is dropped elsewhere.
+const RETIRE_PAUSE: Duration = Duration::from_millis(1);
 
 /// The numbers of what is no socket's: no flight has an index this high.
 const DOORBELL: u64 = u64::MAX;
@@ -119,7 +121,11 @@ pub(crate) struct Uring {
     /// Sockets with something to send.
     dirty: Vec<Arc<Socket>>,
     /// Sockets whose owners are gone, with something still to send, and until when.
-    lingering: VecDeque<(u64, Weak<Socket>)>,
+    lingering: Timed,
+    /// ... and those whose time was up: until the next attempt.
+    resetting: Timed,
+    /// Sockets whose owners are gone elsewhere, until nothing waits for them.
+    retiring: Vec<Arc<Socket>>,
     /// What is not sent now is given up.
     is_ending: bool,
     provided: recv::Memory,
@@ -186,7 +192,9 @@ impl Uring {
             garbage: Vec::new(),
             wakes: Vec::new(),
             dirty: Vec::new(),
-            lingering: VecDeque::new(),
+            lingering: Timed::new(),
+            resetting: Timed::new(),
+            retiring: Vec::new(),
             is_ending: false,
             provided: recv::Memory::Unused { incremental },
             plain: None,
@@ -211,6 +219,7 @@ impl Uring {
         wakes: &mut Vec<Waker>,
     ) -> io::Result<()> {
         fork::expect_parent(self.shared.process);
+        self.retire_again();
         self.take_mail();
         self.arm();
         self.provide();
@@ -220,8 +229,11 @@ impl Uring {
             Some(limit) => Wait::UpTo(limit),
             None => Wait::Forever,
         };
-        if !self.lingering.is_empty() {
+        if !self.lingering.is_empty() || !self.resetting.is_empty() {
             wait = self.end_lingering(wait);
+        }
+        if !self.retiring.is_empty() {
+            wait = wait.at_most(RETIRE_PAUSE);
         }
         if !self.wakes.is_empty() || !self.garbage.is_empty() {
             // Both are for the caller to deal with, now.
@@ -345,6 +357,9 @@ impl Uring {
             }
         }
         self.wakes = wakes;
+        if socket.flights.any_wait() {
+            self.retiring.push(socket.clone());
+        }
     }
 
     /// Does what a socket's owner, here or elsewhere, asks for.
@@ -352,6 +367,9 @@ impl Uring {
         if requests & RETIRE != 0 {
             self.cancel_waits(socket);
             self.linger(socket);
+            if socket.flights.any_wait() {
+                self.retiring.push(socket.clone());
+            }
         } else if !socket.flights.is_retired() {
             // Writes first: their poll reports reads as well.
             if requests & ARM_WRITES != 0 {
@@ -366,6 +384,18 @@ impl Uring {
         }
         if requests & FLUSH != 0 {
             self.dirty.push(socket.clone());
+        }
+    }
+
+    /// Cancels once more what a cancel has missed.
+    fn retire_again(&mut self) {
+        for socket in mem::take(&mut self.retiring) {
+            if socket.flights.any_wait() {
+                self.cancel_waits(&socket);
+                self.retiring.push(socket);
+            } else {
+                self.garbage.push(Flight::Over(socket, None));
+            }
         }
     }
 
@@ -549,6 +579,7 @@ impl Uring {
         // From here on sockets may find another home; none is in flight here.
         self.shared.mailbox.close();
         self.garbage.extend(self.shared.take_orphans(wakes));
+        self.garbage.extend(self.retiring.drain(..).map(|socket| Flight::Over(socket, None)));
         self.ring.stop();
         let garbage = self.take_garbage();
         if leaked > 0 {
@@ -574,8 +605,8 @@ fn orphan(socket: &Socket, requests: u32, wakes: &mut Vec<Waker>) {
     if requests & ARM_RECV != 0 && socket.flights.recv.get().is_none() {
         socket.inbound.disarmed(false, wakes);
     }
-    if requests & FLUSH != 0 {
-        socket.outbound.orphaned(requests == ALL, wakes);
+    if requests & FLUSH != 0 && socket.outbound.orphaned(requests == ALL, wakes) {
+        socket.reset_on_close();
     }
 }
 

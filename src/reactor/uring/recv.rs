@@ -61,8 +61,12 @@ impl Uring {
         if socket.flights.recv.get().is_some() {
             return;
         }
+        // In both cases the reader looks again when it is woken, and reads by readiness.
+        if socket.inbound.has_hung_up() {
+            // It was told in between, and is not told again.
+            return socket.inbound.disarmed(false, &mut self.wakes);
+        }
         if !self.has_memory() {
-            // The reader looks again when it is woken, and reads by readiness.
             return socket.inbound.disarmed(true, &mut self.wakes);
         }
         self.shared.sockets.add(socket);
@@ -147,6 +151,7 @@ impl Uring {
         } else {
             match Errno::from_raw_os_error(-completion.result()) {
                 Errno::CANCELED => {}
+                Errno::NOMEM => starved = true,
                 Errno::NOBUFS => {
                     starved = true;
                     if let Memory::Provided(provided) = &mut self.provided {

@@ -1,6 +1,13 @@
 //! Sending what the kernel had no room for when it was written.
 
-use std::{mem, os::fd::AsRawFd, sync::Arc, task::Waker, time::Duration};
+use std::{
+    collections::VecDeque,
+    mem,
+    os::fd::AsRawFd,
+    sync::{Arc, Weak},
+    task::Waker,
+    time::Duration,
+};
 
 use io_uring::{cqueue, opcode, types::Fd};
 use rustix::{io::Errno, net::SendFlags};
@@ -15,7 +22,7 @@ use crate::{
         Socket,
         socket::{Chunk, Next},
     },
-    util::clock,
+    util::{clock, panic},
 };
 
 /// The whole chunk, and no signal.
@@ -30,6 +37,21 @@ const MAX_LINGERING: usize = 1024;
 
 /// How long to wait for one that was told to end.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// Sockets in the order in which their time is up.
+pub(super) type Timed = VecDeque<(u64, Weak<Socket>)>;
+
+fn after(time: Duration) -> u64 {
+    clock::now().saturating_add(clock::nanos(time))
+}
+
+/// When the time of the first that is still there is up.
+fn front(timed: &mut Timed) -> Option<u64> {
+    while timed.front().is_some_and(|(_, socket)| socket.strong_count() == 0) {
+        timed.pop_front();
+    }
+    timed.front().map(|(until, _)| *until)
+}
 
 impl Uring {
     /// Submits what has gathered.
@@ -88,6 +110,7 @@ impl Uring {
             Next::Send(chunk) => self.send(socket.clone(), chunk),
             Next::Idle { shut: true } => socket.shut_write(),
             Next::Idle { shut: false } => {}
+            Next::GaveUp => socket.reset_on_close(),
         }
         self.garbage.push(Flight::Over(socket, rest));
     }
@@ -104,38 +127,39 @@ impl Uring {
         if self.lingering.len() == MAX_LINGERING {
             self.reset_first();
         }
-        self.linger_for(socket, LINGER);
-    }
-
-    fn linger_for(&mut self, socket: &Arc<Socket>, time: Duration) {
-        let until = clock::now().saturating_add(clock::nanos(time));
-        self.lingering.push_back((until, Arc::downgrade(socket)));
+        self.lingering.push_back((after(LINGER), Arc::downgrade(socket)));
     }
 
     /// Resets those whose time is up, and sees to it that the worker wakes for the next.
     #[cold]
     pub(super) fn end_lingering(&mut self, wait: Wait) -> Wait {
         let now = clock::now();
-        while let Some((until, socket)) = self.lingering.front() {
-            if socket.strong_count() == 0 {
-                self.lingering.pop_front();
-            } else if *until <= now {
-                self.reset_first();
-            } else {
-                return wait.at_most(Duration::from_nanos(until - now));
-            }
+        while front(&mut self.lingering).is_some_and(|until| until <= now) {
+            self.reset_first();
         }
-        wait
+        while front(&mut self.resetting).is_some_and(|until| until <= now) {
+            let (_, socket) = self.resetting.pop_front().expect("just seen");
+            self.reset(&socket);
+        }
+        [front(&mut self.lingering), front(&mut self.resetting)]
+            .into_iter()
+            .flatten()
+            .fold(wait, |wait, until| wait.at_most(Duration::from_nanos(until - now)))
     }
 
     fn reset_first(&mut self) {
-        let first = self.lingering.pop_front();
-        let Some(socket) = first.and_then(|(_, socket)| socket.upgrade()) else { return };
+        if let Some((_, socket)) = self.lingering.pop_front() {
+            self.reset(&socket);
+        }
+    }
+
+    fn reset(&mut self, socket: &Weak<Socket>) {
+        let Some(socket) = socket.upgrade() else { return };
         socket.outbound.abandon();
         socket.reset_on_close();
         self.cancel(socket.flights.send.get());
         // A cancel can miss an operation that is just being worked on.
-        self.linger_for(&socket, RETRY);
+        self.resetting.push_back((after(RETRY), Arc::downgrade(&socket)));
         self.garbage.push(Flight::Over(socket, None));
     }
 
@@ -147,13 +171,22 @@ impl Uring {
 
     fn try_drain(&mut self, deadline: u64, wakes: &mut Vec<Waker>) {
         loop {
+            // Sockets of this home may be in use by another runtime, which goes on.
+            self.take_mail();
+            self.arm();
+            self.provide();
+            wakes.append(&mut self.wakes);
+            wakes.drain(..).for_each(|waker| panic::contain(|| waker.wake()));
+            panic::discard_foreign(self.take_garbage());
             self.flush();
             let now = clock::now();
             if !self.flights.any_send() || now >= deadline {
                 return;
             }
+            let may_sleep = self.shared.mailbox.may_sleep();
             let rest = Duration::from_nanos(deadline - now);
-            if self.call(Wait::UpTo(rest), wakes).is_err() {
+            let wait = if may_sleep { Wait::UpTo(rest) } else { Wait::No };
+            if self.call(wait, wakes).is_err() {
                 return;
             }
         }

@@ -8,6 +8,7 @@ mod cancels;
 mod echoes;
 mod limits;
 mod rescue;
+mod resets;
 
 use std::{
     env,

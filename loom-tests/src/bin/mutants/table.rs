@@ -51,11 +51,11 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "receive_instead: wakes nobody",
         file: "reactor/socket/inbound.rs",
-        text: "                _ => return,
+        text: "state.end = Some(End::Failed(code)),
             },
         }
         state.readers.wake(wakes);",
-        replacement: "                _ => return,
+        replacement: "state.end = Some(End::Failed(code)),
             },
         }
         let _ = wakes;",
@@ -507,8 +507,8 @@ pub const MUTANTS: &[Mutant] = &[
         text: "        if !self.lifo.load(Ordering::Relaxed).is_null() {
             return Some(task);
         }
-        // An RMW",
-        replacement: "        // An RMW",
+        // Release: pairs with `take_lifo`.",
+        replacement: "",
         model: "inbox_final_check::lifo_slot",
     },
     Mutant {
@@ -868,12 +868,13 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "inbound: a waker is left without a second look",
         file: "reactor/socket/inbound.rs",
-        text: "        let found = look(&self.state, waker, |state| !state.has_news(), |state| state.find(get));",
+        text: "        let found =
+            look(&self.state, waker, |state| !state.has_news(), |state| state.find(arm, get));",
         replacement: "        if !self.state.lock().has_news() {
             look(&self.state, waker, |_| true, |_| ());
             return Found::Nothing;
         }
-        let found = self.state.lock().find(get);",
+        let found = self.state.lock().find(arm, get);",
         model: "inbound::arrivals_against_reader",
     },
     Mutant {
@@ -1029,9 +1030,9 @@ pub const MUTANTS: &[Mutant] = &[
         file: "reactor/socket/outbound.rs",
         text: "        state.phase = Phase::Idle;
         state.writers.wake(wakes);
-        let shut",
+        let gave_up",
         replacement: "        state.phase = Phase::Idle;
-        let shut",
+        let gave_up",
         model: "outbound::writer_waits_for_room",
     },
     Mutant {
@@ -1073,7 +1074,7 @@ pub const MUTANTS: &[Mutant] = &[
         name: "outbound: a direct call past an error",
         file: "reactor/socket/outbound.rs",
         text: "        let mut state = self.state.lock();
-        if let Some(error) = state.take_error() {
+        if let Some(error) = state.refuses() {
             return Direct::Failed(error);
         }
 ",
@@ -1134,8 +1135,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "outbound: a shutdown is forgotten",
         file: "reactor/socket/outbound.rs",
-        text: "let shut = mem::take(&mut state.shut);",
-        replacement: "let shut = false;",
+        text: "Next::Idle { shut: state.shut }",
+        replacement: "Next::Idle { shut: false }",
         model: "outbound::shut_against_sends",
     },
     Mutant {
