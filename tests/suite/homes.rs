@@ -502,6 +502,47 @@ fn more_than_may_linger_are_reset_one_for_one() {
 }
 
 #[test]
+fn deaf_peers_that_have_shut_their_side_hold_up_nobody() {
+    // Goal: a peer that says it will send no more may still read; method: many that have said so and do
+    // not read, each with more to be sent than fits, and then one that reads.
+    const DEAF: usize = 40;
+    on_every(|cfg| {
+        if !cfg.single() {
+            return;
+        }
+        cfg.once(async {
+            let mut deaf = Vec::new();
+            for _ in 0..DEAF {
+                let (mut near, peer) = plain_pair();
+                peer.shutdown(std::net::Shutdown::Write).unwrap();
+                let writer = spawn(async move {
+                    lend(&mut near, 0, TOO_MUCH).await;
+                    near.flush().await.unwrap();
+                });
+                deaf.push((writer, peer));
+            }
+            let (mut near, mut peer) = plain_pair();
+            peer.shutdown(std::net::Shutdown::Write).unwrap();
+            let sent = fill(&near, 0);
+            // Time for the kernel to grow tired of them: if it is too short, there is nothing to see.
+            ringloop::time::sleep(Duration::from_millis(50)).await;
+            let writer = spawn(async move {
+                lend(&mut near, sent, TOO_MUCH).await;
+                near.flush().await.unwrap();
+                near
+            });
+            let reader = thread::spawn(move || expect(&mut peer, sent + TOO_MUCH));
+            soon("flush", writer).await.unwrap();
+            reader.join().unwrap();
+            for (writer, peer) in deaf {
+                writer.abort();
+                drop(peer);
+            }
+        });
+    });
+}
+
+#[test]
 fn nothing_is_written_after_a_shutdown_that_waits() {
     // Goal: shutdown(Write) sends what is queued, and nothing that comes later; method: more than fits
     // is queued, the shutdown, then each way of writing; the peer reads to the end.

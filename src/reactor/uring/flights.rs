@@ -20,6 +20,8 @@ pub(super) enum Flight {
     Recv(Arc<Socket>),
     /// Sends a chunk that the operation owns.
     Send(Arc<Socket>, Chunk),
+    /// Waits for room to send the chunk.
+    Room(Arc<Socket>, Chunk),
     /// Works on memory that it owns itself.
     Owned(Arc<dyn Complete>),
     /// In the hands of whoever deals with one of its completions.
@@ -111,14 +113,16 @@ impl Flights {
                 Flight::Poll(socket, _)
                 | Flight::Accept(socket, _)
                 | Flight::Recv(socket)
-                | Flight::Send(socket, _) => f(socket),
+                | Flight::Send(socket, _)
+                | Flight::Room(socket, _) => f(socket),
                 Flight::Owned(_) | Flight::InHand | Flight::Over(..) => {}
             }
         }
     }
 
     pub(super) fn any_send(&self) -> bool {
-        self.places.iter().any(|place| matches!(place.flight, Some(Flight::Send(..))))
+        let sends = |flight: &Flight| matches!(flight, Flight::Send(..) | Flight::Room(..));
+        self.places.iter().any(|place| place.flight.as_ref().is_some_and(sends))
     }
 
     pub(super) fn len(&self) -> usize {

@@ -487,8 +487,10 @@ impl Uring {
         let id = FlightId::from_user_data(completion.user_data());
         // S2: a number that nobody has any more is ignored.
         let Some(place) = self.flights.get(id) else { return };
-        if let Flight::Send(..) = place {
-            return self.sent(id, completion, wakes);
+        match place {
+            Flight::Send(..) => return self.sent(id, completion, wakes),
+            Flight::Room(..) => return self.has_room(id, completion, wakes),
+            _ => {}
         }
         // Not cloned: that would be two RMWs for each completion.
         let flight = mem::replace(place, Flight::InHand);
@@ -509,7 +511,7 @@ impl Uring {
                 operation.complete(completion.result(), wakes);
                 false
             }
-            Flight::Send(..) | Flight::InHand | Flight::Over(..) => {
+            Flight::Send(..) | Flight::Room(..) | Flight::InHand | Flight::Over(..) => {
                 unreachable!("dealt with above, or not in flight")
             }
         };

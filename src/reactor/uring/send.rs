@@ -1,4 +1,8 @@
 //! Sending what the kernel had no room for when it was written.
+//!
+//! A send takes what there is room for, and then a poll waits for more. (A send that waits by
+//! itself would be tried again and again where the peer has shut its side, which a poll of the
+//! kernel's own always tells, and at last block one of the few threads that the ring has.)
 
 use std::{
     collections::VecDeque,
@@ -10,7 +14,7 @@ use std::{
 };
 
 use io_uring::{cqueue, opcode, types::Fd};
-use rustix::{io::Errno, net::SendFlags};
+use rustix::{event::PollFlags, io::Errno, net::SendFlags};
 
 use super::{
     Uring,
@@ -25,10 +29,10 @@ use crate::{
     util::{clock, panic},
 };
 
-/// The whole chunk, and no signal.
-const FLAGS: i32 = (SendFlags::NOSIGNAL.bits() | WAITALL) as i32;
-/// `MSG_WAITALL`, which send(2) does not know but a ring does.
-const WAITALL: u32 = 0x100;
+/// Never a signal, and never a wait.
+const FLAGS: i32 = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT).bits() as i32;
+/// What tells that a send is worth a try.
+const ROOM: PollFlags = PollFlags::OUT.union(PollFlags::ERR).union(PollFlags::HUP);
 
 /// How long a socket whose owner is gone may take for what is still to be sent.
 const LINGER: Duration = Duration::from_secs(10);
@@ -88,7 +92,44 @@ impl Uring {
         let Some(Flight::Send(socket, chunk)) = self.flights.end(id) else { return };
         socket.flights.send.set(None);
         let sent = usize::try_from(completion.result()).map_err(|_| -completion.result());
+        if sent == Err(Errno::AGAIN.raw_os_error()) && !self.is_ending {
+            return self.wait_for_room(socket, chunk, false);
+        }
         self.go_on(socket, chunk, sent, wakes);
+    }
+
+    fn wait_for_room(&mut self, socket: Arc<Socket>, chunk: Chunk, again: bool) {
+        let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), PollFlags::OUT.bits().into());
+        let place = socket.clone();
+        let id = self.begin(Flight::Room(socket, chunk));
+        place.flights.send.set(Some(id));
+        // SAFETY: it points nowhere; the flight keeps the descriptor open (S4).
+        unsafe { self.ring.push(poll.multi(again).build().user_data(id.user_data())) };
+    }
+
+    /// A poll for room has told something, if only that the peer has shut its side: then it is to
+    /// tell what comes after that.
+    pub(super) fn has_room(
+        &mut self,
+        id: FlightId,
+        completion: &cqueue::Entry,
+        wakes: &mut Vec<Waker>,
+    ) {
+        let told = PollFlags::from_bits_retain(completion.result() as _);
+        let goes_on = completion.result() >= 0 && !told.intersects(ROOM);
+        if cqueue::more(completion.flags()) {
+            if !goes_on {
+                self.cancel(Some(id));
+            }
+            return;
+        }
+        let Some(Flight::Room(socket, chunk)) = self.flights.end(id) else { return };
+        socket.flights.send.set(None);
+        if goes_on && !self.is_ending {
+            self.wait_for_room(socket, chunk, true);
+        } else {
+            self.go_on(socket, chunk, Ok(0), wakes);
+        }
     }
 
     /// What comes after a send, by the socket's machine.
@@ -99,14 +140,16 @@ impl Uring {
         sent: Result<usize, i32>,
         wakes: &mut Vec<Waker>,
     ) {
-        // Refused for a moment, by a signal or for want of memory: the same again.
+        // Nothing yet, or a signal: the same again.
         let again = [Errno::INTR, Errno::AGAIN].map(Errno::raw_os_error);
         let sent = if sent.is_err_and(|error| again.contains(&error)) { Ok(0) } else { sent };
         if self.is_ending {
             socket.outbound.abandon();
         }
+        let was_short = sent.is_ok_and(|sent| 0 < sent && sent < chunk.bytes().len());
         let (next, rest) = socket.outbound.completed(chunk, sent, wakes);
         match next {
+            Next::Send(chunk) if was_short => self.wait_for_room(socket.clone(), chunk, false),
             Next::Send(chunk) => self.send(socket.clone(), chunk),
             Next::Idle { shut: true } => socket.shut_write(),
             Next::Idle { shut: false } => {}
