@@ -43,6 +43,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/reactor/uring/mod.rs",
     "src/reactor/uring/owned.rs",
     "src/reactor/uring/plan.rs",
+    "src/reactor/uring/poll.rs",
     "src/reactor/uring/provided.rs",
     "src/reactor/uring/recv.rs",
     "src/reactor/uring/ring.rs",

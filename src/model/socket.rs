@@ -66,7 +66,7 @@ impl Inbound {
         read: impl FnOnce() -> io::Result<Lease>,
         wakes: &mut Vec<Waker>,
     ) {
-        self.0.receive_instead(read, wakes);
+        let _ = self.0.receive_instead(read, wakes);
     }
 
     pub fn disarmed(&self, starved: bool, wakes: &mut Vec<Waker>) {

@@ -250,26 +250,29 @@ impl Inbound {
     }
 
     /// In the place of a receive that is armed and does not get to run: `read` reads what
-    /// has arrived. Nothing else may receive meanwhile.
+    /// has arrived. Nothing else may receive meanwhile. Says whether there was something.
     pub(crate) fn receive_instead(
         &self,
         read: impl FnOnce() -> io::Result<Lease>,
         wakes: &mut Vec<Waker>,
-    ) {
+    ) -> bool {
         let mut state = self.state.lock();
         if state.arm != Arm::Armed || state.has_news() || state.readers.is_empty() {
-            return;
+            return false;
         }
         match read() {
             Ok(lease) if lease.is_empty() => state.end = Some(End::Eof),
             Ok(lease) => state.add(lease),
             // Nothing after all; or no error of the socket's, and it is tried again.
             Err(error) => match (error.kind(), error.raw_os_error()) {
-                (io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory, _) | (_, None) => return,
+                (io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory, _) | (_, None) => {
+                    return false;
+                }
                 (_, Some(code)) => state.end = Some(End::Failed(code)),
             },
         }
         state.readers.wake(wakes);
+        true
     }
 
     /// The stream has ended.

@@ -114,6 +114,12 @@ impl InFlight {
         once < ONCE
     }
 
+    /// Whether what was armed last to read is for one time.
+    pub(super) fn is_armed_once(&self) -> bool {
+        // Relaxed: as above.
+        self.once.load(Ordering::Relaxed) <= ONCE
+    }
+
     /// Whether it waits for anything.
     pub(super) fn any_wait(&self) -> bool {
         [&self.poll, &self.recv, &self.accept].iter().any(|place| place.get().is_some())

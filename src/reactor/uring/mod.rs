@@ -25,6 +25,7 @@ mod flights;
 pub(crate) mod mailbox;
 mod owned;
 mod plan;
+mod poll;
 mod provided;
 mod recv;
 mod rescue;
@@ -68,7 +69,7 @@ use super::{
     doorbell::Doorbell,
     epoll::{self, Epoll},
     slot::Ready,
-    socket::{InFlight, READS, WRITES, wanted},
+    socket::InFlight,
 };
 use crate::{
     loom::global::{AtomicU64, Ordering},
@@ -89,10 +90,6 @@ const DOORBELL: u64 = u64::MAX;
 const BRIDGE: u64 = u64::MAX - 1;
 const CANCELLED: u64 = u64::MAX - 2;
 
-/// What a poll waits for: everything, as edges.
-const EVENTS: PollFlags =
-    PollFlags::IN.union(PollFlags::OUT).union(PollFlags::RDHUP).union(PollFlags::PRI);
-
 /// What a socket's owner may ask the home for: to cancel what it waits for, and close it
 /// when all is sent,
 pub(crate) const RETIRE: u32 = 1;
@@ -104,6 +101,9 @@ pub(crate) const ARM_WRITES: u32 = 1 << 4;
 pub(crate) const ARM_RECV: u32 = 1 << 2;
 /// ... to send what is queued.
 pub(crate) const FLUSH: u32 = 1 << 3;
+/// Somebody has received in the place of what is armed: if that was for one time, it is to be
+/// armed anew, since the kernel finds nothing, and after many such finds would block a thread.
+const STALE_RECV: u32 = 1 << 5;
 /// All of them, of a home that has ended with operations in flight.
 const ALL: u32 = u32::MAX;
 
@@ -273,62 +273,6 @@ impl Uring {
         self.bridge.register(fd, key)
     }
 
-    /// Reports what a socket gets ready for from now on.
-    pub(crate) fn register_socket(&mut self, socket: &Arc<Socket>, direction: Direction) -> Home {
-        self.report(socket, direction);
-        self.home()
-    }
-
-    fn report(&mut self, socket: &Arc<Socket>, direction: Direction) {
-        let flights = &socket.flights;
-        if socket.is_listener() {
-            return self.arm_accept(socket);
-        }
-        if direction == Direction::Write {
-            // Relaxed: read by this thread.
-            flights.wants_writes.store(1, Ordering::Relaxed);
-        }
-        if flights.poll.get().is_some() {
-            if !flights.reports(wanted(direction)) {
-                // With its end everybody looks again, and asks for more.
-                self.cancel(flights.poll.get());
-            }
-        } else if direction == Direction::Read
-            && flights.recv.get().is_none()
-            && flights.may_arm_once()
-        {
-            self.push_poll(socket, EVENTS.difference(PollFlags::OUT), READS, false);
-        } else {
-            self.arm_poll(socket);
-        }
-    }
-
-    /// Reports whatever it gets ready for, from now on.
-    fn arm_poll(&mut self, socket: &Arc<Socket>) {
-        // What a receive is armed for is not to be told a second time.
-        let reads = socket.flights.recv.get().is_none();
-        let writes = reads || socket.flights.wants_writes.load(Ordering::Relaxed) != 0;
-        let reports = if reads { READS } else { 0 } | if writes { WRITES } else { 0 };
-        let events = match (reads, writes) {
-            (true, _) => EVENTS,
-            (false, true) => PollFlags::OUT,
-            // Resets and hang-ups are always told.
-            (false, false) => PollFlags::empty(),
-        };
-        self.push_poll(socket, events, reports, true);
-    }
-
-    fn push_poll(&mut self, socket: &Arc<Socket>, events: PollFlags, reports: u64, again: bool) {
-        self.shared.sockets.add(socket);
-        let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), events.bits().into());
-        let id = self.begin(Flight::Poll(socket.clone(), socket.generation()));
-        // Relaxed: see `Place::get`.
-        socket.flights.reports.store(reports, Ordering::Relaxed);
-        socket.flights.poll.set(Some(id));
-        // SAFETY: it points nowhere; the flight keeps the descriptor open (S4).
-        unsafe { self.ring.push(poll.multi(again).build().user_data(id.user_data())) };
-    }
-
     /// Whether this is not a forked child, where there is no ring.
     pub(crate) fn is_ours(&self) -> bool {
         self.shared.is_ours()
@@ -377,6 +321,9 @@ impl Uring {
             }
             if requests & ARM_READS != 0 {
                 self.report(socket, Direction::Read);
+            }
+            if requests & STALE_RECV != 0 && socket.flights.is_armed_once() {
+                self.cancel(socket.flights.recv.get());
             }
             if requests & ARM_RECV != 0 {
                 self.arm_recv(socket);
@@ -527,35 +474,6 @@ impl Uring {
         }
     }
 
-    fn polled(
-        &mut self,
-        socket: &Arc<Socket>,
-        generation: u32,
-        completion: &cqueue::Entry,
-        wakes: &mut Vec<Waker>,
-    ) {
-        if !more(completion.flags()) {
-            // Whoever waits on arms it again.
-            socket.flights.poll.set(None);
-        }
-        let mut ready = u32::try_from(completion.result()).map_or(Ready::NONE, Ready::from_poll);
-        if !more(completion.flags()) {
-            // It was for one time, or was ended: whoever waits is to try and see.
-            ready = ready.and(Ready::READABLE).and(Ready::WRITABLE);
-        }
-        socket.event(generation, ready, wakes);
-        if self.is_ending || socket.flights.is_retired() {
-            return;
-        }
-        if completion.result() >= 0 && hangs_up(completion.result() as u32) {
-            // Told once, so that it counts for receives that are armed later, too.
-            self.hung_up(socket);
-        } else if !more(completion.flags()) && socket.flights.recv.get().is_some() {
-            // In the place of one that reported too much, or too little.
-            self.arm_poll(socket);
-        }
-    }
-
     /// Ends everything, waiting for the kernel to let go. What it does not let go of is
     /// leaked, and counted.
     pub(crate) fn close(mut self, until: Until, wakes: &mut Vec<Waker>) -> (u64, Garbage) {
@@ -590,11 +508,6 @@ impl Uring {
         }
         (leaked, garbage)
     }
-}
-
-/// Whether an event says that the connection is over both ways.
-fn hangs_up(events: u32) -> bool {
-    PollFlags::from_bits_retain(events as _).intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 /// Nobody answers what a socket asked its home for: whoever waits looks again, and asks

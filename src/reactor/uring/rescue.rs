@@ -21,7 +21,7 @@ use rustix::{
     net::{RecvFlags, recv},
 };
 
-use super::Shared;
+use super::{STALE_RECV, Shared};
 use crate::{
     loom::{Mutex, global::Ordering},
     reactor::{
@@ -146,8 +146,9 @@ impl Shared {
         panic::discard_foreign(sockets);
     }
 
-    fn rescue_socket(&self, socket: &Socket, events: PollFlags, wakes: &mut Vec<Waker>) {
+    fn rescue_socket(&self, socket: &Arc<Socket>, events: PollFlags, wakes: &mut Vec<Waker>) {
         if socket.inbound.is_waited_for() {
+            let mut received = false;
             // Not now: with the next look.
             let _ = self.claim.try_borrow(|| {
                 let read = || {
@@ -156,8 +157,11 @@ impl Shared {
                         Ok(read.len())
                     })
                 };
-                socket.inbound.receive_instead(read, wakes);
+                received = socket.inbound.receive_instead(read, wakes);
             });
+            if received {
+                self.send(socket, STALE_RECV);
+            }
         }
         socket.event(socket.generation(), Ready::from_poll(events.bits().into()), wakes);
     }

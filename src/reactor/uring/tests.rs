@@ -4,11 +4,11 @@
 
 extern crate self as ringloop;
 
+mod by_hand;
 mod cancels;
 mod echoes;
 mod limits;
 mod rescue;
-mod resets;
 
 use std::{
     env,

@@ -1,0 +1,122 @@
+//! Telling what a socket is ready for.
+//!
+//! A poll is armed when somebody first has to wait: for reads at first for one time, which leaves
+//! nothing behind if the connection ends, then for everything and for good. Where a receive is
+//! armed, the poll beside it leaves reads out, and writes until somebody waits for room.
+
+use std::{os::fd::AsRawFd, sync::Arc, task::Waker};
+
+use io_uring::{
+    cqueue::{self, more},
+    opcode,
+    types::Fd,
+};
+use rustix::event::PollFlags;
+
+use super::{Uring, flights::Flight};
+use crate::{
+    loom::global::Ordering,
+    reactor::{
+        Direction, Home, Socket,
+        slot::Ready,
+        socket::{READS, WRITES, wanted},
+    },
+};
+
+/// What a poll waits for: everything, as edges.
+const EVENTS: PollFlags =
+    PollFlags::IN.union(PollFlags::OUT).union(PollFlags::RDHUP).union(PollFlags::PRI);
+
+impl Uring {
+    /// Reports what a socket gets ready for from now on.
+    pub(crate) fn register_socket(&mut self, socket: &Arc<Socket>, direction: Direction) -> Home {
+        self.report(socket, direction);
+        self.home()
+    }
+
+    /// Sees to it that what somebody waits for is reported.
+    pub(super) fn report(&mut self, socket: &Arc<Socket>, direction: Direction) {
+        let flights = &socket.flights;
+        if socket.is_listener() {
+            return self.arm_accept(socket);
+        }
+        if direction == Direction::Write {
+            // Relaxed: read by this thread.
+            flights.wants_writes.store(1, Ordering::Relaxed);
+        }
+        if flights.poll.get().is_some() {
+            if !flights.reports(wanted(direction)) {
+                // With its end everybody looks again, and asks for more.
+                self.cancel(flights.poll.get());
+            }
+        } else if direction == Direction::Read
+            && flights.recv.get().is_none()
+            && flights.may_arm_once()
+        {
+            self.push_poll(socket, EVENTS.difference(PollFlags::OUT), READS, false);
+        } else {
+            self.arm_poll(socket);
+        }
+    }
+
+    /// Reports whatever it gets ready for, from now on.
+    pub(super) fn arm_poll(&mut self, socket: &Arc<Socket>) {
+        // What a receive is armed for is not to be told a second time.
+        let reads = socket.flights.recv.get().is_none();
+        let writes = reads || socket.flights.wants_writes.load(Ordering::Relaxed) != 0;
+        let reports = if reads { READS } else { 0 } | if writes { WRITES } else { 0 };
+        let events = match (reads, writes) {
+            (true, _) => EVENTS,
+            (false, true) => PollFlags::OUT,
+            // Resets and hang-ups are always told.
+            (false, false) => PollFlags::empty(),
+        };
+        self.push_poll(socket, events, reports, true);
+    }
+
+    fn push_poll(&mut self, socket: &Arc<Socket>, events: PollFlags, reports: u64, again: bool) {
+        self.shared.sockets.add(socket);
+        let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), events.bits().into());
+        let id = self.begin(Flight::Poll(socket.clone(), socket.generation()));
+        // Relaxed: see `Place::get`.
+        socket.flights.reports.store(reports, Ordering::Relaxed);
+        socket.flights.poll.set(Some(id));
+        // SAFETY: it points nowhere; the flight keeps the descriptor open (S4).
+        unsafe { self.ring.push(poll.multi(again).build().user_data(id.user_data())) };
+    }
+
+    /// A poll has told something, or has ended.
+    pub(super) fn polled(
+        &mut self,
+        socket: &Arc<Socket>,
+        generation: u32,
+        completion: &cqueue::Entry,
+        wakes: &mut Vec<Waker>,
+    ) {
+        if !more(completion.flags()) {
+            // Whoever waits on arms it again.
+            socket.flights.poll.set(None);
+        }
+        let mut ready = u32::try_from(completion.result()).map_or(Ready::NONE, Ready::from_poll);
+        if !more(completion.flags()) {
+            // It was for one time, or was ended: whoever waits is to try and see.
+            ready = ready.and(Ready::READABLE).and(Ready::WRITABLE);
+        }
+        socket.event(generation, ready, wakes);
+        if self.is_ending || socket.flights.is_retired() {
+            return;
+        }
+        if completion.result() >= 0 && hangs_up(completion.result() as u32) {
+            // Told once, so that it counts for receives that are armed later, too.
+            self.hung_up(socket);
+        } else if !more(completion.flags()) && socket.flights.recv.get().is_some() {
+            // In the place of one that reported too much, or too little.
+            self.arm_poll(socket);
+        }
+    }
+}
+
+/// Whether an event says that the connection is over both ways.
+fn hangs_up(events: u32) -> bool {
+    PollFlags::from_bits_retain(events as _).intersects(PollFlags::ERR | PollFlags::HUP)
+}

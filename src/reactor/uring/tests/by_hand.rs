@@ -1,0 +1,112 @@
+//! The driver run by hand.
+
+use super::*;
+use crate::reactor::{
+    Doorbell,
+    socket::{Found, Socket},
+    uring::{ARM_RECV, Uring, plan},
+};
+
+/// A ring of this thread, and a socket with its peer.
+struct Bench {
+    uring: Uring,
+    socket: Arc<Socket>,
+    peer: net::TcpStream,
+}
+
+impl Bench {
+    /// `None`: there are no such rings here.
+    fn new(defer: bool) -> Option<Self> {
+        let mut features = match plan(1, defer) {
+            Ok(features) => features,
+            Err(error) => {
+                loud(&format!("SKIPPED: {error}"));
+                return None;
+            }
+        };
+        let doorbell = Box::leak(Box::new(Doorbell::new()));
+        let mut uring = Uring::new(features.rings.pop().unwrap(), doorbell).unwrap();
+        uring.start().unwrap();
+        let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (near, _) = listener.accept().unwrap();
+        near.set_nonblocking(true).unwrap();
+        Some(Self { uring, socket: Socket::new(near.into()), peer })
+    }
+
+    fn take(&self) -> Found<usize> {
+        let waker = std::task::Waker::noop();
+        self.socket.inbound.take(true, waker, |queue| queue.pop().len())
+    }
+
+    fn turn(&mut self) {
+        self.uring.turn(Some(Duration::from_millis(1)), &mut Vec::new()).unwrap();
+    }
+
+    fn turn_until(&mut self, done: impl Fn(&Socket) -> bool) {
+        let _watchdog = Watchdog::new("turns".to_owned());
+        while !done(&self.socket) {
+            self.turn();
+        }
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.uring.retire(&self.socket);
+    }
+}
+
+#[test]
+fn reset_that_is_told_while_a_receive_is_asked_for_is_not_lost() {
+    // Goal: a receive that is armed when its connection's end has been told would never hear of it;
+    // method: the reader asks for it, and before the home hears of that come bytes and a reset.
+    for defer in [true, false] {
+        let Some(mut bench) = Bench::new(defer) else { return };
+        // No more waits for one time.
+        while bench.socket.flights.may_arm_once() {}
+        assert!(matches!(bench.take(), Found::ToArm));
+        bench.uring.arm_recv(&bench.socket);
+        bench.peer.write_all(b"first").unwrap();
+        bench.turn_until(|socket| socket.flights.poll.get().is_some());
+        assert!(matches!(bench.take(), Found::Some(5)));
+        bench.uring.cancel(bench.socket.flights.recv.get());
+        bench.turn_until(|socket| socket.flights.recv.get().is_none());
+
+        assert!(matches!(bench.take(), Found::ToArm));
+        bench.peer.write_all(b"last").unwrap();
+        let reset = Some(Duration::ZERO);
+        socket2::SockRef::from(&bench.peer).set_linger(reset).unwrap();
+        bench.peer.shutdown(net::Shutdown::Read).unwrap();
+        let elsewhere = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        // Closed by having another in its place.
+        bench.peer = net::TcpStream::connect(elsewhere.local_addr().unwrap()).unwrap();
+        bench.turn_until(|socket| socket.inbound.has_hung_up());
+        bench.uring.answer(&bench.socket, ARM_RECV);
+        (0..3).for_each(|_| bench.turn());
+        assert!(matches!(bench.take(), Found::ToRead), "deferred: {defer}");
+    }
+}
+
+#[test]
+fn receive_in_whose_place_others_read_never_blocks_a_thread() {
+    // Goal: while a worker is held nobody but its rescuers receives for it; method: one receive for one
+    // time, and more arrivals than the kernel tries it for, each read by a rescue; then another, which
+    // has to be there for the rescue as well.
+    let Some(mut bench) = Bench::new(true) else { return };
+    for round in 0..200 {
+        let _watchdog = Watchdog::new(format!("round {round}"));
+        while !matches!(bench.take(), Found::Nothing) {
+            bench.uring.arm_recv(&bench.socket);
+        }
+        bench.turn();
+        bench.peer.write_all(b"x").unwrap();
+        let mut found = bench.take();
+        while matches!(found, Found::Nothing) {
+            bench.uring.shared.rescue(&mut Vec::new());
+            found = bench.take();
+        }
+        assert!(matches!(found, Found::Some(1)), "round {round}: {found:?}");
+        bench.turn();
+    }
+}
