@@ -3,7 +3,7 @@
 //! | bit | set by | cleared by | means |
 //! |---|---|---|---|
 //! | `ACTIVE` | [`wake_by_ref`](State::wake_by_ref), [`request`](State::request), birth | [`suspend`](State::suspend), [`complete`](State::complete) | it is in a queue, or a worker polls it: there is one queue entry or one runner |
-//! | `NOTIFIED` | the same, if it is active | [`start`](State::start) | it was woken since: its next poll is not the last |
+//! | `NOTIFIED` | the same: a wake if it is active, a request always | [`start`](State::start) | it was woken since: its next poll is not the last |
 //! | `COMPLETE` | [`complete`](State::complete) | never | the future is gone, the result is there (or has been taken) |
 //! | `HANDLE` | birth | [`detach`](State::detach) | somebody may take the result |
 //! | `WAITER` | [`offer_waiter`](State::offer_waiter) | [`reclaim_waiter`](State::reclaim_waiter), [`detach`](State::detach) | the waiter's waker is in its cell, and the completer's to take |
@@ -27,9 +27,11 @@
 //!    then the task goes back to a queue as it is.
 //!
 //! So a task that is woken once and suspends costs two RMWs, and whoever wakes it in the midst
-//! is heard by step 3 or by step 4. What a waker wrote is seen by the poll that follows, since
-//! the RMW of step 1 releases it, step 3 acquires, and nobody changes the word but by RMWs: who
-//! acquires a value has seen what was released by all before it.
+//! is heard by step 3 or by step 4. What a waker wrote is seen by the poll that follows: of who
+//! queues the task, by way of the queue; of the others, since the RMW of step 1 releases it, that
+//! of step 3 acquires, and nobody changes the word but by RMWs: who acquires a value has seen
+//! what was released by all before it. The last poll released what it did, and who queues the
+//! task acquires it.
 //!
 //! The queue entry's reference becomes the runner's for the poll, and the runner *lends* it
 //! to the first waker that the poll clones, since the registry's keeps the task alive until
@@ -154,10 +156,10 @@ impl State {
 
     /// The holder of the queue entry begins a poll.
     pub(super) fn start(&self) -> Start {
-        // Acquire: sees what the last poll and all wakers and requests before wrote.
-        let mut old = self.0.load(Ordering::Acquire);
+        // Relaxed: the queue entry brought what came before it.
+        let mut old = self.0.load(Ordering::Relaxed);
         if old & NOTIFIED != 0 {
-            // Acquire: so that what it clears is seen.
+            // Acquire: sees what those wrote whose news it clears.
             old = self.0.fetch_and(!NOTIFIED, Ordering::Acquire);
         }
         debug_assert_eq!(old & (ACTIVE | COMPLETE), ACTIVE, "queued, though not active");
@@ -178,7 +180,7 @@ impl State {
         // Relaxed: the CAS checks it; if it was woken, the next `start` acquires.
         let mut now = self.0.load(Ordering::Relaxed);
         while now & NOTIFIED == 0 {
-            // Release: publishes this poll to the next `start`.
+            // Release: publishes this poll to who queues the task next.
             match self.0.compare_exchange_weak(
                 now,
                 (now | POLLED) - ACTIVE - own,
@@ -242,9 +244,22 @@ impl State {
     #[inline]
     #[must_use]
     pub(super) fn wake_by_val(&self) -> bool {
-        // Release: publishes what was written before to the next `start`.
-        let old = self.0.fetch_or(ACTIVE, Ordering::Release);
-        self.is_to_push(old)
+        // Release: publishes what was written before to the next `start`. Acquire: sees the last
+        // poll, and with it what became of the links in the header.
+        let mut old = self.0.fetch_or(ACTIVE, Ordering::AcqRel);
+        loop {
+            if old & (ACTIVE | COMPLETE) == 0 {
+                return true;
+            }
+            // Relaxed: the first RMW has published what there is.
+            if old & (NOTIFIED | COMPLETE) != 0
+                || self.0.fetch_or(NOTIFIED, Ordering::Relaxed) & (ACTIVE | COMPLETE) != 0
+            {
+                return false;
+            }
+            // Its poll ended in between. Acquire: as above.
+            old = self.0.fetch_or(ACTIVE, Ordering::Acquire);
+        }
     }
 
     /// Asks for cancellation. First: whether the task was still unfinished and had
@@ -252,32 +267,14 @@ impl State {
     #[must_use]
     pub(super) fn request(&self, abort: bool) -> (bool, bool) {
         let ask = if abort { CANCEL | ABORT } else { CANCEL };
-        // Release: as a wake.
-        let old = self.0.fetch_or(ask | ACTIVE, Ordering::Release);
-        let push = self.is_to_push(old);
+        // AcqRel: as a wake. One RMW: a poll that sees the request does not take its news for that
+        // of somebody else.
+        let old = self.0.fetch_or(ask | ACTIVE | NOTIFIED, Ordering::AcqRel);
+        let push = old & (ACTIVE | COMPLETE) == 0;
         if push {
             self.add_ref();
         }
         (old & COMPLETE == 0 && old & ask != ask, push)
-    }
-
-    /// Whether the task is the waker's to queue, who set `ACTIVE` and found `old`. If not, it is
-    /// told, unless it has been told, or has ended.
-    #[inline]
-    fn is_to_push(&self, mut old: usize) -> bool {
-        loop {
-            if old & (ACTIVE | COMPLETE) == 0 {
-                return true;
-            }
-            // Relaxed, all: the waker's first RMW has published what there is.
-            if old & (NOTIFIED | COMPLETE) != 0
-                || self.0.fetch_or(NOTIFIED, Ordering::Relaxed) & (ACTIVE | COMPLETE) != 0
-            {
-                return false;
-            }
-            // Its poll ended in between.
-            old = self.0.fetch_or(ACTIVE, Ordering::Relaxed);
-        }
     }
 
     /// The handle has put a waker into the waiter's cell and gives it to the

@@ -77,12 +77,14 @@ pub(super) struct Place(AtomicU64);
 
 impl Place {
     pub(super) fn get(&self) -> Option<FlightId> {
-        // Relaxed: exact at the home; elsewhere a hint, which the home checks.
-        FlightId::from_cell(self.0.load(Ordering::Relaxed))
+        // Exact at the home; elsewhere a hint, which the home checks. Acquire: what a poll reports
+        // was written before it.
+        FlightId::from_cell(self.0.load(Ordering::Acquire))
     }
 
     pub(super) fn set(&self, id: Option<FlightId>) {
-        self.0.store(FlightId::to_cell(id), Ordering::Relaxed);
+        // Release: pairs with `get`.
+        self.0.store(FlightId::to_cell(id), Ordering::Release);
     }
 }
 

@@ -215,6 +215,7 @@ impl Uring {
     fn try_drain(&mut self, deadline: u64, wakes: &mut Vec<Waker>) {
         loop {
             // Sockets of this home may be in use by another runtime, which goes on.
+            self.retire_again();
             self.take_mail();
             self.arm();
             self.provide();

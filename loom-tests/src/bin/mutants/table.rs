@@ -65,17 +65,24 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "wake: publishes nothing",
         file: "task/state.rs",
-        text: "self.0.fetch_or(ACTIVE, Ordering::Release)",
-        replacement: "self.0.fetch_or(ACTIVE, Ordering::Relaxed)",
+        text: "self.0.fetch_or(ACTIVE, Ordering::AcqRel)",
+        replacement: "self.0.fetch_or(ACTIVE, Ordering::Acquire)",
         model: "task_state::yield_against_news",
+    },
+    Mutant {
+        name: "wake: does not see the poll before",
+        file: "task/state.rs",
+        text: "self.0.fetch_or(ACTIVE, Ordering::AcqRel)",
+        replacement: "self.0.fetch_or(ACTIVE, Ordering::Release)",
+        model: "task_state::run_against_run",
     },
     Mutant {
         name: "wake: a look instead of an RMW",
         file: "task/state.rs",
-        text: "        let old = self.0.fetch_or(ACTIVE, Ordering::Release);",
-        replacement: "        let old = match self.0.load(Ordering::Relaxed) {
+        text: "        let mut old = self.0.fetch_or(ACTIVE, Ordering::AcqRel);",
+        replacement: "        let mut old = match self.0.load(Ordering::Relaxed) {
             now if now & NOTIFIED != 0 => now,
-            _ => self.0.fetch_or(ACTIVE, Ordering::Release),
+            _ => self.0.fetch_or(ACTIVE, Ordering::AcqRel),
         };",
         model: "task_state::yield_against_news",
     },
@@ -111,24 +118,6 @@ pub const MUTANTS: &[Mutant] = &[
         text: "self.0.fetch_and(!NOTIFIED, Ordering::Acquire)",
         replacement: "self.0.fetch_and(!NOTIFIED, Ordering::Relaxed)",
         model: "task_state::yield_against_news",
-    },
-    Mutant {
-        name: "start: does not see the poll before",
-        file: "task/state.rs",
-        text: "self.0.load(Ordering::Acquire);
-        if old & NOTIFIED",
-        replacement: "self.0.load(Ordering::Relaxed);
-        if old & NOTIFIED",
-        model: "task_state::run_against_run",
-    },
-    Mutant {
-        name: "start: sees a request and not what came before",
-        file: "task/state.rs",
-        text: "self.0.load(Ordering::Acquire);
-        if old",
-        replacement: "self.0.load(Ordering::Relaxed);
-        if old",
-        model: "task_state::wake_against_news_and_cancel",
     },
     Mutant {
         name: "suspend: forgets that the task was woken",
@@ -190,8 +179,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "request: publishes nothing",
         file: "task/state.rs",
-        text: "self.0.fetch_or(ask | ACTIVE, Ordering::Release)",
-        replacement: "self.0.fetch_or(ask | ACTIVE, Ordering::Relaxed)",
+        text: "self.0.fetch_or(ask | ACTIVE | NOTIFIED, Ordering::AcqRel)",
+        replacement: "self.0.fetch_or(ask | ACTIVE | NOTIFIED, Ordering::Relaxed)",
         model: "task_state::wake_against_news_and_cancel",
     },
     Mutant {
@@ -213,10 +202,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "request: queues a running task",
         file: "task/state.rs",
-        text: "        let old = self.0.fetch_or(ask | ACTIVE, Ordering::Release);
-        let push = self.is_to_push(old);",
-        replacement: "        let old = self.0.fetch_or(ask | ACTIVE, Ordering::Release);
-        let push = self.is_to_push(old & !ACTIVE);",
+        text: "        let push = old & (ACTIVE | COMPLETE) == 0;",
+        replacement: "        let push = old & COMPLETE == 0;",
         model: "task_state::wake_against_cancel",
     },
     Mutant {
