@@ -463,10 +463,11 @@ fn connect_tries_each_address() {
     // Goal: a list of addresses; method: a closed port first, then an open one; then closed only.
     on_every(|cfg| {
         cfg.everywhere(|| async {
-            let closed = {
-                let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-                gone.local_addr().unwrap()
-            };
+            // Bound, so that nobody else gets the port, and not listening.
+            let holder =
+                socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            holder.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+            let closed = holder.local_addr().unwrap().as_socket().unwrap();
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let open = listener.local_addr().unwrap();
             let both: &[SocketAddr] = &[closed, open];
