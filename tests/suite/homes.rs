@@ -846,11 +846,15 @@ fn readers_and_writers_that_gave_up_are_forgotten() {
                 } else if way == 3 {
                     assert!(poll_once(near.read_lease()).is_none());
                 }
-                let dropped = Count::new();
+                let (dropped, mut ready) = (Count::new(), 0);
                 for made in 1..=10_000 {
                     let waker = Waker::from(Arc::new(Passer(dropped.on_drop())));
-                    let gave_up = wait_and_give_up(&mut near, way, &waker);
-                    assert!(gave_up, "way {way}, the {made}th");
+                    if !wait_and_give_up(&mut near, way, &waker) {
+                        // The kernel probes a window that is shut, and a little gets through.
+                        assert!(way > 4, "way {way}, the {made}th");
+                        fill(&near, 0);
+                        ready += 1;
+                    }
                     drop(waker);
                     let kept = made - dropped.get();
                     assert!(kept < 1100, "way {way}: {kept} of {made} are kept");
@@ -858,6 +862,7 @@ fn readers_and_writers_that_gave_up_are_forgotten() {
                         yield_now().await;
                     }
                 }
+                assert!(ready < 1000, "way {way}: {ready} had not to wait");
             }
         });
     });
