@@ -408,7 +408,9 @@ impl TcpStream {
 
     /// Sends leased bytes, all of them, without a copy. What the kernel does not take at
     /// once, on io_uring, the runtime goes on sending when this has returned;
-    /// [`flush`](crate::io::AsyncWriteExt::flush) waits until the kernel has everything.
+    /// [`flush`](crate::io::AsyncWriteExt::flush) waits until the kernel has everything. When
+    /// the stream is dropped, it has up to 10 s more, and when the runtime ends, 2 s; what is
+    /// left then is given up, and the peer sees a reset, not an end.
     ///
     /// # Cancel safety
     ///
