@@ -3,6 +3,7 @@
 //! Every test runs on each backend and with several worker counts (`suite/harness.rs`). Sizes are
 //! small by default; `RINGLOOP_TEST_SCALE=N` multiplies them. `RINGLOOP_SEED=N` replays a random
 //! schedule, `RINGLOOP_TEST_WORKERS=N` and `RINGLOOP_TEST_BACKEND=name` narrow the sweep.
+//! `cargo storms` runs the storms of a million operations, which are ignored otherwise.
 
 #[path = "suite/faults.rs"]
 mod faults;

@@ -90,6 +90,20 @@ async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     output
 }
 
+/// Runs a test where there is one worker, whose own the limits are, and it has a ring: elsewhere
+/// nothing waits to be sent that its writer does not wait for.
+fn on_one_ring<F: Future<Output = ()>>(test: impl Fn() -> F) {
+    on_every(|cfg| {
+        if cfg.single() {
+            cfg.once(async {
+                if on_a_ring() {
+                    test().await;
+                }
+            });
+        }
+    });
+}
+
 fn on_a_ring() -> bool {
     ringloop::backend().backend == Backend::Uring
 }
@@ -431,39 +445,29 @@ fn slow_peer_is_not_reset_for_those_that_linger_for_a_moment() {
     // Goal: only connections that still linger count against the limit of those that may; method: a
     // stream is dropped with bytes that its peer does not take, then more than the limit of others
     // are, whose peers do, a few at a time; at last the slow peer gets everything.
-    on_every(|cfg| {
-        if !cfg.single() {
-            // The limit is a worker's own.
-            return;
+    on_one_ring(|| async {
+        let (mut mint, begun) = (Mint::new().await, Instant::now());
+        let (near, slow) = plain_pair();
+        let sent = fill(&near, 0);
+        linger(near, sent, &mut mint).await;
+        for _ in 0..11 {
+            let mut peers = Vec::new();
+            for _ in 0..100 {
+                let (near, peer) = plain_pair();
+                linger(near, 0, &mut mint).await;
+                peers.push(peer);
+            }
+            let readers: Vec<_> = peers.into_iter().map(|peer| spawn(read_all(peer))).collect();
+            for reader in readers {
+                soon("a peer that reads", reader).await.unwrap().expect("all of it");
+            }
         }
-        cfg.once(async {
-            if !on_a_ring() {
-                // Nothing waits that its writer does not wait for.
-                return;
-            }
-            let (mut mint, begun) = (Mint::new().await, Instant::now());
-            let (near, slow) = plain_pair();
-            let sent = fill(&near, 0);
-            linger(near, sent, &mut mint).await;
-            for _ in 0..11 {
-                let mut peers = Vec::new();
-                for _ in 0..100 {
-                    let (near, peer) = plain_pair();
-                    linger(near, 0, &mut mint).await;
-                    peers.push(peer);
-                }
-                let readers: Vec<_> = peers.into_iter().map(|peer| spawn(read_all(peer))).collect();
-                for reader in readers {
-                    soon("a peer that reads", reader).await.unwrap().expect("all of it");
-                }
-            }
-            if begun.elapsed() > Duration::from_secs(8) {
-                return loud("NOTE: too slow to tell whether a slow peer is kept");
-            }
-            let all = soon("the slow peer", read_all(slow)).await.expect("no reset");
-            check_pattern(&all, 0);
-            assert_eq!(all.len(), sent + LINGERS);
-        });
+        if begun.elapsed() > Duration::from_secs(8) {
+            return loud("NOTE: too slow to tell whether a slow peer is kept");
+        }
+        let all = soon("the slow peer", read_all(slow)).await.expect("no reset");
+        check_pattern(&all, 0);
+        assert_eq!(all.len(), sent + LINGERS);
     });
 }
 
@@ -472,32 +476,23 @@ fn more_than_may_linger_are_reset_one_for_one() {
     // Goal: deaf peers do not hold any number of connections open; method: more streams than may
     // linger are dropped with bytes that their peers do not take: for each one more, a reset.
     const MORE: usize = 100;
-    on_every(|cfg| {
-        if !cfg.single() {
-            // The limit is a worker's own.
-            return;
+    on_one_ring(|| async {
+        let (mut mint, mut peers) = (Mint::new().await, Vec::new());
+        for _ in 0..1024 + MORE {
+            let (near, peer) = plain_pair();
+            linger(near, 0, &mut mint).await;
+            peers.push(peer);
         }
-        cfg.once(async {
-            if !on_a_ring() {
-                return;
+        soon("the resets", async {
+            let mut reset = 0;
+            while reset < MORE {
+                let told = |peer: &Plain| peer.take_error().unwrap().is_some();
+                reset += peers.iter().filter(|peer| told(peer)).count();
+                yield_now().await;
             }
-            let (mut mint, mut peers) = (Mint::new().await, Vec::new());
-            for _ in 0..1024 + MORE {
-                let (near, peer) = plain_pair();
-                linger(near, 0, &mut mint).await;
-                peers.push(peer);
-            }
-            soon("the resets", async {
-                let mut reset = 0;
-                while reset < MORE {
-                    let told = |peer: &Plain| peer.take_error().unwrap().is_some();
-                    reset += peers.iter().filter(|peer| told(peer)).count();
-                    yield_now().await;
-                }
-            })
-            .await;
-            peers.into_iter().for_each(|peer| reset(TcpStream::from_std(peer).unwrap()));
-        });
+        })
+        .await;
+        peers.into_iter().for_each(|peer| reset(TcpStream::from_std(peer).unwrap()));
     });
 }
 

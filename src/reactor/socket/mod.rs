@@ -91,7 +91,7 @@ impl Place {
 impl InFlight {
     /// Whether the poll, if there is one, reports on that.
     pub(super) fn reports(&self, direction: u64) -> bool {
-        // Relaxed: see `Place::get`.
+        // Relaxed: written before the place, which whoever asks has looked at.
         self.reports.load(Ordering::Relaxed) & direction != 0
     }
 

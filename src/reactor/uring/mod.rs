@@ -96,11 +96,11 @@ pub(crate) const RETIRE: u32 = 1;
 /// ... to report when it gets readable,
 pub(crate) const ARM_READS: u32 = 1 << 1;
 /// ... or writable,
-pub(crate) const ARM_WRITES: u32 = 1 << 4;
+pub(crate) const ARM_WRITES: u32 = 1 << 2;
 /// ... to receive into lent memory,
-pub(crate) const ARM_RECV: u32 = 1 << 2;
+pub(crate) const ARM_RECV: u32 = 1 << 3;
 /// ... to send what is queued.
-pub(crate) const FLUSH: u32 = 1 << 3;
+pub(crate) const FLUSH: u32 = 1 << 4;
 /// Somebody has received in the place of what is armed: if that was for one time, it is to be
 /// armed anew, since the kernel finds nothing, and after many such finds would block a thread.
 const STALE_RECV: u32 = 1 << 5;

@@ -63,6 +63,7 @@ impl Uring {
     pub(super) fn arm_poll(&mut self, socket: &Arc<Socket>) {
         // What a receive is armed for is not to be told a second time.
         let reads = socket.flights.recv.get().is_none();
+        // Relaxed: written by this thread.
         let writes = reads || socket.flights.wants_writes.load(Ordering::Relaxed) != 0;
         let reports = if reads { READS } else { 0 } | if writes { WRITES } else { 0 };
         let events = match (reads, writes) {
@@ -78,7 +79,7 @@ impl Uring {
         self.shared.sockets.add(socket);
         let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), events.bits().into());
         let id = self.begin(Flight::Poll(socket.clone(), socket.generation()));
-        // Relaxed: see `Place::get`.
+        // Relaxed: published with the place, next.
         socket.flights.reports.store(reports, Ordering::Relaxed);
         socket.flights.poll.set(Some(id));
         // SAFETY: it points nowhere; the flight keeps the descriptor open (S4).
