@@ -620,6 +620,11 @@ pub mod timers {
             self.0.drain_mailbox();
         }
 
+        /// Gives a timer up, as who has these timers may.
+        pub fn release(&mut self, timer: Timer) -> Option<Waker> {
+            timer.0.release(Some(&mut self.0))
+        }
+
         pub fn close(&mut self) -> Vec<Waker> {
             self.0.close()
         }

@@ -14,6 +14,7 @@ use super::{
     idle::{Idle, MAX_WORKERS},
     inbox::Inbox,
     registry::Registry,
+    timers,
 };
 use crate::{
     error::TaskId,
@@ -21,7 +22,7 @@ use crate::{
         atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
         global, put,
     },
-    reactor::{Doorbell, timers::Mailbox},
+    reactor::Doorbell,
     task::{Header, Runnable},
 };
 
@@ -65,7 +66,7 @@ pub(crate) struct Block {
     /// The task that runs next; a patrol may take it.
     pub(super) lifo: AtomicPtr<Header>,
     pub(crate) doorbell: Doorbell,
-    pub(super) timers: Mailbox,
+    pub(super) timers: timers::Shared,
     /// Counts the worker's ticks; read by patrols.
     pub(super) tick: AtomicU64,
     /// Since when tasks run; `u64::MAX` while none does.
@@ -141,7 +142,7 @@ impl Block {
             local_inbox: CachePadded::new(Inbox::new()),
             lifo: AtomicPtr::new(ptr::null_mut()),
             doorbell: Doorbell::new(),
-            timers: Mailbox::new(),
+            timers: timers::Shared::new(),
             tick: AtomicU64::new(0),
             since: AtomicU64::new(u64::MAX),
             rescued: AtomicU64::new(0),
@@ -197,7 +198,7 @@ impl Block {
 
     /// Timers that have not fired.
     pub(crate) fn armed_timers(&self) -> u64 {
-        self.timers.armed()
+        self.timers.mailbox.armed()
     }
 
     /// Takes the task of the LIFO slot.

@@ -15,7 +15,7 @@
 //!    wait, the queue's length times the average time of a poll, passes a threshold
 //!    ([`balance`]). The essay on sleeping is at [`idle`].
 //! 5. A worker that hogs its thread in one long poll is found by the patrol
-//!    ([`patrol`]), which takes what waits there, and names the task.
+//!    ([`patrol`]), which takes what waits there, fires its [`timers`], and names the task.
 //!
 //! # A tick
 //!
@@ -30,6 +30,7 @@ pub(crate) mod inbox;
 mod monitor;
 mod patrol;
 pub(crate) mod registry;
+mod timers;
 mod worker;
 
 use std::{panic::Location, ptr::NonNull};
@@ -90,7 +91,7 @@ pub(crate) fn is_worker() -> bool {
 /// The timers of the worker that this thread is.
 #[inline]
 pub(crate) fn with_timers<R>(f: impl FnOnce(&mut Timers) -> R) -> Option<R> {
-    with_worker(|worker| f(&mut worker.timers.borrow_mut()))
+    with_worker(|worker| worker.timers.with(f))
 }
 
 /// Whether the running tick of this thread's worker began so long before `time`, 10 ms, that

@@ -4,10 +4,16 @@
 //! timeout, or, when all are busy, at the ends of its ticks. It compares each worker's
 //! tick counter with what it saw last. A busy worker that has not ticked since is
 //! stuck: the patrol takes its queue, its LIFO slot, its stealable inbox and the events
-//! of its reactor, and, if it goes on, names the task. Besides, whoever is awake glances at
-//! its neighbours: that finds a hog sooner, and costs nothing where nobody is awake.
+//! of its reactor, fires its timers, and, if it goes on, names the task. Besides, whoever is
+//! awake glances at its neighbours: that finds a hog sooner, and costs nothing where nobody is
+//! awake.
+//!
+//! The duty ends soon after everybody has gone to sleep, and whoever has it may be the one that
+//! gets stuck. So all others who sleep only nap, and look around when they wake, as long as
+//! somebody works now and then; and who begins to work after a longer rest sees to it that
+//! somebody patrols.
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, mem, time::Duration};
 
 use super::{
     hub::{Block, Hub},
@@ -33,6 +39,14 @@ const GLANCE_NS: u64 = 500_000;
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 /// It doubles up to this, while nothing is amiss: 0.2 % of a core.
 const PAUSE_MAX: Duration = Duration::from_millis(16);
+/// ... and up to this, while all are asleep whenever they are looked at, and have not polled
+/// more often than so since the last look.
+const PAUSE_LIGHT: Duration = Duration::from_millis(64);
+const LIGHT_POLLS: u64 = 16;
+/// A nap, times the number of workers: all of them together wake up 16 times a second.
+const NAP: Duration = Duration::from_millis(64);
+/// The longest: a worker that gets stuck while nobody patrols is found after it.
+const NAP_MAX: Duration = Duration::from_millis(256);
 /// A poll this long is told to the error hook. asyncio: `slow_callback_duration`.
 const HOG: Duration = Duration::from_millis(100);
 
@@ -45,7 +59,12 @@ const RESCUE_BATCHES: usize = 8;
 pub(super) struct Patrol {
     seen: [Cell<Watch>; MAX_WORKERS],
     pause: Cell<Duration>,
+    nap: Option<Duration>,
     last: Cell<u64>,
+    /// When this worker last ran a task.
+    worked: Cell<u64>,
+    /// When it last saw another at work.
+    active: Cell<u64>,
     glanced: Cell<u64>,
     quiet: Cell<bool>,
     on_duty: Cell<bool>,
@@ -55,6 +74,8 @@ pub(super) struct Patrol {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Watch {
     tick: u64,
+    /// Polls of tasks by then.
+    polls: u64,
     /// When that tick was first seen.
     since: u64,
     /// The time that its thread had been waiting for a core, in all, when the tick was
@@ -70,9 +91,15 @@ impl Watch {
         let tick = block.tick.load(Ordering::Relaxed);
         let ticked = tick != self.tick;
         if ticked {
-            *self = Self { tick, since: now, ..Self::default() };
+            *self = Self { tick, since: now, polls: self.polls, ..Self::default() };
         }
         ticked
+    }
+
+    /// How many polls there were since the last look.
+    fn count_polls(&mut self, block: &Block) -> u64 {
+        let polls = block.counts.polls.get();
+        polls.saturating_sub(mem::replace(&mut self.polls, polls))
     }
 
     /// Names what has held the busy worker since, if that is long, once. A worker that
@@ -120,11 +147,14 @@ impl Block {
 }
 
 impl Patrol {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(workers: usize) -> Self {
         Self {
             seen: std::array::from_fn(|_| Cell::new(Watch::default())),
             pause: Cell::new(PAUSE_MIN),
+            nap: (workers > 1).then(|| (NAP * workers as u32).min(NAP_MAX)),
             last: Cell::new(0),
+            worked: Cell::new(0),
+            active: Cell::new(0),
             glanced: Cell::new(0),
             quiet: Cell::new(false),
             on_duty: Cell::new(false),
@@ -134,6 +164,26 @@ impl Patrol {
     /// How long to sleep until the next look.
     pub(super) fn pause(&self) -> Duration {
         self.pause.get()
+    }
+
+    /// How long to sleep without the duty; `None`: nobody has worked for so long that there is
+    /// nothing to watch for. Who is the first to work again wakes somebody.
+    pub(super) fn nap(&self, now: u64) -> Option<Duration> {
+        let last = self.worked.get().max(self.active.get());
+        self.nap.filter(|&nap| now.saturating_sub(last) < clock::nanos(nap))
+    }
+
+    /// This worker has run tasks.
+    #[inline]
+    pub(super) fn note_work(&self, now: u64) {
+        self.worked.set(now);
+    }
+
+    /// Whether this worker has not run a task for so long that others, for all it knows, sleep
+    /// without a nap's end. (Had it run one since, they would have seen it.)
+    #[inline]
+    pub(super) fn has_long_rested(&self, now: u64) -> bool {
+        self.nap.is_some_and(|nap| now.saturating_sub(self.worked.get()) >= clock::nanos(nap))
     }
 
     /// Whether the last look saw nobody at work: the duty may be laid down.
@@ -189,26 +239,43 @@ impl Worker {
         }
     }
 
+    /// Has somebody patrol, if nobody does.
+    #[cold]
+    pub(super) fn see_to_patrol(&self) {
+        if self.hub().idle.sleepers().is_some_and(|sleepers| sleepers.could_patrol) {
+            self.hub().arm_patrol();
+        }
+    }
+
     /// One look at all others.
     pub(super) fn look_around(&self, now: u64) {
         self.block().counts.patrols.add(1);
         let patrol = &self.patrol;
         patrol.last.set(now);
-        let (mut active, mut stuck) = (false, false);
+        let (mut polls, mut busy, mut stuck) = (0, false, false);
         for (index, (block, _)) in self.others_indexed() {
             let mut watch = patrol.seen[index].get();
             let ticked = watch.look(block, now);
-            active |= ticked;
-            if !ticked && !self.hub().idle.is_parked(index) {
+            let is_busy = !self.hub().idle.is_parked(index);
+            busy |= is_busy;
+            polls += watch.count_polls(block);
+            if !ticked && is_busy {
                 stuck = true;
                 self.rescue(index);
                 watch.tell(self.hub(), index, now);
             }
             patrol.seen[index].set(watch);
         }
-        patrol.quiet.set(!active && !stuck);
-        let pause = if stuck { PAUSE_MIN } else { (patrol.pause.get() * 2).min(PAUSE_MAX) };
-        patrol.pause.set(pause);
+        patrol.quiet.set(!busy && polls == 0);
+        if busy || polls > 0 {
+            patrol.active.set(now);
+        }
+        let longest = match (stuck, busy || polls > LIGHT_POLLS) {
+            (true, _) => PAUSE_MIN,
+            (false, true) => PAUSE_MAX,
+            (false, false) => PAUSE_LIGHT,
+        };
+        patrol.pause.set((patrol.pause.get() * 2).min(longest));
     }
 
     /// Takes all that waits at a stuck worker.
@@ -221,7 +288,10 @@ impl Worker {
         }
         taken += (0..RESCUE_BATCHES).take_while(|_| self.take_from(peer)).count();
         let mut rung = false;
-        self.with_wakes(|wakes| rung = peer.home.rescue(wakes));
+        self.with_wakes(|wakes| {
+            rung = peer.home.rescue(wakes);
+            block.timers.rescue(wakes);
+        });
         if rung {
             // An edge is seen once: it was meant for the owner.
             block.doorbell.ring();

@@ -17,6 +17,7 @@ use super::{
     new_ids,
     patrol::Patrol,
     registry::FreeSlots,
+    timers,
 };
 use crate::{
     error::TaskId,
@@ -86,7 +87,7 @@ pub(crate) struct Worker {
     local: RefCell<VecDeque<(u64, Runnable)>>,
     lifo_run: Cell<u8>,
     reactor: RefCell<Reactor>,
-    pub(super) timers: RefCell<Timers>,
+    pub(super) timers: timers::Own,
     wakes: RefCell<Vec<Waker>>,
     slots: FreeSlots,
     ids: Cell<(u64, u64)>,
@@ -109,13 +110,13 @@ impl Worker {
             local: RefCell::new(VecDeque::new()),
             lifo_run: Cell::new(0),
             reactor: RefCell::new(seat.reactor),
-            timers: RefCell::new(Timers::new(&hub.block(index).timers, clock::now())),
+            timers: timers::Own::open(hub.block(index), hub.workers() == 1),
             wakes: RefCell::new(Vec::new()),
             slots: FreeSlots::default(),
             ids: Cell::new((0, 0)),
             poll_time: Cell::new(0),
             rng: Rng::new(),
-            patrol: Patrol::new(),
+            patrol: Patrol::new(hub.workers()),
             monitor: (hub.workers() == 1).then(Monitor::new),
         }
     }
@@ -171,7 +172,9 @@ impl Worker {
         let block = self.block();
         block.local_inbox.drain(|task| self.push_local(task));
         block.inbox.drain(|task| self.push_back(task));
-        self.timers.borrow_mut().drain_mailbox();
+        if block.timers.mailbox.has_cancelled() {
+            self.timers.with(Timers::drain_mailbox);
+        }
     }
 
     /// Runs tasks until there are none, or the tick's time is up. Returns the time.
@@ -183,6 +186,9 @@ impl Worker {
         let start = clock::now();
         // Relaxed: for patrols, which may be wrong.
         self.block().since.store(start, Ordering::Relaxed);
+        if self.patrol.has_long_rested(start) && self.has_tasks() {
+            self.see_to_patrol();
+        }
         let (mut since, mut polls) = (start, 0);
         // Few at first: what the last tick saw need not hold for this one.
         let mut check = self.polls_between_checks().min(FIRST_CHECK);
@@ -191,7 +197,7 @@ impl Worker {
             polls += 1;
             if polls == check {
                 let now = clock::now();
-                self.note_polls(polls, now - since);
+                self.note_polls(polls, since, now);
                 (since, polls) = (now, 0);
                 check = self.polls_between_checks().min(2 * check);
                 self.judge_backlog();
@@ -204,7 +210,7 @@ impl Worker {
             return since;
         }
         let now = clock::now();
-        self.note_polls(polls, now - since);
+        self.note_polls(polls, since, now);
         now
     }
 
@@ -218,10 +224,11 @@ impl Worker {
         (CHECK_NS / self.poll_time.get().max(1)).clamp(1, CHECK_POLLS)
     }
 
-    fn note_polls(&self, polls: u64, elapsed: u64) {
+    fn note_polls(&self, polls: u64, since: u64, now: u64) {
         let block = self.block();
         block.counts.polls.add(polls);
-        let average = (3 * self.poll_time.get() + elapsed / polls) / 4;
+        self.patrol.note_work(now);
+        let average = (3 * self.poll_time.get() + (now - since) / polls) / 4;
         self.poll_time.set(average);
         // Relaxed: an estimate, for thieves.
         block.poll_time.store(average, Ordering::Relaxed);
@@ -251,29 +258,41 @@ impl Worker {
             self.judge_backlog();
             self.patrol_if_due(now);
         } else if !self.search_uninvited() {
-            self.park(done);
+            self.park(now, done);
         }
     }
 
     fn expire_timers(&self, now: u64) {
-        let next = self.timers.borrow().next_deadline();
-        if next.is_some_and(|deadline| deadline <= now) {
-            self.with_wakes(|wakes| self.timers.borrow_mut().expire(now, wakes));
+        if self.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.with_wakes(|wakes| self.timers.with(|timers| timers.expire(now, wakes)));
         }
     }
 
+    /// When the next timer may be due.
+    fn next_deadline(&self) -> Option<u64> {
+        // With none armed there is nothing to look at; what others cancel is not missed.
+        if self.block().armed_timers() == 0 {
+            return None;
+        }
+        self.timers.with(|timers| timers.next_deadline())
+    }
+
     /// Sleeps in the reactor, by the protocol of the essay.
-    fn park(&self, done: &impl Fn() -> bool) {
+    fn park(&self, now: u64, done: &impl Fn() -> bool) {
         let (hub, me) = (self.hub, self.index);
-        let mut slept = false;
+        let (mut slept, mut napped) = (false, false);
         // What wakes up is queued once this worker counts as busy again: else it
         // could announce the backlog to itself.
         self.with_wakes(|wakes| {
             let sleep = |how| {
+                let pause = match how {
+                    Sleep::Patrol => Some(self.patrol.pause()),
+                    Sleep::Long => self.patrol.nap(now),
+                };
                 self.block().counts.parks.add(1);
-                self.turn_into(self.park_timeout(how), wakes);
+                self.turn_into(self.park_timeout(pause), wakes);
                 self.block().counts.wakeups.add(1);
-                slept = true;
+                (slept, napped) = (true, pause.is_some());
             };
             hub.idle.park(
                 me,
@@ -285,7 +304,7 @@ impl Worker {
         });
         self.search_invited();
         self.patrol.set_duty(hub.idle.is_patroller(me));
-        if self.patrol.is_on_duty() && slept {
+        if slept && (napped || self.patrol.is_on_duty()) {
             let now = clock::now();
             self.expire_timers(now);
             if !self.has_tasks() && !self.block().has_mail() {
@@ -312,13 +331,13 @@ impl Worker {
         self.block().has_mail() || self.has_tasks() || done() || self.sees_backlog()
     }
 
-    fn park_timeout(&self, how: Sleep) -> Option<Duration> {
-        let deadline = self.timers.borrow().next_deadline();
-        let until =
-            deadline.map(|deadline| Duration::from_nanos(deadline.saturating_sub(clock::now())));
-        let patrol = (how == Sleep::Patrol).then(|| self.patrol.pause());
+    /// How long to sleep: for the timers, and to look around after a `pause`.
+    fn park_timeout(&self, pause: Option<Duration>) -> Option<Duration> {
+        let until = self
+            .next_deadline()
+            .map(|deadline| Duration::from_nanos(deadline.saturating_sub(clock::now())));
         let closing = (self.hub.phase() != Phase::Open).then_some(CLOSING_PARK);
-        [until, patrol, closing].into_iter().flatten().min()
+        [until, pause, closing].into_iter().flatten().min()
     }
 
     /// Turns the reactor and wakes whom it says, as a batch.
@@ -516,7 +535,7 @@ impl Worker {
         if let Some(monitor) = &self.monitor {
             monitor.end();
         }
-        let orphans = self.timers.borrow_mut().close();
+        let orphans = self.timers.close();
         self.with_wakes(|wakes| wakes.extend(orphans));
         self.hub.registry.retire(&self.slots);
         let (hub, block) = (self.hub, self.block());

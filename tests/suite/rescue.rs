@@ -10,9 +10,10 @@ use std::{future::Future, pin::pin};
 
 use ringloop::io::{AsyncReadExt, AsyncWriteExt};
 use ringloop::net::{TcpListener, TcpStream};
+use ringloop::time::{Instant as Moment, sleep};
 use ringloop::{Backend, spawn, yield_now};
 
-use crate::harness::{Cfg, Kind, on_every, scaled};
+use crate::harness::{Cfg, Kind, TestRuntime, on_every, scaled};
 use crate::net_stream::pair;
 use crate::tools::{Flag, check_pattern, fill_pattern};
 
@@ -211,7 +212,7 @@ fn bytes_keep_their_order_while_workers_are_held() {
                         for _ in 0..rng.below(4) {
                             yield_now().await;
                         }
-                        ringloop::time::sleep(Duration::from_micros(rng.below(3000) as u64)).await;
+                        sleep(Duration::from_micros(rng.below(3000) as u64)).await;
                     }
                 })
             })
@@ -306,6 +307,116 @@ fn connections_of_a_stuck_worker_are_accepted_and_served() {
         let (client, server) = runtime.must_run(hog).unwrap();
         client.join().expect("accepted and served");
         runtime.must_run(server).unwrap();
+        log.take(Kind::Hog);
+    });
+}
+
+#[test]
+fn timers_of_a_stuck_worker_fire() {
+    // Goal: a worker that is held keeps nobody waiting who has armed a timer there; method: sleeps are armed
+    // by a task that then spins until they are over for tasks elsewhere: two, one of them reset by then, and
+    // one that is dropped.
+    on_every(|cfg| {
+        if cfg.single() {
+            return;
+        }
+        let runtime = cfg.runtime();
+        let log = runtime.log().clone();
+        let hog = runtime.spawn(async move {
+            let [mut first, mut second, mut dropped] =
+                [3, 3_600_000, 7].map(|ms| Box::pin(sleep(Duration::from_millis(ms))));
+            assert!(poll_once(&mut first).is_none());
+            assert!(poll_once(&mut second).is_none());
+            assert!(poll_once(&mut dropped).is_none());
+            second.as_mut().get_mut().reset(Moment::now() + Duration::from_millis(5));
+            let (over, since) = (Flag::new(), Instant::now());
+            let tell = over.clone();
+            let sleeper = spawn(async move {
+                drop(dropped);
+                second.await;
+                first.await;
+                assert!(since.elapsed() >= Duration::from_millis(5), "early");
+                tell.set();
+            });
+            (hog_until(|| over.is_set()), sleeper)
+        });
+        let (over, sleeper) = runtime.must_run(hog).unwrap();
+        assert!(over, "nobody was told");
+        runtime.must_run(sleeper).unwrap();
+        log.take(Kind::Hog);
+    });
+}
+
+/// Waits until no worker wakes up any more.
+fn rest(runtime: &TestRuntime) {
+    let wakeups = || runtime.handle().metrics().wakeups;
+    let mut before = (wakeups(), Instant::now());
+    while before.1.elapsed() < Duration::from_millis(600) {
+        if wakeups() != before.0 {
+            before = (wakeups(), Instant::now());
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn worker_that_wakes_alone_and_gets_stuck_is_found() {
+    // Goal: a message to a service at rest, whose handler blocks, does not hold up the others; method: two
+    // streams of one home; a message makes the task of the one spin, with nothing queued behind it, until
+    // the other has been served. First when no worker wakes up any more, then some time after a message
+    // that did not block, when nobody may be on patrol any more, and nobody had to be woken.
+    const PAUSES: [u64; 4] = [0, 10, 40, 90];
+    on_every(|cfg| {
+        if cfg.single() {
+            return;
+        }
+        let runtime = cfg.runtime();
+        let log = runtime.log().clone();
+        let served: Vec<_> = (0..=PAUSES.len()).map(|_| Flag::new()).collect();
+        let until = served.clone();
+        let setup = runtime.spawn(async move {
+            let (mut blocks, first) = settled_pair(1).await;
+            let (mut echoes, second) = settled_pair(1).await;
+            let blocker = spawn(async move {
+                let mut until = until.iter();
+                while let Some(&byte) = read(&mut blocks, 1).await.unwrap().first() {
+                    if byte == b'b' {
+                        let served = until.next().unwrap();
+                        assert!(hog_until(|| served.is_set()));
+                    } else {
+                        blocks.write_all(b".").await.unwrap();
+                    }
+                }
+            });
+            let echo = spawn(async move {
+                loop {
+                    let bytes = read(&mut echoes, 1).await.unwrap();
+                    if bytes.is_empty() {
+                        break;
+                    }
+                    echoes.write_all(&bytes).await.unwrap();
+                }
+            });
+            (first, second, blocker, echo)
+        });
+        let (mut first, mut second, blocker, echo) = runtime.must_run(setup).unwrap();
+        rest(&runtime);
+        for (round, served) in served.iter().enumerate() {
+            if let Some(pause) = round.checked_sub(1).map(|round| PAUSES[round]) {
+                first.write_all(b".").unwrap();
+                first.read_exact(&mut [0]).unwrap();
+                thread::sleep(Duration::from_millis(pause));
+            }
+            first.write_all(b"b").unwrap();
+            second.write_all(b"echo").unwrap();
+            let mut buf = [0; 4];
+            let answer = second.read_exact(&mut buf).map(|()| buf);
+            served.set();
+            assert_eq!(&answer.unwrap_or_else(|_| panic!("round {round}: not served")), b"echo");
+        }
+        drop((first, second));
+        runtime.must_run(blocker).unwrap();
+        runtime.must_run(echo).unwrap();
         log.take(Kind::Hog);
     });
 }

@@ -1,4 +1,4 @@
-//! A timer fires, is cancelled on another thread, or its wheel closes.
+//! A timer fires, is cancelled or fired on another thread, or its wheel closes.
 //!
 //! Code: `reactor/timers/` as it is.
 //!
@@ -6,13 +6,14 @@
 //! time (loom sees two who touch it), never two lives at once, and comes back to its pool;
 //! no waker is kept.
 //!
-//! Actors: the owner of the wheel; one or two that poll, or drop their timers.
+//! Actors: the owner of the wheel; one or two that poll, or drop their timers, or come to the
+//! owner's rescue, by a lock as the scheduler has it.
 //!
 //! Bound: 3 threads, three timers, batches of 2 nodes.
 
 use std::{future::poll_fn, sync::Arc, task::Waker};
 
-use loom::thread;
+use loom::{sync::Mutex, thread};
 use loom_tests::explore;
 use ringloop::model::timers::{Post, Timer, Timers};
 
@@ -76,6 +77,37 @@ fn drop_against_fire() {
         for dropper in droppers {
             dropper.join().unwrap();
         }
+        tick(&mut timers);
+        drop(again);
+        finish(post, timers);
+        assert_eq!(Arc::strong_count(&waker), 1, "a waker was kept");
+    });
+}
+
+/// Fired by a rescuer, while the owner gives one up and a third thread another; the nodes are used again.
+#[test]
+fn release_against_rescue() {
+    explore(|| {
+        let post = Post::new();
+        let waker = Arc::new(Ring);
+        let mut timers = Timers::new(post);
+        let (released, dropped) =
+            (timers.arm(DUE, waker.clone().into()), timers.arm(DUE, waker.clone().into()));
+        let timers = Arc::new(Mutex::new(timers));
+        let rescuer = {
+            let timers = timers.clone();
+            thread::spawn(move || {
+                let wakes = timers.lock().unwrap().expire(NOW);
+                wake_all(wakes);
+            })
+        };
+        let dropper = thread::spawn(move || drop(dropped));
+        let left = timers.lock().unwrap().release(released);
+        drop(left);
+        let again = timers.lock().unwrap().arm(NOW, waker.clone().into());
+        rescuer.join().unwrap();
+        dropper.join().unwrap();
+        let mut timers = Arc::into_inner(timers).unwrap().into_inner().unwrap();
         tick(&mut timers);
         drop(again);
         finish(post, timers);

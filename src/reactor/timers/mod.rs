@@ -1,6 +1,8 @@
-//! Timers: one wheel per worker, no lock in the usual case.
+//! Timers: one wheel per worker.
 //!
-//! Every worker owns a [`Timers`], and it alone touches the wheel inside. A timer
+//! Every worker owns a [`Timers`], and whoever has that alone touches the wheel inside: the
+//! owner, or, while a task holds the owner, who comes to its rescue (the scheduler sees to it
+//! that they take turns; "the owner" below is whoever has it). A timer
 //! is a node, which never goes back to the allocator, because the future that
 //! waits for it may be polled and dropped on any thread and may outlive the
 //! runtime. The node's state word decides who has it; its invariants, N1 to N8,
@@ -63,7 +65,7 @@ use self::{
 };
 use crate::util::panic;
 
-/// The timers of one worker; only the owner's thread has it.
+/// The timers of one worker.
 ///
 /// Times are nanoseconds of `util::clock`; `u64::MAX` is never.
 pub(crate) struct Timers {
@@ -96,6 +98,7 @@ impl Timers {
     }
 
     /// Arms a timer. A deadline in the past fires at the next [`expire`](Self::expire).
+    #[inline]
     pub(crate) fn arm(&mut self, deadline: u64, waker: Waker) -> TimerRef {
         let node = self.free.take(self.mailbox.pool());
         let seq = self.next_seq();

@@ -260,11 +260,13 @@ impl TimerRef {
     /// a worker. Returns a waker nobody will wake: to be dropped when `here` is
     /// no longer borrowed, since that may run anything.
     #[must_use = "dropping the waker is foreign code: do it outside the borrow of the timers"]
+    #[inline]
     pub(crate) fn release(self, here: Option<&mut Timers>) -> Option<Waker> {
         ManuallyDrop::new(self).give_up(here)
     }
 
     /// What release and drop do, which call it once and never use `self` again.
+    #[inline]
     fn give_up(&self, here: Option<&mut Timers>) -> Option<Waker> {
         let node = self.node;
         if let Some(timers) = &here

@@ -322,11 +322,16 @@ impl Mailbox {
         }
     }
 
-    /// Takes all nodes out; owner only. No ABA, since all leave at once.
-    pub(super) fn take_cancelled(&self) -> Cancelled {
+    /// Whether there is anything for [`Timers::drain_mailbox`](super::Timers::drain_mailbox).
+    pub(crate) fn has_cancelled(&self) -> bool {
         // Relaxed: a look that saves the exchange on nearly every tick. A push
         // that it misses is seen at the next tick.
-        if self.head.load(Ordering::Relaxed).is_null() {
+        !self.head.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Takes all nodes out; owner only. No ABA, since all leave at once.
+    pub(super) fn take_cancelled(&self) -> Cancelled {
+        if !self.has_cancelled() {
             return Cancelled(ptr::null_mut());
         }
         // Acquire: pairs with every `push_cancelled` in the stack; those below

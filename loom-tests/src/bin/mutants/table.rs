@@ -1191,6 +1191,13 @@ pub const MUTANTS: &[Mutant] = &[
         model: "timer_ends::drop_against_fire",
     },
     Mutant {
+        name: "give_up: takes a timer that has ended for an armed one",
+        file: "reactor/timers/node.rs",
+        text: "            && self.armed_in(timers.mailbox()).is_some()",
+        replacement: "            && ptr::eq(self.owner, timers.mailbox())",
+        model: "timer_ends::release_against_rescue",
+    },
+    Mutant {
         name: "timer: fires after it has let go of the lock",
         file: "reactor/timers/node.rs",
         text: "        let mut kept = self.waker.lock();

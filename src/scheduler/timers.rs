@@ -1,0 +1,74 @@
+//! A worker's timers, and who else comes to them.
+//!
+//! With neighbours they lie in the worker's block, under a lock: a task that holds its worker
+//! keeps it from its timers, and whoever comes to the rescue fires them in its place. A lone
+//! worker has them to itself.
+
+use std::{cell::RefCell, task::Waker};
+
+use super::hub::Block;
+use crate::{
+    loom::BriefLock,
+    reactor::timers::{Mailbox, Timers},
+    util::clock,
+};
+
+/// What a block has of its worker's timers.
+pub(super) struct Shared {
+    pub(super) mailbox: Mailbox,
+    /// The wheel, while a worker with neighbours is at work.
+    timers: BriefLock<Option<Timers>>,
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        Self { mailbox: Mailbox::new(), timers: BriefLock::new(None) }
+    }
+
+    /// Fires what is due, in the place of a worker that is stuck.
+    pub(super) fn rescue(&self, wakes: &mut Vec<Waker>) {
+        if let Some(timers) = &mut *self.timers.lock() {
+            timers.expire(clock::now(), wakes);
+        }
+    }
+}
+
+/// The timers of the worker that this thread is.
+pub(super) enum Own {
+    Alone(RefCell<Timers>),
+    Shared(&'static Shared),
+}
+
+impl Own {
+    /// Opens the timers of a worker, until it [closes](Self::close) them.
+    pub(super) fn open(block: &'static Block, alone: bool) -> Self {
+        let timers = Timers::new(&block.timers.mailbox, clock::now());
+        if alone {
+            return Self::Alone(RefCell::new(timers));
+        }
+        *block.timers.timers.lock() = Some(timers);
+        Self::Shared(&block.timers)
+    }
+
+    /// Runs `f`, no foreign code, with the timers.
+    #[inline]
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut Timers) -> R) -> R {
+        match self {
+            Self::Alone(timers) => f(&mut timers.borrow_mut()),
+            Self::Shared(shared) => {
+                f(shared.timers.lock().as_mut().expect("open while its worker is at work"))
+            }
+        }
+    }
+
+    /// Ends them. Who still waits is to be woken, to wait elsewhere.
+    pub(super) fn close(&self) -> Vec<Waker> {
+        match self {
+            Self::Alone(timers) => timers.borrow_mut().close(),
+            Self::Shared(shared) => {
+                let timers = shared.timers.lock().take();
+                timers.map(|mut timers| timers.close()).unwrap_or_default()
+            }
+        }
+    }
+}
