@@ -66,13 +66,15 @@ pub(crate) struct Block {
     /// The task that runs next; a patrol may take it.
     pub(super) lifo: AtomicPtr<Header>,
     pub(crate) doorbell: Doorbell,
-    pub(super) timers: timers::Shared,
+    pub(super) timers: CachePadded<timers::Shared>,
     /// Counts the worker's ticks; read by patrols.
     pub(super) tick: AtomicU64,
     /// Since when tasks run; `u64::MAX` while none does.
     pub(super) since: AtomicU64,
     /// When somebody last came to the rescue.
     pub(super) rescued: AtomicU64,
+    /// The tick that somebody has last told of, for it was long.
+    pub(super) told: AtomicU64,
     /// The kernel's number of the worker's thread.
     thread: AtomicU32,
     /// What is being polled: 0, or the id of the task, and where it was spawned.
@@ -142,10 +144,11 @@ impl Block {
             local_inbox: CachePadded::new(Inbox::new()),
             lifo: AtomicPtr::new(ptr::null_mut()),
             doorbell: Doorbell::new(),
-            timers: timers::Shared::new(),
+            timers: CachePadded::new(timers::Shared::new()),
             tick: AtomicU64::new(0),
             since: AtomicU64::new(u64::MAX),
             rescued: AtomicU64::new(0),
+            told: AtomicU64::new(u64::MAX),
             thread: AtomicU32::new(0),
             running: AtomicU64::new(0),
             running_at: AtomicPtr::new(ptr::null_mut()),
@@ -427,12 +430,14 @@ impl Hub {
         }
     }
 
-    /// Wakes somebody to patrol, if nobody does.
+    /// Wakes somebody to patrol, if nobody does. Says whether there was one to wake.
     #[cold]
-    pub(super) fn arm_patrol(&self) {
-        if let Some(sleeper) = self.idle.arm_patrol() {
+    pub(super) fn arm_patrol(&self) -> bool {
+        let sleeper = self.idle.arm_patrol();
+        if let Some(sleeper) = sleeper {
             self.block(sleeper).doorbell.ring();
         }
+        sleeper.is_some()
     }
 
     /// Queues a task that only worker `home` may run.

@@ -55,7 +55,7 @@ pub(crate) struct Idle {
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sleep {
-    /// Until an event, a deadline or the doorbell.
+    /// Until an event, a deadline, the doorbell or the end of a nap.
     Long,
     /// The same, but wake up for the patrol.
     Patrol,
@@ -164,8 +164,8 @@ impl Idle {
         self.claim(SEARCHER_SHIFT)
     }
 
-    /// Work waits behind a running task and nobody patrols: claims a sleeper for
-    /// the duty; the caller rings it.
+    /// A task runs that may be the one that holds its worker, and nobody patrols: claims a
+    /// sleeper for the duty; the caller rings it.
     #[must_use]
     pub(crate) fn arm_patrol(&self) -> Option<usize> {
         self.claim(PATROL_SHIFT)

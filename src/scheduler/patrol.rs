@@ -45,7 +45,7 @@ const PAUSE_LIGHT: Duration = Duration::from_millis(64);
 const LIGHT_POLLS: u64 = 16;
 /// A nap, times the number of workers: all of them together wake up 16 times a second.
 const NAP: Duration = Duration::from_millis(64);
-/// The longest: a worker that gets stuck while nobody patrols is found after it.
+/// The longest, for the sake of those who wait; each of many workers wakes up 4 times a second.
 const NAP_MAX: Duration = Duration::from_millis(256);
 /// A poll this long is told to the error hook. asyncio: `slow_callback_duration`.
 const HOG: Duration = Duration::from_millis(100);
@@ -59,14 +59,19 @@ const RESCUE_BATCHES: usize = 8;
 pub(super) struct Patrol {
     seen: [Cell<Watch>; MAX_WORKERS],
     pause: Cell<Duration>,
-    nap: Option<Duration>,
+    /// How long a nap is, in ns; `None` for a worker without neighbours.
+    nap: Option<u64>,
     last: Cell<u64>,
     /// When this worker last ran a task.
     worked: Cell<u64>,
     /// When it last saw another at work.
     active: Cell<u64>,
+    /// It works again after a rest, and has yet to find somebody on patrol.
+    unwatched: Cell<bool>,
     glanced: Cell<u64>,
     quiet: Cell<bool>,
+    /// The last look found somebody stuck.
+    saw_stuck: Cell<bool>,
     on_duty: Cell<bool>,
 }
 
@@ -76,7 +81,7 @@ pub(super) struct Watch {
     tick: u64,
     /// Polls of tasks by then.
     polls: u64,
-    /// When that tick was first seen.
+    /// When that tick was first seen, or then a second time.
     since: u64,
     /// The time that its thread had been waiting for a core, in all, when the tick was
     /// first seen a second time.
@@ -110,7 +115,11 @@ impl Watch {
         }
         let block = hub.block(worker);
         let waited = || threads::waited(block.thread());
-        let before = *self.waited.get_or_insert_with(waited);
+        let Some(before) = self.waited else {
+            // It may have been without a core for as long as it has not been looked at.
+            (self.waited, self.since) = (Some(waited()), now);
+            return;
+        };
         if now.saturating_sub(self.since) < clock::nanos(HOG) {
             return;
         }
@@ -121,6 +130,9 @@ impl Watch {
         }
         if let Some((task, spawned_at)) = block.running() {
             self.told = true;
+            if !block.is_first_to_tell(self.tick) {
+                return;
+            }
             let event = ErrorEvent::TaskHogsWorker { task, spawned_at, worker, running };
             hook::report(hub.key(), &event);
         }
@@ -132,6 +144,18 @@ impl Block {
     fn is_overdue(&self, now: u64) -> bool {
         // Relaxed: a guess, which is harmless if it is wrong.
         now.saturating_sub(self.since.load(Ordering::Relaxed)) > STUCK_NS
+    }
+
+    /// Whether it runs tasks, and does not just look around.
+    fn is_at_work(&self) -> bool {
+        // Relaxed: a guess.
+        self.since.load(Ordering::Relaxed) != u64::MAX
+    }
+
+    /// Whether nobody else has told of that tick: then we do.
+    fn is_first_to_tell(&self, tick: u64) -> bool {
+        // Relaxed: one of those who come at once.
+        self.told.swap(tick, Ordering::Relaxed) != tick
     }
 
     /// Whether nobody has just come to the rescue: then we do.
@@ -151,12 +175,15 @@ impl Patrol {
         Self {
             seen: std::array::from_fn(|_| Cell::new(Watch::default())),
             pause: Cell::new(PAUSE_MIN),
-            nap: (workers > 1).then(|| (NAP * workers as u32).min(NAP_MAX)),
+            nap: (workers > 1).then(|| clock::nanos((NAP * workers as u32).min(NAP_MAX))),
             last: Cell::new(0),
             worked: Cell::new(0),
-            active: Cell::new(0),
+            // The first sleep is a nap: who works meanwhile has not been seen.
+            active: Cell::new(clock::now()),
+            unwatched: Cell::new(false),
             glanced: Cell::new(0),
             quiet: Cell::new(false),
+            saw_stuck: Cell::new(false),
             on_duty: Cell::new(false),
         }
     }
@@ -170,7 +197,7 @@ impl Patrol {
     /// nothing to watch for. Who is the first to work again wakes somebody.
     pub(super) fn nap(&self, now: u64) -> Option<Duration> {
         let last = self.worked.get().max(self.active.get());
-        self.nap.filter(|&nap| now.saturating_sub(last) < clock::nanos(nap))
+        self.nap.filter(|&nap| now.saturating_sub(last) < nap).map(Duration::from_nanos)
     }
 
     /// This worker has run tasks.
@@ -179,11 +206,19 @@ impl Patrol {
         self.worked.set(now);
     }
 
-    /// Whether this worker has not run a task for so long that others, for all it knows, sleep
-    /// without a nap's end. (Had it run one since, they would have seen it.)
+    /// Whether others, for all that is known, may sleep without a nap's end while this worker
+    /// runs tasks: it has not done so for long, and has not found a patroller since.
     #[inline]
-    pub(super) fn has_long_rested(&self, now: u64) -> bool {
-        self.nap.is_some_and(|nap| now.saturating_sub(self.worked.get()) >= clock::nanos(nap))
+    pub(super) fn is_unwatched(&self, now: u64) -> bool {
+        if self.nap.is_some_and(|nap| now.saturating_sub(self.worked.get()) >= nap) {
+            self.unwatched.set(true);
+        }
+        self.unwatched.get()
+    }
+
+    /// Whether the last look found somebody stuck.
+    pub(super) fn saw_stuck(&self) -> bool {
+        self.saw_stuck.get()
     }
 
     /// Whether the last look saw nobody at work: the duty may be laid down.
@@ -239,11 +274,12 @@ impl Worker {
         }
     }
 
-    /// Has somebody patrol, if nobody does.
-    #[cold]
+    /// Has somebody patrol, if nobody does. While nobody sleeps there is no need, but it is
+    /// tried again with the next tick.
     pub(super) fn see_to_patrol(&self) {
-        if self.hub().idle.sleepers().is_some_and(|sleepers| sleepers.could_patrol) {
-            self.hub().arm_patrol();
+        let idle = &self.hub().idle;
+        if idle.has_patroller() || idle.sleepers().is_some() && self.hub().arm_patrol() {
+            self.patrol.unwatched.set(false);
         }
     }
 
@@ -256,16 +292,18 @@ impl Worker {
         for (index, (block, _)) in self.others_indexed() {
             let mut watch = patrol.seen[index].get();
             let ticked = watch.look(block, now);
-            let is_busy = !self.hub().idle.is_parked(index);
-            busy |= is_busy;
+            let is_awake = !self.hub().idle.is_parked(index);
+            // Who has woken just to look around, as this worker, is not at work.
+            busy |= is_awake && block.is_at_work();
             polls += watch.count_polls(block);
-            if !ticked && is_busy {
-                stuck = true;
+            if !ticked && is_awake {
+                (busy, stuck) = (true, true);
                 self.rescue(index);
                 watch.tell(self.hub(), index, now);
             }
             patrol.seen[index].set(watch);
         }
+        patrol.saw_stuck.set(stuck);
         patrol.quiet.set(!busy && polls == 0);
         if busy || polls > 0 {
             patrol.active.set(now);

@@ -1,8 +1,9 @@
 //! A worker's timers, and who else comes to them.
 //!
 //! With neighbours they lie in the worker's block, under a lock: a task that holds its worker
-//! keeps it from its timers, and whoever comes to the rescue fires them in its place. A lone
-//! worker has them to itself.
+//! keeps it from its timers, and whoever comes to the rescue fires them in its place. The
+//! sections are as short as the lock wants them, but for the rescue itself, which lasts as long
+//! as there is something due. A lone worker has its timers to itself.
 
 use std::{cell::RefCell, task::Waker};
 
@@ -27,8 +28,12 @@ impl Shared {
 
     /// Fires what is due, in the place of a worker that is stuck.
     pub(super) fn rescue(&self, wakes: &mut Vec<Waker>) {
+        if self.mailbox.armed() == 0 {
+            return;
+        }
+        let now = clock::now();
         if let Some(timers) = &mut *self.timers.lock() {
-            timers.expire(clock::now(), wakes);
+            timers.expire(now, wakes);
         }
     }
 }

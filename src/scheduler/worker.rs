@@ -186,7 +186,7 @@ impl Worker {
         let start = clock::now();
         // Relaxed: for patrols, which may be wrong.
         self.block().since.store(start, Ordering::Relaxed);
-        if self.patrol.has_long_rested(start) && self.has_tasks() {
+        if self.patrol.is_unwatched(start) && self.has_tasks() {
             self.see_to_patrol();
         }
         let (mut since, mut polls) = (start, 0);
@@ -314,14 +314,14 @@ impl Worker {
     }
 
     /// Who runs tasks may be the next to get stuck: the duty falls to whoever parks, or
-    /// ends a tick. Where work waits already, nobody may do so for long: then it is handed
-    /// to a sleeper.
+    /// ends a tick. Where work waits already, or somebody is stuck, nobody may do so for long:
+    /// then it is handed to a sleeper.
     #[cold]
     fn leave_patrol(&self) {
         self.hub.idle.give_up_patrol(self.index);
         self.patrol.set_duty(false);
         let waits = |(block, peer): (&Block, &Peer)| block.has_loot() || !peer.stealer.is_empty();
-        if self.others().any(waits) {
+        if self.patrol.saw_stuck() || self.others().any(waits) {
             self.hub.arm_patrol();
         }
     }

@@ -1,4 +1,4 @@
-//! Sockets whose home is held by one long poll: another worker serves them, in order.
+//! Sockets and timers whose home is held by one long poll: another worker serves them, in order.
 
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use ringloop::net::{TcpListener, TcpStream};
 use ringloop::time::{Instant as Moment, sleep};
 use ringloop::{Backend, spawn, yield_now};
 
-use crate::harness::{Cfg, Kind, TestRuntime, on_every, scaled};
+use crate::harness::{Cfg, Kind, TestRuntime, on_every, scaled, wait_until};
 use crate::net_stream::pair;
 use crate::tools::{Flag, check_pattern, fill_pattern};
 
@@ -328,8 +328,8 @@ fn timers_of_a_stuck_worker_fire() {
             assert!(poll_once(&mut first).is_none());
             assert!(poll_once(&mut second).is_none());
             assert!(poll_once(&mut dropped).is_none());
-            second.as_mut().get_mut().reset(Moment::now() + Duration::from_millis(5));
             let (over, since) = (Flag::new(), Instant::now());
+            second.as_mut().get_mut().reset(Moment::now() + Duration::from_millis(5));
             let tell = over.clone();
             let sleeper = spawn(async move {
                 drop(dropped);
@@ -362,62 +362,72 @@ fn rest(runtime: &TestRuntime) {
 #[test]
 fn worker_that_wakes_alone_and_gets_stuck_is_found() {
     // Goal: a message to a service at rest, whose handler blocks, does not hold up the others; method: two
-    // streams of one home; a message makes the task of the one spin, with nothing queued behind it, until
-    // the other has been served. First when no worker wakes up any more, then some time after a message
-    // that did not block, when nobody may be on patrol any more, and nobody had to be woken.
+    // streams of one home; a message makes the task of the one spin, with nothing queued behind it, and only
+    // then comes one for the other, which ends the spinning. First when no worker wakes up any more, then some
+    // time after a message that did not block, when nobody may be on patrol any more, and nobody had to be
+    // woken; all that also from the start, when workers may never have looked at each other.
     const PAUSES: [u64; 4] = [0, 10, 40, 90];
     on_every(|cfg| {
         if cfg.single() {
             return;
         }
-        let runtime = cfg.runtime();
-        let log = runtime.log().clone();
-        let served: Vec<_> = (0..=PAUSES.len()).map(|_| Flag::new()).collect();
-        let until = served.clone();
-        let setup = runtime.spawn(async move {
-            let (mut blocks, first) = settled_pair(1).await;
-            let (mut echoes, second) = settled_pair(1).await;
-            let blocker = spawn(async move {
-                let mut until = until.iter();
-                while let Some(&byte) = read(&mut blocks, 1).await.unwrap().first() {
-                    if byte == b'b' {
-                        let served = until.next().unwrap();
-                        assert!(hog_until(|| served.is_set()));
-                    } else {
-                        blocks.write_all(b".").await.unwrap();
+        for rested in [true, false] {
+            let runtime = cfg.runtime();
+            let log = runtime.log().clone();
+            let rounds: Vec<_> = (0..=PAUSES.len()).map(|_| (Flag::new(), Flag::new())).collect();
+            let flags = rounds.clone();
+            let setup = runtime.spawn(async move {
+                let (mut blocks, first) = settled_pair(1).await;
+                let (mut echoes, second) = settled_pair(1).await;
+                let blocker = spawn(async move {
+                    let mut flags = flags.iter();
+                    while let Some(&byte) = read(&mut blocks, 1).await.unwrap().first() {
+                        if byte == b'b' {
+                            let (spins, served) = flags.next().unwrap();
+                            spins.set();
+                            assert!(hog_until(|| served.is_set()));
+                        } else {
+                            blocks.write_all(b".").await.unwrap();
+                        }
                     }
-                }
-            });
-            let echo = spawn(async move {
-                loop {
-                    let bytes = read(&mut echoes, 1).await.unwrap();
-                    if bytes.is_empty() {
-                        break;
+                });
+                let echo = spawn(async move {
+                    loop {
+                        let bytes = read(&mut echoes, 1).await.unwrap();
+                        if bytes.is_empty() {
+                            break;
+                        }
+                        echoes.write_all(&bytes).await.unwrap();
                     }
-                    echoes.write_all(&bytes).await.unwrap();
-                }
+                });
+                (first, second, blocker, echo)
             });
-            (first, second, blocker, echo)
-        });
-        let (mut first, mut second, blocker, echo) = runtime.must_run(setup).unwrap();
-        rest(&runtime);
-        for (round, served) in served.iter().enumerate() {
-            if let Some(pause) = round.checked_sub(1).map(|round| PAUSES[round]) {
-                first.write_all(b".").unwrap();
-                first.read_exact(&mut [0]).unwrap();
-                thread::sleep(Duration::from_millis(pause));
+            let (mut first, mut second, blocker, echo) = runtime.must_run(setup).unwrap();
+            if rested {
+                rest(&runtime);
             }
-            first.write_all(b"b").unwrap();
-            second.write_all(b"echo").unwrap();
-            let mut buf = [0; 4];
-            let answer = second.read_exact(&mut buf).map(|()| buf);
-            served.set();
-            assert_eq!(&answer.unwrap_or_else(|_| panic!("round {round}: not served")), b"echo");
+            for (round, (spins, served)) in rounds.iter().enumerate() {
+                if let Some(pause) = round.checked_sub(1).map(|round| PAUSES[round]) {
+                    first.write_all(b".").unwrap();
+                    first.read_exact(&mut [0]).unwrap();
+                    thread::sleep(Duration::from_millis(pause));
+                }
+                first.write_all(b"b").unwrap();
+                wait_until(|| spins.is_set(), || format!("round {round}: the task to spin"));
+                second.write_all(b"echo").unwrap();
+                let mut buf = [0; 4];
+                let answer = second.read_exact(&mut buf).map(|()| buf);
+                served.set();
+                assert_eq!(
+                    &answer.unwrap_or_else(|_| panic!("round {round}: not served")),
+                    b"echo"
+                );
+            }
+            drop((first, second));
+            runtime.must_run(blocker).unwrap();
+            runtime.must_run(echo).unwrap();
+            log.take(Kind::Hog);
         }
-        drop((first, second));
-        runtime.must_run(blocker).unwrap();
-        runtime.must_run(echo).unwrap();
-        log.take(Kind::Hog);
     });
 }
 

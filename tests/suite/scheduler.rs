@@ -533,7 +533,8 @@ fn idle_runtime_never_wakes() {
             all.remove(&me);
             all
         };
-        // Rest: nothing has moved for half a second, into which patrol's slowest pace (16 ms) fits.
+        // Rest: nothing has moved for half a second, into which patrol's slowest pace (64 ms) and
+        // the longest nap (256 ms) fit.
         let mut before = (counters(), switches());
         let since = Instant::now();
         loop {

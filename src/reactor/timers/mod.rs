@@ -5,7 +5,7 @@
 //! that they take turns; "the owner" below is whoever has it). A timer
 //! is a node, which never goes back to the allocator, because the future that
 //! waits for it may be polled and dropped on any thread and may outlive the
-//! runtime. The node's state word decides who has it; its invariants, N1 to N8,
+//! runtime. The node's state word decides who has it; its invariants, N1 to N9,
 //! stand at the head of `node.rs`.
 //!
 //! 1. **Arm** ([`Timers::arm`], on a worker). A node comes from the worker's free
@@ -40,8 +40,8 @@
 //!    of the wheel, and whoever drains the mailbox next, be it the next runtime's
 //!    `Timers` on it, finds a node that is in no wheel, and frees it.
 //!
-//! Dropping a timer never allocates, and blocks on nothing but the two locks, which
-//! are held for a few moves of a pointer. No foreign code runs in here: wakers come
+//! Dropping a timer never allocates, and blocks on nothing but the node's lock and the pool's,
+//! which are held for a few moves of a pointer. No foreign code runs in here: wakers come
 //! in by value and go out to the caller.
 
 mod node;

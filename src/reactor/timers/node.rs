@@ -14,10 +14,11 @@
 //! N3. Each hand-over of N2 is a release and an acquire: the waker's lock from
 //!     wheel to reference (both take it around or after the change of state), the
 //!     mailbox's head from reference to wheel, the mailbox's claim from one
-//!     `Timers` to the next, the pool's lock.
+//!     `Timers` to the next, the pool's lock; and, for a `Timers` itself, whatever brings
+//!     it from one thread to another.
 //! N4. ARMED is left once: by the wheel's compare-exchange to FIRED or ORPHANED
 //!     while it holds the waker's lock, by the reference's to CANCELLED, or by
-//!     the reference's release on the owner's thread. After that exchange and
+//!     the reference's release by who has the `Timers`. After that exchange and
 //!     that unlock the wheel does not touch a FIRED or ORPHANED node again.
 //! N5. There is one `TimerRef` to a node that is not FREE, and none to one that
 //!     is. (CANCELLED: it is just going.)

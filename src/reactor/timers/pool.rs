@@ -1,6 +1,6 @@
 //! Where nodes come from and go to: free lists, the pool, the mailbox.
 //!
-//! N1 to N8 are the invariants at the head of `node.rs`.
+//! N1 to N9 are the invariants at the head of `node.rs`.
 
 use std::{mem, ptr};
 
@@ -228,7 +228,7 @@ pub(crate) struct Mailbox {
     /// Whether a `Timers` is open on this mailbox (N7).
     claimed: AtomicBool,
     /// Timers armed, less those that ended or were cancelled by the owner.
-    /// Written by the owner only, by load and store.
+    /// Written by who has the `Timers`, by load and store.
     armed: AtomicU64,
     /// Timers cancelled by other threads, ever.
     cancelled: AtomicU64,
@@ -275,9 +275,9 @@ impl Mailbox {
         self.pool.drain().len()
     }
 
-    /// Adds to the owner's count; owner only.
+    /// Adds to the count; for who has the `Timers`.
     pub(super) fn count_armed(&self, change: i64) {
-        // Relaxed, load and store: one writer, and readers take it as a figure.
+        // Relaxed, load and store: one writer at a time, and readers take it as a figure.
         let armed = self.armed.load(Ordering::Relaxed);
         self.armed.store(armed.wrapping_add_signed(change), Ordering::Relaxed);
     }
@@ -329,7 +329,7 @@ impl Mailbox {
         !self.head.load(Ordering::Relaxed).is_null()
     }
 
-    /// Takes all nodes out; owner only. No ABA, since all leave at once.
+    /// Takes all nodes out; for who has the `Timers`. No ABA, since all leave at once.
     pub(super) fn take_cancelled(&self) -> Cancelled {
         if !self.has_cancelled() {
             return Cancelled(ptr::null_mut());

@@ -12,7 +12,7 @@
 //! * moving on touches just the slots that start at or before the new tick. All
 //!   others differ from it in the same highest digit as before, and stay.
 //!
-//! N1 to N8 are the invariants at the head of `node.rs`.
+//! N1 to N9 are the invariants at the head of `node.rs`.
 
 use std::cell::Cell;
 
