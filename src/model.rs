@@ -610,9 +610,10 @@ pub mod timers {
             Timer(self.0.arm(deadline, waker))
         }
 
-        pub fn expire(&mut self, now: u64) -> Vec<Waker> {
+        /// Fires at most `limit` of what is due.
+        pub fn expire(&mut self, now: u64, limit: usize) -> Vec<Waker> {
             let mut wakes = Vec::new();
-            self.0.expire(now, &mut wakes);
+            self.0.expire(now, limit, &mut wakes);
             wakes
         }
 
@@ -622,7 +623,7 @@ pub mod timers {
 
         /// Gives a timer up, as who has these timers may.
         pub fn release(&mut self, timer: Timer) -> Option<Waker> {
-            timer.0.release(Some(&mut self.0))
+            TimerRef::release(&mut Some(timer.0), Some(&mut self.0))
         }
 
         pub fn close(&mut self) -> Vec<Waker> {

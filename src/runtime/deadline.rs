@@ -84,14 +84,13 @@ impl Deadline {
 
     /// Lets go of the timer; returns the waker it would have woken.
     fn release(&mut self) -> Option<Waker> {
-        let mut entry = Some(self.entry.take()?);
+        self.entry.as_ref()?;
         // The waker leaves the borrow of the timers before anybody drops it: it may
         // be a task's last reference, and the task may hold timers.
-        let waker = with_timers(|timers| entry.take()?.release(Some(timers))).flatten();
-        match entry {
-            None => waker,
+        match with_timers(|timers| TimerRef::release(&mut self.entry, Some(timers))) {
+            Some(waker) => waker,
             // The calling thread is no worker.
-            Some(entry) => entry.release(None),
+            None => TimerRef::release(&mut self.entry, None),
         }
     }
 }

@@ -33,7 +33,7 @@ impl Shared {
         }
         let now = clock::now();
         if let Some(timers) = &mut *self.timers.lock() {
-            timers.expire(now, wakes);
+            timers.expire(now, usize::MAX, wakes);
         }
     }
 }

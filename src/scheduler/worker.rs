@@ -39,6 +39,8 @@ const CHECK_NS: u64 = 20_000;
 const CHECK_POLLS: u64 = 16;
 /// ... and before the first.
 const FIRST_CHECK: u64 = 4;
+/// Timers that fire in one tick: their tasks run before more do.
+const FIRE: usize = 256;
 /// Polls from the LIFO slot in a row: then the queue has its turn.
 const LIFO_RUN: u8 = 3;
 /// While a runtime ends, nobody sleeps longer than this: a task may have been spawned
@@ -264,7 +266,7 @@ impl Worker {
 
     fn expire_timers(&self, now: u64) {
         if self.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.with_wakes(|wakes| self.timers.with(|timers| timers.expire(now, wakes)));
+            self.with_wakes(|wakes| self.timers.with(|timers| timers.expire(now, FIRE, wakes)));
         }
     }
 

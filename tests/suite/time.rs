@@ -1,6 +1,7 @@
 //! Timers: never early, in order, cheap to cancel, safe from any thread.
 
 use std::future::{Future, pending, poll_fn};
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant as StdInstant};
 
@@ -113,6 +114,37 @@ fn equal_deadlines_fire_in_order_and_cancelled_ones_are_gone_at_once() {
                 let sorted: Vec<_> = (0..1000).map(|i| i.to_string()).collect();
                 assert_eq!(seen, sorted);
             }
+        });
+    });
+}
+
+#[test]
+fn those_of_a_crowd_whose_turn_has_not_come_can_be_dropped_and_reset() {
+    // Goal: of many that are due at once some fire first; until then the others can be cancelled,
+    // which frees them, and moved, which holds. Method: one task has them all, and deals with
+    // those that are still pending when the first have ended.
+    on_every(|cfg| {
+        cfg.once(async {
+            let deadline = Instant::now() + Duration::from_millis(5);
+            let mut sleeps: Vec<_> = (0..2000).map(|_| sleep_until(deadline)).collect();
+            poll_fn(|cx| {
+                let before = sleeps.len();
+                sleeps.retain_mut(|sleep| Pin::new(sleep).poll(cx).is_pending());
+                if sleeps.len() < before { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            let pending = sleeps.len();
+            assert!((1..2000).contains(&pending), "{pending} of 2000 are pending");
+            let later = Instant::now() + Duration::from_millis(5);
+            let mut number = 0;
+            sleeps.retain_mut(|sleep| {
+                number += 1;
+                sleep.reset(later);
+                number % 2 == 0
+            });
+            join_all(sleeps).await;
+            assert!(Instant::now() >= later);
+            assert_eq!(armed(), 0);
         });
     });
 }

@@ -29,7 +29,7 @@ fn wake_all(wakes: Vec<Waker>) {
 /// A tick of the owner.
 fn tick(timers: &mut Timers) {
     timers.drain_mailbox();
-    wake_all(timers.expire(NOW));
+    wake_all(timers.expire(NOW, usize::MAX));
 }
 
 /// Ends the timers and counts nodes, which come by twos in a model.
@@ -97,7 +97,7 @@ fn release_against_rescue() {
         let rescuer = {
             let timers = timers.clone();
             thread::spawn(move || {
-                let wakes = timers.lock().unwrap().expire(NOW);
+                let wakes = timers.lock().unwrap().expire(NOW, usize::MAX);
                 wake_all(wakes);
             })
         };
@@ -110,6 +110,33 @@ fn release_against_rescue() {
         let mut timers = Arc::into_inner(timers).unwrap().into_inner().unwrap();
         tick(&mut timers);
         drop(again);
+        finish(post, timers);
+        assert_eq!(Arc::strong_count(&waker), 1, "a waker was kept");
+    });
+}
+
+/// Of three that are due one fires; of the others one is dropped elsewhere, and one given up by the owner,
+/// before their turn comes.
+#[test]
+fn drop_of_what_is_due() {
+    explore(|| {
+        let post = Post::new();
+        let mut timers = Timers::new(post);
+        let waker = Arc::new(Ring);
+        let [first, dropped, released] = [0; 3].map(|_| timers.arm(DUE, waker.clone().into()));
+        let wakes = timers.expire(NOW, 1);
+        assert_eq!(wakes.len(), 1);
+        wake_all(wakes);
+        let dropper = thread::spawn(move || drop(dropped));
+        drop(timers.release(released));
+        timers.drain_mailbox();
+        // Both nodes, if they were free, would come back with this.
+        let again = [0; 2].map(|_| timers.arm(NOW + 1, waker.clone().into()));
+        assert!(timers.expire(NOW, usize::MAX).len() <= 1, "given up, and fired");
+        dropper.join().unwrap();
+        tick(&mut timers);
+        drop((first, again));
+        tick(&mut timers);
         finish(post, timers);
         assert_eq!(Arc::strong_count(&waker), 1, "a waker was kept");
     });

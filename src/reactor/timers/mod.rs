@@ -21,9 +21,12 @@
 //!    *exactly* by now, sorted by deadline and then by arming order. Each node
 //!    goes from ARMED to FIRED, and its waker into the caller's list, both under
 //!    the node's lock. From then on it belongs to its `TimerRef`. The caller
-//!    wakes when the timers are no longer borrowed.
+//!    wakes when the timers are no longer borrowed. Of a crowd only so many are fired at a
+//!    time that their nodes and tasks are still in the caches when they run; the others
+//!    are due, and their turn comes before anything else's.
 //! 4. **Cancel** ([`TimerRef::release`], or just drop). *On the owner's thread*:
-//!    the node is taken out of its slot and is free at once. *Elsewhere*: ARMED
+//!    the node is taken out of its slot and is free at once; if it is due, it is CANCELLED, and
+//!    free when its turn comes. *Elsewhere*: ARMED
 //!    to CANCELLED by compare-exchange, and the node itself is the message to the
 //!    owner, who frees it at its next tick ([`Timers::drain_mailbox`]). It is
 //!    never urgent, so there is no doorbell: at worst a sleeping owner wakes for
@@ -51,7 +54,7 @@ mod wheel;
 #[cfg(test)]
 mod tests;
 
-use std::task::Waker;
+use std::{mem, task::Waker};
 
 pub(crate) use self::{
     node::{End, TimerRef},
@@ -61,7 +64,7 @@ pub(crate) use self::{
 use self::{
     node::{Node, Place},
     pool::Stock,
-    wheel::{Due, Wheel},
+    wheel::Wheel,
 };
 use crate::util::panic;
 
@@ -74,8 +77,6 @@ pub(crate) struct Timers {
     free: Stock,
     /// The number of the next arming.
     seq: u64,
-    /// Kept for its memory: empty between calls of `expire`.
-    due: Vec<Due>,
     closed: bool,
 }
 
@@ -87,14 +88,7 @@ impl Timers {
     /// If the mailbox has timers that are not closed.
     pub(crate) fn new(mailbox: &'static Mailbox, now: u64) -> Self {
         mailbox.claim();
-        Self {
-            mailbox,
-            wheel: Wheel::new(now),
-            free: Stock::default(),
-            seq: 0,
-            due: Vec::new(),
-            closed: false,
-        }
+        Self { mailbox, wheel: Wheel::new(now), free: Stock::default(), seq: 0, closed: false }
     }
 
     /// Arms a timer. A deadline in the past fires at the next [`expire`](Self::expire).
@@ -103,27 +97,20 @@ impl Timers {
         let node = self.free.take(self.mailbox.pool());
         let seq = self.next_seq();
         // SAFETY: it was in our free list, so we hold it (N2).
-        unsafe {
-            node.home(|home| {
-                home.deadline = deadline;
-                home.seq = seq;
-            });
-        }
-        // SAFETY: as above.
         let armed = unsafe { node.arm(waker) };
         if self.closed {
             // Nothing would ever fire it, and the mailbox may have another owner.
             node.disown();
         } else {
             // SAFETY: held since above, and just taken out of the free list.
-            unsafe { self.wheel.insert(node) };
+            unsafe { self.wheel.insert(deadline, seq, node) };
             self.mailbox.count_armed(1);
         }
         TimerRef::new(node, self.mailbox, armed)
     }
 
     /// Moves an armed timer to another deadline; among equals it is the latest
-    /// then. False if it is not armed or not one of these timers: the caller
+    /// then. False if it is not armed, due, or not one of these timers: the caller
     /// releases it and arms another.
     pub(crate) fn rearm(&mut self, timer: &TimerRef, deadline: u64) -> bool {
         let Some(node) = timer.armed_in(self.mailbox) else {
@@ -131,24 +118,38 @@ impl Timers {
         };
         let seq = self.next_seq();
         // SAFETY: armed, with our mailbox, so it is in our wheel (N7).
-        unsafe { self.wheel.set_deadline(node, deadline, seq) };
-        true
+        unsafe { self.wheel.set_deadline(node, deadline, seq) }
     }
 
-    /// Fires what is due by `now` and adds the wakers to `wakes`, by deadline and,
-    /// among equals, in the order of arming.
-    pub(crate) fn expire(&mut self, now: u64, wakes: &mut Vec<Waker>) {
-        self.wheel.advance(now, &mut self.due);
-        if self.due.is_empty() {
-            return;
-        }
-        for due in self.due.drain(..) {
-            if due.node.end(End::Fired, wakes) {
-                self.mailbox.count_armed(-1);
+    /// Fires what is due by `now`, `limit` at most, and adds the wakers to `wakes`, by deadline
+    /// and, among equals, in the order of arming.
+    pub(crate) fn expire(&mut self, now: u64, limit: usize, wakes: &mut Vec<Waker>) {
+        let mut fired = 0;
+        while fired < limit {
+            match self.wheel.pop_due() {
+                Some(node) => fired += usize::from(self.end(node, End::Fired, wakes)),
+                None if self.wheel.advance(now) => {}
+                None => break,
             }
         }
-        // One burst must not hold its memory for ever.
-        self.due.shrink_to(DUE_KEPT);
+    }
+
+    /// Ends a timer that has just left the wheel. `false`: it had been cancelled.
+    fn end(&mut self, node: &'static Node, end: End, wakes: &mut Vec<Waker>) -> bool {
+        // SAFETY: it was in our wheel, so we hold it (N2).
+        let place = unsafe { node.home(|home| mem::replace(&mut home.place, Place::NONE)) };
+        if place == Place::LET_GO {
+            // SAFETY: as above; nobody else knows of it (N6).
+            unsafe { self.free(node) };
+            return false;
+        }
+        // If it was cancelled elsewhere, it is in no wheel from here on, and lies in the
+        // mailbox for whoever drains that, or will.
+        let ended = node.end(end, wakes);
+        if ended {
+            self.mailbox.count_armed(-1);
+        }
+        ended
     }
 
     /// A time before which nothing is due, and not far before the first that is:
@@ -168,16 +169,30 @@ impl Timers {
         for node in self.mailbox.take_cancelled() {
             // SAFETY: cancelled and out of the mailbox: it is ours if it is in our
             // wheel or was in it, and else of an earlier `Timers`, which is closed
-            // and left it to us (N2, N6, N7).
-            let linked = unsafe { node.home(|home| home.place != Place::NONE) };
-            if linked {
-                // SAFETY: held as above. A closed `Timers` leaves nothing linked, so
-                // the wheel it is in is ours.
-                unsafe { self.wheel.remove(node) };
+            // and left it to us, in no wheel (N2, N6, N7).
+            unsafe {
+                match node.home(|home| home.place) {
+                    Place::NONE => self.free(node),
+                    _ => self.let_go(node),
+                }
             }
-            node.free();
-            // SAFETY: held as above, FREE, in no list.
-            unsafe { self.recycle(node) };
+        }
+    }
+
+    /// Frees a node of our wheel that is cancelled, now or when it leaves that.
+    ///
+    /// # Safety
+    ///
+    /// It is in our wheel, and nobody else knows of it.
+    #[inline]
+    unsafe fn let_go(&mut self, node: &'static Node) {
+        // SAFETY: by contract: so we hold it, and then it is in no list (N2).
+        unsafe {
+            if self.wheel.remove(node) {
+                return self.free(node);
+            }
+            node.cancel();
+            node.home(|home| home.place = Place::LET_GO);
         }
     }
 
@@ -192,11 +207,7 @@ impl Timers {
         }
         self.drain_mailbox();
         while let Some(node) = self.wheel.pop() {
-            // If it was cancelled, it is in no wheel from here on, and lies in the
-            // mailbox for the next to drain it, or will.
-            if node.end(End::Orphaned, &mut wakes) {
-                self.mailbox.count_armed(-1);
-            }
+            self.end(node, End::Orphaned, &mut wakes);
         }
         self.drain_mailbox();
         self.closed = true;
@@ -213,18 +224,27 @@ impl Timers {
     /// # Safety
     ///
     /// The node is in this wheel, and the caller gives up the reference to it.
+    #[inline]
     unsafe fn cancel(&mut self, node: &'static Node) {
-        // SAFETY: by contract.
-        unsafe { self.wheel.remove(node) };
         self.mailbox.count_armed(-1);
+        // SAFETY: by contract.
+        unsafe { self.let_go(node) };
+    }
+
+    /// # Safety
+    ///
+    /// We hold the node, it is in no list, and nobody else knows of it.
+    #[inline]
+    unsafe fn free(&mut self, node: &'static Node) {
         node.free();
-        // SAFETY: it was in our wheel, so we held it; now it is FREE and in no list.
+        // SAFETY: by contract; now it is FREE.
         unsafe { self.recycle(node) };
     }
 
     /// # Safety
     ///
     /// The node is FREE, in no list, and the caller hands it over.
+    #[inline]
     unsafe fn recycle(&mut self, node: &'static Node) {
         // SAFETY: by contract.
         unsafe { self.free.put(node, self.mailbox.pool()) };
@@ -244,6 +264,3 @@ impl Drop for Timers {
         self.free.close(self.mailbox.pool());
     }
 }
-
-/// Places for due timers a worker keeps.
-const DUE_KEPT: usize = 1024;

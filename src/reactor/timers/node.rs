@@ -9,7 +9,7 @@
 //!       the pool's, under the pool's lock);
 //!     * ARMED: the `Timers` that armed it, on whatever thread has that;
 //!     * CANCELLED: the same `Timers`, and once that is closed, the one that
-//!       drains the node out of the mailbox;
+//!       drains the node out of the mailbox, if it is or will be there;
 //!     * FIRED, ORPHANED: the one [`TimerRef`], which may make it FREE.
 //! N3. Each hand-over of N2 is a release and an acquire: the waker's lock from
 //!     wheel to reference (both take it around or after the change of state), the
@@ -23,7 +23,9 @@
 //! N5. There is one `TimerRef` to a node that is not FREE, and none to one that
 //!     is. (CANCELLED: it is just going.)
 //! N6. A node enters a mailbox only as CANCELLED, once, pushed by the reference
-//!     that cancelled it, into the mailbox of the `Timers` that armed it.
+//!     that cancelled it, into the mailbox of the `Timers` that armed it. One that is let go
+//!     of by who has these, while it is due, enters none: its [`Place`] says so, and it is
+//!     freed when its turn comes.
 //! N7. A mailbox has at most one open `Timers` (`Mailbox::claim`).
 //! N8. The waker is None while the node is FREE or in a mailbox.
 //! N9. Whoever has both the `TimerRef` and the `Timers` that armed it, or is about to make the
@@ -31,20 +33,21 @@
 //!     way to it.
 
 use std::{
-    mem::{self, ManuallyDrop},
-    ptr,
+    mem, ptr,
     task::{Context, Poll, Waker},
 };
 
 use super::{Timers, pool::Mailbox};
 use crate::{
     loom::{
-        BriefLock, UnsafeCell,
+        BriefLock, MODELLED, UnsafeCell,
         atomic::{AtomicPtr, AtomicU64, Ordering},
     },
     util::panic,
 };
 
+/// It has a cache line to itself: where there are many, each is a miss.
+#[repr(align(64))]
 pub(super) struct Node {
     /// The holder's part (N2).
     home: UnsafeCell<Home>,
@@ -60,6 +63,8 @@ pub(super) struct Node {
     pub(super) next_message: AtomicPtr<Node>,
 }
 
+const _: () = assert!(MODELLED || size_of::<Node>() == 64);
+
 // SAFETY: all fields but `home` are Sync; `home` is reached only through the
 // unsafe `Node::home`, whose callers are its one holder (N2), and holders change
 // by release and acquire (N3). What it holds (numbers, `&'static Node`) is Send.
@@ -67,23 +72,24 @@ unsafe impl Sync for Node {}
 
 /// The part of a node that only its holder touches.
 pub(super) struct Home {
-    /// When to fire. It may have moved later since the node was filed.
-    pub(super) deadline: u64,
-    /// Arming order, which decides among equal deadlines.
-    pub(super) seq: u64,
     /// Where in the wheel; [`Place::NONE`] when in no wheel.
     pub(super) place: Place,
-    pub(super) prev: Option<&'static Node>,
-    /// The next in the slot's list, or in the free list.
+    /// Its number in the slot.
+    pub(super) at: u32,
+    /// The next in the free list.
     pub(super) next: Option<&'static Node>,
 }
 
-/// A slot of the wheel, counted through all levels.
+/// A slot of the wheel, counted through all levels, or what is in its stead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(pub(super) u16);
 
 impl Place {
     pub(super) const NONE: Self = Self(u16::MAX);
+    /// Among what has come due, to be fired.
+    pub(super) const DUE: Self = Self(u16::MAX - 1);
+    /// The same, to be freed instead: nobody waits any more.
+    pub(super) const LET_GO: Self = Self(u16::MAX - 2);
 }
 
 /// How a timer ended without being cancelled.
@@ -106,13 +112,7 @@ const ORPHANED: u64 = 4;
 impl Node {
     pub(super) fn new() -> Self {
         Self {
-            home: UnsafeCell::new(Home {
-                deadline: 0,
-                seq: 0,
-                place: Place::NONE,
-                prev: None,
-                next: None,
-            }),
+            home: UnsafeCell::new(Home { place: Place::NONE, at: 0, next: None }),
             state: AtomicU64::new(FREE),
             waker: BriefLock::new(None),
             next_message: AtomicPtr::new(ptr::null_mut()),
@@ -157,6 +157,13 @@ impl Node {
         self.state.store(armed & !TAG_MASK | ORPHANED, Ordering::Relaxed);
     }
 
+    /// ARMED to CANCELLED, by who has both the reference, which goes, and the `Timers`.
+    pub(super) fn cancel(&self) {
+        // Relaxed: the way into its next use orders it, as in `free`.
+        let armed = self.state.load(Ordering::Relaxed);
+        self.state.store(armed & !TAG_MASK | CANCELLED, Ordering::Relaxed);
+    }
+
     /// ARMED to FIRED or ORPHANED, by the wheel, which has taken the node out of
     /// its slots. Puts the waker, if there is one, into `wakes`. False: it had
     /// been cancelled elsewhere, so it comes by mailbox.
@@ -183,6 +190,17 @@ impl Node {
         drop(kept);
         wakes.extend(waker);
         won
+    }
+
+    /// How it has ended, for its reference.
+    fn ended(&self) -> Option<End> {
+        // Relaxed: it tells that the timer has ended; what goes along with that is
+        // taken under the lock.
+        match self.state.load(Ordering::Relaxed) & TAG_MASK {
+            FIRED => Some(End::Fired),
+            ORPHANED => Some(End::Orphaned),
+            _ => None,
+        }
     }
 
     /// To FREE, by the holder, who also puts it into a free list. The waker has
@@ -212,32 +230,19 @@ impl TimerRef {
 
     /// The node, if `mailbox` is its owner's and it is armed still.
     pub(super) fn armed_in(&self, mailbox: &'static Mailbox) -> Option<&'static Node> {
-        // Relaxed: only the owner and the reference move an armed node on, and
-        // here both are the caller.
-        let armed = self.node.state.load(Ordering::Relaxed) == self.armed;
-        (ptr::eq(self.owner, mailbox) && armed).then_some(self.node)
+        is_armed_in(self.node, self.owner, self.armed, mailbox).then_some(self.node)
     }
 
     /// Whether the time has come.
     #[cfg(test)]
     pub(crate) fn is_fired(&self) -> bool {
-        self.end() == Some(End::Fired)
-    }
-
-    fn end(&self) -> Option<End> {
-        // Relaxed: it tells that the timer has ended; what goes along with that is
-        // taken under the lock.
-        match self.node.state.load(Ordering::Relaxed) & TAG_MASK {
-            FIRED => Some(End::Fired),
-            ORPHANED => Some(End::Orphaned),
-            _ => None,
-        }
+        self.node.ended() == Some(End::Fired)
     }
 
     /// Ready once the timer has ended; until then the task of `cx` is the one
     /// that will be woken. Any thread may poll.
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<End> {
-        if let Some(end) = self.end() {
+        if let Some(end) = self.node.ended() {
             return Poll::Ready(end);
         }
         // A waker that is still there has not been woken, and will be.
@@ -248,7 +253,7 @@ impl TimerRef {
         let mut waker = Some(cx.waker().clone());
         let mut kept = self.node.waker.lock();
         // Asked under the lock: see `Node::end`.
-        let end = self.end();
+        let end = self.node.ended();
         if end.is_none() {
             mem::swap(&mut *kept, &mut waker);
         }
@@ -257,23 +262,31 @@ impl TimerRef {
         end.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Gives the timer up; `here` are the timers of the calling thread, if it is
-    /// a worker. Returns a waker nobody will wake: to be dropped when `here` is
-    /// no longer borrowed, since that may run anything.
+    /// Gives the timer up, if there is one; `here` are the timers of the calling thread, if it
+    /// is a worker. Returns a waker nobody will wake: to be dropped when `here` is no longer
+    /// borrowed, since that may run anything.
     #[must_use = "dropping the waker is foreign code: do it outside the borrow of the timers"]
     #[inline]
-    pub(crate) fn release(self, here: Option<&mut Timers>) -> Option<Waker> {
-        ManuallyDrop::new(self).give_up(here)
+    pub(crate) fn release(timer: &mut Option<Self>, here: Option<&mut Timers>) -> Option<Waker> {
+        // Its parts, and in place: it was written by parts, mostly just now, and a copy of the
+        // whole would wait for that.
+        let &Self { node, owner, armed } = timer.as_ref()?;
+        mem::forget(timer.take());
+        Self::give_up(node, owner, armed, here)
     }
 
-    /// What release and drop do, which call it once and never use `self` again.
+    /// What release and drop do, which call it once and never use the reference again.
     #[inline]
-    fn give_up(&self, here: Option<&mut Timers>) -> Option<Waker> {
-        let node = self.node;
+    fn give_up(
+        node: &'static Node,
+        owner: &'static Mailbox,
+        armed: u64,
+        here: Option<&mut Timers>,
+    ) -> Option<Waker> {
         if let Some(timers) = &here
-            && self.armed_in(timers.mailbox()).is_some()
+            && is_armed_in(node, owner, armed, timers.mailbox())
         {
-            // SAFETY: N9: this is the one reference, and `timers` is the `Timers` that armed
+            // SAFETY: N9: this was the one reference, and `timers` is the `Timers` that armed
             // it: of all that ever had this mailbox it is the open one (N7), and the others
             // left nothing armed when they closed.
             unsafe {
@@ -284,16 +297,16 @@ impl TimerRef {
         }
         // Relaxed: if we win, this tells the wheel only to keep its hands off the
         // waker; if not, the node has ended, and the lock below hands it to us.
-        let cancelled = self.armed & !TAG_MASK | CANCELLED;
-        let won = self.end().is_none()
+        let cancelled = armed & !TAG_MASK | CANCELLED;
+        let won = node.ended().is_none()
             && node
                 .state
-                .compare_exchange(self.armed, cancelled, Ordering::Relaxed, Ordering::Relaxed)
+                .compare_exchange(armed, cancelled, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
         // The lock also waits for a `Node::end` that is about to let go (N3, N4).
         let waker = node.waker.lock().take();
         if won {
-            self.owner.push_cancelled(node);
+            owner.push_cancelled(node);
             return waker;
         }
         node.free();
@@ -302,15 +315,23 @@ impl TimerRef {
         unsafe {
             match here {
                 Some(timers) => timers.recycle(node),
-                None => self.owner.pool().put(node),
+                None => owner.pool().put(node),
             }
         }
         waker
     }
 }
 
+/// Whether `owner`, who armed `node` with that word, is `mailbox`, and it is armed still.
+#[inline]
+fn is_armed_in(node: &Node, owner: &Mailbox, armed: u64, mailbox: &Mailbox) -> bool {
+    // Relaxed: only the owner and the reference move an armed node on, and here both are the
+    // caller.
+    ptr::eq(owner, mailbox) && node.state.load(Ordering::Relaxed) == armed
+}
+
 impl Drop for TimerRef {
     fn drop(&mut self) {
-        drop(self.give_up(None));
+        drop(Self::give_up(self.node, self.owner, self.armed, None));
     }
 }

@@ -64,10 +64,15 @@ impl Bench {
         self.timers.arm(deadline, waker)
     }
 
-    /// Expires and returns what has fired.
+    /// Expires all and returns what has fired.
     fn expire(&mut self, now: u64) -> Vec<usize> {
+        self.expire_some(now, usize::MAX)
+    }
+
+    /// Expires at most `limit` and returns what has fired.
+    fn expire_some(&mut self, now: u64, limit: usize) -> Vec<usize> {
         let mut wakes = Vec::new();
-        self.timers.expire(now, &mut wakes);
+        self.timers.expire(now, limit, &mut wakes);
         wakes.into_iter().for_each(Waker::wake);
         std::mem::take(&mut self.log.lock().unwrap())
     }
@@ -78,6 +83,11 @@ impl Bench {
         drop(self.timers);
         assert_all_home(self.mailbox);
     }
+}
+
+/// Gives a timer up, as a worker does.
+fn release(timer: TimerRef, here: &mut Timers) -> Option<Waker> {
+    TimerRef::release(&mut Some(timer), Some(here))
 }
 
 /// Counts the nodes in the pool of a quiet mailbox. Nodes come in batches, so it has
@@ -111,7 +121,8 @@ enum Step {
     Arm(Time),
     Cancel(usize),
     Rearm(usize, Time),
-    Advance(u64),
+    /// By so much, and then so many may fire.
+    Advance(u64, usize),
     /// To where `next_deadline` points.
     AdvanceToNext,
     /// Asks the clock of a thread that lags behind.
@@ -160,23 +171,30 @@ fn time() -> impl Strategy<Value = Time> {
     ]
 }
 
+fn limit() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(usize::MAX), 0usize..6]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => time().prop_map(Step::Arm),
         2 => any::<usize>().prop_map(Step::Cancel),
         3 => (any::<usize>(), time()).prop_map(|(which, time)| Step::Rearm(which, time)),
-        3 => short_span().prop_map(Step::Advance),
-        1 => span().prop_map(Step::Advance),
+        3 => (short_span(), limit()).prop_map(|(by, limit)| Step::Advance(by, limit)),
+        1 => (span(), limit()).prop_map(|(by, limit)| Step::Advance(by, limit)),
         2 => Just(Step::AdvanceToNext),
         1 => short_span().prop_map(Step::Back),
         6 => Just(Step::Look),
     ]
 }
 
-/// What the timers should hold: (deadline, order of arming) to number.
+/// What the timers should hold.
 #[derive(Default)]
 struct Oracle {
+    /// (deadline, order of arming) to number.
     armed: BTreeMap<(u64, usize), usize>,
+    /// What was due when it was last asked, and is still to fire.
+    due: BTreeMap<(u64, usize), usize>,
     seq: usize,
 }
 
@@ -187,13 +205,36 @@ impl Oracle {
         (deadline, self.seq)
     }
 
-    fn expire(&mut self, now: u64) -> Vec<usize> {
-        let later = self.armed.split_off(&(now.saturating_add(1), 0));
-        let mut due = std::mem::replace(&mut self.armed, later);
-        if now == u64::MAX {
-            due.append(&mut self.armed);
-        }
-        due.into_values().collect()
+    fn remove(&mut self, key: &(u64, usize)) -> Option<usize> {
+        self.armed.remove(key).or_else(|| self.due.remove(key))
+    }
+
+    fn contains(&self, key: &(u64, usize)) -> bool {
+        self.armed.contains_key(key) || self.due.contains_key(key)
+    }
+
+    fn len(&self) -> usize {
+        self.armed.len() + self.due.len()
+    }
+
+    /// The deadline of what fires first.
+    fn first(&self) -> Option<u64> {
+        let first = self.due.first_key_value().or_else(|| self.armed.first_key_value());
+        first.map(|((deadline, _), _)| *deadline)
+    }
+
+    fn expire(&mut self, now: u64, limit: usize) -> Vec<usize> {
+        let next = || {
+            if self.due.is_empty() {
+                let later = self.armed.split_off(&(now.saturating_add(1), 0));
+                self.due = std::mem::replace(&mut self.armed, later);
+                if now == u64::MAX {
+                    self.due.append(&mut self.armed);
+                }
+            }
+            self.due.pop_first().map(|(_, number)| number)
+        };
+        std::iter::from_fn(next).take(limit).collect()
     }
 }
 
@@ -212,8 +253,8 @@ fn check(start: u64, steps: &[Step]) {
             }
             Step::Cancel(which) if !refs.is_empty() => {
                 let (timer, key) = refs.swap_remove(which % refs.len());
-                let was_armed = oracle.armed.remove(&key).is_some();
-                let waker = timer.release(Some(&mut bench.timers));
+                let was_armed = oracle.remove(&key).is_some();
+                let waker = release(timer, &mut bench.timers);
                 assert_eq!(waker.is_some(), was_armed);
             }
             Step::Rearm(which, time) if !refs.is_empty() => {
@@ -227,36 +268,43 @@ fn check(start: u64, steps: &[Step]) {
                 }
             }
             Step::Cancel(_) | Step::Rearm(..) => {}
-            Step::Advance(by) => {
+            Step::Advance(by, limit) => {
                 now = now.saturating_add(*by);
-                assert_eq!(bench.expire(now), oracle.expire(now), "at {now}");
+                let fired = bench.expire_some(now, *limit);
+                assert_eq!(fired, oracle.expire(now, *limit), "at {now}");
             }
             Step::AdvanceToNext => {
                 now = bench.timers.next_deadline().map_or(now, |next| next.max(now));
-                assert_eq!(bench.expire(now), oracle.expire(now), "at {now}");
+                assert_eq!(bench.expire(now), oracle.expire(now, usize::MAX), "at {now}");
                 // Progress: whoever sleeps until the next deadline does not spin.
                 assert!(bench.timers.next_deadline().is_none_or(|next| next > now));
             }
             Step::Back(by) => {
                 let before = now.saturating_sub(*by);
-                assert_eq!(bench.expire(before), oracle.expire(before), "back at {before}");
+                let fired = bench.expire(before);
+                assert_eq!(fired, oracle.expire(before, usize::MAX), "back at {before}");
             }
             Step::Look => {
-                let first = oracle.armed.keys().next().map(|(deadline, _)| *deadline);
+                let first = oracle.first();
+                if first.is_none() {
+                    // What was due, and has been let go of, is a reason for one more look.
+                    assert!(bench.expire(now).is_empty());
+                }
                 let next = bench.timers.next_deadline();
                 assert_eq!(next.is_some(), first.is_some());
-                assert!(next <= first, "{next:?} is later than {first:?}");
+                let past = Some(now);
+                assert!(next <= first.max(past), "{next:?} is later than {first:?} at {now}");
             }
         }
-        assert_eq!(bench.timers.len(), oracle.armed.len());
+        assert_eq!(bench.timers.len(), oracle.len());
         for (timer, key) in &refs {
-            assert_eq!(timer.is_fired(), !oracle.armed.contains_key(key));
+            assert_eq!(timer.is_fired(), !oracle.contains(key));
         }
     }
     // All but "never" fires in the end, in order.
-    assert_eq!(bench.expire(u64::MAX - 1), oracle.expire(u64::MAX - 1));
+    assert_eq!(bench.expire(u64::MAX - 1), oracle.expire(u64::MAX - 1, usize::MAX));
     for (timer, _) in refs {
-        drop(timer.release(Some(&mut bench.timers)));
+        drop(release(timer, &mut bench.timers));
     }
     bench.finish();
 }
@@ -316,13 +364,13 @@ fn next_deadline_is_exact_near_by_and_the_slots_start_far_away() {
     let near = bench.arm(40 * TICK + 7);
     let nearer = bench.arm(40 * TICK + 3);
     assert_eq!(bench.timers.next_deadline(), Some(40 * TICK + 3));
-    drop(nearer.release(Some(&mut bench.timers)));
+    drop(release(nearer, &mut bench.timers));
     assert_eq!(bench.timers.next_deadline(), Some(40 * TICK + 7));
-    drop(near.release(Some(&mut bench.timers)));
+    drop(release(near, &mut bench.timers));
     assert_eq!(bench.timers.next_deadline(), Some(15 * 64 * TICK));
     assert!(bench.expire(15 * 64 * TICK).is_empty());
     assert_eq!(bench.timers.next_deadline(), Some(1000 * TICK + 7));
-    drop(far.release(Some(&mut bench.timers)));
+    drop(release(far, &mut bench.timers));
     assert_eq!(bench.timers.next_deadline(), None);
     bench.finish();
 }
@@ -384,7 +432,7 @@ fn dropped_timer_lets_go_of_its_waker_at_once() {
     let here = bench.timers.arm(7, waker.clone().into());
     let elsewhere = bench.timers.arm(7, waker.clone().into());
     assert_eq!(Arc::strong_count(&waker), 3);
-    drop(here.release(Some(&mut bench.timers)));
+    drop(release(here, &mut bench.timers));
     assert_eq!(Arc::strong_count(&waker), 2);
     drop(elsewhere);
     assert_eq!(Arc::strong_count(&waker), 1);
@@ -399,7 +447,7 @@ fn timer_of_another_worker_is_cancelled_by_mailbox() {
     let mut other = Bench::new(0);
     let timer = bench.arm(7);
     assert!(!other.timers.rearm(&timer, 8));
-    drop(timer.release(Some(&mut other.timers)));
+    drop(release(timer, &mut other.timers));
     assert_eq!(bench.mailbox.armed(), 0);
     assert!(bench.timers.next_deadline().is_some(), "not heard of yet");
     bench.timers.drain_mailbox();
@@ -427,7 +475,7 @@ fn worker_keeps_few_free_nodes() {
     let refs: Vec<_> = (0..20 * BATCH).map(|_| bench.arm(1)).collect();
     for (number, timer) in refs.into_iter().enumerate() {
         let here = number % 2 == 0;
-        drop(timer.release(here.then_some(&mut bench.timers)));
+        drop(TimerRef::release(&mut Some(timer), here.then_some(&mut bench.timers)));
     }
     bench.timers.drain_mailbox();
     assert!(bench.timers.free.len() < 2 * BATCH);
@@ -478,13 +526,13 @@ fn random_cancels_elsewhere_lose_and_double_nothing() {
             let timer = bench.timers.arm(deadline, count.clone().into());
             match random.next() % 8 {
                 0 => assert!(bench.timers.rearm(&timer, deadline + random.next() % TICK)),
-                1 => drop(timer.release(Some(&mut bench.timers))),
+                1 => drop(release(timer, &mut bench.timers)),
                 _ => send.send((timer, count)).unwrap(),
             }
             if random.next().is_multiple_of(16) {
                 now += random.next() % (4 * TICK);
                 bench.timers.drain_mailbox();
-                bench.timers.expire(now, &mut wakes);
+                bench.timers.expire(now, 1 + random.next() as usize % 64, &mut wakes);
                 wakes.drain(..).for_each(Waker::wake);
             }
         }
@@ -494,6 +542,7 @@ fn random_cancels_elsewhere_lose_and_double_nothing() {
     assert!(fired_elsewhere > 0, "none fired elsewhere: the test lost its point");
     bench.timers.drain_mailbox();
     assert_eq!(bench.timers.len(), 0);
+    assert!(bench.expire(0).is_empty(), "what was due has been let go of");
     assert_eq!(bench.timers.next_deadline(), None);
     bench.finish();
 }
@@ -512,17 +561,17 @@ fn close_orphans_and_wakes_and_references_bring_their_nodes_home() {
     let [first, second, third, fired] = refs;
     let poll = first.poll(&mut Context::from_waker(Waker::noop()));
     assert_eq!(poll, Poll::Ready(End::Orphaned));
-    drop(first.release(Some(&mut timers)));
+    drop(release(first, &mut timers));
     drop(timers);
     // The mailbox serves the next runtime, whose timers must not feel the old ones.
     let mut next = Timers::new(mailbox, 0);
     let armed = next.arm(5, Waker::noop().clone());
-    drop(second.release(Some(&mut next)));
+    drop(release(second, &mut next));
     drop(third);
     std::thread::scope(|scope| drop(scope.spawn(|| drop(fired))));
     next.drain_mailbox();
     assert_eq!(next.len(), 1);
-    drop(armed.release(Some(&mut next)));
+    drop(release(armed, &mut next));
     drop(next);
     assert_all_home(mailbox);
 }
@@ -536,7 +585,7 @@ fn arming_after_close_gives_an_orphan() {
     let poll = timer.poll(&mut Context::from_waker(Waker::noop()));
     assert_eq!(poll, Poll::Ready(End::Orphaned));
     assert!(!bench.timers.rearm(&timer, 2));
-    drop(timer.release(Some(&mut bench.timers)));
+    drop(release(timer, &mut bench.timers));
     bench.finish();
 }
 
@@ -561,7 +610,7 @@ fn close_against_cancels_elsewhere_loses_nothing() {
             timers.drain_mailbox();
             let refs = (0..20).map(|n| timers.arm(round + n * TICK, Waker::noop().clone()));
             send.send(refs.collect()).unwrap();
-            timers.expire(round + 4 * TICK, &mut Vec::new());
+            timers.expire(round + 4 * TICK, round as usize % 8, &mut Vec::new());
             drop(timers.close());
         }
         drop(send);

@@ -1,7 +1,7 @@
 //! The wheel itself: where a deadline is filed, and moving on in time. It knows no
 //! clock, no waker and no other thread.
 //!
-//! Ticks are numbers of [`LEVELS`] digits of 6 bits. A node lies at the level of
+//! Ticks are numbers of [`LEVELS`] digits of 6 bits. A timer lies at the level of
 //! the highest digit in which its tick differs from the wheel's present one, in
 //! the slot of that digit. So
 //!
@@ -12,9 +12,17 @@
 //! * moving on touches just the slots that start at or before the new tick. All
 //!   others differ from it in the same highest digit as before, and stay.
 //!
+//! A slot is an array of [`Entry`]s, with all that filing needs to know. Where there are many
+//! timers each node is a miss of the cache, which a list would wait for, one by one, to find
+//! the next. Here a node is only told its new place, and what the array says is ahead is on
+//! its way meanwhile.
+//!
+//! What has come due leaves the slots, is sorted, and waits to be fired, which the owner may
+//! do by and by. Nothing moves on before all of that is fired.
+//!
 //! N1 to N9 are the invariants at the head of `node.rs`.
 
-use std::cell::Cell;
+use std::{cell::Cell, cmp::Reverse, mem};
 
 use super::node::{Node, Place};
 use crate::util::prefetch::prefetch;
@@ -32,22 +40,34 @@ const SLOTS: usize = 1 << DIGIT_BITS;
 /// case for what lies beyond the wheel.
 const LEVELS: usize = (u64::BITS - TICK_BITS).div_ceil(DIGIT_BITS) as usize;
 
+/// Entries whose nodes are fetched ahead.
+const AHEAD: usize = 8;
+/// Room for entries that an empty slot keeps, and the list of what is due: one burst must not
+/// hold its memory for ever.
+const SLOT_KEEPS: usize = 64;
+const DUE_KEEPS: usize = 1024;
+
 pub(super) struct Wheel {
     /// The present tick.
     tick: u64,
     /// Which slots of a level are not empty.
     occupied: [u64; LEVELS],
-    /// Heads of the slots' lists. Their order means nothing: what is due is sorted.
-    slots: Box<[Option<&'static Node>]>,
-    /// What `next` would find: None is not known, Some(None) that all is empty.
+    /// Their order within a slot means nothing: what is due is sorted.
+    slots: Box<[Vec<Entry>]>,
+    /// What has come due, the first last.
+    due: Vec<Entry>,
+    /// What `next` would find in the slots: None is not known, Some(None) that all are empty.
     next: Cell<Option<Option<u64>>>,
 }
 
-/// A node that has come due, with what it is sorted by.
-pub(super) struct Due {
-    pub(super) deadline: u64,
-    pub(super) seq: u64,
-    pub(super) node: &'static Node,
+/// A timer in the wheel.
+#[derive(Clone, Copy)]
+struct Entry {
+    /// When to fire. It may have moved later since it was filed.
+    deadline: u64,
+    /// Arming order, which decides among equal deadlines.
+    seq: u64,
+    node: &'static Node,
 }
 
 impl Wheel {
@@ -55,99 +75,110 @@ impl Wheel {
         Self {
             tick: now >> TICK_BITS,
             occupied: [0; LEVELS],
-            slots: vec![None; LEVELS * SLOTS].into_boxed_slice(),
+            slots: (0..LEVELS * SLOTS).map(|_| Vec::new()).collect(),
+            due: Vec::new(),
             next: Cell::new(Some(None)),
         }
     }
 
-    /// Files a node by its deadline.
+    /// Files a timer by its deadline.
     ///
     /// # Safety
     ///
     /// The caller's `Timers` holds the node (N2), and it is in no list.
-    pub(super) unsafe fn insert(&mut self, node: &'static Node) {
-        // SAFETY: held by this wheel's `Timers`, by contract.
-        let deadline = unsafe { node.home(|home| home.deadline) };
+    #[inline]
+    pub(super) unsafe fn insert(&mut self, deadline: u64, seq: u64, node: &'static Node) {
         let place = self.place_of(deadline);
-        let below = self.slots[place.index()].replace(node);
+        let slot = &mut self.slots[place.index()];
+        let at = slot.len() as u32;
+        slot.push(Entry { deadline, seq, node });
         self.occupied[place.level()] |= place.bit();
-        // SAFETY: as above.
-        unsafe {
-            node.home(|home| {
-                home.place = place;
-                home.prev = None;
-                home.next = below;
-            });
-        }
-        if let Some(below) = below {
-            // SAFETY: it is in a slot of this wheel, so it is held like the node.
-            unsafe { below.home(|home| home.prev = Some(node)) };
-        }
+        // SAFETY: held by this wheel's `Timers`, by contract.
+        unsafe { node.home(|home| (home.place, home.at) = (place, at)) };
         if let Some(next) = self.next.get() {
             let bound = self.bound(place, deadline);
             self.next.set(Some(Some(next.map_or(bound, |next| next.min(bound)))));
         }
     }
 
-    /// Takes a node out of its slot.
+    /// Takes a node out of its slot. `false`: it is due, and leaves by
+    /// [`pop_due`](Self::pop_due).
     ///
     /// # Safety
     ///
     /// The node is in this wheel.
-    pub(super) unsafe fn remove(&mut self, node: &'static Node) {
+    #[inline]
+    pub(super) unsafe fn remove(&mut self, node: &'static Node) -> bool {
         // SAFETY: whatever is in this wheel is held by its `Timers` (N2).
-        let (place, prev, next, deadline) = unsafe {
-            node.home(|home| {
-                let place = std::mem::replace(&mut home.place, Place::NONE);
-                (place, home.prev.take(), home.next.take(), home.deadline)
-            })
-        };
-        match prev {
-            // SAFETY: neighbours are in the same slot.
-            Some(prev) => unsafe { prev.home(|home| home.next = next) },
-            None => self.slots[place.index()] = next,
+        let (place, at) = unsafe { node.home(|home| (home.place, home.at)) };
+        if place.is_due() {
+            return false;
         }
-        match next {
-            // SAFETY: neighbours are in the same slot.
-            Some(next) => unsafe { next.home(|home| home.prev = prev) },
-            None if prev.is_none() => self.occupied[place.level()] &= !place.bit(),
-            None => {}
+        // SAFETY: that is where it is.
+        let entry = unsafe { self.take(place, at as usize) };
+        self.forget(self.bound(place, entry.deadline));
+        true
+    }
+
+    /// Takes an entry out of a slot; the last one gets its place.
+    ///
+    /// # Safety
+    ///
+    /// There is one.
+    #[inline]
+    unsafe fn take(&mut self, place: Place, at: usize) -> Entry {
+        let slot = &mut self.slots[place.index()];
+        let entry = slot.swap_remove(at);
+        // SAFETY: whatever is in this wheel is held by its `Timers` (N2).
+        unsafe {
+            entry.node.home(|home| home.place = Place::NONE);
+            if let Some(moved) = slot.get(at) {
+                moved.node.home(|home| home.at = at as u32);
+            }
         }
-        self.forget(self.bound(place, deadline));
+        if slot.is_empty() {
+            if slot.capacity() > SLOT_KEEPS {
+                *slot = Vec::new();
+            }
+            self.occupied[place.level()] &= !place.bit();
+        }
+        entry
     }
 
     /// Moves a node of this wheel to another deadline. To a later one that is a
-    /// store: it is filed anew when its slot comes up.
+    /// store: it is filed anew when its slot comes up. `false`: it is due already.
     ///
     /// # Safety
     ///
     /// The node is in this wheel.
-    pub(super) unsafe fn set_deadline(&mut self, node: &'static Node, deadline: u64, seq: u64) {
+    pub(super) unsafe fn set_deadline(
+        &mut self,
+        node: &'static Node,
+        deadline: u64,
+        seq: u64,
+    ) -> bool {
         // SAFETY: whatever is in this wheel is held by its `Timers` (N2).
-        let (old, place) = unsafe { node.home(|home| (home.deadline, home.place)) };
-        let later = deadline >= old;
-        if later {
-            self.forget(self.bound(place, old));
-        } else {
-            // SAFETY: by contract.
-            unsafe { self.remove(node) };
+        let (place, at) = unsafe { node.home(|home| (home.place, home.at)) };
+        if place.is_due() {
+            return false;
         }
-        // SAFETY: as above.
-        unsafe {
-            node.home(|home| {
-                home.deadline = deadline;
-                home.seq = seq;
-            });
+        let entry = &mut self.slots[place.index()][at as usize];
+        let old = mem::replace(entry, Entry { deadline, seq, node }).deadline;
+        self.forget(self.bound(place, old));
+        if deadline < old {
+            // SAFETY: it is there, and then in no list.
+            unsafe {
+                self.take(place, at as usize);
+                self.insert(deadline, seq, node);
+            }
         }
-        if !later {
-            // SAFETY: just taken out.
-            unsafe { self.insert(node) };
-        }
+        true
     }
 
-    /// Moves on to `now`, adds what is due by then to `due` and sorts that. What
-    /// is due has left the wheel.
-    pub(super) fn advance(&mut self, now: u64, due: &mut Vec<Due>) {
+    /// Moves on to `now`, with nothing due from before. `true`: something is due now, for
+    /// [`pop_due`](Self::pop_due).
+    pub(super) fn advance(&mut self, now: u64) -> bool {
+        debug_assert!(self.due.is_empty());
         // Asked before the tick moves: slots are read against the present one.
         let next = self.next();
         let from = self.tick;
@@ -156,7 +187,7 @@ impl Wheel {
         if next.is_none_or(|next| now < next) {
             // No occupied slot ends by now, and none above level 0 has begun, else
             // `next` would be past: every node lies where it should.
-            return;
+            return false;
         }
         self.next.set(None);
         for level in 0..LEVELS {
@@ -170,88 +201,106 @@ impl Wheel {
             while slots != 0 {
                 let place = Place::new(level, slots.trailing_zeros() as usize);
                 slots &= slots - 1;
-                self.settle(place, now, due);
+                self.settle(place, now);
             }
         }
-        due.sort_unstable_by_key(|due| (due.deadline, due.seq));
+        self.due.sort_unstable_by_key(|due| Reverse((due.deadline, due.seq)));
+        !self.due.is_empty()
     }
 
     /// Looks through a slot that has been reached: the due nodes leave, and those that
     /// belong elsewhere by now are filed anew.
-    fn settle(&mut self, place: Place, now: u64, due: &mut Vec<Due>) {
+    fn settle(&mut self, place: Place, now: u64) {
         match place == Place::new(0, digit(self.tick, 0)) {
-            true => self.settle_present(place, now, due),
-            false => self.settle_past(place, now, due),
+            true => self.settle_present(place, now),
+            false => self.settle_past(place, now),
         }
     }
 
     /// The same of a slot that is over, or that is told apart at the levels below by now: all
     /// leave it.
-    fn settle_past(&mut self, place: Place, now: u64, due: &mut Vec<Due>) {
+    fn settle_past(&mut self, place: Place, now: u64) {
         self.occupied[place.level()] &= !place.bit();
-        let mut next = self.slots[place.index()].take();
-        while let Some(node) = next {
-            // SAFETY: whatever is in this wheel is held by its `Timers` (N2).
-            let (deadline, seq) = unsafe {
-                node.home(|home| {
-                    home.place = Place::NONE;
-                    home.prev = None;
-                    next = home.next.take();
-                    (home.deadline, home.seq)
-                })
-            };
-            if let Some(next) = next {
-                prefetch(next);
+        let mut entries = mem::take(&mut self.slots[place.index()]);
+        for (at, &entry) in entries.iter().enumerate() {
+            if let Some(ahead) = entries.get(at + AHEAD) {
+                prefetch(ahead.node);
             }
-            if deadline <= now {
-                due.push(Due { deadline, seq, node });
-            } else {
-                // SAFETY: just taken out.
-                unsafe { self.insert(node) };
-            }
+            // SAFETY: just taken out.
+            unsafe { self.file(entry, now) };
+        }
+        entries.clear();
+        let slot = &mut self.slots[place.index()];
+        // What moved later may be there again, a round later.
+        if slot.is_empty() && entries.capacity() <= SLOT_KEEPS {
+            *slot = entries;
         }
     }
 
     /// The same of the slot of the present tick, the rest of which is to come.
-    fn settle_present(&mut self, place: Place, now: u64, due: &mut Vec<Due>) {
-        let mut next = self.slots[place.index()];
-        while let Some(node) = next {
-            // SAFETY: whatever is in this wheel is held by its `Timers` (N2).
-            let (deadline, seq) = unsafe {
-                node.home(|home| {
-                    next = home.next;
-                    (home.deadline, home.seq)
-                })
-            };
+    fn settle_present(&mut self, place: Place, now: u64) {
+        let mut at = 0;
+        while let Some(&Entry { deadline, .. }) = self.slots[place.index()].get(at) {
             if deadline > now && self.place_of(deadline) == place {
                 // Later in the present tick: a busy worker looks many times in a
                 // tick, so that must not move anything.
+                at += 1;
                 continue;
             }
-            // SAFETY: found in this wheel.
-            unsafe { self.remove(node) };
-            if deadline <= now {
-                due.push(Due { deadline, seq, node });
-            } else {
-                // SAFETY: just taken out.
-                unsafe { self.insert(node) };
+            // SAFETY: it is there, and then in no list.
+            unsafe {
+                let entry = self.take(place, at);
+                self.file(entry, now);
             }
         }
     }
 
+    /// Files a timer anew, or among those that are due.
+    ///
+    /// # Safety
+    ///
+    /// As for [`insert`](Self::insert).
+    unsafe fn file(&mut self, entry: Entry, now: u64) {
+        if entry.deadline > now {
+            // SAFETY: by contract.
+            return unsafe { self.insert(entry.deadline, entry.seq, entry.node) };
+        }
+        // SAFETY: held by this wheel's `Timers`, by contract.
+        unsafe { entry.node.home(|home| home.place = Place::DUE) };
+        self.due.push(entry);
+    }
+
+    /// Takes out the first of what is due. Its [`Place`] still tells whether it was let go of.
+    pub(super) fn pop_due(&mut self) -> Option<&'static Node> {
+        let Some(entry) = self.due.pop() else {
+            self.due.shrink_to(DUE_KEEPS);
+            return None;
+        };
+        if let Some(ahead) = self.due.len().checked_sub(AHEAD) {
+            prefetch(self.due[ahead].node);
+        }
+        Some(entry.node)
+    }
+
     /// Takes any node out.
     pub(super) fn pop(&mut self) -> Option<&'static Node> {
+        if let Some(node) = self.pop_due() {
+            return Some(node);
+        }
         let level = self.occupied.iter().position(|slots| *slots != 0)?;
-        let slot = self.occupied[level].trailing_zeros() as usize;
-        let node = self.slots[Place::new(level, slot).index()]?;
+        let place = Place::new(level, self.occupied[level].trailing_zeros() as usize);
+        let node = self.slots[place.index()].last()?.node;
         // SAFETY: found in this wheel.
         unsafe { self.remove(node) };
         Some(node)
     }
 
-    /// A time before which nothing is due: the earliest deadline itself if it lies
+    /// A time before which nothing is due: the earliest deadline itself if it is past or lies
     /// within level 0, else the start of the earliest slot.
     pub(super) fn next(&self) -> Option<u64> {
+        if let Some(due) = self.due.last() {
+            return Some(due.deadline);
+        }
         if let Some(known) = self.next.get() {
             return known;
         }
@@ -266,22 +315,11 @@ impl Wheel {
         if level > 0 {
             return Some(self.start(place));
         }
-        let mut earliest = u64::MAX;
-        let mut next = self.slots[place.index()];
-        while let Some(node) = next {
-            // SAFETY: whatever is in this wheel is held by its `Timers` (N2).
-            let deadline = unsafe {
-                node.home(|home| {
-                    next = home.next;
-                    home.deadline
-                })
-            };
-            earliest = earliest.min(self.bound(place, deadline));
-        }
-        Some(earliest)
+        self.slots[place.index()].iter().map(|entry| self.bound(place, entry.deadline)).min()
     }
 
     /// A removal or a move to later at `bound` may have been what `next` knew of.
+    #[inline]
     fn forget(&self, bound: u64) {
         if let Some(Some(next)) = self.next.get()
             && bound <= next
@@ -290,6 +328,7 @@ impl Wheel {
         }
     }
 
+    #[inline]
     fn place_of(&self, deadline: u64) -> Place {
         // What is past goes into the present tick, which is looked at next.
         let tick = self.tick.max(deadline >> TICK_BITS);
@@ -303,6 +342,7 @@ impl Wheel {
     /// The time that a node with this deadline, in this place, contributes to
     /// `next`. At level 0 it is the deadline, unless that was moved out of the
     /// slot: then the slot's end, where the node is filed anew.
+    #[inline]
     fn bound(&self, place: Place, deadline: u64) -> u64 {
         let start = self.start(place);
         match place.level() {
@@ -331,6 +371,10 @@ fn above(tick: u64, level: usize) -> u64 {
 }
 
 impl Place {
+    fn is_due(self) -> bool {
+        self == Self::DUE || self == Self::LET_GO
+    }
+
     fn new(level: usize, slot: usize) -> Self {
         Self((level * SLOTS + slot) as u16)
     }

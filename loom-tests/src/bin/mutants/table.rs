@@ -1178,8 +1178,8 @@ pub const MUTANTS: &[Mutant] = &[
         file: "reactor/timers/node.rs",
         text: "        let mut kept = self.node.waker.lock();
         // Asked under the lock: see `Node::end`.
-        let end = self.end();",
-        replacement: "        let end = self.end();
+        let end = self.node.ended();",
+        replacement: "        let end = self.node.ended();
         let mut kept = self.node.waker.lock();",
         model: "timer_ends::poll_against_fire",
     },
@@ -1193,8 +1193,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "give_up: takes a timer that has ended for an armed one",
         file: "reactor/timers/node.rs",
-        text: "            && self.armed_in(timers.mailbox()).is_some()",
-        replacement: "            && ptr::eq(self.owner, timers.mailbox())",
+        text: "            && is_armed_in(node, owner, armed, timers.mailbox())",
+        replacement: "            && ptr::eq(owner, timers.mailbox())",
         model: "timer_ends::release_against_rescue",
     },
     Mutant {
@@ -1205,6 +1205,20 @@ pub const MUTANTS: &[Mutant] = &[
         replacement: "        let mut kept = self.waker.lock().take();
         let armed",
         model: "timer_ends::poll_against_fire",
+    },
+    Mutant {
+        name: "timer: what is due is freed where it stands",
+        file: "reactor/timers/mod.rs",
+        text: "            node.home(|home| home.place = Place::LET_GO);",
+        replacement: "            self.free(node);",
+        model: "timer_ends::drop_of_what_is_due",
+    },
+    Mutant {
+        name: "timer: what was let go of is fired",
+        file: "reactor/timers/mod.rs",
+        text: "        if place == Place::LET_GO {",
+        replacement: "        if false {",
+        model: "timer_ends::drop_of_what_is_due",
     },
     Mutant {
         name: "timer: the mailbox publishes nothing",
