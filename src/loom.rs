@@ -86,7 +86,9 @@ pub(crate) use process_wide;
 /// Atomics and locks for statics: always the standard ones, never modelled.
 pub(crate) mod global {
     pub(crate) use parking_lot::Mutex;
-    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{
+        AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering,
+    };
 }
 
 /// `std::cell::UnsafeCell` in the shape of loom's, which can see who accesses it.

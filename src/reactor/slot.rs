@@ -100,7 +100,13 @@ impl Seen {
 struct Waiters {
     read: Option<Waker>,
     write: Option<Waker>,
-    shared: Vec<SharedWaiter>,
+    /// Once there was one: most descriptors have an owner.
+    shared: Option<Box<Sharers>>,
+}
+
+#[derive(Default)]
+struct Sharers {
+    waiters: Vec<SharedWaiter>,
     next_ticket: u64,
 }
 
@@ -117,8 +123,15 @@ impl Waiters {
             Direction::Write => &mut self.write,
         }
     }
+
+    /// The waiters that share the descriptor, if there ever were any.
+    fn sharers(&mut self) -> Option<&mut Vec<SharedWaiter>> {
+        self.shared.as_mut().map(|sharers| &mut sharers.waiters)
+    }
 }
 
+/// It has a cache line to itself: an event touches little else of a connection.
+#[repr(align(64))]
 pub(crate) struct Slot {
     /// generation (32) | unused (8) | events seen (16) | ready (8)
     word: AtomicU64,
@@ -185,12 +198,12 @@ impl Slot {
         let waker = cx.waker().clone();
         let old = {
             let mut waiters = self.waiters.lock();
-            let mine = waiters.shared.iter().position(|waiter| Some(waiter.ticket) == *ticket);
-            let old = mine.map(|mine| waiters.shared.swap_remove(mine));
-            waiters.next_ticket += 1;
-            let new = SharedWaiter { ticket: waiters.next_ticket, direction, waker };
-            *ticket = Some(new.ticket);
-            waiters.shared.push(new);
+            let Sharers { waiters, next_ticket } = &mut **waiters.shared.get_or_insert_default();
+            let mine = waiters.iter().position(|waiter| Some(waiter.ticket) == *ticket);
+            let old = mine.map(|mine| waiters.swap_remove(mine));
+            *next_ticket += 1;
+            *ticket = Some(*next_ticket);
+            waiters.push(SharedWaiter { ticket: *next_ticket, direction, waker });
             old
         };
         panic::discard_foreign(old);
@@ -199,16 +212,19 @@ impl Slot {
     /// Whether anybody waits.
     pub(crate) fn is_waited_for(&self, direction: Direction) -> bool {
         let mut waiters = self.waiters.lock();
+        let waits = |waiter: &SharedWaiter| waiter.direction == direction;
         waiters.of(direction).is_some()
-            || waiters.shared.iter().any(|waiter| waiter.direction == direction)
+            || waiters.sharers().is_some_and(|sharers| sharers.iter().any(waits))
     }
 
     /// A shared future waits no more.
     pub(crate) fn forget(&self, ticket: u64) {
         let old = {
             let mut waiters = self.waiters.lock();
-            let mine = waiters.shared.iter().position(|waiter| waiter.ticket == ticket);
-            mine.map(|mine| waiters.shared.swap_remove(mine))
+            waiters.sharers().and_then(|sharers| {
+                let mine = sharers.iter().position(|waiter| waiter.ticket == ticket)?;
+                Some(sharers.swap_remove(mine))
+            })
         };
         panic::discard_foreign(old);
     }
@@ -232,9 +248,9 @@ impl Slot {
         if ready.0 & Ready::of(Direction::Write) != 0 {
             wakes.extend(waiters.write.take());
         }
-        if !waiters.shared.is_empty() {
+        if let Some(sharers) = waiters.sharers() {
             let woken = |waiter: &mut SharedWaiter| ready.0 & Ready::of(waiter.direction) != 0;
-            wakes.extend(waiters.shared.extract_if(.., woken).map(|waiter| waiter.waker));
+            wakes.extend(sharers.extract_if(.., woken).map(|waiter| waiter.waker));
         }
     }
 
@@ -242,6 +258,8 @@ impl Slot {
         mem::take(&mut *self.waiters.lock())
     }
 }
+
+const _: () = assert!(crate::loom::MODELLED || size_of::<Slot>() == 64);
 
 /// A slot in use; dropping it gives the slot back.
 pub(crate) struct SlotRef {
@@ -301,7 +319,8 @@ impl Drop for SlotRef {
         // Foreign destructors; the descriptor is still to be closed.
         panic::discard_foreign(waiters.read);
         panic::discard_foreign(waiters.write);
-        waiters.shared.into_iter().for_each(panic::discard_foreign);
+        let sharers = waiters.shared.into_iter().flat_map(|sharers| sharers.waiters);
+        sharers.for_each(panic::discard_foreign);
     }
 }
 

@@ -18,11 +18,14 @@ use super::{
 /// wait; then the worker at hand registers it, and becomes its home.
 ///
 /// Dropping it takes the descriptor out of its home before it closes (S4).
+///
+/// In this order, for `Socket`'s sake: what each use needs comes last.
+#[repr(C)]
 pub(crate) struct Source<T: AsFd> {
+    home: Mutex<Option<Home>>,
+    slot: ManuallyDrop<SlotRef>,
     /// Taken by `drop` and `into_inner` only.
     io: ManuallyDrop<T>,
-    slot: ManuallyDrop<SlotRef>,
-    home: Mutex<Option<Home>>,
 }
 
 /// Runs a closure with this thread's reactor; an error if it has none.

@@ -60,10 +60,11 @@ struct State {
     readers: Waiting,
 }
 
+#[repr(C)]
 pub(crate) struct Inbound {
-    state: BriefLock<State>,
     /// 1 once a receive was armed: for the readers of sockets where none ever is.
     used: AtomicU64,
+    state: BriefLock<State>,
 }
 
 /// What a reader finds.

@@ -100,6 +100,7 @@ struct State {
     writers: Waiting,
 }
 
+#[repr(C)]
 pub(crate) struct Outbound {
     state: Mutex<State>,
     /// 1 once a chunk was queued: for the writers of sockets where none ever is. Written by

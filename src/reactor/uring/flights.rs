@@ -19,18 +19,21 @@ pub(super) enum Flight {
     /// Receives into lent memory, again and again.
     Recv(Arc<Socket>),
     /// Sends a chunk that the operation owns.
-    Send(Arc<Socket>, Chunk),
+    Send(Arc<Socket>, Box<Chunk>),
     /// Waits for room to send the chunk.
-    Room(Arc<Socket>, Chunk),
+    Room(Arc<Socket>, Box<Chunk>),
     /// Works on memory that it owns itself.
     Owned(Arc<dyn Complete>),
     /// In the hands of whoever deals with one of its completions.
     InHand,
-    /// Not in flight any more, nor ever: to be dropped.
-    Over(
-        #[expect(dead_code, reason = "held to be dropped")] Arc<Socket>,
-        #[expect(dead_code, reason = "held to be dropped")] Option<Chunk>,
-    ),
+}
+
+/// What an operation that is over leaves behind, to be dropped where foreign destructors may
+/// run.
+#[expect(dead_code, reason = "held to be dropped")]
+pub(super) enum Spent {
+    Flight(Flight),
+    Socket(Arc<Socket>, Option<Chunk>),
 }
 
 /// The worker's operations. Used by its thread alone.
@@ -40,10 +43,14 @@ pub(super) struct Flights {
     free: Vec<u32>,
 }
 
+/// Two have a cache line: each completion touches one.
+#[repr(align(32))]
 struct Place {
     generation: u32,
     flight: Option<Flight>,
 }
+
+const _: () = assert!(size_of::<Place>() == 32);
 
 /// The number of an operation: index and generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +122,7 @@ impl Flights {
                 | Flight::Recv(socket)
                 | Flight::Send(socket, _)
                 | Flight::Room(socket, _) => f(socket),
-                Flight::Owned(_) | Flight::InHand | Flight::Over(..) => {}
+                Flight::Owned(_) | Flight::InHand => {}
             }
         }
     }

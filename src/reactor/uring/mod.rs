@@ -60,7 +60,7 @@ pub(crate) use self::{
     plan::{Features, Refusal, TriedRing, plan},
 };
 use self::{
-    flights::{Flight, Flights},
+    flights::{Flight, Flights, Spent},
     ring::{Ring, Wait},
     send::Timed,
 };
@@ -115,7 +115,7 @@ pub(crate) struct Uring {
     doorbell: Armed,
     bridged: Armed,
     /// What ended operations leave behind, until it can be dropped.
-    garbage: Vec<Flight>,
+    garbage: Vec<Spent>,
     /// Wakers collected outside of a turn.
     wakes: Vec<Waker>,
     /// Sockets with something to send.
@@ -135,7 +135,7 @@ pub(crate) struct Uring {
 
 /// What ended operations leave behind: dropping it may run anybody's destructors.
 #[derive(Default)]
-pub(crate) struct Garbage(#[expect(dead_code, reason = "held to be dropped")] Vec<Flight>);
+pub(crate) struct Garbage(#[expect(dead_code, reason = "held to be dropped")] Vec<Spent>);
 
 /// A descriptor of the reactor's own that its ring polls.
 struct Armed {
@@ -341,7 +341,7 @@ impl Uring {
                 self.cancel_waits(&socket);
                 self.retiring.push(socket);
             } else {
-                self.garbage.push(Flight::Over(socket, None));
+                self.garbage.push(Spent::Socket(socket, None));
             }
         }
     }
@@ -386,7 +386,7 @@ impl Uring {
         let shared = self.shared.clone();
         shared.mailbox.drain_with(|socket, requests| {
             self.answer(&socket, requests);
-            self.garbage.push(Flight::Over(socket, None));
+            self.garbage.push(Spent::Socket(socket, None));
         });
     }
 
@@ -458,13 +458,13 @@ impl Uring {
                 operation.complete(completion.result(), wakes);
                 false
             }
-            Flight::Send(..) | Flight::Room(..) | Flight::InHand | Flight::Over(..) => {
+            Flight::Send(..) | Flight::Room(..) | Flight::InHand => {
                 unreachable!("dealt with above, or not in flight")
             }
         };
         if !more(completion.flags()) {
             self.flights.end(id);
-            self.garbage.push(flight);
+            self.garbage.push(Spent::Flight(flight));
             return;
         }
         *self.flights.get(id).expect("only its last completion ends it") = flight;
@@ -495,11 +495,11 @@ impl Uring {
         let leaked = self.flights.len() as u64;
         self.flights.each_socket(|socket| orphan(socket, ALL, wakes));
         let homeless = self.shared.sockets.clear().into_iter();
-        self.garbage.extend(homeless.map(|socket| Flight::Over(socket, None)));
+        self.garbage.extend(homeless.map(|socket| Spent::Socket(socket, None)));
         // From here on sockets may find another home; none is in flight here.
         self.shared.mailbox.close();
         self.garbage.extend(self.shared.take_orphans(wakes));
-        self.garbage.extend(self.retiring.drain(..).map(|socket| Flight::Over(socket, None)));
+        self.garbage.extend(self.retiring.drain(..).map(|socket| Spent::Socket(socket, None)));
         self.ring.stop();
         let garbage = self.take_garbage();
         if leaked > 0 {
@@ -547,11 +547,11 @@ impl Shared {
     }
 
     /// What was sent and will not be answered.
-    fn take_orphans(&self, wakes: &mut Vec<Waker>) -> Vec<Flight> {
+    fn take_orphans(&self, wakes: &mut Vec<Waker>) -> Vec<Spent> {
         let mut orphans = Vec::new();
         self.mailbox.drain_with(|socket, requests| {
             orphan(&socket, requests, wakes);
-            orphans.push(Flight::Over(socket, None));
+            orphans.push(Spent::Socket(socket, None));
         });
         orphans
     }

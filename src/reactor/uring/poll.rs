@@ -75,7 +75,7 @@ impl Uring {
         self.push_poll(socket, events, reports, true);
     }
 
-    fn push_poll(&mut self, socket: &Arc<Socket>, events: PollFlags, reports: u64, again: bool) {
+    fn push_poll(&mut self, socket: &Arc<Socket>, events: PollFlags, reports: u8, again: bool) {
         self.shared.sockets.add(socket);
         let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), events.bits().into());
         let id = self.begin(Flight::Poll(socket.clone(), socket.generation()));

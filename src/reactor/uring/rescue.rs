@@ -65,7 +65,7 @@ impl Sockets {
             sockets.places.len() as u32 - 1
         });
         sockets.places[index as usize] = Some(Arc::downgrade(socket));
-        socket.flights.listed.store(u64::from(index) + 1, Ordering::Relaxed);
+        socket.flights.listed.store(index + 1, Ordering::Relaxed);
     }
 
     /// The socket's owner is gone. For the home's own thread.
@@ -76,7 +76,7 @@ impl Sockets {
         socket.flights.listed.store(0, Ordering::Relaxed);
         let mut sockets = self.0.lock();
         sockets.places[index as usize] = None;
-        sockets.free.push(index as u32);
+        sockets.free.push(index);
     }
 
     /// The home ends: its sockets may find another. For the home's own thread.

@@ -18,7 +18,7 @@ use rustix::{event::PollFlags, io::Errno, net::SendFlags};
 
 use super::{
     Uring,
-    flights::{Flight, FlightId},
+    flights::{Flight, FlightId, Spent},
     ring::Wait,
 };
 use crate::{
@@ -73,12 +73,13 @@ impl Uring {
     }
 
     fn send(&mut self, socket: Arc<Socket>, chunk: Chunk) {
+        let chunk = Box::new(chunk);
         let (fd, bytes) = (Fd(socket.as_raw_fd()), chunk.bytes());
         let send = opcode::Send::new(fd, bytes.as_ptr(), bytes.len() as u32).flags(FLAGS);
         let place = socket.clone();
         let id = self.begin(Flight::Send(socket, chunk));
         place.flights.send.set(Some(id));
-        // SAFETY: the flight has the chunk, whose bytes stay where they are as it moves,
+        // SAFETY: the flight has the chunk, whose bytes stay where they are,
         // and keeps the descriptor open (S1, S4).
         unsafe { self.ring.push(send.build().user_data(id.user_data())) };
     }
@@ -95,10 +96,10 @@ impl Uring {
         if sent == Err(Errno::AGAIN.raw_os_error()) && !self.is_ending {
             return self.wait_for_room(socket, chunk, false);
         }
-        self.go_on(socket, chunk, sent, wakes);
+        self.go_on(socket, *chunk, sent, wakes);
     }
 
-    fn wait_for_room(&mut self, socket: Arc<Socket>, chunk: Chunk, again: bool) {
+    fn wait_for_room(&mut self, socket: Arc<Socket>, chunk: Box<Chunk>, again: bool) {
         let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), PollFlags::OUT.bits().into());
         let place = socket.clone();
         let id = self.begin(Flight::Room(socket, chunk));
@@ -128,7 +129,7 @@ impl Uring {
         if goes_on && !self.is_ending {
             self.wait_for_room(socket, chunk, true);
         } else {
-            self.go_on(socket, chunk, Ok(0), wakes);
+            self.go_on(socket, *chunk, Ok(0), wakes);
         }
     }
 
@@ -149,13 +150,15 @@ impl Uring {
         let was_short = sent.is_ok_and(|sent| 0 < sent && sent < chunk.bytes().len());
         let (next, rest) = socket.outbound.completed(chunk, sent, wakes);
         match next {
-            Next::Send(chunk) if was_short => self.wait_for_room(socket.clone(), chunk, false),
+            Next::Send(chunk) if was_short => {
+                self.wait_for_room(socket.clone(), Box::new(chunk), false);
+            }
             Next::Send(chunk) => self.send(socket.clone(), chunk),
             Next::Idle { shut: true } => socket.shut_write(),
             Next::Idle { shut: false } => {}
             Next::GaveUp => socket.reset_on_close(),
         }
-        self.garbage.push(Flight::Over(socket, rest));
+        self.garbage.push(Spent::Socket(socket, rest));
     }
 
     /// The owner of a socket is gone: what it has still to send may take its time, but not
@@ -203,7 +206,7 @@ impl Uring {
         self.cancel(socket.flights.send.get());
         // A cancel can miss an operation that is just being worked on.
         self.resetting.push_back((after(RETRY), Arc::downgrade(&socket)));
-        self.garbage.push(Flight::Over(socket, None));
+        self.garbage.push(Spent::Socket(socket, None));
     }
 
     /// Before the end: what is to be sent still goes to the kernel.
