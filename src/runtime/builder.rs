@@ -228,7 +228,7 @@ fn seats(
                     format!("worker {worker} of {workers} cannot set up {}{advice}", info.backend);
                 BuildError::io(text, error)
             };
-            Ok(Seat::new(reactor.map_err(refused)?))
+            Ok(Seat::new(reactor.map_err(refused)?, workers))
         })
         .collect()
 }

@@ -78,7 +78,7 @@ impl Worker {
     /// Whether there is something to search for; part of the final look before sleep.
     pub(super) fn sees_backlog(&self) -> bool {
         self.others().any(|(block, peer)| {
-            worth_waking(peer.stealer.len(), block.poll_time.load(Ordering::Relaxed))
+            worth_waking(peer.backlog(), block.poll_time.load(Ordering::Relaxed))
         })
     }
 
@@ -86,7 +86,7 @@ impl Worker {
     fn steal(&self, wanted: impl Fn(usize, u64) -> bool) -> bool {
         for (block, peer) in self.others() {
             // Relaxed: an estimate.
-            if !wanted(peer.stealer.len(), block.poll_time.load(Ordering::Relaxed)) {
+            if !wanted(peer.backlog(), block.poll_time.load(Ordering::Relaxed)) {
                 continue;
             }
             if self.take_from(peer) {
@@ -98,9 +98,10 @@ impl Worker {
     }
 
     pub(super) fn take_from(&self, peer: &super::Peer) -> bool {
+        let Some(stealer) = &peer.stealer else { return false };
         let before = self.backlog();
         loop {
-            match peer.stealer.steal_batch(self.queue()) {
+            match self.queue().steal(stealer) {
                 Steal::Success(()) => {
                     self.note_stolen(before);
                     return true;

@@ -29,6 +29,7 @@ pub(crate) mod idle;
 pub(crate) mod inbox;
 mod monitor;
 mod patrol;
+mod queue;
 pub(crate) mod registry;
 mod timers;
 mod worker;

@@ -16,15 +16,13 @@ use super::{
     monitor::Monitor,
     new_ids,
     patrol::Patrol,
+    queue::RunQueue,
     registry::FreeSlots,
     timers,
 };
 use crate::{
     error::TaskId,
-    loom::{
-        atomic::Ordering,
-        deque::{self, Stealer},
-    },
+    loom::{atomic::Ordering, deque::Stealer},
     reactor::{Home, Reactor, Until, timers::Timers},
     task::{self, Birth, Header, Ran, Registered, Runnable, Task},
     util::{clock, current, panic, rand::Rng, threads},
@@ -57,19 +55,29 @@ const IDS: u64 = 1 << 16;
 
 /// What other workers know of one.
 pub(crate) struct Peer {
-    pub(super) stealer: Stealer<Runnable>,
+    /// If there is anybody to steal from it.
+    pub(super) stealer: Option<Stealer<Runnable>>,
     pub(crate) home: Home,
+}
+
+impl Peer {
+    /// The length of its queue.
+    #[inline]
+    pub(super) fn backlog(&self) -> usize {
+        self.stealer.as_ref().map_or(0, Stealer::len)
+    }
 }
 
 /// A worker before it has a thread: what can fail has been done.
 pub(crate) struct Seat {
-    queue: deque::Worker<Runnable>,
+    queue: RunQueue,
     reactor: Reactor,
 }
 
 impl Seat {
-    pub(crate) fn new(reactor: Reactor) -> Self {
-        Self { queue: deque::Worker::new_fifo(), reactor }
+    /// For a worker among so many.
+    pub(crate) fn new(reactor: Reactor, workers: usize) -> Self {
+        Self { queue: RunQueue::new(workers == 1), reactor }
     }
 
     pub(crate) fn peer(&self) -> Peer {
@@ -82,7 +90,7 @@ pub(crate) struct Worker {
     index: usize,
     hub: &'static Hub,
     peers: Arc<[Peer]>,
-    queue: deque::Worker<Runnable>,
+    queue: RunQueue,
     /// Tasks ever pushed to `queue`; with its length, a clock of arrivals.
     pushed: Cell<u64>,
     /// Tasks that are not `Send`, each with `pushed` at its arrival.
@@ -322,7 +330,7 @@ impl Worker {
     fn leave_patrol(&self) {
         self.hub.idle.give_up_patrol(self.index);
         self.patrol.set_duty(false);
-        let waits = |(block, peer): (&Block, &Peer)| block.has_loot() || !peer.stealer.is_empty();
+        let waits = |(block, peer): (&Block, &Peer)| block.has_loot() || peer.backlog() > 0;
         if self.patrol.saw_stuck() || self.others().any(waits) {
             self.hub.arm_patrol();
         }
@@ -585,7 +593,7 @@ impl Worker {
         self.poll_time.get()
     }
 
-    pub(super) fn queue(&self) -> &deque::Worker<Runnable> {
+    pub(super) fn queue(&self) -> &RunQueue {
         &self.queue
     }
 

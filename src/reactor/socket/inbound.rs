@@ -22,7 +22,7 @@ use super::waiting::{Waiting, Watched, look};
 use crate::{
     loom::{
         BriefLock,
-        global::{AtomicU64, Ordering},
+        global::{AtomicU8, Ordering},
         pick,
     },
     reactor::Lease,
@@ -50,7 +50,7 @@ pub(crate) enum End {
 }
 
 struct State {
-    queue: VecDeque<Lease>,
+    queue: Leases,
     bytes: usize,
     arm: Arm,
     end: Option<End>,
@@ -63,7 +63,9 @@ struct State {
 #[repr(C)]
 pub(crate) struct Inbound {
     /// 1 once a receive was armed: for the readers of sockets where none ever is.
-    used: AtomicU64,
+    used: AtomicU8,
+    /// 1 if the last look left nothing for the next. A hint; written under the lock.
+    quiet: AtomicU8,
     state: BriefLock<State>,
 }
 
@@ -128,8 +130,42 @@ impl Watched for State {
 
 /// What is queued, which is something.
 pub(crate) struct Queue<'a> {
-    leases: &'a mut VecDeque<Lease>,
+    leases: &'a mut Leases,
     bytes: &'a mut usize,
+}
+
+/// Leases in order. Mostly there is one, which lies right here.
+#[derive(Default)]
+struct Leases {
+    /// None only if there are no more.
+    first: Option<Lease>,
+    more: VecDeque<Lease>,
+}
+
+impl Leases {
+    fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.more.len()
+    }
+
+    fn push_back(&mut self, lease: Lease) {
+        match self.first {
+            None => self.first = Some(lease),
+            Some(_) => self.more.push_back(lease),
+        }
+    }
+
+    fn pop_front(&mut self) -> Option<Lease> {
+        let next = if self.more.is_empty() { None } else { self.more.pop_front() };
+        mem::replace(&mut self.first, next)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Lease> {
+        self.first.iter().chain(&self.more)
+    }
 }
 
 impl Queue<'_> {
@@ -142,12 +178,12 @@ impl Queue<'_> {
 
     /// The bytes of the first lease.
     pub(crate) fn front(&self) -> &[u8] {
-        self.leases.front().expect("a queue that is shown is not empty")
+        self.leases.first.as_ref().expect("a queue that is shown is not empty")
     }
 
     /// Gives up the first bytes, which are of the first lease.
     pub(crate) fn consume(&mut self, bytes: usize) {
-        let lease = self.leases.front_mut().expect("a queue that is shown is not empty");
+        let lease = self.leases.first.as_mut().expect("a queue that is shown is not empty");
         lease.advance(bytes);
         if lease.is_empty() {
             self.leases.pop_front();
@@ -159,7 +195,7 @@ impl Queue<'_> {
 impl Inbound {
     pub(crate) fn new() -> Self {
         let state = State {
-            queue: VecDeque::new(),
+            queue: Leases::default(),
             bytes: 0,
             arm: Arm::Off,
             end: None,
@@ -167,7 +203,7 @@ impl Inbound {
             hung_up: false,
             readers: Waiting::new(),
         };
-        Self { state: BriefLock::new(state), used: AtomicU64::new(0) }
+        Self { used: AtomicU8::new(0), quiet: AtomicU8::new(0), state: BriefLock::new(state) }
     }
 
     /// A reader asks, who would have the home receive (`arm`) or else would rather read by
@@ -178,8 +214,14 @@ impl Inbound {
         waker: &Waker,
         get: impl FnOnce(&mut Queue<'_>) -> T,
     ) -> Found<T> {
-        let found =
-            look(&self.state, waker, |state| !state.has_news(), |state| state.find(arm, get));
+        // Relaxed, as all of it: whoever is misled by it pays for a lock, or for a clone.
+        let expects = self.quiet.load(Ordering::Relaxed) != 0;
+        let waits = |state: &State| !state.has_news();
+        let found = look(&self.state, waker, expects, waits, |state| {
+            let found = state.find(arm, get);
+            self.quiet.store(u8::from(!state.has_news()), Ordering::Relaxed);
+            found
+        });
         if matches!(found, Found::ToArm) {
             self.used.store(1, Ordering::Relaxed);
         }
@@ -234,6 +276,7 @@ impl Inbound {
     /// Bytes arrived, in order.
     pub(crate) fn arrived(&self, lease: Lease, wakes: &mut Vec<Waker>) -> Flow {
         let mut state = self.state.lock();
+        self.quiet.store(0, Ordering::Relaxed);
         state.add(lease);
         state.readers.wake(wakes);
         let full = state.bytes > MAX_BYTES || state.queue.len() > MAX_LEASES;

@@ -34,7 +34,7 @@ use super::waiting::{Waiting, Watched, look};
 use crate::{
     loom::{
         Mutex,
-        global::{AtomicU64, Ordering},
+        global::{AtomicU8, Ordering},
         pick,
     },
     reactor::Lease,
@@ -105,7 +105,7 @@ pub(crate) struct Outbound {
     state: Mutex<State>,
     /// 1 once a chunk was queued: for the writers of sockets where none ever is. Written by
     /// writers only.
-    used: AtomicU64,
+    used: AtomicU8,
 }
 
 /// What became of a chunk that was to be queued.
@@ -151,12 +151,12 @@ impl Outbound {
             abandoned: false,
             writers: Waiting::new(),
         };
-        Self { state: Mutex::new(state), used: AtomicU64::new(0) }
+        Self { state: Mutex::new(state), used: AtomicU8::new(0) }
     }
 
     /// Queues a chunk (step 2). `waker` is left if there is no room.
     pub(crate) fn push(&self, chunk: Chunk, waker: &Waker) -> Queued {
-        look(&self.state, waker, State::is_full, |state| {
+        look(&self.state, waker, false, State::is_full, |state| {
             if let Some(error) = state.refuses() {
                 return Queued::Failed(error);
             }
@@ -215,6 +215,7 @@ impl Outbound {
         look(
             &self.state,
             waker,
+            false,
             |state| state.phase != Phase::Idle,
             |state| match state.take_error() {
                 Some(error) => Some(Err(error)),
@@ -225,7 +226,7 @@ impl Outbound {
 
     /// Whether there is room for a chunk; if not, the waker is left.
     pub(crate) fn has_room(&self, waker: &Waker) -> bool {
-        look(&self.state, waker, State::is_full, |state| !state.is_full())
+        look(&self.state, waker, false, State::is_full, |state| !state.is_full())
     }
 
     /// Whether the kernel has everything, and no error is still to be told: a writer may

@@ -2,6 +2,8 @@
 
 use std::{mem, ops::DerefMut, task::Waker};
 
+use smallvec::SmallVec;
+
 use crate::{
     loom::{Mutex, SpinLock},
     util::panic,
@@ -14,14 +16,15 @@ const MOST: usize = 1024;
 
 /// Several tasks may wait at once; all of them look again.
 pub(super) struct Waiting {
-    wakers: Vec<Waker>,
+    /// Mostly one, which lies right here.
+    wakers: SmallVec<[Waker; 1]>,
     /// As many may be kept.
     room: usize,
 }
 
 impl Waiting {
-    pub(super) const fn new() -> Self {
-        Self { wakers: Vec::new(), room: FEW }
+    pub(super) fn new() -> Self {
+        Self { wakers: SmallVec::new(), room: FEW }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -30,7 +33,7 @@ impl Waiting {
 
     /// Hands over all wakers.
     pub(super) fn wake(&mut self, wakes: &mut Vec<Waker>) {
-        wakes.append(&mut self.wakers);
+        wakes.extend(self.wakers.drain(..));
     }
 
     fn knows(&self, waker: &Waker) -> bool {
@@ -62,18 +65,28 @@ impl<S> Guards<S> for SpinLock<S> {
 }
 
 /// Calls `f` with a state for which nobody has to wait, or in which the waker is left.
+/// `expects`: it has to, most likely.
+#[inline]
 pub(super) fn look<S: Watched, R>(
     state: &impl Guards<S>,
     waker: &Waker,
+    expects: bool,
     has_to_wait: impl FnOnce(&S) -> bool,
     f: impl FnOnce(&mut S) -> R,
 ) -> R {
+    // Cloning and dropping is foreign code: outside of the lock (S6).
+    let mut clone = expects.then(|| waker.clone());
     let mut locked = state.locked();
     if has_to_wait(&locked) && !locked.waiting().knows(waker) {
-        drop(locked);
-        // Cloning is foreign code: outside of the lock (S6).
-        let waker = waker.clone();
-        locked = state.locked();
+        let waker = match clone.take() {
+            Some(clone) => clone,
+            None => {
+                drop(locked);
+                let clone = waker.clone();
+                locked = state.locked();
+                clone
+            }
+        };
         let waiting = locked.waiting();
         waiting.wakers.push(waker);
         if waiting.wakers.len() > waiting.room {
@@ -85,5 +98,10 @@ pub(super) fn look<S: Watched, R>(
             locked = state.locked();
         }
     }
-    f(&mut locked)
+    let result = f(&mut locked);
+    drop(locked);
+    if clone.is_some() {
+        panic::discard_foreign(clone);
+    }
+    result
 }

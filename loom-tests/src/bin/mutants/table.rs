@@ -855,10 +855,14 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "inbound: a waker is left without a second look",
         file: "reactor/socket/inbound.rs",
-        text: "        let found =
-            look(&self.state, waker, |state| !state.has_news(), |state| state.find(arm, get));",
-        replacement: "        if !self.state.lock().has_news() {
-            look(&self.state, waker, |_| true, |_| ());
+        text: "        let found = look(&self.state, waker, expects, waits, |state| {
+            let found = state.find(arm, get);
+            self.quiet.store(u8::from(!state.has_news()), Ordering::Relaxed);
+            found
+        });",
+        replacement: "        let _ = waits;
+        if !self.state.lock().has_news() {
+            look(&self.state, waker, expects, |_| true, |_| ());
             return Found::Nothing;
         }
         let found = self.state.lock().find(arm, get);",
@@ -876,14 +880,14 @@ pub const MUTANTS: &[Mutant] = &[
         name: "waiting: a reader takes the place of another",
         file: "reactor/socket/waiting.rs",
         text: "waiting.wakers.push(waker);",
-        replacement: "waiting.wakers = vec![waker];",
+        replacement: "waiting.wakers = [waker].into_iter().collect();",
         model: "inbound::arrival_against_two_readers",
     },
     Mutant {
         name: "inbound: arrivals come in front",
         file: "reactor/socket/inbound.rs",
-        text: "self.queue.push_back(lease);",
-        replacement: "self.queue.push_front(lease);",
+        text: "            Some(_) => self.more.push_back(lease),",
+        replacement: "            Some(_) => self.more.extend(self.first.replace(lease)),",
         model: "inbound::cap_against_reader",
     },
     Mutant {
@@ -1037,7 +1041,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "reactor/socket/waiting.rs",
         text: "        waiting.wakers.push(waker);
 ",
-        replacement: "        waiting.wakers = vec![waker];
+        replacement: "        waiting.wakers = [waker].into_iter().collect();
 ",
         model: "outbound::two_wait_for_room",
     },

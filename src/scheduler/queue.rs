@@ -1,0 +1,83 @@
+//! A worker's run queue: first in, first out.
+//!
+//! Neighbours steal from it, for which the one who takes pays with an atomic operation each time.
+//! A lone worker has nobody who could, and a queue that is only its own.
+
+use std::{cell::RefCell, collections::VecDeque};
+
+use crate::{
+    loom::deque::{self, Steal, Stealer},
+    task::Runnable,
+};
+
+/// Room for tasks that an empty queue keeps.
+const KEEPS: usize = 4096;
+
+pub(super) enum RunQueue {
+    Alone(RefCell<VecDeque<Runnable>>),
+    Shared(deque::Worker<Runnable>),
+}
+
+impl RunQueue {
+    pub(super) fn new(alone: bool) -> Self {
+        match alone {
+            true => Self::Alone(RefCell::new(VecDeque::new())),
+            false => Self::Shared(deque::Worker::new_fifo()),
+        }
+    }
+
+    /// The neighbours' end.
+    pub(super) fn stealer(&self) -> Option<Stealer<Runnable>> {
+        match self {
+            Self::Alone(_) => None,
+            Self::Shared(queue) => Some(queue.stealer()),
+        }
+    }
+
+    #[inline]
+    pub(super) fn push(&self, task: Runnable) {
+        match self {
+            Self::Alone(queue) => queue.borrow_mut().push_back(task),
+            Self::Shared(queue) => queue.push(task),
+        }
+    }
+
+    #[inline]
+    pub(super) fn pop(&self) -> Option<Runnable> {
+        match self {
+            Self::Alone(queue) => {
+                let mut queue = queue.borrow_mut();
+                let task = queue.pop_front();
+                if task.is_none() {
+                    queue.shrink_to(KEEPS);
+                }
+                task
+            }
+            Self::Shared(queue) => queue.pop(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Alone(queue) => queue.borrow().len(),
+            Self::Shared(queue) => queue.len(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Alone(queue) => queue.borrow().is_empty(),
+            Self::Shared(queue) => queue.is_empty(),
+        }
+    }
+
+    /// Takes half of what a neighbour has.
+    pub(super) fn steal(&self, stealer: &Stealer<Runnable>) -> Steal<()> {
+        match self {
+            Self::Alone(_) => Steal::Empty,
+            Self::Shared(queue) => stealer.steal_batch(queue),
+        }
+    }
+}
