@@ -57,7 +57,7 @@ pub const AREAS: &[&str] = &["echo", "http", "sched", "sync", "timers"];
 pub const REFERENCE: &str = "tokio";
 
 /// Peers that exist with one worker only.
-pub const SINGLE_THREADED: &[&str] = &["tokio-ct", "uvloop", BARE];
+pub const SINGLE_THREADED: &[&str] = &["tokio-ct", "uvloop", "uring-poll", BARE];
 
 /// No runtime at all: the case's own cost, a limit.
 pub const BARE: &str = "bare";
@@ -72,6 +72,19 @@ const ECHO: &[&str] = &[
     "ringloop-epoll",
     "epoll",
     "uring",
+];
+/// Where messages are small: with the limit of poll functions.
+const ECHO_SMALL: &[&str] = &[
+    "tokio",
+    "tokio-ct",
+    "async-io",
+    "ringloop",
+    "ringloop-lease",
+    "ringloop-owned",
+    "ringloop-epoll",
+    "epoll",
+    "uring",
+    "uring-poll",
 ];
 /// Those of the servers that a quick run looks at: there are too many for three minutes.
 pub const QUICK_SERVERS: &[&str] = &["tokio", "ringloop", "ringloop-lease", "uring"];
@@ -107,16 +120,17 @@ const EVENTS: &[&str] = &[
 
 /// Every case, in the order in which they run.
 pub const CASES: &[Case] = &[
-    echo("echo_64x64", STEADY),
-    echo("echo_1000x64", Load { connections: 1000, ..STEADY }),
-    echo("echo_64x4096", Load { message: 4096, ..STEADY }),
+    Case { peers: ECHO_SMALL, ..echo("echo_64x64", STEADY) },
+    Case { peers: ECHO_SMALL, ..echo("echo_1000x64", Load { connections: 1000, ..STEADY }) },
+    Case { peers: ECHO_SMALL, ..echo("echo_64x4096", Load { message: 4096, ..STEADY }) },
     echo("echo_64x65536", Load { message: 65_536, server_buffer: 65_536, ..STEADY }),
-    echo("echo_pipelined", Load { burst: 16, ..STEADY }),
+    Case { peers: ECHO_SMALL, ..echo("echo_pipelined", Load { burst: 16, ..STEADY }) },
     echo("echo_hog", Load { hog: true, pace: Pace::Open(10_000), ..STEADY }),
     echo("rate_30k", Load { connections: 256, pace: Pace::Open(30_000), ..STEADY }),
     echo("rate_120k", Load { connections: 256, pace: Pace::Open(120_000), ..STEADY }),
     Case {
         operation: "one connection: accepted, one message echoed, reset by the client",
+        peers: ECHO_SMALL,
         ..echo("churn", Load { pace: Pace::Churn, ..STEADY })
     },
     Case {

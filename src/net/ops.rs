@@ -10,7 +10,7 @@ use std::{
 use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, acceptfrom_with, recv, send, sendmsg,
 };
-
+use smallvec::SmallVec;
 use socket2::{SockAddr, SockRef};
 
 use crate::{
@@ -94,16 +94,23 @@ impl Operation<OwnedFd> for Send<'_> {
     }
 }
 
+/// Several slices up to so many bytes are copied together and sent by send(2), which costs less
+/// than to have the kernel gather them.
+const GATHER: usize = 1024;
+
 /// sendmsg(2) of several slices, by who has the write side to itself.
 pub(super) struct SendSlices<'a, 'b> {
     socket: &'a Socket,
     bufs: &'a [IoSlice<'b>],
+    /// All together.
+    len: usize,
 }
 
 impl<'a, 'b> SendSlices<'a, 'b> {
     pub(super) fn new(socket: &'a Socket, bufs: &'a [IoSlice<'b>]) -> Self {
         // IOV_MAX; more are for the next call.
-        Self { socket, bufs: &bufs[..bufs.len().min(1024)] }
+        let bufs = &bufs[..bufs.len().min(1024)];
+        Self { socket, bufs, len: bufs.iter().map(|slice| slice.len()).sum() }
     }
 }
 
@@ -114,13 +121,20 @@ impl Operation<OwnedFd> for SendSlices<'_, '_> {
     const DIRECTION: Direction = Direction::Write;
 
     fn attempt(&mut self, io: &OwnedFd) -> io::Result<usize> {
-        let mut control = SendAncillaryBuffer::default();
-        let send = || Ok(sendmsg(io, self.bufs, &mut control, SEND)?);
+        let send = || match self.bufs {
+            [one] => Ok(send(io, one, SEND)?),
+            bufs if self.len <= GATHER => {
+                let mut gathered = SmallVec::<[u8; GATHER]>::new();
+                bufs.iter().for_each(|slice| gathered.extend_from_slice(slice));
+                Ok(send(io, &gathered, SEND)?)
+            }
+            bufs => Ok(sendmsg(io, bufs, &mut SendAncillaryBuffer::default(), SEND)?),
+        };
         sent(self.socket.outbound.send_as_owner(send))
     }
 
     fn drained(&self, sent: &usize) -> bool {
-        *sent < self.bufs.iter().map(|slice| slice.len()).sum()
+        *sent < self.len
     }
 }
 

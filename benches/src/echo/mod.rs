@@ -25,7 +25,8 @@
 //!   or what remains after a storm.
 //!
 //! None shows real networks (loopback has no interrupts, no loss) or many cores. Most of every
-//! figure is the kernel's TCP; `epoll` and `uring`, bare loops without a runtime, are the limits.
+//! figure is the kernel's TCP; `epoll`, `uring` and `uring-poll`, bare loops without a runtime, are the
+//! limits: the last one of poll functions on a ring, with small messages and one worker.
 //! `async-io` reads and writes through `&Async<TcpStream>`, as smol's users do.
 
 mod async_io;
@@ -34,6 +35,7 @@ pub mod hog;
 mod ringloop;
 mod tokio;
 mod uring;
+mod uring_poll;
 
 use std::io;
 
@@ -68,6 +70,7 @@ pub fn serve(spec: &Spec) -> Result<(), String> {
         "ringloop-epoll" => ringloop::serve(setup, Backend::Epoll, Face::Poll),
         "epoll" => epoll::serve(setup),
         "uring" => uring::serve(setup),
+        "uring-poll" => uring_poll::serve(setup),
         other => return Err(format!("echo has no peer {other:?}")),
     };
     served.map_err(|error: io::Error| format!("the server failed: {error}"))

@@ -170,7 +170,7 @@ impl Group<'_> {
 fn class(peer: &str) -> &'static str {
     match peer {
         REFERENCE => "reference",
-        BARE | "epoll" | "uring" => "limit",
+        BARE | "epoll" | "uring" | "uring-poll" => "limit",
         _ if peer.contains("ringloop") => "ours",
         _ => "other",
     }

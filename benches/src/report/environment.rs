@@ -56,7 +56,7 @@ impl Environment {
         let package = match peer {
             "tokio-ct" | "tokio-watch" => "tokio",
             "epoll" => "rustix",
-            "uring" => "io-uring",
+            "uring" | "uring-poll" => "io-uring",
             _ if peer.starts_with("ringloop") => return self.ringloop.clone(),
             other => other,
         };
