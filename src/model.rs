@@ -555,11 +555,11 @@ pub mod slot {
         }
 
         pub fn poll_ready(&self, cx: &Context<'_>) -> Poll<Seen> {
-            self.0.poll_ready(Read, |slot| slot.wait(Read, cx)).map(Seen)
+            self.0.poll_ready(Read, cx).map(Seen)
         }
 
         pub fn poll_ready_shared(&self, ticket: &mut Option<u64>, cx: &Context<'_>) -> Poll<Seen> {
-            self.0.poll_ready(Read, |slot| slot.wait_shared(Read, ticket, cx)).map(Seen)
+            self.0.poll_ready_shared(Read, ticket, cx).map(Seen)
         }
 
         pub fn forget(&self, ticket: u64) {

@@ -8,10 +8,13 @@
 //! 1. The reader tries its operation while the slot says ready. On EAGAIN it
 //!    [clears](Slot::clear) the bit, unless an event has come since it looked (the
 //!    word counts events), and then it tries again.
-//! 2. Not ready: it leaves its waker under the lock, then looks at the word once more.
-//! 3. An event sets the bits, then takes the waker under the lock. If its critical
-//!    section comes before the reader's, step 2 sees the bits; if after, it finds the
-//!    waker.
+//! 2. A read that took all there was, by the look of it, notes what count that was at
+//!    ([drained](Slot::drained)), with a plain store: while the count is the same, there is
+//!    nothing to read. An event wipes the note, so that a count that comes round means nothing.
+//! 3. Not ready: it looks again under the lock, and leaves its waker there.
+//! 4. An event sets the bits and takes the waker under the lock, where alone the word is
+//!    changed. If its section comes before the reader's, step 3 sees the bits; if after, it
+//!    finds the waker.
 
 use std::{
     mem,
@@ -133,19 +136,33 @@ impl Waiters {
 /// It has a cache line to itself: an event touches little else of a connection.
 #[repr(align(64))]
 pub(crate) struct Slot {
-    /// generation (32) | unused (8) | events seen (16) | ready (8)
+    /// generation (32) | unused (8) | events seen (16) | ready (8); changed under the lock.
     word: AtomicU64,
+    /// The count of events, with the generation, at which a read took all: step 2.
+    drained: AtomicU64,
     waiters: BriefLock<Waiters>,
 }
 
+/// No count: the bits that are unused are set.
+const NEVER: u64 = !READY_MASK;
+
 impl Slot {
     pub(crate) fn new() -> Self {
-        Self { word: AtomicU64::new(0), waiters: BriefLock::new(Waiters::default()) }
+        Self {
+            word: AtomicU64::new(0),
+            drained: AtomicU64::new(NEVER),
+            waiters: BriefLock::new(Waiters::default()),
+        }
     }
 
+    #[inline]
     pub(crate) fn look(&self) -> Seen {
-        // Acquire: what the kernel reported happened before.
-        Seen(self.word.load(Ordering::Acquire))
+        // Acquire: what the kernel reported happened before; pairs with the stores of `event`
+        // and `clear_bits`.
+        let word = self.word.load(Ordering::Acquire);
+        // Relaxed: who does not see a note tries once too often.
+        let drained = self.drained.load(Ordering::Relaxed) == word & !READY_MASK;
+        Seen(if drained { word & !Ready::READABLE.0 } else { word })
     }
 
     /// The operation would have blocked: not ready, unless an event came after `seen`.
@@ -155,58 +172,63 @@ impl Slot {
 
     /// The operation took all there was, by the look of it. What is known of the
     /// end of the stream stays known.
+    #[inline]
     pub(crate) fn drained(&self, seen: Seen, direction: Direction) {
-        self.clear_bits(
-            seen,
-            match direction {
-                Direction::Read => Ready::READABLE.0,
-                Direction::Write => Ready::WRITABLE.0,
-            },
-        );
+        match direction {
+            // Relaxed: it is for whoever reads next, to whom the reader's task brings it. An
+            // event since then has another count.
+            Direction::Read => self.drained.store(seen.0 & !READY_MASK, Ordering::Relaxed),
+            Direction::Write => self.clear_bits(seen, Ready::WRITABLE.0),
+        }
     }
 
     fn clear_bits(&self, seen: Seen, bits: u64) {
-        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
-            (word & !READY_MASK == seen.0 & !READY_MASK).then_some(word & !bits)
-        });
+        let _waiters = self.waiters.lock();
+        let word = self.look().0;
+        if word & !READY_MASK == seen.0 & !READY_MASK {
+            // Release: with what came before the event, which the lock brought; pairs with `look`.
+            self.word.store(word & !bits, Ordering::Release);
+        }
     }
 
-    /// Step 2: `wait` leaves a waker, then the word is looked at once more.
-    pub(crate) fn poll_ready(&self, direction: Direction, wait: impl FnOnce(&Self)) -> Poll<Seen> {
-        wait(self);
-        let seen = self.look();
-        if seen.is_ready(direction) { Poll::Ready(seen) } else { Poll::Pending }
-    }
-
-    /// Leaves the waker; for [`poll_ready`](Self::poll_ready).
-    pub(crate) fn wait(&self, direction: Direction, cx: &Context<'_>) {
+    /// Step 3: ready, or the waker is left.
+    #[inline]
+    pub(crate) fn poll_ready(&self, direction: Direction, cx: &Context<'_>) -> Poll<Seen> {
         // Clone and drop are foreign code: outside of the lock (S6). An event has mostly taken
         // the last one, so that there is nothing to compare with.
-        let new = cx.waker().clone();
-        let old = self.waiters.lock().of(direction).replace(new);
-        panic::discard_foreign(old);
+        let mut waker = Some(cx.waker().clone());
+        let mut waiters = self.waiters.lock();
+        let seen = self.look();
+        let is_ready = seen.is_ready(direction);
+        if !is_ready {
+            mem::swap(waiters.of(direction), &mut waker);
+        }
+        drop(waiters);
+        panic::discard_foreign(waker);
+        if is_ready { Poll::Ready(seen) } else { Poll::Pending }
     }
 
     /// The same for one of several futures; `ticket` is what this one keeps meanwhile.
-    pub(crate) fn wait_shared(
+    pub(crate) fn poll_ready_shared(
         &self,
         direction: Direction,
         ticket: &mut Option<u64>,
         cx: &Context<'_>,
-    ) {
+    ) -> Poll<Seen> {
         // Clone and drop are foreign code: outside of the lock (S6).
         let waker = cx.waker().clone();
-        let old = {
-            let mut waiters = self.waiters.lock();
-            let Sharers { waiters, next_ticket } = &mut **waiters.shared.get_or_insert_default();
-            let mine = waiters.iter().position(|waiter| Some(waiter.ticket) == *ticket);
-            let old = mine.map(|mine| waiters.swap_remove(mine));
-            *next_ticket += 1;
-            *ticket = Some(*next_ticket);
-            waiters.push(SharedWaiter { ticket: *next_ticket, direction, waker });
-            old
-        };
+        let mut waiters = self.waiters.lock();
+        let Sharers { waiters: sharers, next_ticket } =
+            &mut **waiters.shared.get_or_insert_default();
+        let mine = sharers.iter().position(|waiter| Some(waiter.ticket) == *ticket);
+        let old = mine.map(|mine| sharers.swap_remove(mine));
+        *next_ticket += 1;
+        *ticket = Some(*next_ticket);
+        sharers.push(SharedWaiter { ticket: *next_ticket, direction, waker });
+        let seen = self.look();
+        drop(waiters);
         panic::discard_foreign(old);
+        if seen.is_ready(direction) { Poll::Ready(seen) } else { Poll::Pending }
     }
 
     /// Whether anybody waits.
@@ -231,17 +253,16 @@ impl Slot {
 
     /// An event for `generation`. Wakers go to `wakes`; none is called here.
     pub(crate) fn event(&self, generation: u32, ready: Ready, wakes: &mut Vec<Waker>) {
-        let set = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
-            if (word >> GENERATION_SHIFT) as u32 != generation {
-                return None;
-            }
-            let events = word.wrapping_add(EVENT) & EVENT_MASK;
-            Some(word & !EVENT_MASK | events | ready.0)
-        });
-        if set.is_err() {
+        let mut waiters = self.waiters.lock();
+        let word = self.look().0;
+        if (word >> GENERATION_SHIFT) as u32 != generation {
             return;
         }
-        let mut waiters = self.waiters.lock();
+        let events = word.wrapping_add(EVENT) & EVENT_MASK;
+        // Relaxed: see step 2.
+        self.drained.store(NEVER, Ordering::Relaxed);
+        // Release: what the kernel reported comes before; pairs with `look`.
+        self.word.store(word & !EVENT_MASK | events | ready.0, Ordering::Release);
         if ready.0 & Ready::of(Direction::Read) != 0 {
             wakes.extend(waiters.read.take());
         }
@@ -252,6 +273,15 @@ impl Slot {
             let woken = |waiter: &mut SharedWaiter| ready.0 & Ready::of(waiter.direction) != 0;
             wakes.extend(sharers.extract_if(.., woken).map(|waiter| waiter.waker));
         }
+    }
+
+    /// Begins another generation, so that events still under way miss.
+    fn renew(&self, ready: Ready) {
+        let _waiters = self.waiters.lock();
+        let word = self.look().0;
+        self.drained.store(NEVER, Ordering::Relaxed);
+        // Release: as in `clear_bits`.
+        self.word.store(next_generation(word) | ready.0, Ordering::Release);
     }
 
     fn take_waiters(&self) -> Waiters {
@@ -272,10 +302,8 @@ impl SlotRef {
     pub(crate) fn new(ready: Ready) -> Self {
         let index = POOL.take();
         let slot = POOL.get(index).expect("a slot that was taken exists");
-        // AcqRel: the slot is ours; earlier events are over or will find it changed.
-        let _ = slot.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
-            Some(next_generation(word) | ready.0)
-        });
+        // The slot is ours; earlier events are over or will find it changed.
+        slot.renew(ready);
         Self { slot, index }
     }
 
@@ -293,9 +321,7 @@ impl SlotRef {
     /// Ends the present generation, so that events still under way miss: for a
     /// descriptor that goes to another reactor.
     pub(crate) fn renew(&self, ready: Ready) {
-        let _ = self.slot.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
-            Some(next_generation(word) | ready.0)
-        });
+        self.slot.renew(ready);
     }
 }
 
@@ -384,5 +410,33 @@ impl Pool {
 
     fn give(&self, index: u32) {
         self.free.lock().slots.push(index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn note_of_a_read_is_gone_when_the_count_comes_round() {
+        let slot = Slot::new();
+        let arrive = || slot.event(0, Ready::READABLE, &mut Vec::new());
+        arrive();
+        slot.drained(slot.look(), Direction::Read);
+        assert!(!slot.look().is_ready(Direction::Read));
+        for _ in 0..=EVENT_MASK / EVENT {
+            arrive();
+        }
+        assert!(slot.look().is_ready(Direction::Read));
+    }
+
+    #[test]
+    fn what_was_read_is_not_told_again_by_an_event_for_writers() {
+        let slot = Slot::new();
+        slot.event(0, Ready::READABLE, &mut Vec::new());
+        slot.drained(slot.look(), Direction::Read);
+        slot.event(0, Ready::WRITABLE, &mut Vec::new());
+        assert!(!slot.look().is_ready(Direction::Read));
+        assert!(slot.look().is_ready(Direction::Write));
     }
 }

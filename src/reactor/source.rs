@@ -179,7 +179,7 @@ pub(crate) fn poll_ready<P: Pollable>(
     cx: &mut Context<'_>,
     door: Door,
 ) -> Poll<io::Result<Seen>> {
-    poll_with(io, direction, door, |slot| slot.wait(direction, cx))
+    poll_with(io, direction, door, |slot| slot.poll_ready(direction, cx))
 }
 
 /// The same for one of several futures that wait for this direction. `ticket` is given
@@ -191,14 +191,14 @@ pub(crate) fn poll_ready_shared<P: Pollable>(
     ticket: &mut Option<u64>,
     door: Door,
 ) -> Poll<io::Result<Seen>> {
-    poll_with(io, direction, door, |slot| slot.wait_shared(direction, ticket, cx))
+    poll_with(io, direction, door, |slot| slot.poll_ready_shared(direction, ticket, cx))
 }
 
 fn poll_with<P: Pollable>(
     io: &P,
     direction: Direction,
     door: Door,
-    wait: impl FnOnce(&Slot),
+    wait: impl FnOnce(&Slot) -> Poll<Seen>,
 ) -> Poll<io::Result<Seen>> {
     let slot = io.source().slot();
     let seen = slot.look();
@@ -208,7 +208,7 @@ fn poll_with<P: Pollable>(
     if let Err(error) = settle(io, direction, door) {
         return Poll::Ready(Err(error));
     }
-    slot.poll_ready(direction, wait).map(Ok)
+    wait(slot).map(Ok)
 }
 
 /// Sees to it that there is a home: the first one, or another after a runtime ended.

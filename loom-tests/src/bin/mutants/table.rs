@@ -627,24 +627,33 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "slot: an event since the look is cleared",
         file: "reactor/slot.rs",
-        text: "(word & !READY_MASK == seen.0 & !READY_MASK).then_some(word & !bits)",
-        replacement: "(word >> 32 == seen.0 >> 32).then_some(word & !bits)",
+        text: "        if word & !READY_MASK == seen.0 & !READY_MASK {",
+        replacement: "        if word >> 32 == seen.0 >> 32 {",
         model: "slot_event::two_events_against_clear",
     },
     Mutant {
         name: "slot: no look after the waker is left",
         file: "reactor/slot.rs",
-        text: "        wait(self);
-        let seen = self.look();",
+        text: "        let mut waiters = self.waiters.lock();
+        let seen = self.look();
+        let is_ready",
         replacement: "        let seen = self.look();
-        wait(self);",
+        let mut waiters = self.waiters.lock();
+        let is_ready",
+        model: "slot_event::two_events_against_drained",
+    },
+    Mutant {
+        name: "slot: a read that took all hides what came meanwhile",
+        file: "reactor/slot.rs",
+        text: "self.drained.store(seen.0 & !READY_MASK, Ordering::Relaxed)",
+        replacement: "self.drained.store(self.look().0 & !READY_MASK, Ordering::Relaxed)",
         model: "slot_event::two_events_against_drained",
     },
     Mutant {
         name: "slot: who shares is not woken",
         file: "reactor/slot.rs",
-        text: "        wakes.extend(waiters.shared.extract_if(.., woken).map(|waiter| waiter.waker));",
-        replacement: "        wakes.extend(waiters.shared.extract_if(.., woken).map(|waiter| waiter.waker).take(1));",
+        text: "            wakes.extend(sharers.extract_if(.., woken).map(|waiter| waiter.waker));",
+        replacement: "            wakes.extend(sharers.extract_if(.., woken).map(|waiter| waiter.waker).take(1));",
         model: "slot_event::shared_waiters",
     },
     // Leases.
