@@ -13,9 +13,10 @@
 //!    bits, and the buffer is free. Without leases at the end of 2 it is free at once.
 //!
 //! Invariants, cited below:
-//! * B1 `Buffer::users` counts who uses its bytes: `FILLER` for the filler, one for each
-//!   lease. Only who is counted may count another, and a free buffer is the owner's: so
-//!   who takes the last count away has the buffer alone. A lease then sets the bit, the
+//! * B1 `Buffer::users` counts who uses its bytes: one for each lease, and many for the
+//!   filler, which begins with `FILLER` and gives one of its own to each lease, so that lending
+//!   changes no count. Only who is counted may count another, and a free buffer is the owner's:
+//!   so who takes the last count away has the buffer alone. A lease then sets the bit, the
 //!   owner (which counts for the filler) keeps the buffer.
 //! * B2 Leases of a buffer are disjoint, not empty, and end where `filled` says; the
 //!   filler writes behind that only. `filled` goes back to 0 when nobody else is counted.
@@ -40,7 +41,7 @@ use std::{fmt, io, iter, mem, mem::MaybeUninit, ops::Deref, ptr::NonNull, slice,
 
 pub(crate) use self::shared::Gauge;
 
-use self::shared::{Buffer, FILLER, STARVED, Shared, Watch};
+use self::shared::{Buffer, STARVED, Shared, Watch};
 use super::Doorbell;
 use crate::{buf::IoBuf, loom::atomic::Ordering};
 
@@ -122,13 +123,15 @@ impl Pool {
         }
         self.filled[usize::from(id)] = start + len;
         let buffer = &self.watch.buffers[usize::from(id)];
-        // B1, B2. Relaxed: it adds to a count that is there, or turns it into another; who
-        // gives the lease to another thread publishes the bytes.
+        // B1, B2. Relaxed: `own` is ours, and the rest of it is taken from a count of which the
+        // lease has one; who gives the lease to another thread publishes the bytes.
+        let own = buffer.own.load(Ordering::Relaxed);
         if last {
             self.filling &= !buffer.bit;
-            buffer.users.fetch_sub(FILLER - 1, Ordering::Relaxed);
+            buffer.own.store(0, Ordering::Relaxed);
+            buffer.users.fetch_sub(own - 1, Ordering::Relaxed);
         } else {
-            buffer.users.fetch_add(1, Ordering::Relaxed);
+            buffer.own.store(own - 1, Ordering::Relaxed);
         }
         Lease { bytes: self.at(id, start), len, buffer: Some(NonNull::from(&**buffer)) }
     }
@@ -146,9 +149,11 @@ impl Pool {
         let buffer = &self.watch.buffers[usize::from(id)];
         assert!(self.filling & buffer.bit != 0, "buffer {id} is with no filler");
         self.filling &= !buffer.bit;
+        // Relaxed: ours.
+        let own = buffer.own.swap(0, Ordering::Relaxed);
         // B1. Acquire: what leases did comes before the next use. Release: what was done
         // here comes before what the last lease leads to.
-        if buffer.users.fetch_sub(FILLER, Ordering::AcqRel) == FILLER {
+        if buffer.users.fetch_sub(own, Ordering::AcqRel) == own {
             self.freed(id);
         }
     }
@@ -270,8 +275,7 @@ impl Pool {
 
     fn start(&mut self, id: u16) {
         let buffer = &self.watch.buffers[usize::from(id)];
-        // Relaxed: it is ours alone.
-        buffer.users.store(FILLER, Ordering::Relaxed);
+        buffer.begin();
         self.free &= !buffer.bit;
         self.filling |= buffer.bit;
     }
@@ -280,8 +284,11 @@ impl Pool {
     /// serve those who return soon.
     fn rewind(&mut self, id: u16) {
         let buffer = &self.watch.buffers[usize::from(id)];
+        // Relaxed: ours.
+        let own = buffer.own.load(Ordering::Relaxed);
         // Acquire: what leases did comes before the next use; pairs with their end.
-        if buffer.users.load(Ordering::Acquire) == FILLER {
+        if buffer.users.load(Ordering::Acquire) == own {
+            buffer.begin();
             self.empty(id);
         }
     }

@@ -16,6 +16,7 @@ use crate::{
         UnsafeCell,
         alloc::{Layout, alloc, dealloc, handle_alloc_error},
         atomic::{AtomicU32, AtomicU64, Ordering},
+        global,
     },
     reactor::Doorbell,
 };
@@ -25,16 +26,28 @@ pub(super) const STARVED: u64 = 1 << 61;
 pub(super) const ENDED: u64 = 1 << 62;
 pub(super) const UNWATCHED: u64 = 1 << 63;
 
-/// The filler's part of a buffer's count.
-pub(super) const FILLER: u32 = 1 << 31;
+/// What a buffer's count is when a filler gets it, all of it the filler's: more than there can
+/// be leases.
+const FILLER: u32 = 1 << 31;
 
 pub(super) struct Buffer {
     pub(super) users: AtomicU32,
+    /// The filler's part of `users`. Written by the pool's owner alone.
+    pub(super) own: global::AtomicU32,
     /// Stands for the bytes in a model: read through leases, taken again when free.
     pub(super) bytes: UnsafeCell<()>,
     /// Its bit in the word of returns.
     pub(super) bit: u64,
     pub(super) shared: NonNull<Shared>,
+}
+
+impl Buffer {
+    /// For its owner, who has it alone and gives it to a filler.
+    pub(super) fn begin(&self) {
+        // Relaxed, both: ours alone.
+        self.users.store(FILLER, Ordering::Relaxed);
+        self.own.store(FILLER, Ordering::Relaxed);
+    }
 }
 
 pub(super) struct Shared {
@@ -55,6 +68,7 @@ impl Shared {
         let buffer = |index| {
             CachePadded::new(Buffer {
                 users: AtomicU32::new(0),
+                own: global::AtomicU32::new(0),
                 bytes: UnsafeCell::new(()),
                 bit: 1u64 << index,
                 shared,
@@ -191,7 +205,10 @@ impl Gauge {
     /// How many leases there are.
     pub(crate) fn leased(&self) -> u64 {
         // Relaxed: figures.
-        let leases = |buffer: &CachePadded<Buffer>| buffer.users.load(Ordering::Relaxed) & !FILLER;
-        self.0.buffers.iter().map(|buffer| u64::from(leases(buffer))).sum()
+        let leases = |buffer: &CachePadded<Buffer>| {
+            let own = buffer.own.load(Ordering::Relaxed);
+            u64::from(buffer.users.load(Ordering::Relaxed).saturating_sub(own))
+        };
+        self.0.buffers.iter().map(leases).sum()
     }
 }

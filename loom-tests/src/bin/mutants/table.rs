@@ -675,8 +675,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "pool: free when the filler is done",
         file: "reactor/pool.rs",
-        text: "        if buffer.users.fetch_sub(FILLER, Ordering::AcqRel) == FILLER {",
-        replacement: "        if buffer.users.fetch_sub(FILLER, Ordering::AcqRel) & FILLER != 0 {",
+        text: "        if buffer.users.fetch_sub(own, Ordering::AcqRel) == own {",
+        replacement: "        if buffer.users.fetch_sub(own, Ordering::AcqRel) >= own {",
         model: "lease_return::two_returns_against_finish",
     },
     Mutant {
@@ -700,22 +700,29 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "pool: the last bytes are lent without a count",
         file: "reactor/pool.rs",
-        text: "buffer.users.fetch_sub(FILLER - 1, Ordering::Relaxed);",
-        replacement: "buffer.users.fetch_sub(FILLER, Ordering::Relaxed);",
+        text: "buffer.users.fetch_sub(own - 1, Ordering::Relaxed);",
+        replacement: "buffer.users.fetch_sub(own, Ordering::Relaxed);",
         model: "lease_return::split_against_last",
+    },
+    Mutant {
+        name: "pool: lends a count that it also keeps",
+        file: "reactor/pool.rs",
+        text: "            buffer.own.store(own - 1, Ordering::Relaxed);",
+        replacement: "",
+        model: "lease_return::two_returns_against_finish",
     },
     Mutant {
         name: "pool: starts at the front again under a lease",
         file: "reactor/pool.rs",
-        text: "if buffer.users.load(Ordering::Acquire) == FILLER {",
-        replacement: "if buffer.users.load(Ordering::Acquire) & FILLER != 0 {",
+        text: "if buffer.users.load(Ordering::Acquire) == own {",
+        replacement: "if buffer.users.load(Ordering::Acquire) >= own {",
         model: "lease_return::return_against_spare",
     },
     Mutant {
         name: "pool: starts at the front again without seeing what was read",
         file: "reactor/pool.rs",
-        text: "if buffer.users.load(Ordering::Acquire) == FILLER {",
-        replacement: "if buffer.users.load(Ordering::Relaxed) == FILLER {",
+        text: "if buffer.users.load(Ordering::Acquire) == own {",
+        replacement: "if buffer.users.load(Ordering::Relaxed) == own {",
         model: "lease_return::return_against_spare",
     },
     Mutant {
