@@ -273,6 +273,29 @@ fn vectored_reads_and_writes_keep_the_order() {
 }
 
 #[test]
+fn vectored_writes_of_any_size_keep_the_order() {
+    // Goal: few bytes are copied together, many are not, with one result. Method: totals around
+    // 1024, in one slice, a few, and many; what arrives is what the counts say was sent.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let (mut near, mut far) = pair().await;
+            for total in [0, 1, 1023, 1024, 1025, 1026, 5000] {
+                let bytes: Vec<u8> = (0..total).map(|i| (i * 7 % 251) as u8).collect();
+                for count in [1, 2, 3, 64] {
+                    let slices: Vec<_> =
+                        bytes.chunks((total / count).max(1)).map(IoSlice::new).collect();
+                    let sent = near.write_vectored(&slices).await.unwrap();
+                    assert_eq!(sent, total, "an empty socket takes so much");
+                    let mut got = vec![0; total];
+                    far.read_exact(&mut got).await.unwrap();
+                    assert!(got == bytes, "{total} bytes in {count} slices");
+                }
+            }
+        });
+    });
+}
+
+#[test]
 fn empty_reads_and_writes_return_at_once() {
     // Goal: zero-length buffers neither wait nor end the stream.
     on_every(|cfg| {
