@@ -98,7 +98,7 @@ impl Operation<OwnedFd> for Send<'_> {
 /// than to have the kernel gather them.
 const GATHER: usize = 1024;
 
-/// sendmsg(2) of several slices, by who has the write side to itself.
+/// sendmsg(2) of several slices, or send(2) of few bytes, by who has the write side to itself.
 pub(super) struct SendSlices<'a, 'b> {
     socket: &'a Socket,
     bufs: &'a [IoSlice<'b>],

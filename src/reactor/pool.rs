@@ -20,8 +20,8 @@
 //!   owner (which counts for the filler) keeps the buffer.
 //! * B2 Leases of a buffer are disjoint, not empty, and end where `filled` says; the
 //!   filler writes behind that only. `filled` goes back to 0 when nobody else is counted.
-//!   So no byte is read that was not lent (S5), none is written while it is, and the
-//!   counts stay below `FILLER`.
+//!   So no byte is read that was not lent (S5), none is written while it is, and there
+//!   are far fewer leases than `FILLER`.
 //! * B3 A bit in the word of returns is set by who has the buffer alone, and taken by the
 //!   owner. When the pool ends it gives back all that are free, with `ENDED`; from there
 //!   on bits only come. The one RMW after which none is missing unmaps the memory; the

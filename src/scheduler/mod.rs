@@ -19,8 +19,8 @@
 //!
 //! # A tick
 //!
-//! [`Worker::run`] repeats: drain inboxes; run tasks for a time budget; expire timers;
-//! then, with tasks left, a look at the reactor without waiting; else a search for
+//! [`Worker::run`] repeats: drain inboxes; run tasks for a time budget; expire timers, of a
+//! crowd the first; then, with tasks left, a look at the reactor without waiting; else a search for
 //! work at the others' if that pays, or sleep.
 
 mod balance;

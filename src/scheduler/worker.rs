@@ -37,8 +37,11 @@ const CHECK_NS: u64 = 20_000;
 const CHECK_POLLS: u64 = 16;
 /// ... and before the first.
 const FIRST_CHECK: u64 = 4;
-/// Timers that fire in one tick: their tasks run before more do.
+/// Timers that fire in one tick, less the tasks that are queued: what has fired is to run while
+/// it is in the caches.
 const FIRE: usize = 256;
+/// ... but as many at least.
+const FIRE_LEAST: usize = 32;
 /// Polls from the LIFO slot in a row: then the queue has its turn.
 const LIFO_RUN: u8 = 3;
 /// While a runtime ends, nobody sleeps longer than this: a task may have been spawned
@@ -274,7 +277,9 @@ impl Worker {
 
     fn expire_timers(&self, now: u64) {
         if self.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.with_wakes(|wakes| self.timers.with(|timers| timers.expire(now, FIRE, wakes)));
+            let queued = self.backlog() + self.local.borrow().len();
+            let limit = FIRE.saturating_sub(queued).max(FIRE_LEAST);
+            self.with_wakes(|wakes| self.timers.with(|timers| timers.expire(now, limit, wakes)));
         }
     }
 

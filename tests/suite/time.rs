@@ -133,7 +133,9 @@ fn those_of_a_crowd_whose_turn_has_not_come_can_be_dropped_and_reset() {
                 if sleeps.len() < before { Poll::Ready(()) } else { Poll::Pending }
             })
             .await;
-            assert!((1..2000).contains(&armed()), "{} of 2000 are still to fire", armed());
+            // A neighbour that takes the worker for stuck fires all of them.
+            let still = armed();
+            assert!((1..2000).contains(&still) || !cfg.single(), "{still} are still to fire");
             let later = Instant::now() + Duration::from_millis(5);
             let mut number = 0;
             sleeps.retain_mut(|sleep| {

@@ -19,9 +19,10 @@ const INTRODUCTION: &str = "\
 Each measurement is a process of its own. The peers of a case run one after another, in turn, over
 several rounds, so that a slow minute of the machine falls on all of them; a ratio is taken within a
 round, and the median over the rounds is shown. All peers are built with the same compiler, profile
-and allocator, and each is written as its own users would write it. `epoll`, `uring` and `bare` are
-no runtimes: they are loops written by hand for one case, the limits. Servers are driven from
-another core by a client that belongs to no runtime and checks every reply.
+and allocator, and each is written as its own users would write it. `epoll`, `uring`, `uring-poll` (the
+limit of poll functions on a ring) and `bare` are no runtimes: they are loops written by hand for one
+case, the limits. Servers are driven from another core by a client that belongs to no runtime and
+checks every reply.
 
 Read a ratio as \"of tokio's\": 0.50 is half the time. Nothing here says how fast *your* program
 will be; what a case leaves out stands beneath it.

@@ -352,6 +352,27 @@ fn leases_are_counted() {
     assert_eq!((leased(), gauge.leased()), (0, 0));
 }
 
+/// A count that is taken at any moment is never one of what a filler has.
+#[test]
+fn leases_are_counted_while_buffers_come_and_go() {
+    const ROUNDS: usize = 100_000;
+    let (mut pool, _bell) = pool(2, MIN_SPARE);
+    let gauge = pool.gauge();
+    let (stop, stopped) = mpsc::channel::<()>();
+    let counter = thread::spawn(move || {
+        while stopped.try_recv() == Err(mpsc::TryRecvError::Empty) {
+            let leased = gauge.leased();
+            assert!(leased <= 4, "{leased} leases");
+        }
+    });
+    for round in 0..ROUNDS {
+        // Whole buffers and pieces in turn: both ends of a filler's time.
+        drop(receive(&mut pool, &[1; MIN_SPARE][..if round % 2 == 0 { MIN_SPARE } else { 1 }]));
+    }
+    drop(stop);
+    counter.join().unwrap();
+}
+
 /// Bytes stay what they are while others are filled, read and returned.
 #[test]
 fn bytes_stay_under_their_leases() {

@@ -159,8 +159,7 @@ impl Leases {
     }
 
     fn pop_front(&mut self) -> Option<Lease> {
-        let next = if self.more.is_empty() { None } else { self.more.pop_front() };
-        mem::replace(&mut self.first, next)
+        mem::replace(&mut self.first, self.more.pop_front())
     }
 
     fn iter(&self) -> impl Iterator<Item = &Lease> {

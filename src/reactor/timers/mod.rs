@@ -121,35 +121,35 @@ impl Timers {
         unsafe { self.wheel.set_deadline(node, deadline, seq) }
     }
 
-    /// Fires what is due by `now`, `limit` at most, and adds the wakers to `wakes`, by deadline
-    /// and, among equals, in the order of arming.
+    /// Fires what is due by `now`, and adds the wakers to `wakes`, by deadline and, among equals,
+    /// in the order of arming. `limit`: no more are dealt with now; the others come next.
     pub(crate) fn expire(&mut self, now: u64, limit: usize, wakes: &mut Vec<Waker>) {
-        let mut fired = 0;
-        while fired < limit {
+        let mut taken = 0;
+        while taken < limit {
             match self.wheel.pop_due() {
-                Some(node) => fired += usize::from(self.end(node, End::Fired, wakes)),
+                Some(node) => {
+                    taken += 1;
+                    self.end(node, End::Fired, wakes);
+                }
                 None if self.wheel.advance(now) => {}
                 None => break,
             }
         }
     }
 
-    /// Ends a timer that has just left the wheel. `false`: it had been cancelled.
-    fn end(&mut self, node: &'static Node, end: End, wakes: &mut Vec<Waker>) -> bool {
+    /// Ends a timer that has just left the wheel.
+    fn end(&mut self, node: &'static Node, end: End, wakes: &mut Vec<Waker>) {
         // SAFETY: it was in our wheel, so we hold it (N2).
         let place = unsafe { node.home(|home| mem::replace(&mut home.place, Place::NONE)) };
         if place == Place::LET_GO {
+            self.mailbox.count_armed(-1);
             // SAFETY: as above; nobody else knows of it (N6).
             unsafe { self.free(node) };
-            return false;
-        }
-        // If it was cancelled elsewhere, it is in no wheel from here on, and lies in the
-        // mailbox for whoever drains that, or will.
-        let ended = node.end(end, wakes);
-        if ended {
+        } else if node.end(end, wakes) {
             self.mailbox.count_armed(-1);
         }
-        ended
+        // Else it was cancelled elsewhere: it is in no wheel from here on, and lies in the
+        // mailbox for whoever drains that, or will.
     }
 
     /// A time before which nothing is due, and not far before the first that is:
@@ -164,7 +164,7 @@ impl Timers {
         self.mailbox.armed() as usize
     }
 
-    /// Frees what other threads have cancelled; a load if there is nothing.
+    /// Lets go of what other threads have cancelled; a load if there is nothing.
     pub(crate) fn drain_mailbox(&mut self) {
         for node in self.mailbox.take_cancelled() {
             // SAFETY: cancelled and out of the mailbox: it is ours if it is in our
@@ -173,26 +173,14 @@ impl Timers {
             unsafe {
                 match node.home(|home| home.place) {
                     Place::NONE => self.free(node),
-                    _ => self.let_go(node),
+                    _ if self.wheel.remove(node) => self.free(node),
+                    _ => {
+                        // Counted off by who cancelled it.
+                        self.mailbox.count_armed(1);
+                        node.let_go();
+                    }
                 }
             }
-        }
-    }
-
-    /// Frees a node of our wheel that is cancelled, now or when it leaves that.
-    ///
-    /// # Safety
-    ///
-    /// It is in our wheel, and nobody else knows of it.
-    #[inline]
-    unsafe fn let_go(&mut self, node: &'static Node) {
-        // SAFETY: by contract: so we hold it, and then it is in no list (N2).
-        unsafe {
-            if self.wheel.remove(node) {
-                return self.free(node);
-            }
-            node.cancel();
-            node.home(|home| home.place = Place::LET_GO);
         }
     }
 
@@ -226,9 +214,17 @@ impl Timers {
     /// The node is in this wheel, and the caller gives up the reference to it.
     #[inline]
     unsafe fn cancel(&mut self, node: &'static Node) {
-        self.mailbox.count_armed(-1);
-        // SAFETY: by contract.
-        unsafe { self.let_go(node) };
+        // SAFETY: by contract, and so we hold it; removed, it is in no list (N2).
+        unsafe {
+            if self.wheel.remove(node) {
+                self.mailbox.count_armed(-1);
+                self.free(node);
+            } else {
+                // It is counted until its turn comes, which frees it.
+                node.cancel();
+                node.let_go();
+            }
+        }
     }
 
     /// # Safety

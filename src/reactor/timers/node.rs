@@ -164,6 +164,16 @@ impl Node {
         self.state.store(armed & !TAG_MASK | CANCELLED, Ordering::Relaxed);
     }
 
+    /// Marks a node that is due, and CANCELLED, for the wheel to free in its stead.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the holder (N2), and nobody else knows of it.
+    pub(super) unsafe fn let_go(&self) {
+        // SAFETY: by contract.
+        unsafe { self.home(|home| home.place = Place::LET_GO) };
+    }
+
     /// ARMED to FIRED or ORPHANED, by the wheel, which has taken the node out of
     /// its slots. Puts the waker, if there is one, into `wakes`. False: it had
     /// been cancelled elsewhere, so it comes by mailbox.

@@ -260,7 +260,8 @@ impl Mailbox {
 
     /// How many timers are armed, exactly when nobody arms or ends one meanwhile.
     /// Any thread may ask; a timer cancelled elsewhere does not count, even if
-    /// its owner has not heard of it.
+    /// its owner has not heard of it. One that is cancelled when it is due counts until its
+    /// turn comes: its owner has still to deal with it.
     pub(crate) fn armed(&self) -> u64 {
         // Relaxed: two figures without a common moment. A cancel that is seen
         // before its arming makes the difference negative: zero to the reader.

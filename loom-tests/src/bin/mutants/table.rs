@@ -1229,15 +1229,16 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "timer: what is due is freed where it stands",
         file: "reactor/timers/mod.rs",
-        text: "            node.home(|home| home.place = Place::LET_GO);",
-        replacement: "            self.free(node);",
+        text: "                node.cancel();
+                node.let_go();",
+        replacement: "                self.free(node);",
         model: "timer_ends::drop_of_what_is_due",
     },
     Mutant {
         name: "timer: what was let go of is fired",
         file: "reactor/timers/mod.rs",
         text: "        if place == Place::LET_GO {",
-        replacement: "        if false {",
+        replacement: "        if place == Place::LET_GO && false {",
         model: "timer_ends::drop_of_what_is_due",
     },
     Mutant {
