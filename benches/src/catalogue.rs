@@ -62,18 +62,7 @@ pub const SINGLE_THREADED: &[&str] = &["tokio-ct", "uvloop", "uring-poll", BARE]
 /// No runtime at all: the case's own cost, a limit.
 pub const BARE: &str = "bare";
 
-const ECHO: &[&str] = &[
-    "tokio",
-    "tokio-ct",
-    "async-io",
-    "ringloop",
-    "ringloop-lease",
-    "ringloop-owned",
-    "ringloop-epoll",
-    "epoll",
-    "uring",
-];
-/// Where messages are small: with the limit of poll functions.
+/// Where messages are small: the last is the limit of poll functions, for such alone.
 const ECHO_SMALL: &[&str] = &[
     "tokio",
     "tokio-ct",
@@ -86,6 +75,7 @@ const ECHO_SMALL: &[&str] = &[
     "uring",
     "uring-poll",
 ];
+const ECHO: &[&str] = ECHO_SMALL.split_last().expect("a list of peers").1;
 /// Those of the servers that a quick run looks at: there are too many for three minutes.
 pub const QUICK_SERVERS: &[&str] = &["tokio", "ringloop", "ringloop-lease", "uring"];
 

@@ -157,8 +157,8 @@ impl Slot {
 
     #[inline]
     pub(crate) fn look(&self) -> Seen {
-        // Acquire: what the kernel reported happened before; pairs with the stores of `event`
-        // and `clear_bits`.
+        // Acquire: what the kernel reported happened before; pairs with the stores of `event`,
+        // `clear_bits` and `renew`.
         let word = self.word.load(Ordering::Acquire);
         // Relaxed: who does not see a note tries once too often.
         let drained = self.drained.load(Ordering::Relaxed) == word & !READY_MASK;
@@ -279,6 +279,7 @@ impl Slot {
     fn renew(&self, ready: Ready) {
         let _waiters = self.waiters.lock();
         let word = self.look().0;
+        // Relaxed: see step 2.
         self.drained.store(NEVER, Ordering::Relaxed);
         // Release: as in `clear_bits`.
         self.word.store(next_generation(word) | ready.0, Ordering::Release);
