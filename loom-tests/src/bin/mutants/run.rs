@@ -9,12 +9,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::table::Mutant;
-
 /// A mutant that is noticed is noticed soon.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// All models together, to their ends.
 const PATIENCE_FOR_ALL: Duration = Duration::from_secs(600);
+
+/// One mistake that a model has to notice.
+pub struct Mutant {
+    /// What is wrong with it.
+    pub name: &'static str,
+    /// Below `src/`.
+    pub file: &'static str,
+    /// Stands there exactly once.
+    pub text: &'static str,
+    /// What it gives way to.
+    pub replacement: &'static str,
+    /// The test that has to fail.
+    pub model: &'static str,
+}
 
 /// What became of a mutant.
 pub enum Verdict {
@@ -123,7 +135,9 @@ impl Bench {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
         let messages = String::from_utf8_lossy(&output.stdout);
-        let program = messages.lines().rev().find_map(|line| {
+        // The package's programs are built, too, and told of in any order.
+        let mut tests = messages.lines().filter(|line| line.contains("\"kind\":[\"test\"]"));
+        let program = tests.find_map(|line| {
             let (_, rest) = line.split_once("\"executable\":\"")?;
             rest.split_once('"').map(|(path, _)| PathBuf::from(path))
         });

@@ -1,6 +1,6 @@
 //! The mutants of `sync/`, but for queues and channels.
 
-use super::table::Mutant;
+use crate::run::Mutant;
 
 /// By file, from the list up.
 #[rustfmt::skip]

@@ -6,24 +6,13 @@
 //! `cargo loom-mutants [FILTER]`, where the filter is a part of a mutant's or a model's
 //! name.
 
-#[path = "mutants/queues.rs"]
-mod queues;
-#[path = "mutants/run.rs"]
 mod run;
-#[path = "mutants/sync.rs"]
-mod sync;
-#[path = "mutants/table.rs"]
-mod table;
+mod tables;
 
 use std::{env, path::Path, process::ExitCode, time::Instant};
 
-use queues::QUEUES;
-use run::{Bench, Verdict};
-use sync::SYNC;
-use table::{MUTANTS, Mutant};
-
-/// All of them.
-const TABLES: &[&[Mutant]] = &[MUTANTS, SYNC, QUEUES];
+use run::{Bench, Mutant, Verdict};
+use tables::TABLES;
 
 fn main() -> ExitCode {
     let filter = env::args().nth(1).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The mutants of queues, channels and futures of one value.
 
-use super::table::Mutant;
+use crate::run::Mutant;
 
 /// By primitive.
 #[rustfmt::skip]

@@ -1,0 +1,22 @@
+//! The mutants.
+
+mod queues;
+mod receiving;
+mod sending;
+mod sync;
+mod tasks;
+mod timers;
+mod workers;
+
+use crate::run::Mutant;
+
+/// All of them.
+pub const TABLES: &[&[Mutant]] = &[
+    tasks::TASKS,
+    workers::WORKERS,
+    receiving::RECEIVING,
+    sending::SENDING,
+    timers::TIMERS,
+    sync::SYNC,
+    queues::QUEUES,
+];

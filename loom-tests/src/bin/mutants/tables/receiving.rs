@@ -1,0 +1,324 @@
+//! The mutants of what a socket tells and receives.
+
+use crate::run::Mutant;
+
+/// By protocol.
+#[rustfmt::skip]
+pub const RECEIVING: &[Mutant] = &[
+    // Descriptors.
+    Mutant {
+        name: "slot: an event since the look is cleared",
+        file: "reactor/slot.rs",
+        text: "        if word & !READY_MASK == seen.0 & !READY_MASK {",
+        replacement: "        if word >> 32 == seen.0 >> 32 {",
+        model: "slot_event::two_events_against_clear",
+    },
+    Mutant {
+        name: "slot: no look after the waker is left",
+        file: "reactor/slot.rs",
+        text: "        let mut waiters = self.waiters.lock();
+        let seen = self.look();
+        let is_ready",
+        replacement: "        let seen = self.look();
+        let mut waiters = self.waiters.lock();
+        let is_ready",
+        model: "slot_event::two_events_against_drained",
+    },
+    Mutant {
+        name: "slot: a read that took all hides what came meanwhile",
+        file: "reactor/slot.rs",
+        text: "self.drained.store(seen.0 & !READY_MASK, Ordering::Relaxed)",
+        replacement: "self.drained.store(self.look().0 & !READY_MASK, Ordering::Relaxed)",
+        model: "slot_event::two_events_against_drained",
+    },
+    Mutant {
+        name: "slot: who shares is not woken",
+        file: "reactor/slot.rs",
+        text: "            wakes.extend(sharers.extract_if(.., woken).map(|waiter| waiter.waker));",
+        replacement: "            wakes.extend(sharers.extract_if(.., woken).map(|waiter| waiter.waker).take(1));",
+        model: "slot_event::shared_waiters",
+    },
+    // Leases.
+    Mutant {
+        name: "lease: the last sees nothing of what others read",
+        file: "reactor/pool.rs",
+        text: "users.fetch_sub(1, Ordering::AcqRel)",
+        replacement: "users.fetch_sub(1, Ordering::Release)",
+        model: "lease_return::two_returns_against_finish",
+    },
+    Mutant {
+        name: "lease: whether it was the last is asked later",
+        file: "reactor/pool.rs",
+        text: "        if users.fetch_sub(1, Ordering::AcqRel) == 1 {",
+        replacement: "        users.fetch_sub(1, Ordering::AcqRel);
+        if users.load(Ordering::Acquire) == 0 {",
+        model: "lease_return::two_returns_against_finish",
+    },
+    Mutant {
+        name: "pool: free when the filler is done",
+        file: "reactor/pool.rs",
+        text: "        if buffer.users.fetch_sub(own, Ordering::AcqRel) == own {",
+        replacement: "        if buffer.users.fetch_sub(own, Ordering::AcqRel) >= own {",
+        model: "lease_return::two_returns_against_finish",
+    },
+    Mutant {
+        name: "pool: collects without seeing what was read",
+        file: "reactor/pool.rs",
+        text: "fetch_and(!all, Ordering::Acquire)",
+        replacement: "fetch_and(!all, Ordering::Relaxed)",
+        model: "lease_return::two_returns_against_finish",
+    },
+    Mutant {
+        name: "lease: split without a count",
+        file: "reactor/pool.rs",
+        text: "            unsafe { buffer.as_ref() }.users.fetch_add(1, Ordering::Relaxed);
+        }
+        let front",
+        replacement: "            let _ = buffer;
+        }
+        let front",
+        model: "lease_return::split_against_last",
+    },
+    Mutant {
+        name: "pool: the last bytes are lent without a count",
+        file: "reactor/pool.rs",
+        text: "buffer.users.fetch_sub(own - 1, Ordering::Relaxed);",
+        replacement: "buffer.users.fetch_sub(own, Ordering::Relaxed);",
+        model: "lease_return::split_against_last",
+    },
+    Mutant {
+        name: "pool: lends a count that it also keeps",
+        file: "reactor/pool.rs",
+        text: "            buffer.own.store(own - 1, Ordering::Relaxed);",
+        replacement: "",
+        model: "lease_return::two_returns_against_finish",
+    },
+    Mutant {
+        name: "pool: starts at the front again under a lease",
+        file: "reactor/pool.rs",
+        text: "if buffer.users.load(Ordering::Acquire) == own {",
+        replacement: "if buffer.users.load(Ordering::Acquire) >= own {",
+        model: "lease_return::return_against_spare",
+    },
+    Mutant {
+        name: "pool: starts at the front again without seeing what was read",
+        file: "reactor/pool.rs",
+        text: "if buffer.users.load(Ordering::Acquire) == own {",
+        replacement: "if buffer.users.load(Ordering::Relaxed) == own {",
+        model: "lease_return::return_against_spare",
+    },
+    Mutant {
+        name: "pool: starves by a load and a store",
+        file: "reactor/pool.rs",
+        text: "returns.fetch_or(STARVED, Ordering::Relaxed);",
+        replacement: "let word = returns.load(Ordering::Acquire);
+            returns.store(word | STARVED, Ordering::Release);",
+        model: "lease_return::returns_against_starvation",
+    },
+    Mutant {
+        name: "return: asks first whether the owner starves",
+        file: "reactor/pool/shared.rs",
+        text: "        let old = shared.returns.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
+            Some((word | bits) & !STARVED)
+        });
+        let (Ok(old) | Err(old)) = old;",
+        replacement: "        let starved = shared.returns.fetch_and(!STARVED, Ordering::AcqRel) & STARVED;
+        let old = shared.returns.fetch_or(bits, Ordering::AcqRel) & !STARVED | starved;",
+        model: "lease_return::returns_against_starvation",
+    },
+    Mutant {
+        name: "return: rings for every buffer",
+        file: "reactor/pool/shared.rs",
+        text: "Some((word | bits) & !STARVED)",
+        replacement: "Some(word | bits)",
+        model: "lease_return::returns_against_starvation",
+    },
+    Mutant {
+        name: "return: publishes nothing",
+        file: "reactor/pool/shared.rs",
+        text: "let old = shared.returns.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {",
+        replacement: "let old = shared.returns.fetch_update(Ordering::Acquire, Ordering::Relaxed, |word| {",
+        model: "lease_return::returns_against_the_end",
+    },
+    Mutant {
+        name: "return: sees nothing of the end",
+        file: "reactor/pool/shared.rs",
+        text: "let old = shared.returns.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {",
+        replacement: "let old = shared.returns.fetch_update(Ordering::Release, Ordering::Relaxed, |word| {",
+        model: "lease_return::returns_against_the_end",
+    },
+    Mutant {
+        name: "return: asks again whether all is back",
+        file: "reactor/pool/shared.rs",
+        text: "        let new = old | bits;",
+        replacement: "        // SAFETY: none.
+        let new = unsafe { this.as_ref() }.returns.load(Ordering::Acquire);",
+        model: "lease_return::returns_against_the_end",
+    },
+    Mutant {
+        name: "pool: ends without what is free",
+        file: "reactor/pool.rs",
+        text: "self.watch.end(self.free);",
+        replacement: "self.watch.end(0);",
+        model: "lease_return::returns_against_the_end",
+    },
+    // Received ahead.
+    Mutant {
+        name: "inbound: a waker is left without a second look",
+        file: "reactor/socket/inbound.rs",
+        text: "        let found = look(&self.state, waker, expects, waits, |state| {
+            let found = state.find(arm, get);
+            self.quiet.store(u8::from(!state.has_news()), Ordering::Relaxed);
+            found
+        });",
+        replacement: "        let _ = waits;
+        if !self.state.lock().has_news() {
+            look(&self.state, waker, expects, |_| true, |_| ());
+            return Found::Nothing;
+        }
+        let found = self.state.lock().find(arm, get);",
+        model: "inbound::arrivals_against_reader",
+    },
+    Mutant {
+        name: "inbound: an arrival wakes nobody",
+        file: "reactor/socket/inbound.rs",
+        text: "        state.add(lease);
+        state.readers.wake(wakes);",
+        replacement: "        state.add(lease);",
+        model: "inbound::arrivals_against_reader",
+    },
+    Mutant {
+        name: "waiting: a reader takes the place of another",
+        file: "reactor/socket/waiting.rs",
+        text: "waiting.wakers.push(waker);",
+        replacement: "waiting.wakers = [waker].into_iter().collect();",
+        model: "inbound::arrival_against_two_readers",
+    },
+    Mutant {
+        name: "inbound: arrivals come in front",
+        file: "reactor/socket/inbound.rs",
+        text: "            Some(_) => self.more.push_back(lease),",
+        replacement: "            Some(_) => self.more.extend(self.first.replace(lease)),",
+        model: "inbound::cap_against_reader",
+    },
+    Mutant {
+        name: "inbound: who takes a part takes all",
+        file: "reactor/socket/inbound.rs",
+        text: "lease.advance(bytes);",
+        replacement: "lease.advance(lease.len());",
+        model: "inbound::cap_against_reader",
+    },
+    Mutant {
+        name: "inbound: cancels for each arrival past the cap",
+        file: "reactor/socket/inbound.rs",
+        text: "            state.arm = Arm::Ending;
+            return Flow::Stop;",
+        replacement: "            return Flow::Stop;",
+        model: "inbound::cap_against_reader",
+    },
+    Mutant {
+        name: "inbound: any number of leases may wait",
+        file: "reactor/socket/inbound.rs",
+        text: "let full = state.bytes > MAX_BYTES || state.queue.len() > MAX_LEASES;",
+        replacement: "let full = state.bytes > MAX_BYTES;",
+        model: "inbound::cap_against_reader",
+    },
+    Mutant {
+        name: "inbound: the end comes before what is queued",
+        file: "reactor/socket/inbound.rs",
+        text: "        if !self.queue.is_empty() {
+            let mut queue",
+        replacement: "        if !self.queue.is_empty() && self.end.is_none() {
+            let mut queue",
+        model: "inbound::error_against_reader",
+    },
+    Mutant {
+        name: "inbound: an error is told for ever",
+        file: "reactor/socket/inbound.rs",
+        text: "            self.end = Some(End::Eof);
+",
+        replacement: "",
+        model: "inbound::error_against_reader",
+    },
+    Mutant {
+        name: "inbound: the end of a receive wakes nobody",
+        file: "reactor/socket/inbound.rs",
+        text: "        state.starved = starved;
+        state.readers.wake(wakes);",
+        replacement: "        state.starved = starved;",
+        model: "inbound::starvation_against_reader",
+    },
+    Mutant {
+        name: "inbound: a receive that has ended counts as armed",
+        file: "reactor/socket/inbound.rs",
+        text: "        state.arm = Arm::Off;
+        state.starved = starved;",
+        replacement: "        state.starved = starved;",
+        model: "inbound::starvation_against_reader",
+    },
+    Mutant {
+        name: "inbound: starved for ever",
+        file: "reactor/socket/inbound.rs",
+        text: "mem::take(&mut self.starved)",
+        replacement: "self.starved",
+        model: "inbound::starvation_against_reader",
+    },
+    Mutant {
+        name: "inbound: starved, and nobody is told",
+        file: "reactor/socket/inbound.rs",
+        text: "state.starved = starved;",
+        replacement: "let _ = starved;",
+        model: "inbound::starvation_against_reader",
+    },
+    Mutant {
+        name: "inbound: a reset is forgotten",
+        file: "reactor/socket/inbound.rs",
+        text: " || self.hung_up",
+        replacement: "",
+        model: "inbound::reset_against_reader",
+    },
+    // Receiving for a stuck worker.
+    Mutant {
+        name: "try_borrow: whoever has it",
+        file: "reactor/uring/claim.rs",
+        text: "        if taken.is_ok() {
+            receive();",
+        replacement: "        {
+            receive();",
+        model: "claim::turns_against_look",
+    },
+    Mutant {
+        name: "take: does not wait for who has borrowed it",
+        file: "reactor/uring/claim.rs",
+        text: "        if self.0.swap(TAKEN, Ordering::Acquire) == TAKEN {",
+        replacement: "        if self.0.swap(TAKEN, Ordering::Acquire) > WITHHELD {",
+        model: "claim::turns_against_look",
+    },
+    Mutant {
+        name: "give_back: lends it with completions left behind",
+        file: "reactor/uring/claim.rs",
+        text: "self.0.store(if may_borrow { FREE } else { WITHHELD }, Ordering::Release);",
+        replacement: "self.0.store(if may_borrow { FREE } else { FREE }, Ordering::Release);",
+        model: "claim::late_completion_against_look",
+    },
+    Mutant {
+        name: "ended: takes the place of an error",
+        file: "reactor/socket/inbound.rs",
+        text: "        if !matches!(state.end, Some(End::Failed(_))) {",
+        replacement: "        {",
+        model: "claim::reset_against_look",
+    },
+    Mutant {
+        name: "receive_instead: wakes nobody",
+        file: "reactor/socket/inbound.rs",
+        text: "state.end = Some(End::Failed(code)),
+            },
+        }
+        state.readers.wake(wakes);",
+        replacement: "state.end = Some(End::Failed(code)),
+            },
+        }
+        let _ = wakes;",
+        model: "claim::looks_against_reader",
+    },
+];

@@ -1,0 +1,66 @@
+//! The mutants of timers.
+
+use crate::run::Mutant;
+
+/// By protocol.
+#[rustfmt::skip]
+pub const TIMERS: &[Mutant] = &[
+    // Timers.
+    Mutant {
+        name: "timer: polled without a look under the lock",
+        file: "reactor/timers/node.rs",
+        text: "        let mut kept = self.node.waker.lock();
+        // Asked under the lock: see `Node::end`.
+        let end = self.node.ended();",
+        replacement: "        let end = self.node.ended();
+        let mut kept = self.node.waker.lock();",
+        model: "timer_ends::poll_against_fire",
+    },
+    Mutant {
+        name: "give_up: takes the waker from under the wheel's hands",
+        file: "reactor/timers/node.rs",
+        text: "        let waker = node.waker.lock().take();",
+        replacement: "        let waker = unsafe { node.waker.with_exclusive(Option::take) };",
+        model: "timer_ends::drop_against_fire",
+    },
+    Mutant {
+        name: "give_up: takes a timer that has ended for an armed one",
+        file: "reactor/timers/node.rs",
+        text: "            && is_armed_in(node, owner, armed, timers.mailbox())",
+        replacement: "            && ptr::eq(owner, timers.mailbox())",
+        model: "timer_ends::release_against_rescue",
+    },
+    Mutant {
+        name: "timer: fires after it has let go of the lock",
+        file: "reactor/timers/node.rs",
+        text: "        let mut kept = self.waker.lock();
+        let armed",
+        replacement: "        let mut kept = self.waker.lock().take();
+        let armed",
+        model: "timer_ends::poll_against_fire",
+    },
+    Mutant {
+        name: "timer: what is due is freed where it stands",
+        file: "reactor/timers/mod.rs",
+        text: "                node.cancel();
+                node.let_go();",
+        replacement: "                self.free(node);",
+        model: "timer_ends::drop_of_what_is_due",
+    },
+    Mutant {
+        name: "timer: what was let go of is fired",
+        file: "reactor/timers/mod.rs",
+        text: "        if place == Place::LET_GO {",
+        replacement: "        if place == Place::LET_GO && false {",
+        model: "timer_ends::drop_of_what_is_due",
+    },
+    Mutant {
+        name: "timer: the mailbox publishes nothing",
+        file: "reactor/timers/pool.rs",
+        text: "                Ordering::Release,
+                Ordering::Relaxed,",
+        replacement: "                Ordering::Relaxed,
+                Ordering::Relaxed,",
+        model: "timer_ends::drop_against_fire",
+    },
+];

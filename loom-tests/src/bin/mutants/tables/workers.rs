@@ -1,0 +1,273 @@
+//! The mutants of workers: how they sleep, are woken and end.
+
+use crate::run::Mutant;
+
+/// By protocol.
+#[rustfmt::skip]
+pub const WORKERS: &[Mutant] = &[
+    // Push and park.
+    Mutant {
+        name: "park: no fence before the final look",
+        file: "scheduler/idle.rs",
+        text: "        fence(Ordering::SeqCst);
+        if !has_work() {",
+        replacement: "        if !has_work() {",
+        model: "push_and_park::two_pushers",
+    },
+    Mutant {
+        name: "park: the final look comes before the bit",
+        file: "scheduler/idle.rs",
+        text: "        let how = self.enter(me, workers, quiet);",
+        replacement: "        let work = has_work();
+        let has_work = || work;
+        let how = self.enter(me, workers, quiet);",
+        model: "push_and_park::push_after_push",
+    },
+    Mutant {
+        name: "notify: no fence after the push",
+        file: "scheduler/idle.rs",
+        text: "        // N2. Pairs with P2.
+        fence(Ordering::SeqCst);
+",
+        replacement: "",
+        model: "push_and_park::two_pushers",
+    },
+    Mutant {
+        name: "notify: without the check of the RMW",
+        file: "scheduler/idle.rs",
+        text: "        old.is_parked(target)
+",
+        replacement: "        old.is_parked(target) || true
+",
+        model: "push_and_park::two_pushers",
+    },
+    Mutant {
+        name: "notify: clears the bits of all",
+        file: "scheduler/idle.rs",
+        text: "self.word.fetch_and(!(1 << target), Ordering::AcqRel)",
+        replacement: "self.word.fetch_and(!PARKED, Ordering::AcqRel)",
+        model: "push_and_park::two_workers",
+    },
+    Mutant {
+        name: "push_home: rings first",
+        file: "scheduler/hub.rs",
+        text: "        self.block(home).local_inbox.push(task);
+        let _ = self.ring_if_parked(home);",
+        replacement: "        let _ = self.ring_if_parked(home);
+        self.block(home).local_inbox.push(task);",
+        model: "push_and_park::push_after_push",
+    },
+    Mutant {
+        name: "advance: nobody is rung",
+        file: "scheduler/hub.rs",
+        text: "            for block in self.blocks() {
+                block.doorbell.ring();",
+        replacement: "            for block in self.blocks().take(1) {
+                block.doorbell.ring();",
+        model: "push_and_park::push_to_either_and_stop",
+    },
+    Mutant {
+        name: "advance: publishes nothing",
+        file: "scheduler/hub.rs",
+        text: "self.phase.fetch_max(phase as u8, Ordering::AcqRel)",
+        replacement: "self.phase.fetch_max(phase as u8, Ordering::Relaxed)",
+        model: "push_and_park::push_to_either_and_stop",
+    },
+    // Announce and search.
+    Mutant {
+        name: "announce: no fence after the push",
+        file: "scheduler/idle.rs",
+        text: "        // Pairs with P2 and S2, as in `notify`.
+        fence(Ordering::SeqCst);
+",
+        replacement: "",
+        model: "announce_search::search_end",
+    },
+    Mutant {
+        name: "search: its end without a fence",
+        file: "scheduler/idle.rs",
+        text: "        fence(Ordering::SeqCst);
+        ended",
+        replacement: "        ended",
+        model: "announce_search::search_end",
+    },
+    Mutant {
+        name: "search: its end without S2",
+        file: "scheduler/idle.rs",
+        text: "            if self.end_search(me) && !found {",
+        replacement: "            if self.end_search(me) && !found && false {",
+        model: "announce_search::search_end",
+    },
+    Mutant {
+        name: "search: keeps the token",
+        file: "scheduler/idle.rs",
+        text: "                .then(|| word.with_holder(SEARCHER_SHIFT, None))",
+        replacement: "                .then_some(word)",
+        model: "announce_search::search_end",
+    },
+    // Patrol.
+    Mutant {
+        name: "patrol: laid down although others are busy",
+        file: "scheduler/idle.rs",
+        text: "Some(holder) if holder == me && alone && quiet => {",
+        replacement: "Some(holder) if holder == me && quiet => {",
+        model: "patrol::wake_up_after_quiet_look",
+    },
+    Mutant {
+        name: "patrol: not taken on parking",
+        file: "scheduler/idle.rs",
+        text: "None if !alone => next = next.with_holder(PATROL_SHIFT, Some(me)),",
+        replacement: "None if !alone => {}",
+        model: "patrol::two_sleepers",
+    },
+    Mutant {
+        name: "patrol: kept by who runs tasks",
+        file: "scheduler/idle.rs",
+        text: ".then(|| word.with_holder(PATROL_SHIFT, None))",
+        replacement: ".then_some(word)",
+        model: "patrol::patroller_gets_stuck",
+    },
+    Mutant {
+        name: "patrol: nobody is named",
+        file: "scheduler/idle.rs",
+        text: "        self.claim(PATROL_SHIFT)",
+        replacement: "        None",
+        model: "patrol::wake_up_alone",
+    },
+    // Inbox and final check.
+    Mutant {
+        name: "drain: a load and a store",
+        file: "scheduler/inbox.rs",
+        text: "NonNull::new(self.head.swap(ptr::null_mut(), Ordering::Acquire))",
+        replacement: "NonNull::new(self.head.load(Ordering::Acquire));
+        self.head.store(ptr::null_mut(), Ordering::Relaxed)",
+        model: "inbox_final_check::two_pushers",
+    },
+    Mutant {
+        name: "drain: sees nothing of what was pushed",
+        file: "scheduler/inbox.rs",
+        text: "self.head.swap(ptr::null_mut(), Ordering::Acquire)",
+        replacement: "self.head.swap(ptr::null_mut(), Ordering::Relaxed)",
+        model: "inbox_final_check::two_pushers",
+    },
+    Mutant {
+        name: "drain: the newest first",
+        file: "scheduler/inbox.rs",
+        text: "        while let Some(task) = newest {
+            // SAFETY: I1: the swap made the whole chain ours.
+            unsafe {
+                newest = task.as_ref().take_next();
+                task.as_ref().set_next(oldest);
+            }
+            oldest = Some(task);
+            count += 1;
+        }
+",
+        replacement: "        std::mem::swap(&mut oldest, &mut newest);
+        count += usize::from(oldest.is_some());
+",
+        model: "inbox_final_check::two_pushers",
+    },
+    Mutant {
+        name: "push: publishes nothing",
+        file: "scheduler/inbox.rs",
+        text: "                Ordering::Release,
+                Ordering::Relaxed,",
+        replacement: "                Ordering::Relaxed,
+                Ordering::Relaxed,",
+        model: "inbox_final_check::owner_against_patrol",
+    },
+    Mutant {
+        name: "has_mail: one inbox only",
+        file: "scheduler/hub.rs",
+        text: "!self.inbox.is_empty() || !self.local_inbox.is_empty()",
+        replacement: "!self.inbox.is_empty()",
+        model: "inbox_final_check::two_pushers",
+    },
+    Mutant {
+        name: "LIFO slot: put over what is there",
+        file: "scheduler/hub.rs",
+        text: "        if !self.lifo.load(Ordering::Relaxed).is_null() {
+            return Some(task);
+        }
+        // Release: pairs with `take_lifo`.",
+        replacement: "",
+        model: "inbox_final_check::lifo_slot",
+    },
+    Mutant {
+        name: "LIFO slot: taken without seeing the task",
+        file: "scheduler/hub.rs",
+        text: "self.lifo.swap(ptr::null_mut(), Ordering::Acquire)",
+        replacement: "self.lifo.swap(ptr::null_mut(), Ordering::Relaxed)",
+        model: "inbox_final_check::lifo_slot",
+    },
+    // Doorbell and shutdown.
+    Mutant {
+        name: "gate: cleaned up with passers inside",
+        file: "util/gate.rs",
+        text: "if matches!(old, Ok(word) if word / PASSER == 0) && self.take_closing() {",
+        replacement: "if old.is_ok() && (self.take_closing() || true) {",
+        model: "doorbell_shutdown::ring_against_close",
+    },
+    Mutant {
+        name: "gate: open again before it was cleaned up",
+        file: "util/gate.rs",
+        text: "compare_exchange(CLOSING, CLEANING, Ordering::Acquire, Ordering::Relaxed)",
+        replacement: "compare_exchange(CLOSING, 0, Ordering::Acquire, Ordering::Relaxed)",
+        model: "doorbell_shutdown::ring_against_next_life",
+    },
+    Mutant {
+        name: "gate: the last passer does not look",
+        file: "util/gate.rs",
+        text: "old == CLOSING | PASSER && self.take_closing()",
+        replacement: "old == CLOSING && self.take_closing()",
+        model: "doorbell_shutdown::ring_against_close",
+    },
+    Mutant {
+        name: "gate: passes without an RMW of its own",
+        file: "util/gate.rs",
+        text: "self.0.fetch_add(PASSER, Ordering::Acquire) & OPEN != 0",
+        replacement: "let open = self.is_open();
+        self.0.fetch_add(PASSER, Ordering::Acquire);
+        open",
+        model: "doorbell_shutdown::ring_against_close",
+    },
+    Mutant {
+        name: "gate: who leaves publishes nothing",
+        file: "util/gate.rs",
+        text: "self.0.fetch_sub(PASSER, Ordering::Release)",
+        replacement: "self.0.fetch_sub(PASSER, Ordering::Relaxed)",
+        model: "doorbell_shutdown::gate_closes_behind_passers",
+    },
+    Mutant {
+        name: "gate: who closes publishes nothing",
+        file: "util/gate.rs",
+        text: "let old = self.0.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {",
+        replacement: "let old = self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, |word| {",
+        model: "doorbell_shutdown::ring_against_close",
+    },
+    Mutant {
+        name: "gate: passed when it is closed",
+        file: "util/gate.rs",
+        text: "let passed = self.enter().then(pass);",
+        replacement: "let passed = (self.enter() || true).then(pass);",
+        model: "doorbell_shutdown::ring_against_close",
+    },
+    Mutant {
+        name: "doorbell: closed past the gate",
+        file: "reactor/doorbell.rs",
+        text: "        self.gate.close(|| self.close_fd());",
+        replacement: "        self.close_fd();
+        self.gate.close(|| ());",
+        model: "doorbell_shutdown::ring_against_close",
+    },
+    Mutant {
+        name: "doorbell: open before it has its descriptor",
+        file: "reactor/doorbell.rs",
+        text: "        self.fd.store(fd, Ordering::Relaxed);
+        let opened = self.gate.open();",
+        replacement: "        let opened = self.gate.open();
+        self.fd.store(fd, Ordering::Relaxed);",
+        model: "doorbell_shutdown::two_late_ringers_against_next_life",
+    },
+];
