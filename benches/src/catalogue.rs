@@ -29,7 +29,8 @@ pub struct Load {
     pub message: usize,
     /// Messages in one write of the client; with more than one it sends the next when all came back.
     pub burst: usize,
-    /// Bytes of the buffer through which a server reads, for those that have one.
+    /// Bytes of the buffer through which a server reads, for those that have one. More than a message:
+    /// who fills it has to ask once more whether that was all.
     pub server_buffer: usize,
     /// Whether a task of the server burns CPU from time to time.
     pub hog: bool,
@@ -112,7 +113,10 @@ const EVENTS: &[&str] = &[
 pub const CASES: &[Case] = &[
     Case { peers: ECHO_SMALL, ..echo("echo_64x64", STEADY) },
     Case { peers: ECHO_SMALL, ..echo("echo_1000x64", Load { connections: 1000, ..STEADY }) },
-    Case { peers: ECHO_SMALL, ..echo("echo_64x4096", Load { message: 4096, ..STEADY }) },
+    Case {
+        peers: ECHO_SMALL,
+        ..echo("echo_64x4096", Load { message: 4096, server_buffer: 8192, ..STEADY })
+    },
     echo("echo_64x65536", Load { message: 65_536, server_buffer: 65_536, ..STEADY }),
     Case { peers: ECHO_SMALL, ..echo("echo_pipelined", Load { burst: 16, ..STEADY }) },
     echo("echo_hog", Load { hog: true, pace: Pace::Open(10_000), ..STEADY }),

@@ -38,9 +38,10 @@ pub struct Options {
     pub patience: Duration,
 }
 
-/// What the runs of `--quick` may take in all, with room in three minutes for cases whose batches
-/// outlast their window, and what a process costs beside its warm-up and window.
-const QUICK: Duration = Duration::from_secs(165);
+/// What the runs of `--quick` may take in all, with room in three minutes for what is not a window (the
+/// looks at the hog alone, connections that are idle) and for batches that outlast theirs; and what a
+/// process costs beside its warm-up and window.
+const QUICK: Duration = Duration::from_secs(135);
 const START_OF_SERVER: Duration = Duration::from_millis(70);
 const START_OF_OTHERS: Duration = Duration::from_millis(25);
 
@@ -76,25 +77,34 @@ impl Options {
         (count(true), count(false))
     }
 
-    /// Warm-up and measured window of one run. Servers get longer ones: their clients must fall
-    /// into step first. In a quick run they shrink until everything selected fits.
+    /// Warm-up and measured window of one run. In a quick run they shrink until everything selected
+    /// fits.
     pub fn durations(&self, server: bool) -> (Duration, Duration) {
+        let (warmup, window) = self.full_durations(server);
+        let shrink = if self.quick { self.shrink() } else { 1.0 };
+        (warmup.mul_f64(shrink), self.window.unwrap_or(window.mul_f64(shrink)))
+    }
+
+    /// Servers get longer ones: their clients must fall into step first.
+    fn full_durations(&self, server: bool) -> (Duration, Duration) {
         let (warmup, window) = match (server, self.quick) {
             (true, true) => (200, 450),
             (true, false) => (500, 2000),
             (false, true) => (30, 120),
             (false, false) => (100, 600),
         };
-        let shrink = if self.quick { self.shrink() } else { 1.0 };
-        let scaled = |ms| Duration::from_millis(ms).mul_f64(shrink);
-        (scaled(warmup), self.window.unwrap_or(scaled(window)))
+        (Duration::from_millis(warmup), Duration::from_millis(window))
     }
 
     fn shrink(&self) -> f64 {
         let (servers, others) = self.runs();
         let (servers, others) = (servers as u32, others as u32);
+        let length = |server| {
+            let (warmup, window) = self.full_durations(server);
+            warmup + window
+        };
         let starts = START_OF_SERVER * servers + START_OF_OTHERS * others;
-        let windows = Duration::from_millis(650) * servers + Duration::from_millis(150) * others;
+        let windows = length(true) * servers + length(false) * others;
         let left = QUICK.saturating_sub(starts).as_secs_f64();
         (left / windows.as_secs_f64().max(1e-9)).clamp(0.2, 1.0)
     }
@@ -102,14 +112,13 @@ impl Options {
 
 const HELP: &str = "\
 ringloop-benches [AREA]... [OPTIONS]
-ringloop-benches count [WORKLOAD]... [--against COMMIT]
+ringloop-benches count [WORKLOAD]... [--at COMMIT] [--against COMMIT]
 ringloop-benches --report FILE[,..] --into DIR
 
 Areas: echo, http, sched, sync, timers (default: all)
 
   --quick            short windows, 3 rounds, and of the servers tokio, ringloop, ringloop-lease
-                     and uring unless --peer says otherwise; everything in about 4 minutes on
-                     2 cores
+                     and uring unless --peer says otherwise; everything in 3 minutes on 2 cores
   --json             one JSON object a line on stdout instead of tables
   --save FILE        the same lines into a file
   --svg DIR          draw a picture for each area and number of workers
@@ -126,7 +135,8 @@ Areas: echo, http, sched, sync, timers (default: all)
   --report FILE      from lines saved by --save or --json, measure nothing and write the page
   --into DIR         DIR/benchmarks.md and the pictures in DIR/benchmarks (default docs)
   count              instructions per operation under callgrind: spawn, wake, yield, steal, echo
-  --against COMMIT   the same workloads with ringloop as it was at a commit, side by side";
+  --at COMMIT        with ringloop as it was at a commit, instead of this tree's
+  --against COMMIT   and at another, side by side";
 
 /// Reads the arguments after the program's name.
 pub fn parse(arguments: &[String]) -> Result<Command, String> {
@@ -141,9 +151,10 @@ fn parse_count(arguments: &[String]) -> Result<count::Options, String> {
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match argument.as_str() {
-            "--against" => {
-                let commit = rest.next().ok_or("--against needs a commit")?;
-                options.against = Some(commit.clone());
+            "--at" | "--against" => {
+                let commit = rest.next().ok_or_else(|| format!("{argument} needs a commit"))?;
+                let which = if argument == "--at" { &mut options.at } else { &mut options.against };
+                *which = Some(commit.clone());
             }
             name if !name.starts_with('-') => options.workloads.push(name.into()),
             other => return Err(format!("unknown argument {other:?}; try --help")),
@@ -222,16 +233,22 @@ fn parse_run(arguments: &[String]) -> Result<Command, String> {
         .filter(|case| areas.is_empty() || areas.contains(&case.area))
         .filter(|case| names.is_empty() || names.iter().any(|name| name == case.name))
         .collect();
+    if options.cases.is_empty() {
+        return Err("no case is in these areas and has one of these names; try --list".into());
+    }
     Ok(Command::Run(options))
 }
 
-/// 1 and 2 workers, whatever the machine, then doubling; a quick run takes the ends only.
+/// 1 and 2 workers, whatever the machine, then doubling up to the cores; a quick run takes the ends
+/// only.
 fn worker_counts(cores: usize, quick: bool) -> Vec<usize> {
     let mut counts: Vec<usize> = std::iter::successors(Some(1), |count| Some(count * 2))
         .take_while(|&n| n <= cores)
         .collect();
     if counts.len() < 2 {
         counts = vec![1, 2];
+    } else if !cores.is_power_of_two() {
+        counts.push(cores);
     }
     if quick && counts.len() > 3 {
         counts.drain(2..counts.len() - 1);
@@ -289,6 +306,7 @@ mod tests {
         assert_eq!(worker_counts(1, false), [1, 2]);
         assert_eq!(worker_counts(2, false), [1, 2]);
         assert_eq!(worker_counts(16, false), [1, 2, 4, 8, 16]);
+        assert_eq!(worker_counts(12, false), [1, 2, 4, 8, 12]);
         assert_eq!(worker_counts(16, true), [1, 2, 16]);
     }
 
@@ -311,5 +329,7 @@ mod tests {
             let arguments: Vec<String> = arguments.iter().map(|&text| text.into()).collect();
             assert!(parse(&arguments).is_err(), "{arguments:?}");
         }
+        let nothing = ["http", "--case", "yield"].map(String::from);
+        assert!(parse(&nothing).is_err());
     }
 }

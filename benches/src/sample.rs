@@ -5,24 +5,55 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// The figures of one measured window. Fields that a case does not give stay `None`.
-#[derive(Clone, Default, Debug, PartialEq)]
-pub struct Sample {
-    pub ns_per_op: Option<f64>,
-    pub cpu_ns_per_op: Option<f64>,
-    pub switches_per_op: Option<f64>,
-    pub peak_rss_bytes: Option<f64>,
-    pub bytes_per_op: Option<f64>,
-    pub p50_ns: Option<f64>,
-    pub p99_ns: Option<f64>,
+/// A sample has the same fields by name and as a list.
+macro_rules! sample {
+    ($($(#[$doc:meta])* $field:ident,)*) => {
+        /// The figures of one measured window. Fields that a case does not give stay `None`.
+        #[derive(Clone, Default, Debug, PartialEq)]
+        pub struct Sample {
+            $($(#[$doc])* pub $field: Option<f64>,)*
+        }
+
+        impl Sample {
+            /// The names of the fields, in the order of the JSON report.
+            pub const FIELDS: &[&str] = &[$(stringify!($field)),*];
+
+            /// The field of that name.
+            pub fn get(&self, name: &str) -> Option<f64> {
+                match name {
+                    $(stringify!($field) => self.$field,)*
+                    _ => None,
+                }
+            }
+
+            /// Fills the field of that name, if there is one.
+            fn set(&mut self, name: &str, value: f64) -> Option<()> {
+                match name {
+                    $(stringify!($field) => self.$field = Some(value),)*
+                    _ => return None,
+                }
+                Some(())
+            }
+        }
+    };
+}
+
+sample! {
+    ns_per_op,
+    cpu_ns_per_op,
+    switches_per_op,
+    peak_rss_bytes,
+    bytes_per_op,
+    p50_ns,
+    p99_ns,
     /// The part of `ns_per_op` that is the case's own CPU work, measured alone.
-    pub work_ns_per_op: Option<f64>,
+    work_ns_per_op,
     /// Cores that the load generator itself kept busy.
-    pub client_cores: Option<f64>,
+    client_cores,
     /// How late the load generator of an open loop sent, 99th percentile.
-    pub client_late_ns: Option<f64>,
+    client_late_ns,
     /// Cores that other programs kept busy meanwhile; the harness adds it.
-    pub cores_of_others: Option<f64>,
+    cores_of_others,
 }
 
 impl Sample {
@@ -46,28 +77,11 @@ impl Sample {
         self
     }
 
-    /// The fields by name, in the order of the JSON report.
-    pub fn fields(&self) -> [(&'static str, Option<f64>); 11] {
-        [
-            ("ns_per_op", self.ns_per_op),
-            ("cpu_ns_per_op", self.cpu_ns_per_op),
-            ("switches_per_op", self.switches_per_op),
-            ("peak_rss_bytes", self.peak_rss_bytes),
-            ("bytes_per_op", self.bytes_per_op),
-            ("p50_ns", self.p50_ns),
-            ("p99_ns", self.p99_ns),
-            ("work_ns_per_op", self.work_ns_per_op),
-            ("client_cores", self.client_cores),
-            ("client_late_ns", self.client_late_ns),
-            ("cores_of_others", self.cores_of_others),
-        ]
-    }
-
     /// One line, read back by [`Sample::decode`].
     pub fn encode(&self) -> String {
         let mut line = String::from("sample");
-        for (name, value) in self.fields() {
-            if let Some(value) = value {
+        for name in Self::FIELDS {
+            if let Some(value) = self.get(name) {
                 write!(line, " {name}={value}").expect("a String takes any text");
             }
         }
@@ -80,21 +94,7 @@ impl Sample {
         let mut sample = Sample::default();
         for pair in line.split_whitespace() {
             let (name, value) = pair.split_once('=')?;
-            let value = Some(value.parse().ok()?);
-            match name {
-                "ns_per_op" => sample.ns_per_op = value,
-                "cpu_ns_per_op" => sample.cpu_ns_per_op = value,
-                "switches_per_op" => sample.switches_per_op = value,
-                "peak_rss_bytes" => sample.peak_rss_bytes = value,
-                "bytes_per_op" => sample.bytes_per_op = value,
-                "p50_ns" => sample.p50_ns = value,
-                "p99_ns" => sample.p99_ns = value,
-                "work_ns_per_op" => sample.work_ns_per_op = value,
-                "client_cores" => sample.client_cores = value,
-                "client_late_ns" => sample.client_late_ns = value,
-                "cores_of_others" => sample.cores_of_others = value,
-                _ => return None,
-            }
+            sample.set(name, value.parse().ok()?)?;
         }
         Some(sample)
     }

@@ -86,7 +86,13 @@ pub fn cpu_ns_of(pid: u32) -> io::Result<u64> {
 pub fn switches_of(pid: u32) -> io::Result<u64> {
     let mut sum = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let status = fs::read_to_string(thread?.path().join("status"))?;
+        let status = match fs::read_to_string(thread?.path().join("status")) {
+            // It has ended since it was listed.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {
+                continue;
+            }
+            status => status?,
+        };
         sum += status
             .lines()
             .filter(|line| line.contains("ctxt_switches"))

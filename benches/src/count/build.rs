@@ -23,9 +23,9 @@ pub fn current() -> Result<PathBuf, String> {
     build(&root(), &target()?)
 }
 
-/// The workloads of this tree with ringloop as it was at `commit`.
-pub fn at(commit: &str) -> Result<PathBuf, String> {
-    let target = target()?.join("against");
+/// The workloads of this tree with ringloop as it was at `commit`, built into a folder of that name.
+pub fn of(commit: &str, folder: &str) -> Result<PathBuf, String> {
+    let target = target()?.join(folder);
     let tree = Tree::take(commit)?;
     // The workloads are those of today: a comparison of two programs would say nothing.
     let benches = tree.0.join("benches");

@@ -1,4 +1,4 @@
-//! Instructions per operation, by callgrind: `count [--against COMMIT]`.
+//! Instructions per operation, by callgrind: `count [--at COMMIT] [--against COMMIT]`.
 //!
 //! Unlike time, they hardly depend on the machine or on what else runs on it: two counts of one
 //! program differ by a few tenths of a per cent, and by one or two where threads or a client play a
@@ -7,7 +7,7 @@
 //! be slower.
 //!
 //! The workloads are in `src/bin/counted.rs`. With `--against` the same workloads are built once
-//! more, against ringloop as it was at that commit.
+//! more, with ringloop as it was at that commit; with `--at`, the first ones, too.
 
 mod build;
 
@@ -38,6 +38,8 @@ struct Workload {
 /// What to count.
 #[derive(Default)]
 pub struct Options {
+    /// The commit to look at; without one, this tree.
+    pub at: Option<String>,
     /// A commit to compare with.
     pub against: Option<String>,
     /// Names of workloads; all if empty.
@@ -53,10 +55,15 @@ pub fn run(options: &Options) -> Result<(), String> {
         }
     }
     valgrind()?;
-    let now = build::current()?;
-    let before = options.against.as_deref().map(build::at).transpose()?;
+    let now = match &options.at {
+        None => build::current()?,
+        Some(commit) => build::of(commit, "at")?,
+    };
+    let before =
+        options.against.as_deref().map(|commit| build::of(commit, "against")).transpose()?;
     println!("instructions in user space per operation, under callgrind, on epoll");
-    println!("{}", line("", "now", options.against.as_deref().unwrap_or(""), "", "tokio"));
+    let names = (options.at.as_deref().unwrap_or("now"), options.against.as_deref().unwrap_or(""));
+    println!("{}", line("", names.0, names.1, "", "tokio"));
     let wanted = |workload: &&Workload| {
         options.workloads.is_empty() || options.workloads.iter().any(|name| name == workload.name)
     };
@@ -80,7 +87,7 @@ pub fn run(options: &Options) -> Result<(), String> {
 }
 
 fn line(name: &str, now: &str, before: &str, change: &str, tokio: &str) -> String {
-    format!("  {name:8} {now:>10} {before:>12.12} {change:>9} {tokio:>10}")
+    format!("  {name:8} {now:>12.12} {before:>12.12} {change:>9} {tokio:>10}")
 }
 
 fn valgrind() -> Result<(), String> {

@@ -67,7 +67,7 @@ pub fn run(mut options: Options) -> Result<(), String> {
             if options.json {
                 print!("{lines}");
             } else {
-                println!("\n{}", report::table(case, workers, &series));
+                println!("\n{}", report::table(case, workers, &new));
             }
             // Case by case, so that a run that is interrupted leaves what it has found.
             if let Some(file) = &mut saved {

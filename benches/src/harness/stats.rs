@@ -1,7 +1,6 @@
 //! Medians and ratios over rounds.
 
 use super::Series;
-use crate::sample::Sample;
 
 /// Median, least and greatest of some rounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,29 +23,25 @@ pub fn spread(values: impl Iterator<Item = f64>) -> Option<Spread> {
     Some(Spread { median, min: values[0], max: values[values.len() - 1] })
 }
 
-/// The spread of one field over the rounds of a series.
-pub fn of(series: &Series, field: impl Fn(&Sample) -> Option<f64>) -> Option<Spread> {
-    spread(series.samples.iter().flatten().filter_map(field))
+/// The spread of a field of the samples over the rounds of a series.
+pub fn of(series: &Series, field: &str) -> Option<Spread> {
+    spread(series.samples.iter().flatten().filter_map(|sample| sample.get(field)))
 }
 
-/// The ratio of one field to the same round of the reference, median over rounds. Pairing rounds
-/// cancels what slows the whole machine for a while.
-pub fn ratio(
-    series: &Series,
-    reference: &Series,
-    field: impl Fn(&Sample) -> Option<f64>,
-) -> Option<f64> {
+/// The ratios of a field to the same round of the reference. Pairing rounds cancels what slows the
+/// whole machine for a while.
+pub fn ratio(series: &Series, reference: &Series, field: &str) -> Option<Spread> {
     let rounds = series.samples.iter().zip(&reference.samples);
-    let ratios = rounds.filter_map(|(ours, theirs)| {
-        let theirs = field(theirs.as_ref()?)?;
-        (theirs > 0.0).then_some(field(ours.as_ref()?)? / theirs)
-    });
-    spread(ratios).map(|spread| spread.median)
+    spread(rounds.filter_map(|(ours, theirs)| {
+        let theirs = theirs.as_ref()?.get(field)?;
+        (theirs > 0.0).then_some(ours.as_ref()?.get(field)? / theirs)
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::Sample;
 
     #[test]
     fn spread_of_even_count_is_mean_of_middle_two() {
@@ -65,6 +60,7 @@ mod tests {
                 .collect(),
         };
         let (ours, theirs) = (series(&[1.0, 30.0, 2.0]), series(&[2.0, 60.0, 4.0]));
-        assert_eq!(ratio(&ours, &theirs, |sample| sample.ns_per_op), Some(0.5));
+        let half = Spread { median: 0.5, min: 0.5, max: 0.5 };
+        assert_eq!(ratio(&ours, &theirs, "ns_per_op"), Some(half));
     }
 }

@@ -38,8 +38,10 @@ pub fn run(
     client.latencies.reset();
     let window = Window::open(target.server)?;
     client.drive(window.start + spec.window)?;
-    let sample = window.close(client.latencies.len())?.with_latencies(&client.latencies);
+    let sample = window.close(client.latencies.len())?;
+    // What is under way counts with the latency that it has in the end.
     client.finish()?;
+    let sample = sample.with_latencies(&client.latencies);
     drop(client);
     expect_closed(target.server, before)?;
     Ok(sample)

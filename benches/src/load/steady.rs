@@ -6,7 +6,11 @@
 //! replies and sends what is due without a pause. One that shares its core with a worker does so every
 //! `TICK`, which its latencies contain once or twice, the same for every server; and it takes a
 //! real-time priority if it may: arrivals come from elsewhere and would not queue behind the server.
+//!
+//! What was due within the window counts with the latency that it had in the end, even if that came
+//! after the window: otherwise the longest waits would be the ones that are left out.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -32,6 +36,7 @@ pub fn run(
     if matches!(load.pace, Pace::Open(_)) && !target.alone_on_core {
         sys::take_precedence();
     }
+    let hog_share = load.hog.then(|| hog_share(target)).transpose()?;
     let mut client = Client::connect(load, exchange, target)?;
     client.drive(load.pace, Instant::now() + spec.warmup)?;
     let window = Window::open(target.server)?;
@@ -39,28 +44,31 @@ pub fn run(
     let length = if load.hog { hog::whole_periods(spec.window) } else { spec.window };
     client.drive(load.pace, window.start + length)?;
     let sample = window.close(client.messages)?;
-    let sample = sample.with_latencies(&client.latencies);
     client.finish()?;
-    let sample = match load.pace {
-        Pace::Open(_) => Sample {
-            client_late_ns: Some(client.lateness.value_at_quantile(0.99) as f64),
-            ..sample
-        },
-        _ => sample,
-    };
-    if load.hog { with_hog(sample) } else { Ok(sample) }
+    let open = matches!(load.pace, Pace::Open(_));
+    let late = open.then(|| client.lateness.value_at_quantile(0.99) as f64);
+    Ok(Sample {
+        client_late_ns: late,
+        work_ns_per_op: hog_share.and_then(|share| Some(share * sample.ns_per_op?)),
+        ..sample.with_latencies(&client.latencies)
+    })
 }
 
-/// Tells the hog's share of the server's CPU time; less than that was used if it did not run.
-fn with_hog(sample: Sample) -> Result<Sample, String> {
-    let share = hog::BURST.as_secs_f64() / hog::PERIOD.as_secs_f64();
-    let work = sample.ns_per_op.map(|wall| wall * share);
-    match (sample.cpu_ns_per_op, work) {
-        (Some(cpu), Some(work)) if cpu > 0.8 * work => {
-            Ok(Sample { work_ns_per_op: Some(work), ..sample })
-        }
-        _ => Err("the server's task that burns CPU did not run".into()),
+/// The part of a core that the server's hog takes, while the server has nothing else to do; an error
+/// if there is no hog.
+fn hog_share(target: &Target) -> Result<f64, String> {
+    let cpu_ns = || sys::cpu_ns_of(target.server).map_err(|error| error.to_string());
+    // The first burst comes at once or after a period.
+    thread::sleep(hog::PERIOD);
+    let length = hog::whole_periods(Duration::ZERO);
+    let before = cpu_ns()?;
+    thread::sleep(length);
+    let share = (cpu_ns()? - before) as f64 / length.as_nanos() as f64;
+    let wanted = hog::BURST.as_secs_f64() / hog::PERIOD.as_secs_f64();
+    if (0.8 * wanted..1.3 * wanted).contains(&share) {
+        return Ok(share);
     }
+    Err(format!("the task that burns CPU takes {share:.3} of a core, not {wanted:.3}"))
 }
 
 /// The rest between two looks at the clock and the replies where the core is shared. To be woken by

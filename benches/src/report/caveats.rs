@@ -30,7 +30,11 @@ const CAVEATS: &[(&str, &str)] = &[
         "handshakes over a real network, TLS, orderly ends (the client resets). The client, \
          which pays more for a connection than the server, is the limit: compare CPU.",
     ),
-    ("idle_memory", "memory in the kernel, which is several times as much and the same for all."),
+    (
+        "idle_memory",
+        "memory in the kernel, which is several times as much and not quite the same for all. Of \
+         tokio's and of the poll functions', 4096 bytes are the buffer of the task that waits.",
+    ),
     ("plaintext", "routing, bodies, TLS; hyper and TCP are most of it, and the same for all."),
     (
         "json_1k",

@@ -9,8 +9,9 @@ use crate::catalogue::{AREAS, BARE, CASES, Case, Pace, REFERENCE, Unit};
 pub struct Headline {
     pub figure: &'static str,
     pub ratio: &'static str,
-    /// What the figure is, in words.
+    /// What the figure is, in words, and in one.
     pub noun: &'static str,
+    pub short: &'static str,
     pub show: fn(f64) -> String,
 }
 
@@ -24,21 +25,28 @@ pub fn headline(case: &Case) -> Headline {
             figure: "p99_ns",
             ratio: "p99_ratio",
             noun: "99th percentile of latency",
+            short: "p99",
             show: time,
         },
         _ if open || case.name == "timers_100k" => Headline {
             figure: "cpu_ns_per_op",
             ratio: "cpu_ratio",
             noun: "CPU time per operation",
+            short: "cpu/op",
             show: time,
         },
-        Unit::Time => {
-            Headline { figure: "ns_per_op", ratio: "ratio", noun: "time per operation", show: time }
-        }
+        Unit::Time => Headline {
+            figure: "ns_per_op",
+            ratio: "ratio",
+            noun: "time per operation",
+            short: "per op",
+            show: time,
+        },
         Unit::Bytes => Headline {
             figure: "bytes_per_op",
             ratio: "ratio",
             noun: "memory per operation",
+            short: "per op",
             show: bytes,
         },
     }

@@ -19,7 +19,8 @@ const LOCK: &str = include_str!("../../../Cargo.lock");
 impl Environment {
     pub fn look(options: &Options) -> Environment {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
-        let command = format!("cargo run --release -p ringloop-benches -- {}", arguments.join(" "));
+        let profile = if cfg!(debug_assertions) { "" } else { " --release" };
+        let command = format!("cargo run{profile} -p ringloop-benches -- {}", arguments.join(" "));
         let (_, window) = options.durations(true);
         let (_, inside) = options.durations(false);
         let common = [

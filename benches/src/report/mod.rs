@@ -8,6 +8,7 @@
 
 mod caveats;
 mod chart;
+mod columns;
 mod environment;
 mod page;
 mod row;
@@ -23,17 +24,20 @@ pub use self::table::table;
 use std::fs;
 use std::path::Path;
 
-/// Reads the rows of a saved report; lines of a later file win over those of an earlier one.
+/// Reads the rows of saved reports. A table of a later file takes the place of the same one of an
+/// earlier file, with all its rows: no table has rows of two runs.
 pub fn load(files: &[String]) -> Result<Vec<Row>, String> {
     let mut rows: Vec<Row> = Vec::new();
     for file in files {
+        let mut new: Vec<Row> = Vec::new();
         let text = fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty()) {
             let row = Row::from_json(line)
                 .map_err(|error| format!("{file}, line {}: {error}", number + 1))?;
-            rows.retain(|known| known.key() != row.key());
-            rows.push(row);
+            new.push(row);
         }
+        rows.retain(|known| new.iter().all(|row| row.table() != known.table()));
+        rows.extend(new);
     }
     Ok(rows)
 }

@@ -6,10 +6,10 @@ use std::fs;
 use std::path::Path;
 
 use super::chart::{self, Headline, headline, worker_counts};
-use super::units::{bytes, time, workers as count};
+use super::columns::{columns, is_disturbed};
+use super::units::workers as count;
 use super::{Row, caveats, draw};
 use crate::catalogue::{AREAS, CASES, Case, REFERENCE};
-use crate::harness::WORTH_A_WARNING;
 
 const INTRODUCTION: &str = "\
 # Benchmarks
@@ -18,11 +18,18 @@ const INTRODUCTION: &str = "\
 
 Each measurement is a process of its own. The peers of a case run one after another, in turn, over
 several rounds, so that a slow minute of the machine falls on all of them; a ratio is taken within a
-round, and the median over the rounds is shown. All peers are built with the same compiler, profile
-and allocator, and each is written as its own users would write it. `epoll`, `uring`, `uring-poll` (the
-limit of poll functions on a ring) and `bare` are no runtimes: they are loops written by hand for one
-case, the limits. Servers are driven from another core by a client that belongs to no runtime and
-checks every reply.
+round. Medians over the rounds are shown; behind the first figure and its ratio stand the least and the
+greatest. All peers in Rust are built with the same compiler, profile and allocator, and each peer is
+written as its own users would write it. `epoll`, `uring`, `uring-poll` (the limit of poll functions on
+a ring) and `bare` are no runtimes: they are loops written by hand for one case, the limits.
+
+Servers are driven by a client that belongs to no runtime and checks what comes back. It has the last
+core. With as many workers as cores it shares that core with one of them: then latencies are also the
+client's, who leaves a worker idle has an advantage, and bare loops, which never do, are no limit. The
+last column says how busy the client was, or how late it sent what was due (99th percentile), which
+latencies contain. monoio, compio, glommio, Go and uvloop are other, smaller programs, which their peak
+memory shows; the first three leave it to the kernel which worker gets a connection, so that with 2
+workers one may have more than the other.
 
 Read a ratio as \"of tokio's\": 0.50 is half the time. Nothing here says how fast *your* program
 will be; what a case leaves out stands beneath it.
@@ -110,7 +117,9 @@ fn section(case: &Case, rows: &[&Row], counts: &[usize]) -> String {
     let mut text = format!("\n### {}\n\nOne operation: {}.\n", case.name, case.operation);
     for &workers in counts {
         let rows: Vec<&Row> = rows.iter().copied().filter(|row| row.workers == workers).collect();
-        text += &format!("\n{}:\n\n{}", count(workers), table(&headline(case), &rows));
+        let rounds = |row: &&Row| row.figure("rounds").unwrap_or(0.0) as usize;
+        let rounds = rows.iter().map(rounds).max().unwrap_or(0);
+        text += &format!("\n{}, {rounds} rounds:\n\n{}", count(workers), table(case, &rows));
     }
     if counts.len() > 2 {
         text += &format!("\nScaling:\n\n{}", scaling(&headline(case), rows, counts));
@@ -119,58 +128,19 @@ fn section(case: &Case, rows: &[&Row], counts: &[usize]) -> String {
     text
 }
 
-/// Columns that no row fills are left out.
-fn table(headline: &Headline, rows: &[&Row]) -> String {
-    let figure = |name: &'static str, show: fn(f64) -> String| {
-        move |row: &Row| row.figure(name).map_or(String::new(), show)
-    };
-    let ratio = |name| figure(name, |ratio| format!("{ratio:.2}"));
-    let show = headline.show;
-    let spread = move |row: &Row| match (row.figure("min"), row.figure("max")) {
-        (Some(min), Some(max)) if headline.ratio == "ratio" => {
-            format!("{} to {}", show(min), show(max))
-        }
-        _ => String::new(),
-    };
-    let cpu = |name: &'static str| {
-        move |row: &Row| match headline.figure {
-            "cpu_ns_per_op" => String::new(),
-            _ => row.figure(name).map_or(String::new(), |value| match name {
-                "cpu_ratio" => format!("{value:.2}"),
-                _ => time(value),
-            }),
-        }
-    };
-    let disturbed =
-        |row: &Row| row.figure("cores_of_others").is_some_and(|cores| cores > WORTH_A_WARNING);
-    type Column<'a> = (&'a str, Box<dyn Fn(&Row) -> String + 'a>);
-    let columns: Vec<Column> = vec![
-        ("peer", Box::new(|row| format!("{}{}", row.peer, if disturbed(row) { " *" } else { "" }))),
-        (headline.noun, Box::new(figure(headline.figure, headline.show))),
-        ("spread", Box::new(spread)),
-        ("of tokio's", Box::new(ratio(headline.ratio))),
-        ("CPU", Box::new(cpu("cpu_ns_per_op"))),
-        ("of tokio's", Box::new(cpu("cpu_ratio"))),
-        ("switches", Box::new(figure("switches_per_op", |switches| format!("{switches:.4}")))),
-        ("peak memory", Box::new(figure("peak_rss_bytes", bytes))),
-        ("median latency", Box::new(figure("p50_ns", time))),
-        ("99th percentile", Box::new(figure("p99_ns", time))),
-        ("of tokio's", Box::new(ratio("p99_ratio"))),
-        ("work alone", Box::new(figure("work_ns_per_op", time))),
-    ];
-    let filled: Vec<&Column> =
-        columns.iter().filter(|(_, cell)| rows.iter().any(|row| !cell(row).is_empty())).collect();
+fn table(case: &Case, rows: &[&Row]) -> String {
+    let columns = columns(case, rows);
     let mut text = String::new();
     let mut line = |cells: Vec<String>| {
         writeln!(text, "| {} |", cells.join(" | ")).expect("a String takes any text");
     };
-    line(filled.iter().map(|(name, _)| (*name).into()).collect());
-    line((0..filled.len()).map(|column| if column == 0 { "---" } else { "--:" }.into()).collect());
+    line(columns.iter().map(|column| column.names.1.into()).collect());
+    line((0..columns.len()).map(|column| if column == 0 { "---" } else { "--:" }.into()).collect());
     for row in rows {
-        line(filled.iter().map(|(_, cell)| cell(row)).collect());
+        line(columns.iter().map(|column| column.cell(row)).collect());
     }
-    if rows.iter().any(|row| disturbed(row)) {
-        text += "\n\\* Other programs kept more than a tenth of a core busy meanwhile.\n";
+    if rows.iter().any(|row| is_disturbed(row)) {
+        text += "\n\\* Other programs kept more than a tenth of a core busy in a round.\n";
     }
     text
 }
@@ -212,7 +182,14 @@ mod tests {
     use super::*;
 
     fn row(peer: &str, workers: usize, ratio: f64) -> Row {
-        let figures = [("ratio", ratio), ("ns_per_op", 100.0 * ratio), ("min", 1.0), ("max", 2e9)];
+        let figures = [
+            ("ratio", ratio),
+            ("ns_per_op", 100.0 * ratio),
+            ("min", 1.0),
+            ("max", 2e9),
+            ("rounds", 3.0),
+            ("cores_of_others_max", workers as f64 / 20.0),
+        ];
         let facts = [("machine", "one"), ("command", "cargo run"), ("version", "tokio 1.0")];
         Row {
             area: "sched".into(),
@@ -235,7 +212,9 @@ mod tests {
             "- Machine: one\n",
             "cargo run\n",
             "![sched, 2 workers: ratio to tokio in the same run](benchmarks/sched-2.svg)",
+            "\n1 worker, 3 rounds:\n",
             "| ringloop | 50.0 ns | 1.0 ns to 2.00 s | 0.50 |",
+            "| ringloop * | 50.0 ns | 1.0 ns to 2.00 s | 0.50 |",
             "Does not show: ",
             "| ringloop | 50.0 ns (0.50) | 50.0 ns (0.50) | 50.0 ns (0.50) |",
         ] {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::Environment;
-use crate::catalogue::{Case, REFERENCE, Unit};
+use super::chart::headline;
+use crate::catalogue::{Case, REFERENCE};
 use crate::harness::{Series, stats};
 use crate::sample::Sample;
 
@@ -16,16 +17,17 @@ pub struct Row {
     pub case: String,
     pub peer: String,
     pub workers: usize,
-    /// Medians over the rounds, by the names of [`Sample::fields`], with `min`, `max` and ratios.
+    /// Medians over the rounds, by the names of [`Sample::FIELDS`], and ratios to the reference; of
+    /// the headline and its ratio the least and the greatest, too.
     pub figures: BTreeMap<String, f64>,
     /// What [`Environment`] says: machine, kernel, versions, command.
     pub facts: BTreeMap<String, String>,
 }
 
 impl Row {
-    /// What tells rows apart.
-    pub fn key(&self) -> (&str, &str, usize) {
-        (&self.case, &self.peer, self.workers)
+    /// What rows of one table have in common.
+    pub fn table(&self) -> (&str, usize) {
+        (&self.case, self.workers)
     }
 
     pub fn figure(&self, name: &str) -> Option<f64> {
@@ -87,11 +89,11 @@ impl Row {
     }
 }
 
-/// The rows of one case; a peer whose runs all failed has none.
+/// The rows of one case; a peer whose runs all failed has one without figures.
 pub fn rows(case: &Case, workers: usize, series: &[Series], environment: &Environment) -> Vec<Row> {
     let reference = series.iter().find(|series| series.peer == REFERENCE);
-    let succeeded = series.iter().filter(|series| series.samples.iter().any(Option::is_some));
-    succeeded
+    series
+        .iter()
         .map(|series| Row {
             area: case.area.into(),
             case: case.name.into(),
@@ -103,29 +105,40 @@ pub fn rows(case: &Case, workers: usize, series: &[Series], environment: &Enviro
         .collect()
 }
 
+/// Each ratio to the reference, and of what.
+const RATIOS: [(&str, &str); 4] = [
+    ("ratio", "ns_per_op"),
+    ("ratio", "bytes_per_op"),
+    ("cpu_ratio", "cpu_ns_per_op"),
+    ("p99_ratio", "p99_ns"),
+];
+
 fn figures(case: &Case, series: &Series, reference: Option<&Series>) -> BTreeMap<String, f64> {
-    let main = |sample: &Sample| match case.unit {
-        Unit::Time => sample.ns_per_op,
-        Unit::Bytes => sample.bytes_per_op,
-    };
+    let headline = headline(case);
     let mut figures = BTreeMap::new();
-    let mut put = |name: &str, value: Option<f64>| {
-        if let Some(value) = value {
-            figures.insert(name.to_owned(), value);
+    let mut put = |name: &str, value: f64| figures.insert(name.to_owned(), value);
+    let succeeded = series.samples.iter().flatten().count();
+    put("rounds", succeeded as f64);
+    put("failed", (series.samples.len() - succeeded) as f64);
+    for name in Sample::FIELDS {
+        let Some(spread) = stats::of(series, name) else { continue };
+        put(name, spread.median);
+        if *name == headline.figure {
+            put("min", spread.min);
+            put("max", spread.max);
         }
-    };
-    put("rounds", Some(series.samples.iter().flatten().count() as f64));
-    for (index, (name, _)) in Sample::default().fields().into_iter().enumerate() {
-        let spread = stats::of(series, |sample| sample.fields()[index].1);
-        put(name, spread.map(|spread| spread.median));
+        if *name == "cores_of_others" {
+            put("cores_of_others_max", spread.max);
+        }
     }
-    let spread = stats::of(series, main);
-    put("min", spread.map(|spread| spread.min));
-    put("max", spread.map(|spread| spread.max));
-    if let Some(reference) = reference {
-        put("ratio", stats::ratio(series, reference, main));
-        put("cpu_ratio", stats::ratio(series, reference, |sample| sample.cpu_ns_per_op));
-        put("p99_ratio", stats::ratio(series, reference, |sample| sample.p99_ns));
+    for (name, field) in RATIOS {
+        let ratios = reference.and_then(|reference| stats::ratio(series, reference, field));
+        let Some(spread) = ratios else { continue };
+        put(name, spread.median);
+        if field == headline.figure {
+            put("ratio_min", spread.min);
+            put("ratio_max", spread.max);
+        }
     }
     figures
 }
@@ -133,6 +146,34 @@ fn figures(case: &Case, series: &Series, reference: Option<&Series>) -> BTreeMap
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_tell_of_failures_and_spread() {
+        let case = crate::catalogue::find("yield").expect("a case");
+        let series = |peer, values: [Option<f64>; 3]| Series {
+            peer,
+            samples: values
+                .map(|value| value.map(|ns| Sample { ns_per_op: Some(ns), ..Sample::default() }))
+                .into(),
+        };
+        let tokio = series("tokio", [Some(10.0), Some(20.0), Some(40.0)]);
+        let ours = series("ringloop", [Some(5.0), None, Some(10.0)]);
+        let found = figures(case, &ours, Some(&tokio));
+        for (name, value) in [
+            ("rounds", 2.0),
+            ("failed", 1.0),
+            ("ns_per_op", 7.5),
+            ("min", 5.0),
+            ("max", 10.0),
+            ("ratio", 0.375),
+            ("ratio_min", 0.25),
+            ("ratio_max", 0.5),
+        ] {
+            assert_eq!(found.get(name), Some(&value), "{name}");
+        }
+        let gone = figures(case, &series("gone", [None; 3]), Some(&tokio));
+        assert_eq!(gone, BTreeMap::from([("rounds".into(), 0.0), ("failed".into(), 3.0)]));
+    }
 
     #[test]
     fn row_survives_a_file() {

@@ -2,101 +2,36 @@
 
 use std::fmt::Write as _;
 
-use super::units::{bytes, time, workers as count};
-use crate::catalogue::{Case, Pace, REFERENCE, Unit};
-use crate::harness::{Series, WORTH_A_WARNING, stats};
-use crate::sample::Sample;
-use stats::Spread;
-
-const COLUMNS: [&str; 12] =
-    ["", "per op", "[spread]", "x", "cpu/op", "x", "switches", "peak", "p50", "p99", "x", ""];
+use super::columns::{columns, is_disturbed};
+use super::{Row, units};
+use crate::catalogue::Case;
 
 /// The table of one case at one number of workers.
-pub fn table(case: &Case, workers: usize, series: &[Series]) -> String {
-    let mut text = format!("{} {}, {}: {}\n", case.area, case.name, count(workers), case.operation);
-    let mut rows = vec![COLUMNS.map(String::from)];
-    let reference = series.iter().find(|series| series.peer == REFERENCE);
-    rows.extend(series.iter().map(|series| row(case, series, reference)));
-    // A column that no row fills is left out, heading and all.
-    let filled: Vec<usize> = (0..COLUMNS.len())
-        .filter(|&column| rows[1..].iter().any(|row| !row[column].is_empty()))
+pub fn table(case: &Case, workers: usize, rows: &[Row]) -> String {
+    let count = units::workers(workers);
+    let mut text = format!("{} {}, {count}: {}\n", case.area, case.name, case.operation);
+    let rows: Vec<&Row> = rows.iter().collect();
+    let columns = columns(case, &rows);
+    let mut lines: Vec<Vec<String>> =
+        vec![columns.iter().map(|column| column.names.0.into()).collect()];
+    lines.extend(rows.iter().map(|row| columns.iter().map(|column| column.cell(row)).collect()));
+    let widths: Vec<usize> = (0..columns.len())
+        .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
         .collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    for row in &rows {
-        let mut line = String::new();
-        for &column in &filled {
-            let (cell, width) = (&row[column], width(column).unwrap_or(0));
+    for line in &lines {
+        let mut out = String::new();
+        for (column, (cell, &width)) in line.iter().zip(&widths).enumerate() {
             if column == 0 {
-                write!(line, "  {cell:width$}").expect("a String takes any text");
+                write!(out, "  {cell:width$}").expect("a String takes any text");
             } else {
-                write!(line, "  {cell:>width$}").expect("a String takes any text");
+                write!(out, "  {cell:>width$}").expect("a String takes any text");
             }
         }
-        text += line.trim_end();
+        text += out.trim_end();
         text.push('\n');
     }
-    text += &load_generator(case, series).unwrap_or_default();
-    let others =
-        series.iter().filter_map(|series| stats::of(series, |sample| sample.cores_of_others));
-    let others = others.map(|spread| spread.max).fold(0.0, f64::max);
-    if others > WORTH_A_WARNING {
-        text += &format!("  ! other programs kept {others:.1} cores busy in a round\n");
+    if rows.iter().any(|row| is_disturbed(row)) {
+        text += "  * other programs were busy in a round\n";
     }
     text.trim_end().into()
-}
-
-/// How near the client of a closed loop was to being the limit, or how late that of an open loop was.
-fn load_generator(case: &Case, series: &[Series]) -> Option<String> {
-    let medians = |field: fn(&Sample) -> Option<f64>| {
-        stats::spread(series.iter().filter_map(|series| Some(stats::of(series, field)?.median)))
-    };
-    match case.load.as_ref()?.pace {
-        Pace::Closed | Pace::Churn => {
-            let Spread { min, max, .. } = medians(|sample| sample.client_cores)?;
-            let (min, max) = (min * 100.0, max * 100.0);
-            Some(format!("  the load generator was busy {min:.0}-{max:.0} % of the time\n"))
-        }
-        Pace::Open(_) => {
-            let late = time(medians(|sample| sample.client_late_ns)?.max);
-            Some(format!(
-                "  the load generator was up to {late} late (p99), which is in p50 and p99\n"
-            ))
-        }
-        Pace::Idle => None,
-    }
-}
-
-fn row(case: &Case, series: &Series, reference: Option<&Series>) -> [String; COLUMNS.len()] {
-    type Field = fn(&Sample) -> Option<f64>;
-    let (show, main): (fn(f64) -> String, Field) = match case.unit {
-        Unit::Time => (time, |sample| sample.ns_per_op),
-        Unit::Bytes => (bytes, |sample| sample.bytes_per_op),
-    };
-    let Some(Spread { median, min, max }) = stats::of(series, main) else {
-        let mut cells = [const { String::new() }; COLUMNS.len()];
-        (cells[0], cells[1]) = (series.peer.into(), "failed".into());
-        return cells;
-    };
-    let cell = |field: Field, show: fn(f64) -> String| {
-        stats::of(series, field).map_or(String::new(), |spread| show(spread.median))
-    };
-    let ratio = |field: Field| {
-        reference
-            .and_then(|reference| stats::ratio(series, reference, field))
-            .map_or(String::new(), |ratio| format!("{ratio:.2}"))
-    };
-    [
-        series.peer.into(),
-        show(median),
-        format!("[{}-{}]", show(min), show(max)),
-        ratio(main),
-        cell(|sample| sample.cpu_ns_per_op, time),
-        ratio(|sample| sample.cpu_ns_per_op),
-        cell(|sample| sample.switches_per_op, |switches| format!("{switches:.4}")),
-        cell(|sample| sample.peak_rss_bytes, bytes),
-        cell(|sample| sample.p50_ns, time),
-        cell(|sample| sample.p99_ns, time),
-        ratio(|sample| sample.p99_ns),
-        cell(|sample| sample.work_ns_per_op, |work| format!("(work alone {})", time(work))),
-    ]
 }
