@@ -28,6 +28,8 @@ mod backend_limits;
 mod compat;
 #[path = "suite/faces.rs"]
 mod faces;
+#[path = "suite/handover.rs"]
+mod handover;
 #[path = "suite/homes.rs"]
 mod homes;
 #[path = "suite/io_fd.rs"]

@@ -1,11 +1,12 @@
 //! A socket as its owner has it.
 
-use std::{fmt, future::poll_fn, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{fmt, future::poll_fn, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use super::exhaustion;
 use crate::{
     reactor::Socket,
-    runtime::{operation, transfer},
+    runtime::{operation, transfer, yield_now},
+    scheduler,
     time::sleep,
 };
 
@@ -24,19 +25,29 @@ impl Handle {
     }
 
     /// Takes the descriptor out, once nothing is in flight on it, and with it the bytes that
-    /// were received and not read.
-    pub(super) async fn into_parts(mut self) -> (OwnedFd, Vec<u8>) {
-        // An error is found again by whoever gets the descriptor.
-        let _ = poll_fn(|cx| transfer::poll_flush(self.get(), cx)).await;
+    /// were received and not read. An error of either side that nobody has been told of is told
+    /// now, and the descriptor closes: who gets it would not find it there.
+    pub(super) async fn into_parts(mut self) -> io::Result<(OwnedFd, Vec<u8>)> {
+        poll_fn(|cx| transfer::poll_flush(self.get(), cx)).await?;
         let mut socket = self.0.take().expect("there until it is dropped or handed over");
         operation::retire(&socket);
         loop {
             match socket.try_into_parts() {
-                Ok(parts) => return parts,
+                Ok((descriptor, Ok(unread))) => return Ok((descriptor, unread)),
+                Ok((descriptor, Err(error))) => {
+                    drop(descriptor);
+                    exhaustion::closed_one();
+                    return Err(io::Error::from_raw_os_error(error));
+                }
                 Err(held) => socket = held,
             }
             // Its home lets go of it within a turn, unless a long poll holds that up.
-            sleep(Duration::from_micros(200)).await;
+            if scheduler::is_worker() {
+                sleep(Duration::from_micros(200)).await;
+            } else {
+                // No timers here.
+                yield_now().await;
+            }
         }
     }
 }

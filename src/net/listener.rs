@@ -136,13 +136,14 @@ impl TcpListener {
     }
 
     /// Hands the socket over, in blocking mode. Connections that have been accepted ahead,
-    /// on io_uring, and were not taken are closed; those in the kernel's backlog stay.
+    /// on io_uring, and were not taken are closed; those in the kernel's backlog stay. It works
+    /// on any executor.
     ///
     /// # Errors
     ///
     /// The descriptor refuses to be blocking.
     pub async fn into_std(self) -> io::Result<net::TcpListener> {
-        let (listener, _) = self.socket.into_parts().await;
+        let (listener, _) = self.socket.into_parts().await?;
         let listener = net::TcpListener::from(listener);
         listener.set_nonblocking(false)?;
         Ok(listener)

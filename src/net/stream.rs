@@ -135,13 +135,13 @@ impl TcpStream {
     }
 
     /// Hands the connection over, in blocking mode, when the kernel has taken what was
-    /// written. Unread bytes are still in it.
+    /// written. Unread bytes are still in it. It works on any executor.
     ///
     /// # Errors
     ///
-    /// The descriptor refuses to be blocking. After [`read_lease`](Self::read_lease) there
-    /// may be bytes that have left the kernel and are unread: then the connection is closed,
-    /// and the text says to use [`into_parts`](Self::into_parts), which hands them over.
+    /// Those of [`into_parts`](Self::into_parts). After [`read_lease`](Self::read_lease) there
+    /// may be bytes that have left the kernel and are unread: the text says to use `into_parts`,
+    /// which hands them over. In each case the connection is closed.
     pub async fn into_std(self) -> io::Result<net::TcpStream> {
         match self.into_parts().await? {
             (stream, unread) if unread.is_empty() => Ok(stream),
@@ -153,13 +153,17 @@ impl TcpStream {
     }
 
     /// Hands the connection over, in blocking mode, with the bytes that were received and
-    /// not read. There are none unless [`read_lease`](Self::read_lease) was used.
+    /// not read. There are none unless [`read_lease`](Self::read_lease) was used. It works on
+    /// any executor; one that is not a runtime's polls it again and again until the connection's
+    /// worker has let go of it.
     ///
     /// # Errors
     ///
-    /// The descriptor refuses to be blocking.
+    /// What was written has not all been sent, or the connection has failed, and that has not
+    /// been told yet; the descriptor refuses to be blocking. In each case the connection is
+    /// closed, and what was received and not read is lost.
     pub async fn into_parts(self) -> io::Result<(net::TcpStream, Vec<u8>)> {
-        let (stream, unread) = self.socket.into_parts().await;
+        let (stream, unread) = self.socket.into_parts().await?;
         let stream = net::TcpStream::from(stream);
         stream.set_nonblocking(false)?;
         Ok((stream, unread))

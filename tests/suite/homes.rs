@@ -25,9 +25,9 @@ use crate::tools::{AddOnDrop, Count, Flag, Polled, check_pattern, fill_pattern};
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// More than two narrow sockets hold between them.
-const TOO_MUCH: usize = 100_000;
+pub const TOO_MUCH: usize = 100_000;
 
-type Plain = std::net::TcpStream;
+pub type Plain = std::net::TcpStream;
 
 /// A TCP socket with small segments and buffers (see `narrow_pair`), from its first segment on: a
 /// window that is offered and then made smaller costs retransmissions.
@@ -40,7 +40,7 @@ fn narrow_socket() -> Socket {
 }
 
 /// A narrow stream and its plain, blocking peer.
-fn plain_pair() -> (TcpStream, Plain) {
+pub fn plain_pair() -> (TcpStream, Plain) {
     let (listener, peer) = (narrow_socket(), narrow_socket());
     // As the standard library has it: many ports wait for their end after many tests.
     listener.set_reuse_address(true).unwrap();
@@ -54,7 +54,7 @@ fn plain_pair() -> (TcpStream, Plain) {
 }
 
 /// Polls a future a single time, with a waker that nobody hears, and drops it.
-fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+pub fn poll_once<F: Future>(future: F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Some(value),
         Poll::Pending => None,
@@ -62,7 +62,7 @@ fn poll_once<F: Future>(future: F) -> Option<F::Output> {
 }
 
 /// Writes the numbered stream from `offset` on until nothing fits; how much did.
-fn fill(near: &TcpStream, offset: usize) -> usize {
+pub fn fill(near: &TcpStream, offset: usize) -> usize {
     let (mut buf, mut sent) = ([0; 2000], 0);
     loop {
         fill_pattern(&mut buf, offset + sent);
@@ -75,7 +75,7 @@ fn fill(near: &TcpStream, offset: usize) -> usize {
 }
 
 /// Writes `len` bytes of the numbered stream as leases.
-async fn lend(near: &mut TcpStream, offset: usize, len: usize) {
+pub async fn lend(near: &mut TcpStream, offset: usize, len: usize) {
     for lease in Mint::new().await.pattern(offset, len).await {
         near.write_lease(lease).await.unwrap();
     }
@@ -104,7 +104,7 @@ fn on_one_ring<F: Future<Output = ()>>(test: impl Fn() -> F) {
     });
 }
 
-fn on_a_ring() -> bool {
+pub fn on_a_ring() -> bool {
     ringloop::backend().backend == Backend::Uring
 }
 
@@ -278,7 +278,7 @@ fn dropped_at_home_with_requests_under_way() {
 }
 
 /// The backends that a socket's first runtime may have.
-fn first_homes() -> impl Iterator<Item = Cfg> {
+pub fn first_homes() -> impl Iterator<Item = Cfg> {
     Cfg::all().into_iter().filter(Cfg::single)
 }
 

@@ -252,10 +252,15 @@ impl Inbound {
         !state.queue.is_empty() || state.end.is_some() || state.arm != Arm::Off
     }
 
-    /// What nobody has read.
-    pub(crate) fn into_unread(self) -> Vec<u8> {
-        let queue = mem::take(&mut self.state.lock().queue);
-        queue.iter().flat_map(|lease| lease.iter().copied()).collect()
+    /// What nobody has read, or the errno that nobody has been told: the kernel has it no more.
+    pub(crate) fn into_unread(self) -> Result<Vec<u8>, i32> {
+        let mut state = self.state.lock();
+        if let Some(End::Failed(error)) = state.end {
+            return Err(error);
+        }
+        let queue = mem::take(&mut state.queue);
+        drop(state);
+        Ok(queue.iter().flat_map(|lease| lease.iter().copied()).collect())
     }
 
     /// The receive could not be armed: it is off.

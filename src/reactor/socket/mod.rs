@@ -279,9 +279,11 @@ impl Socket {
         self.ask(at_hand, uring::FLUSH)
     }
 
-    /// The descriptor, and bytes that were received and not read, if nothing else refers
-    /// to it.
-    pub(crate) fn try_into_parts(self: Arc<Self>) -> Result<(OwnedFd, Vec<u8>), Arc<Self>> {
+    /// The descriptor, and [what was received](Inbound::into_unread) and not read, if nothing
+    /// else refers to it.
+    pub(crate) fn try_into_parts(
+        self: Arc<Self>,
+    ) -> Result<(OwnedFd, Result<Vec<u8>, i32>), Arc<Self>> {
         let Self { source, inbound, .. } = Arc::try_unwrap(self)?;
         Ok((source.into_inner(), inbound.into_unread()))
     }
