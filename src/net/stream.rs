@@ -35,8 +35,10 @@ use crate::{
 ///
 /// Reading and writing are those of [`AsyncReadExt`](crate::io::AsyncReadExt) and
 /// [`AsyncWriteExt`](crate::io::AsyncWriteExt). A write gives its bytes to the kernel
-/// before it returns, so that flushing has nothing to do; closing shuts the write side
-/// down. Dropping it closes the connection; what the kernel has taken is still sent.
+/// before it returns, unless [`write_lease`](Self::write_lease) has left some that go first:
+/// these the runtime sends. Flushing waits until the kernel has everything, and costs next to
+/// nothing where it has. Closing flushes, and shuts the write side down. Dropping it closes
+/// the connection; what was written is still sent.
 ///
 /// asyncio: the pair that `open_connection` returns.
 ///
@@ -484,6 +486,7 @@ impl TcpStream {
         self.poll_write_slice(cx, first.expect("one of them is not empty"))
     }
 
+    #[inline]
     pub(crate) fn poll_flush_all(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         transfer::poll_flush(self.inner(), cx)
     }

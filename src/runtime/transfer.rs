@@ -265,6 +265,7 @@ pub(crate) fn poll_room(socket: &Arc<Socket>, cx: &mut Context<'_>) -> Poll<()> 
 }
 
 /// Waits until the kernel has everything.
+#[inline]
 pub(crate) fn poll_flush(socket: &Arc<Socket>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     match socket.outbound.flushed(cx.waker()) {
         Some(result) => Poll::Ready(result.map_err(io::Error::from_raw_os_error)),

@@ -1,5 +1,62 @@
 //! The traits of other crates, where their features are on.
 
+#[cfg(any(feature = "hyper", feature = "tokio"))]
+mod flushing {
+    use std::future::poll_fn;
+    use std::io::{self, ErrorKind};
+    use std::task::{Context, Poll};
+    use std::thread;
+    use std::time::Duration;
+
+    use ringloop::net::TcpStream;
+
+    use crate::faces::soon;
+    use crate::harness::on_every;
+    use crate::homes::{TOO_MUCH, expect, lend, on_a_ring, plain_pair, poll_once};
+
+    /// Goal: a flush waits for what is queued, and tells what became of it; method: more than fits
+    /// is lent, which a ring goes on sending; the peer reads, or resets. (On epoll a write waits
+    /// itself.)
+    pub fn waits_for_what_is_queued<W: Send>(
+        into_writer: impl Fn(TcpStream) -> W + Copy + Send + Sync,
+        flush: impl Fn(&mut W, &mut Context<'_>) -> Poll<io::Result<()>> + Copy + Send + Sync,
+    ) {
+        on_every(|cfg| {
+            cfg.everywhere(|| async move {
+                for resets in [false, true] {
+                    let (mut near, mut peer) = plain_pair();
+                    if !on_a_ring() {
+                        let mut writer = into_writer(near);
+                        let flushed = poll_once(poll_fn(|cx| flush(&mut writer, cx)));
+                        return flushed.expect("nothing is queued").unwrap();
+                    }
+                    lend(&mut near, 0, TOO_MUCH).await;
+                    let mut writer = into_writer(near);
+                    let flushed = poll_once(poll_fn(|cx| flush(&mut writer, cx)));
+                    assert!(flushed.is_none(), "the kernel has not taken it all: {flushed:?}");
+                    let reader = thread::spawn(move || match resets {
+                        false => expect(&mut peer, TOO_MUCH),
+                        true => {
+                            let now = Some(Duration::ZERO);
+                            socket2::SockRef::from(&peer).set_linger(now).unwrap();
+                        }
+                    });
+                    let flushed = soon("flush", poll_fn(|cx| flush(&mut writer, cx))).await;
+                    let kind = flushed.map_err(|error| error.kind());
+                    match resets {
+                        false => assert_eq!(kind, Ok(())),
+                        true => assert!(
+                            matches!(kind, Err(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)),
+                            "{kind:?}"
+                        ),
+                    }
+                    reader.join().unwrap();
+                }
+            });
+        });
+    }
+}
+
 #[cfg(feature = "hyper")]
 mod with_hyper {
     use std::convert::Infallible;
@@ -138,6 +195,14 @@ mod with_hyper {
     }
 
     #[test]
+    fn hyper_flush_waits_for_what_is_queued() {
+        super::flushing::waits_for_what_is_queued(
+            |stream| stream,
+            |stream, cx| hyper::rt::Write::poll_flush(std::pin::Pin::new(stream), cx),
+        );
+    }
+
+    #[test]
     fn executor_spawns_and_timer_sleeps() {
         // Goal: the two small adapters; method: use them as hyper does.
         use hyper::rt::{Executor, Timer};
@@ -168,6 +233,18 @@ mod with_tokio {
     use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
     use crate::harness::on_every;
+
+    #[test]
+    fn tokio_flush_waits_for_what_is_queued() {
+        super::flushing::waits_for_what_is_queued(
+            |stream| stream,
+            |stream, cx| AsyncWrite::poll_flush(Pin::new(stream), cx),
+        );
+        super::flushing::waits_for_what_is_queued(
+            |stream| stream.into_split().1,
+            |half, cx| AsyncWrite::poll_flush(Pin::new(half), cx),
+        );
+    }
 
     #[test]
     fn tokio_traits_carry_data() {

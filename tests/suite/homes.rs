@@ -109,7 +109,7 @@ pub fn on_a_ring() -> bool {
 }
 
 /// Reads `total` bytes of the numbered stream.
-fn expect(peer: &mut Plain, total: usize) {
+pub fn expect(peer: &mut Plain, total: usize) {
     let mut buf = vec![0; total];
     peer.read_exact(&mut buf).unwrap_or_else(|error| panic!("of {total} bytes: {error}"));
     check_pattern(&buf, 0);
