@@ -149,6 +149,13 @@ impl Outbound {
         }
     }
 
+    pub fn take_back(&self, wakes: &mut Vec<Waker>) -> Option<Chunk> {
+        match self.0.take_back(wakes) {
+            socket::TakenBack::Chunk(chunk) => Some(Chunk(chunk)),
+            socket::TakenBack::Gone | socket::TakenBack::GaveUp => None,
+        }
+    }
+
     pub fn send_directly<R>(&self, send: impl FnOnce() -> R) -> Direct<R> {
         match self.0.send_directly(send) {
             socket::Direct::Done(result) => Direct::Done(result),

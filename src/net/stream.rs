@@ -291,9 +291,15 @@ impl TcpStream {
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing fits.
     pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        match transfer::try_write_behind(self.inner(), buf) {
-            Some(result) => result,
-            None => operation::attempt(self.inner(), &mut ops::Send::shared(self.inner(), buf)),
+        let result = transfer::try_write_behind(self.inner(), buf).unwrap_or_else(|| {
+            operation::attempt(self.inner(), &mut ops::Send::shared(self.inner(), buf))
+        });
+        match result {
+            // Somebody else was first. Not said to `attempt`: that would count the socket as full.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            result => result,
         }
     }
 

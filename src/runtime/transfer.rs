@@ -201,7 +201,7 @@ pub(crate) fn poll_send(
 
 /// Queues a chunk behind what is under way; taken, it is gone from `chunk`. If there is no
 /// ring to send it, it stays.
-fn poll_push(
+pub(super) fn poll_push(
     socket: &Arc<Socket>,
     cx: &mut Context<'_>,
     chunk: &mut Option<Chunk>,
@@ -210,10 +210,10 @@ fn poll_push(
     match socket.outbound.push(whole, cx.waker()) {
         Queued::Behind => {}
         Queued::First => {
-            let told = operation::with_reactor(|reactor| Ok(socket.mark_dirty(reactor)));
-            if !matches!(told, Ok(true)) {
-                *chunk = socket.outbound.take_back();
-                told?;
+            let told = operation::with_reactor(|reactor| Ok(socket.mark_dirty(Some(reactor))));
+            // On no worker, the home hears all the same.
+            if !told.unwrap_or_else(|_| socket.mark_dirty(None)) {
+                *chunk = socket.take_back();
             }
         }
         Queued::Full(whole) => {

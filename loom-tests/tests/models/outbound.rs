@@ -309,6 +309,33 @@ fn orphaned_against_writer() {
     });
 }
 
+/// A writer finds nobody to tell, beside one that does: what the other has written is sent, or its
+/// flush says that it is not.
+#[test]
+fn taken_back_against_writer() {
+    explore(|| {
+        let socket = Socket::new();
+        let homeless = socket.writer(|socket| {
+            if let Queued::First = socket.outbound.push(Chunk::new(&[9]), Waker::noop()) {
+                let mut wakes = Vec::new();
+                socket.outbound.take_back(&mut wakes);
+                wakes.into_iter().for_each(Waker::wake);
+            }
+        });
+        let writer = socket.writer(|socket| {
+            let results = [socket.write(&[1, 2]), socket.flush()];
+            let wire = socket.wire();
+            match results {
+                [Ok(()), Ok(())] => assert!(wire.starts_with(&[1, 2]) || wire == [9, 1, 2]),
+                _ => assert_eq!(wire, []),
+            }
+        });
+        socket.serve(None);
+        homeless.join().unwrap();
+        writer.join().unwrap();
+    });
+}
+
 /// Somebody shuts the write side while the last bytes are sent.
 #[test]
 fn shut_against_sends() {

@@ -25,7 +25,7 @@ use rustix::net::{Shutdown, shutdown};
 
 pub(crate) use self::{
     inbound::{End, Flow, Found, Inbound, Queue},
-    outbound::{Chunk, Direct, Next, Outbound, Queued},
+    outbound::{Chunk, Direct, Next, Outbound, Queued, TakenBack},
 };
 use super::{
     Direction, Garbage, Home, Reactor,
@@ -274,9 +274,30 @@ impl Socket {
         self.ask(at_hand, uring::ARM_RECV)
     }
 
-    /// Tells the home that something is to be sent. `false`: it cannot.
-    pub(crate) fn mark_dirty(self: &Arc<Self>, at_hand: &mut Reactor) -> bool {
-        self.ask(at_hand, uring::FLUSH)
+    /// Tells the home that something is to be sent; `at_hand` is this thread's reactor, if it
+    /// has one. `false`: it cannot, or there is none.
+    pub(crate) fn mark_dirty(self: &Arc<Self>, at_hand: Option<&mut Reactor>) -> bool {
+        if let Some(at_hand) = at_hand {
+            return self.ask(at_hand, uring::FLUSH);
+        }
+        let Some(Home::Uring(home)) = self.source.home() else { return false };
+        // One that has ended is not asked: it would give it up.
+        home.upgrade().is_some_and(|home| home.is_alive() && home.send(self, uring::FLUSH))
+    }
+
+    /// Takes back a chunk that was queued first, if nobody can be told, and it is still there.
+    #[cold]
+    pub(crate) fn take_back(&self) -> Option<Chunk> {
+        let mut wakes = Vec::new();
+        let taken = self.outbound.take_back(&mut wakes);
+        if let TakenBack::GaveUp = taken {
+            self.reset_on_close();
+        }
+        wakes.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
+        match taken {
+            TakenBack::Chunk(chunk) => Some(chunk),
+            TakenBack::Gone | TakenBack::GaveUp => None,
+        }
     }
 
     /// The descriptor, and [what was received](Inbound::into_unread) and not read, if nothing

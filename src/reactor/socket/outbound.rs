@@ -120,6 +120,15 @@ pub(crate) enum Queued {
     Failed(i32),
 }
 
+/// What became of a chunk of which nobody can be told.
+pub(crate) enum TakenBack {
+    Chunk(Chunk),
+    /// It was sent or given up meanwhile.
+    Gone,
+    /// It is given up, and with it what others have written since.
+    GaveUp,
+}
+
 /// What became of a direct send.
 pub(crate) enum Direct<R> {
     Done(R),
@@ -174,18 +183,25 @@ impl Outbound {
         })
     }
 
-    /// Takes back a chunk that was queued first: nobody can be told.
-    pub(crate) fn take_back(&self) -> Option<Chunk> {
+    /// Takes back a chunk that was queued first: nobody can be told. What others have queued
+    /// behind it counts as written: then all of it is given up, as at the home's end (step 6).
+    #[must_use]
+    pub(crate) fn take_back(&self, wakes: &mut Vec<Waker>) -> TakenBack {
         let mut state = self.state.lock();
         if state.phase != Phase::Dirty {
-            return None;
+            // The home was not gone yet, and has sent it or given it up.
+            return TakenBack::Gone;
         }
-        let chunk = state.queue.pop_front()?;
+        if state.queue.len() > 1 {
+            state.give_up();
+            state.writers.wake(wakes);
+            return TakenBack::GaveUp;
+        }
+        let Some(chunk) = state.queue.pop_front() else { return TakenBack::Gone };
         state.bytes -= chunk.len();
-        if state.queue.is_empty() {
-            state.phase = Phase::Idle;
-        }
-        Some(chunk)
+        state.phase = Phase::Idle;
+        state.writers.wake(wakes);
+        TakenBack::Chunk(chunk)
     }
 
     /// Sends by a direct call if nothing is before it (step 1).
@@ -281,10 +297,7 @@ impl Outbound {
         let mut state = self.state.lock();
         let gave_up = state.phase == Phase::Dirty || in_flight && state.phase == Phase::InFlight;
         if gave_up {
-            // For good: what came later would follow a gap.
-            state.abandoned = true;
-            state.fail(ABANDONED);
-            state.phase = Phase::Idle;
+            state.give_up();
         }
         state.writers.wake(wakes);
         gave_up
@@ -348,6 +361,14 @@ impl State {
             self.error = error;
         }
         error
+    }
+
+    /// What waits is not sent.
+    fn give_up(&mut self) {
+        // For good: what came later would follow a gap.
+        self.abandoned = true;
+        self.fail(ABANDONED);
+        self.phase = Phase::Idle;
     }
 
     fn fail(&mut self, error: i32) {

@@ -226,28 +226,54 @@ pub const SENDING: &[Mutant] = &[
     Mutant {
         name: "outbound: the end of the home wakes nobody",
         file: "reactor/socket/outbound.rs",
-        text: "            state.phase = Phase::Idle;
+        text: "            state.give_up();
         }
         state.writers.wake(wakes);",
-        replacement: "            state.phase = Phase::Idle;
+        replacement: "            state.give_up();
         }",
         model: "outbound::orphaned_against_writer",
     },
     Mutant {
         name: "outbound: a send outlives its home",
         file: "reactor/socket/outbound.rs",
-        text: "            state.fail(ABANDONED);
-            state.phase = Phase::Idle;",
-        replacement: "            state.fail(ABANDONED);",
+        text: "        self.fail(ABANDONED);
+        self.phase = Phase::Idle;",
+        replacement: "        self.fail(ABANDONED);",
         model: "outbound::orphaned_against_writer",
     },
     Mutant {
         name: "outbound: goes on behind a gap",
         file: "reactor/socket/outbound.rs",
-        text: "            state.abandoned = true;
-            state.fail(ABANDONED);",
-        replacement: "            state.fail(ABANDONED);",
+        text: "        self.abandoned = true;
+        self.fail(ABANDONED);",
+        replacement: "        self.fail(ABANDONED);",
         model: "outbound::orphaned_against_writer",
+    },
+    Mutant {
+        name: "outbound: a chunk is taken back from before others",
+        file: "reactor/socket/outbound.rs",
+        text: "        if state.queue.len() > 1 {",
+        replacement: "        if false {",
+        model: "outbound::taken_back_against_writer",
+    },
+    Mutant {
+        name: "outbound: others stay behind a chunk that is taken back",
+        file: "reactor/socket/outbound.rs",
+        text: "        if state.queue.len() > 1 {
+            state.give_up();",
+        replacement: "        if state.queue.len() > 1 {
+            let _ = state.queue.pop_front();",
+        model: "outbound::taken_back_against_writer",
+    },
+    Mutant {
+        name: "outbound: who flushes is not told that a chunk is taken back",
+        file: "reactor/socket/outbound.rs",
+        text: "        state.phase = Phase::Idle;
+        state.writers.wake(wakes);
+        TakenBack::Chunk(chunk)",
+        replacement: "        state.phase = Phase::Idle;
+        TakenBack::Chunk(chunk)",
+        model: "outbound::taken_back_against_writer",
     },
     Mutant {
         name: "outbound: a shutdown is forgotten",
