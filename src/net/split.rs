@@ -17,11 +17,13 @@ use super::{
     TcpStream,
     stream::{as_uninit, first_buffer},
 };
-use crate::{io::Lease, reactor::socket::Chunk};
+use crate::{io::Lease, reactor::socket::Chunk, util::fork};
 
 pub(super) fn split(stream: TcpStream) -> (OwnedReadHalf, OwnedWriteHalf) {
     let stream = Arc::new(stream);
-    (OwnedReadHalf { stream: stream.clone() }, OwnedWriteHalf { stream, shut_on_drop: true })
+    let write =
+        OwnedWriteHalf { stream: stream.clone(), shut_on_drop: true, process: fork::generation() };
+    (OwnedReadHalf { stream }, write)
 }
 
 /// The reading half of a [`TcpStream`], from [`into_split`](TcpStream::into_split).
@@ -33,13 +35,16 @@ pub struct OwnedReadHalf {
 }
 
 /// The writing half of a [`TcpStream`], from [`into_split`](TcpStream::into_split).
-/// Dropping it shuts the write side down, so that the peer sees the end.
+/// Dropping it shuts the write side down, so that the peer sees the end; in a forked child, that
+/// of a half made before is left to the parent.
 ///
 /// asyncio: `StreamWriter`, without its buffer.
 #[derive(Debug)]
 pub struct OwnedWriteHalf {
     stream: Arc<TcpStream>,
     shut_on_drop: bool,
+    /// The process that made it: in a forked child the connection is still the parent's.
+    process: fork::Generation,
 }
 
 /// The halves are of two connections. Both come back.
@@ -163,7 +168,7 @@ impl OwnedWriteHalf {
 
 impl Drop for OwnedWriteHalf {
     fn drop(&mut self) {
-        if self.shut_on_drop {
+        if self.shut_on_drop && self.process == fork::generation() {
             // A connection that is gone needs no shutting.
             let _ = self.stream.shutdown(Shutdown::Write);
         }

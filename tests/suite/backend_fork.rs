@@ -343,6 +343,33 @@ fn fork_that_drops_sockets_takes_nothing_from_the_parent() {
 }
 
 #[test]
+fn fork_that_drops_a_write_half_does_not_end_the_connection() {
+    // Goal: shutting down acts on the open file, which is the parent's too; method: both halves are
+    // dropped in a fork, then the parent writes, and its peer gets that, and the end after its drop.
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = cfg.runtime();
+            let (near, mut far) = runtime.must_run(pair());
+            let (reader, writer) = near.into_split();
+            let (mut reader, mut writer) = (Some(reader), Some(writer));
+            let drop_them = |words: &mut PipeWriter| {
+                let halves = dropped((writer.take(), reader.take()));
+                writeln!(words, "{halves}").unwrap();
+            };
+            assert_eq!(fork(drop_them).finish(), ["done"]);
+            runtime.must_run(async {
+                let mut writer = writer.expect("the parent has its own");
+                writer.write_all(b"goes on").await.unwrap();
+                drop(writer);
+                let mut text = String::new();
+                far.read_to_string(&mut text).await.unwrap();
+                assert_eq!(text, "goes on");
+            });
+        });
+    });
+}
+
+#[test]
 fn fork_that_holds_a_lease_can_read_and_drop_it() {
     // Goal: safe code that reads received bytes finds them, in a fork too, and giving them back
     // there gives nothing back in the parent; method: leases of a stream are read and dropped in a
