@@ -28,6 +28,7 @@ impl Handle {
     /// were received and not read. An error of either side that nobody has been told of is told
     /// now, and the descriptor closes: who gets it would not find it there.
     pub(super) async fn into_parts(mut self) -> io::Result<(OwnedFd, Vec<u8>)> {
+        self.get().check_process()?;
         poll_fn(|cx| transfer::poll_flush(self.get(), cx)).await?;
         let mut socket = self.0.take().expect("there until it is dropped or handed over");
         operation::retire(&socket);

@@ -5,6 +5,11 @@
 //! home's runtime ends, the next wait, on a worker of another runtime, finds the socket a
 //! new home; on epoll a wait that is under way at that moment hears nothing more.
 //!
+//! In a forked child, a socket for which the parent has waited stays the parent's: waits on it
+//! fail, whatever runtime the child has built. A copy of its descriptor makes one of the
+//! child's own (`TcpListener::from_std(listener.as_fd().try_clone_to_owned()?.into())`). One
+//! for which nobody has waited yet works in the child.
+//!
 //! There are three ways of reading, and a stream takes any of them at any time: the *poll*
 //! face (the traits of `futures_io`, and [`TcpStream::read`] into a borrowed slice), *leases*
 //! ([`TcpStream::read_lease`]: memory of the runtime's, nothing is copied), and *owned*

@@ -206,6 +206,7 @@ impl Operation<OwnedFd> for Accept<'_> {
 
     fn attempt(&mut self, io: &OwnedFd) -> io::Result<Self::Output> {
         use rustix::io::Errno;
+        self.socket.check_process()?;
         while let Some(connection) = self.socket.accepted.take() {
             // One that is gone already has no peer: the next, please.
             if let Ok(peer) = peer_addr(&connection) {

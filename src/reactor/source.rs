@@ -13,6 +13,7 @@ use super::{
     Home, Reactor,
     slot::{Direction, Ready, Seen, Slot, SlotRef},
 };
+use crate::util::fork::Owner;
 
 /// An open descriptor and its slot. It belongs to no worker until it first has to
 /// wait; then the worker at hand registers it, and becomes its home.
@@ -24,6 +25,8 @@ use super::{
 pub(crate) struct Source<T: AsFd> {
     home: Mutex<Option<Home>>,
     slot: ManuallyDrop<SlotRef>,
+    /// Who has first waited for it: in a forked child, slot and home are the parent's.
+    owner: Owner,
     /// Taken by `drop` and `into_inner` only.
     io: ManuallyDrop<T>,
 }
@@ -82,6 +85,7 @@ impl<T: AsFd> Source<T> {
         Self {
             io: ManuallyDrop::new(io),
             slot: ManuallyDrop::new(SlotRef::new(ready)),
+            owner: Owner::nobody(),
             home: Mutex::new(None),
         }
     }
@@ -123,6 +127,12 @@ impl<T: AsFd> Source<T> {
         }
     }
 
+    /// An error in a forked child of the process that has waited for it.
+    #[inline]
+    pub(crate) fn check_process(&self) -> io::Result<()> {
+        self.owner.check()
+    }
+
     /// Where it is registered; where there is nothing to register, that becomes its home.
     pub(crate) fn home_or(&self, at_hand: impl FnOnce() -> Home) -> Home {
         let mut home = self.home.lock();
@@ -131,6 +141,7 @@ impl<T: AsFd> Source<T> {
         }
         let at_hand = at_hand();
         if matches!(at_hand, Home::Uring(_)) {
+            self.owner.claim();
             if home.is_some() {
                 self.slot.renew(Ready::NONE);
             }
@@ -213,10 +224,11 @@ fn poll_with<P: Pollable>(
 
 /// Sees to it that there is a home: the first one, or another after a runtime ended.
 fn settle<P: Pollable>(io: &P, direction: Direction, door: Door) -> io::Result<()> {
+    let source = io.source();
+    source.check_process()?;
     if io.is_reported(direction) {
         return Ok(());
     }
-    let source = io.source();
     if let Some(home) = source.home().filter(Home::is_alive) {
         return io.confirm(&home, direction, door);
     }
@@ -229,6 +241,8 @@ fn settle<P: Pollable>(io: &P, direction: Direction, door: Door) -> io::Result<(
     if home.take().is_some() {
         source.slot.renew(Ready::NONE);
     }
+    // Before anything is registered: who is forked meanwhile does not get it.
+    source.owner.claim();
     *home = Some(door(&mut |reactor| io.register(reactor, direction))?);
     Ok(())
 }

@@ -160,7 +160,8 @@ impl fmt::Debug for Runtime {
 ///
 /// In a forked child, a handle that was made before behaves as if its runtime had been shut
 /// down. A worker can not go on there: a child that was forked by a task calls exec or
-/// leaves; if it returns from the task, it is aborted.
+/// leaves; if it returns from the task, it is aborted. What becomes of sockets is said
+/// [there](crate::net).
 ///
 /// asyncio: the event loop object, with its thread-safe methods only.
 #[derive(Clone)]

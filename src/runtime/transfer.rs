@@ -92,6 +92,9 @@ fn poll_queue<T>(
     arm: bool,
     mut get: impl FnMut(&mut Queue<'_>) -> T,
 ) -> Poll<Option<Received<T>>> {
+    if let Err(error) = socket.check_process() {
+        return Poll::Ready(Some(Received::End(Err(error))));
+    }
     loop {
         if !current::budget_spend() {
             cx.waker().wake_by_ref();
@@ -120,7 +123,11 @@ pub(crate) fn poll_received<T>(
     cx: &mut Context<'_>,
     get: impl FnMut(&mut Queue<'_>) -> T,
 ) -> Poll<Option<Received<T>>> {
-    if socket.inbound.is_in_use() { poll_queue(socket, cx, false, get) } else { Poll::Ready(None) }
+    match has_received(socket) {
+        Ok(false) => Poll::Ready(None),
+        // The error is found there.
+        Ok(true) | Err(_) => poll_queue(socket, cx, false, get),
+    }
 }
 
 /// The same without waiting.
@@ -128,14 +135,26 @@ pub(crate) fn try_received<T>(
     socket: &Arc<Socket>,
     get: impl FnMut(&mut Queue<'_>) -> T,
 ) -> Option<io::Result<Received<T>>> {
-    if !socket.inbound.is_in_use() {
-        return None;
+    match has_received(socket) {
+        Ok(false) => return None,
+        Ok(true) => {}
+        Err(error) => return Some(Err(error)),
     }
     Some(match socket.inbound.try_take(get) {
         Some(Found::Some(found)) => Ok(Received::Some(found)),
         Some(Found::End(end)) => Ok(Received::of_end(end)),
         _ => Err(io::ErrorKind::WouldBlock.into()),
     })
+}
+
+/// Whether a reader by readiness has to look first at what the home receives.
+#[inline]
+fn has_received(socket: &Arc<Socket>) -> io::Result<bool> {
+    if !socket.inbound.was_used() {
+        return Ok(false);
+    }
+    socket.check_process()?;
+    Ok(socket.inbound.is_in_use())
 }
 
 /// recv(2) into lent memory.
@@ -206,6 +225,7 @@ pub(super) fn poll_push(
     cx: &mut Context<'_>,
     chunk: &mut Option<Chunk>,
 ) -> Poll<io::Result<()>> {
+    socket.check_process()?;
     let Some(whole) = chunk.take() else { return Poll::Ready(Ok(())) };
     match socket.outbound.push(whole, cx.waker()) {
         Queued::Behind => {}
@@ -234,6 +254,10 @@ pub(crate) fn poll_write_behind(
     cx: &mut Context<'_>,
     bytes: &[u8],
 ) -> Poll<Option<io::Result<usize>>> {
+    if !socket.outbound.was_used() {
+        return Poll::Ready(None);
+    }
+    socket.check_process()?;
     if socket.outbound.is_idle() {
         return Poll::Ready(None);
     }
@@ -261,12 +285,19 @@ const COPY: usize = 16 << 10;
 
 /// Waits until a write would not have to wait for what is under way.
 pub(crate) fn poll_room(socket: &Arc<Socket>, cx: &mut Context<'_>) -> Poll<()> {
-    if socket.outbound.has_room(cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
+    // In a forked child nobody makes room: the write says so.
+    let ready = socket.outbound.has_room(cx.waker()) || socket.check_process().is_err();
+    if ready { Poll::Ready(()) } else { Poll::Pending }
 }
 
-/// Waits until the kernel has everything.
+/// Waits until the kernel has everything, for who has the write side to itself: it costs a load
+/// where nothing was ever queued.
 #[inline]
 pub(crate) fn poll_flush(socket: &Arc<Socket>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    if !socket.outbound.was_used() {
+        return Poll::Ready(Ok(()));
+    }
+    socket.check_process()?;
     match socket.outbound.flushed(cx.waker()) {
         Some(result) => Poll::Ready(result.map_err(io::Error::from_raw_os_error)),
         None => Poll::Pending,

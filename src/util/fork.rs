@@ -13,7 +13,7 @@ use std::{
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
-use crate::loom::global::{AtomicU64, Ordering};
+use crate::loom::global::{AtomicU32, AtomicU64, Ordering};
 
 /// The number of a process among its forebears: those that were forked from each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,47 @@ pub(crate) fn expect_parent(born: Generation) {
         "this process was forked by a task of a ringloop runtime: the worker cannot go on \
          here; fork from a thread that runs no tasks, or call exec"
     );
+}
+
+/// The process that makes use of something first. Its forked children must not.
+pub(crate) struct Owner(AtomicU32);
+
+impl Owner {
+    pub(crate) fn nobody() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    /// This process makes use of it.
+    pub(crate) fn claim(&self) {
+        // Relaxed: in a child, everything came before the fork.
+        self.0.store(generation().short(), Ordering::Relaxed);
+    }
+
+    /// An error in a forked child of the owner.
+    #[inline]
+    pub(crate) fn check(&self) -> io::Result<()> {
+        // Relaxed: as above.
+        match self.0.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            owner if owner == generation().short() => Ok(()),
+            _ => Err(inherited()),
+        }
+    }
+}
+
+impl Generation {
+    /// There are never so many.
+    fn short(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+#[cold]
+fn inherited() -> io::Error {
+    io::Error::other(
+        "a runtime of the parent has waited for this descriptor before this process was forked: \
+         make another socket of a copy of it (as_fd, try_clone_to_owned, from_std)",
+    )
 }
 
 /// The error of who asks for something that is the parent's.

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use ringloop::io::{AsyncFd, AsyncReadExt, AsyncWriteExt};
 use ringloop::net::{TcpListener, TcpStream};
 use ringloop::time::timeout;
-use ringloop::{Handle, RunError, Task, spawn};
+use ringloop::{Backend, Handle, RunError, Task, spawn};
 use rustix::process::Pid;
 
 use crate::backend_choice::echo_megabyte;
@@ -558,6 +559,78 @@ fn fork_of_a_fork_builds_its_own() {
             assert!(words.iter().all(|word| word.starts_with("error: ")), "{words:#?}");
             assert_eq!(words.len(), 2);
             first.run(echo_megabyte()).unwrap();
+        });
+    });
+}
+
+/// Each wait on what the parent has waited for already, in a runtime of the fork's own.
+async fn wait_for_inherited(watched: &mut Watched, words: &mut PipeWriter) {
+    let near = watched.near.as_mut().unwrap();
+    let leased = watched.leased.as_mut().unwrap();
+    let listener = watched.listener.as_ref().unwrap();
+    let pipe = watched.pipe.as_ref().unwrap();
+    let mut said = |what: &str, result: io::Result<()>| {
+        let result = result.map_or_else(|error| format!("error: {error}"), |()| "done".into());
+        writeln!(words, "{what} {result}").unwrap();
+    };
+    said("read", near.read(&mut [0]).await.map(drop));
+    said("readable", near.readable().await);
+    said("accept", listener.accept().await.map(drop));
+    said("lease", leased.read_lease().await.map(drop));
+    said("peek", leased.peek(&mut [0]).await.map(drop));
+    said("pipe", pipe.readable().await);
+    said("into_std", watched.leased.take().unwrap().into_std().await.map(drop));
+}
+
+#[test]
+fn fork_that_waits_on_what_the_parent_waits_for_is_refused() {
+    // Goal: no wait of a fork's own runtime hangs because the parent's worker reports on the socket,
+    // and nothing that was received or accepted for the parent is served twice; method: a plain
+    // thread forks while the parent watches, idle or with something received and accepted ahead; the
+    // fork waits; then it makes a listener of its own of the descriptor, and the parent goes on.
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = cfg.runtime();
+            let on_ring = runtime.must_run(async { ringloop::backend().backend }) == Backend::Uring;
+            for ahead in [false, true] {
+                if ahead && !on_ring {
+                    // Nobody takes in what nobody asks for.
+                    continue;
+                }
+                let mut watched = runtime.must_run(Watched::new());
+                let mut clients = Vec::new();
+                if ahead {
+                    runtime.must_run(async {
+                        watched.source.write_all(b"ahead").await.unwrap();
+                        clients.push(TcpStream::connect(watched.address).await.unwrap());
+                        // The worker takes them in, where one does.
+                        ringloop::time::sleep(Duration::from_millis(2)).await;
+                    });
+                }
+                let wait = |words: &mut PipeWriter| {
+                    let own = cfg.builder().build().unwrap();
+                    own.run(wait_for_inherited(&mut watched, words)).unwrap();
+                    let again = watched.listener.as_ref().unwrap().as_fd();
+                    let again = std::net::TcpListener::from(again.try_clone_to_owned().unwrap());
+                    let taken = own.run(async {
+                        let again = TcpListener::from_std(again).unwrap();
+                        timeout(Duration::from_millis(5), again.accept()).await.is_ok()
+                    });
+                    writeln!(words, "{}", taken.unwrap()).unwrap();
+                    std::mem::forget(own);
+                };
+                let words = fork(wait).finish();
+                assert_eq!((words.len(), &*words[7]), (8, "false"), "{words:#?}");
+                words[..7].iter().for_each(|word| refused(word));
+                runtime.must_run(async {
+                    if ahead {
+                        let leased = watched.leased.as_mut().unwrap();
+                        assert_eq!(&*leased.read_lease().await.unwrap(), b"ahead");
+                        watched.listener.as_ref().unwrap().accept().await.unwrap();
+                    }
+                    watched.work().await;
+                });
+            }
         });
     });
 }

@@ -188,6 +188,13 @@ impl Socket {
         self.flights.accept.get().is_some()
     }
 
+    /// An error in a forked child of the process that has waited for it: what is under way on it,
+    /// and what was received or accepted ahead, is the parent's.
+    #[inline]
+    pub(crate) fn check_process(&self) -> io::Result<()> {
+        self.source.check_process()
+    }
+
     pub(super) fn key(&self) -> u64 {
         self.source.slot().key()
     }

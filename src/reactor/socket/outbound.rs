@@ -226,18 +226,8 @@ impl Outbound {
         }
     }
 
-    /// Whether the kernel has everything (step 5): `None` if not, and the waker is left. For who
-    /// has the write side to itself: it costs a load where nothing was ever queued.
-    #[inline]
+    /// Whether the kernel has everything (step 5): `None` if not, and the waker is left.
     pub(crate) fn flushed(&self, waker: &Waker) -> Option<Result<(), i32>> {
-        // Relaxed: as in `send_as_owner`.
-        match self.used.load(Ordering::Relaxed) {
-            0 => Some(Ok(())),
-            _ => self.flushed_behind(waker),
-        }
-    }
-
-    fn flushed_behind(&self, waker: &Waker) -> Option<Result<(), i32>> {
         look(
             &self.state,
             waker,
@@ -255,12 +245,18 @@ impl Outbound {
         look(&self.state, waker, false, State::is_full, |state| !state.is_full())
     }
 
+    /// Whether a chunk was ever queued.
+    #[inline]
+    pub(crate) fn was_used(&self) -> bool {
+        // Relaxed: a writer that misses another's chunk finds it when it sends.
+        self.used.load(Ordering::Relaxed) != 0
+    }
+
     /// Whether the kernel has everything, and no error is still to be told: a writer may
     /// send by itself.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
-        // Relaxed: a writer that misses another's chunk finds it when it sends.
-        self.used.load(Ordering::Relaxed) == 0 || self.has_settled()
+        !self.was_used() || self.has_settled()
     }
 
     fn has_settled(&self) -> bool {
