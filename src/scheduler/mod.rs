@@ -20,8 +20,8 @@
 //! # A tick
 //!
 //! [`Worker::run`] repeats: drain inboxes; run tasks for a time budget; expire timers, of a
-//! crowd the first; then, with tasks left, a look at the reactor without waiting; else a search for
-//! work at the others' if that pays, or sleep.
+//! crowd the first; with none left, search for work at the others' if that pays; then, with tasks,
+//! look at the reactor without waiting, else sleep in it.
 
 mod balance;
 mod hub;

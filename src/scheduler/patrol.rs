@@ -266,10 +266,13 @@ impl Worker {
         }
     }
 
-    /// At a tick's end, with everybody at work: a look now and then.
+    /// At a tick's end, with nobody else to do it: a look now and then.
     pub(super) fn patrol_if_due(&self, now: u64) {
         let due = self.patrol.last.get() + 2 * PAUSE_MIN.as_nanos() as u64;
-        if now >= due && self.hub().workers() > 1 && !self.hub().idle.has_patroller() {
+        if now >= due
+            && self.hub().workers() > 1
+            && (self.patrol.is_on_duty() || !self.hub().idle.has_patroller())
+        {
             self.look_around(now);
         }
     }

@@ -1,5 +1,8 @@
 //! The worker: its queues, and its loop.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
@@ -266,11 +269,12 @@ impl Worker {
         self.block().since.store(u64::MAX, Ordering::Relaxed);
         self.expire_timers(now);
         self.help_neighbours(now);
-        if self.has_tasks() {
+        // With what was stolen as well: there may be something to steal at each tick's end.
+        if self.has_tasks() || self.search_uninvited() {
             self.turn(Some(Duration::ZERO));
             self.judge_backlog();
             self.patrol_if_due(now);
-        } else if !self.search_uninvited() {
+        } else {
             self.park(now, done);
         }
     }
@@ -316,6 +320,10 @@ impl Worker {
                 || self.must_stay(done),
                 sleep,
             );
+            if !slept {
+                // What kept it awake may come each time.
+                self.turn_into(Some(Duration::ZERO), wakes);
+            }
         });
         self.search_invited();
         self.patrol.set_duty(hub.idle.is_patroller(me));
@@ -325,6 +333,8 @@ impl Worker {
             if !self.has_tasks() && !self.block().has_mail() {
                 self.look_around(now);
             }
+        } else if !slept {
+            self.patrol_if_due(now);
         }
     }
 

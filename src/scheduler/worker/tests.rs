@@ -1,0 +1,141 @@
+//! Workers that are run by hand, all on one thread.
+
+use std::{
+    io::{PipeReader, PipeWriter, Write, pipe},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Wake, Waker},
+};
+
+use super::*;
+use crate::{
+    reactor::{self, Direction, Source, poll_ready},
+    scheduler::{spawn_foreign, with_worker},
+};
+
+/// Runs `test` for each backend that works here, with so many workers, none of which runs.
+fn on_every_backend(workers: usize, test: impl Fn(&'static Hub, Vec<Worker>)) {
+    let run = |rings: Option<Vec<reactor::TriedRing>>| {
+        let hub = Hub::acquire(workers).unwrap();
+        let mut rings = rings.map(Vec::into_iter);
+        let reactor = |index: usize| match &mut rings {
+            Some(rings) => Reactor::uring(rings.next().unwrap(), &hub.block(index).doorbell),
+            None => Reactor::epoll(&hub.block(index).doorbell),
+        };
+        let seats: Vec<_> =
+            (0..workers).map(reactor).map(|made| Seat::new(made.unwrap(), workers)).collect();
+        let peers: Arc<[Peer]> = seats.iter().map(Seat::peer).collect();
+        let made = |(index, seat)| Worker::new(index, hub, seat, peers.clone());
+        test(hub, seats.into_iter().enumerate().map(made).collect());
+    };
+    for defer_taskrun in [true, false] {
+        if let Ok(features) = reactor::plan(workers, defer_taskrun) {
+            run(Some(features.rings));
+        }
+    }
+    run(None);
+}
+
+/// A descriptor that is readable, for which somebody waits on this thread's worker.
+struct Awaited {
+    _source: Source<PipeReader>,
+    _writer: PipeWriter,
+    woken: Arc<Woken>,
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Awaited {
+    fn new() -> Self {
+        let (reader, mut writer) = pipe().unwrap();
+        writer.write_all(b"x").unwrap();
+        let source = Source::new_unready(reader);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let waits = poll_ready(&source, Direction::Read, &mut Context::from_waker(&waker), |f| {
+            with_worker(|worker| worker.with_reactor(|reactor| f(reactor))).unwrap()
+        });
+        assert!(waits.is_pending());
+        Self { _source: source, _writer: writer, woken }
+    }
+
+    fn is_served(&self) -> bool {
+        self.woken.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Ends workers that have been entered, on this thread.
+fn end(hub: &'static Hub, workers: Vec<Worker>) {
+    hub.close(clock::now());
+    for worker in workers {
+        worker.close();
+    }
+}
+
+/// Ticks after which what has not been looked at never will be.
+const TICKS: u32 = 1000;
+
+/// Runs `worker` until somebody who waits for its reactor is served, or for a long time;
+/// `refill` is called as each tick's tasks have run. Says whether that one was served.
+fn serves(worker: &Worker, refill: impl Fn()) -> bool {
+    // A panic in there would end the process without a word.
+    worker.enter(|| {
+        let awaited = Awaited::new();
+        let ticks = Cell::new(0);
+        worker.run(|| {
+            refill();
+            ticks.set(ticks.get() + 1);
+            awaited.is_served() || ticks.get() > TICKS
+        });
+        let served = awaited.is_served();
+        drop(awaited);
+        worker.drain_inboxes();
+        worker.others().for_each(|(_, peer)| while worker.take_from(peer) {});
+        worker.run_tasks(&|| false);
+        served
+    })
+}
+
+#[test]
+fn thief_with_enough_to_steal_turns_its_reactor() {
+    // Goal: who lives on what it steals reaps all the same; method: a neighbour whose queue is
+    // refilled as the thief's ticks end, each with nothing left of the loot.
+    on_every_backend(2, |hub, workers| {
+        let [owner, thief] = &workers[..] else { unreachable!() };
+        owner.enter(|| {});
+        let served = serves(thief, || {
+            owner.block().poll_time.store(balance::WAIT_NS, Ordering::Relaxed);
+            while owner.backlog() < 8 {
+                drop(owner.spawn(async {}, Location::caller()));
+            }
+        });
+        assert!(thief.block().counts.steals.get() > 0, "that is what was to be tested");
+        assert!(served);
+        end(hub, workers);
+    });
+}
+
+#[test]
+fn worker_that_always_finds_mail_turns_its_reactor() {
+    // Goal: the same for a worker that is kept from sleeping; method: a task comes from outside
+    // after each tick's tasks, so that the last look before each sleep finds it.
+    on_every_backend(1, |hub, workers| {
+        let served = serves(&workers[0], || {
+            if !workers[0].block().has_mail() {
+                // SAFETY: the future is `Send`, and `'static`.
+                drop(unsafe { spawn_foreign(hub, async {}, Location::caller()) });
+            }
+        });
+        assert!(served);
+        end(hub, workers);
+    });
+}
