@@ -80,6 +80,8 @@ pub(super) struct Script {
     odds: [u64; FAULTS],
     /// Entries of the submission queue, if other than planned.
     entries: Option<u32>,
+    /// The kernel's release, if other than it says.
+    release: Option<&'static str>,
     begun: AtomicBool,
     /// All calls are refused with that; 0: they are not.
     refusal: AtomicI32,
@@ -97,6 +99,7 @@ impl Script {
             seed,
             odds: table,
             entries: None,
+            release: None,
             begun: AtomicBool::new(false),
             refusal: AtomicI32::new(0),
             rings: AtomicU64::new(0),
@@ -109,6 +112,11 @@ impl Script {
     /// Rings of so few entries, and four times as many completions.
     pub(super) fn tiny(self, entries: u32) -> Self {
         Self { entries: Some(entries), ..self }
+    }
+
+    /// The kernel is of that release, an old one: only what one operation brings has an order.
+    pub(super) fn old(self, release: &'static str) -> Self {
+        Self { release: Some(release), ..self }
     }
 
     /// Runs `make`, whose rings have this script.
@@ -161,6 +169,11 @@ impl Script {
 pub(super) fn plan(plan: Plan) -> Plan {
     let entries = INSTALLED.with_borrow(|script| script.as_ref().and_then(|script| script.entries));
     Plan { entries: entries.unwrap_or(plan.entries), ..plan }
+}
+
+/// The kernel's release, of the script that is installed.
+pub(super) fn release() -> Option<&'static str> {
+    INSTALLED.with_borrow(|script| script.as_ref().and_then(|script| script.release))
 }
 
 /// One ring's share in a script.
@@ -378,9 +391,11 @@ impl Interference {
             return Some(self.stale());
         }
         let shuffles = self.script.odds[Fault::Late as usize] != 0;
+        let is_old = self.script.release.is_some();
         let may_come = |at: &usize| {
             let Held { entry, turns } = &self.held[*at];
-            *turns == 0 && !self.held.range(..*at).any(|held| is_before(&held.entry, entry))
+            let is_before = |held: &Held| is_before(&held.entry, entry, is_old);
+            *turns == 0 && !self.held.range(..*at).any(is_before)
         };
         let at = if shuffles {
             let may: Vec<usize> = (0..self.held.len().min(LOOK)).filter(may_come).collect();
@@ -421,11 +436,11 @@ impl Interference {
     }
 }
 
-/// Whether the kernel orders the two: completions of one operation, and those that bring
-/// bytes, since a buffer is filled by one after the other.
-fn is_before(first: &cqueue::Entry, second: &cqueue::Entry) -> bool {
+/// Whether the kernel orders the two: completions of one operation, and, if it is not an old
+/// one, those that bring bytes, since a buffer is filled by one after the other.
+fn is_before(first: &cqueue::Entry, second: &cqueue::Entry, is_old: bool) -> bool {
     let has_buffer = |entry: &cqueue::Entry| cqueue::buffer_select(entry.flags()).is_some();
-    first.user_data() == second.user_data() || has_buffer(first) && has_buffer(second)
+    first.user_data() == second.user_data() || !is_old && has_buffer(first) && has_buffer(second)
 }
 
 fn completion(user_data: u64, result: i32, flags: u32) -> cqueue::Entry {

@@ -1,9 +1,10 @@
 //! Memory that the kernel chooses from when it receives.
 //!
 //! The worker's [`Pool`] is handed to the kernel as a ring of provided buffers
-//! (io_uring_register(2), `IORING_REGISTER_PBUF_RING`). From Linux 6.12 on it consumes
+//! (io_uring_register(2), `IORING_REGISTER_PBUF_RING`). From Linux 6.15 on it consumes
 //! each buffer piece by piece (`IOU_PBUF_RING_INC`), so that a short message does not
-//! use up a long buffer.
+//! use up a long buffer. Where a piece is, is known from the order of completions alone,
+//! in which older kernels make mistakes.
 
 use std::{
     io,
@@ -12,7 +13,11 @@ use std::{
 
 use io_uring::{IoUring, cqueue, types::BufRingEntry};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+#[cfg(not(test))]
+use rustix::system::uname;
 
+#[cfg(test)]
+use super::faults;
 use crate::{
     loom::global::{AtomicU16, Ordering},
     reactor::{Doorbell, Gauge, Lease, MAX_BUFFERS, Pool},
@@ -146,8 +151,27 @@ fn mapping_len(entries: u16) -> usize {
     usize::from(entries) * size_of::<BufRingEntry>()
 }
 
-/// Whether the kernel consumes buffers in pieces.
+/// Whether the kernel consumes buffers in pieces, and tells of these in order.
 pub(super) fn are_incremental(ring: &IoUring) -> bool {
+    #[cfg(test)]
+    let keeps_order = faults::release().is_none_or(keeps_order);
+    #[cfg(not(test))]
+    let keeps_order = uname().release().to_str().is_ok_and(keeps_order);
+    keeps_order && has_pieces(ring)
+}
+
+/// Whether a kernel queues completions in the order in which buffers were filled. From 6.12 on,
+/// which brought pieces, that which ends a receive could come behind later ones of others, up to
+/// "io_uring: ensure deferred completions are flushed for multishot" (687b2bae0eff), in 6.15. What
+/// some older kernels have of it later is not to be seen from outside.
+fn keeps_order(release: &str) -> bool {
+    let mut parts = release.split('.');
+    let mut number = || parts.next()?.parse::<u32>().ok();
+    // What cannot be read is old.
+    number().zip(number()) >= Some((6, 15)) && !release.starts_with("6.15.0-rc")
+}
+
+fn has_pieces(ring: &IoUring) -> bool {
     let Ok(mapping) = map(1) else { return false };
     let submitter = ring.submitter();
     // SAFETY: the mapping is there until it is unregistered.
@@ -173,5 +197,37 @@ fn map(entries: u16) -> io::Result<NonNull<BufRingEntry>> {
         )?;
         madvise(map, len, Advice::LinuxDontFork)?;
         NonNull::new(map.cast()).ok_or_else(|| io::Error::other("a mapping at address 0"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_is_trusted_from_6_15_on() {
+        let trusted =
+            ["6.15.0", "6.15.0-29-generic", "6.15.2", "6.18.44-fc-v657", "6.20.1", "7.0.0-rc1"];
+        let others = [
+            "6.12.0",
+            "6.12.28",
+            "6.13.12",
+            "6.14.6",
+            "6.14.0-37-generic",
+            "6.15.0-rc3",
+            "6.9.1",
+            "5.19.0",
+            "2.6.78",
+            "",
+            ".",
+            "6",
+            "6.",
+            "6.x",
+            "v6.18.0",
+            "-6.18.0",
+            "6.99999999999.1",
+        ];
+        assert_eq!(trusted.map(keeps_order), [true; 6]);
+        assert_eq!(others.map(keeps_order), [false; 17]);
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct Plan {
     pub(crate) defer_taskrun: bool,
     /// Without the array of indices (since Linux 6.6).
     pub(crate) no_sqarray: bool,
-    /// Provided buffers can be consumed in pieces (since Linux 6.12).
+    /// Provided buffers can be consumed in pieces (since Linux 6.15).
     pub(crate) incremental: bool,
 }
 

@@ -136,6 +136,14 @@ fn completions_in_another_order_and_late() {
 }
 
 #[test]
+fn bytes_in_another_order_than_their_buffers() {
+    // Goal: nobody gets another's bytes, whatever order an old kernel has. Method: the same, where
+    // bytes of different connections have no order; every fourth time there is no buffer.
+    let odds = [(Fault::Late, 3), (Fault::NoBuffers, 4)];
+    echo_trial("old", move |seed| Script::new(seed, &odds).old("6.12.28"));
+}
+
+#[test]
 fn short_sends_are_continued() {
     // Goal: the rest of a short send goes before what is queued behind. Method: half of all sends
     // take some of their bytes only, others none, with EINTR or EAGAIN.
