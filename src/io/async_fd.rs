@@ -13,6 +13,10 @@ use crate::{
 /// A descriptor of somebody else's making (a pipe, an eventfd, a device, a socket of
 /// another library) that tasks can wait for.
 ///
+/// Several tasks may wait for one; two for one descriptor are not supported: share one, in an
+/// [`Arc`](std::sync::Arc), or wait for a duplicate. In a forked child, one for which the parent
+/// has waited refuses to wait, as [sockets](crate::net) do.
+///
 /// asyncio: `loop.add_reader` and `loop.add_writer`.
 ///
 /// ```
@@ -38,7 +42,7 @@ impl<T: AsFd> AsyncFd<T> {
     /// # Errors
     ///
     /// The descriptor refuses to be non-blocking. One that cannot be waited for, such as
-    /// a regular file, is refused by the first wait.
+    /// a regular file, is not refused: it is always ready.
     pub fn new(io: T) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&io, true)?;
         Ok(Self { source: Source::new(io) })
@@ -49,7 +53,9 @@ impl<T: AsFd> AsyncFd<T> {
         self.source.get()
     }
 
-    /// What was taken over.
+    /// What was taken over. It must keep its descriptor: one that is put in its place, or
+    /// closed, is not what is waited for. [`into_inner`](Self::into_inner) and
+    /// [`new`](Self::new) change it.
     pub fn get_mut(&mut self) -> &mut T {
         self.source.get_mut()
     }
@@ -67,7 +73,8 @@ impl<T: AsFd> AsyncFd<T> {
     ///
     /// # Errors
     ///
-    /// The descriptor cannot be waited for, or the thread belongs to no runtime.
+    /// The thread belongs to no runtime; or the descriptor is not ready, and cannot be waited
+    /// for.
     pub async fn readable(&self) -> io::Result<()> {
         operation::run(&self.source, Wait::<{ READ }>).await
     }

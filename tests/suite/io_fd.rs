@@ -138,19 +138,21 @@ fn drop_closes_and_deregisters() {
 }
 
 #[test]
-fn descriptor_that_cannot_be_polled_is_refused() {
-    // Goal: a plain file is an error, not a hang (epoll says EPERM).
+fn descriptor_that_cannot_be_polled_is_always_ready() {
+    // Goal: waiting for a plain file, which poll(2) calls ready and epoll refuses, neither hangs nor
+    // fails, but one that says so itself all the same is refused; method: each wait, twice.
     on_every(|cfg| {
         cfg.once(async {
             let file = std::fs::File::open("/proc/self/exe").unwrap();
-            match AsyncFd::new(file) {
-                Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied),
-                Ok(fd) => {
-                    // A backend that can must then call it ready; waiting for ever is no answer.
-                    let ready = fd.readable().await;
-                    drop(ready);
-                }
+            let fd = AsyncFd::new(file).unwrap();
+            for _ in 0..2 {
+                fd.readable().await.unwrap();
+                fd.writable().await.unwrap();
+                assert_eq!(fd.read_with(|mut file| file.read(&mut [0; 4])).await.unwrap(), 4);
             }
+            let blocked = || Err::<(), _>(ErrorKind::WouldBlock.into());
+            let error = fd.read_with(|_| blocked()).await.expect_err("it cannot be waited for");
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied);
         });
     });
 }
