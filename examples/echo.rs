@@ -15,6 +15,7 @@ use std::{
     },
 };
 
+use futures_util::future::{Either, select};
 use ringloop::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -67,16 +68,25 @@ async fn serve(addr: SocketAddr, face: Face, buffer_bytes: usize) -> Result<(), 
     let listener = common::listen(addr).await?;
 
     let served = Arc::new(AtomicU64::new(0));
-    let acceptor = ringloop::spawn(accept(listener, face, buffer_bytes, served.clone()));
-    interrupted.await?;
+    let mut acceptor = ringloop::spawn(accept(listener, face, buffer_bytes, served.clone()));
+    let outcome = match select(interrupted, &mut acceptor).await {
+        Either::Left((interrupted, _)) => interrupted,
+        Either::Right((ended, _)) => Err(ended?),
+    };
 
     // Connections still open are cancelled when the runtime ends, right after this.
     acceptor.cancel();
     println!("connections served: {}", served.load(Ordering::Relaxed));
-    Ok(())
+    Ok(outcome?)
 }
 
-async fn accept(listener: TcpListener, face: Face, buffer_bytes: usize, served: Arc<AtomicU64>) {
+/// Serves until no more can be accepted, and says why.
+async fn accept(
+    listener: TcpListener,
+    face: Face,
+    buffer_bytes: usize,
+    served: Arc<AtomicU64>,
+) -> io::Error {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -88,7 +98,8 @@ async fn accept(listener: TcpListener, face: Face, buffer_bytes: usize, served: 
                     Face::Owned => ringloop::spawn(echo_owned(stream, buffer_bytes)),
                 });
             }
-            Err(error) => eprintln!("accept: {error}"),
+            // Those that pass are dealt with there: no other will be accepted.
+            Err(error) => return error,
         }
     }
 }

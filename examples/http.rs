@@ -10,6 +10,7 @@ use std::{
     cell::Cell,
     convert::Infallible,
     future::ready,
+    io,
     net::{Ipv4Addr, SocketAddr},
     pin::pin,
     process::ExitCode,
@@ -64,12 +65,16 @@ async fn serve(addr: SocketAddr) -> Result<(), Failure> {
 
     let connections = Connections::default();
     let total = Arc::new(AtomicU64::new(0));
-    let acceptor = ringloop::spawn(accept(listener, connections.clone(), total.clone()));
-    interrupted.await?;
-
-    // A cancelled accept loses nothing, and the listener closes with its task.
-    acceptor.cancel();
-    let _ = acceptor.await;
+    let mut acceptor = ringloop::spawn(accept(listener, connections.clone(), total.clone()));
+    let outcome = match select(interrupted, &mut acceptor).await {
+        Either::Left((interrupted, _)) => {
+            // A cancelled accept loses nothing, and the listener closes with its task.
+            acceptor.cancel();
+            let _ = acceptor.await;
+            interrupted
+        }
+        Either::Right((ended, _)) => Err(ended?),
+    };
     connections.close();
     // A second Ctrl-C is not patient any more.
     let all_gone = pin!(time::timeout(GRACE, connections.gone()));
@@ -79,17 +84,23 @@ async fn serve(addr: SocketAddr) -> Result<(), Failure> {
         eprintln!("{left} connections did not end by themselves");
     }
     println!("requests served: {}", total.load(Ordering::Relaxed));
-    Ok(())
+    Ok(outcome?)
 }
 
-async fn accept(listener: TcpListener, connections: Connections, total: Arc<AtomicU64>) {
+/// Serves until no more can be accepted, and says why.
+async fn accept(
+    listener: TcpListener,
+    connections: Connections,
+    total: Arc<AtomicU64>,
+) -> io::Error {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let served = Served { count: Cell::new(0), total: total.clone() };
                 drop(ringloop::spawn(converse(stream, connections.enter(), served)));
             }
-            Err(error) => eprintln!("accept: {error}"),
+            // Those that pass are dealt with there: no other will be accepted.
+            Err(error) => return error,
         }
     }
 }

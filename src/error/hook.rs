@@ -50,7 +50,8 @@ pub(crate) fn report(key: u16, event: &ErrorEvent) {
         _ => listener.key == key,
     };
     let hook = LISTENERS.lock().iter().find(mine).map(|listener| listener.hook.clone());
-    match hook.map(|hook| panic::catch(|| hook(event))) {
+    // Moved in: where it is the last reference, foreign destructors run.
+    match hook.map(|hook| panic::catch(move || hook(event))) {
         Some(Ok(())) => {}
         Some(Err(payload)) => {
             say(format_args!("{event}"));
@@ -90,4 +91,29 @@ pub(crate) fn here() -> Option<Here> {
 /// To standard error, if somebody still reads it: `eprintln!` would panic.
 fn say(text: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "ringloop: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hook_that_ends_in_its_own_report_may_panic() {
+        // Goal: reports do not panic, whatever becomes of the hook; method: a hook that is forgotten
+        // while it hears, so that its last reference, whose destructor panics, is the report's.
+        struct Panics;
+        impl Drop for Panics {
+            fn drop(&mut self) {
+                panic!("the destructor of a hook");
+            }
+        }
+        const KEY: u16 = NOBODY - 1;
+        let held = Panics;
+        let hook = move |_: &ErrorEvent| {
+            let _held = &held;
+            clear(KEY);
+        };
+        set(KEY, TaskId(0), Arc::new(hook));
+        report(KEY, &ErrorEvent::AcceptPaused { error: io::ErrorKind::OutOfMemory.into() });
+    }
 }

@@ -261,6 +261,19 @@ pub(crate) fn poll_write_behind(
     if socket.outbound.is_idle() {
         return Poll::Ready(None);
     }
+    if !current::budget_spend() {
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
+    poll_push_copy(socket, cx, bytes)
+}
+
+/// Queues a copy of the first bytes.
+fn poll_push_copy(
+    socket: &Arc<Socket>,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+) -> Poll<Option<io::Result<usize>>> {
     let copied = &bytes[..bytes.len().min(COPY)];
     let mut chunk = Some(Chunk::Bytes(copied.to_vec(), 0));
     let pushed = ready!(poll_push(socket, cx, &mut chunk));
@@ -274,7 +287,10 @@ pub(crate) fn poll_write_behind(
 
 /// The same without waiting.
 pub(crate) fn try_write_behind(socket: &Arc<Socket>, bytes: &[u8]) -> Option<io::Result<usize>> {
-    match poll_write_behind(socket, &mut Context::from_waker(Waker::noop()), bytes) {
+    if socket.outbound.is_idle() {
+        return None;
+    }
+    match poll_push_copy(socket, &mut Context::from_waker(Waker::noop()), bytes) {
         Poll::Ready(result) => result,
         Poll::Pending => Some(Err(io::ErrorKind::WouldBlock.into())),
     }

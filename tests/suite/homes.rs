@@ -689,6 +689,26 @@ fn writes_without_waiting_go_behind_a_send_that_waits() {
 }
 
 #[test]
+fn writes_behind_a_send_let_others_run() {
+    // Goal: a task whose writes are all queued at once yields; method: tiny writes behind a send that
+    // waits, until one has to wait though there is room.
+    on_one_ring(|| async {
+        let (mut near, _peer) = plain_pair();
+        fill(&near, 0);
+        lend(&mut near, 0, TOO_MUCH).await;
+        yield_now().await;
+        let written = std::future::poll_fn(|cx| {
+            let writes = (0..200)
+                .take_while(|_| pin!(AsyncWriteExt::write(&mut near, b"x")).poll(cx).is_ready());
+            Poll::Ready(writes.count())
+        });
+        assert!(written.await < 200, "nobody else has a turn");
+        assert_eq!(near.try_write(b"x").expect("there is room"), 1);
+        soon("a turn, and a write", near.write_all(b"x")).await.unwrap();
+    });
+}
+
+#[test]
 fn who_waits_for_room_beside_a_receive_is_told() {
     // Goal: a stream whose reader waits for a lease tells its writer of room; method: some exchanges
     // of a byte, then the reader waits, the writer fills the socket and waits, and the peer reads.
