@@ -22,7 +22,7 @@ pub(crate) use self::resolver::resolve;
 use crate::{
     error::{ErrorEvent, TaskId, hook},
     task::{self, Birth, Header, Runnable, Schedule, Task},
-    util::{clock, current, threads},
+    util::{clock, current, fork, threads},
 };
 
 /// How long an idle thread stays.
@@ -79,17 +79,19 @@ impl<F: FnOnce() -> T, T> Future for Job<F> {
 }
 
 /// A job is counted as running while this lives.
-struct Running<'a>(&'a Shared, TaskId);
+struct Running<'a>(&'a Shared, TaskId, fork::Native);
 
 impl<'a> Running<'a> {
     fn new(pool: &'a Shared, name: Name) -> Self {
         pool.state.lock().running.push(name);
-        Self(pool, name.0)
+        Self(pool, name.0, fork::Native::new())
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
+        // First: in a child that the job has forked, the lock may be held for ever.
+        self.2.expect_parent();
         self.0.state.lock().running.retain(|(id, _)| *id != self.1);
     }
 }
@@ -217,10 +219,14 @@ impl Shared {
 
     /// A thread's life.
     fn work(&self) {
+        let process = fork::Native::new();
         let mut state = self.state.lock();
         loop {
             if let Some(entry) = state.queue.pop_front() {
-                MutexGuard::unlocked(&mut state, || entry.run());
+                MutexGuard::unlocked(&mut state, || {
+                    entry.run();
+                    process.expect_parent();
+                });
                 continue;
             }
             if state.closed {

@@ -159,9 +159,9 @@ impl fmt::Debug for Runtime {
 /// A reference to a runtime, for any thread. It does not keep the runtime alive.
 ///
 /// In a forked child, a handle that was made before behaves as if its runtime had been shut
-/// down. A worker can not go on there: a child that was forked by a task calls exec or
-/// leaves; if it returns from the task, it is aborted. What becomes of sockets is said
-/// [there](crate::net).
+/// down. A worker can not go on there: a child that was forked by a task, or by a job of
+/// [`to_thread`](crate::to_thread), calls exec or leaves; if it returns from that, it is
+/// aborted. What becomes of sockets is said [there](crate::net).
 ///
 /// asyncio: the event loop object, with its thread-safe methods only.
 #[derive(Clone)]

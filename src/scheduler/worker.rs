@@ -28,7 +28,7 @@ use crate::{
     loom::{atomic::Ordering, deque::Stealer},
     reactor::{Home, Reactor, Until, timers::Timers},
     task::{self, Birth, Header, Ran, Registered, Runnable, Task},
-    util::{clock, current, panic, rand::Rng, threads},
+    util::{clock, current, fork, panic, rand::Rng, threads},
 };
 
 /// Task time between two looks at the reactor, in ns.
@@ -113,6 +113,8 @@ pub(crate) struct Worker {
     pub(super) patrol: Patrol,
     /// If there is no other worker to patrol.
     pub(super) monitor: Option<Monitor>,
+    /// What a task must not return from in another: a child that it has forked.
+    process: fork::Native,
 }
 
 impl Worker {
@@ -134,6 +136,7 @@ impl Worker {
             rng: Rng::new(),
             patrol: Patrol::new(hub.workers()),
             monitor: (hub.workers() == 1).then(Monitor::new),
+            process: fork::Native::new(),
         }
     }
 
@@ -252,7 +255,9 @@ impl Worker {
 
     fn poll(&self, task: Runnable) {
         self.block().set_running(task.header());
-        if let Ran::Again(task) = task.run() {
+        let ran = task.run();
+        self.process.expect_parent();
+        if let Ran::Again(task) = ran {
             match Place(task.header().place()).owner() {
                 Some(_) => self.push_local(task),
                 None => self.push_back(task),

@@ -7,6 +7,7 @@
 
 use std::{
     io,
+    os::fd::AsFd,
     ptr::{self, NonNull},
     sync::OnceLock,
 };
@@ -33,15 +34,46 @@ pub(crate) fn generation() -> Generation {
     }
 }
 
-/// Ends a worker of the process `born` that was forked in the middle of a task: what it
+/// Ends a process that was forked from the process `born` in the middle of a task: what it
 /// would go on with is its parent's.
 #[inline]
 pub(crate) fn expect_parent(born: Generation) {
-    assert!(
-        generation() == born,
-        "this process was forked by a task of a ringloop runtime: the worker cannot go on \
-         here; fork from a thread that runs no tasks, or call exec"
-    );
+    if generation() != born {
+        end();
+    }
+}
+
+/// A process, for who asks after every poll: a load and a comparison.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Native {
+    page: &'static AtomicU64,
+    born: Generation,
+}
+
+impl Native {
+    /// Of this process.
+    pub(crate) fn new() -> Self {
+        Self { page: page(), born: generation() }
+    }
+
+    /// [`expect_parent`].
+    #[inline]
+    pub(crate) fn expect_parent(&self) {
+        // Relaxed: as in `generation`. Nobody is born in 0.
+        if self.page.load(Ordering::Relaxed) != self.born.0 {
+            end();
+        }
+    }
+}
+
+/// No panic: the hook is the parent's, and so is who holds a lock.
+#[cold]
+fn end() -> ! {
+    const WHY: &str = "ringloop: this process was forked by a task or a blocking job of a \
+        runtime, and cannot go on with what is its parent's; fork from a thread that runs \
+        neither, or call exec\n";
+    let _ = rustix::io::write(io::stderr().as_fd(), WHY.as_bytes());
+    std::process::abort();
 }
 
 /// The process that makes use of something first. Its forked children must not.

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use ringloop::io::{AsyncFd, AsyncReadExt, AsyncWriteExt};
 use ringloop::net::{TcpListener, TcpStream};
 use ringloop::time::timeout;
-use ringloop::{Backend, Handle, RunError, Task, spawn};
+use ringloop::{Backend, Handle, RunError, Task, spawn, to_thread};
 use rustix::process::Pid;
 
 use crate::backend_choice::echo_megabyte;
 use crate::faults::{die_by_alarm, fork, how_it_ended};
-use crate::harness::{TestRuntime, on_every, panic_text, scaled, wait_until};
+use crate::harness::{TestRuntime, deliberate, on_every, panic_text, scaled, wait_until};
 use crate::net_stream::pair;
 use crate::processes::isolated;
 use crate::tools::{Slot, check_pattern, fill_pattern, poll_by_hand};
@@ -465,6 +465,22 @@ fn begin_to_accept(listener: &TcpListener) -> io::Result<()> {
     }
 }
 
+/// Forks. `None`: this is the fork, which only goes on, and must be ended for it.
+fn fork_that_goes_on() -> Option<Pid> {
+    // SAFETY: the fork returns into code that is tested for this.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        die_by_alarm();
+    }
+    Pid::from_raw(pid)
+}
+
+#[track_caller]
+fn was_aborted(child: Option<Pid>) {
+    let ended = how_it_ended(child.expect("a child"));
+    assert_eq!(ended, format!("signal {:?}", Some(libc::SIGABRT)));
+}
+
 #[test]
 fn fork_that_goes_on_as_a_worker_ends_itself() {
     // Goal: a child that returns into the worker's loop must not serve the parent's descriptors,
@@ -475,20 +491,97 @@ fn fork_that_goes_on_as_a_worker_ends_itself() {
             let runtime = cfg.runtime();
             let traffic = Traffic::start(&runtime, true);
             traffic.goes_on("before");
-            let child = runtime.must_run(async {
-                // SAFETY: the child only returns into the loop, which must end it.
-                let pid = unsafe { libc::fork() };
-                if pid == 0 {
-                    die_by_alarm();
-                }
-                Pid::from_raw(pid)
-            });
             // The child's copy of this thread does not exist: only the parent comes here.
-            let ended = how_it_ended(child.expect("a child"));
-            let cleanly = ended.starts_with("exit") || ended == format!("signal {:?}", Some(6));
-            assert!(cleanly, "the child ended by {ended}");
+            let child = runtime.must_run(async { fork_that_goes_on() });
+            was_aborted(child);
             traffic.goes_on("after");
             traffic.end(&runtime);
+        });
+    });
+}
+
+/// Leaves the number of the process that runs it.
+fn sign(mark: &PipeWriter) -> impl FnOnce() + Send + use<> {
+    let mark = mark.try_clone().unwrap();
+    move || (&mark).write_all(&std::process::id().to_ne_bytes()).unwrap()
+}
+
+/// So many signed, and no other process did.
+#[track_caller]
+fn only_the_parent_signed(mut seen: &PipeReader, count: usize) {
+    let mut signed = [0; 1024];
+    let len = seen.read(&mut signed).unwrap();
+    let mine = std::process::id().to_ne_bytes();
+    assert!(signed[..len].chunks(mine.len()).all(|one| one == mine), "a fork ran a task");
+    assert_eq!(len, count * mine.len());
+}
+
+#[test]
+fn fork_that_returns_from_its_task_runs_no_other() {
+    // Goal: what else is queued is the parent's; method: a task spawns others and forks in the same
+    // poll; each of them, run once, tells by whom.
+    const OTHERS: usize = 8;
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = cfg.runtime();
+            for panics in [false, true] {
+                let (seen, mark) = marks();
+                let forks = runtime.spawn({
+                    let mark = mark.try_clone().unwrap();
+                    async move {
+                        let one = || {
+                            let sign = sign(&mark);
+                            spawn(async move { sign() })
+                        };
+                        let others: Vec<_> = (0..OTHERS).map(|_| one()).collect();
+                        let child = fork_that_goes_on();
+                        if panics && child.is_none() {
+                            deliberate("in the fork");
+                        }
+                        for other in others {
+                            other.await.unwrap();
+                        }
+                        child
+                    }
+                });
+                was_aborted(runtime.must_run(forks).unwrap());
+                only_the_parent_signed(&seen, OTHERS);
+            }
+        });
+    });
+}
+
+#[test]
+fn fork_that_returns_from_a_blocking_job_runs_no_other() {
+    // Goal: the same for the pool; method: the one thread of a pool forks in a job, when others are
+    // queued behind it.
+    const OTHERS: usize = 3;
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = cfg.builder().blocking_threads(1).build().unwrap();
+            for panics in [false, true] {
+                let (seen, mark) = marks();
+                let child = runtime.run(async {
+                    let (go, wait) = std::sync::mpsc::channel();
+                    let forks = to_thread(move || {
+                        wait.recv_timeout(Duration::from_secs(20)).unwrap();
+                        let child = fork_that_goes_on();
+                        if panics && child.is_none() {
+                            deliberate("in the fork");
+                        }
+                        child
+                    });
+                    let others: Vec<_> = (0..OTHERS).map(|_| to_thread(sign(&mark))).collect();
+                    go.send(()).unwrap();
+                    let child = forks.await.unwrap();
+                    for other in others {
+                        other.await.unwrap();
+                    }
+                    child
+                });
+                was_aborted(child.unwrap());
+                only_the_parent_signed(&seen, OTHERS);
+            }
         });
     });
 }
