@@ -3,7 +3,8 @@
 //! A doorbell lies in memory that is never freed, so that a waker may ring it at any
 //! time (S12). Its eventfd lives as long as its worker: ringers pass a [`Gate`], and
 //! the last to leave a closed one closes the descriptor. So a late ring neither
-//! writes to a reused descriptor nor waits.
+//! writes to a reused descriptor nor waits. A forked child, which may have closed what it
+//! inherited, does neither: the number may be that of another file there.
 
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 
@@ -12,18 +13,19 @@ use crate::{
         atomic::{AtomicI32, Ordering},
         eventfd, yield_now,
     },
-    util::gate::Gate,
+    util::{fork, gate::Gate},
 };
 
 pub(crate) struct Doorbell {
     gate: Gate,
-    /// Valid while the gate is open or somebody is inside.
+    /// Valid while the gate is open or somebody is inside, in the process that opened it.
     fd: AtomicI32,
+    process: fork::Owner,
 }
 
 impl Doorbell {
     pub(crate) fn new() -> Self {
-        Self { gate: Gate::new(), fd: AtomicI32::new(-1) }
+        Self { gate: Gate::new(), fd: AtomicI32::new(-1), process: fork::Owner::nobody() }
     }
 
     /// Puts it into service. `fd` is an eventfd.
@@ -40,17 +42,20 @@ impl Doorbell {
         }
         // Relaxed: `open` releases it to those who pass the gate.
         self.fd.store(fd, Ordering::Relaxed);
+        self.process.claim();
         let opened = self.gate.open();
         assert!(opened, "a doorbell has one owner");
     }
 
     /// Wakes the worker, if there still is one.
     pub(crate) fn ring(&self) {
-        self.gate.pass(
-            // SAFETY: inside the gate it stays open.
-            || unsafe { eventfd::ring(self.raw()) },
-            || self.close_fd(),
-        );
+        let ring = || {
+            if self.process.is_this_process() {
+                // SAFETY: inside the gate it stays open.
+                unsafe { eventfd::ring(self.raw()) };
+            }
+        };
+        self.gate.pass(ring, || self.close_fd());
     }
 
     /// Ends it. The worker does not sleep any more.
@@ -64,8 +69,10 @@ impl Doorbell {
     }
 
     fn close_fd(&self) {
-        // SAFETY: the gate told exactly one thread to clean up.
-        unsafe { eventfd::close(self.raw()) };
+        if self.process.is_this_process() {
+            // SAFETY: the gate told exactly one thread to clean up.
+            unsafe { eventfd::close(self.raw()) };
+        }
     }
 }
 

@@ -76,7 +76,8 @@ fn end() -> ! {
     std::process::abort();
 }
 
-/// The process that makes use of something first. Its forked children must not.
+/// The process that makes use of something. Its forked children must not.
+#[derive(Debug)]
 pub(crate) struct Owner(AtomicU32);
 
 impl Owner {
@@ -88,6 +89,12 @@ impl Owner {
     pub(crate) fn claim(&self) {
         // Relaxed: in a child, everything came before the fork.
         self.0.store(generation().short(), Ordering::Relaxed);
+    }
+
+    /// Whether it is this process that makes use of it.
+    pub(crate) fn is_this_process(&self) -> bool {
+        // Relaxed: as above.
+        self.0.load(Ordering::Relaxed) == generation().short()
     }
 
     /// An error in a forked child of the owner.

@@ -2,9 +2,10 @@
 //! its threads, and must not touch what the parent goes on using.
 
 use std::fs;
+use std::future::poll_fn;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
@@ -399,6 +400,61 @@ fn fork_that_holds_a_lease_can_read_and_drop_it() {
                 assert_eq!(&*near.read_lease().await.unwrap(), b"more");
             });
             assert_eq!(&**lease.as_ref().expect("the parent has its own"), b"lent");
+        });
+    });
+}
+
+/// Has every eventfd of this process be another open file.
+fn replace_eventfds(by: &PipeWriter) -> usize {
+    let mut replaced = 0;
+    for entry in fs::read_dir("/proc/self/fd").unwrap() {
+        let entry = entry.unwrap();
+        // The one that is read here is gone by then, or no eventfd.
+        let is_eventfd = fs::read_link(entry.path())
+            .is_ok_and(|file| file.to_string_lossy().contains("eventfd"));
+        if is_eventfd {
+            let fd = entry.file_name().to_string_lossy().parse().unwrap();
+            // SAFETY: the number is that of a descriptor which nobody in this fork needs.
+            assert_eq!(unsafe { libc::dup2(by.as_raw_fd(), fd) }, fd);
+            replaced += 1;
+        }
+    }
+    replaced
+}
+
+#[test]
+fn fork_that_wakes_a_task_does_not_write_to_descriptors_of_its_own() {
+    // Goal: a fork closes what it inherits, and opens other files under those numbers, to which a
+    // late ring must not write; method: with all workers asleep, a fork puts a pipe in the place of
+    // every eventfd, and wakes a task that sleeps.
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = cfg.runtime();
+            let (waker, woken) = (Slot::new(), Arc::new(AtomicBool::new(false)));
+            let task = runtime.spawn({
+                let (waker, woken) = (waker.clone(), woken.clone());
+                poll_fn(move |cx| {
+                    waker.put(cx.waker().clone());
+                    if woken.load(Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }
+                })
+            });
+            let asleep = || {
+                let metrics = runtime.metrics();
+                metrics.polls > 0 && metrics.parks == metrics.wakeups + cfg.workers as u64
+            };
+            wait_until(asleep, || "all workers sleep".into());
+            let waker: Waker = waker.take().expect("it has been polled");
+            let (seen, mark) = marks();
+            let words = fork(|words| {
+                let replaced = replace_eventfds(&mark);
+                waker.wake_by_ref();
+                writeln!(words, "{replaced}").unwrap();
+            });
+            assert_eq!(words.finish(), [cfg.workers.to_string()]);
+            nobody_left_a_mark(&seen);
+            woken.store(true, Ordering::SeqCst);
+            waker.wake();
+            runtime.must_run(task).unwrap();
         });
     });
 }
