@@ -46,8 +46,11 @@ struct Shared {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Runnable>,
-    /// What each busy thread runs.
-    running: Vec<Name>,
+    /// Jobs that have begun and have not ended.
+    running: usize,
+    /// What each busy thread is at: a job, or what is left of one, whose destructors may take
+    /// their time.
+    busy: Vec<Name>,
     threads: usize,
     idle: usize,
     /// Idle threads that were notified and have not woken yet.
@@ -59,7 +62,6 @@ struct State {
 struct Job<F> {
     closure: Option<F>,
     pool: Arc<Shared>,
-    name: Name,
 }
 
 /// Which job, for reports.
@@ -73,26 +75,26 @@ impl<F: FnOnce() -> T, T> Future for Job<F> {
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<T> {
         let closure = self.closure.take().expect("a job is polled once");
         // Until just before its waiter is woken.
-        let _running = Running::new(&self.pool, self.name);
+        let _running = Running::new(&self.pool);
         Poll::Ready(current::outside_task(closure))
     }
 }
 
 /// A job is counted as running while this lives.
-struct Running<'a>(&'a Shared, TaskId, fork::Native);
+struct Running<'a>(&'a Shared, fork::Native);
 
 impl<'a> Running<'a> {
-    fn new(pool: &'a Shared, name: Name) -> Self {
-        pool.state.lock().running.push(name);
-        Self(pool, name.0, fork::Native::new())
+    fn new(pool: &'a Shared) -> Self {
+        pool.state.lock().running += 1;
+        Self(pool, fork::Native::new())
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         // First: in a child that the job has forked, the lock may be held for ever.
-        self.2.expect_parent();
-        self.0.state.lock().running.retain(|(id, _)| *id != self.1);
+        self.1.expect_parent();
+        self.0.state.lock().running -= 1;
     }
 }
 
@@ -135,10 +137,8 @@ impl Pool {
         T: Send + 'static,
     {
         let birth = Birth { place: u64::from(self.0.hook), id, spawned_at };
-        let (entry, _registered, task) = task::create::<_, Jobs>(
-            Job { closure: Some(job), pool: self.0.clone(), name: (id, spawned_at) },
-            birth,
-        );
+        let (entry, _registered, task) =
+            task::create::<_, Jobs>(Job { closure: Some(job), pool: self.0.clone() }, birth);
         if let Some(entry) = self.0.push(entry) {
             entry.refuse();
         }
@@ -148,15 +148,15 @@ impl Pool {
     /// Jobs queued and running.
     pub(crate) fn jobs(&self) -> u64 {
         let state = self.0.state.lock();
-        (state.queue.len() + state.running.len()) as u64
+        (state.queue.len() + state.running) as u64
     }
 
     pub(crate) fn threads(&self) -> usize {
         self.0.state.lock().threads
     }
 
-    /// Refuses what is queued, waits for what runs, up to the deadline. Names what still
-    /// runs then; its threads are left to themselves.
+    /// Refuses what is queued, waits for what runs, up to the deadline. Names what its threads
+    /// are still at then; they are left to themselves.
     pub(crate) fn close(&self, deadline: u64) -> Vec<String> {
         let mut state = self.0.state.lock();
         state.closed = true;
@@ -173,7 +173,7 @@ impl Pool {
         let name = |(id, at): &(TaskId, &Location<'_>)| {
             format!("blocking job {id} (started at {at}) is still running")
         };
-        state.running.iter().map(name).collect()
+        state.busy.iter().map(name).collect()
     }
 }
 
@@ -223,10 +223,13 @@ impl Shared {
         let mut state = self.state.lock();
         loop {
             if let Some(entry) = state.queue.pop_front() {
+                let (id, at) = (entry.header().id(), entry.header().spawned_at());
+                state.busy.push((id, at));
                 MutexGuard::unlocked(&mut state, || {
                     entry.run();
                     process.expect_parent();
                 });
+                state.busy.retain(|(other, _)| *other != id);
                 continue;
             }
             if state.closed {

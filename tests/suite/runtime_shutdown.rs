@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ringloop::net::TcpListener;
-use ringloop::{Task, spawn, spawn_local, to_thread, yield_now};
+use ringloop::{Runtime, Task, spawn, spawn_local, to_thread, yield_now};
 
 use crate::harness::{Cfg, ErrorLog, Kind, on_every, scaled, wait_until, wait_until_async};
 use crate::measure::{open_fds, thread_count};
@@ -232,6 +232,67 @@ fn shutdown_with_a_stuck_job_returns_in_time_and_names_it() {
             release.send(()).unwrap();
             wait_until(|| thread_count() <= threads, || "the abandoned thread ends".into());
             drop(job);
+        });
+    });
+}
+
+/// Says when it is being dropped, and holds its thread up until it is told to go on.
+struct StuckDrop(Flag, mpsc::Receiver<()>);
+
+impl StuckDrop {
+    /// With what hears, and what releases it.
+    fn new() -> (StuckDrop, Flag, mpsc::Sender<()>) {
+        let (release, hold) = mpsc::channel();
+        let begun = Flag::new();
+        (StuckDrop(begun.clone(), hold), begun, release)
+    }
+}
+
+impl Drop for StuckDrop {
+    fn drop(&mut self) {
+        self.0.set();
+        let _ = self.1.recv_timeout(Duration::from_secs(30));
+    }
+}
+
+/// Shuts down while something is held up; the report and the hook have to name it.
+fn names_what_is_stuck(runtime: Runtime, log: &ErrorLog, name: &str, release: mpsc::Sender<()>) {
+    let since = Instant::now();
+    let report = runtime.shutdown(Duration::from_millis(200));
+    let took = since.elapsed();
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    let texts = log.take(Kind::Shutdown);
+    assert_eq!(texts.len(), 1, "{texts:?} {report:?}");
+    assert!(texts[0].contains(name), "{} names {name}", texts[0]);
+    assert!(format!("{report:?}").contains(name), "{report:?} names {name}");
+    drop(release);
+}
+
+#[test]
+fn shutdown_with_a_stuck_destructor_of_a_job_names_it() {
+    // Goal: what a thread of the pool is at belongs to its job, also before and after the closure
+    // runs; method: a result that nobody takes, and then the closure of a job that was cancelled
+    // behind another, are held up as they are dropped.
+    isolated(|| {
+        on_every(|cfg| {
+            for cancelled in [false, true] {
+                let log = ErrorLog::default();
+                let runtime = cfg.builder_with(&log).blocking_threads(1).build().unwrap();
+                let (stuck, begun, release) = StuckDrop::new();
+                let id = runtime.run(async {
+                    let (go, wait) = mpsc::channel::<()>();
+                    let first = to_thread(move || wait.recv_timeout(Duration::from_secs(20)));
+                    let job = to_thread(move || stuck);
+                    let id = job.id().to_string();
+                    if cancelled {
+                        job.cancel();
+                    }
+                    drop((job, go, first));
+                    id
+                });
+                wait_until(|| begun.is_set(), || "it is being dropped".into());
+                names_what_is_stuck(runtime, &log, &id.unwrap(), release);
+            }
         });
     });
 }
