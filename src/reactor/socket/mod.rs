@@ -309,13 +309,14 @@ impl Socket {
 
     /// The descriptor, and [what was received](Inbound::into_unread) and not read, if nothing
     /// else refers to it.
-    pub(crate) fn try_into_parts(
-        self: Arc<Self>,
-    ) -> Result<(OwnedFd, Result<Vec<u8>, i32>), Arc<Self>> {
+    pub(crate) fn try_into_parts(self: Arc<Self>) -> Result<Parts, Arc<Self>> {
         let Self { source, inbound, .. } = Arc::try_unwrap(self)?;
         Ok((source.into_inner(), inbound.into_unread()))
     }
 }
+
+/// A descriptor, and what was received, or an errno.
+pub(crate) type Parts = (OwnedFd, Result<Vec<u8>, i32>);
 
 /// What a poll reports to who waits for that.
 pub(super) fn wanted(direction: Direction) -> u8 {
