@@ -41,6 +41,18 @@ pub(crate) fn put<T>(place: &atomic::AtomicPtr<T>, value: *mut T, order: atomic:
     place.swap(value, order);
 }
 
+/// Raises a flag that others lower by an RMW: for loom an RMW, as [`put`] is.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) fn raise(flag: &atomic::AtomicBool, order: atomic::Ordering) {
+    flag.store(true, order);
+}
+
+#[cfg(loom)]
+pub(crate) fn raise(flag: &atomic::AtomicBool, order: atomic::Ordering) {
+    flag.swap(true, order);
+}
+
 /// Whether a model checker stands in: sizes of types are then loom's.
 pub(crate) const MODELLED: bool = cfg!(loom);
 

@@ -13,7 +13,7 @@ use crate::{
     loom::{
         Mutex,
         atomic::{AtomicBool, Ordering},
-        const_fn,
+        const_fn, raise,
     },
     util::{current, panic, park},
 };
@@ -91,9 +91,10 @@ impl Event {
     pub fn set(&self) {
         let mut wakers = Wakers::new();
         let mut state = self.state.lock();
-        // Release: pairs with `is_set`. If it was set already, this helps a `set` that is
-        // between two batches.
-        self.set.store(true, Ordering::Release);
+        // Release: pairs with `is_set` and `clear`, also if it was set already; stores of
+        // others before it are passed on by way of the lock. And if it was, this helps a `set`
+        // that is between two batches.
+        raise(&self.set, Ordering::Release);
         let round = state.round;
         state.round += 1;
         while state.waiters.grant_while(&mut wakers, |came| *came <= round) {
@@ -107,6 +108,9 @@ impl Event {
 
     /// Takes it back: whoever waits from now on does so until the next [`set`](Self::set).
     ///
+    /// What was done before a `set` that it takes back is seen after it. So, to wait for
+    /// something that the event only hints at: clear, look, and wait if it is not there yet.
+    ///
     /// # Examples
     ///
     /// ```
@@ -118,8 +122,10 @@ impl Event {
     /// assert!(!event.is_set());
     /// ```
     pub fn clear(&self) {
-        // Relaxed: who finds it clear learns nothing by that.
-        self.set.store(false, Ordering::Relaxed);
+        // An RMW, so that each `set` comes either after it, or before and is what it reads.
+        // Acquire: pairs with the Release in `set`. Who clears, looks whether something has
+        // happened and waits if not sees what was done before a `set` that this takes back.
+        self.set.swap(false, Ordering::Acquire);
     }
 
     /// Waits until it is set.

@@ -4,7 +4,7 @@
 //!
 //! Properties: who waits while it is set, or was waiting when it was set, goes on, also if it
 //! is cleared at once; else loom reports a deadlock. What was done before a `set` is seen
-//! after a `wait`.
+//! after a `wait`, and after a `clear` that took the `set` back.
 //!
 //! Actors: one or two that wait, one of which may give up; one or two that set; one that
 //! clears.
@@ -13,7 +13,10 @@
 
 use std::sync::Arc;
 
-use loom::cell::UnsafeCell;
+use loom::{
+    cell::UnsafeCell,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 use loom_tests::explore;
 use ringloop::sync::Event;
 
@@ -25,6 +28,8 @@ use crate::{
 struct Shared {
     event: Event,
     value: UnsafeCell<usize>,
+    /// What the event tells of, where that is looked at as well.
+    happened: AtomicBool,
 }
 
 // SAFETY: loom watches who touches the value.
@@ -34,7 +39,8 @@ unsafe impl Send for Shared {}
 
 impl Shared {
     fn new() -> Arc<Self> {
-        Arc::new(Self { event: Event::new(), value: UnsafeCell::new(0) })
+        let happened = AtomicBool::new(false);
+        Arc::new(Self { event: Event::new(), value: UnsafeCell::new(0), happened })
     }
 
     fn write_and_set(&self) {
@@ -86,6 +92,27 @@ fn set_then_clear() {
         join([setter, one, two]);
         let (_, none) = Hand::begun(shared.event.wait());
         assert!(none.is_none());
+    });
+}
+
+/// Who clears it, looks, and waits if nothing has happened, against one that makes it happen and
+/// sets an event that was set already: either the look sees it, or the wait is not in vain.
+#[test]
+fn clear_and_look_against_set() {
+    explore(|| {
+        let shared = Shared::new();
+        shared.event.set();
+        let setter = spawn(&shared, |shared| {
+            // Relaxed, as is the look: the event is to order them.
+            shared.happened.store(true, Relaxed);
+            shared.event.set();
+        });
+        shared.event.clear();
+        if !shared.happened.load(Relaxed) {
+            wait_for(shared.event.wait());
+            assert!(shared.happened.load(Relaxed));
+        }
+        join([setter]);
     });
 }
 

@@ -239,8 +239,8 @@ pub const SYNC: &[Mutant] = &[
     Mutant {
         name: "Event: publishes nothing",
         file: "sync/event.rs",
-        text: "        self.set.store(true, Ordering::Release);",
-        replacement: "        self.set.store(true, Ordering::Relaxed);",
+        text: "        raise(&self.set, Ordering::Release);",
+        replacement: "        raise(&self.set, Ordering::Relaxed);",
         model: "sync_event::set_against_waits",
     },
     Mutant {
@@ -258,6 +258,20 @@ pub const SYNC: &[Mutant] = &[
         text: "        while state.waiters.grant_while",
         replacement: "        if state.waiters.grant_while",
         model: "sync_event::set_then_clear",
+    },
+    Mutant {
+        name: "Event: clear sees nothing of what came with the set that it takes back",
+        file: "sync/event.rs",
+        text: "        self.set.swap(false, Ordering::Acquire);",
+        replacement: "        self.set.swap(false, Ordering::Relaxed);",
+        model: "sync_event::clear_and_look_against_set",
+    },
+    Mutant {
+        name: "Event: clear may overtake what follows it",
+        file: "sync/event.rs",
+        text: "        self.set.swap(false, Ordering::Acquire);",
+        replacement: "        self.set.store(false, Ordering::Relaxed);",
+        model: "sync_event::clear_and_look_against_set",
     },
     // Conditions.
     Mutant {
