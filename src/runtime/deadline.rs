@@ -33,7 +33,14 @@ impl Deadline {
     /// # Panics
     ///
     /// If it has to wait and the calling thread is not a worker.
+    #[inline]
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_with(cx, false)
+    }
+
+    /// [`poll`](Self::poll), but one that has passed when it is first polled is never waited for:
+    /// `asks` says to ask the clock for that.
+    pub(crate) fn poll_with(&mut self, cx: &mut Context<'_>, asks: bool) -> Poll<()> {
         if let Some(entry) = &self.entry {
             let Poll::Ready(end) = entry.poll(cx) else {
                 return Poll::Pending;
@@ -47,7 +54,7 @@ impl Deadline {
         }
         // The clock itself, not the time of the tick: that would be early. Where it is most
         // likely not over, the end of the tick tells: a reading costs as much as the timer.
-        if !is_far(self.at) && clock::now() >= self.at {
+        if (asks || !is_far(self.at)) && clock::now() >= self.at {
             return Poll::Ready(());
         }
         // Cloned out here, as clones are foreign code.

@@ -56,7 +56,10 @@ use crate::runtime::Deadline;
 /// ```
 #[doc(alias = "wait_for")]
 pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoFuture> {
-    timeout_at(Instant::now() + duration, future)
+    let mut timeout = timeout_at(Instant::now() + duration, future);
+    // The clock has just been read.
+    timeout.asks = duration.is_zero();
+    timeout
 }
 
 /// Waits for `future`, but no longer than until `deadline`, as [`timeout`] does for a
@@ -93,7 +96,8 @@ pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoF
 /// ```
 #[doc(alias = "wait_for")]
 pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::IntoFuture> {
-    Timeout { inner: future.into_future(), deadline: Deadline::new(deadline.as_nanos()) }
+    let deadline = Deadline::new(deadline.as_nanos());
+    Timeout { inner: future.into_future(), deadline, asks: true }
 }
 
 pin_project! {
@@ -103,6 +107,8 @@ pin_project! {
         #[pin]
         inner: F,
         deadline: Deadline,
+        // Whether the deadline may have passed before the first poll, for all that is known.
+        asks: bool,
     }
 }
 
@@ -142,7 +148,7 @@ impl<F: Future> Future for Timeout<F> {
         }
         // The budget is not asked here: a future that always uses it up would never
         // time out.
-        this.deadline.poll(cx).map(|()| Err(Elapsed { at: this.deadline.at() }))
+        this.deadline.poll_with(cx, *this.asks).map(|()| Err(Elapsed { at: this.deadline.at() }))
     }
 }
 

@@ -282,6 +282,34 @@ fn timeout_of_zero_polls_exactly_once() {
 }
 
 #[test]
+fn timeout_of_zero_polls_exactly_once_late_in_a_tick() {
+    // Once: a deadline more than 10 ms after the beginning of the tick was taken for one to come, and
+    // waited for. Method: a task that has held its worker for longer, and counts polls.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let hold = async || {
+                yield_now().await;
+                std::thread::sleep(Duration::from_millis(12));
+                Count::new()
+            };
+            let polls = hold().await;
+            let never = Polled::new(pending::<()>(), &polls);
+            assert!(timeout(Duration::ZERO, never).await.is_err());
+            assert_eq!(polls.get(), 1, "no time");
+            let polls = hold().await;
+            let never = Polled::new(pending::<()>(), &polls);
+            assert!(timeout_at(Instant::now(), never).await.is_err());
+            assert_eq!(polls.get(), 1, "a time that has passed");
+            // One that is to come is waited for.
+            let (polls, since) = (hold().await, Instant::now());
+            let never = Polled::new(pending::<()>(), &polls);
+            assert!(timeout(Duration::from_millis(1), never).await.is_err());
+            assert!(since.elapsed() >= Duration::from_millis(1));
+        });
+    });
+}
+
+#[test]
 fn timeout_gives_a_value_that_was_ready_though_late() {
     // Goal: the value wins; method: the inner future blocks past the deadline in its own poll, and
     // another is ready at the poll in which the deadline is noticed.
