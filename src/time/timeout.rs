@@ -6,22 +6,23 @@ use std::{
     future::{Future, IntoFuture},
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use pin_project_lite::pin_project;
 
 use super::Instant;
-use crate::runtime::Deadline;
+use crate::{runtime::Deadline, util::current};
 
 /// Waits for `future`, but no longer than `duration`, counted from this call.
 ///
 /// The future is polled first, so a value that is ready wins over a time that has
 /// passed, and one that is ready at once costs no timer. With [`Duration::ZERO`] the
-/// future is polled exactly once. When the time is over the future is not polled any
-/// more, and ends when the `Timeout` is dropped: at once, where it is awaited. A
-/// future that blocks its thread instead of waiting can not be interrupted.
+/// future is polled exactly once, unless its task has done so much in one go that others
+/// have to have a turn: then it is polled once more after that. When the time is over the
+/// future is not polled any more, and ends when the `Timeout` is dropped: at once, where it
+/// is awaited. A future that blocks its thread instead of waiting can not be interrupted.
 ///
 /// asyncio: `asyncio.wait_for(aw, timeout)`. There the inner task is cancelled and may
 /// still run and answer; here it is dropped. To let it clean up at its own pace, give
@@ -97,7 +98,7 @@ pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoF
 #[doc(alias = "wait_for")]
 pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::IntoFuture> {
     let deadline = Deadline::new(deadline.as_nanos());
-    Timeout { inner: future.into_future(), deadline, asks: true }
+    Timeout { inner: future.into_future(), deadline, asks: true, over: false }
 }
 
 pin_project! {
@@ -109,6 +110,8 @@ pin_project! {
         deadline: Deadline,
         // Whether the deadline may have passed before the first poll, for all that is known.
         asks: bool,
+        // The deadline has passed, and the future has one turn more.
+        over: bool,
     }
 }
 
@@ -146,9 +149,14 @@ impl<F: Future> Future for Timeout<F> {
         if let Poll::Ready(value) = this.inner.poll(cx) {
             return Poll::Ready(Ok(value));
         }
-        // The budget is not asked here: a future that always uses it up would never
-        // time out.
-        this.deadline.poll_with(cx, *this.asks).map(|()| Err(Elapsed { at: this.deadline.at() }))
+        if !*this.over {
+            ready!(this.deadline.poll_with(cx, *this.asks));
+            // Without budget the future could not be ready, whatever is there: it has a turn more.
+            // Not two: one that always uses the budget up would never time out.
+            *this.over = true;
+            ready!(current::poll_budget(cx));
+        }
+        Poll::Ready(Err(Elapsed { at: this.deadline.at() }))
     }
 }
 

@@ -6,12 +6,14 @@ use std::task::Poll;
 use std::time::{Duration, Instant as StdInstant};
 
 use futures_util::future::join_all;
+use ringloop::sync::{Queue, Semaphore};
 use ringloop::time::{
     Instant, Sleep, interval, interval_at, sleep, sleep_until, timeout, timeout_at,
 };
 use ringloop::{Handle, spawn, yield_now};
 
 use crate::harness::{loud, on_every, scaled, wait_until, wait_until_async};
+use crate::sync_tools::spend_budget;
 use crate::tools::{Count, Log, Polled, Slot};
 
 fn armed() -> u64 {
@@ -305,6 +307,61 @@ fn timeout_of_zero_polls_exactly_once_late_in_a_tick() {
             let never = Polled::new(pending::<()>(), &polls);
             assert!(timeout(Duration::from_millis(1), never).await.is_err());
             assert!(since.elapsed() >= Duration::from_millis(1));
+        });
+    });
+}
+
+#[test]
+fn timeout_of_zero_gets_what_is_there_without_budget() {
+    // Once: it ended at the item for which there was no budget. Method: more items than a poll may
+    // take; the same through two timeouts; and an empty queue ends it.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let queue = Queue::unbounded();
+            (0..1000).for_each(|n| queue.try_put(n).unwrap());
+            let mut got = 0;
+            while timeout(Duration::ZERO, queue.get()).await.is_ok() {
+                got += 1;
+            }
+            assert_eq!((got, queue.len()), (1000, 0));
+            (0..1000).for_each(|n| queue.try_put(n).unwrap());
+            while let Ok(item) = timeout(Duration::ZERO, timeout(Duration::ZERO, queue.get())).await
+            {
+                let Ok(item) = item else { break };
+                assert_eq!(Ok(got), item.map(|n| n + 1000));
+                got += 1;
+            }
+            assert_eq!((got, queue.len()), (2000, 0));
+        });
+    });
+}
+
+#[test]
+fn timeout_ends_what_spends_the_budget_each_time() {
+    // Goal: the turn that a spent budget gives is one only; method: a future that spends it in every
+    // poll, and one beside which it is spent in every poll.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            for length in [Duration::ZERO, Duration::from_millis(1)] {
+                let polls = Count::new();
+                let greedy = async {
+                    let semaphore = Semaphore::new(1);
+                    loop {
+                        drop(semaphore.acquire().await);
+                    }
+                };
+                assert!(timeout(length, Polled::new(greedy, &polls)).await.is_err());
+                assert!(polls.get() <= 2 || !length.is_zero(), "{} polls", polls.get());
+
+                let polls = Count::new();
+                let mut poor = Box::pin(timeout(length, Polled::new(pending::<()>(), &polls)));
+                let ended = poll_fn(|cx| {
+                    let _ = Box::pin(spend_budget()).as_mut().poll(cx);
+                    poor.as_mut().poll(cx)
+                });
+                assert!(ended.await.is_err());
+                assert!(polls.get() <= 2 || !length.is_zero(), "{} polls", polls.get());
+            }
         });
     });
 }
