@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     loom::{Mutex, const_fn},
-    util::{panic, park},
+    util::{current, panic, park},
 };
 
 /// Lets tasks wait until what a [`Lock`] guards has changed.
@@ -145,10 +145,17 @@ impl Condition {
     where
         G: ConditionGuard + DerefMut<Target = T>,
     {
-        while busy(&mut guard) {
-            guard = self.wait(guard).await;
+        if !busy(&mut guard) {
+            // With the lock held, so that it stays like that.
+            poll_fn(|cx| current::poll_budget(cx)).await;
+            return guard;
         }
-        guard
+        loop {
+            guard = self.wait(guard).await;
+            if !busy(&mut guard) {
+                return guard;
+            }
+        }
     }
 
     /// [`wait`](Self::wait) for a plain thread, which sleeps meanwhile.

@@ -186,7 +186,7 @@ impl<T> Slot<T> {
             if !matches!(state.outcome, Outcome::Pending) {
                 drop(state);
                 panic::discard_foreign(new);
-                return Poll::Ready(());
+                return current::poll_budget(cx);
             }
             if state.promise.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 return Poll::Pending;

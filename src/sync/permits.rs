@@ -149,7 +149,7 @@ impl Permits {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            Err(Refusal::Closed) => Poll::Ready(Err(Closed)),
+            Err(Refusal::Closed) => current::poll_budget(cx).map(|()| Err(Closed)),
             Err(Refusal::TooFew) => self.join_list(needed, waiter, cx),
         }
     }

@@ -17,13 +17,18 @@
 //! });
 //! ```
 
-use std::{error::Error, fmt, future::Future, sync::Arc};
+use std::{
+    error::Error,
+    fmt,
+    future::{Future, poll_fn},
+    sync::Arc,
+};
 
 use super::{
     until::{Stamped, Until, tell},
     wait_list::WaitList,
 };
-use crate::loom::Mutex;
+use crate::{loom::Mutex, util::current};
 
 /// Makes a channel that holds `value`. Its receiver has seen that one.
 #[must_use]
@@ -314,6 +319,8 @@ impl<T> Receiver<T> {
         &mut self,
         mut wanted: impl FnMut(&T) -> bool,
     ) -> Result<Arc<T>, RecvError> {
+        // For a value that is there; before the look, as in `changed`.
+        poll_fn(|cx| current::poll_budget(cx)).await;
         loop {
             let value = self.borrow_and_update();
             if wanted(&value) {

@@ -7,7 +7,9 @@ use ringloop::sync::watch;
 use ringloop::{spawn, yield_now};
 
 use crate::harness::{must_panic, on_every};
-use crate::sync_tools::{Hand, by_hand, meddling_waker, other_executor, send, send_sync};
+use crate::sync_tools::{
+    Hand, by_hand, lets_others_run, meddling_waker, other_executor, send, send_sync,
+};
 use crate::tools::Count;
 
 #[test]
@@ -284,6 +286,48 @@ fn watchers_in_tasks() {
             for task in tasks {
                 assert_eq!(task.await.unwrap(), 100, "nobody misses the last");
             }
+        });
+    });
+}
+
+#[test]
+fn what_is_there_does_not_keep_the_worker() {
+    // D-10. Once: a value that `wait_for` liked at once was free.
+    on_every(|cfg| {
+        if !cfg.single() {
+            return;
+        }
+        cfg.once(async {
+            let (sender, mut receiver) = watch::channel(1);
+            lets_others_run("wait_for", async || {
+                assert_eq!(receiver.wait_for(|value| *value == 1).await.as_deref(), Ok(&1));
+            })
+            .await;
+            lets_others_run("changed", async || {
+                receiver.mark_changed();
+                receiver.changed().await.unwrap();
+            })
+            .await;
+            drop(receiver);
+            lets_others_run("closed", async || sender.closed().await).await;
+            let mut receiver = sender.subscribe();
+            drop(sender);
+            lets_others_run("changed, closed", async || {
+                receiver.changed().await.unwrap_err();
+            })
+            .await;
+
+            let (sender, mut receiver) = broadcast::channel(1);
+            lets_others_run("recv", async || {
+                sender.send(1).unwrap();
+                assert_eq!(receiver.recv().await, Ok(1));
+            })
+            .await;
+            drop(sender);
+            lets_others_run("recv, closed", async || {
+                assert_eq!(receiver.recv().await, Err(RecvError::Closed));
+            })
+            .await;
         });
     });
 }

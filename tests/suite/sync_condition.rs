@@ -6,7 +6,9 @@ use ringloop::sync::{Condition, Lock};
 use ringloop::{spawn, yield_now};
 
 use crate::harness::{must_panic, on_every, scaled};
-use crate::sync_tools::{Hand, by_hand, meddling_waker, other_executor, send, send_sync};
+use crate::sync_tools::{
+    Hand, by_hand, lets_others_run, meddling_waker, other_executor, send, send_sync,
+};
 use crate::tools::Count;
 
 #[test]
@@ -277,6 +279,26 @@ fn tasks_wait_for_their_turn() {
                 task.await.unwrap();
             }
             assert_eq!(*shared.0.lock().await, 10);
+        });
+    });
+}
+
+#[test]
+fn a_value_that_is_not_busy_does_not_keep_the_worker() {
+    // D-10. Once: a wait that had not to wait was free.
+    on_every(|cfg| {
+        if !cfg.single() {
+            return;
+        }
+        cfg.once(async {
+            let (lock, condition) = (Lock::new(0), Condition::new());
+            let mut guard = Some(lock.lock().await);
+            lets_others_run("wait_while", async || {
+                let kept = guard.take().unwrap();
+                guard = Some(condition.wait_while(kept, |value| *value != 0).await);
+                assert!(lock.is_locked(), "also while it yields");
+            })
+            .await;
         });
     });
 }

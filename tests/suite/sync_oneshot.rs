@@ -7,7 +7,8 @@ use ringloop::{spawn, yield_now};
 
 use crate::harness::{must_panic, on_every};
 use crate::sync_tools::{
-    Hand, by_hand, meddling_waker, other_executor, panicking_waker, send, send_sync,
+    Hand, by_hand, lets_others_run, meddling_waker, other_executor, panicking_waker, send,
+    send_sync,
 };
 use crate::tools::{Count, Flag};
 
@@ -285,4 +286,28 @@ fn what_may_go_where() {
     unpin::<Deferred<std::marker::PhantomPinned>>();
     unpin::<Promise<std::marker::PhantomPinned>>();
     assert!(format!("{deferred:?}").contains("pending"));
+}
+
+#[test]
+fn what_is_decided_does_not_keep_the_worker() {
+    // D-10. Once: `cancelled` was free.
+    on_every(|cfg| {
+        if !cfg.single() {
+            return;
+        }
+        cfg.once(async {
+            let (mut promise, deferred) = oneshot::<u8>();
+            drop(deferred);
+            lets_others_run("cancelled", async || promise.cancelled().await).await;
+            let (promise, future) = SharedFuture::new();
+            promise.set(1).unwrap();
+            lets_others_run("shared", async || assert_eq!(future.clone().await, Ok(1))).await;
+            lets_others_run("deferred", async || {
+                let (promise, deferred) = oneshot();
+                promise.set(1).unwrap();
+                assert_eq!(deferred.await, Ok(1));
+            })
+            .await;
+        });
+    });
 }

@@ -1,12 +1,17 @@
-//! `RwLock` and `OnceCell`.
+//! `RwLock` and `OnceCell`, and what all have in common.
 
 use std::sync::Arc;
 
-use ringloop::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use futures_util::StreamExt;
+use ringloop::sync::{
+    Barrier, OnceCell, Queue, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, channel,
+};
 use ringloop::{spawn, yield_now};
 
 use crate::harness::{deliberate, must_panic, on_every, scaled};
-use crate::sync_tools::{Hand, by_hand, meddling_waker, other_executor, send, send_sync};
+use crate::sync_tools::{
+    Hand, by_hand, lets_others_run, meddling_waker, other_executor, send, send_sync,
+};
 use crate::tools::{Count, Flag, GiveUpAfter};
 
 #[test]
@@ -233,6 +238,42 @@ fn a_value_that_is_there_does_not_keep_the_worker() {
                 drop(lock.read().await);
             }
             other.await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn what_is_closed_does_not_keep_the_worker() {
+    // D-10. Once: being refused at once was free.
+    on_every(|cfg| {
+        if !cfg.single() {
+            return;
+        }
+        cfg.once(async {
+            let semaphore = Semaphore::new(1);
+            semaphore.close();
+            lets_others_run("acquire", async || assert!(semaphore.acquire().await.is_err())).await;
+            let queue = Queue::bounded(1);
+            queue.shutdown();
+            lets_others_run("get", async || assert!(queue.get().await.is_err())).await;
+            lets_others_run("put", async || assert!(queue.put(1).await.is_err())).await;
+            lets_others_run("join", async || queue.join().await).await;
+            let mut items = queue.stream();
+            lets_others_run("stream", async || assert_eq!(items.next().await, None)).await;
+            let (sender, receiver) = channel(1);
+            lets_others_run("send and recv", async || {
+                sender.send(1).await.unwrap();
+                assert_eq!(receiver.recv().await, Ok(1));
+            })
+            .await;
+            drop(sender);
+            lets_others_run("recv", async || assert!(receiver.recv().await.is_err())).await;
+            let (sender, receiver) = channel(1);
+            drop(receiver);
+            lets_others_run("send", async || assert!(sender.send(1).await.is_err())).await;
+            let barrier = Barrier::new(2);
+            barrier.abort();
+            lets_others_run("barrier", async || assert!(barrier.wait().await.is_err())).await;
         });
     });
 }

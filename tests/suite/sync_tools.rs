@@ -93,6 +93,19 @@ pub async fn spend_budget() {
     while polled(pin!(semaphore.acquire())).await.is_ready() {}
 }
 
+/// Whether what can go on at once lets others run all the same: on one worker, a task does `step`
+/// again and again until another one has had its turn.
+pub async fn lets_others_run(what: &str, mut step: impl AsyncFnMut()) {
+    let other = ringloop::spawn(async {});
+    let mut rounds = 0;
+    while !other.is_finished() {
+        step().await;
+        rounds += 1;
+        assert!(rounds < 10_000, "{what}: the other task never runs");
+    }
+    other.await.unwrap();
+}
+
 /// A waker that calls back, on its wake and on its drop: with a lock held, that would be a deadlock.
 pub fn meddling_waker(call: impl Fn() + Send + Sync + 'static) -> Waker {
     struct Meddler<F: Fn()>(F);

@@ -277,15 +277,15 @@ impl<T, S: Store<T>> Exchange<T, S> {
         let mut new = None;
         loop {
             let mut state = self.state.lock();
-            if state.closed {
-                drop(state);
-                return Poll::Ready(Err(take_item(putter)));
-            }
-            if state.has_room() {
+            if state.closed || state.has_room() {
                 if !current::budget_spend() {
                     drop(state);
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
+                }
+                if state.closed {
+                    drop(state);
+                    return Poll::Ready(Err(take_item(putter)));
                 }
                 self.put(state, take_item(putter));
                 return Poll::Ready(Ok(()));
@@ -377,7 +377,10 @@ impl<T, S: Store<T>> Exchange<T, S> {
                     self.after_get(waker, drained);
                     return Poll::Ready(Ok(item));
                 }
-                Taken::Closed => return Poll::Ready(Err(Closed)),
+                Taken::Closed => {
+                    drop(state);
+                    return current::poll_budget(cx).map(|()| Err(Closed));
+                }
                 Taken::NotAllowed => {
                     drop(state);
                     cx.waker().wake_by_ref();
