@@ -10,7 +10,7 @@ use ringloop::{spawn, yield_now};
 use crate::harness::{must_panic, on_every};
 use crate::sync_tools::{
     Hand, by_hand, meddling_waker, other_executor, panicking_waker, polled, send, send_sync,
-    spend_budget,
+    spend_budget, waker_with_bad_clones,
 };
 use crate::tools::{Count, Flag};
 
@@ -566,5 +566,32 @@ fn a_shutdown_ends_a_join_though_too_much_was_reported() {
         assert_eq!(queue.shutdown_now(), [1, 2]);
         join.finish();
         assert_eq!(queue.unfinished(), 0);
+    });
+}
+
+#[test]
+fn a_waker_whose_drop_panics_loses_no_item() {
+    // S8. Once: what was found by the second look, after the waker was cloned, went with the panic of
+    // the clone's drop. Method: the clone itself brings what the future looks for.
+    by_hand("drop of a waker", || {
+        let queue = Arc::new(filled(&[]));
+        let putting = queue.clone();
+        let waker = waker_with_bad_clones(move || putting.try_put(1).unwrap());
+        assert_eq!(Hand::new(queue.get()).poll_with(&waker), Some(Ok(1)));
+
+        let queue = Arc::new(filled(&[1]));
+        let taking = queue.clone();
+        let waker = waker_with_bad_clones(move || assert_eq!(taking.try_get(), Ok(1)));
+        assert_eq!(Hand::new(queue.put(2)).poll_with(&waker), Some(Ok(())));
+        assert_eq!(queue.try_get(), Ok(2));
+
+        let closing = queue.clone();
+        let waker = waker_with_bad_clones(move || assert!(closing.shutdown()));
+        assert_eq!(Hand::new(queue.get()).poll_with(&waker), Some(Err(ShutDown(()))));
+        let queue = Arc::new(filled(&[1]));
+        let closing = queue.clone();
+        let waker = waker_with_bad_clones(move || assert!(closing.shutdown()));
+        let refused = Hand::new(queue.put(2)).poll_with(&waker).expect("it is shut down");
+        assert_eq!(refused.unwrap_err().0, 2);
     });
 }

@@ -2,9 +2,10 @@
 //! executor that is not ours.
 
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -131,6 +132,37 @@ pub fn calling_waker(call: impl Fn() + Send + Sync + 'static) -> Waker {
         }
     }
     Waker::from(Arc::new(Caller(call)))
+}
+
+/// A waker that calls back when it is cloned, and whose clones panic when they are dropped.
+pub fn waker_with_bad_clones(call: impl Fn() + Send + Sync + 'static) -> Waker {
+    struct Bad {
+        call: Box<dyn Fn() + Send + Sync>,
+        original: bool,
+    }
+    fn raw(bad: Arc<Bad>) -> RawWaker {
+        static VTABLE: RawWakerVTable = RawWakerVTable::new(
+            |data| {
+                // SAFETY: `data` is that of a live waker, an Arc from `raw`; borrowed only.
+                let bad = unsafe { ManuallyDrop::new(Arc::from_raw(data.cast::<Bad>())) };
+                (bad.call)();
+                raw(Arc::new(Bad { call: Box::new(|| ()), original: false }))
+            },
+            // SAFETY: waking by value ends this waker, an Arc from `raw`.
+            |data| drop(unsafe { Arc::from_raw(data.cast::<Bad>()) }),
+            |_| {},
+            |data| {
+                // SAFETY: as above, for a drop.
+                let bad = unsafe { Arc::from_raw(data.cast::<Bad>()) };
+                if !bad.original {
+                    crate::harness::deliberate("the drop of a waker");
+                }
+            },
+        );
+        RawWaker::new(Arc::into_raw(bad).cast(), &VTABLE)
+    }
+    // SAFETY: the functions above treat the pointer as the Arc that it is.
+    unsafe { Waker::from_raw(raw(Arc::new(Bad { call: Box::new(call), original: true }))) }
 }
 
 /// A waker that panics when it is woken.

@@ -167,6 +167,15 @@ fn wake(waker: Option<Waker>) {
     }
 }
 
+/// Drops a waker that was cloned to wait with, and for nothing. What was found instead must not go
+/// with its panic.
+#[inline]
+fn discard_unused(waker: Option<Waker>) {
+    if waker.is_some() {
+        panic::discard_foreign(waker);
+    }
+}
+
 impl<T, S: Store<T>> Exchange<T, S> {
     pub(in crate::sync) fn new(capacity: usize) -> Self {
         let state = State {
@@ -193,8 +202,12 @@ impl<T, S: Store<T>> Exchange<T, S> {
     }
 
     /// Puts an item for which there is room, and wakes who gets it. `state` is the guard.
+    ///
+    /// # Errors
+    ///
+    /// The panic of a comparison, which goes on when the caller is done.
     #[inline]
-    fn put(&self, mut state: impl DerefMut<Target = State<T, S>>, item: T) {
+    fn put(&self, mut state: impl DerefMut<Target = State<T, S>>, item: T) -> Result<(), Payload> {
         if let Some(work) = &self.work {
             work.add();
         }
@@ -202,9 +215,7 @@ impl<T, S: Store<T>> Exchange<T, S> {
         let waker = state.promise_item();
         drop(state);
         wake(waker);
-        if let Err(payload) = pushed {
-            resume_unwind(payload);
-        }
+        pushed
     }
 
     /// # Errors
@@ -218,7 +229,7 @@ impl<T, S: Store<T>> Exchange<T, S> {
         if !state.has_room() {
             return Err((Refusal::NotNow, item));
         }
-        self.put(state, item);
+        self.put(state, item).unwrap_or_else(|payload| resume_unwind(payload));
         Ok(())
     }
 
@@ -280,14 +291,18 @@ impl<T, S: Store<T>> Exchange<T, S> {
             if state.closed || state.has_room() {
                 if !current::budget_spend() {
                     drop(state);
+                    discard_unused(new);
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
                 if state.closed {
                     drop(state);
+                    discard_unused(new);
                     return Poll::Ready(Err(take_item(putter)));
                 }
-                self.put(state, take_item(putter));
+                let put = self.put(state, take_item(putter));
+                discard_unused(new);
+                put.unwrap_or_else(|payload| resume_unwind(payload));
                 return Poll::Ready(Ok(()));
             }
             if let Some(new) = new.take() {
@@ -318,7 +333,7 @@ impl<T, S: Store<T>> Exchange<T, S> {
             drop(state);
             return Poll::Ready(Err(item));
         }
-        self.put(state, item);
+        self.put(state, item).unwrap_or_else(|payload| resume_unwind(payload));
         Poll::Ready(Ok(()))
     }
 
@@ -375,19 +390,23 @@ impl<T, S: Store<T>> Exchange<T, S> {
                     let drained = state.has_drained();
                     drop(state);
                     self.after_get(waker, drained);
+                    discard_unused(new);
                     return Poll::Ready(Ok(item));
                 }
                 Taken::Closed => {
                     drop(state);
+                    discard_unused(new);
                     return current::poll_budget(cx).map(|()| Err(Closed));
                 }
                 Taken::NotAllowed => {
                     drop(state);
+                    discard_unused(new);
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
                 Taken::Panicked(payload) => {
                     drop(state);
+                    discard_unused(new);
                     resume_unwind(payload);
                 }
                 Taken::Nothing => {}
