@@ -80,7 +80,7 @@ impl Deadline {
         // Armed on another worker, or ended. A waker left behind is that of a task
         // that counts on the old timer: its next poll arms a new one.
         if let Some(waker) = self.release() {
-            waker.wake();
+            panic::contain(|| waker.wake());
         }
     }
 

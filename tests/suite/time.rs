@@ -13,8 +13,8 @@ use ringloop::time::{
 use ringloop::{Handle, spawn, yield_now};
 
 use crate::harness::{loud, on_every, scaled, wait_until, wait_until_async};
-use crate::sync_tools::spend_budget;
-use crate::tools::{Count, Log, Polled, Slot};
+use crate::sync_tools::{panicking_waker, spend_budget};
+use crate::tools::{Count, Log, Polled, Slot, poll_by_hand};
 
 fn armed() -> u64 {
     Handle::current().metrics().armed_timers
@@ -362,6 +362,26 @@ fn timeout_ends_what_spends_the_budget_each_time() {
                 assert!(ended.await.is_err());
                 assert!(polls.get() <= 2 || !length.is_zero(), "{} polls", polls.get());
             }
+        });
+    });
+}
+
+#[test]
+fn reset_contains_the_waker_that_was_left_behind() {
+    // S8. Method: a sleep that was polled with a waker that panics is reset where it cannot be moved.
+    on_every(|cfg| {
+        cfg.once(async {
+            let later = Instant::now() + Duration::from_secs(1000);
+            let mut sleep = sleep_until(later);
+            assert!(poll_by_hand(&mut sleep, &panicking_waker()).is_pending());
+            let mut sleep = std::thread::spawn(move || {
+                sleep.reset(later);
+                sleep
+            })
+            .join()
+            .expect("the waker's panic is not for whoever resets");
+            sleep.reset(Instant::now());
+            sleep.await;
         });
     });
 }
