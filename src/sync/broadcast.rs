@@ -20,7 +20,13 @@ use super::{
     until::{Stamped, Until, tell},
     wait_list::WaitList,
 };
-use crate::{loom::Mutex, util::park};
+use crate::{
+    loom::{Mutex, pick},
+    util::{panic, park},
+};
+
+/// How many items a receiver that goes takes along before it lets go of the lock.
+const BATCH: usize = pick(16, 1);
 
 /// Makes a channel that keeps the last `capacity` items for receivers that have not seen
 /// them. It never holds up a sender: a receiver that is too slow misses the oldest, and is
@@ -304,15 +310,21 @@ impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
         state.receivers -= 1;
-        let seen = usize::try_from(self.next.saturating_sub(state.begin())).unwrap_or(usize::MAX);
-        for entry in state.items.iter_mut().skip(seen) {
-            entry.unseen -= 1;
+        // What is sent from now on does not count on it.
+        let end = state.end;
+        // It sees all that is left, some at a time, and others come in between.
+        while self.next < end {
+            let mut seen = [const { None }; BATCH];
+            for place in &mut seen {
+                if self.next < end {
+                    *place = state.see(&mut self.next);
+                }
+            }
+            drop(state);
+            // With no lock held; and whatever comes of one, the others go as well.
+            seen.into_iter().flatten().for_each(panic::discard_foreign);
+            state = self.shared.state.lock();
         }
-        let over = state.items.iter().take_while(|entry| entry.unseen == 0).count();
-        let over: Vec<_> = state.items.drain(..over).collect();
-        drop(state);
-        // With no lock held.
-        drop(over);
     }
 }
 

@@ -1,6 +1,6 @@
 //! `broadcast` and `watch`: everybody hears; who is slow is told; closing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ringloop::sync::broadcast::{self, RecvError, TryRecvError};
 use ringloop::sync::watch;
@@ -329,5 +329,42 @@ fn what_is_there_does_not_keep_the_worker() {
             })
             .await;
         });
+    });
+}
+
+#[test]
+fn a_receiver_that_goes_drops_a_few_items_at_a_time() {
+    // Once: all were moved to a list under the lock. Method: the first item to be dropped looks at how
+    // many are kept; and each panics, which keeps none of them.
+    struct Item {
+        sender: broadcast::Sender<Arc<Item>>,
+        kept: Arc<Mutex<Vec<usize>>>,
+    }
+    impl Drop for Item {
+        fn drop(&mut self) {
+            self.kept.lock().unwrap().push(self.sender.len());
+            crate::harness::deliberate("the drop of an item");
+        }
+    }
+    by_hand("batches", || {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let (sender, mut first) = broadcast::channel(2000);
+        let second = sender.subscribe();
+        let slow = sender.subscribe();
+        let item = || Arc::new(Item { sender: sender.clone(), kept: kept.clone() });
+        for n in 0..1000 {
+            sender.send(item()).ok().unwrap();
+            if n < 10 {
+                drop(first.try_recv().ok().unwrap());
+            }
+        }
+        drop(first);
+        drop(second);
+        assert_eq!((sender.len(), kept.lock().unwrap().len()), (1000, 0), "one has seen none");
+        drop(slow);
+        assert_eq!(sender.len(), 0);
+        let kept = kept.lock().unwrap();
+        assert_eq!(kept.len(), 1000);
+        assert!(kept[0] > 900, "{} of 1000 were left when the first was dropped", kept[0]);
     });
 }

@@ -107,3 +107,18 @@ fn what_all_have_seen_goes() {
         assert!(sender.is_empty());
     });
 }
+
+/// One leaves that has not seen an item, while another is sent: it takes along the first alone.
+#[test]
+fn leaver_against_send() {
+    explore(|| {
+        let (sender, receiver) = broadcast::channel(2);
+        let other = sender.subscribe();
+        sender.send(1).unwrap();
+        let leaver = thread::spawn(move || drop(other));
+        assert!(matches!(sender.send(2), Ok(1 | 2)));
+        leaver.join().unwrap();
+        drop(sender);
+        assert_eq!(sum(receiver), 3);
+    });
+}

@@ -279,13 +279,17 @@ pub const QUEUES: &[Mutant] = &[
     Mutant {
         name: "broadcast: who left is still to see it",
         file: "sync/broadcast.rs",
-        text: "            entry.unseen -= 1;
-        }
-        let over",
-        replacement: "            entry.unseen -= 0;
-        }
-        let over",
+        text: "        let end = state.end;",
+        replacement: "        let end = 0;",
         model: "sync_broadcast::what_all_have_seen_goes",
+    },
+    Mutant {
+        name: "broadcast: who leaves takes along what is sent meanwhile",
+        file: "sync/broadcast.rs",
+        text: "        while self.next < end {",
+        replacement: "        while self.next < state.end {
+            let end = state.end;",
+        model: "sync_broadcast::leaver_against_send",
     },
     Mutant {
         name: "until: no second look after the waker was cloned",
