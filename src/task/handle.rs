@@ -32,7 +32,8 @@ use crate::{
 ///
 /// # Panics
 ///
-/// If it is polled again after it gave its result.
+/// If it is polled again after it gave its result; and if a task that has not ended awaits itself,
+/// which would take for ever (asyncio: `RuntimeError: Task cannot await on itself`).
 ///
 /// ```
 /// let sum = ringloop::run(async {
@@ -130,8 +131,12 @@ impl<T> Task<T> {
     /// Takes the result if it is there, else leaves a waker for it.
     fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, TaskError>> {
         assert!(!self.taken, "a Task was polled after it gave its result");
-        if !self.is_finished() && self.leave_waker(cx) {
-            return Poll::Pending;
+        if !self.is_finished() {
+            let own = current::with(|current| current.task.get()) == self.raw.as_ptr().cast();
+            assert!(!own, "a task awaits itself: it would wait for ever");
+            if self.leave_waker(cx) {
+                return Poll::Pending;
+            }
         }
         // Only what completes spends: a look at many tasks, most of them unfinished,
         // must get to the one that is.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use ringloop::time::timeout;
 use ringloop::{Handle, Task, spawn, yield_now};
 
 use crate::harness::{
@@ -279,6 +280,46 @@ fn task_cancels_itself_at_its_next_await() {
                     // Either end is allowed for a value made in the poll that aborted.
                     (false, true) => assert!(result.map_or_else(|e| e.is_cancelled(), |v| v == 5)),
                 }
+            }
+        });
+    });
+}
+
+#[test]
+fn task_that_awaits_itself_panics() {
+    // Goal: T8, an error and no hang; method: the task awaits its own handle, by itself and in a
+    // timeout, and hands the handle on with its panic.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            for timed in [false, true] {
+                let kept = Slot::new();
+                let back = kept.clone();
+                let gone = Flag::new();
+                let guard = SetOnDrop(gone.clone());
+                with_own_handle(
+                    move |slot: Slot<Task<()>>| async move {
+                        struct Keep(Option<Task<()>>, Slot<Task<()>>);
+                        impl Drop for Keep {
+                            fn drop(&mut self) {
+                                self.1.put(self.0.take().expect("put once"));
+                            }
+                        }
+                        let _guard = guard;
+                        let mut keep = Keep(slot.take(), back);
+                        let own = keep.0.as_mut().expect("own handle");
+                        if timed {
+                            let _ = timeout(Duration::from_secs(1000), own).await;
+                        } else {
+                            let _ = own.await;
+                        }
+                    },
+                    |task, slot| slot.put(task),
+                )
+                .await;
+                gone.wait().await;
+                let error = kept.take().expect("handed over").await.unwrap_err();
+                assert!(error.is_panicked());
+                assert!(error.to_string().contains("awaits itself"), "{error}");
             }
         });
     });
