@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use ringloop::io::{AsyncReadExt, AsyncWriteExt};
 use ringloop::net::TcpListener;
-use ringloop::{Handle, spawn, yield_now};
+use ringloop::{Handle, Task, spawn, yield_now};
 
-use crate::harness::{Cfg, ErrorLog, Kind, on_every, scale, scaled, wait_until};
+use crate::harness::{Cfg, ErrorLog, Kind, on_every, scale, scaled, wait_until, wait_until_async};
 use crate::measure::{context_switches, cpu_time, own_thread_id};
 use crate::processes::isolated;
+use crate::sync_tools::lets_others_run;
 use crate::tools::{Count, Flag};
 
 /// Bound of T58, 10 ms, times the factor 20 that tests allow themselves.
@@ -226,6 +227,36 @@ fn spinning_on_ready_tasks_and_timers_lets_others_be_served() {
                 ringloop::time::sleep(Duration::ZERO).await;
                 ringloop::time::timeout(Duration::from_secs(1), async {}).await.unwrap();
             }
+        });
+    });
+}
+
+#[test]
+fn what_is_ready_in_one_poll_lets_others_run() {
+    // Goal: T58 where nothing suspends but for the budget; method: tasks that have finished, sleeps
+    // that are over and were awaited before, timeouts that have passed, and some around what is ready.
+    on_every(|cfg| {
+        if !cfg.single() {
+            return;
+        }
+        cfg.once(async {
+            let mut tasks: Vec<_> = (0..500).map(|_| spawn(async {})).collect();
+            wait_until_async(|| tasks.iter().all(Task::is_finished), || "all end".into()).await;
+            lets_others_run("tasks", async || tasks.pop().expect("enough").await.unwrap()).await;
+            let mut over = ringloop::time::sleep(Duration::ZERO);
+            (&mut over).await;
+            lets_others_run("sleeps", async || (&mut over).await).await;
+            lets_others_run("timeouts that have passed", async || {
+                let never = std::future::pending::<()>();
+                ringloop::time::timeout(Duration::ZERO, never).await.unwrap_err();
+            })
+            .await;
+            let semaphore = ringloop::sync::Semaphore::new(1);
+            lets_others_run("timeouts around what is ready", async || {
+                let permit = semaphore.acquire();
+                drop(ringloop::time::timeout(Duration::from_secs(1), permit).await.unwrap());
+            })
+            .await;
         });
     });
 }

@@ -6,11 +6,11 @@ use std::task::Poll;
 use std::time::{Duration, Instant as StdInstant};
 
 use futures_util::future::join_all;
-use ringloop::sync::{Queue, Semaphore};
+use ringloop::sync::{Queue, Semaphore, oneshot};
 use ringloop::time::{
     Instant, Sleep, interval, interval_at, sleep, sleep_until, timeout, timeout_at,
 };
-use ringloop::{Handle, spawn, yield_now};
+use ringloop::{Handle, Task, spawn, yield_now};
 
 use crate::harness::{loud, on_every, scaled, wait_until, wait_until_async};
 use crate::sync_tools::{panicking_waker, spend_budget};
@@ -435,6 +435,95 @@ fn timeout_that_expires_drops_its_future_first() {
                 timeout(Duration::from_secs(100), pending::<()>()),
             );
             assert!(nested.await.is_err());
+        });
+    });
+}
+
+#[test]
+fn value_and_cancel_in_one_turn_deliver_the_value() {
+    // Goal: T29 as decided; method: what a timed await waits for becomes ready and its task is
+    // cancelled before it runs, also when the time is over by then: the value is delivered, and the
+    // next await is cancelled. What is awaited by reference is kept by its handle.
+    on_every(|cfg| {
+        if !cfg.single() {
+            return;
+        }
+        cfg.everywhere(|| async {
+            for (length, cancel_first) in
+                [(1_000_000, false), (1_000_000, true), (1, false), (1, true)]
+            {
+                let (promise, deferred) = oneshot();
+                let (waits, got) = (Count::new(), Slot::new());
+                let task = spawn({
+                    let (waits, got) = (waits.clone(), got.clone());
+                    async move {
+                        waits.add();
+                        let value = timeout(Duration::from_millis(length), deferred).await;
+                        got.put(value);
+                        pending::<()>().await;
+                    }
+                });
+                while waits.get() == 0 {
+                    yield_now().await;
+                }
+                if length == 1 {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                if cancel_first {
+                    assert!(task.cancel());
+                }
+                promise.set(5).unwrap();
+                assert_eq!(task.cancel(), !cancel_first);
+                assert!(task.await.unwrap_err().is_cancelled(), "at the next await");
+                assert_eq!(got.take(), Some(Ok(Ok(5))));
+            }
+
+            let kept = Slot::new();
+            let inner = spawn(yield_now());
+            let task = spawn({
+                let kept = kept.clone();
+                async move {
+                    struct Keep(Option<Task<()>>, Slot<Task<()>>);
+                    impl Drop for Keep {
+                        fn drop(&mut self) {
+                            self.1.put(self.0.take().expect("put once"));
+                        }
+                    }
+                    let mut keep = Keep(Some(inner), kept);
+                    let inner = keep.0.as_mut().expect("until the drop");
+                    timeout(Duration::from_secs(1000), inner).await.unwrap().unwrap();
+                }
+            });
+            yield_now().await;
+            task.abort();
+            assert!(task.await.unwrap_err().is_cancelled());
+            kept.take().expect("kept").await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn nested_timeouts_end_once() {
+    // Goal: T28, but for which of two equal ones tells; method: equal deadlines, passed and to come,
+    // and an outer one that is earlier; the future inside is dropped once.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            for length in [Duration::ZERO, Duration::from_millis(2)] {
+                let dropped = Count::new();
+                let guard = dropped.on_drop();
+                let never = async move {
+                    let _guard = guard;
+                    pending::<()>().await
+                };
+                let deadline = Instant::now() + length;
+                let nested = timeout_at(deadline, timeout_at(deadline, never)).await;
+                assert!(Instant::now() >= deadline);
+                let told = nested.map_or_else(|outer| outer, |inner| inner.unwrap_err());
+                assert_eq!((told.deadline(), dropped.get()), (deadline, 1));
+                let later = deadline + Duration::from_secs(1000);
+                let nested = timeout_at(deadline, timeout_at(later, pending::<()>())).await;
+                assert_eq!(nested.unwrap_err().deadline(), deadline);
+            }
         });
     });
 }
