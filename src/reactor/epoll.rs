@@ -5,8 +5,9 @@
 //! collect the events of a worker that is stuck.
 
 use std::{
+    collections::HashSet,
     io,
-    mem::MaybeUninit,
+    mem::{self, MaybeUninit},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{Arc, OnceLock, Weak},
     task::Waker,
@@ -24,7 +25,7 @@ use super::{
     slot::{self, Ready},
 };
 use crate::{
-    loom::global::{AtomicU64, Ordering},
+    loom::global::{AtomicBool, Mutex, Ordering},
     util::fork,
 };
 
@@ -42,6 +43,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 const DOORBELL: u64 = u64::MAX;
 
 pub(crate) struct Epoll {
+    epoll: Arc<OwnedFd>,
     shared: Arc<Shared>,
     events: Vec<epoll::Event>,
     doorbell: Option<&'static Doorbell>,
@@ -53,10 +55,13 @@ pub(crate) struct Epoll {
 // number.
 unsafe impl Send for Epoll {}
 
-/// What descriptors and other workers know of a reactor. It ends with its worker.
+/// What descriptors and other workers know of a reactor, which ends with its worker.
 pub(crate) struct Shared {
-    epoll: OwnedFd,
-    registered: AtomicU64,
+    epoll: Weak<OwnedFd>,
+    /// The keys of what is registered: who waits there is told of the end.
+    keys: Mutex<HashSet<u64>>,
+    /// Nothing is reported any more. A flag, since others may be using the instance for a moment.
+    closed: AtomicBool,
     /// What counts the leases of its memory, once there is some.
     gauge: OnceLock<Gauge>,
     /// The process that made it: a forked child shares the epoll instance, and must not
@@ -79,11 +84,16 @@ impl Epoll {
 
     /// An instance without a doorbell, that another reactor polls.
     pub(crate) fn bridge() -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let process = fork::generation();
-        let gauge = OnceLock::new();
-        let shared = Arc::new(Shared { epoll, registered: AtomicU64::new(0), gauge, process });
-        Ok(Self { shared, events: Vec::with_capacity(EVENTS), doorbell: None, pool: None })
+        let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
+        let shared = Arc::new(Shared {
+            epoll: Arc::downgrade(&epoll),
+            keys: Mutex::new(HashSet::new()),
+            closed: AtomicBool::new(false),
+            gauge: OnceLock::new(),
+            process: fork::generation(),
+        });
+        let events = Vec::with_capacity(EVENTS);
+        Ok(Self { epoll, shared, events, doorbell: None, pool: None })
     }
 
     /// Waits for events for `timeout` (`None`: for as long as it takes) and collects
@@ -95,7 +105,7 @@ impl Epoll {
     ) -> io::Result<bool> {
         fork::expect_parent(self.shared.process);
         self.events.clear();
-        wait(self.shared.epoll.as_fd(), &mut self.events, timeout)?;
+        wait(self.epoll.as_fd(), &mut self.events, timeout)?;
         deliver(&self.events, wakes);
         Ok(self.events.len() == self.events.capacity())
     }
@@ -115,11 +125,11 @@ impl Epoll {
     }
 
     pub(crate) fn home(&self) -> Home {
-        Home::Epoll(self.downgrade())
+        Home::Epoll(self.shared())
     }
 
-    pub(crate) fn downgrade(&self) -> Weak<Shared> {
-        Arc::downgrade(&self.shared)
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
     }
 
     /// Starts to report on `fd` under `key`: first of all what it is ready for now.
@@ -129,20 +139,35 @@ impl Epoll {
             return Err(fork::error());
         }
         epoll::add(
-            &self.shared.epoll,
+            &self.epoll,
             fd,
             epoll::EventData::new_u64(key),
             E::IN | E::OUT | E::RDHUP | E::PRI | E::ET,
         )?;
-        // Relaxed: a figure for people.
-        self.shared.registered.fetch_add(1, Ordering::Relaxed);
+        self.shared.keys.lock().insert(key);
         Ok(self.home())
+    }
+
+    /// Reports nothing from here on: who waits for it looks again, and finds another home.
+    pub(crate) fn close(&self, wakes: &mut Vec<Waker>) {
+        // Relaxed: who waits is told next; who comes to wait has been told.
+        self.shared.closed.store(true, Ordering::Relaxed);
+        let keys = mem::take(&mut *self.shared.keys.lock());
+        let told = Ready::READABLE.and(Ready::WRITABLE);
+        keys.into_iter().for_each(|key| slot::deliver(key, told, wakes));
+    }
+}
+
+impl Drop for Epoll {
+    fn drop(&mut self) {
+        // Of a worker that fails: who waited there hears nothing more, who comes finds another.
+        self.shared.closed.store(true, Ordering::Relaxed);
     }
 }
 
 impl AsFd for Epoll {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shared.epoll.as_fd()
+        self.epoll.as_fd()
     }
 }
 
@@ -152,29 +177,40 @@ impl Shared {
         fork::generation() == self.process
     }
 
+    /// Whether it reports.
+    pub(crate) fn is_alive(&self) -> bool {
+        // Relaxed: who does not see the end is told of it by an event.
+        !self.closed.load(Ordering::Relaxed)
+    }
+
     /// Stops to report on `fd`, from any thread.
-    pub(crate) fn deregister(&self, fd: BorrowedFd<'_>) {
-        if self.is_ours() && epoll::delete(&self.epoll, fd).is_ok() {
-            self.registered.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn deregister(&self, fd: BorrowedFd<'_>, key: u64) {
+        if !self.is_ours() {
+            return;
         }
+        if let Some(epoll) = self.epoll.upgrade() {
+            let _ = epoll::delete(&*epoll, fd);
+        }
+        self.keys.lock().remove(&key);
     }
 
     /// Collects what a stuck worker does not. `true`: that took a ring of its doorbell
     /// away, which the caller has to repeat.
     #[must_use]
     pub(crate) fn rescue(&self, wakes: &mut Vec<Waker>) -> bool {
+        let Some(epoll) = self.epoll.upgrade() else { return false };
         let mut events = Vec::with_capacity(EVENTS);
-        let waited = wait(self.epoll.as_fd(), &mut events, Some(Duration::ZERO));
+        let waited = wait(epoll.as_fd(), &mut events, Some(Duration::ZERO));
         waited.is_ok() && deliver(&events, wakes)
     }
 
     pub(crate) fn leased(&self) -> u64 {
-        self.gauge.get().map_or(0, Gauge::leased)
+        self.gauge.get().filter(|_| self.is_alive()).map_or(0, Gauge::leased)
     }
 
     /// How many descriptors are registered.
     pub(crate) fn registered(&self) -> u64 {
-        self.registered.load(Ordering::Relaxed)
+        self.keys.lock().len() as u64
     }
 }
 
@@ -207,4 +243,38 @@ fn deliver(events: &[epoll::Event], wakes: &mut Vec<Waker>) -> bool {
         }
     }
     rung
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::reactor::Source;
+
+    #[test]
+    fn end_is_told_though_somebody_looks_at_it() {
+        // Goal: no wait trusts a reactor that has ended; method: a descriptor is registered, another is not
+        // any more, and somebody goes on using the instance while it ends.
+        let pair = || UnixStream::pair().unwrap();
+        let ((near, _far), (gone, _peer)) = (pair(), pair());
+        let epoll = Epoll::bridge().unwrap();
+        let [source, gone] = [near, gone].map(Source::new_unready);
+        let register = |source: &Source<UnixStream>| {
+            epoll.register(source.get().as_fd(), source.slot().key()).unwrap()
+        };
+        let homes = [register(&source), register(&gone)];
+        epoll.shared.deregister(gone.get().as_fd(), gone.slot().key());
+        assert_eq!(epoll.shared.registered(), 1);
+        let looks = epoll.shared.epoll.upgrade();
+        let mut wakes = Vec::new();
+        epoll.close(&mut wakes);
+        assert!(!homes.iter().any(Home::is_alive));
+        drop(epoll);
+        assert!(!homes.iter().any(Home::is_alive));
+        let directions = [slot::Direction::Read, slot::Direction::Write];
+        assert_eq!(directions.map(|way| source.look().is_ready(way)), [true, true]);
+        assert_eq!(directions.map(|way| gone.look().is_ready(way)), [false, false]);
+        drop(looks);
+    }
 }

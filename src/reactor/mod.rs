@@ -19,6 +19,8 @@
 //!    tasks come back to their descriptors unless they are stolen again.
 //! 5. Closing takes the descriptor out of its home first, from whatever thread; then
 //!    the slot changes its generation, so that an event under way is ignored (S4).
+//! 6. When a home ends everybody who waits there looks again, and the first to wait finds
+//!    another.
 //!
 //! Steps 2 and 5 differ by backend: epoll keeps a list that any thread may change; in a
 //! ring, waiting is an operation of the home's own, which other threads ask it to cancel
@@ -155,7 +157,10 @@ impl Reactor {
     /// operations it did not let go of, which are leaked (S1), and what is to be dropped.
     pub(crate) fn close(self, until: Until, wakes: &mut Vec<Waker>) -> (u64, Garbage) {
         match self {
-            Self::Epoll(_) => (0, Garbage::default()),
+            Self::Epoll(epoll) => {
+                epoll.close(wakes);
+                (0, Garbage::default())
+            }
             Self::Uring(uring) => uring.close(until, wakes),
         }
     }
@@ -165,7 +170,7 @@ impl Reactor {
 /// does not keep the reactor.
 #[derive(Clone)]
 pub(crate) enum Home {
-    Epoll(Weak<epoll::Shared>),
+    Epoll(Arc<epoll::Shared>),
     Uring(Weak<uring::Shared>),
 }
 
@@ -173,15 +178,15 @@ impl Home {
     /// Whether the reactor is still at work.
     pub(crate) fn is_alive(&self) -> bool {
         match self {
-            Self::Epoll(home) => home.strong_count() > 0,
+            Self::Epoll(home) => home.is_alive(),
             Self::Uring(home) => home.upgrade().is_some_and(|home| home.is_alive()),
         }
     }
 
     /// Has it forget a descriptor that is about to close.
-    fn deregister(self, fd: BorrowedFd<'_>) {
+    fn deregister(self, fd: BorrowedFd<'_>, key: u64) {
         match self {
-            Self::Epoll(home) => home.upgrade().into_iter().for_each(|home| home.deregister(fd)),
+            Self::Epoll(home) => home.deregister(fd, key),
             // A socket that closes has nothing in flight any more.
             Self::Uring(_) => {}
         }
@@ -192,7 +197,7 @@ impl Home {
     #[must_use]
     pub(crate) fn rescue(&self, wakes: &mut Vec<Waker>) -> bool {
         match self {
-            Self::Epoll(home) => home.upgrade().is_some_and(|epoll| epoll.rescue(wakes)),
+            Self::Epoll(home) => home.rescue(wakes),
             Self::Uring(home) => {
                 home.upgrade().into_iter().for_each(|home| home.rescue(wakes));
                 false
@@ -208,7 +213,7 @@ impl Home {
     /// How many leases of its memory there are.
     pub(crate) fn leased(&self) -> u64 {
         match self {
-            Self::Epoll(home) => home.upgrade().map_or(0, |home| home.leased()),
+            Self::Epoll(home) => home.leased(),
             Self::Uring(home) => home.upgrade().map_or(0, |home| home.leased()),
         }
     }
@@ -223,8 +228,8 @@ impl Home {
 
     fn epoll(&self) -> Option<Arc<epoll::Shared>> {
         match self {
-            Self::Epoll(home) => home.upgrade(),
-            Self::Uring(home) => home.upgrade()?.bridge.upgrade(),
+            Self::Epoll(home) => Some(home.clone()),
+            Self::Uring(home) => Some(home.upgrade()?.bridge.clone()),
         }
     }
 }

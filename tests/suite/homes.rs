@@ -386,7 +386,7 @@ fn stream_outlives_the_runtime_of_its_home() {
 fn reader_far_from_home_survives_the_homes_end() {
     // Goal: a reader whose request a home never answered, or can no longer serve, is not left behind;
     // method: the reader waits in one runtime, the home idles or hogs in another, which ends; then the
-    // peer writes. (A home on epoll does not tell: left out.)
+    // peer writes.
     on_every(|cfg| {
         for home in first_homes() {
             for (way, hogs, verb) in
@@ -399,7 +399,7 @@ fn reader_far_from_home_survives_the_homes_end() {
                 let first = thread::spawn(move || {
                     let ended = builder.run(async move {
                         let near = touch(near, way).await;
-                        sender.send(on_a_ring().then_some(near)).unwrap();
+                        sender.send(near).unwrap();
                         while hogs && !stopped.load(Ordering::SeqCst) {
                             std::hint::spin_loop();
                         }
@@ -407,34 +407,30 @@ fn reader_far_from_home_survives_the_homes_end() {
                     });
                     ended.unwrap();
                 });
-                let mut reader = None;
                 let second = cfg.runtime();
-                if let Some(mut near) = receiver.recv().unwrap() {
-                    let (polls, mut buf) = (Count::new(), [0; 5]);
-                    let count = polls.clone();
-                    reader = Some(second.spawn(async move {
-                        let read = async {
-                            match verb {
-                                0 => near.read_exact(&mut buf).await.unwrap(),
-                                _ => buf.copy_from_slice(&near.read_lease().await.unwrap()),
-                            }
-                        };
-                        soon("a reader without a home", Polled::new(read, &count)).await;
-                        buf
-                    }));
-                    wait_until(|| polls.get() > 0, || "a poll".to_owned());
-                    // Its worker has nothing else to do: it sleeps soon after it has asked.
-                    let parks = second.metrics().parks;
-                    wait_until(|| second.metrics().parks >= parks.max(1), || "a park".to_owned());
-                }
+                let mut near = receiver.recv().unwrap();
+                let (polls, mut buf) = (Count::new(), [0; 5]);
+                let count = polls.clone();
+                let reader = second.spawn(async move {
+                    let read = async {
+                        match verb {
+                            0 => near.read_exact(&mut buf).await.unwrap(),
+                            _ => buf.copy_from_slice(&near.read_lease().await.unwrap()),
+                        }
+                    };
+                    soon("a reader without a home", Polled::new(read, &count)).await;
+                    buf
+                });
+                wait_until(|| polls.get() > 0, || "a poll".to_owned());
+                // Its worker has nothing else to do: it sleeps soon after it has asked.
+                let parks = second.metrics().parks;
+                wait_until(|| second.metrics().parks >= parks.max(1), || "a park".to_owned());
                 stop.store(true, Ordering::SeqCst);
                 waits.set();
                 first.join().unwrap();
                 peer.write_all(b"hello").unwrap();
-                if let Some(reader) = reader {
-                    let read = second.must_run(reader);
-                    assert_eq!(&read.unwrap(), b"hello", "{home}, hogs: {hogs}, verb {verb}");
-                }
+                let read = second.must_run(reader);
+                assert_eq!(&read.unwrap(), b"hello", "{home}, hogs: {hogs}, verb {verb}");
             }
         }
     });

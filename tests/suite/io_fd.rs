@@ -1,15 +1,17 @@
 //! `AsyncFd`: any descriptor that can be polled.
 
 use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringloop::io::AsyncFd;
 use ringloop::{spawn, yield_now};
 
-use crate::harness::{on_every, scaled};
+use crate::harness::{Cfg, on_every, scaled, wait_until};
 use crate::measure::open_fds;
 use crate::processes::isolated;
-use crate::tools::GiveUpAfter;
+use crate::tools::{Count, GiveUpAfter, Polled};
 
 /// A pipe whose ends do not block.
 fn pipe() -> (AsyncFd<PipeReader>, AsyncFd<PipeWriter>) {
@@ -134,6 +136,46 @@ fn drop_closes_and_deregisters() {
             });
             assert_eq!(open_fds(), fds);
         });
+    });
+}
+
+#[test]
+fn waits_outlive_the_runtime_of_their_home() {
+    // Goal: who waits for a descriptor at home in another runtime hears of it when that has ended;
+    // method: a runtime makes itself the home, tasks of another wait in both directions, the first
+    // ends; then there is something to read, and room.
+    on_every(|cfg| {
+        for home in Cfg::all().into_iter().filter(Cfg::single) {
+            let (near, mut peer) = UnixStream::pair().unwrap();
+            let near = Arc::new(AsyncFd::new(near).unwrap());
+            let first = home.runtime().into_inner();
+            let theirs = near.clone();
+            let here = async move { GiveUpAfter::new(1, theirs.readable()).await.is_none() };
+            assert!(first.run(here).unwrap(), "there is something to read");
+            let chunk = [0; 4096];
+            let mut sent = 0;
+            while let Ok(n) = near.get_ref().write(&chunk) {
+                sent += n;
+            }
+            let second = cfg.runtime();
+            let polls = Count::new();
+            let (reader, writer) = (near.clone(), near.clone());
+            let reads = async move { reader.read_with(|mut near| near.read(&mut [0; 8])).await };
+            let writes = async move { writer.write_with(|mut near| near.write(&[1])).await };
+            let reads = second.spawn(Polled::new(reads, &polls));
+            wait_until(|| polls.get() > 0, || "a poll".to_owned());
+            let writes = second.spawn(Polled::new(writes, &polls));
+            wait_until(|| polls.get() > 1, || "another poll".to_owned());
+            let report = first.shutdown(Duration::from_secs(10));
+            assert!(report.is_clean(), "{report:?}");
+            peer.write_all(b"x").unwrap();
+            peer.read_exact(&mut vec![0; sent]).unwrap();
+            wait_until(|| reads.is_finished(), || format!("a read after {home}"));
+            wait_until(|| writes.is_finished(), || format!("a write after {home}"));
+            assert_eq!(second.must_run(reads).unwrap().unwrap(), 1);
+            assert_eq!(second.must_run(writes).unwrap().unwrap(), 1);
+            drop(near);
+        }
     });
 }
 

@@ -148,7 +148,7 @@ struct Armed {
 pub(crate) struct Shared {
     pub(super) mailbox: Mailbox<Socket>,
     doorbell: &'static Doorbell,
-    pub(super) bridge: Weak<epoll::Shared>,
+    pub(super) bridge: Arc<epoll::Shared>,
     /// Operations in flight. Written by the worker alone.
     in_flight: AtomicU64,
     /// What counts the leases of its memory, once there is some.
@@ -172,7 +172,7 @@ impl Uring {
         let shared = Arc::new(Shared {
             mailbox: Mailbox::new(),
             doorbell,
-            bridge: bridge.downgrade(),
+            bridge: bridge.shared(),
             in_flight: AtomicU64::new(0),
             gauge: OnceLock::new(),
             plain_gauge: OnceLock::new(),
@@ -498,6 +498,7 @@ impl Uring {
         self.garbage.extend(homeless.map(|socket| Spent::Socket(socket, None)));
         // From here on sockets may find another home; none is in flight here.
         self.shared.mailbox.close();
+        self.bridge.close(wakes);
         self.garbage.extend(self.shared.take_orphans(wakes));
         self.garbage.extend(self.retiring.drain(..).map(|socket| Spent::Socket(socket, None)));
         self.ring.stop();

@@ -121,9 +121,8 @@ impl Shared {
     /// Does for a stuck worker what can be done from elsewhere.
     pub(crate) fn rescue(&self, wakes: &mut Vec<Waker>) {
         self.listeners.rescue(wakes);
-        let bridge = self.bridge.upgrade();
         // A bridge has no doorbell whose ring could be swallowed.
-        let _ = bridge.is_some_and(|bridge| bridge.rescue(wakes));
+        let _ = self.bridge.rescue(wakes);
         self.rescue_sockets(wakes);
     }
 
