@@ -20,7 +20,7 @@ use rustix::{
 };
 
 use super::{
-    Gauge, Home, Lease, Pool,
+    Garbage, Gauge, Home, Lease, Pool,
     doorbell::Doorbell,
     slot::{self, Ready},
 };
@@ -49,6 +49,8 @@ pub(crate) struct Epoll {
     doorbell: Option<&'static Doorbell>,
     /// Memory for leases, once somebody has asked for one.
     pool: Option<Pool>,
+    /// For the next turn to deal with.
+    left: Garbage,
 }
 
 // SAFETY: what makes events `!Send` is that their data may be a pointer; here it is a
@@ -93,7 +95,7 @@ impl Epoll {
             process: fork::generation(),
         });
         let events = Vec::with_capacity(EVENTS);
-        Ok(Self { epoll, shared, events, doorbell: None, pool: None })
+        Ok(Self { epoll, shared, events, doorbell: None, pool: None, left: Garbage::default() })
     }
 
     /// Waits for events for `timeout` (`None`: for as long as it takes) and collects
@@ -105,9 +107,20 @@ impl Epoll {
     ) -> io::Result<bool> {
         fork::expect_parent(self.shared.process);
         self.events.clear();
+        let timeout = if self.left.is_empty() { timeout } else { Some(Duration::ZERO) };
+        wakes.append(self.left.wakes());
         wait(self.epoll.as_fd(), &mut self.events, timeout)?;
         deliver(&self.events, wakes);
         Ok(self.events.len() == self.events.capacity())
+    }
+
+    /// See [`Reactor::leave`](super::Reactor::leave).
+    pub(crate) fn leave(&mut self, left: Garbage) {
+        self.left.append(left);
+    }
+
+    pub(crate) fn take_garbage(&mut self) -> Garbage {
+        mem::take(&mut self.left)
     }
 
     /// See [`Reactor::lend`](super::Reactor::lend).

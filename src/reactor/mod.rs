@@ -112,8 +112,16 @@ impl Reactor {
     /// What was over in the last turns, for the caller to drop (S6).
     pub(crate) fn take_garbage(&mut self) -> Garbage {
         match self {
-            Self::Epoll(_) => Garbage::default(),
+            Self::Epoll(epoll) => epoll.take_garbage(),
             Self::Uring(uring) => uring.take_garbage(),
+        }
+    }
+
+    /// Has its next turn deal with what is left by somebody who is using it (S6).
+    fn leave(&mut self, left: Garbage) {
+        match self {
+            Self::Epoll(epoll) => epoll.leave(left),
+            Self::Uring(uring) => uring.leave(left),
         }
     }
 
@@ -157,9 +165,9 @@ impl Reactor {
     /// operations it did not let go of, which are leaked (S1), and what is to be dropped.
     pub(crate) fn close(self, until: Until, wakes: &mut Vec<Waker>) -> (u64, Garbage) {
         match self {
-            Self::Epoll(epoll) => {
+            Self::Epoll(mut epoll) => {
                 epoll.close(wakes);
-                (0, Garbage::default())
+                (0, epoll.take_garbage())
             }
             Self::Uring(uring) => uring.close(until, wakes),
         }

@@ -33,10 +33,7 @@ use super::{
     source::{Door, Pollable, Source},
     uring::{self, Accepted, FlightId, Link, Node},
 };
-use crate::{
-    loom::global::{AtomicU8, AtomicU32, AtomicU64, Ordering},
-    util::panic,
-};
+use crate::loom::global::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// In this order: what every message needs is in the middle, from the end of `outbound` to the
 /// beginning of `inbound`, on two cache lines. With thousands of connections each line is a miss.
@@ -212,13 +209,6 @@ impl Socket {
         self.source.slot().is_waited_for(direction)
     }
 
-    /// Has everybody who waits to be told what it is ready for try and see.
-    fn try_again(&self) {
-        let mut wakes = Vec::new();
-        self.event(self.generation(), Ready::READABLE.and(Ready::WRITABLE), &mut wakes);
-        wakes.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
-    }
-
     /// Has its close drop what is unsent, and tell the peer by a reset.
     pub(super) fn reset_on_close(&self) {
         let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
@@ -238,12 +228,15 @@ impl Socket {
         match at_hand {
             Some(Reactor::Uring(uring)) if uring.is_home(&home) => {
                 uring.retire(self);
-                return uring.take_garbage();
+                uring.take_garbage()
             }
-            // Nobody there: nothing is in flight.
-            _ => _ = home.upgrade().map(|home| home.send(self, uring::RETIRE)),
+            _ => {
+                let mut left = Garbage::default();
+                // Nobody there: nothing is in flight.
+                let _ = home.upgrade().map(|home| home.send(self, uring::RETIRE, &mut left));
+                left
+            }
         }
-        Garbage::default()
     }
 
     /// Asks the home for something; `at_hand` is this thread's reactor, which becomes the
@@ -258,7 +251,11 @@ impl Socket {
                     return true;
                 }
                 (Home::Uring(home), _) => {
-                    if home.upgrade().is_some_and(|home| home.send(self, request)) {
+                    let mut left = Garbage::default();
+                    let home = home.upgrade();
+                    let told = home.is_some_and(|home| home.send(self, request, &mut left));
+                    at_hand.leave(left);
+                    if told {
                         return true;
                     }
                     // It has just ended: look again.
@@ -361,10 +358,13 @@ impl Pollable for Arc<Socket> {
             match reactor {
                 Reactor::Uring(uring) if uring.is_home(at) => uring.answer(self, request),
                 _ => {
-                    if !at.upgrade().is_some_and(|home| home.send(self, request)) {
+                    let mut left = Garbage::default();
+                    if !at.upgrade().is_some_and(|home| home.send(self, request, &mut left)) {
                         // It has just ended: who waits tries, and finds another home.
-                        self.try_again();
+                        let again = Ready::READABLE.and(Ready::WRITABLE);
+                        self.event(self.generation(), again, left.wakes());
                     }
+                    reactor.leave(left);
                 }
             }
             Ok(home.clone())

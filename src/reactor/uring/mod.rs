@@ -133,9 +133,35 @@ pub(crate) struct Uring {
     plain: Option<Pool>,
 }
 
-/// What ended operations leave behind: dropping it may run anybody's destructors.
+/// What ended operations leave behind, and who is to be woken: dropping it wakes them, and may run
+/// anybody's destructors (S6).
 #[derive(Default)]
-pub(crate) struct Garbage(#[expect(dead_code, reason = "held to be dropped")] Vec<Spent>);
+pub(crate) struct Garbage {
+    spent: Vec<Spent>,
+    wakes: Vec<Waker>,
+}
+
+impl Garbage {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.spent.is_empty() && self.wakes.is_empty()
+    }
+
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.spent.append(&mut other.spent);
+        self.wakes.append(&mut other.wakes);
+    }
+
+    /// Where wakers are collected.
+    pub(crate) fn wakes(&mut self) -> &mut Vec<Waker> {
+        &mut self.wakes
+    }
+}
+
+impl Drop for Garbage {
+    fn drop(&mut self) {
+        self.wakes.drain(..).for_each(|waker| panic::contain(|| waker.wake()));
+    }
+}
 
 /// A descriptor of the reactor's own that its ring polls.
 struct Armed {
@@ -265,7 +291,13 @@ impl Uring {
 
     /// What ended operations have left: foreign destructors may run as it is dropped.
     pub(crate) fn take_garbage(&mut self) -> Garbage {
-        Garbage(mem::take(&mut self.garbage))
+        Garbage { spent: mem::take(&mut self.garbage), wakes: Vec::new() }
+    }
+
+    /// See [`Reactor::leave`](super::Reactor::leave).
+    pub(crate) fn leave(&mut self, mut left: Garbage) {
+        self.garbage.append(&mut left.spent);
+        self.wakes.append(&mut left.wakes);
     }
 
     /// Registers a descriptor that is not ours.
@@ -499,7 +531,10 @@ impl Uring {
         // From here on sockets may find another home; none is in flight here.
         self.shared.mailbox.close();
         self.bridge.close(wakes);
-        self.garbage.extend(self.shared.take_orphans(wakes));
+        let mut orphans = Garbage::default();
+        self.shared.take_orphans(&mut orphans);
+        wakes.append(&mut orphans.wakes);
+        self.garbage.append(&mut orphans.spent);
         self.garbage.extend(self.retiring.drain(..).map(|socket| Spent::Socket(socket, None)));
         self.ring.stop();
         let garbage = self.take_garbage();
@@ -528,8 +563,8 @@ fn orphan(socket: &Socket, requests: u32, wakes: &mut Vec<Waker>) {
 
 impl Shared {
     /// Sends a request to the socket's home, from any thread. `false`: there is nobody to
-    /// answer it.
-    pub(crate) fn send(&self, socket: &Arc<Socket>, request: u32) -> bool {
+    /// answer it, which may leave something to the caller.
+    pub(crate) fn send(&self, socket: &Arc<Socket>, request: u32, left: &mut Garbage) -> bool {
         if !self.is_ours() {
             return false;
         }
@@ -537,10 +572,7 @@ impl Shared {
             Sent::Awake => {}
             Sent::Asleep => self.doorbell.ring(),
             Sent::Closed => {
-                let mut wakes = Vec::new();
-                let orphans = self.take_orphans(&mut wakes);
-                wakes.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
-                panic::discard_foreign(orphans);
+                self.take_orphans(left);
                 return false;
             }
         }
@@ -548,13 +580,11 @@ impl Shared {
     }
 
     /// What was sent and will not be answered.
-    fn take_orphans(&self, wakes: &mut Vec<Waker>) -> Vec<Spent> {
-        let mut orphans = Vec::new();
+    fn take_orphans(&self, left: &mut Garbage) {
         self.mailbox.drain_with(|socket, requests| {
-            orphan(&socket, requests, wakes);
-            orphans.push(Spent::Socket(socket, None));
+            orphan(&socket, requests, &mut left.wakes);
+            left.spent.push(Spent::Socket(socket, None));
         });
-        orphans
     }
 
     /// Whether it is at work, for this process.

@@ -21,7 +21,7 @@ use rustix::{
     net::{RecvFlags, recv},
 };
 
-use super::{STALE_RECV, Shared};
+use super::{Garbage, STALE_RECV, Shared};
 use crate::{
     loom::{Mutex, global::Ordering},
     reactor::{
@@ -159,7 +159,9 @@ impl Shared {
                 received = socket.inbound.receive_instead(read, wakes);
             });
             if received {
-                self.send(socket, STALE_RECV);
+                let mut left = Garbage::default();
+                self.send(socket, STALE_RECV, &mut left);
+                panic::discard_foreign(left);
             }
         }
         socket.event(socket.generation(), Ready::from_poll(events.bits().into()), wakes);

@@ -8,6 +8,7 @@ mod by_hand;
 mod cancels;
 mod echoes;
 mod limits;
+mod moves;
 mod rescue;
 
 use std::{

@@ -7,6 +7,30 @@ use crate::reactor::{
     uring::{ARM_RECV, Uring, plan},
 };
 
+/// A reactor of this thread. `None`: there are no such rings here.
+pub(super) fn ring(defer: bool) -> Option<Uring> {
+    let mut features = match plan(1, defer) {
+        Ok(features) => features,
+        Err(error) => {
+            loud(&format!("SKIPPED: {error}"));
+            return None;
+        }
+    };
+    let doorbell = Box::leak(Box::new(Doorbell::new()));
+    let mut uring = Uring::new(features.rings.pop().unwrap(), doorbell).unwrap();
+    uring.start().unwrap();
+    Some(uring)
+}
+
+/// A socket and its peer.
+pub(super) fn pair() -> (Arc<Socket>, net::TcpStream) {
+    let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (near, _) = listener.accept().unwrap();
+    near.set_nonblocking(true).unwrap();
+    (Socket::new(near.into()), peer)
+}
+
 /// A ring of this thread, and a socket with its peer.
 struct Bench {
     uring: Uring,
@@ -17,21 +41,9 @@ struct Bench {
 impl Bench {
     /// `None`: there are no such rings here.
     fn new(defer: bool) -> Option<Self> {
-        let mut features = match plan(1, defer) {
-            Ok(features) => features,
-            Err(error) => {
-                loud(&format!("SKIPPED: {error}"));
-                return None;
-            }
-        };
-        let doorbell = Box::leak(Box::new(Doorbell::new()));
-        let mut uring = Uring::new(features.rings.pop().unwrap(), doorbell).unwrap();
-        uring.start().unwrap();
-        let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let peer = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (near, _) = listener.accept().unwrap();
-        near.set_nonblocking(true).unwrap();
-        Some(Self { uring, socket: Socket::new(near.into()), peer })
+        let uring = ring(defer)?;
+        let (socket, peer) = pair();
+        Some(Self { uring, socket, peer })
     }
 
     fn take(&self) -> Found<usize> {

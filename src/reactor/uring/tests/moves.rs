@@ -1,0 +1,141 @@
+//! Sockets that find a new home while the old one ends, step by step.
+
+use std::{
+    cell::RefCell,
+    task::{Context, Wake, Waker},
+};
+
+use super::{
+    by_hand::{pair, ring},
+    *,
+};
+use crate::reactor::{
+    Direction, Garbage, Home, Pollable, Reactor, poll_ready,
+    socket::{Found, Socket},
+    uring::Uring,
+};
+
+thread_local! {
+    static AT_HAND: RefCell<Option<Reactor>> = const { RefCell::new(None) };
+}
+
+/// Leads to the reactor at hand, which is borrowed meanwhile.
+fn door(f: &mut dyn FnMut(&mut Reactor) -> io::Result<Home>) -> io::Result<Home> {
+    AT_HAND.with_borrow_mut(|reactor| f(reactor.as_mut().unwrap()))
+}
+
+/// A turn of the reactor at hand, and then its wakes.
+fn turn() {
+    let mut wakes = Vec::new();
+    let turned = |reactor: &mut Option<Reactor>| {
+        reactor.as_mut().unwrap().turn(Some(Duration::from_millis(1)), &mut wakes)
+    };
+    AT_HAND.with_borrow_mut(turned).unwrap();
+    wakes.into_iter().for_each(Waker::wake);
+}
+
+/// A socket, and the two reactors between which it moves: the second is the one at hand.
+struct Bench {
+    first: Uring,
+    socket: Arc<Socket>,
+    peer: net::TcpStream,
+}
+
+impl Bench {
+    /// At home in the first, where nothing is in flight any more.
+    fn new(defer: bool) -> Option<Self> {
+        let first = ring(defer)?;
+        let (socket, peer) = pair();
+        AT_HAND.set(Some(Reactor::Uring(Box::new(first))));
+        assert!(wait(&socket, Direction::Read).is_pending());
+        let Some(Reactor::Uring(mut first)) = AT_HAND.take() else { unreachable!() };
+        first.cancel(socket.flights.poll.get());
+        let _watchdog = Watchdog::new("turns".to_owned());
+        while socket.flights.poll.get().is_some() {
+            first.turn(Some(Duration::from_millis(1)), &mut Vec::new()).unwrap();
+        }
+        AT_HAND.set(Some(Reactor::Uring(Box::new(ring(defer)?))));
+        Some(Self { first: *first, socket, peer })
+    }
+
+    /// The first is at its end, and has still to see who has asked it for something.
+    fn first_ends(&self) {
+        drop(self.first.shared.sockets.clear());
+        self.first.shared.mailbox.close();
+    }
+
+    fn first_tells(&self) {
+        self.first.shared.take_orphans(&mut Garbage::default());
+    }
+
+    /// Asks the home at hand, from another thread.
+    fn ask_elsewhere(&self, request: u32) {
+        let Some(Home::Uring(home)) = self.socket.source().home() else { panic!("no home") };
+        let (home, socket) = (home.upgrade().unwrap(), &self.socket);
+        assert!(
+            thread::scope(|scope| scope
+                .spawn(|| home.send(socket, request, &mut Garbage::default()))
+                .join())
+            .unwrap()
+        );
+    }
+
+    fn take(&self) -> Found<usize> {
+        self.socket.inbound.take(true, Waker::noop(), |queue| queue.pop().len())
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if let Some(mut reactor) = AT_HAND.take() {
+            drop(self.socket.retire(Some(&mut reactor)));
+        }
+    }
+}
+
+/// Tries, in vain, until there is nothing left to try, and then waits.
+fn wait(socket: &Arc<Socket>, direction: Direction) -> Poll<()> {
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..3 {
+        match poll_ready(socket, direction, &mut cx, door) {
+            Poll::Ready(seen) => socket.source().clear(seen.unwrap(), direction),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+    Poll::Ready(())
+}
+
+/// Does I/O when it is woken, if it can.
+#[derive(Default)]
+struct Probe {
+    lucky: AtomicU64,
+    woken: AtomicU64,
+}
+
+impl Wake for Probe {
+    fn wake(self: Arc<Self>) {
+        let free = AT_HAND.with(|reactor| reactor.try_borrow_mut().is_ok());
+        self.lucky.fetch_add(free.into(), Ordering::SeqCst);
+        self.woken.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn nobody_is_woken_while_the_reactor_is_in_use() {
+    // Goal: S6; method: a task waits at a home that ends as it is asked for more: its waker looks whether
+    // the reactor at hand is free.
+    for defer in [true, false] {
+        let Some(bench) = Bench::new(defer) else { return };
+        let home = bench.socket.source().home().unwrap();
+        let probe = Arc::new(Probe::default());
+        let waker = Waker::from(probe.clone());
+        let slot = bench.socket.source().slot();
+        slot.clear(slot.look(), Direction::Read);
+        assert!(slot.poll_ready(Direction::Read, &Context::from_waker(&waker)).is_pending());
+        bench.first_ends();
+        bench.socket.confirm(&home, Direction::Read, door).unwrap();
+        turn();
+        assert_eq!(probe.woken.load(Ordering::SeqCst), 1, "deferred: {defer}");
+        assert_eq!(probe.lucky.load(Ordering::SeqCst), 1, "deferred: {defer}");
+    }
+}
