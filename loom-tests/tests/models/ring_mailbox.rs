@@ -5,7 +5,7 @@
 //! Properties: no request is left to an owner that sleeps, else loom sees it wait for
 //! ever; each is answered once, by who sees what was done before it; a ring that comes
 //! late, even after the owner's end, does no harm; when all is over, the mailbox has kept
-//! no reference and taken none too many.
+//! no reference and taken none too many; what is asked of a home is not left with the one before it.
 //!
 //! Actors: the owner, who drains, and sleeps when there is no mail; one or two who send.
 //!
@@ -158,5 +158,35 @@ fn requests_against_close() {
         home.end();
         finish(senders, &sockets);
         assert_eq!(home.orphans.load(Relaxed), 3, "somebody waits for an answer");
+    });
+}
+
+/// A socket finds another home when the first, with a request for it, has closed and not yet looked at
+/// that; somebody asks the new one.
+#[test]
+fn next_home_against_close() {
+    explore(|| {
+        let (first, second) = (Mailbox::new(), Arc::new(Mailbox::new()));
+        let (socket, moved) = (socket(), Arc::new(AtomicBool::new(false)));
+        socket[0].store(true, Relaxed);
+        assert_eq!(first.send(&socket, FIRST), Sent::Awake);
+        first.close();
+        let (home, asked, goes) = (second.clone(), socket.clone(), moved.clone());
+        let asker = thread::spawn(move || {
+            goes.store(true, Relaxed);
+            asked[1].store(true, Relaxed);
+            assert_ne!(home.send(&asked, SECOND), Sent::Closed);
+        });
+        let mut orphans = 0;
+        first.drain_with(|socket, requests| match moved.load(Relaxed) {
+            true => assert_ne!(second.send(&socket, requests), Sent::Closed),
+            false => orphans |= requests,
+        });
+        asker.join().unwrap();
+        let mut answered = 0;
+        second.drain_with(|_, requests| answered |= requests);
+        assert_eq!(orphans & SECOND, 0, "asked of the new home, and not answered there");
+        assert_eq!(orphans ^ answered, FIRST | SECOND, "lost, or answered twice");
+        assert_eq!(Arc::strong_count(&socket), 1, "a reference is lost, or was never given");
     });
 }

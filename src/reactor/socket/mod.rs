@@ -16,6 +16,7 @@ mod waiting;
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    ptr,
     sync::Arc,
     task::Waker,
     time::Duration,
@@ -207,6 +208,12 @@ impl Socket {
     /// Whether somebody waits until it is ready for that.
     pub(super) fn is_waited_for(&self, direction: Direction) -> bool {
         self.source.slot().is_waited_for(direction)
+    }
+
+    /// The ring that is its home, if that is at work, and not the one that asks.
+    pub(super) fn home_other_than(&self, asks: &uring::Shared) -> Option<Arc<uring::Shared>> {
+        let Some(Home::Uring(home)) = self.source.home() else { return None };
+        home.upgrade().filter(|home| !ptr::eq(&**home, asks) && home.is_alive())
     }
 
     /// Has its close drop what is unsent, and tell the peer by a reset.

@@ -15,7 +15,8 @@
 //!    takes the word: from then on the node may be queued anew.
 //! 5. When the owner ends it closes the mailbox, fence, and takes what is left. Who
 //!    pushes looks after its fence whether the mailbox is closed, and takes what is
-//!    left as well: no node stays behind, and none is told that it was answered.
+//!    left as well: no node stays behind, and none is told that it was answered. What was
+//!    meant for another home, where the node could not be queued a second time, goes there.
 
 use std::{ptr, sync::Arc};
 

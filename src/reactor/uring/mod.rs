@@ -579,10 +579,15 @@ impl Shared {
         true
     }
 
-    /// What was sent and will not be answered.
+    /// What was sent and will not be answered here. A node is in one mailbox at a time: who has
+    /// asked another home since has added to what lies here.
     fn take_orphans(&self, left: &mut Garbage) {
         self.mailbox.drain_with(|socket, requests| {
-            orphan(&socket, requests, &mut left.wakes);
+            match socket.home_other_than(self) {
+                // Closed by now, it has passed that on in its turn.
+                Some(home) => _ = home.send(&socket, requests, left),
+                None => orphan(&socket, requests, &mut left.wakes),
+            }
             left.spent.push(Spent::Socket(socket, None));
         });
     }

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::reactor::{
     Direction, Garbage, Home, Pollable, Reactor, poll_ready,
-    socket::{Found, Socket},
-    uring::Uring,
+    socket::{Chunk, Found, Queued, Socket},
+    uring::{ARM_READS, FLUSH, RETIRE, Uring},
 };
 
 thread_local! {
@@ -103,6 +103,32 @@ fn wait(socket: &Arc<Socket>, direction: Direction) -> Poll<()> {
         }
     }
     Poll::Ready(())
+}
+
+#[test]
+fn who_asks_the_new_home_is_answered_though_the_old_one_has_mail() {
+    // Goal: a request is not lost with an older one that nobody answers; method: one lies with a home
+    // that has ended when the socket finds another; there it is dropped, or something is to be sent.
+    for (defer, request) in [(true, RETIRE), (true, FLUSH), (false, RETIRE), (false, FLUSH)] {
+        let Some(mut bench) = Bench::new(defer) else { return };
+        bench.ask_elsewhere(ARM_READS);
+        bench.first_ends();
+        assert!(wait(&bench.socket, Direction::Read).is_pending());
+        assert!(bench.socket.flights.poll.get().is_some(), "it has no new home");
+        if request == FLUSH {
+            let chunk = Chunk::Bytes(b"x".to_vec(), 0);
+            assert!(matches!(bench.socket.outbound.push(chunk, Waker::noop()), Queued::First));
+        }
+        bench.ask_elsewhere(request);
+        bench.first_tells();
+        (0..20).for_each(|_| turn());
+        if request == FLUSH {
+            bench.peer.set_read_timeout(Some(SETTLE)).unwrap();
+            bench.peer.read_exact(&mut [0]).expect("what was written");
+        } else {
+            assert!(bench.socket.flights.poll.get().is_none(), "it is kept open");
+        }
+    }
 }
 
 /// Does I/O when it is woken, if it can.

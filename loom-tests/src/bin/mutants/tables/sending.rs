@@ -52,6 +52,13 @@ pub const SENDING: &[Mutant] = &[
         model: "ring_mailbox::two_requests_for_one",
     },
     Mutant {
+        name: "mailbox: the end sees nothing of where a node is at home now",
+        file: "reactor/uring/mailbox.rs",
+        text: "requests.swap(0, Ordering::AcqRel)",
+        replacement: "requests.swap(0, Ordering::Release)",
+        model: "ring_mailbox::next_home_against_close",
+    },
+    Mutant {
         name: "mailbox: the successor is read after the word is taken",
         file: "reactor/uring/mailbox.rs",
         text: "            node = taken.link().next.load(Ordering::Relaxed);
