@@ -37,6 +37,10 @@ impl Accepted {
         self.0.lock().pop_front()
     }
 
+    fn has_room(&self) -> bool {
+        self.0.lock().len() < MAX_WAITING
+    }
+
     /// `true`: as many wait as may.
     fn add(&self, connection: OwnedFd) -> bool {
         let mut waiting = self.0.lock();
@@ -66,11 +70,11 @@ impl Listeners {
         for socket in listeners.iter().filter_map(Weak::upgrade) {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let mut any = false;
-            while let Ok(connection) = accept_with(&socket, flags) {
+            while socket.accepted.has_room()
+                && let Ok(connection) = accept_with(&socket, flags)
+            {
                 any = true;
-                if socket.accepted.add(connection) {
-                    break;
-                }
+                socket.accepted.add(connection);
             }
             if any {
                 socket.event(socket.generation(), Ready::READABLE, wakes);

@@ -122,3 +122,28 @@ fn receive_in_whose_place_others_read_never_blocks_a_thread() {
         bench.turn();
     }
 }
+
+#[test]
+fn rescued_connections_wait_in_the_kernel_past_the_cap() {
+    // Goal: connections that nobody takes do not use up descriptors; method: more of them than the cap,
+    // and a listener whose worker is stuck for many looks.
+    const CAP: usize = 64;
+    let Some(mut uring) = ring(true) else { return };
+    let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let socket = Socket::new_listener(listener.into());
+    // Stuck: it is never submitted.
+    uring.arm_accept(&socket);
+    let peers: Vec<_> = (0..CAP + 20).map(|_| net::TcpStream::connect(address).unwrap()).collect();
+    (0..10).for_each(|_| uring.shared.rescue(&mut Vec::new()));
+    let mut waiting = 0;
+    while socket.accepted.take().is_some() {
+        waiting += 1;
+    }
+    assert_eq!(waiting, CAP);
+    (0..10).for_each(|_| uring.shared.rescue(&mut Vec::new()));
+    assert!(socket.accepted.take().is_some(), "there is room again");
+    drop(peers);
+    uring.retire(&socket);
+}
