@@ -318,12 +318,6 @@ impl SlotRef {
         // Relaxed: only the owner changes it.
         (self.slot.word.load(Ordering::Relaxed) >> GENERATION_SHIFT) as u32
     }
-
-    /// Ends the present generation, so that events still under way miss: for a
-    /// descriptor that goes to another reactor.
-    pub(crate) fn renew(&self, ready: Ready) {
-        self.slot.renew(ready);
-    }
 }
 
 fn next_generation(word: u64) -> u64 {
@@ -340,7 +334,7 @@ impl std::ops::Deref for SlotRef {
 
 impl Drop for SlotRef {
     fn drop(&mut self) {
-        self.renew(Ready::NONE);
+        self.slot.renew(Ready::NONE);
         let waiters = self.slot.take_waiters();
         POOL.give(self.index);
         // Foreign destructors; the descriptor is still to be closed.

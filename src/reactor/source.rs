@@ -142,9 +142,6 @@ impl<T: AsFd> Source<T> {
         let at_hand = at_hand();
         if matches!(at_hand, Home::Uring(_)) {
             self.owner.claim();
-            if home.is_some() {
-                self.slot.renew(Ready::NONE);
-            }
             *home = Some(at_hand.clone());
         }
         at_hand
@@ -238,10 +235,10 @@ fn settle<P: Pollable>(io: &P, direction: Direction, door: Door) -> io::Result<(
         drop(home);
         return io.confirm(&alive, direction, door);
     }
-    if home.take().is_some() {
-        source.slot.renew(Ready::NONE);
-    }
-    // Before anything is registered: who is forked meanwhile does not get it.
+    // The slot stays as it is: the old home had everybody look again, and who has not come to that yet
+    // may wait for what the new one is not asked to report. An event too many does no harm.
+    //
+    // Claimed before anything is registered: who is forked meanwhile does not get it.
     source.owner.claim();
     *home = Some(door(&mut |reactor| io.register(reactor, direction))?);
     Ok(())

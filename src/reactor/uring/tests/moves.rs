@@ -131,6 +131,20 @@ fn who_asks_the_new_home_is_answered_though_the_old_one_has_mail() {
     }
 }
 
+#[test]
+fn who_trusted_the_old_home_looks_again_after_the_move() {
+    // Goal: a writer that found its home to report on it, just before that ended, is not left behind by a
+    // reader that moves the socket; method: the end is told, the reader moves on, the writer waits.
+    for defer in [true, false] {
+        let Some(bench) = Bench::new(defer) else { return };
+        bench.first_ends();
+        assert!(wait(&bench.socket, Direction::Read).is_pending());
+        let mut cx = Context::from_waker(Waker::noop());
+        let writer = bench.socket.source().slot().poll_ready(Direction::Write, &mut cx);
+        assert!(writer.is_ready(), "deferred: {defer}");
+    }
+}
+
 /// Does I/O when it is woken, if it can.
 #[derive(Default)]
 struct Probe {
