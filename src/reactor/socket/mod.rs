@@ -259,13 +259,14 @@ impl Socket {
                 }
                 (Home::Uring(home), _) => {
                     let mut left = Garbage::default();
-                    let home = home.upgrade();
-                    let told = home.is_some_and(|home| home.send(self, request, &mut left));
+                    let Some(home) = home.upgrade() else { continue };
+                    let told = home.send(self, request, &mut left);
                     at_hand.leave(left);
-                    if told {
+                    // It has just ended: look again. Who asks for a receive is told so by its queue,
+                    // perhaps only after another home could have armed it.
+                    if told || request == uring::ARM_RECV {
                         return true;
                     }
-                    // It has just ended: look again.
                 }
             }
         }

@@ -549,11 +549,16 @@ impl Uring {
 /// Nobody answers what a socket asked its home for: whoever waits looks again, and asks
 /// another home, where the socket may even have operations by now.
 fn orphan(socket: &Socket, requests: u32, wakes: &mut Vec<Waker>) {
+    // Nobody else may ask for a receive until this one is off, so that none is armed meanwhile.
+    let receives = match requests {
+        ALL => socket.flights.recv.get().is_some(),
+        _ => requests & ARM_RECV != 0,
+    };
     if requests == ALL {
         socket.flights.clear();
     }
     socket.event(socket.generation(), Ready::READABLE.and(Ready::WRITABLE), wakes);
-    if requests & ARM_RECV != 0 && socket.flights.recv.get().is_none() {
+    if receives {
         socket.inbound.disarmed(false, wakes);
     }
     if requests & FLUSH != 0 && socket.outbound.orphaned(requests == ALL, wakes) {

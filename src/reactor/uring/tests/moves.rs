@@ -12,7 +12,7 @@ use super::{
 use crate::reactor::{
     Direction, Garbage, Home, Pollable, Reactor, poll_ready,
     socket::{Chunk, Found, Queued, Socket},
-    uring::{ARM_READS, FLUSH, RETIRE, Uring},
+    uring::{ALL, ARM_READS, ARM_RECV, FLUSH, RETIRE, Uring, orphan},
 };
 
 thread_local! {
@@ -177,5 +177,21 @@ fn nobody_is_woken_while_the_reactor_is_in_use() {
         turn();
         assert_eq!(probe.woken.load(Ordering::SeqCst), 1, "deferred: {defer}");
         assert_eq!(probe.lucky.load(Ordering::SeqCst), 1, "deferred: {defer}");
+    }
+}
+
+#[test]
+fn receive_that_is_still_asked_for_is_not_called_off() {
+    // Goal: as long as a request is under way nobody else asks; method: a home with something else in
+    // flight leaks it before it looks at its mail.
+    for defer in [true, false] {
+        let Some(bench) = Bench::new(defer) else { return };
+        assert!(matches!(bench.take(), Found::ToArm));
+        bench.ask_elsewhere(ARM_RECV);
+        orphan(&bench.socket, ALL, &mut Vec::new());
+        assert!(matches!(bench.take(), Found::Nothing), "deferred: {defer}");
+        bench.first_ends();
+        bench.first_tells();
+        assert!(matches!(bench.take(), Found::ToArm), "deferred: {defer}");
     }
 }
