@@ -195,7 +195,10 @@ fn map(entries: u16) -> io::Result<NonNull<BufRingEntry>> {
             ProtFlags::READ | ProtFlags::WRITE,
             MapFlags::PRIVATE,
         )?;
-        madvise(map, len, Advice::LinuxDontFork)?;
+        if let Err(error) = madvise(map, len, Advice::LinuxDontFork) {
+            let _ = munmap(map, len);
+            return Err(error.into());
+        }
         NonNull::new(map.cast()).ok_or_else(|| io::Error::other("a mapping at address 0"))
     }
 }

@@ -124,6 +124,23 @@ fn receive_in_whose_place_others_read_never_blocks_a_thread() {
 }
 
 #[test]
+fn end_arms_nothing_new() {
+    // Goal: what a reactor that ends gets to know makes no new work; method: a receive that goes on,
+    // the end begins, a byte comes.
+    for defer in [true, false] {
+        let Some(mut bench) = Bench::new(defer) else { return };
+        while bench.socket.flights.may_arm_once() {}
+        assert!(matches!(bench.take(), Found::ToArm));
+        bench.uring.arm_recv(&bench.socket);
+        bench.turn();
+        bench.uring.is_ending = true;
+        bench.peer.write_all(b"x").unwrap();
+        bench.turn_until(|socket| socket.inbound.try_take(|_| ()).is_some());
+        assert!(bench.socket.flights.poll.get().is_none(), "deferred: {defer}");
+    }
+}
+
+#[test]
 fn rescued_connections_wait_in_the_kernel_past_the_cap() {
     // Goal: connections that nobody takes do not use up descriptors; method: more of them than the cap,
     // and a listener whose worker is stuck for many looks.
