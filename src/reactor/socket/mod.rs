@@ -293,19 +293,21 @@ impl Socket {
             return self.ask(at_hand, uring::FLUSH);
         }
         let Some(Home::Uring(home)) = self.source.home() else { return false };
+        let mut left = Garbage::default();
         // One that has ended is not asked: it would give it up.
-        home.upgrade().is_some_and(|home| home.is_alive() && home.send(self, uring::FLUSH))
+        home.upgrade()
+            .is_some_and(|home| home.is_alive() && home.send(self, uring::FLUSH, &mut left))
     }
 
     /// Takes back a chunk that was queued first, if nobody can be told, and it is still there.
     #[cold]
     pub(crate) fn take_back(&self) -> Option<Chunk> {
-        let mut wakes = Vec::new();
-        let taken = self.outbound.take_back(&mut wakes);
+        // Dropped, it wakes them.
+        let mut left = Garbage::default();
+        let taken = self.outbound.take_back(left.wakes());
         if let TakenBack::GaveUp = taken {
             self.reset_on_close();
         }
-        wakes.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
         match taken {
             TakenBack::Chunk(chunk) => Some(chunk),
             TakenBack::Gone | TakenBack::GaveUp => None,

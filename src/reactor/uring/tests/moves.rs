@@ -139,8 +139,8 @@ fn who_trusted_the_old_home_looks_again_after_the_move() {
         let Some(bench) = Bench::new(defer) else { return };
         bench.first_ends();
         assert!(wait(&bench.socket, Direction::Read).is_pending());
-        let mut cx = Context::from_waker(Waker::noop());
-        let writer = bench.socket.source().slot().poll_ready(Direction::Write, &mut cx);
+        let cx = Context::from_waker(Waker::noop());
+        let writer = bench.socket.source().slot().poll_ready(Direction::Write, &cx);
         assert!(writer.is_ready(), "deferred: {defer}");
     }
 }
