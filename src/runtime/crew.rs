@@ -17,10 +17,19 @@ pub(super) struct Crew {
     left: Arc<Left>,
 }
 
-/// How many have not come to their end.
+/// Who has not come to its end.
+#[derive(Default)]
 struct Left {
-    count: Mutex<usize>,
+    workers: Mutex<Workers>,
     one_less: Condvar,
+}
+
+#[derive(Default)]
+struct Workers {
+    working: usize,
+    /// The threads of the others, which may be at destructors of their thread-local values, by
+    /// the kernel's numbers.
+    leaving: Vec<u32>,
 }
 
 impl Crew {
@@ -45,7 +54,7 @@ impl Crew {
         first: usize,
         peers: Arc<[Peer]>,
     ) -> Result<Self, BuildError> {
-        let left = Arc::new(Left { count: Mutex::new(0), one_less: Condvar::new() });
+        let left = Arc::new(Left::default());
         let mut crew = Self { threads: Vec::with_capacity(seats.len()), left };
         for (index, seat) in (first..).zip(seats) {
             let worker = Start {
@@ -54,12 +63,12 @@ impl Crew {
                 peers: peers.clone(),
                 index,
             };
-            *crew.left.count.lock() += 1;
+            crew.left.workers.lock().working += 1;
             let name = format!("{}-{index}", inner.name);
             match threads::spawn(name, move || worker.run(seat)) {
                 Ok(thread) => crew.threads.push(thread),
                 Err(error) => {
-                    *crew.left.count.lock() -= 1;
+                    crew.left.workers.lock().working -= 1;
                     crew.abandon_start(inner);
                     return Err(BuildError::io(
                         format!(
@@ -86,14 +95,16 @@ impl Crew {
 
     /// Waits up to the deadline until all have ended.
     pub(super) fn wait(&self, deadline: u64) -> bool {
-        let mut left = self.left.count.lock();
-        while *left > 0 {
+        let mut workers = self.left.workers.lock();
+        while workers.working > 0 {
             let Some(rest) = deadline.checked_sub(clock::now()).filter(|&rest| rest > 0) else {
                 return false;
             };
-            self.left.one_less.wait_for(&mut left, Duration::from_nanos(rest));
+            self.left.one_less.wait_for(&mut workers, Duration::from_nanos(rest));
         }
-        true
+        let leaving = workers.leaving.clone();
+        drop(workers);
+        leaving.into_iter().all(|thread| threads::wait_for_end(thread, deadline))
     }
 
     /// Joins threads that have ended; without it they would be left to themselves.
@@ -120,7 +131,10 @@ impl Start {
         let worker = Worker::new(self.index, hub, seat, self.peers);
         worker.enter(|| worker.run(|| worker.has_stopped()));
         worker.close();
-        *self.left.count.lock() -= 1;
+        let mut workers = self.left.workers.lock();
+        workers.working -= 1;
+        workers.leaving.push(threads::id());
+        drop(workers);
         self.left.one_less.notify_all();
     }
 }

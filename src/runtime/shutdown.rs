@@ -85,6 +85,10 @@ impl Runtime {
     ///
     /// Dropping a `Runtime` does the same with the deadline of its builder.
     ///
+    /// On one of the runtime's own threads it cannot wait: it returns at once, with a report
+    /// that says so, and a thread made for that goes on. The [hook](crate::Builder::on_error)
+    /// hears what that one could not wait for.
+    ///
     /// In a forked child there is nothing to end: it returns at once, and the parent's
     /// runtime goes on.
     ///
@@ -102,8 +106,7 @@ impl Runtime {
         self.end().unwrap_or_default()
     }
 
-    /// `None` if the end was handed over, since this thread is one of those to wait for,
-    /// or is the parent's to bring about.
+    /// `None` if it is the parent's to bring about.
     fn end(&mut self) -> Option<ShutdownReport> {
         let crew = self.crew.take()?;
         if !self.handle.inner.is_ours() {
@@ -120,16 +123,20 @@ impl Runtime {
         let reap = move || {
             end_from_outside(&handle, crew, deadline);
         };
+        let mut holders = vec![
+            "this thread, which is the runtime's own: another one goes on with its end".to_owned(),
+        ];
         if let Err(error) = threads::spawn(name, reap) {
             // The closure, and with it the crew's handles, is gone: all is detached.
-            let holders = vec![format!(
+            holders = vec![format!(
                 "the runtime was dropped on its own thread, and no other could be had: {error}"
             )];
             self.handle.inner.close_gate();
             self.handle.inner.hub.close(deadline_in(deadline));
-            hook::report(self.handle.inner.hub.key(), &ErrorEvent::ShutdownTimedOut { holders });
+            let event = ErrorEvent::ShutdownTimedOut { holders: holders.clone() };
+            hook::report(self.handle.inner.hub.key(), &event);
         }
-        None
+        Some(ShutdownReport { holders, took: Duration::ZERO })
     }
 }
 

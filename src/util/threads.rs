@@ -2,8 +2,16 @@
 
 use std::{
     io,
-    thread::{Builder, JoinHandle},
+    path::Path,
+    thread::{self, Builder, JoinHandle},
+    time::Duration,
 };
+
+use super::clock;
+
+/// How often to look for a thread that ends.
+const LOOK: Duration = Duration::from_micros(20);
+const LOOK_RARELY: Duration = Duration::from_millis(1);
 
 /// Starts a named thread. A refusal (EAGAIN at a limit) is an error, not a panic.
 pub(crate) fn spawn(
@@ -16,6 +24,21 @@ pub(crate) fn spawn(
 /// The number by which the kernel knows the calling thread.
 pub(crate) fn id() -> u32 {
     rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
+}
+
+/// Waits until a thread of this process, which is about to end, has: then to join it takes no
+/// time. `false`: it has not at the deadline. Where the kernel does not say, it has.
+pub(crate) fn wait_for_end(thread: u32, deadline: u64) -> bool {
+    let entry = format!("/proc/self/task/{thread}");
+    let mut pause = LOOK;
+    while Path::new(&entry).exists() {
+        if clock::now() >= deadline {
+            return false;
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(LOOK_RARELY);
+    }
+    true
 }
 
 /// For how long a thread of this process has been ready to run without a core, in ns in

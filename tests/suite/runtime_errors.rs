@@ -9,7 +9,7 @@ use std::time::Duration;
 use ringloop::{Backend, Builder, Handle, Runtime};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::harness::{loud, must_panic, on_every};
+use crate::harness::{ErrorLog, Kind, loud, must_panic, on_every};
 use crate::measure::{open_fds, thread_count};
 use crate::processes::{isolated, isolated_with};
 
@@ -219,6 +219,30 @@ fn builder_refused_threads_fails_with_the_limit_named() {
             }
         }
         assert_eq!(thread_count(), threads);
+    });
+}
+
+#[test]
+fn shutdown_on_an_own_thread_without_another_says_so() {
+    // Goal: what the hook hears of an end that nobody can bring about, the report tells as well;
+    // method: a task shuts its runtime down where no thread can be had.
+    as_nobody(|| {
+        let log = ErrorLog::default();
+        let hear = log.clone();
+        let builder = Builder::new().workers(2).backend(Backend::Epoll);
+        let runtime = builder.on_error(move |event| hear.hear(event)).build().unwrap();
+        limit(Resource::Nproc, 0);
+        if std::thread::Builder::new().spawn(|| ()).is_ok() {
+            loud("NOTE skipped: this kernel grants threads beyond RLIMIT_NPROC");
+            return;
+        }
+        let (handle, (tell, told)) = (runtime.handle(), std::sync::mpsc::channel());
+        drop(handle.spawn(async move {
+            tell.send(runtime.shutdown(Duration::from_secs(1))).unwrap();
+        }));
+        let report = told.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert!(!report.is_clean(), "{report:?}");
+        assert_eq!(log.take(Kind::Shutdown).len(), 1);
     });
 }
 

@@ -1,5 +1,6 @@
 //! Shutdown: leftovers, deadlines, and what lives longer than its runtime.
 
+use std::cell::RefCell;
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use ringloop::{Runtime, Task, spawn, spawn_local, to_thread, yield_now};
 use crate::harness::{Cfg, ErrorLog, Kind, on_every, scaled, wait_until, wait_until_async};
 use crate::measure::{open_fds, thread_count};
 use crate::processes::isolated;
-use crate::tools::{AddOnDrop, Count, Flag};
+use crate::tools::{AddOnDrop, Count, Flag, Slot};
 
 /// Leaves one task of each kind pending; each holds one guard of `dropped`.
 async fn leave_all_kinds(dropped: &Count) -> usize {
@@ -295,6 +296,62 @@ fn shutdown_with_a_stuck_destructor_of_a_job_names_it() {
             }
         });
     });
+}
+
+#[test]
+fn shutdown_with_a_stuck_thread_local_returns_in_time_and_names_the_thread() {
+    // Goal: a worker's thread is foreign code's to the last; method: a task leaves a value there
+    // that is held up as the thread drops it.
+    thread_local! {
+        static LEFT: RefCell<Option<StuckDrop>> = const { RefCell::new(None) };
+    }
+    isolated(|| {
+        on_every(|cfg| {
+            let (log, threads) = (ErrorLog::default(), thread_count());
+            let runtime = cfg.builder_with(&log).build().unwrap();
+            let (stuck, _, release) = StuckDrop::new();
+            runtime.run(async move { LEFT.set(Some(stuck)) }).unwrap();
+            names_what_is_stuck(runtime, &log, "thread", release);
+            wait_until(|| thread_count() <= threads, || "the abandoned thread ends".into());
+        });
+    });
+}
+
+#[test]
+fn shutdown_on_an_own_thread_does_not_claim_the_end() {
+    // Goal: a report tells what has ended; method: a job of the runtime shuts it down, which goes
+    // on without it.
+    isolated(|| {
+        on_every(|cfg| {
+            let (log, threads) = (ErrorLog::default(), thread_count());
+            let runtime = cfg.builder_with(&log).build().unwrap();
+            let (give, (tell, told)) = (Slot::new(), mpsc::channel());
+            let take = give.clone();
+            let go = to_thread_of(&runtime, move || {
+                let runtime: Runtime = take.take().expect("it was given");
+                tell.send(runtime.shutdown(Duration::from_secs(20))).unwrap();
+            });
+            give.put(runtime);
+            go.send(()).unwrap();
+            let report = told.recv_timeout(Duration::from_secs(20)).unwrap();
+            assert!(!report.is_clean(), "{report:?}");
+            wait_until(|| thread_count() <= threads, || "all threads end".into());
+            log.assert_silent();
+        });
+    });
+}
+
+/// Has a thread of the runtime's pool run `f`, once it is told to.
+fn to_thread_of(runtime: &Runtime, f: impl FnOnce() + Send + 'static) -> mpsc::Sender<()> {
+    let (go, wait) = mpsc::channel();
+    let start = async {
+        drop(to_thread(move || {
+            wait.recv_timeout(Duration::from_secs(20)).unwrap();
+            f();
+        }));
+    };
+    runtime.run(start).unwrap();
+    go
 }
 
 #[test]
