@@ -103,10 +103,15 @@ pub(super) fn create<F: Future, S: Schedule>(future: F, birth: Birth) -> NonNull
 ///
 /// The last reference has been given up, and the caller was told so.
 unsafe fn free<F: Future>(task: NonNull<Header>) {
-    // SAFETY: R1 and R2 for the last time, since nobody has a reference; `create`
-    // allocated it so. The header may still hold a waker.
+    // SAFETY: R1 and R2, and H3 as well, for the last time, since nobody has a reference;
+    // `create` allocated it so.
     unsafe {
         with_stage::<F, _>(task, |stage| debug_assert!(matches!(stage, Stage::Empty)));
+        // The handle leaves one behind if the next could not be cloned.
+        let waiter = task.as_ref().waiter.with_mut(|waiter| (*waiter).take());
+        if waiter.is_some() {
+            panic::discard_foreign(waiter);
+        }
         task.drop_in_place();
         magazine::release(task.cast(), Layout::new::<Block<F>>());
     }

@@ -12,6 +12,7 @@ use ringloop::io::{AsyncReadExt, AsyncWriteExt};
 use ringloop::{spawn, to_thread, yield_now};
 
 use crate::harness::{deliberate, on_every, scaled, wait_until, wait_until_async};
+use crate::processes::isolated;
 use crate::tools::{Count, Flag, Slot, poll_by_hand};
 
 /// What a hostile waker does at each of its three functions.
@@ -188,6 +189,51 @@ fn waker_whose_drop_panics_does_not_hurt_the_next_poller() {
             abuse(&mut hurt, "a wait for readiness", far.readable());
             abuse(&mut hurt, "a signal", ringloop::signal::ctrl_c());
             assert!(hurt.is_empty(), "{hurt:?}");
+        });
+    });
+}
+
+#[test]
+fn waker_left_behind_by_one_that_cannot_be_cloned_is_contained() {
+    // Goal: S8 for a waker that nobody has any more but the task's memory; method: a handle is
+    // polled with a waker whose drop panics, then with one whose clone does; the memory goes with
+    // the end of the task, or with the handle after it.
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = cfg.runtime();
+            for handle_is_last in [false, true] {
+                let (own, over) = (Slot::<Waker>::new(), Arc::new(AtomicBool::new(false)));
+                let mut task = runtime.spawn({
+                    let (own, over) = (own.clone(), over.clone());
+                    poll_fn(move |cx| {
+                        if over.load(Ordering::SeqCst) {
+                            return Poll::Ready(());
+                        }
+                        own.put(cx.waker().clone());
+                        Poll::Pending
+                    })
+                });
+                wait_until(|| own.with(|_| ()).is_some(), || "it waits".into());
+                let left = Hostile { drop_panics: true, ..Hostile::default() }.waker();
+                let next = Hostile { clone_panics: true, ..Hostile::default() }.waker();
+                for waker in [&*left, &*next] {
+                    assert!(poll_hostile(&mut task, waker));
+                }
+                let end = || {
+                    over.store(true, Ordering::SeqCst);
+                    own.take().expect("it waits").wake();
+                    wait_until(|| runtime.metrics().live_tasks == 0, || "it ends".into());
+                };
+                if handle_is_last {
+                    end();
+                }
+                let dropped = std::panic::AssertUnwindSafe(|| drop(task));
+                assert!(std::panic::catch_unwind(dropped).is_ok(), "the panic is not the handle's");
+                if !handle_is_last {
+                    end();
+                }
+            }
+            assert_eq!(runtime.must_run(async { spawn(async { 4 }).await.unwrap() }), 4);
         });
     });
 }
