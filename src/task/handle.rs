@@ -213,22 +213,29 @@ impl<T> fmt::Debug for Task<T> {
     }
 }
 
+/// Results that are dropped one within the other, before they are listed.
+const DEEPEST: usize = 16;
+
 /// Drops the result of a complete task and then the handle's reference to it.
 ///
 /// A result may hold the handle of another task, whose result holds the next, and
-/// so on for a million: an inner one is only listed, and the outermost call drops
-/// them in turn, so that the stack does not grow.
+/// so on for a million: past some depth an inner one is only listed, and the deepest call
+/// drops them in turn, so that the stack does not grow. Up to there the result is gone when the
+/// handle is: the destructor that has dropped the handle may count on it.
 fn drop_outputs(task: NonNull<Header>) {
     crate::loom::thread_local! {
-        static DROPPING: Cell<Option<Option<NonNull<Header>>>> = const { Cell::new(None) };
+        /// How deep this thread is, and what is listed.
+        static DROPPING: Cell<(usize, Option<NonNull<Header>>)> = const { Cell::new((0, None)) };
     }
-    if let Some(listed) = DROPPING.with(Cell::get) {
+    let (depth, listed) = DROPPING.with(Cell::get);
+    if depth == DEEPEST {
         // SAFETY: H2: the task is complete, in no queue, and this was its handle.
         unsafe { task.as_ref().set_next(listed) };
-        DROPPING.with(|dropping| dropping.set(Some(Some(task))));
+        DROPPING.with(|dropping| dropping.set((depth, Some(task))));
         return;
     }
-    DROPPING.with(|dropping| dropping.set(Some(None)));
+    debug_assert!(listed.is_none(), "the deepest call has dropped them");
+    DROPPING.with(|dropping| dropping.set((depth + 1, None)));
     let mut next = Some(task);
     while let Some(task) = next {
         // SAFETY: R2: complete, and the handle is gone; R1 until the last line.
@@ -236,17 +243,14 @@ fn drop_outputs(task: NonNull<Header>) {
             (task.as_ref().vtable.drop_output)(task);
             raw::drop_refs(task, 1);
         }
-        next = match DROPPING.with(Cell::get) {
-            Some(Some(listed)) => {
-                // SAFETY: H2, as above.
-                let rest = unsafe { listed.as_ref().take_next() };
-                DROPPING.with(|dropping| dropping.set(Some(rest)));
-                Some(listed)
-            }
-            _ => None,
-        };
+        next = DROPPING.with(Cell::get).1;
+        if let Some(listed) = next {
+            // SAFETY: H2, as above.
+            let rest = unsafe { listed.as_ref().take_next() };
+            DROPPING.with(|dropping| dropping.set((depth + 1, rest)));
+        }
     }
-    DROPPING.with(|dropping| dropping.set(None));
+    DROPPING.with(|dropping| dropping.set((depth, None)));
 }
 
 /// A handle that owns a task: a future of its result whose drop cancels the task.

@@ -343,14 +343,15 @@ unsafe fn read_output<F: Future>(task: NonNull<Header>, into: *mut ()) {
 /// R2; the stage is the result, or empty.
 unsafe fn drop_output<F: Future, S: Schedule>(task: NonNull<Header>) {
     // SAFETY: the caller's promise.
-    let stage = unsafe { with_stage::<F, _>(task, |stage| mem::replace(stage, Stage::Empty)) };
-    // SAFETY: R1.
-    let header = unsafe { task.as_ref() };
-    let unseen = match &stage {
-        Stage::Output(Err(error)) => error.panic_message(),
-        _ => None,
+    let unseen = unsafe {
+        with_stage::<F, _>(task, |stage| match stage {
+            Stage::Output(Err(error)) => error.panic_message(),
+            _ => None,
+        })
     };
     if let Some(message) = unseen {
+        // SAFETY: R1.
+        let header = unsafe { task.as_ref() };
         let event = ErrorEvent::TaskPanicked {
             task: header.id(),
             spawned_at: header.spawned_at(),
@@ -358,5 +359,7 @@ unsafe fn drop_output<F: Future, S: Schedule>(task: NonNull<Header>) {
         };
         panic::contain(|| S::report(header.place(), &event));
     }
-    panic::contain(|| drop(stage));
+    // In place: a stage is as large as its future, and such drops are nested.
+    // SAFETY: the caller's promise.
+    unsafe { with_stage::<F, _>(task, |stage| panic::contain(|| drop_in_place(stage))) };
 }

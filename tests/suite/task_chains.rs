@@ -1,6 +1,8 @@
 //! Long chains of tasks (test 57): nothing recurses, so a stack of 256 KiB is enough.
 
 use std::future::{pending, poll_fn};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -190,6 +192,46 @@ fn chain_of_nested_outputs_is_dropped() {
                 }
             });
         }
+    });
+}
+
+#[test]
+fn nested_output_is_gone_when_its_handle_is() {
+    // Goal: who drops a handle may count on what its task has left being gone, in a destructor of
+    // another task's result as well; method: results whose destructors drop the handle of a task
+    // that has ended, and look whether its result is gone, some deep.
+    struct Looks(Option<Task<Looks>>, Count, Arc<AtomicBool>);
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            if let Some(inner) = self.0.take() {
+                let before = self.1.get();
+                drop(inner);
+                if self.1.get() == before {
+                    self.2.store(true, Ordering::SeqCst);
+                }
+            }
+            self.1.add();
+        }
+    }
+    on_every_within(DEADLINE, |cfg| {
+        cfg.once(async {
+            let (gone, late) = (Count::new(), Arc::new(AtomicBool::new(false)));
+            let nest = |inner| Looks(inner, gone.clone(), late.clone());
+            let innermost = nest(None);
+            let mut task = spawn(async move { innermost });
+            for _ in 0..7 {
+                let outer = nest(Some(task));
+                task = spawn(async move { outer });
+            }
+            crate::harness::wait_until_async(
+                || ringloop::Handle::current().metrics().live_tasks <= 1,
+                || "all end".into(),
+            )
+            .await;
+            drop(task);
+            assert_eq!(gone.get(), 8);
+            assert!(!late.load(Ordering::SeqCst), "a handle was gone before its task's result");
+        });
     });
 }
 
