@@ -9,7 +9,8 @@
 /// # Safety
 ///
 /// Until the value is dropped or mutated, `as_ptr` and `len` return the same, also after
-/// the value has been moved; and the `len` bytes there are initialised.
+/// the value has been moved; the pointer is not null, not even where `len` is 0; and the `len`
+/// bytes there are initialised.
 pub unsafe trait IoBuf: Send + 'static {
     /// Where the bytes are.
     fn as_ptr(&self) -> *const u8;
@@ -34,8 +35,9 @@ pub unsafe trait IoBuf: Send + 'static {
 /// # Safety
 ///
 /// Until the value is dropped or otherwise mutated, `as_mut_ptr` and `capacity` return the
-/// same, also after the value has been moved; the `capacity` bytes there may be written,
-/// and nobody else has access to them.
+/// same, also after the value has been moved; the pointer is not null, not even where
+/// `capacity` is 0; the `capacity` bytes there may be written, through this pointer, and nobody
+/// else has access to them.
 pub unsafe trait IoBufMut: IoBuf {
     /// Where to write.
     fn as_mut_ptr(&mut self) -> *mut u8;
@@ -65,7 +67,8 @@ unsafe impl IoBuf for Vec<u8> {
 // SAFETY: the same; the vector owns its capacity alone.
 unsafe impl IoBufMut for Vec<u8> {
     fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.as_mut_slice().as_mut_ptr()
+        // Not that of the slice, which ends where the length does.
+        Vec::as_mut_ptr(self)
     }
 
     fn capacity(&self) -> usize {
