@@ -10,8 +10,8 @@ use crate::{
     task::Runnable,
 };
 
-/// Room for tasks that an empty queue keeps.
-const KEEPS: usize = 4096;
+/// Room for tasks, or for wakers, that a queue keeps when it is empty.
+pub(super) const KEEPS: usize = 4096;
 
 pub(super) enum RunQueue {
     Alone(RefCell<VecDeque<Runnable>>),

@@ -19,7 +19,7 @@ use super::{
     monitor::Monitor,
     new_ids,
     patrol::Patrol,
-    queue::RunQueue,
+    queue::{KEEPS, RunQueue},
     registry::FreeSlots,
     timers,
 };
@@ -397,6 +397,7 @@ impl Worker {
         for waker in wakes.drain(..) {
             panic::contain(|| waker.wake());
         }
+        wakes.shrink_to(KEEPS);
         self.wakes.replace(wakes);
         let garbage = self.reactor.borrow_mut().take_garbage();
         panic::discard_foreign(garbage);
@@ -430,7 +431,14 @@ impl Worker {
         if self.local_is_next() {
             return self.local.borrow_mut().pop_front().map(|(_, task)| task);
         }
-        self.queue.pop().or_else(|| self.local.borrow_mut().pop_front().map(|(_, task)| task))
+        self.queue.pop().or_else(|| {
+            let mut local = self.local.borrow_mut();
+            let task = local.pop_front().map(|(_, task)| task);
+            if task.is_none() {
+                local.shrink_to(KEEPS);
+            }
+            task
+        })
     }
 
     /// Whether the first local task came before the first of the queue.

@@ -12,7 +12,7 @@ use std::{
 use super::*;
 use crate::{
     reactor::{self, Direction, Source, poll_ready},
-    scheduler::{spawn_foreign, with_worker},
+    scheduler::{queue, spawn_foreign, with_worker},
 };
 
 /// Runs `test` for each backend that works here, with so many workers, none of which runs.
@@ -136,6 +136,33 @@ fn worker_that_always_finds_mail_turns_its_reactor() {
             }
         });
         assert!(served);
+        end(hub, workers);
+    });
+}
+
+#[test]
+fn burst_leaves_no_memory_behind() {
+    // Goal: an idle worker is as small as one that was never busy; method: crowds of local tasks and
+    // of wakers, several times what a worker keeps.
+    const CROWD: usize = 4 * queue::KEEPS;
+    on_every_backend(1, |hub, workers| {
+        let worker = &workers[0];
+        let (local, wakes) = worker.enter(|| {
+            for _ in 0..CROWD {
+                // SAFETY: the future is `'static`.
+                drop(unsafe { worker.spawn_local(async {}, Location::caller()) });
+            }
+            worker.with_wakes(|wakes| wakes.resize(CROWD, Waker::noop().clone()));
+            while worker.has_tasks() {
+                worker.run_tasks(&|| false);
+            }
+            // One that finds nothing, as every tick before a sleep.
+            worker.run_tasks(&|| false);
+            (worker.local.borrow().capacity(), worker.wakes.borrow().capacity())
+        });
+        // Queues may round up to twice.
+        assert!(local <= 2 * queue::KEEPS, "{local}");
+        assert!(wakes <= 2 * queue::KEEPS, "{wakes}");
         end(hub, workers);
     });
 }
