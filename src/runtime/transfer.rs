@@ -1,5 +1,5 @@
 //! The door to I/O in memory that a socket or the runtime owns: leases that are read, and
-//! chunks that are sent when a tick ends.
+//! chunks that are sent: at once, as far as there is room, the rest by the socket's home.
 
 use std::{
     future::poll_fn,

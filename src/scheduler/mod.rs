@@ -78,7 +78,7 @@ impl Place {
 #[inline]
 pub(crate) fn with_worker<R>(f: impl FnOnce(&Worker) -> R) -> Option<R> {
     let worker = NonNull::new(current::with(|current| current.worker.get()).cast_mut())?;
-    // SAFETY: `Worker::run` sets it for as long as it runs, on the stack below us, and
+    // SAFETY: `Worker::enter` sets it for as long as it runs, on the stack below us, and
     // only to a `Worker`.
     Some(f(unsafe { worker.cast::<Worker>().as_ref() }))
 }

@@ -3,7 +3,7 @@
 //! # The life of a task
 //!
 //! 1. [`create`] makes one block of memory: a [`Header`] of 64 bytes and the
-//!    future. It is born `NOTIFIED`, with references for its first queue entry
+//!    future. It is born `ACTIVE`, with references for its first queue entry
 //!    (a [`Runnable`]), for the registry of live tasks and for its [`Task`] handle.
 //! 2. A worker takes the entry and calls [`Runnable::run`]: edge
 //!    [`start`](state::State::start), one poll, then one of four exits.

@@ -2,7 +2,7 @@
 //!
 //! | bit | set by | cleared by | means |
 //! |---|---|---|---|
-//! | `ACTIVE` | [`wake_by_ref`](State::wake_by_ref), [`request`](State::request), birth | [`suspend`](State::suspend), [`complete`](State::complete) | it is in a queue, or a worker polls it: there is one queue entry or one runner |
+//! | `ACTIVE` | [`wake_by_ref`](State::wake_by_ref), [`request`](State::request), birth | [`suspend`](State::suspend), [`complete`](State::complete) | it is in a queue, or a worker polls it: there is one queue entry or one runner. A wake of a complete task sets it for good, and it means nothing |
 //! | `NOTIFIED` | the same: a wake if it is active, a request always | [`start`](State::start) | it was woken since: its next poll is not the last |
 //! | `COMPLETE` | [`complete`](State::complete) | never | the future is gone, the result is there (or has been taken) |
 //! | `HANDLE` | birth | [`detach`](State::detach) | somebody may take the result |
