@@ -66,7 +66,6 @@ const UNSAFE_FILES: &[&str] = &[
     "src/scheduler/mod.rs",
     "src/scheduler/registry.rs",
     "src/scheduler/worker.rs",
-    "src/scheduler/worker/tests.rs",
     // A handler that runs in the middle of anything.
     "src/signal/mod.rs",
     // The door to cells and descriptors, and what stands in for them in a model.

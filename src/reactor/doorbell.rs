@@ -40,9 +40,9 @@ impl Doorbell {
         while !self.gate.is_closed() {
             yield_now();
         }
+        self.process.claim();
         // Relaxed: `open` releases it to those who pass the gate.
         self.fd.store(fd, Ordering::Relaxed);
-        self.process.claim();
         let opened = self.gate.open();
         assert!(opened, "a doorbell has one owner");
     }

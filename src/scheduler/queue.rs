@@ -13,6 +13,16 @@ use crate::{
 /// Room for tasks, or for wakers, that a queue keeps when it is empty.
 pub(super) const KEEPS: usize = 4096;
 
+/// Takes the first; a queue that is empty gives its memory back.
+#[inline]
+pub(super) fn pop<T>(queue: &mut VecDeque<T>) -> Option<T> {
+    let first = queue.pop_front();
+    if first.is_none() {
+        queue.shrink_to(KEEPS);
+    }
+    first
+}
+
 pub(super) enum RunQueue {
     Alone(RefCell<VecDeque<Runnable>>),
     Shared(deque::Worker<Runnable>),
@@ -45,14 +55,7 @@ impl RunQueue {
     #[inline]
     pub(super) fn pop(&self) -> Option<Runnable> {
         match self {
-            Self::Alone(queue) => {
-                let mut queue = queue.borrow_mut();
-                let task = queue.pop_front();
-                if task.is_none() {
-                    queue.shrink_to(KEEPS);
-                }
-                task
-            }
+            Self::Alone(queue) => pop(&mut queue.borrow_mut()),
             Self::Shared(queue) => queue.pop(),
         }
     }

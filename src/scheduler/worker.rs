@@ -19,7 +19,7 @@ use super::{
     monitor::Monitor,
     new_ids,
     patrol::Patrol,
-    queue::{KEEPS, RunQueue},
+    queue::{self, KEEPS, RunQueue},
     registry::FreeSlots,
     timers,
 };
@@ -431,14 +431,7 @@ impl Worker {
         if self.local_is_next() {
             return self.local.borrow_mut().pop_front().map(|(_, task)| task);
         }
-        self.queue.pop().or_else(|| {
-            let mut local = self.local.borrow_mut();
-            let task = local.pop_front().map(|(_, task)| task);
-            if task.is_none() {
-                local.shrink_to(KEEPS);
-            }
-            task
-        })
+        self.queue.pop().or_else(|| queue::pop(&mut self.local.borrow_mut()).map(|(_, task)| task))
     }
 
     /// Whether the first local task came before the first of the queue.

@@ -12,7 +12,7 @@ use std::{
 use super::*;
 use crate::{
     reactor::{self, Direction, Source, poll_ready},
-    scheduler::{queue, spawn_foreign, with_worker},
+    scheduler::with_worker,
 };
 
 /// Runs `test` for each backend that works here, with so many workers, none of which runs.
@@ -73,6 +73,14 @@ impl Awaited {
     }
 }
 
+/// The entry of a task that ends in its first poll.
+fn short_task(worker: &Worker, owner: u16) -> Runnable {
+    let (slot, birth) = worker.birth(owner, Location::caller());
+    let (entry, registered, task) = task::create::<_, Tasks>(async {}, birth);
+    worker.register(slot, registered, &task);
+    entry
+}
+
 /// Ends workers that have been entered, on this thread.
 fn end(hub: &'static Hub, workers: Vec<Worker>) {
     hub.close(clock::now());
@@ -115,7 +123,7 @@ fn thief_with_enough_to_steal_turns_its_reactor() {
         let served = serves(thief, || {
             owner.block().poll_time.store(balance::WAIT_NS, Ordering::Relaxed);
             while owner.backlog() < 8 {
-                drop(owner.spawn(async {}, Location::caller()));
+                owner.push_back(short_task(owner, NO_OWNER));
             }
         });
         assert!(thief.block().counts.steals.get() > 0, "that is what was to be tested");
@@ -131,8 +139,7 @@ fn worker_that_always_finds_mail_turns_its_reactor() {
     on_every_backend(1, |hub, workers| {
         let served = serves(&workers[0], || {
             if !workers[0].block().has_mail() {
-                // SAFETY: the future is `Send`, and `'static`.
-                drop(unsafe { spawn_foreign(hub, async {}, Location::caller()) });
+                hub.push_foreign(short_task(&workers[0], NO_OWNER), 0);
             }
         });
         assert!(served);
@@ -149,8 +156,7 @@ fn burst_leaves_no_memory_behind() {
         let worker = &workers[0];
         let (local, wakes) = worker.enter(|| {
             for _ in 0..CROWD {
-                // SAFETY: the future is `'static`.
-                drop(unsafe { worker.spawn_local(async {}, Location::caller()) });
+                worker.push_local(short_task(worker, 0));
             }
             worker.with_wakes(|wakes| wakes.resize(CROWD, Waker::noop().clone()));
             while worker.has_tasks() {
