@@ -41,7 +41,7 @@ pub struct Options {
 /// What the runs of `--quick` may take in all, with room in three minutes for what is not a window (the
 /// looks at the hog alone, connections that are idle) and for batches that outlast theirs; and what a
 /// process costs beside its warm-up and window.
-const QUICK: Duration = Duration::from_secs(135);
+const QUICK: Duration = Duration::from_secs(125);
 const START_OF_SERVER: Duration = Duration::from_millis(70);
 const START_OF_OTHERS: Duration = Duration::from_millis(25);
 
