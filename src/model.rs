@@ -554,12 +554,12 @@ pub mod slot {
             self.0.drained(seen.0, Read);
         }
 
-        pub fn poll_ready(&self, cx: &Context<'_>) -> Poll<Seen> {
-            self.0.poll_ready(Read, cx).map(Seen)
+        pub fn poll_ready(&self, cx: &Context<'_>) -> Poll<()> {
+            self.0.poll_ready(Read, cx)
         }
 
-        pub fn poll_ready_shared(&self, ticket: &mut Option<u64>, cx: &Context<'_>) -> Poll<Seen> {
-            self.0.poll_ready_shared(Read, ticket, cx).map(Seen)
+        pub fn poll_ready_shared(&self, ticket: &mut Option<u64>, cx: &Context<'_>) -> Poll<()> {
+            self.0.poll_ready_shared(Read, ticket, cx)
         }
 
         pub fn forget(&self, ticket: u64) {

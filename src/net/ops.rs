@@ -83,6 +83,7 @@ impl Operation<OwnedFd> for Send<'_> {
 
     const DIRECTION: Direction = Direction::Write;
 
+    #[inline]
     fn attempt(&mut self, io: &OwnedFd) -> io::Result<usize> {
         let send = || Ok(send(io, self.buf, SEND)?);
         let outbound = &self.socket.outbound;

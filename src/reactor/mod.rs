@@ -48,7 +48,7 @@ pub use self::pool::Lease;
 pub(crate) use self::{
     doorbell::Doorbell,
     pool::{Gauge, MAX_BUFFERS, Pool},
-    slot::{Direction, Seen},
+    slot::Direction,
     socket::Socket,
     source::{Pollable, Source, poll_ready, poll_ready_shared},
     uring::{Features, Garbage, Refusal, TriedRing, plan},

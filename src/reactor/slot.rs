@@ -192,20 +192,20 @@ impl Slot {
     }
 
     /// Step 3: ready, or the waker is left.
-    #[inline]
-    pub(crate) fn poll_ready(&self, direction: Direction, cx: &Context<'_>) -> Poll<Seen> {
+    // Always: it has one caller that counts, of which it is most.
+    #[inline(always)]
+    pub(crate) fn poll_ready(&self, direction: Direction, cx: &Context<'_>) -> Poll<()> {
         // Clone and drop are foreign code: outside of the lock (S6). An event has mostly taken
         // the last one, so that there is nothing to compare with.
         let mut waker = Some(cx.waker().clone());
         let mut waiters = self.waiters.lock();
-        let seen = self.look();
-        let is_ready = seen.is_ready(direction);
+        let is_ready = self.look().is_ready(direction);
         if !is_ready {
             mem::swap(waiters.of(direction), &mut waker);
         }
         drop(waiters);
         panic::discard_foreign(waker);
-        if is_ready { Poll::Ready(seen) } else { Poll::Pending }
+        if is_ready { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// The same for one of several futures; `ticket` is what this one keeps meanwhile.
@@ -214,7 +214,7 @@ impl Slot {
         direction: Direction,
         ticket: &mut Option<u64>,
         cx: &Context<'_>,
-    ) -> Poll<Seen> {
+    ) -> Poll<()> {
         // Clone and drop are foreign code: outside of the lock (S6).
         let waker = cx.waker().clone();
         let mut waiters = self.waiters.lock();
@@ -225,10 +225,10 @@ impl Slot {
         *next_ticket += 1;
         *ticket = Some(*next_ticket);
         sharers.push(SharedWaiter { ticket: *next_ticket, direction, waker });
-        let seen = self.look();
+        let is_ready = self.look().is_ready(direction);
         drop(waiters);
         panic::discard_foreign(old);
-        if seen.is_ready(direction) { Poll::Ready(seen) } else { Poll::Pending }
+        if is_ready { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Whether anybody waits.
@@ -264,10 +264,10 @@ impl Slot {
         // Release: what the kernel reported comes before; pairs with `look`.
         self.word.store(word & !EVENT_MASK | events | ready.0, Ordering::Release);
         if ready.0 & Ready::of(Direction::Read) != 0 {
-            wakes.extend(waiters.read.take());
+            push(waiters.read.take(), wakes);
         }
         if ready.0 & Ready::of(Direction::Write) != 0 {
-            wakes.extend(waiters.write.take());
+            push(waiters.write.take(), wakes);
         }
         if let Some(sharers) = waiters.sharers() {
             let woken = |waiter: &mut SharedWaiter| ready.0 & Ready::of(waiter.direction) != 0;
@@ -342,6 +342,13 @@ impl Drop for SlotRef {
         panic::discard_foreign(waiters.write);
         let sharers = waiters.shared.into_iter().flat_map(|sharers| sharers.waiters);
         sharers.for_each(panic::discard_foreign);
+    }
+}
+
+/// Without what `extend` does for many.
+fn push(waker: Option<Waker>, wakes: &mut Vec<Waker>) {
+    if let Some(waker) = waker {
+        wakes.push(waker);
     }
 }
 

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::{
     Home, Reactor,
-    slot::{Direction, Ready, Seen, Slot, SlotRef},
+    slot::{Direction, Ready, Seen, SlotRef},
 };
 use crate::util::fork::Owner;
 
@@ -105,7 +105,7 @@ impl<T: AsFd> Source<T> {
     }
 
     /// The operation that was tried after `seen` would have blocked.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn clear(&self, seen: Seen, direction: Direction) {
         self.slot.clear(seen, direction);
     }
@@ -179,15 +179,16 @@ impl<T: AsFd> Source<T> {
     }
 }
 
-/// Waits until `io` may be ready. `door` leads to the reactor at hand.
-#[inline]
+/// Waits until `io`, which was not ready, may be. `door` leads to the reactor at hand.
+#[inline(never)]
 pub(crate) fn poll_ready<P: Pollable>(
     io: &P,
     direction: Direction,
     cx: &mut Context<'_>,
     door: Door,
-) -> Poll<io::Result<Seen>> {
-    poll_with(io, direction, door, |slot| slot.poll_ready(direction, cx))
+) -> Poll<io::Result<()>> {
+    settle(io, direction, door)?;
+    io.source().slot.poll_ready(direction, cx).map(Ok)
 }
 
 /// The same for one of several futures that wait for this direction. `ticket` is given
@@ -198,34 +199,24 @@ pub(crate) fn poll_ready_shared<P: Pollable>(
     cx: &mut Context<'_>,
     ticket: &mut Option<u64>,
     door: Door,
-) -> Poll<io::Result<Seen>> {
-    poll_with(io, direction, door, |slot| slot.poll_ready_shared(direction, ticket, cx))
-}
-
-fn poll_with<P: Pollable>(
-    io: &P,
-    direction: Direction,
-    door: Door,
-    wait: impl FnOnce(&Slot) -> Poll<Seen>,
-) -> Poll<io::Result<Seen>> {
-    let slot = io.source().slot();
-    let seen = slot.look();
-    if seen.is_ready(direction) {
-        return Poll::Ready(Ok(seen));
-    }
-    if let Err(error) = settle(io, direction, door) {
-        return Poll::Ready(Err(error));
-    }
-    wait(slot).map(Ok)
+) -> Poll<io::Result<()>> {
+    settle(io, direction, door)?;
+    io.source().slot.poll_ready_shared(direction, ticket, cx).map(Ok)
 }
 
 /// Sees to it that there is a home: the first one, or another after a runtime ended.
+#[inline]
 fn settle<P: Pollable>(io: &P, direction: Direction, door: Door) -> io::Result<()> {
-    let source = io.source();
-    source.check_process()?;
+    io.source().check_process()?;
     if io.is_reported(direction) {
         return Ok(());
     }
+    find_home(io, direction, door)
+}
+
+#[inline(never)]
+fn find_home<P: Pollable>(io: &P, direction: Direction, door: Door) -> io::Result<()> {
+    let source = io.source();
     if let Some(home) = source.home().filter(Home::is_alive) {
         return io.confirm(&home, direction, door);
     }

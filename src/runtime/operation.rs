@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    reactor::{self, Direction, Garbage, Home, Pollable, Reactor, Seen, Socket},
+    reactor::{self, Direction, Garbage, Home, Pollable, Reactor, Socket},
     scheduler,
     util::{current, fork, panic},
 };
@@ -41,6 +41,7 @@ pub(crate) trait Operation<T> {
 /// # Cancel safety
 ///
 /// What was not returned has not happened: bytes and connections stay in the kernel (S3).
+#[inline]
 pub(crate) fn poll<P: Pollable, O: Operation<P::Io>>(
     io: &P,
     cx: &mut Context<'_>,
@@ -49,30 +50,37 @@ pub(crate) fn poll<P: Pollable, O: Operation<P::Io>>(
     poll_with(io, cx, operation, |cx| reactor::poll_ready(io, O::DIRECTION, cx, door))
 }
 
+/// It is small, so that it is a part of each operation: only who waits calls on.
+#[inline]
 fn poll_with<P: Pollable, O: Operation<P::Io>>(
     io: &P,
     cx: &mut Context<'_>,
     operation: &mut O,
-    mut poll_ready: impl FnMut(&mut Context<'_>) -> Poll<io::Result<Seen>>,
+    mut poll_ready: impl FnMut(&mut Context<'_>) -> Poll<io::Result<()>>,
 ) -> Poll<io::Result<O::Output>> {
     let source = io.source();
     loop {
-        let seen = ready!(poll_ready(cx))?;
+        let seen = source.look();
+        if !seen.is_ready(O::DIRECTION) {
+            ready!(poll_ready(cx))?;
+            continue;
+        }
         if !current::budget_spend() {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         match operation.attempt(source.get()) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                source.clear(seen, O::DIRECTION)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => {
-                if result.as_ref().is_ok_and(|output| operation.drained(output)) {
+            Ok(output) => {
+                if operation.drained(&output) {
                     source.drained(seen, O::DIRECTION);
                 }
-                return Poll::Ready(result);
+                return Poll::Ready(Ok(output));
             }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => source.clear(seen, O::DIRECTION),
+                io::ErrorKind::Interrupted => {}
+                _ => return Poll::Ready(Err(error)),
+            },
         }
     }
 }

@@ -118,7 +118,20 @@ fn poll_queue<T>(
 
 /// The same for who would rather read by itself, and does so (`None`) unless the home
 /// receives, or has received.
+#[inline]
 pub(crate) fn poll_received<T>(
+    socket: &Arc<Socket>,
+    cx: &mut Context<'_>,
+    get: impl FnMut(&mut Queue<'_>) -> T,
+) -> Poll<Option<Received<T>>> {
+    if !socket.inbound.was_used() {
+        return Poll::Ready(None);
+    }
+    poll_received_first(socket, cx, get)
+}
+
+#[inline(never)]
+fn poll_received_first<T>(
     socket: &Arc<Socket>,
     cx: &mut Context<'_>,
     get: impl FnMut(&mut Queue<'_>) -> T,
@@ -249,6 +262,7 @@ pub(super) fn poll_push(
 
 /// Writes behind what is under way, by copying. `None`: nothing is, and the caller sends by
 /// itself.
+#[inline]
 pub(crate) fn poll_write_behind(
     socket: &Arc<Socket>,
     cx: &mut Context<'_>,
@@ -257,6 +271,15 @@ pub(crate) fn poll_write_behind(
     if !socket.outbound.was_used() {
         return Poll::Ready(None);
     }
+    poll_write_where_used(socket, cx, bytes)
+}
+
+#[inline(never)]
+fn poll_write_where_used(
+    socket: &Arc<Socket>,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+) -> Poll<Option<io::Result<usize>>> {
     socket.check_process()?;
     if socket.outbound.is_idle() {
         return Poll::Ready(None);

@@ -57,12 +57,12 @@ impl Socket {
         read: &mut usize,
         wanted: usize,
         greedy: bool,
-        mut wait: impl FnMut() -> Poll<Seen>,
+        mut wait: impl FnMut() -> Poll<()>,
     ) -> Poll<()> {
-        let mut seen = self.slot.look();
         loop {
+            let seen = self.slot.look();
             if !seen.is_ready() {
-                seen = ready!(wait());
+                ready!(wait());
                 continue;
             }
             match self.bytes.swap(0, AcqRel) {
@@ -77,7 +77,6 @@ impl Socket {
             if *read == wanted {
                 return Poll::Ready(());
             }
-            seen = self.slot.look();
         }
     }
 

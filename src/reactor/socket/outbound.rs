@@ -205,6 +205,8 @@ impl Outbound {
     }
 
     /// Sends by a direct call if nothing is before it (step 1).
+    // A part of `send_as_owner`, it would double every send.
+    #[inline(never)]
     pub(crate) fn send_directly<R>(&self, send: impl FnOnce() -> R) -> Direct<R> {
         let mut state = self.state.lock();
         if let Some(error) = state.refuses() {

@@ -98,7 +98,11 @@ fn wait(socket: &Arc<Socket>, direction: Direction) -> Poll<()> {
     let mut cx = Context::from_waker(Waker::noop());
     for _ in 0..3 {
         match poll_ready(socket, direction, &mut cx, door) {
-            Poll::Ready(seen) => socket.source().clear(seen.unwrap(), direction),
+            Poll::Ready(ready) => {
+                ready.unwrap();
+                let source = socket.source();
+                source.clear(source.look(), direction);
+            }
             Poll::Pending => return Poll::Pending,
         }
     }
