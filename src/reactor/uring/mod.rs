@@ -467,6 +467,14 @@ impl Uring {
         // S2: a number that nobody has any more is ignored.
         let Some(place) = self.flights.get(id) else { return };
         match place {
+            // As `polled` does, without taking it out.
+            Flight::Poll(socket, generation) if poll::is_plain(completion) => {
+                socket.event(*generation, Ready::from_poll(completion.result() as u32), wakes);
+                if socket.flights.is_retired() {
+                    self.cancel(Some(id));
+                }
+                return;
+            }
             Flight::Send(..) => return self.sent(id, completion, wakes),
             Flight::Room(..) => return self.has_room(id, completion, wakes),
             _ => {}

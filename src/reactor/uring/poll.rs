@@ -117,6 +117,13 @@ impl Uring {
     }
 }
 
+/// Whether an event tells nothing but that there is something to read or write, and more will come.
+pub(super) fn is_plain(completion: &cqueue::Entry) -> bool {
+    let plain = u32::from((PollFlags::IN | PollFlags::OUT).bits());
+    more(completion.flags())
+        && u32::try_from(completion.result()).is_ok_and(|events| events & !plain == 0)
+}
+
 /// Whether an event says that the connection is over both ways.
 fn hangs_up(events: u32) -> bool {
     PollFlags::from_bits_retain(events as _).intersects(PollFlags::ERR | PollFlags::HUP)
