@@ -204,6 +204,13 @@ impl Block {
         self.timers.mailbox.armed()
     }
 
+    /// Whether there is a task in the LIFO slot.
+    #[inline]
+    pub(super) fn has_lifo(&self) -> bool {
+        // Relaxed: its owner alone fills it; who takes it swaps.
+        !self.lifo.load(Ordering::Relaxed).is_null()
+    }
+
     /// Takes the task of the LIFO slot.
     #[inline]
     pub(crate) fn take_lifo(&self) -> Option<Runnable> {

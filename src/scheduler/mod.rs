@@ -109,23 +109,14 @@ pub(crate) struct Tasks;
 impl Schedule for Tasks {
     fn schedule(task: Runnable) {
         let place = Place(task.header().place());
-        let mut task = Some(task);
-        with_worker(|worker| {
-            if worker.hub().key() == place.hub() {
-                let task = task.take().expect("taken here only");
-                match place.owner() {
-                    Some(owner) if owner == worker.index() => worker.push_local(task),
-                    Some(owner) => worker.hub().push_home(task, owner),
-                    None => worker.push_woken(task),
-                }
-            }
-        });
-        let Some(task) = task else { return };
-        let hub = Hub::by_key(place.hub());
-        match place.owner() {
-            Some(owner) => hub.push_home(task, owner),
-            None => hub.push_foreign(task, favourite()),
+        if with_worker(|worker| worker.hub().key() == place.hub()) != Some(true) {
+            return schedule_elsewhere(task, place);
         }
+        with_worker(|worker| match place.owner() {
+            None => worker.push_woken(task),
+            Some(owner) if owner == worker.index() => worker.push_local(task),
+            Some(owner) => worker.hub().push_home(task, owner),
+        });
     }
 
     fn ended(task: &Header) {
@@ -146,6 +137,16 @@ impl Schedule for Tasks {
 
     fn report(place: u64, event: &ErrorEvent) {
         hook::report(Place(place).hub(), event);
+    }
+}
+
+/// Queues a task whose runtime is not this thread's.
+#[inline(never)]
+fn schedule_elsewhere(task: Runnable, place: Place) {
+    let hub = Hub::by_key(place.hub());
+    match place.owner() {
+        Some(owner) => hub.push_home(task, owner),
+        None => hub.push_foreign(task, favourite()),
     }
 }
 

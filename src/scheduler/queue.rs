@@ -13,14 +13,19 @@ use crate::{
 /// Room for tasks, or for wakers, that a queue keeps when it is empty.
 pub(super) const KEEPS: usize = 4096;
 
-/// Takes the first; a queue that is empty gives its memory back.
+/// Takes the first; with the last, the queue gives its memory back.
 #[inline]
 pub(super) fn pop<T>(queue: &mut VecDeque<T>) -> Option<T> {
     let first = queue.pop_front();
-    if first.is_none() {
-        queue.shrink_to(KEEPS);
+    if queue.is_empty() && queue.capacity() > KEEPS {
+        shrink(queue);
     }
     first
+}
+
+#[cold]
+fn shrink<T>(queue: &mut VecDeque<T>) {
+    queue.shrink_to(KEEPS);
 }
 
 pub(super) enum RunQueue {

@@ -34,8 +34,8 @@ use crate::{
 /// Task time between two looks at the reactor, in ns.
 const TICK_NS: u64 = 200_000;
 /// Time between two readings of the clock within a tick, in ns, as far as it can be
-/// predicted: a reading costs 23.
-const CHECK_NS: u64 = 20_000;
+/// predicted: a reading costs 23, and what goes with it as much.
+const CHECK_NS: u64 = 50_000;
 /// Polls between two readings at most.
 const CHECK_POLLS: u64 = 16;
 /// ... and before the first.
@@ -95,6 +95,8 @@ impl Seat {
 pub(crate) struct Worker {
     index: usize,
     hub: &'static Hub,
+    /// Its own part of the hub.
+    block: &'static Block,
     peers: Arc<[Peer]>,
     queue: RunQueue,
     /// Tasks ever pushed to `queue`; with its length, a clock of arrivals.
@@ -122,6 +124,7 @@ impl Worker {
         Self {
             index,
             hub,
+            block: hub.block(index),
             peers,
             queue: seat.queue,
             pushed: Cell::new(0),
@@ -253,6 +256,7 @@ impl Worker {
         block.poll_time.store(average, Ordering::Relaxed);
     }
 
+    #[inline]
     fn poll(&self, task: Runnable) {
         self.block().set_running(task.header());
         let ran = task.run();
@@ -395,7 +399,7 @@ impl Worker {
         let mut wakes = self.wakes.take();
         collect(&mut wakes);
         for waker in wakes.drain(..) {
-            panic::contain(|| waker.wake());
+            task::wake_contained(waker);
         }
         wakes.shrink_to(KEEPS);
         self.wakes.replace(wakes);
@@ -417,21 +421,36 @@ impl Worker {
     /// The next task to run.
     #[inline]
     fn next_task(&self) -> Option<Runnable> {
-        let run = self.lifo_run.get();
-        let block = self.block();
-        let lifo = if self.monitor.is_some() { block.take_lifo_alone() } else { block.take_lifo() };
-        if let Some(task) = lifo {
-            if run < LIFO_RUN {
-                self.lifo_run.set(run + 1);
-                return Some(task);
-            }
-            self.push_back(task);
+        if self.block().has_lifo()
+            && let Some(task) = self.next_of_lifo()
+        {
+            return Some(task);
         }
         self.lifo_run.set(0);
-        if self.local_is_next() {
-            return self.local.borrow_mut().pop_front().map(|(_, task)| task);
+        if !self.local.borrow().is_empty() {
+            return self.next_beside_local();
         }
-        self.queue.pop().or_else(|| queue::pop(&mut self.local.borrow_mut()).map(|(_, task)| task))
+        self.queue.pop()
+    }
+
+    /// The task of the LIFO slot, unless there have been so many that the queue has its turn.
+    fn next_of_lifo(&self) -> Option<Runnable> {
+        let block = self.block();
+        let lifo = if self.monitor.is_some() { block.take_lifo_alone() } else { block.take_lifo() };
+        let (task, run) = (lifo?, self.lifo_run.get());
+        if run < LIFO_RUN {
+            self.lifo_run.set(run + 1);
+            return Some(task);
+        }
+        self.push_back(task);
+        None
+    }
+
+    /// The next task where there are some that stay here.
+    #[inline(never)]
+    fn next_beside_local(&self) -> Option<Runnable> {
+        let of_queue = if self.local_is_next() { None } else { self.queue.pop() };
+        of_queue.or_else(|| queue::pop(&mut self.local.borrow_mut()).map(|(_, task)| task))
     }
 
     /// Whether the first local task came before the first of the queue.
@@ -447,9 +466,7 @@ impl Worker {
     }
 
     pub(super) fn has_tasks(&self) -> bool {
-        !self.queue.is_empty()
-            || !self.local.borrow().is_empty()
-            || !self.block().lifo.load(Ordering::Relaxed).is_null()
+        !self.queue.is_empty() || !self.local.borrow().is_empty() || self.block().has_lifo()
     }
 
     /// Queues a task that was woken here.
@@ -603,7 +620,7 @@ impl Worker {
 
     #[inline]
     pub(super) fn block(&self) -> &'static Block {
-        self.hub.block(self.index)
+        self.block
     }
 
     pub(super) fn backlog(&self) -> usize {

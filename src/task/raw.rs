@@ -145,6 +145,7 @@ pub(crate) enum Ran {
 /// # Safety
 ///
 /// The caller hands over the queue entry's reference, and keeps R4.
+#[inline]
 pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
     // SAFETY: R1: the entry's reference lives until one of the exits below.
     let header = unsafe { task.as_ref() };

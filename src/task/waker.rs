@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{Runnable, header::Header, raw};
-use crate::util::current;
+use crate::util::{current, panic};
 
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop);
 
@@ -30,6 +30,18 @@ pub(super) unsafe fn borrow(task: NonNull<Header>) -> ManuallyDrop<Waker> {
 #[inline]
 pub(super) fn is_of(waker: &Waker, task: *const ()) -> bool {
     waker.data() == task && std::ptr::eq(waker.vtable(), &VTABLE)
+}
+
+/// Wakes by a waker that may be anybody's: its panic stays its own (S8).
+#[inline]
+pub(crate) fn wake_contained(waker: Waker) {
+    if std::ptr::eq(waker.vtable(), &VTABLE) {
+        // SAFETY: its data is a task's header, by the table; its reference goes with it. It queues,
+        // and runs nobody's code.
+        unsafe { wake(ManuallyDrop::new(waker).data()) };
+    } else {
+        panic::contain(|| waker.wake());
+    }
 }
 
 fn header(data: *const ()) -> NonNull<Header> {
