@@ -27,7 +27,7 @@ use crate::{
     error::TaskId,
     loom::{atomic::Ordering, deque::Stealer},
     reactor::{Home, Reactor, Until, timers::Timers},
-    task::{self, Birth, Header, Ran, Registered, Runnable, Task},
+    task::{self, Birth, Header, Ran, Registered, Runnable, Schedule as _, Task},
     util::{clock, current, fork, panic, rand::Rng, threads},
 };
 
@@ -398,8 +398,10 @@ impl Worker {
     pub(super) fn with_wakes(&self, collect: impl FnOnce(&mut Vec<Waker>)) {
         let mut wakes = self.wakes.take();
         collect(&mut wakes);
-        for waker in wakes.drain(..) {
-            task::wake_contained(waker);
+        if !wakes.is_empty() {
+            debug_assert!(!current::in_task(), "what a task wakes has the LIFO slot");
+            wakes.drain(..).filter_map(task::wake_for).for_each(|task| self.push_told(task));
+            self.judge_push();
         }
         wakes.shrink_to(KEEPS);
         self.wakes.replace(wakes);
@@ -483,9 +485,25 @@ impl Worker {
 
     #[inline]
     pub(super) fn push_back(&self, task: Runnable) {
+        self.push_unjudged(task);
+        self.judge_push();
+    }
+
+    #[inline]
+    fn push_unjudged(&self, task: Runnable) {
         self.queue.push(task);
         self.pushed.set(self.pushed.get() + 1);
-        self.judge_push();
+    }
+
+    /// Queues a task that the reactor or a timer has woken, one of a batch: whoever has the batch
+    /// judges what the queue has become.
+    #[inline]
+    fn push_told(&self, task: Runnable) {
+        let place = Place(task.header().place());
+        match place.owner() {
+            None if place.hub() == self.hub.key() => self.push_unjudged(task),
+            _ => Tasks::schedule(task),
+        }
     }
 
     #[inline]

@@ -41,7 +41,7 @@ pub use self::handle::{Join, Task};
 pub(crate) use self::{
     header::{Birth, Header, Schedule},
     raw::Ran,
-    waker::wake_contained,
+    waker::wake_for,
 };
 use crate::{
     error::{ErrorEvent, TaskId, hook},

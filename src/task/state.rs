@@ -155,6 +155,7 @@ impl State {
     }
 
     /// The holder of the queue entry begins a poll.
+    #[inline]
     pub(super) fn start(&self) -> Start {
         // Relaxed: the queue entry brought what came before it.
         let mut old = self.0.load(Ordering::Relaxed);
@@ -174,6 +175,7 @@ impl State {
 
     /// The poll was pending: gives up the runner's reference, if it was not `lent`, unless
     /// the task was woken meanwhile.
+    #[inline]
     pub(super) fn suspend(&self, lent: bool) -> Suspend {
         // The reference goes with the bit: whoever wakes the task next may end it.
         let own = if lent { 0 } else { REF };

@@ -32,16 +32,31 @@ pub(super) fn is_of(waker: &Waker, task: *const ()) -> bool {
     waker.data() == task && std::ptr::eq(waker.vtable(), &VTABLE)
 }
 
-/// Wakes by a waker that may be anybody's: its panic stays its own (S8).
+/// Wakes by a waker that may be anybody's: its panic stays its own (S8). If it is a task's, and the
+/// task has become runnable, the caller is to queue it.
 #[inline]
-pub(crate) fn wake_contained(waker: Waker) {
-    if std::ptr::eq(waker.vtable(), &VTABLE) {
-        // SAFETY: its data is a task's header, by the table; its reference goes with it. It queues,
-        // and runs nobody's code.
-        unsafe { wake(ManuallyDrop::new(waker).data()) };
-    } else {
+pub(crate) fn wake_for(waker: Waker) -> Option<Runnable> {
+    if !std::ptr::eq(waker.vtable(), &VTABLE) {
         panic::contain(|| waker.wake());
+        return None;
     }
+    let task = header(ManuallyDrop::new(waker).data());
+    // SAFETY: the waker's reference is ours, for the queue or to give up.
+    unsafe { take_woken(task) }
+}
+
+/// # Safety
+///
+/// R1: the caller has a waker's reference, which is gone.
+#[inline]
+unsafe fn take_woken(task: NonNull<Header>) -> Option<Runnable> {
+    // SAFETY: R1, by the caller.
+    if unsafe { task.as_ref() }.state.wake_by_val() {
+        return Some(Runnable(task));
+    }
+    // SAFETY: the reference is still ours; it ends here.
+    unsafe { raw::drop_refs(task, 1) };
+    None
 }
 
 fn header(data: *const ()) -> NonNull<Header> {
@@ -62,14 +77,9 @@ unsafe fn clone(data: *const ()) -> RawWaker {
 }
 
 unsafe fn wake(data: *const ()) {
-    let task = header(data);
-    // SAFETY: R1: the waker's reference.
-    let header = unsafe { task.as_ref() };
-    if header.state.wake_by_val() {
-        (header.vtable.schedule)(Runnable(task));
-    } else {
-        // SAFETY: the waker's reference is still ours; it ends here.
-        unsafe { raw::drop_refs(task, 1) };
+    // SAFETY: the waker's reference.
+    if let Some(task) = unsafe { take_woken(header(data)) } {
+        (task.header().vtable.schedule)(task);
     }
 }
 

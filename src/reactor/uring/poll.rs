@@ -119,7 +119,8 @@ impl Uring {
 
 /// Whether an event tells nothing but that there is something to read or write, and more will come.
 pub(super) fn is_plain(completion: &cqueue::Entry) -> bool {
-    let plain = u32::from((PollFlags::IN | PollFlags::OUT).bits());
+    // An arrival is told as PRI, too: nobody looks whether it is urgent.
+    let plain = u32::from((PollFlags::IN | PollFlags::PRI | PollFlags::OUT).bits());
     more(completion.flags())
         && u32::try_from(completion.result()).is_ok_and(|events| events & !plain == 0)
 }
