@@ -1,5 +1,6 @@
 //! The worker: its queues, and its loop.
 
+mod tasks;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,7 @@ use super::{
     monitor::Monitor,
     new_ids,
     patrol::Patrol,
-    queue::{self, KEEPS, RunQueue},
+    queue::{KEEPS, RunQueue},
     registry::FreeSlots,
     timers,
 };
@@ -27,7 +28,7 @@ use crate::{
     error::TaskId,
     loom::{atomic::Ordering, deque::Stealer},
     reactor::{Home, Reactor, Until, timers::Timers},
-    task::{self, Birth, Header, Ran, Registered, Runnable, Schedule as _, Task},
+    task::{self, Birth, Header, Ran, Registered, Runnable, Task},
     util::{clock, current, fork, panic, rand::Rng, threads},
 };
 
@@ -45,8 +46,6 @@ const FIRST_CHECK: u64 = 4;
 const FIRE: usize = 256;
 /// ... but as many at least.
 const FIRE_LEAST: usize = 32;
-/// Polls from the LIFO slot in a row: then the queue has its turn.
-const LIFO_RUN: u8 = 3;
 /// While a runtime ends, nobody sleeps longer than this: a task may have been spawned
 /// behind the back of whoever cancelled the others.
 const CLOSING_PARK: Duration = Duration::from_millis(10);
@@ -418,103 +417,6 @@ impl Worker {
         } else if self.index == 0 && !self.has_tasks() {
             self.hub.cancel_all();
         }
-    }
-
-    /// The next task to run.
-    #[inline]
-    fn next_task(&self) -> Option<Runnable> {
-        if self.block().has_lifo()
-            && let Some(task) = self.next_of_lifo()
-        {
-            return Some(task);
-        }
-        self.lifo_run.set(0);
-        if !self.local.borrow().is_empty() {
-            return self.next_beside_local();
-        }
-        self.queue.pop()
-    }
-
-    /// The task of the LIFO slot, unless there have been so many that the queue has its turn.
-    fn next_of_lifo(&self) -> Option<Runnable> {
-        let block = self.block();
-        let lifo = if self.monitor.is_some() { block.take_lifo_alone() } else { block.take_lifo() };
-        let (task, run) = (lifo?, self.lifo_run.get());
-        if run < LIFO_RUN {
-            self.lifo_run.set(run + 1);
-            return Some(task);
-        }
-        self.push_back(task);
-        None
-    }
-
-    /// The next task where there are some that stay here.
-    #[inline(never)]
-    fn next_beside_local(&self) -> Option<Runnable> {
-        let of_queue = if self.local_is_next() { None } else { self.queue.pop() };
-        of_queue.or_else(|| queue::pop(&mut self.local.borrow_mut()).map(|(_, task)| task))
-    }
-
-    /// Whether the first local task came before the first of the queue.
-    #[inline]
-    fn local_is_next(&self) -> bool {
-        match self.local.borrow().front() {
-            None => false,
-            // As many were pushed before it as have left the queue.
-            Some((arrival, _)) => {
-                self.pushed.get().saturating_sub(self.queue.len() as u64) >= *arrival
-            }
-        }
-    }
-
-    pub(super) fn has_tasks(&self) -> bool {
-        !self.queue.is_empty() || !self.local.borrow().is_empty() || self.block().has_lifo()
-    }
-
-    /// Queues a task that was woken here.
-    #[inline]
-    pub(super) fn push_woken(&self, task: Runnable) {
-        if !current::in_task() {
-            return self.push_back(task);
-        }
-        match self.block().put_lifo(task) {
-            Some(task) => self.push_back(task),
-            None => self.judge_push(),
-        }
-    }
-
-    #[inline]
-    pub(super) fn push_back(&self, task: Runnable) {
-        self.push_unjudged(task);
-        self.judge_push();
-    }
-
-    #[inline]
-    fn push_unjudged(&self, task: Runnable) {
-        self.queue.push(task);
-        self.pushed.set(self.pushed.get() + 1);
-    }
-
-    /// Queues a task that the reactor or a timer has woken, one of a batch: whoever has the batch
-    /// judges what the queue has become.
-    #[inline]
-    fn push_told(&self, task: Runnable) {
-        let place = Place(task.header().place());
-        match place.owner() {
-            None if place.hub() == self.hub.key() => self.push_unjudged(task),
-            _ => Tasks::schedule(task),
-        }
-    }
-
-    #[inline]
-    pub(super) fn push_local(&self, task: Runnable) {
-        self.local.borrow_mut().push_back((self.pushed.get(), task));
-    }
-
-    /// A stolen batch, by which the queue grew from `before`, counts as pushed now.
-    pub(super) fn note_stolen(&self, before: usize) {
-        let grown = self.queue.len().saturating_sub(before);
-        self.pushed.set(self.pushed.get() + grown as u64);
     }
 
     /// Spawns a task that may be stolen.

@@ -151,7 +151,7 @@ fn worker_that_always_finds_mail_turns_its_reactor() {
 fn burst_leaves_no_memory_behind() {
     // Goal: an idle worker is as small as one that was never busy; method: crowds of local tasks and
     // of wakers, several times what a worker keeps.
-    const CROWD: usize = 4 * queue::KEEPS;
+    const CROWD: usize = 4 * KEEPS;
     on_every_backend(1, |hub, workers| {
         let worker = &workers[0];
         let (local, wakes) = worker.enter(|| {
@@ -167,8 +167,8 @@ fn burst_leaves_no_memory_behind() {
             (worker.local.borrow().capacity(), worker.wakes.borrow().capacity())
         });
         // Queues may round up to twice.
-        assert!(local <= 2 * queue::KEEPS, "{local}");
-        assert!(wakes <= 2 * queue::KEEPS, "{wakes}");
+        assert!(local <= 2 * KEEPS, "{local}");
+        assert!(wakes <= 2 * KEEPS, "{wakes}");
         end(hub, workers);
     });
 }
