@@ -24,7 +24,7 @@ use loom::{
     thread,
 };
 use loom_tests::explore;
-use ringloop::model::slot::{Seen, Slot};
+use ringloop::model::slot::Slot;
 
 use crate::tasks::wait_for;
 
