@@ -53,6 +53,54 @@ fn leases_are_echoed_in_order() {
     });
 }
 
+/// Sends a numbered stream in messages, each of which comes back before the next, but for the last,
+/// behind which the stream ends.
+async fn ask_and_check(mut far: TcpStream, messages: usize) {
+    let (mut sent, mut message, mut back) = (0, [0; 500], [0; 500]);
+    for index in 1..=messages {
+        fill_pattern(&mut message, sent);
+        far.write_all(&message).await.unwrap();
+        if index == messages {
+            far.close().await.unwrap();
+        }
+        far.read_exact(&mut back).await.unwrap();
+        check_pattern(&back, sent);
+        sent += message.len();
+    }
+    assert_eq!(far.read(&mut back).await.unwrap(), 0, "more came back than was sent");
+}
+
+#[test]
+fn replies_of_a_crowd_keep_their_order() {
+    // Goal: what is sent as a lease, and what is copied, goes once, in order, and before the end of the
+    // stream that is dropped; method: each of a crowd of tasks answers by leases, and each third
+    // time by a copy.
+    on_every(|cfg| {
+        let messages = scaled(100);
+        cfg.everywhere(|| async move {
+            let serve_one = async |mut near: TcpStream| {
+                for turn in 0.. {
+                    let lease = near.read_lease().await.unwrap();
+                    match turn % 3 {
+                        _ if lease.is_empty() => return,
+                        0 => near.write_all(&lease).await.unwrap(),
+                        _ => near.write_lease(lease).await.unwrap(),
+                    }
+                }
+            };
+            let mut crowd = Vec::new();
+            for _ in 0..32 {
+                let (near, far) = pair().await;
+                crowd.push(spawn(serve_one(near)));
+                crowd.push(spawn(ask_and_check(far, messages)));
+            }
+            for one in crowd {
+                one.await.unwrap();
+            }
+        });
+    });
+}
+
 /// Writes a part of the numbered stream in pieces with pauses.
 async fn trickle(far: &mut TcpStream, part: Range<usize>, pace: &mut crate::harness::Rng) {
     let (mut sent, mut buf) = (part.start, [0; 5000]);
