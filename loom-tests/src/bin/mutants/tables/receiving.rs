@@ -17,11 +17,11 @@ pub const RECEIVING: &[Mutant] = &[
         name: "slot: no look after the waker is left",
         file: "reactor/slot.rs",
         text: "        let mut waiters = self.waiters.lock();
-        let seen = self.look();
-        let is_ready",
-        replacement: "        let seen = self.look();
+        let is_ready = self.look().is_ready(direction);
+        if !is_ready",
+        replacement: "        let is_ready = self.look().is_ready(direction);
         let mut waiters = self.waiters.lock();
-        let is_ready",
+        if !is_ready",
         model: "slot_event::two_events_against_drained",
     },
     Mutant {

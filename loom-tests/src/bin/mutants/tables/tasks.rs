@@ -224,9 +224,10 @@ pub const TASKS: &[Mutant] = &[
     Mutant {
         name: "a late wake keeps its reference",
         file: "task/waker.rs",
-        text: "        // SAFETY: the waker's reference is still ours; it ends here.
-        unsafe { raw::drop_refs(task, 1) };",
-        replacement: "",
+        text: "    // SAFETY: the reference is still ours; it ends here.
+    unsafe { raw::drop_refs(task, 1) };
+    None",
+        replacement: "    None",
         model: "task_state::owner_drop_against_late_waker",
     },
     Mutant {
