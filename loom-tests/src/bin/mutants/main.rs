@@ -45,3 +45,20 @@ fn main() -> ExitCode {
     println!("{passed} passed, {failed} failed");
     if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mutant_fits_its_source() {
+        // Goal: a change of a source that a mutant is for is seen at once, not when all are tried.
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a member of a workspace");
+        let misfit = |mutant: &&Mutant| {
+            let source = std::fs::read_to_string(root.join("src").join(mutant.file));
+            mutant.apply(&source.unwrap_or_default()).is_err()
+        };
+        let misfits = TABLES.iter().copied().flatten().filter(misfit).map(|mutant| mutant.name);
+        assert_eq!(misfits.collect::<Vec<_>>(), [""; 0]);
+    }
+}

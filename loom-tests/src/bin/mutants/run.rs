@@ -28,6 +28,16 @@ pub struct Mutant {
     pub model: &'static str,
 }
 
+impl Mutant {
+    /// Its file with the mistake made; an error if the text is not there exactly once.
+    pub fn apply(&self, original: &str) -> Result<String, String> {
+        match original.matches(self.text).count() {
+            1 => Ok(original.replacen(self.text, self.replacement, 1)),
+            found => Err(format!("the text is there {found} times in {}", self.file)),
+        }
+    }
+}
+
 /// What became of a mutant.
 pub enum Verdict {
     /// The model failed.
@@ -87,11 +97,10 @@ impl Bench {
             Ok(text) => text,
             Err(error) => return Verdict::Broken(format!("src/{}: {error}", mutant.file)),
         };
-        let found = original.matches(mutant.text).count();
-        if found != 1 {
-            return Verdict::Broken(format!("the text is there {found} times in {}", mutant.file));
-        }
-        let mutated = original.replacen(mutant.text, mutant.replacement, 1);
+        let mutated = match mutant.apply(&original) {
+            Ok(text) => text,
+            Err(why) => return Verdict::Broken(why),
+        };
         let verdict = match fs::write(&file, mutated) {
             Ok(()) => self.try_model(mutant.model),
             Err(error) => Verdict::Broken(error.to_string()),
