@@ -6,7 +6,9 @@
 //! stuck: the patrol takes its queue, its LIFO slot, its stealable inbox and the events
 //! of its reactor, fires its timers, and, if it goes on, names the task. Besides, whoever is
 //! awake glances at its neighbours: that finds a hog sooner, and costs nothing where nobody is
-//! awake.
+//! awake. A tick that has become long may be held by a task, or its thread may have been
+//! preempted: a glance asks the kernel how long the thread has run, and the next sees whether
+//! it still does.
 //!
 //! The duty ends soon after everybody has gone to sleep, and whoever has it may be the one that
 //! gets stuck. So all others who sleep only nap, and look around when they wake, as long as
@@ -30,6 +32,9 @@ use crate::{
 /// their midst looks the same, and is back sooner: to take its sockets from it costs more than
 /// to wait (2.7 times the CPU with 1000 connections, when this was 0.5 ms).
 const STUCK_NS: u64 = 5_000_000;
+/// So is one whose thread has run for so long between two glances, in ns, and is still in the
+/// same tick: no tick takes that long of itself.
+const HELD_NS: u64 = 300_000;
 /// Whoever is awake looks at so many neighbours, each time that this has passed, in ns.
 const NEIGHBOURS: usize = 4;
 const GLANCE_NS: u64 = 500_000;
@@ -69,10 +74,36 @@ pub(super) struct Patrol {
     /// It works again after a rest, and has yet to find somebody on patrol.
     unwatched: Cell<bool>,
     glanced: Cell<u64>,
+    suspects: [Cell<Suspect>; NEIGHBOURS],
     quiet: Cell<bool>,
     /// The last look found somebody stuck.
     saw_stuck: Cell<bool>,
     on_duty: Cell<bool>,
+}
+
+/// A tick that a glance has found long.
+#[derive(Clone, Copy, Default)]
+struct Suspect {
+    /// When it began.
+    since: u64,
+    /// For how long its thread had run then.
+    ran: u64,
+}
+
+impl Suspect {
+    /// Whether a worker is stuck whose tasks run `since` then, and whose thread has run for so
+    /// long: who is not given a core is not held by a task.
+    fn is_stuck(&mut self, since: u64, now: u64, ran: impl FnOnce() -> u64) -> bool {
+        let time = now.saturating_sub(since);
+        if !(GLANCE_NS..STUCK_NS).contains(&time) {
+            return time >= STUCK_NS;
+        }
+        let ran = ran();
+        if self.since != since {
+            *self = Self { since, ran };
+        }
+        ran.saturating_sub(self.ran) > HELD_NS
+    }
 }
 
 /// What was last seen of one worker.
@@ -140,12 +171,6 @@ impl Watch {
 }
 
 impl Block {
-    /// Whether its tasks have run for too long.
-    fn is_overdue(&self, now: u64) -> bool {
-        // Relaxed: a guess, which is harmless if it is wrong.
-        now.saturating_sub(self.since.load(Ordering::Relaxed)) > STUCK_NS
-    }
-
     /// Whether it runs tasks, and does not just look around.
     fn is_at_work(&self) -> bool {
         // Relaxed: a guess.
@@ -182,6 +207,7 @@ impl Patrol {
             active: Cell::new(clock::now()),
             unwatched: Cell::new(false),
             glanced: Cell::new(0),
+            suspects: Default::default(),
             quiet: Cell::new(false),
             saw_stuck: Cell::new(false),
             on_duty: Cell::new(false),
@@ -255,12 +281,15 @@ impl Worker {
 
     fn glance(&self, now: u64) {
         let workers = self.hub().workers();
-        for step in 1..workers.min(NEIGHBOURS + 1) {
+        for (step, suspect) in (1..workers).zip(&self.patrol.suspects) {
             let index = (self.index() + step) % workers;
-            if self.hub().block(index).is_overdue(now)
-                && !self.hub().idle.is_parked(index)
-                && self.hub().block(index).may_rescue(now)
-            {
+            let block = self.hub().block(index);
+            // Relaxed: a guess, which is harmless if it is wrong.
+            let since = block.since.load(Ordering::Relaxed);
+            let mut seen = suspect.get();
+            let is_stuck = seen.is_stuck(since, now, || threads::ran(block.thread()));
+            suspect.set(seen);
+            if is_stuck && !self.hub().idle.is_parked(index) && block.may_rescue(now) {
                 self.rescue(index);
             }
         }
@@ -340,5 +369,43 @@ impl Worker {
         if taken > 0 {
             self.block().counts.rescues.add(1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn unasked() -> u64 {
+        panic!("nobody has to ask the kernel")
+    }
+
+    #[test]
+    fn tick_in_which_the_thread_runs_on_is_stuck_long_before_it_is_overdue() {
+        let mut suspect = Suspect::default();
+        assert!(!suspect.is_stuck(10 * MS, 10 * MS + GLANCE_NS - 1, unasked));
+        assert!(!suspect.is_stuck(10 * MS, 11 * MS, || 70 * MS));
+        assert!(!suspect.is_stuck(10 * MS, 12 * MS, || 70 * MS + HELD_NS));
+        // Counted from the first glance: half of a core is enough, in time.
+        assert!(suspect.is_stuck(10 * MS, 13 * MS, || 70 * MS + HELD_NS + 1));
+    }
+
+    #[test]
+    fn thread_that_waits_for_a_core_is_not_stuck_until_it_is_overdue() {
+        let mut suspect = Suspect::default();
+        for now in [11 * MS, 12 * MS, 10 * MS + STUCK_NS - 1] {
+            assert!(!suspect.is_stuck(10 * MS, now, || 70 * MS));
+        }
+        assert!(suspect.is_stuck(10 * MS, 10 * MS + STUCK_NS, unasked));
+    }
+
+    #[test]
+    fn what_ran_in_another_tick_does_not_count() {
+        let mut suspect = Suspect::default();
+        assert!(!suspect.is_stuck(10 * MS, 11 * MS, || 70 * MS));
+        assert!(!suspect.is_stuck(12 * MS, 13 * MS, || 80 * MS));
+        assert!(!suspect.is_stuck(u64::MAX, 14 * MS, unasked), "between ticks");
     }
 }

@@ -1,4 +1,4 @@
-//! The one place that starts threads.
+//! The one place that starts threads, and asks the kernel about them.
 
 use std::{
     io,
@@ -49,7 +49,43 @@ pub(crate) fn waited(thread: u32) -> u64 {
     stat.ok().and_then(field).unwrap_or(0)
 }
 
+/// For how long a thread of this process has run on a core, in ns in all; 0 where the kernel
+/// does not say, or there is no such thread. Exact while it runs, and costs a system call. See
+/// clock_gettime(2) and pthread_getcpuclockid(3).
+pub(crate) fn ran(thread: u32) -> u64 {
+    /// What the kernel measures (`CPUCLOCK_SCHED`), and that it is one thread's.
+    const TIME_OF_THREAD: libc::clockid_t = 2 | 4;
+    let clock = !(thread as libc::clockid_t) << 3 | TIME_OF_THREAD;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec, if anything.
+    let done = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    if done == 0 { time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64 } else { 0 }
+}
+
 /// The cores this process may run on (affinity and cgroup quota counted).
 pub(crate) fn available() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::time::{ClockId, clock_gettime};
+
+    use super::*;
+
+    #[test]
+    fn time_of_a_thread_is_what_its_own_clock_says() {
+        let own = || {
+            let time = clock_gettime(ClockId::ThreadCPUTime);
+            time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+        };
+        let (before, ran, after) = (own(), ran(id()), own());
+        assert!((before..=after).contains(&ran), "{before} {ran} {after}");
+    }
+
+    #[test]
+    fn thread_that_there_is_not_has_not_run() {
+        const PAST_PID_MAX: u32 = 1 << 23;
+        assert_eq!(ran(PAST_PID_MAX), 0);
+    }
 }

@@ -148,6 +148,31 @@ fn worker_that_always_finds_mail_turns_its_reactor() {
 }
 
 #[test]
+fn neighbour_held_by_a_task_is_helped_before_it_is_overdue() {
+    // Goal: who is awake need not wait until a held neighbour could no longer be a preempted one;
+    // method: a tick of the neighbour's that began before, on a thread that runs, this one.
+    const MS: u64 = 1_000_000;
+    on_every_backend(2, |hub, workers| {
+        let [owner, helper] = &workers[..] else { unreachable!() };
+        owner.enter(|| owner.push_back(short_task(owner, NO_OWNER)));
+        let helped = helper.enter(|| {
+            let begin = clock::now();
+            owner.block().since.store(begin, Ordering::Relaxed);
+            helper.help_neighbours(begin + MS);
+            let ran = threads::ran(threads::id());
+            while threads::ran(threads::id()) < ran + MS {}
+            helper.help_neighbours(begin + 2 * MS);
+            let helped = helper.backlog() == 1 && owner.backlog() == 0;
+            owner.block().since.store(u64::MAX, Ordering::Relaxed);
+            helper.run_tasks(&|| false);
+            helped
+        });
+        assert!(helped);
+        end(hub, workers);
+    });
+}
+
+#[test]
 fn burst_leaves_no_memory_behind() {
     // Goal: an idle worker is as small as one that was never busy; method: crowds of local tasks and
     // of wakers, several times what a worker keeps.
