@@ -70,6 +70,7 @@ const ECHO_SMALL: &[&str] = &[
     "async-io",
     "ringloop",
     "ringloop-lease",
+    "ringloop-lease-whole",
     "ringloop-owned",
     "ringloop-epoll",
     "epoll",

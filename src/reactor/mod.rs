@@ -51,7 +51,7 @@ pub(crate) use self::{
     slot::Direction,
     socket::Socket,
     source::{Pollable, Source, poll_ready, poll_ready_shared},
-    uring::{Features, Garbage, Refusal, TriedRing, plan},
+    uring::{Allowed, Features, Garbage, Refusal, TriedRing, plan},
 };
 
 /// How long the end of a reactor may take.

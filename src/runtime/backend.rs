@@ -5,7 +5,7 @@ use std::{env, fmt, str::FromStr};
 use super::context;
 use crate::{
     error::BuildError,
-    reactor::{self, Features, Refusal, TriedRing},
+    reactor::{self, Allowed, Features, Refusal, TriedRing},
 };
 
 /// How a runtime talks to the kernel.
@@ -129,13 +129,13 @@ impl Choice {
     pub(super) fn find(
         chosen: Backend,
         workers: usize,
-        defer_taskrun: bool,
+        allowed: Allowed,
     ) -> Result<Self, BuildError> {
         let wanted = chosen.wanted()?;
         if wanted == Backend::Epoll {
             return Ok(Self::epoll(None));
         }
-        match reactor::plan(workers, defer_taskrun) {
+        match reactor::plan(workers, allowed) {
             Ok(features) => Ok(Self::uring(features)),
             Err(refusal) if wanted == Backend::Auto => Ok(Self::epoll(Some(refusal.to_string()))),
             Err(refusal) => Err(Self::insist(chosen, refusal)),
@@ -190,7 +190,7 @@ pub fn backend() -> BackendInfo {
     if let Ok(handle) = context::current() {
         return handle.inner.backend.clone();
     }
-    match Choice::find(Backend::Auto, 1, true) {
+    match Choice::find(Backend::Auto, 1, Allowed::ALL) {
         Ok(choice) => choice.info,
         Err(error) => panic!("ringloop::backend: {error}"),
     }

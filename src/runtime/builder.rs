@@ -11,7 +11,7 @@ use crate::{
         BuildError, ErrorEvent, RunError,
         hook::{self, Hook},
     },
-    reactor::{Reactor, TriedRing},
+    reactor::{Allowed, Reactor, TriedRing},
     scheduler::{self, Hub, MAX_HUBS, MAX_WORKERS, Peer, Seat},
     task,
     util::{fork, gate::Gate, threads},
@@ -32,7 +32,7 @@ use crate::{
 pub struct Builder {
     workers: Option<usize>,
     backend: Backend,
-    defer_taskrun: bool,
+    allowed: Allowed,
     name: String,
     blocking_threads: usize,
     shutdown_deadline: Duration,
@@ -50,7 +50,7 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("workers", &self.workers)
             .field("backend", &self.backend)
-            .field("defer_taskrun", &self.defer_taskrun)
+            .field("defer_taskrun", &self.allowed.defer_taskrun)
             .field("name", &self.name)
             .field("blocking_threads", &self.blocking_threads)
             .field("shutdown_deadline", &self.shutdown_deadline)
@@ -64,7 +64,7 @@ impl Builder {
         Self {
             workers: None,
             backend: Backend::Auto,
-            defer_taskrun: true,
+            allowed: Allowed::ALL,
             name: "ringloop".to_owned(),
             blocking_threads: 512,
             shutdown_deadline: Duration::from_secs(10),
@@ -89,7 +89,15 @@ impl Builder {
     /// for them (`IORING_SETUP_DEFER_TASKRUN`), or whenever the worker returns to user
     /// space (`IORING_SETUP_COOP_TASKRUN`). The former is faster, and the default.
     pub fn defer_taskrun(mut self, defer: bool) -> Self {
-        self.defer_taskrun = defer;
+        self.allowed.defer_taskrun = defer;
+        self
+    }
+
+    /// Private: for tests and benches. With io_uring, whether the kernel may consume memory for
+    /// leases in pieces, as kernels since Linux 6.15 can, or takes a whole buffer for each arrival.
+    #[doc(hidden)]
+    pub fn incremental_buffers(mut self, incremental: bool) -> Self {
+        self.allowed.incremental = incremental;
         self
     }
 
@@ -166,7 +174,7 @@ impl Builder {
                 "a thread's name has no NUL byte in it: choose another name",
             ));
         }
-        let choice = Choice::find(self.backend, workers, self.defer_taskrun)?;
+        let choice = Choice::find(self.backend, workers, self.allowed)?;
         let hub = Hub::acquire(workers).ok_or_else(|| {
             BuildError::new(format!("{MAX_HUBS} runtimes are alive: drop some of them first"))
         })?;

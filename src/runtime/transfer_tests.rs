@@ -76,6 +76,7 @@ fn on_every_backend(test: impl Fn(Builder)) {
     if uring().build().is_ok() {
         test(uring());
         test(uring().defer_taskrun(false));
+        test(uring().incremental_buffers(false));
     }
     test(Builder::new().workers(1).backend(Backend::Epoll));
 }

@@ -25,6 +25,11 @@ pub const BACKENDS: &[BackendCase] = &[
         name: "uring-coop",
         apply: |builder| builder.backend(Backend::Uring).defer_taskrun(false),
     },
+    // As on kernels before 6.15: each arrival takes a whole buffer.
+    BackendCase {
+        name: "uring-whole",
+        apply: |builder| builder.backend(Backend::Uring).incremental_buffers(false),
+    },
     BackendCase { name: "epoll", apply: |builder| builder.backend(Backend::Epoll) },
 ];
 

@@ -27,7 +27,8 @@
 //! None shows real networks (loopback has no interrupts, no loss) or many cores. Most of every
 //! figure is the kernel's TCP; `epoll`, `uring` and `uring-poll`, bare loops without a runtime, are the
 //! limits: the last one of poll functions on a ring, with small messages and one worker.
-//! `async-io` reads and writes through `&Async<TcpStream>`, as smol's users do.
+//! `ringloop-lease-whole` lends memory as on kernels before 6.15, where each arrival takes a whole
+//! buffer. `async-io` reads and writes through `&Async<TcpStream>`, as smol's users do.
 
 mod async_io;
 mod epoll;
@@ -66,6 +67,7 @@ pub fn serve(spec: &Spec) -> Result<(), String> {
         "async-io" => async_io::serve(setup),
         "ringloop" => ringloop::serve(setup, Backend::Auto, Face::Poll),
         "ringloop-lease" => ringloop::serve(setup, Backend::Auto, Face::Lease),
+        "ringloop-lease-whole" => ringloop::serve_whole(setup),
         "ringloop-owned" => ringloop::serve(setup, Backend::Auto, Face::Owned),
         "ringloop-epoll" => ringloop::serve(setup, Backend::Epoll, Face::Poll),
         "epoll" => epoll::serve(setup),

@@ -3,10 +3,10 @@
 
 use std::io;
 
-use ringloop::Backend;
 use ringloop::io::AsyncWriteExt as _;
 use ringloop::net::{TcpListener, TcpStream};
 use ringloop::time::interval;
+use ringloop::{Backend, Builder};
 
 use super::{Setup, hog};
 use crate::harness::child::announce;
@@ -20,9 +20,18 @@ pub enum Face {
 }
 
 pub fn serve(setup: Setup, backend: Backend, face: Face) -> io::Result<()> {
+    serve_with(Builder::new().backend(backend), setup, face)
+}
+
+/// Leases, in the form of io_uring for kernels that cannot consume a buffer in pieces.
+pub fn serve_whole(setup: Setup) -> io::Result<()> {
+    let builder = Builder::new().backend(Backend::Uring).incremental_buffers(false);
+    serve_with(builder, setup, Face::Lease)
+}
+
+fn serve_with(builder: Builder, setup: Setup, face: Face) -> io::Result<()> {
     let main = async move { ringloop::spawn(accept(setup, face)).await.map_err(io::Error::other)? };
-    let builder = ringloop::Builder::new().workers(setup.workers).backend(backend);
-    builder.run(main).map_err(io::Error::other)?
+    builder.workers(setup.workers).run(main).map_err(io::Error::other)?
 }
 
 async fn accept(setup: Setup, face: Face) -> io::Result<()> {

@@ -57,7 +57,7 @@ pub(crate) use self::{
     claim::Claim,
     flights::FlightId,
     mailbox::{Link, Mailbox, Node, Sent},
-    plan::{Features, Refusal, TriedRing, plan},
+    plan::{Allowed, Features, Refusal, TriedRing, plan},
 };
 use self::{
     flights::{Flight, Flights, Spent},

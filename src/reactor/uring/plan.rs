@@ -52,6 +52,20 @@ pub(crate) struct Features {
     pub(crate) shortfall: Option<String>,
 }
 
+/// Which forms of a ring a runtime may use, if the kernel has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Allowed {
+    /// See [`Plan::defer_taskrun`].
+    pub(crate) defer_taskrun: bool,
+    /// See [`Plan::incremental`].
+    pub(crate) incremental: bool,
+}
+
+impl Allowed {
+    /// The best that there is.
+    pub(crate) const ALL: Self = Self { defer_taskrun: true, incremental: true };
+}
+
 /// A ring that works, once its worker's thread starts it.
 pub(crate) struct TriedRing {
     pub(super) ring: Ring,
@@ -144,8 +158,8 @@ impl Failed {
 /// # Errors
 ///
 /// Why they can not, and what to do about it.
-pub(crate) fn plan(workers: usize, defer_taskrun: bool) -> Result<Features, Refusal> {
-    let form = newest_form(defer_taskrun).map_err(|failed| failed.explain(workers, FEW))?;
+pub(crate) fn plan(workers: usize, allowed: Allowed) -> Result<Features, Refusal> {
+    let form = newest_form(allowed).map_err(|failed| failed.explain(workers, FEW))?;
     let mut shortfall = None;
     for entries in ENTRIES {
         let plan = Plan { entries, ..form };
@@ -164,15 +178,17 @@ pub(crate) fn plan(workers: usize, defer_taskrun: bool) -> Result<Features, Refu
 }
 
 /// Tries out a ring of each form, and returns the first that works.
-fn newest_form(defer_taskrun: bool) -> Result<Plan, Failed> {
+fn newest_form(allowed: Allowed) -> Result<Plan, Failed> {
     let mut last = None;
     let mut forms = vec![(true, true), (true, false), (false, true), (false, false)];
-    forms.retain(|(defer, _)| defer_taskrun || !defer);
+    forms.retain(|(defer, _)| allowed.defer_taskrun || !defer);
     for (defer_taskrun, no_sqarray) in forms {
         let plan = Plan { entries: FEW, defer_taskrun, no_sqarray, incremental: false };
         let ring = make_one(plan, &mut Patience::for_rings(plan, 1));
         match ring.and_then(try_out) {
-            Ok(incremental) => return Ok(Plan { incremental, ..plan }),
+            Ok(incremental) => {
+                return Ok(Plan { incremental: incremental && allowed.incremental, ..plan });
+            }
             Err(failed) if failed.errno() == Some(Errno::INVAL) => last = Some(failed),
             Err(failed) => return Err(failed),
         }

@@ -95,13 +95,15 @@ fn trial(
     make: impl Fn(u64) -> Script,
     test: impl Fn(&Runtime, &Script),
 ) {
-    for defer in [true, false] {
+    for (defer, incremental) in [(true, true), (false, true), (true, false)] {
         let seed = seed();
-        let what = format!("{name}, deferred: {defer}, RINGLOOP_SEED={seed}");
+        let what =
+            format!("{name}, deferred: {defer}, incremental: {incremental}, RINGLOOP_SEED={seed}");
         eprintln!("{what}");
         let _watchdog = Watchdog::new(what.clone());
         let script = Arc::new(make(seed));
         let builder = Builder::new().workers(workers).backend(Backend::Uring).defer_taskrun(defer);
+        let builder = builder.incremental_buffers(incremental);
         let runtime = match script.install(|| builder.on_error(|_| {}).build()) {
             Ok(runtime) => runtime,
             Err(error) => return loud(&format!("SKIPPED: {name}: {error}")),

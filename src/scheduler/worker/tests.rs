@@ -11,7 +11,7 @@ use std::{
 
 use super::*;
 use crate::{
-    reactor::{self, Direction, Source, poll_ready},
+    reactor::{self, Allowed, Direction, Source, poll_ready},
     scheduler::with_worker,
 };
 
@@ -30,8 +30,11 @@ fn on_every_backend(workers: usize, test: impl Fn(&'static Hub, Vec<Worker>)) {
         let made = |(index, seat)| Worker::new(index, hub, seat, peers.clone());
         test(hub, seats.into_iter().enumerate().map(made).collect());
     };
-    for defer_taskrun in [true, false] {
-        if let Ok(features) = reactor::plan(workers, defer_taskrun) {
+    let all = Allowed::ALL;
+    for allowed in
+        [all, Allowed { defer_taskrun: false, ..all }, Allowed { incremental: false, ..all }]
+    {
+        if let Ok(features) = reactor::plan(workers, allowed) {
             run(Some(features.rings));
         }
     }

@@ -4,12 +4,12 @@ use super::*;
 use crate::reactor::{
     Doorbell,
     socket::{Found, Socket},
-    uring::{ARM_RECV, Uring, plan},
+    uring::{ARM_RECV, Allowed, Uring, plan},
 };
 
 /// A reactor of this thread. `None`: there are no such rings here.
 pub(super) fn ring(defer: bool) -> Option<Uring> {
-    let mut features = match plan(1, defer) {
+    let mut features = match plan(1, Allowed { defer_taskrun: defer, ..Allowed::ALL }) {
         Ok(features) => features,
         Err(error) => {
             loud(&format!("SKIPPED: {error}"));
