@@ -330,8 +330,8 @@ pub enum ErrorEvent {
         /// What is missing, and what to do about it.
         reason: String,
     },
-    /// A listener cannot accept: descriptors or memory are exhausted. It waits for
-    /// one to be freed and tries again; it is told once per pause.
+    /// A listener cannot accept: descriptors or memory are exhausted, or each connection is
+    /// forbidden. It waits for a moment and tries again; it is told once per pause.
     #[non_exhaustive]
     AcceptPaused {
         /// What accept(2) said.
@@ -378,6 +378,12 @@ pub enum ErrorEvent {
     },
 }
 
+/// Whether accept(2) failed because the connection is not allowed.
+fn is_forbidden(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, Unsupported};
+    matches!(error.kind(), PermissionDenied | Unsupported)
+}
+
 impl fmt::Display for ErrorEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -390,6 +396,11 @@ impl fmt::Display for ErrorEvent {
             Self::BackendFallback { backend, reason } => {
                 write!(f, "the backend is {backend}, and less than it could be: {reason}")
             }
+            Self::AcceptPaused { error } if is_forbidden(error) => write!(
+                f,
+                "accepting is paused for a moment: {error}; \
+                a firewall or a security module forbids the connections"
+            ),
             Self::AcceptPaused { error } => write!(
                 f,
                 "accepting is paused until a descriptor is freed: {error}; \

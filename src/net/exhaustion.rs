@@ -1,17 +1,20 @@
-//! Waiting for descriptors when there are none left.
+//! What an error of accept(2) is about, and the wait where trying again at once would not help.
 //!
 //! accept(2) that fails for want of a descriptor leaves the connection in the backlog,
 //! and the listener ready: trying again at once would spin. So the accepting task waits
-//! until this process closes one of its sockets, or for a moment, whichever is first.
+//! until this process closes one of its sockets, or for a moment, whichever is first. The same
+//! holds where a security module refuses each connection: it stays in the backlog, too.
 
 use std::{
     io,
+    os::fd::AsFd,
     pin::Pin,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use parking_lot::Mutex;
+use rustix::{io::Errno, net::sockopt::socket_acceptconn};
 
 use crate::{
     loom::global::{AtomicU64, Ordering},
@@ -25,13 +28,46 @@ const PAUSE: Duration = Duration::from_millis(100);
 static WAITING: AtomicU64 = AtomicU64::new(0);
 static WAITERS: Mutex<Vec<(u64, Waker)>> = Mutex::new(Vec::new());
 
-/// Whether the system is out of descriptors, or of memory for one.
-pub(super) fn is_exhausted(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
-    )
+/// What an error of accept(2) is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// One connection, which is gone: the next may be accepted at once.
+    Gone,
+    /// One connection, or each, which a firewall or a security module forbids. It may still be in
+    /// the backlog.
+    Forbidden,
+    /// The system is out of descriptors, or of memory for one.
+    Exhausted,
+    /// The listener itself: no other connection will be accepted.
+    Listener,
+}
+
+impl Cause {
+    /// Sorts the errors that accept(2) lists; `listener` tells whether EOPNOTSUPP is its own.
+    pub(super) fn of(error: Errno, listener: &impl AsFd) -> Self {
+        match error {
+            // Linux passes on what was pending on the new socket.
+            Errno::CONNABORTED
+            | Errno::PROTO
+            | Errno::INTR
+            | Errno::NETDOWN
+            | Errno::NOPROTOOPT
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::HOSTUNREACH
+            | Errno::NETUNREACH => Self::Gone,
+            Errno::PERM | Errno::ACCESS => Self::Forbidden,
+            // Also the error of a socket that cannot listen.
+            Errno::OPNOTSUPP if socket_acceptconn(listener).unwrap_or(false) => Self::Forbidden,
+            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Self::Exhausted,
+            _ => Self::Listener,
+        }
+    }
+}
+
+/// Whether accepting is worth another try after a pause.
+pub(super) fn passes(error: &io::Error, listener: &impl AsFd) -> bool {
+    Errno::from_io_error(error).is_some_and(|errno| Cause::of(errno, listener) != Cause::Listener)
 }
 
 /// A socket has been closed.
@@ -108,4 +144,47 @@ fn next_ticket() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     // Relaxed: only uniqueness matters.
     NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, UdpSocket};
+
+    use super::*;
+
+    #[test]
+    fn errors_of_accept_are_told_apart() {
+        // Goal: what concerns one connection, or passes, does not end a service; method: each error
+        // that accept(2) lists, on a socket that listens and on one that cannot.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let list = [
+            (Errno::CONNABORTED, Cause::Gone),
+            (Errno::PROTO, Cause::Gone),
+            (Errno::INTR, Cause::Gone),
+            (Errno::NETDOWN, Cause::Gone),
+            (Errno::NOPROTOOPT, Cause::Gone),
+            (Errno::HOSTDOWN, Cause::Gone),
+            (Errno::NONET, Cause::Gone),
+            (Errno::HOSTUNREACH, Cause::Gone),
+            (Errno::NETUNREACH, Cause::Gone),
+            (Errno::PERM, Cause::Forbidden),
+            (Errno::ACCESS, Cause::Forbidden),
+            (Errno::OPNOTSUPP, Cause::Forbidden),
+            (Errno::MFILE, Cause::Exhausted),
+            (Errno::NFILE, Cause::Exhausted),
+            (Errno::NOBUFS, Cause::Exhausted),
+            (Errno::NOMEM, Cause::Exhausted),
+            (Errno::BADF, Cause::Listener),
+            (Errno::INVAL, Cause::Listener),
+            (Errno::NOTSOCK, Cause::Listener),
+            (Errno::FAULT, Cause::Listener),
+        ];
+        for (error, cause) in list {
+            assert_eq!(Cause::of(error, &listener), cause, "{error:?}");
+            assert_eq!(passes(&error.into(), &listener), cause != Cause::Listener, "{error:?}");
+        }
+        assert_eq!(Cause::of(Errno::OPNOTSUPP, &other), Cause::Listener);
+        assert!(!passes(&io::ErrorKind::Other.into(), &listener));
+    }
 }

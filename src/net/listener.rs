@@ -153,9 +153,12 @@ impl TcpListener {
     ///
     /// When descriptors run out, accepting pauses until one is freed, and the
     /// [error hook](crate::Builder::on_error) hears of it once; the connections wait in
-    /// the kernel. Connections that are gone before they are accepted are skipped.
+    /// the kernel. Connections that are gone before they are accepted are skipped, and those that
+    /// a firewall or a security module forbids (EPERM, EACCES); where these come one after the
+    /// other, accepting pauses in the same way, for 100 ms at most.
     ///
-    /// asyncio: `loop.sock_accept`.
+    /// asyncio: `loop.sock_accept`, which raises each of these errors; its servers log them and go
+    /// on. Here no error of a single connection is returned, so a loop may end with the first.
     ///
     /// # Cancel safety
     ///
@@ -168,7 +171,7 @@ impl TcpListener {
         loop {
             match operation::run(self.socket.get(), self.attempt()).await {
                 Ok((stream, peer)) => return Ok((TcpStream::adopt(stream), peer)),
-                Err(error) if exhaustion::is_exhausted(&error) => self.pause(error).await,
+                Err(error) if exhaustion::passes(&error, self) => self.pause(error).await,
                 Err(error) => return Err(error),
             }
         }

@@ -7,12 +7,17 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, acceptfrom_with, recv, send, sendmsg,
+use rustix::{
+    io::Errno,
+    net::{
+        RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, acceptfrom_with, recv, send,
+        sendmsg,
+    },
 };
 use smallvec::SmallVec;
 use socket2::{SockAddr, SockRef};
 
+use super::exhaustion::Cause;
 use crate::{
     loom::global::{AtomicU64, Ordering},
     reactor::{
@@ -206,7 +211,6 @@ impl Operation<OwnedFd> for Accept<'_> {
     const DIRECTION: Direction = Direction::Read;
 
     fn attempt(&mut self, io: &OwnedFd) -> io::Result<Self::Output> {
-        use rustix::io::Errno;
         self.socket.check_process()?;
         while let Some(connection) = self.socket.accepted.take() {
             // One that is gone already has no peer: the next, please.
@@ -218,32 +222,41 @@ impl Operation<OwnedFd> for Accept<'_> {
             self.paused.store(0, Ordering::Relaxed);
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        loop {
-            match acceptfrom_with(io, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                Ok((socket, peer)) => {
-                    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                    return accepted(socket, peer);
-                }
-                // Errors of a connection that is gone already: the next, please.
-                Err(
-                    Errno::CONNABORTED
-                    | Errno::PROTO
-                    | Errno::INTR
-                    | Errno::NETDOWN
-                    | Errno::NOPROTOOPT
-                    | Errno::HOSTDOWN
-                    | Errno::NONET
-                    | Errno::HOSTUNREACH
-                    | Errno::NETUNREACH,
-                ) => {}
-                Err(error) => {
-                    if error == Errno::WOULDBLOCK {
-                        // Relaxed: told twice or not at all by tasks that race, at worst.
-                        self.paused.store(0, Ordering::Relaxed);
-                    }
-                    return Err(error.into());
-                }
+        let accept = || acceptfrom_with(io, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+        match accept_next(io, accept) {
+            Ok((socket, peer)) => {
+                let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                accepted(socket, peer)
             }
+            Err(error) => {
+                if error == Errno::WOULDBLOCK {
+                    // Relaxed: told twice or not at all by tasks that race, at worst.
+                    self.paused.store(0, Ordering::Relaxed);
+                }
+                Err(error.into())
+            }
+        }
+    }
+}
+
+/// So many connections in a row may be forbidden before accepting pauses.
+const FORBIDDEN: usize = 16;
+
+/// The first connection that is neither gone nor forbidden.
+fn accept_next<T>(
+    listener: &impl AsFd,
+    mut accept: impl FnMut() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    let mut forbidden = 0;
+    loop {
+        let error = match accept() {
+            Err(error) => error,
+            accepted => return accepted,
+        };
+        match Cause::of(error, listener) {
+            Cause::Gone => {}
+            Cause::Forbidden if forbidden < FORBIDDEN => forbidden += 1,
+            _ => return Err(error),
         }
     }
 }
@@ -270,4 +283,31 @@ fn ip_addr(addr: SockAddr) -> io::Result<SocketAddr> {
     addr.as_socket().ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidInput, "the socket is not one of the internet")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn connections_that_are_forbidden_are_skipped_and_then_pause() {
+        // Goal: a firewall's refusal of some connections costs no other; one of all neither spins
+        // nor ends the listener; method: accept(2) is played.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let play = |script: &mut dyn Iterator<Item = Result<u32, Errno>>| {
+            accept_next(&listener, || script.next().unwrap())
+        };
+        let gone = [Err(Errno::PERM), Err(Errno::CONNABORTED), Err(Errno::ACCESS), Ok(7)];
+        assert_eq!(play(&mut gone.into_iter()), Ok(7));
+
+        let mut all = std::iter::repeat(Err(Errno::PERM)).take(FORBIDDEN + 1);
+        assert_eq!(play(&mut all), Err(Errno::PERM));
+        assert!(all.next().is_none());
+
+        let mut closed = [Err(Errno::PERM), Err(Errno::WOULDBLOCK), Ok(1)].into_iter();
+        assert_eq!(play(&mut closed), Err(Errno::WOULDBLOCK));
+        assert_eq!(play(&mut [Err(Errno::INVAL)].into_iter()), Err(Errno::INVAL));
+    }
 }
