@@ -18,6 +18,12 @@ pub(crate) use std::{alloc, hint, sync::atomic, thread::yield_now, thread_local}
 #[cfg(not(loom))]
 pub(crate) use parking_lot::Mutex;
 
+#[cfg(loom)]
+pub(crate) use self::stand_ins::{Condvar, Mutex as WaitLock, WaitGuard};
+/// A lock with whose holders others exchange wake-ups, by a [`Condvar`].
+#[cfg(not(loom))]
+pub(crate) use self::wait::{Condvar, WaitGuard, WaitLock};
+
 /// The lock of sections that last some nanoseconds. In a model it is one that the checker
 /// knows: waiting in a loop would have more orders than can be tried.
 #[cfg(not(loom))]
@@ -72,23 +78,25 @@ macro_rules! const_fn {
 }
 pub(crate) use const_fn;
 
-/// A function that gives the process's one value of a type; in a model, where nothing outlives
-/// an execution, a new one each time.
+/// A function that gives the process's one value of a type, kept in a `PerProcess`; in a model,
+/// where nothing outlives an execution, a new one each time.
 #[cfg(not(loom))]
 macro_rules! process_wide {
-    ($(#[$attr:meta])* fn $name:ident() -> &'static $type:ty = $new:expr;) => {
+    ($(#[$attr:meta])* fn $name:ident() -> &'static $type:ty, $keeper:ident, $new:expr;) => {
         $(#[$attr])*
         fn $name() -> &'static $type {
-            static VALUE: $type = $new;
-            &VALUE
+            static VALUE: $keeper<$type> = $keeper::new();
+            VALUE.get(|| $new)
         }
     };
 }
 #[cfg(loom)]
 macro_rules! process_wide {
-    ($(#[$attr:meta])* fn $name:ident() -> &'static $type:ty = $new:expr;) => {
+    ($(#[$attr:meta])* fn $name:ident() -> &'static $type:ty, $keeper:ident, $new:expr;) => {
         $(#[$attr])*
         fn $name() -> &'static $type {
+            // It is named in any case, so that its import is used.
+            let _ = $keeper::<$type>::new;
             Box::leak(Box::new($new))
         }
     };
@@ -97,7 +105,7 @@ pub(crate) use process_wide;
 
 /// Atomics and locks for statics: always the standard ones, never modelled.
 pub(crate) mod global {
-    pub(crate) use parking_lot::Mutex;
+    pub(crate) use super::wait::WaitLock as Mutex;
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering,
     };
@@ -173,6 +181,9 @@ pub(crate) mod eventfd {
 
 mod spin;
 pub(crate) use self::spin::SpinLock;
+
+#[cfg_attr(loom, allow(dead_code, reason = "models take the checked ones"))]
+mod wait;
 
 #[cfg(loom)]
 mod stand_ins;

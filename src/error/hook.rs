@@ -2,19 +2,16 @@
 //!
 //! A task that panics may be found out long after its runtime is gone, by the drop
 //! of its handle. So tasks carry a key, not a reference; an event whose hook is gone
-//! goes to standard error.
+//! goes to standard error. So does one in a forked child of the hook's process: the hook may
+//! need what a thread of the parent holds.
 
-use std::{
-    fmt,
-    io::{self, Write},
-    panic::Location,
-    sync::{Arc, OnceLock},
-};
-
-use parking_lot::Mutex;
+use std::{fmt, io, os::fd::AsFd, panic::Location, sync::Arc};
 
 use super::{ErrorEvent, TaskId};
-use crate::util::panic;
+use crate::{
+    loom::global::Mutex,
+    util::{clock, fork::PerProcess, panic},
+};
 
 /// What [`Builder::on_error`](crate::Builder::on_error) takes.
 pub(crate) type Hook = Arc<dyn Fn(&ErrorEvent) + Send + Sync>;
@@ -27,39 +24,73 @@ struct Listener {
     key: u16,
     since: TaskId,
     hook: Hook,
+    /// When each call began that has not returned.
+    calls: Vec<u64>,
 }
 
-static LISTENERS: Mutex<Vec<Listener>> = Mutex::new(Vec::new());
+fn listeners() -> &'static Mutex<Vec<Listener>> {
+    static LISTENERS: PerProcess<Mutex<Vec<Listener>>> = PerProcess::new();
+    LISTENERS.get(|| Mutex::new(Vec::new()))
+}
 
 /// Sets the hook of a runtime that starts, before its first task: that is `since`, or later.
 pub(crate) fn set(key: u16, since: TaskId, hook: Hook) {
-    LISTENERS.lock().push(Listener { key, since, hook });
+    listeners().lock().push(Listener { key, since, hook, calls: Vec::new() });
 }
 
 /// Forgets it.
 pub(crate) fn clear(key: u16) {
-    let gone: Vec<_> = LISTENERS.lock().extract_if(.., |listener| listener.key == key).collect();
+    let gone: Vec<_> = listeners().lock().extract_if(.., |listener| listener.key == key).collect();
     // Foreign destructors, so outside of the lock (S6).
     panic::contain(|| drop(gone));
 }
 
 /// Tells the hook of `key`; if it panics, standard error hears both. Does not panic.
 pub(crate) fn report(key: u16, event: &ErrorEvent) {
-    let mine = |listener: &&Listener| match event {
+    let mine = |listener: &&mut Listener| match event {
         ErrorEvent::TaskPanicked { task, .. } => listener.key == key && *task >= listener.since,
         _ => listener.key == key,
     };
-    let hook = LISTENERS.lock().iter().find(mine).map(|listener| listener.hook.clone());
+    let begun = clock::now();
+    let hook = listeners().lock().iter_mut().find(mine).map(|listener| {
+        listener.calls.push(begun);
+        listener.hook.clone()
+    });
     // Moved in: where it is the last reference, foreign destructors run.
     match hook.map(|hook| panic::catch(move || hook(event))) {
-        Some(Ok(())) => {}
-        Some(Err(payload)) => {
-            say(format_args!("{event}"));
+        Some(result) => {
+            note_return(key, begun);
+            let Err(payload) = result else { return };
+            tell_stderr(event);
             say(format_args!("and the error hook panicked: {}", panic::message(&payload)));
             panic::discard(payload);
         }
-        None => say(format_args!("{event}")),
+        None => tell_stderr(event),
     }
+}
+
+/// A call of the hook that began then has returned.
+fn note_return(key: u16, begun: u64) {
+    let mut listeners = listeners().lock();
+    // Calls that began at one time are alike.
+    let calls = listeners.iter_mut().filter(|listener| listener.key == key);
+    for calls in calls.map(|listener| &mut listener.calls) {
+        if let Some(mine) = calls.iter().position(|&call| call == begun) {
+            calls.swap_remove(mine);
+        }
+    }
+}
+
+/// Whether a call of the hook of `key` that began before `time` has not returned.
+pub(crate) fn is_held_since(key: u16, time: u64) -> bool {
+    let listeners = listeners().lock();
+    let mine = listeners.iter().filter(|listener| listener.key == key);
+    mine.flat_map(|listener| &listener.calls).any(|&begun| begun < time)
+}
+
+/// Tells standard error of an event, as where there is no hook.
+pub(crate) fn tell_stderr(event: &ErrorEvent) {
+    say(format_args!("{event}"));
 }
 
 /// What is known of the task that is polled on this thread.
@@ -75,22 +106,32 @@ pub(crate) struct Here {
 }
 
 /// Who can answer [`here`]: tasks are unknown at this rank.
-static ASK: OnceLock<fn() -> Option<Here>> = OnceLock::new();
+static ASK: PerProcess<fn() -> Option<Here>> = PerProcess::new();
 
 /// Says how to find the task that is polled on a thread. The first one stays.
 pub(crate) fn introduce(ask: fn() -> Option<Here>) {
-    let _ = ASK.set(ask);
+    ASK.get(|| ask);
 }
 
 /// The task that is polled on this thread.
 #[cfg_attr(not(debug_assertions), allow(dead_code, reason = "for reports of debug builds"))]
 pub(crate) fn here() -> Option<Here> {
-    ASK.get().and_then(|ask| ask())
+    ASK.peek().and_then(|ask| ask())
 }
 
-/// To standard error, if somebody still reads it: `eprintln!` would panic.
+/// To standard error, if somebody still reads it: `eprintln!` would panic. By a call of our own: a
+/// forked child may find the standard lock held.
 fn say(text: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "ringloop: {text}");
+    let line = format!("ringloop: {text}\n");
+    let (mut rest, stderr) = (line.as_bytes(), io::stderr());
+    while !rest.is_empty() {
+        match rustix::io::write(stderr.as_fd(), rest) {
+            Ok(0) => return,
+            Ok(written) => rest = &rest[written..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 //!
 //! Each is at least as weak as the real one, and looks for more mistakes.
 
+use std::time::Duration;
+
 use loom::sync as checked;
 
 /// Loom's cell; its end counts as an exclusive access, so that freeing what holds it
@@ -138,6 +140,46 @@ impl<T> Mutex<T> {
     /// As there.
     pub(crate) unsafe fn with_exclusive<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         f(&mut self.0.try_lock().expect("nobody else comes to the lock"))
+    }
+}
+
+/// A time that no model waits for: a wait for so long only ends by a wake-up. Any shorter one may
+/// end at once, by itself: then the model has the orders in which it is over before the wake-up
+/// comes, and those in which it is not.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+impl<T> Mutex<T> {
+    pub(crate) fn wait_for<'a>(
+        &'a self,
+        guard: checked::MutexGuard<'a, T>,
+        condvar: &Condvar,
+        limit: Duration,
+    ) -> (checked::MutexGuard<'a, T>, bool) {
+        if limit < FOR_EVER {
+            drop(guard);
+            return (self.lock(), true);
+        }
+        (condvar.0.wait(guard).expect("nobody panics with the lock held"), false)
+    }
+}
+
+pub(crate) type WaitGuard<'a, T> = checked::MutexGuard<'a, T>;
+
+/// Loom's condition variable.
+#[derive(Debug, Default)]
+pub(crate) struct Condvar(checked::Condvar);
+
+impl Condvar {
+    pub(crate) fn new() -> Self {
+        Self(checked::Condvar::new())
+    }
+
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
     }
 }
 

@@ -13,20 +13,23 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use rustix::{io::Errno, net::sockopt::socket_acceptconn};
 
 use crate::{
-    loom::global::{AtomicU64, Ordering},
+    loom::global::{AtomicU64, Mutex, Ordering},
     time::{Sleep, sleep},
-    util::panic,
+    util::{fork::PerProcess, panic},
 };
 
 /// Descriptors may be freed where nobody tells us.
 const PAUSE: Duration = Duration::from_millis(100);
 
 static WAITING: AtomicU64 = AtomicU64::new(0);
-static WAITERS: Mutex<Vec<(u64, Waker)>> = Mutex::new(Vec::new());
+
+fn waiters() -> &'static Mutex<Vec<(u64, Waker)>> {
+    static WAITERS: PerProcess<Mutex<Vec<(u64, Waker)>>> = PerProcess::new();
+    WAITERS.get(|| Mutex::new(Vec::new()))
+}
 
 /// What an error of accept(2) is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +84,7 @@ pub(super) fn closed_one() {
 
 #[cold]
 fn wake_all() {
-    let waiters = std::mem::take(&mut *WAITERS.lock());
+    let waiters = std::mem::take(&mut *waiters().lock());
     for (_, waker) in waiters {
         panic::contain(|| waker.wake());
     }
@@ -105,7 +108,7 @@ impl Future for Freed {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let waker = cx.waker().clone();
         let (old, woken) = {
-            let mut waiters = WAITERS.lock();
+            let mut waiters = waiters().lock();
             let mine =
                 self.ticket.and_then(|ticket| waiters.iter().position(|(of, _)| *of == ticket));
             let old = mine.map(|mine| waiters.swap_remove(mine));
@@ -132,7 +135,7 @@ impl Drop for Freed {
         // Relaxed: see `closed_one`.
         WAITING.fetch_sub(1, Ordering::Relaxed);
         let old = {
-            let mut waiters = WAITERS.lock();
+            let mut waiters = waiters().lock();
             let mine = waiters.iter().position(|(of, _)| *of == ticket);
             mine.map(|mine| waiters.swap_remove(mine))
         };

@@ -28,7 +28,7 @@ use crate::{
         atomic::{AtomicU64, Ordering},
         global,
     },
-    util::panic,
+    util::{fork::PerProcess, panic},
 };
 
 /// One of the two ways that bytes go.
@@ -363,7 +363,8 @@ pub(crate) fn deliver(key: u64, ready: Ready, wakes: &mut Vec<Waker>) {
 /// All slots of the process: chunks that double, and the free ones.
 struct Pool {
     chunks: [global::AtomicPtr<Slot>; CHUNKS],
-    free: global::Mutex<Free>,
+    /// A forked child leaves the free ones to its parent.
+    free: PerProcess<global::Mutex<Free>>,
 }
 
 struct Free {
@@ -377,7 +378,7 @@ const CHUNKS: usize = 22;
 
 static POOL: Pool = Pool {
     chunks: [const { global::AtomicPtr::new(ptr::null_mut()) }; CHUNKS],
-    free: global::Mutex::new(Free { slots: Vec::new(), used: 0 }),
+    free: PerProcess::new(),
 };
 
 impl Pool {
@@ -391,7 +392,7 @@ impl Pool {
     }
 
     fn take(&self) -> u32 {
-        let mut free = self.free.lock();
+        let mut free = self.free().lock();
         if let Some(index) = free.slots.pop() {
             return index;
         }
@@ -411,7 +412,19 @@ impl Pool {
     }
 
     fn give(&self, index: u32) {
-        self.free.lock().slots.push(index);
+        self.free().lock().slots.push(index);
+    }
+
+    fn free(&self) -> &'static global::Mutex<Free> {
+        self.free.get(|| {
+            // What the parent has made is in use, for all that a child knows.
+            // Acquire: as in `get`.
+            let made = |chunk: &&global::AtomicPtr<Slot>| !chunk.load(Ordering::Acquire).is_null();
+            let chunks = self.chunks.iter().take_while(made).count();
+            let used = (FIRST << chunks) - FIRST;
+            // Room for all, as in `take`.
+            global::Mutex::new(Free { slots: Vec::with_capacity(used as usize), used })
+        })
     }
 }
 

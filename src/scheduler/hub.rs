@@ -8,7 +8,6 @@
 use std::{panic::Location, ptr};
 
 use crossbeam_utils::CachePadded;
-use parking_lot::Mutex;
 
 use super::{
     idle::{Idle, MAX_WORKERS},
@@ -24,6 +23,7 @@ use crate::{
     },
     reactor::Doorbell,
     task::{Header, Runnable},
+    util::fork::PerProcess,
 };
 
 /// How far a runtime is on its way to its end.
@@ -255,16 +255,20 @@ pub(crate) const MAX_HUBS: usize = 1024;
 static HUBS: [global::AtomicPtr<Hub>; MAX_HUBS] =
     [const { global::AtomicPtr::new(ptr::null_mut()) }; MAX_HUBS];
 
-static FREE: Mutex<Vec<&'static Hub>> = Mutex::new(Vec::new());
+/// Those that are in no use. A forked child makes hubs of its own.
+fn free() -> &'static global::Mutex<Vec<&'static Hub>> {
+    static FREE: PerProcess<global::Mutex<Vec<&'static Hub>>> = PerProcess::new();
+    FREE.get(|| global::Mutex::new(Vec::new()))
+}
 
-/// How many there are. Written under the lock of `FREE`.
+/// How many there are. Written under the lock of `free`.
 static MADE: global::AtomicU64 = global::AtomicU64::new(0);
 
 impl Hub {
     /// A hub for a new runtime; `None` if too many runtimes are alive.
     pub(crate) fn acquire(workers: usize) -> Option<&'static Hub> {
         debug_assert!((1..=MAX_WORKERS).contains(&workers));
-        let mut free = FREE.lock();
+        let mut free = free().lock();
         let hub = match free.pop() {
             Some(hub) => hub,
             None => {
@@ -319,7 +323,7 @@ impl Hub {
     /// Gives it back once its workers are gone and its tasks ended.
     pub(crate) fn recycle(&'static self) {
         debug_assert_eq!(self.live(), 0);
-        FREE.lock().push(self);
+        free().lock().push(self);
     }
 
     /// The hub of a task's place. It exists: the task was born there.
@@ -369,7 +373,7 @@ impl Hub {
         self.cancel_all();
     }
 
-    pub(super) fn deadline(&self) -> u64 {
+    pub(crate) fn deadline(&self) -> u64 {
         // Relaxed: read by workers, which have seen the phase.
         self.deadline.load(Ordering::Relaxed)
     }

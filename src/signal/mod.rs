@@ -14,9 +14,10 @@ use std::{
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::{
-    loom::global::{AtomicU64, Ordering},
+    loom::global::{AtomicU64, Mutex, Ordering},
     reactor::{Direction, Source},
     runtime::operation::{self, Operation},
+    util::fork::PerProcess,
 };
 
 /// Waits for SIGINT: Ctrl-C.
@@ -57,9 +58,9 @@ static COUNT: AtomicU64 = AtomicU64::new(0);
 /// Sets the handler, once, and makes a descriptor for one listener.
 fn listen() -> io::Result<(Source<OwnedFd>, Since)> {
     static BELL: OnceLock<OwnedFd> = OnceLock::new();
-    static SETUP: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+    static SETUP: PerProcess<Mutex<()>> = PerProcess::new();
 
-    let setup = SETUP.lock();
+    let setup = SETUP.get(|| Mutex::new(())).lock();
     if BELL.get().is_none() {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let handler = || {

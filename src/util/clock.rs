@@ -5,12 +5,11 @@
 //! clock one function to replace. The clock is asked directly: the checks and conversions
 //! of [`Instant`] take a quarter of a reading, which every timer and every tick pays.
 
-use std::{
-    sync::OnceLock,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
+
+use super::fork::PerProcess;
 
 /// The present time.
 #[inline]
@@ -22,8 +21,8 @@ pub(crate) fn now() -> u64 {
 
 /// One moment on both scales.
 fn moment() -> (Instant, u64) {
-    static MOMENT: OnceLock<(Instant, u64)> = OnceLock::new();
-    *MOMENT.get_or_init(|| closest(Instant::now, now))
+    static MOMENT: PerProcess<(Instant, u64)> = PerProcess::new();
+    *MOMENT.get(|| closest(Instant::now, now))
 }
 
 /// Between readings that nobody has interrupted passes less.

@@ -9,12 +9,11 @@ use std::{
     io,
     os::fd::AsFd,
     ptr::{self, NonNull},
-    sync::OnceLock,
 };
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
-use crate::loom::global::{AtomicU32, AtomicU64, Ordering};
+use crate::loom::global::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// The number of a process among its forebears: those that were forked from each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +108,68 @@ impl Owner {
     }
 }
 
+/// A value for the whole process, of which a forked child makes its own.
+///
+/// What a child inherits may be a lock that is held by a thread which it has not got, or a
+/// value that such a thread was changing. For the same reason nobody waits here for another thread:
+/// several may make a value, and one of them stays. That of the parent is not dropped.
+pub(crate) struct PerProcess<T: 'static>(AtomicPtr<Born<T>>);
+
+struct Born<T> {
+    process: Generation,
+    value: T,
+}
+
+// SAFETY: it gives out `&'static T` to all threads, of a value that one of them has made.
+unsafe impl<T: Send + Sync> Sync for PerProcess<T> {}
+
+impl<T: 'static> PerProcess<T> {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// This process's value, if it has one.
+    #[inline]
+    pub(crate) fn peek(&self) -> Option<&'static T> {
+        // Acquire: pairs with the CAS in `make`.
+        let born = NonNull::new(self.0.load(Ordering::Acquire))?;
+        // SAFETY: `make` leaked it.
+        let born = unsafe { born.as_ref() };
+        (born.process == generation()).then_some(&born.value)
+    }
+
+    /// This process's value, made by `make` if it has none.
+    #[inline]
+    pub(crate) fn get(&self, make: impl FnOnce() -> T) -> &'static T {
+        match self.peek() {
+            Some(value) => value,
+            None => self.make(make),
+        }
+    }
+
+    #[cold]
+    fn make(&self, make: impl FnOnce() -> T) -> &'static T {
+        let old = self.0.load(Ordering::Acquire);
+        if let Some(value) = self.peek() {
+            // Another thread's, since the caller looked.
+            return value;
+        }
+        let new = Box::into_raw(Box::new(Born { process: generation(), value: make() }));
+        // AcqRel: publishes the value, or sees another thread's.
+        match self.0.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: just leaked.
+            Ok(_) => unsafe { &(*new).value },
+            Err(other) => {
+                // SAFETY: nobody has seen it.
+                drop(unsafe { Box::from_raw(new) });
+                // SAFETY: another thread of this process has leaked it: in a child, the parent's are
+                // not there to do so.
+                unsafe { &(*other).value }
+            }
+        }
+    }
+}
+
 impl Generation {
     /// There are never so many.
     fn short(self) -> u32 {
@@ -140,9 +201,29 @@ fn begin(page: &AtomicU64) -> Generation {
     }
 }
 
+/// Not by a `OnceLock`: a child that is forked while another thread fills it waits for ever.
+#[inline]
 fn page() -> &'static AtomicU64 {
-    static PAGE: OnceLock<&'static AtomicU64> = OnceLock::new();
-    PAGE.get_or_init(|| wiped_page().unwrap_or(&FALLBACK))
+    // Acquire: pairs with the CAS in `map_page`.
+    match NonNull::new(PAGE.load(Ordering::Acquire)) {
+        // SAFETY: `map_page` stored a `&'static`.
+        Some(page) => unsafe { page.as_ref() },
+        None => map_page(),
+    }
+}
+
+static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+
+#[cold]
+fn map_page() -> &'static AtomicU64 {
+    let page = wiped_page().unwrap_or(&FALLBACK);
+    let new = ptr::from_ref(page).cast_mut();
+    // AcqRel: publishes the page, or sees another thread's; then ours stays mapped, unused.
+    match PAGE.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => page,
+        // SAFETY: as in `page`; it is not null.
+        Err(other) => unsafe { &*other },
+    }
 }
 
 /// Where the page cannot be had, a child goes unnoticed.
@@ -161,5 +242,24 @@ fn wiped_page() -> Option<&'static AtomicU64> {
         let page = NonNull::new(map.ok()?)?;
         madvise(page.as_ptr(), len, Advice::LinuxWipeOnFork).ok()?;
         Some(page.cast::<AtomicU64>().as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn value_of_another_process_is_not_used() {
+        // Goal: what a child inherits is left alone; method: a value that bears the mark of a process
+        // that is not this one.
+        static VALUE: PerProcess<u32> = PerProcess::new();
+        let process = Generation(u64::MAX);
+        let inherited = Box::leak(Box::new(Born { process, value: 1 }));
+        VALUE.0.store(inherited, Ordering::Release);
+        assert_eq!(VALUE.peek(), None);
+        assert_eq!(VALUE.get(|| 2), &2);
+        assert_eq!(VALUE.get(|| 3), &2);
+        assert_eq!(inherited.value, 1);
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
         const_fn, pick, process_wide,
     },
-    util::prefetch::prefetch,
+    util::{fork::PerProcess, prefetch::prefetch},
 };
 
 /// How many nodes are allocated, or change between a wheel and the pool, at once.
@@ -69,7 +69,7 @@ struct Shelf {
 
 process_wide! {
     /// The one pool, apart from those of tests.
-    fn process_pool() -> &'static Pool = Pool::new();
+    fn process_pool() -> &'static Pool, PerProcess, Pool::new();
 }
 
 impl Pool {
