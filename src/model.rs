@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 
 use crate::{loom::eventfd, reactor, util};
 
+pub mod blocking;
 pub mod socket;
 
 /// Modelled eventfds, by number.
@@ -252,6 +253,15 @@ pub mod scheduler {
 
         pub fn stop(&self) {
             self.0.advance(Phase::Stopped);
+        }
+
+        pub fn close(&self, deadline: u64) {
+            self.0.close(deadline);
+        }
+
+        /// The deadline, once it is closing.
+        pub fn deadline(&self) -> Option<u64> {
+            (self.0.phase() >= Phase::Closing).then(|| self.0.deadline())
         }
 
         pub fn is_stopped(&self) -> bool {

@@ -106,3 +106,5 @@ mod threads;
 mod time;
 #[path = "suite/wakers.rs"]
 mod wakers;
+#[path = "suite/whose_thread.rs"]
+mod whose_thread;

@@ -3,12 +3,21 @@
 //! A job is a task whose future calls a closure in its one poll: it has the handle, the
 //! cancellation before its start, and the containment of panics that every task has.
 //! Jobs queue in order; a thread takes one at a time. Threads are started when a job
-//! finds none idle, up to a cap, and end after some idle seconds.
+//! finds none idle, up to a cap, and end after some idle seconds. The rules are those of
+//! [`queue`].
+//!
+//! A thread that the system refuses is made up for by the others; if there is none, what is queued
+//! fails. It never runs on the thread that has queued it, which may be the worker of a task
+//! that the job waits for.
+//!
+//! The end of a pool waits for its threads to their very ends: what is left of one is destructors of
+//! its thread-local values, which may use what the program puts away next.
 
+pub(crate) mod queue;
 mod resolver;
 
 use std::{
-    collections::VecDeque,
+    io,
     panic::Location,
     pin::Pin,
     sync::Arc,
@@ -16,46 +25,55 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
+use self::queue::{Job as Queued, JobQueue, Pushed};
 pub(crate) use self::resolver::resolve;
 use crate::{
-    error::{ErrorEvent, TaskId, hook},
+    error::{ErrorEvent, TaskError, TaskId, hook},
+    loom::WaitLock,
     task::{self, Birth, Header, Runnable, Schedule, Task},
-    util::{clock, current, fork, threads},
+    util::{
+        current::{self, Role, RuntimeId},
+        fork,
+        threads::{self, Started},
+    },
 };
 
 /// How long an idle thread stays.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// Threads that have ended and may wait to be joined, beside as many as there are.
+const UNJOINED: usize = 8;
+
 /// The pool of one runtime.
 pub(crate) struct Pool(Arc<Shared>);
 
+/// Calls what it is given, with this thread set up for the runtime.
+pub(crate) type Surround = Box<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
+
 struct Shared {
     name: String,
-    limit: usize,
+    runtime: RuntimeId,
     /// The runtime's error hook.
     hook: u16,
-    state: Mutex<State>,
-    /// A job was queued, or the pool closes.
-    work: Condvar,
-    /// A thread ended.
-    one_less: Condvar,
+    surround: Surround,
+    queue: JobQueue<Runnable>,
+    /// Those that have not been joined.
+    started: WaitLock<Vec<Started>>,
 }
 
-#[derive(Default)]
-struct State {
-    queue: VecDeque<Runnable>,
-    /// Jobs that have begun and have not ended.
-    running: usize,
-    /// What each busy thread is at: a job, or what is left of one, whose destructors may take
-    /// their time.
-    busy: Vec<Name>,
-    threads: usize,
-    idle: usize,
-    /// Idle threads that were notified and have not woken yet.
-    called: usize,
-    closed: bool,
+impl Queued for Runnable {
+    /// Which job, for reports.
+    type Name = (TaskId, &'static Location<'static>);
+
+    fn name(&self) -> Self::Name {
+        (self.header().id(), self.header().spawned_at())
+    }
+
+    fn run(self) {
+        let process = fork::Native::new();
+        Runnable::run(self);
+        process.expect_parent();
+    }
 }
 
 /// A closure as a future: it runs in the first poll.
@@ -63,9 +81,6 @@ struct Job<F> {
     closure: Option<F>,
     pool: Arc<Shared>,
 }
-
-/// Which job, for reports.
-type Name = (TaskId, &'static Location<'static>);
 
 impl<F> Unpin for Job<F> {}
 
@@ -85,7 +100,7 @@ struct Running<'a>(&'a Shared, fork::Native);
 
 impl<'a> Running<'a> {
     fn new(pool: &'a Shared) -> Self {
-        pool.state.lock().running += 1;
+        pool.queue.begin_job();
         Self(pool, fork::Native::new())
     }
 }
@@ -94,7 +109,7 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         // First: in a child that the job has forked, the lock may be held for ever.
         self.1.expect_parent();
-        self.0.state.lock().running -= 1;
+        self.0.queue.end_job();
     }
 }
 
@@ -114,14 +129,21 @@ impl Schedule for Jobs {
 }
 
 impl Pool {
-    pub(crate) fn new(name: &str, limit: usize, hook: u16) -> Self {
+    /// `surround` is called by each thread, once: its life is what it is given.
+    pub(crate) fn new(
+        name: &str,
+        limit: usize,
+        runtime: RuntimeId,
+        hook: u16,
+        surround: Surround,
+    ) -> Self {
         Self(Arc::new(Shared {
             name: format!("{name}-blocking"),
-            limit,
+            runtime,
             hook,
-            state: Mutex::new(State::default()),
-            work: Condvar::new(),
-            one_less: Condvar::new(),
+            surround,
+            queue: JobQueue::new(limit, KEEP_ALIVE),
+            started: WaitLock::new(Vec::new()),
         }))
     }
 
@@ -139,112 +161,87 @@ impl Pool {
         let birth = Birth { place: u64::from(self.0.hook), id, spawned_at };
         let (entry, _registered, task) =
             task::create::<_, Jobs>(Job { closure: Some(job), pool: self.0.clone() }, birth);
-        if let Some(entry) = self.0.push(entry) {
-            entry.refuse();
+        match self.0.queue.push(entry) {
+            Pushed::Queued => {}
+            Pushed::StartThread => self.0.start_thread(),
+            Pushed::Closed(entry) => entry.refuse(),
         }
         task
     }
 
     /// Jobs queued and running.
     pub(crate) fn jobs(&self) -> u64 {
-        let state = self.0.state.lock();
-        (state.queue.len() + state.running) as u64
+        self.0.queue.jobs() as u64
     }
 
     pub(crate) fn threads(&self) -> usize {
-        self.0.state.lock().threads
+        self.0.queue.threads()
     }
 
-    /// Refuses what is queued, waits for what runs, up to the deadline. Names what its threads
-    /// are still at then; they are left to themselves.
+    /// Refuses what is queued, waits for what runs and for the ends of all threads, up to the
+    /// deadline. Names what they are still at then; they are left to themselves.
     pub(crate) fn close(&self, deadline: u64) -> Vec<String> {
-        let mut state = self.0.state.lock();
-        state.closed = true;
-        let refused = std::mem::take(&mut state.queue);
-        self.0.work.notify_all();
         // Destructors of jobs are foreign code (S6).
-        MutexGuard::unlocked(&mut state, || refused.into_iter().for_each(Runnable::refuse));
-        while state.threads > 0 {
-            let Some(rest) = deadline.checked_sub(clock::now()).filter(|&rest| rest > 0) else {
-                break;
-            };
-            self.0.one_less.wait_for(&mut state, Duration::from_nanos(rest));
-        }
+        self.0.queue.close().into_iter().for_each(Runnable::refuse);
+        let busy = self.0.queue.wait_for_threads(deadline);
+        let started = std::mem::take(&mut *self.0.started.lock());
+        let (ended, stuck): (Vec<_>, Vec<_>) =
+            started.into_iter().partition(|thread| thread.ends_by(deadline));
+        ended.into_iter().for_each(Started::join);
         let name = |(id, at): &(TaskId, &Location<'_>)| {
             format!("blocking job {id} (started at {at}) is still running")
         };
-        state.busy.iter().map(name).collect()
+        let mut holders: Vec<_> = busy.iter().map(name).collect();
+        if stuck.len() > busy.len() {
+            let ending = stuck.len() - busy.len();
+            holders.push(format!("{ending} threads for blocking jobs have not come to their ends"));
+        }
+        holders
     }
 }
 
 impl Shared {
-    /// Queues an entry and sees to it that a thread takes it. Gives it back if the pool
-    /// is closed.
-    fn push(self: &Arc<Self>, entry: Runnable) -> Option<Runnable> {
-        let mut state = self.state.lock();
-        if state.closed {
-            return Some(entry);
-        }
-        state.queue.push_back(entry);
-        // One that has just timed out is idle still and hears nothing.
-        if state.idle > state.called && self.work.notify_one() {
-            state.called += 1;
-            return None;
-        }
-        if state.threads == self.limit {
-            return None;
-        }
-        state.threads += 1;
-        drop(state);
+    /// Starts the thread that the queue asks for.
+    fn start_thread(self: &Arc<Self>) {
         let shared = self.clone();
-        let Err(error) = threads::spawn(self.name.clone(), move || shared.work()) else {
-            return None;
+        let life = move || {
+            current::set_role(Role::Helper(shared.runtime));
+            (shared.surround)(&mut || shared.queue.serve());
+            shared.join_ended(&mut shared.started.lock());
         };
-        let mut state = self.state.lock();
-        state.threads -= 1;
-        self.one_less.notify_all();
-        if state.threads > 0 {
-            // Another thread will come to it.
-            return None;
+        // Known before anybody can close the pool and miss it: by this lock, which the thread's
+        // end wants, too.
+        let mut started = self.started.lock();
+        match threads::spawn(self.name.clone(), life) {
+            Ok(thread) => {
+                self.join_ended(&mut started);
+                started.push(thread);
+            }
+            Err(error) => {
+                drop(started);
+                self.refused_thread(error);
+            }
         }
-        // Nobody else will: slower for this thread, but nothing is lost.
-        let stranded = std::mem::take(&mut state.queue);
-        drop(state);
-        hook::report(self.hook, &ErrorEvent::ThreadRefused { error });
-        stranded.into_iter().for_each(|entry| {
-            entry.run();
-        });
-        None
     }
 
-    /// A thread's life.
-    fn work(&self) {
-        let process = fork::Native::new();
-        let mut state = self.state.lock();
-        loop {
-            if let Some(entry) = state.queue.pop_front() {
-                let (id, at) = (entry.header().id(), entry.header().spawned_at());
-                state.busy.push((id, at));
-                MutexGuard::unlocked(&mut state, || {
-                    entry.run();
-                    process.expect_parent();
-                });
-                state.busy.retain(|(other, _)| *other != id);
-                continue;
-            }
-            if state.closed {
-                break;
-            }
-            state.idle += 1;
-            let timed_out = self.work.wait_for(&mut state, KEEP_ALIVE).timed_out();
-            state.idle -= 1;
-            if !timed_out {
-                state.called = state.called.saturating_sub(1);
-            } else if state.queue.is_empty() {
-                break;
-            }
+    /// Without joining a thread, its stack is kept. So many are left that looking at them costs
+    /// little.
+    fn join_ended(&self, started: &mut Vec<Started>) {
+        if started.len() >= 2 * self.queue.threads() + UNJOINED {
+            started.extract_if(.., |thread| thread.ends_by(0)).for_each(Started::join);
         }
-        state.threads -= 1;
-        self.one_less.notify_all();
+    }
+
+    #[cold]
+    fn refused_thread(&self, error: io::Error) {
+        let refused = self.queue.refuse_thread();
+        let again = || io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EAGAIN));
+        // Outside of the queue's lock: destructors of jobs, and wakers, are foreign code (S6).
+        for entry in refused.stranded {
+            entry.fail(TaskError::no_thread(again()));
+        }
+        if refused.is_first {
+            hook::report(self.hook, &ErrorEvent::ThreadRefused { error });
+        }
     }
 }

@@ -23,12 +23,12 @@ impl fmt::Display for TaskId {
 type Payload = Box<dyn Any + Send + 'static>;
 
 /// A payload that several threads may look at: errors are `Sync`, so that they fit
-/// into everybody's error types. One pointer, since it is part of every task's result.
-struct Panic(Box<Mutex<Payload>>);
+/// into everybody's error types.
+struct Panic(Mutex<Payload>);
 
 impl Panic {
     fn new(payload: Payload) -> Self {
-        Self(Box::new(Mutex::new(payload)))
+        Self(Mutex::new(payload))
     }
 
     fn into_payload(self) -> Payload {
@@ -41,7 +41,8 @@ impl Panic {
     }
 }
 
-/// Why a task has no value: it was cancelled, or it panicked.
+/// Why a task has no value: it was cancelled, it panicked, or, for a job of
+/// [`to_thread`](crate::to_thread), there was no thread to run it.
 ///
 /// asyncio: `CancelledError`, or the exception that the task raised.
 ///
@@ -54,9 +55,16 @@ impl Panic {
 /// ```
 pub struct TaskError(TaskErrorKind);
 
+/// One pointer, since it is part of every task's result.
 enum TaskErrorKind {
     Cancelled,
+    Failed(Box<Failure>),
+}
+
+enum Failure {
     Panicked(Panic),
+    /// What the system said.
+    NoThread(std::io::Error),
 }
 
 impl TaskError {
@@ -65,14 +73,25 @@ impl TaskError {
     }
 
     pub(crate) fn panicked(payload: Payload) -> Self {
-        Self(TaskErrorKind::Panicked(Panic::new(payload)))
+        Self(TaskErrorKind::Failed(Box::new(Failure::Panicked(Panic::new(payload)))))
+    }
+
+    pub(crate) fn no_thread(error: std::io::Error) -> Self {
+        Self(TaskErrorKind::Failed(Box::new(Failure::NoThread(error))))
+    }
+
+    fn failure(&self) -> Option<&Failure> {
+        match &self.0 {
+            TaskErrorKind::Cancelled => None,
+            TaskErrorKind::Failed(failure) => Some(failure),
+        }
     }
 
     /// The panic's text, if it was one.
     pub(crate) fn panic_message(&self) -> Option<String> {
-        match &self.0 {
-            TaskErrorKind::Cancelled => None,
-            TaskErrorKind::Panicked(panic) => Some(panic.message()),
+        match self.failure() {
+            Some(Failure::Panicked(panic)) => Some(panic.message()),
+            _ => None,
         }
     }
 
@@ -83,7 +102,13 @@ impl TaskError {
 
     /// Whether the task panicked, in a poll or in the destructor of its future.
     pub fn is_panicked(&self) -> bool {
-        matches!(self.0, TaskErrorKind::Panicked(_))
+        matches!(self.failure(), Some(Failure::Panicked(_)))
+    }
+
+    /// Whether it was a job of [`to_thread`](crate::to_thread) that never ran: the system refused
+    /// a thread for it, and the blocking pool had no other. To try again later may help.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.failure(), Some(Failure::NoThread(_)))
     }
 
     /// What the panic carried, to look at or to [resume](std::panic::resume_unwind).
@@ -93,7 +118,7 @@ impl TaskError {
     /// If the task did not panic; see [`try_into_panic`](Self::try_into_panic).
     #[track_caller]
     pub fn into_panic(self) -> Box<dyn Any + Send + 'static> {
-        self.try_into_panic().expect("the task was cancelled, it did not panic")
+        self.try_into_panic().unwrap_or_else(|error| panic!("the task did not panic: {error}"))
     }
 
     /// What the panic carried, or the error back.
@@ -103,7 +128,10 @@ impl TaskError {
     /// `self`, if the task did not panic.
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send + 'static>, TaskError> {
         match self.0 {
-            TaskErrorKind::Panicked(panic) => Ok(panic.into_payload()),
+            TaskErrorKind::Failed(failure) => match *failure {
+                Failure::Panicked(panic) => Ok(panic.into_payload()),
+                failure => Err(Self(TaskErrorKind::Failed(Box::new(failure)))),
+            },
             TaskErrorKind::Cancelled => Err(self),
         }
     }
@@ -111,27 +139,42 @@ impl TaskError {
 
 impl fmt::Debug for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            TaskErrorKind::Cancelled => f.write_str("TaskError::Cancelled"),
-            TaskErrorKind::Panicked(panic) => {
+        match self.failure() {
+            None => f.write_str("TaskError::Cancelled"),
+            Some(Failure::Panicked(panic)) => {
                 write!(f, "TaskError::Panicked({:?})", panic.message())
             }
+            Some(Failure::NoThread(error)) => write!(f, "TaskError::Refused({error})"),
         }
     }
 }
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            TaskErrorKind::Cancelled => f.write_str("the task was cancelled"),
-            TaskErrorKind::Panicked(panic) => {
+        match self.failure() {
+            None => f.write_str("the task was cancelled"),
+            Some(Failure::Panicked(panic)) => {
                 write!(f, "the task panicked: {}", panic.message())
             }
+            Some(Failure::NoThread(error)) => write!(
+                f,
+                "the system refused the blocking pool its first thread: {error}; {RAISE_THREADS}"
+            ),
         }
     }
 }
 
-impl Error for TaskError {}
+/// What to do where threads are refused.
+const RAISE_THREADS: &str = "raise the limit of threads (ulimit -u, the cgroup's pids.max)";
+
+impl Error for TaskError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self.failure() {
+            Some(Failure::NoThread(error)) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 /// Why a main future has no value.
 ///
@@ -142,7 +185,7 @@ enum RunErrorKind {
     Nested,
     Closed,
     Cancelled,
-    Panicked(Panic),
+    Panicked(Box<Panic>),
     Build(BuildError),
 }
 
@@ -156,9 +199,9 @@ impl RunError {
     }
 
     pub(crate) fn from_task(error: TaskError) -> Self {
-        Self(match error.0 {
-            TaskErrorKind::Cancelled => RunErrorKind::Cancelled,
-            TaskErrorKind::Panicked(panic) => RunErrorKind::Panicked(panic),
+        Self(match error.try_into_panic() {
+            Ok(payload) => RunErrorKind::Panicked(Box::new(Panic::new(payload))),
+            Err(_) => RunErrorKind::Cancelled,
         })
     }
 
@@ -350,8 +393,9 @@ pub enum ErrorEvent {
         /// For how long at least, so far.
         running: Duration,
     },
-    /// The system refuses a thread for blocking jobs, and there is none yet: jobs run
-    /// where they are started, and hold up that thread.
+    /// The system refuses a thread for blocking jobs. They wait for the threads that there are; if
+    /// there is none, they [fail](TaskError::is_refused). It is told once, and again after a
+    /// thread could be had.
     #[non_exhaustive]
     ThreadRefused {
         /// What clone(2) said.
@@ -413,8 +457,8 @@ impl fmt::Display for ErrorEvent {
             ),
             Self::ThreadRefused { error } => write!(
                 f,
-                "no thread for blocking jobs, which now run in place: {error}; \
-                 raise the limit of threads (ulimit -u, the cgroup's pids.max)"
+                "the system refuses a thread for blocking jobs, which wait for the others, or fail \
+                 if there is none: {error}; {RAISE_THREADS}"
             ),
             Self::LockHeldByWaiter { task, spawned_at } => write!(
                 f,

@@ -1,10 +1,16 @@
 //! What can be chosen about a runtime, and how one comes to be.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use rustix::io::Errno;
 
-use super::{Backend, BackendInfo, Handle, Inner, Runtime, backend::Choice, crew::Crew, run};
+use super::{
+    Backend, BackendInfo, Handle, Inner, Runtime, backend::Choice, context, crew::Crew, run,
+};
 use crate::{
     blocking,
     error::{
@@ -14,7 +20,7 @@ use crate::{
     reactor::{Allowed, Reactor, TriedRing},
     scheduler::{self, Hub, MAX_HUBS, MAX_WORKERS, Peer, Seat},
     task,
-    util::{fork, gate::Gate, threads},
+    util::{current::RuntimeId, fork, gate::Gate, threads},
 };
 
 /// Options of a runtime.
@@ -121,7 +127,8 @@ impl Builder {
     }
 
     /// Who hears of errors that nobody waits for. It is called on whatever thread finds
-    /// the error, and must not block. Default: standard error.
+    /// the error, and must not block: what it blocks waits for it. Where it holds up the end of
+    /// the runtime past the deadline, standard error hears of that. Default: standard error.
     ///
     /// asyncio: `loop.set_exception_handler`. As there, if the hook itself fails,
     /// standard error hears of both errors.
@@ -198,19 +205,36 @@ impl Builder {
         let gate = Gate::new();
         let opened = gate.open();
         debug_assert!(opened);
-        let inner = Inner {
+        let id = RuntimeId::new();
+        let inner = Arc::new_cyclic(|inner: &Weak<Inner>| Inner {
+            id,
             hub,
             gate,
             backend: choice.info,
             homes: seats.iter().map(|seat| seat.peer().home).collect(),
-            pool: blocking::Pool::new(&self.name, self.blocking_threads, hub.key()),
+            pool: blocking::Pool::new(
+                &self.name,
+                self.blocking_threads,
+                id,
+                hub.key(),
+                surround(inner.clone()),
+            ),
             name: self.name,
             shutdown_deadline: self.shutdown_deadline,
             last_metrics: parking_lot::Mutex::new(None),
             process: fork::generation(),
-        };
-        Ok((Arc::new(inner), seats))
+        });
+        Ok((inner, seats))
     }
+}
+
+/// Has threads of the blocking pool find their runtime as the current one.
+fn surround(inner: Weak<Inner>) -> blocking::Surround {
+    Box::new(move |life| {
+        // Where it is gone, nobody queues any more.
+        let _entered = inner.upgrade().map(|inner| context::enter(Handle { inner }));
+        life();
+    })
 }
 
 /// A seat for each worker, on the rings if there are some.

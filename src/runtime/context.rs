@@ -1,4 +1,5 @@
-//! Which runtime this thread belongs to. Nothing else in the crate asks the question.
+//! The handle of the runtime that this thread belongs to. What the thread may do is another
+//! question: `util::current` has its role.
 
 use std::cell::RefCell;
 
@@ -28,14 +29,4 @@ impl Drop for Entered {
 
 pub(super) fn current() -> Result<Handle, NoRuntime> {
     CONTEXT.try_with(|context| context.borrow().clone()).ok().flatten().ok_or_else(NoRuntime::new)
-}
-
-/// Looks at this thread's runtime without taking a reference.
-pub(super) fn with<R>(f: impl FnOnce(Option<&Handle>) -> R) -> R {
-    let mut f = Some(f);
-    let seen = CONTEXT.try_with(|context| f.take().map(|f| f(context.borrow().as_ref())));
-    match seen {
-        Ok(Some(result)) => result,
-        _ => (f.take().expect("not called"))(None),
-    }
 }

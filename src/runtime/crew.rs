@@ -1,35 +1,30 @@
 //! The threads of a runtime's workers.
 
-use std::{sync::Arc, thread::JoinHandle, time::Duration};
-
-use parking_lot::{Condvar, Mutex};
+use std::{sync::Arc, time::Duration};
 
 use super::{Handle, Inner, builder, context};
 use crate::{
     error::BuildError,
+    loom::{Condvar, WaitLock},
     scheduler::{Peer, Phase, Seat, Worker},
-    util::{clock, threads},
+    util::{
+        clock,
+        current::{self, Role},
+        threads::{self, Started},
+    },
 };
 
 /// Worker threads that run until their hub has stopped.
 pub(super) struct Crew {
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Started>,
     left: Arc<Left>,
 }
 
-/// Who has not come to its end.
+/// The workers that have not come to their end.
 #[derive(Default)]
 struct Left {
-    workers: Mutex<Workers>,
+    working: WaitLock<usize>,
     one_less: Condvar,
-}
-
-#[derive(Default)]
-struct Workers {
-    working: usize,
-    /// The threads of the others, which may be at destructors of their thread-local values, by
-    /// the kernel's numbers.
-    leaving: Vec<u32>,
 }
 
 impl Crew {
@@ -63,12 +58,12 @@ impl Crew {
                 peers: peers.clone(),
                 index,
             };
-            crew.left.workers.lock().working += 1;
+            *crew.left.working.lock() += 1;
             let name = format!("{}-{index}", inner.name);
             match threads::spawn(name, move || worker.run(seat)) {
                 Ok(thread) => crew.threads.push(thread),
                 Err(error) => {
-                    crew.left.workers.lock().working -= 1;
+                    *crew.left.working.lock() -= 1;
                     crew.abandon_start(inner);
                     return Err(BuildError::io(
                         format!(
@@ -93,26 +88,24 @@ impl Crew {
         inner.release_hub();
     }
 
-    /// Waits up to the deadline until all have ended.
+    /// Waits up to the deadline until all have ended, destructors of their thread-local values
+    /// included.
     pub(super) fn wait(&self, deadline: u64) -> bool {
-        let mut workers = self.left.workers.lock();
-        while workers.working > 0 {
+        let mut working = self.left.working.lock();
+        while *working > 0 {
             let Some(rest) = deadline.checked_sub(clock::now()).filter(|&rest| rest > 0) else {
                 return false;
             };
-            self.left.one_less.wait_for(&mut workers, Duration::from_nanos(rest));
+            let rest = Duration::from_nanos(rest);
+            working = self.left.working.wait_for(working, &self.left.one_less, rest).0;
         }
-        let leaving = workers.leaving.clone();
-        drop(workers);
-        leaving.into_iter().all(|thread| threads::wait_for_end(thread, deadline))
+        drop(working);
+        self.threads.iter().all(|thread| thread.ends_by(deadline))
     }
 
     /// Joins threads that have ended; without it they would be left to themselves.
     pub(super) fn join(self) {
-        for thread in self.threads {
-            // A worker's loop does not panic.
-            let _ = thread.join();
-        }
+        self.threads.into_iter().for_each(Started::join);
     }
 }
 
@@ -126,15 +119,15 @@ struct Start {
 
 impl Start {
     fn run(self, seat: Seat) {
-        let hub = self.inner.hub;
+        let (hub, id) = (self.inner.hub, self.inner.id);
+        current::set_role(Role::Worker(id));
         let _context = context::enter(Handle { inner: self.inner });
         let worker = Worker::new(self.index, hub, seat, self.peers);
         worker.enter(|| worker.run(|| worker.has_stopped()));
         worker.close();
-        let mut workers = self.left.workers.lock();
-        workers.working -= 1;
-        workers.leaving.push(threads::id());
-        drop(workers);
+        // What is left are destructors of thread-local values.
+        current::set_role(Role::Helper(id));
+        *self.left.working.lock() -= 1;
         self.left.one_less.notify_all();
     }
 }

@@ -35,11 +35,12 @@ use crate::{
     reactor::Home,
     scheduler::{self, Hub},
     task::{self, Task},
-    util::{fork, gate::Gate},
+    util::{current::RuntimeId, fork, gate::Gate},
 };
 
 /// What all handles of a runtime share.
 struct Inner {
+    id: RuntimeId,
     hub: &'static Hub,
     /// Open while threads that are no workers may spawn.
     gate: Gate,
@@ -78,8 +79,9 @@ impl Inner {
 /// A runtime with worker threads of its own, which runs any number of main futures, one
 /// after the other or from several threads at once.
 ///
-/// Dropping it ends it: see [`shutdown`](Self::shutdown). Dropped on one of its own
-/// threads, it hands its end to a thread made for that.
+/// Dropping it ends it, and waits for that: see [`shutdown`](Self::shutdown). Dropped on a worker's
+/// thread, of this runtime or of another, or on a thread of its own blocking pool, it hands its end
+/// to a thread made for that, and does not wait.
 ///
 /// A forked child inherits the value, but none of its threads. There it refuses all work
 /// (see [`Handle`]), dropping it does nothing, and a new runtime can be built.
@@ -170,8 +172,8 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// The runtime that this thread belongs to: of its worker, or of the blocking job
-    /// that it runs.
+    /// The runtime that this thread belongs to: of its worker, or of the blocking pool
+    /// whose jobs it runs.
     ///
     /// asyncio: `get_running_loop`.
     ///
@@ -211,11 +213,7 @@ impl Handle {
         self.inner.backend.backend
     }
 
-    fn is_same(&self, other: &Handle) -> bool {
-        Arc::ptr_eq(&self.inner, &other.inner)
-    }
-
-    /// Gives `f` to the blocking pool. It finds this runtime as its current one.
+    /// Gives `f` to the blocking pool, whose threads have this runtime as their current one.
     pub(crate) fn start_blocking<F, T>(
         &self,
         f: F,
@@ -228,12 +226,7 @@ impl Handle {
         if !self.inner.is_ours() {
             return task::refused(async move { f() }, scheduler::new_ids(1), started_at);
         }
-        let handle = self.clone();
-        let job = move || {
-            let _entered = context::enter(handle);
-            f()
-        };
-        self.inner.pool.spawn(scheduler::new_ids(1), job, started_at)
+        self.inner.pool.spawn(scheduler::new_ids(1), f, started_at)
     }
 
     /// Tells the runtime's error hook.

@@ -12,7 +12,10 @@ use crate::{
     error::{RunError, TaskError},
     scheduler::{self, Worker},
     task::Task,
-    util::{current, fork},
+    util::{
+        current::{self, Role, RoleForNow},
+        fork,
+    },
 };
 
 /// Runs `main` to its end on a new runtime, of which the calling thread is a worker.
@@ -26,7 +29,7 @@ use crate::{
 ///
 /// # Panics
 ///
-/// If it is called on a task (await instead), if the runtime cannot be built, and if
+/// If it is called on a worker's thread (await instead), if the runtime cannot be built, and if
 /// `main` panics. [`Builder::run`] returns these as errors.
 ///
 /// ```
@@ -46,7 +49,7 @@ pub fn run<F: Future>(main: F) -> F::Output {
 
 #[track_caller]
 pub(super) fn run_here<F: Future>(builder: Builder, main: F) -> Result<F::Output, RunError> {
-    if is_worker() {
+    if current::must_not_block() {
         return Err(RunError::nested());
     }
     let spawned_at = std::panic::Location::caller();
@@ -56,6 +59,7 @@ pub(super) fn run_here<F: Future>(builder: Builder, main: F) -> Result<F::Output
     let first = seats.remove(0);
     let crew = Crew::start_with(&inner, seats, 1, peers.clone())?;
     let handle = Handle { inner };
+    let role = RoleForNow::take(Role::Worker(handle.inner.id));
     let context = context::enter(handle.clone());
     let worker = Worker::new(0, hub, first, peers);
     let (result, deadline) = worker.enter(|| {
@@ -70,7 +74,7 @@ pub(super) fn run_here<F: Future>(builder: Builder, main: F) -> Result<F::Output
     });
     worker.close();
     shutdown::finish(&handle, crew, deadline);
-    drop(context);
+    drop((context, role));
     result.map_err(RunError::from_task)
 }
 
@@ -80,11 +84,6 @@ fn take<T>(task: &mut Task<T>) -> Result<T, TaskError> {
         Poll::Ready(result) => result,
         Poll::Pending => unreachable!("the task is finished"),
     }
-}
-
-/// Whether this thread runs a worker, and must not block.
-pub(super) fn is_worker() -> bool {
-    scheduler::is_worker() || current::in_task()
 }
 
 impl Handle {
@@ -120,7 +119,7 @@ impl Handle {
         if !inner.is_ours() {
             return Err(RunError::closed());
         }
-        if is_worker() {
+        if current::must_not_block() {
             return Err(RunError::nested());
         }
         let spawned_at = std::panic::Location::caller();

@@ -11,11 +11,15 @@
 
 use std::time::Duration;
 
-use super::{Handle, Runtime, ShutdownReport, context, crew::Crew, inspect};
+use super::{Handle, Runtime, ShutdownReport, crew::Crew, inspect};
 use crate::{
     error::{ErrorEvent, hook},
     scheduler::{Phase, Worker},
-    util::{clock, threads},
+    util::{
+        clock,
+        current::{self, Role},
+        threads,
+    },
 };
 
 /// After an abort, what is not stuck ends at once.
@@ -57,6 +61,11 @@ pub(super) fn finish(handle: &Handle, crew: Crew, deadline: u64) -> ShutdownRepo
         crew.join();
     }
     holders.extend(inner.pool.close(deadline));
+    // Held by a call that has lasted past the deadline, it would hold this thread as well.
+    let held = clock::now() >= deadline && hook::is_held_since(hub.key(), begun);
+    if held {
+        holders.push("the error hook has not returned from an earlier call".to_owned());
+    }
     *inner.last_metrics.lock() = Some(super::Metrics {
         registered_descriptors: if ended { 0 } else { metrics.registered_descriptors },
         armed_timers: if ended { 0 } else { metrics.armed_timers },
@@ -67,7 +76,11 @@ pub(super) fn finish(handle: &Handle, crew: Crew, deadline: u64) -> ShutdownRepo
     });
     if !holders.is_empty() {
         let event = ErrorEvent::ShutdownTimedOut { holders: holders.clone() };
-        hook::report(hub.key(), &event);
+        if held {
+            hook::tell_stderr(&event);
+        } else {
+            hook::report(hub.key(), &event);
+        }
     }
     if ended {
         inner.release_hub();
@@ -85,9 +98,9 @@ impl Runtime {
     ///
     /// Dropping a `Runtime` does the same with the deadline of its builder.
     ///
-    /// On one of the runtime's own threads it cannot wait: it returns at once, with a report
-    /// that says so, and a thread made for that goes on. The [hook](crate::Builder::on_error)
-    /// hears what that one could not wait for.
+    /// On a worker's thread, of this runtime or of another, and on a thread of its own blocking pool
+    /// it cannot wait: it returns at once, with a report that says so, and a thread made for that
+    /// goes on. The [hook](crate::Builder::on_error) hears what that one could not wait for.
     ///
     /// In a forked child there is nothing to end: it returns at once, and the parent's
     /// runtime goes on.
@@ -115,32 +128,41 @@ impl Runtime {
             return None;
         }
         let (handle, deadline) = (self.handle.clone(), self.deadline);
-        let own = context::with(|current| current.is_some_and(|current| current.is_same(&handle)));
-        if !own {
-            return Some(end_from_outside(&handle, crew, deadline));
-        }
+        let why = match current::role() {
+            Role::Worker(_) => "a worker's thread must not wait for the runtime's end",
+            Role::Helper(own) if own == handle.inner.id => {
+                "the runtime's own thread cannot wait for its end"
+            }
+            _ => return Some(end_here(&handle, crew, deadline)),
+        };
         let name = format!("{}-reaper", handle.inner.name);
         let reap = move || {
-            end_from_outside(&handle, crew, deadline);
+            end_here(&handle, crew, deadline);
         };
-        let mut holders = vec![
-            "this thread, which is the runtime's own: another one goes on with its end".to_owned(),
-        ];
-        if let Err(error) = threads::spawn(name, reap) {
+        let holder = match threads::spawn(name, reap) {
+            Ok(_detached) => format!("{why}: another thread goes on with it"),
             // The closure, and with it the crew's handles, is gone: all is detached.
-            holders = vec![format!(
-                "the runtime was dropped on its own thread, and no other could be had: {error}"
-            )];
-            self.handle.inner.close_gate();
-            self.handle.inner.hub.close(deadline_in(deadline));
-            let event = ErrorEvent::ShutdownTimedOut { holders: holders.clone() };
-            hook::report(self.handle.inner.hub.key(), &event);
-        }
-        Some(ShutdownReport { holders, took: Duration::ZERO })
+            Err(error) => self
+                .end_without_waiting(format!("{why}, and no other thread could be had: {error}")),
+        };
+        Some(ShutdownReport { holders: vec![holder], took: Duration::ZERO })
+    }
+
+    /// Has all of it come to its end by itself; nobody waits.
+    #[cold]
+    fn end_without_waiting(&self, holder: String) -> String {
+        let inner = &*self.handle.inner;
+        inner.close_gate();
+        inner.hub.close(deadline_in(self.deadline));
+        inner.pool.close(clock::now());
+        let event = ErrorEvent::ShutdownTimedOut { holders: vec![holder.clone()] };
+        hook::report(inner.hub.key(), &event);
+        holder
     }
 }
 
-fn end_from_outside(handle: &Handle, crew: Crew, limit: Duration) -> ShutdownReport {
+/// On a thread that may wait for all others of the runtime.
+fn end_here(handle: &Handle, crew: Crew, limit: Duration) -> ShutdownReport {
     let begun = clock::now();
     let inner = &*handle.inner;
     let hub = inner.hub;

@@ -5,18 +5,17 @@
 //! [`PAUSE`] from then on, and sleeps without a timeout once it has found the worker
 //! parked, with no tick since the look before: an idle runtime has no wakeups.
 
-use std::{
-    sync::Arc,
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{sync::Arc, thread, time::Duration};
 
 use parking_lot::Mutex;
 
 use super::{hub::Hub, patrol::Watch};
 use crate::{
     loom::atomic::{AtomicU8, Ordering},
-    util::{clock, threads},
+    util::{
+        clock, current,
+        threads::{self, Started},
+    },
 };
 
 /// A quarter of what counts as a hog.
@@ -28,7 +27,7 @@ const ENDING: u8 = 2;
 
 pub(super) struct Monitor {
     state: Arc<AtomicU8>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<Started>>,
 }
 
 impl Monitor {
@@ -51,20 +50,26 @@ impl Monitor {
         self.state.store(WATCHING, Ordering::Relaxed);
         let mut thread = self.thread.lock();
         if let Some(thread) = &*thread {
-            return thread.thread().unpark();
+            return thread.unpark();
         }
-        let state = self.state.clone();
+        let (state, role) = (self.state.clone(), current::helper_role());
+        let watch = move || {
+            current::set_role(role);
+            watch(hub, &state);
+        };
         // Refused: then nobody watches, which loses nothing but a name.
-        *thread = threads::spawn("ringloop-monitor".to_owned(), move || watch(hub, &state)).ok();
+        *thread = threads::spawn("ringloop-monitor".to_owned(), watch).ok();
     }
 
-    /// The worker ends.
-    pub(super) fn end(&self) {
+    /// The worker ends. The thread may be in the error hook, which may block: at the deadline it is
+    /// left to itself. It finds the hub, which is never freed, and does nothing to it.
+    pub(super) fn end(&self, deadline: u64) {
         self.state.store(ENDING, Ordering::Relaxed);
         if let Some(thread) = self.thread.lock().take() {
-            thread.thread().unpark();
-            // It only ever sleeps or reports to the hook.
-            let _ = thread.join();
+            thread.unpark();
+            if thread.ends_by(deadline) {
+                thread.join();
+            }
         }
     }
 }

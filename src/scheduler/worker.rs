@@ -501,7 +501,7 @@ impl Worker {
     /// The worker's end: nothing runs here any more.
     pub(crate) fn close(self) {
         if let Some(monitor) = &self.monitor {
-            monitor.end();
+            monitor.end(self.hub.deadline());
         }
         let orphans = self.timers.close();
         self.with_wakes(|wakes| wakes.extend(orphans));

@@ -44,7 +44,7 @@ pub(crate) use self::{
     waker::wake_for,
 };
 use crate::{
-    error::{ErrorEvent, TaskId, hook},
+    error::{ErrorEvent, TaskError, TaskId, hook},
     util::current,
 };
 
@@ -73,6 +73,13 @@ impl Runnable {
         debug_assert!(!push, "an entry exists: this one");
         let ran = self.run();
         debug_assert!(matches!(ran, Ran::Done));
+    }
+
+    /// Ends a task that was never polled with an error, on this thread.
+    pub(crate) fn fail(self, error: TaskError) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: as in `run`.
+        unsafe { raw::fail(this.0, error) };
     }
 
     pub(crate) fn header(&self) -> &Header {

@@ -42,8 +42,8 @@ use crate::{
 pub(super) struct VTable {
     /// Polls the future. Ready or panicked: the result is stored, the future gone.
     poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Poll<()>,
-    /// Drops the future and stores the result "cancelled".
-    cancel: unsafe fn(NonNull<Header>),
+    /// Drops the future and stores the error.
+    give_up: unsafe fn(NonNull<Header>, TaskError),
     /// Moves the result to a `*mut Result<T, TaskError>`.
     pub(super) read_output: unsafe fn(NonNull<Header>, *mut ()),
     /// Drops the result, and reports a panic that nobody has seen.
@@ -72,7 +72,7 @@ struct Table<F, S>(PhantomData<(F, S)>);
 impl<F: Future, S: Schedule> Table<F, S> {
     const VTABLE: &'static VTable = &VTable {
         poll: poll::<F>,
-        cancel: cancel::<F>,
+        give_up: give_up::<F>,
         read_output: read_output::<F>,
         drop_output: drop_output::<F, S>,
         schedule: S::schedule,
@@ -152,7 +152,7 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
     let start = header.state.start();
     if start == Start::Drop {
         // SAFETY: R2: we are the runner.
-        unsafe { finish_cancelled(task, false) };
+        unsafe { finish_without_value(task, false, TaskError::cancelled()) };
         return Ran::Done;
     }
     // SAFETY: R1; the borrowed waker does not outlive this call.
@@ -168,7 +168,7 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
     }
     if start == Start::PollCancelled && !header.state.spend_last_turn(turn.yielded) {
         // SAFETY: R2: we still are the runner.
-        unsafe { finish_cancelled(task, turn.lent) };
+        unsafe { finish_without_value(task, turn.lent, TaskError::cancelled()) };
         return Ran::Done;
     }
     let suspended =
@@ -184,6 +184,21 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
     }
 }
 
+/// Ends a task that was never polled with `error`, unless it was asked to end before.
+///
+/// # Safety
+///
+/// As [`run`].
+pub(super) unsafe fn fail(task: NonNull<Header>, error: TaskError) {
+    // SAFETY: R1: the entry's reference lives until `finish`.
+    let error = match unsafe { task.as_ref() }.state.start() {
+        Start::Drop => TaskError::cancelled(),
+        Start::Poll | Start::PollCancelled => error,
+    };
+    // SAFETY: R2: we are the runner.
+    unsafe { finish_without_value(task, false, error) };
+}
+
 /// What a turn leaves.
 struct Turn {
     poll: Poll<()>,
@@ -195,7 +210,7 @@ struct Turn {
 /// Polls with the thread's state set for this task; `lent` is what the last turn under the
 /// same runner left.
 ///
-/// Polls nest, where a task is refused or a job run in place: what was set comes back.
+/// Polls nest, where a task is refused: what was set comes back.
 #[inline]
 fn enter(task: NonNull<Header>, lent: bool, poll: impl FnOnce() -> Poll<()>) -> Turn {
     current::with(|current| {
@@ -217,11 +232,11 @@ fn enter(task: NonNull<Header>, lent: bool, poll: impl FnOnce() -> Poll<()>) -> 
 /// # Safety
 ///
 /// As [`finish`]; the future is still there.
-unsafe fn finish_cancelled(task: NonNull<Header>, lent: bool) {
+unsafe fn finish_without_value(task: NonNull<Header>, lent: bool, error: TaskError) {
     // Destructors of a future run as part of its task.
     let turn = enter(task, lent, || {
         // SAFETY: the caller's promise: R2, R4.
-        unsafe { (task.as_ref().vtable.cancel)(task) };
+        unsafe { (task.as_ref().vtable.give_up)(task, error) };
         Poll::Ready(())
     });
     // SAFETY: the result is stored.
@@ -290,9 +305,9 @@ unsafe fn poll<F: Future>(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<(
 /// # Safety
 ///
 /// R2, R4; the stage is the future.
-unsafe fn cancel<F: Future>(task: NonNull<Header>) {
+unsafe fn give_up<F: Future>(task: NonNull<Header>, error: TaskError) {
     // SAFETY: the caller's promise.
-    unsafe { with_stage::<F, _>(task, |stage| store(stage, Err(TaskError::cancelled()))) }
+    unsafe { with_stage::<F, _>(task, |stage| store(stage, Err(error))) }
 }
 
 /// Drops the future in place and puts the result there. If its destructor panics,

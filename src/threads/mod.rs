@@ -7,8 +7,11 @@ use crate::{runtime::Handle, task::Task};
 /// Runs `f` on a thread of the runtime's blocking pool.
 ///
 /// The task can be cancelled until a thread takes it; `f` itself, once it runs, runs to
-/// its end, and at the end of the runtime is waited for until the deadline. If the
-/// system refuses the pool its first thread, `f` runs in place.
+/// its end, and at the end of the runtime is waited for until the deadline. So is its thread, with
+/// the destructors of its thread-local values. On that thread, `f` and destructors may block.
+///
+/// If the system refuses a thread, `f` waits for those that the pool has; if there is none, the task
+/// [fails](crate::TaskError::is_refused).
 ///
 /// asyncio: `asyncio.to_thread`.
 ///

@@ -1,8 +1,11 @@
-//! What this thread is doing: the crate's one thread-local.
+//! What this thread is and what it is doing: the crate's one thread-local.
 //!
 //! A worker writes it around each poll; leaf operations read it. Where nothing
 //! is set, the thread is a plain one driving futures by some other executor, and
 //! leaves work without budget.
+//!
+//! What a thread may do is judged by its [`Role`], not by what it happens to run: destructors
+//! of results, wakers, error hooks and thread-local values run between polls, too.
 
 use std::{
     cell::Cell,
@@ -10,14 +13,43 @@ use std::{
     task::{Context, Poll},
 };
 
+use crate::loom::global::{AtomicU64, Ordering};
+
 /// Leaf operations that may complete in one poll before the task has to yield.
 ///
 /// 128 as in tokio: about 100 us of small reads, well below what a neighbour notices.
 pub(crate) const BUDGET: u8 = 128;
 
+/// Names one runtime, uniquely within the process and its forked children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RuntimeId(u64);
+
+impl RuntimeId {
+    /// One that was never given before.
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        // Relaxed: only uniqueness matters.
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What a thread is, from its start to its end: thread-local destructors still see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// No thread of a runtime.
+    Other,
+    /// It runs a worker: while it waits, its tasks do. A thread that calls `run` has this role
+    /// until `run` returns.
+    Worker(RuntimeId),
+    /// Another thread of a runtime, which waits for it at its end. It may block: it runs blocking
+    /// jobs, watches a worker, or has been a worker and ends.
+    Helper(RuntimeId),
+}
+
 /// One thread's state.
 #[derive(Debug)]
 pub(crate) struct Current {
+    role: Cell<Role>,
     /// The scheduler's worker that this thread is, opaque at this rank; null on other threads.
     pub(crate) worker: Cell<*const ()>,
     /// The header of the task that is being polled, opaque; null between polls.
@@ -33,6 +65,7 @@ pub(crate) struct Current {
 crate::loom::thread_local! {
     static CURRENT: Current = const {
         Current {
+            role: Cell::new(Role::Other),
             worker: Cell::new(ptr::null()),
             task: Cell::new(ptr::null()),
             lent: Cell::new(false),
@@ -47,6 +80,44 @@ crate::loom::thread_local! {
 #[inline(always)]
 pub(crate) fn with<R>(f: impl FnOnce(&Current) -> R) -> R {
     CURRENT.with(f)
+}
+
+/// What this thread is.
+pub(crate) fn role() -> Role {
+    with(|current| current.role.get())
+}
+
+/// Says what this thread is from now on.
+pub(crate) fn set_role(role: Role) {
+    with(|current| current.role.set(role));
+}
+
+/// The role of a thread that this one, a worker's, starts.
+pub(crate) fn helper_role() -> Role {
+    match role() {
+        Role::Worker(runtime) => Role::Helper(runtime),
+        role => role,
+    }
+}
+
+/// Gives this thread a role until the value is dropped; then it has its earlier one again.
+pub(crate) struct RoleForNow(Role);
+
+impl RoleForNow {
+    pub(crate) fn take(role: Role) -> Self {
+        Self(with(|current| current.role.replace(role)))
+    }
+}
+
+impl Drop for RoleForNow {
+    fn drop(&mut self) {
+        set_role(self.0);
+    }
+}
+
+/// Whether this thread runs a worker: it must not wait for anything but its reactor.
+pub(crate) fn must_not_block() -> bool {
+    matches!(role(), Role::Worker(_))
 }
 
 /// Spends one unit of the running task's budget. `false`: none is left; the leaf
@@ -78,8 +149,8 @@ pub(crate) fn poll_budget(cx: &Context<'_>) -> Poll<()> {
     Poll::Pending
 }
 
-/// Runs code that a task calls, but that may block, as if no task were polled: it has no
-/// budget, and may run futures of its own.
+/// Runs code that a task calls, but that may run futures of its own, as if no task were polled:
+/// it has no budget.
 pub(crate) fn outside_task<R>(f: impl FnOnce() -> R) -> R {
     struct Back(*const ());
     impl Drop for Back {

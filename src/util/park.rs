@@ -29,7 +29,8 @@ impl Wake for Unpark {
 ///
 /// # Panics
 ///
-/// Inside a task, whose worker it would block.
+/// On a worker's thread, which it would hold up: in a task, and as well in destructors, wakers and
+/// error hooks that the worker runs.
 #[track_caller]
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     run(future, None).unwrap_or_else(|| unreachable!("it has no deadline"))
@@ -48,8 +49,8 @@ pub(crate) fn block_on_timeout<F: Future>(future: F, timeout: Duration) -> Optio
 #[track_caller]
 fn run<F: Future>(future: F, deadline: Option<u64>) -> Option<F::Output> {
     assert!(
-        !current::in_task(),
-        "a blocking call inside a task would hold up its worker: \
+        !current::must_not_block(),
+        "a blocking call on a worker's thread would hold up its tasks: \
          await the method without `blocking_`, or move the call to ringloop::to_thread"
     );
     let mut future = pin!(future);

@@ -3,22 +3,58 @@
 use std::{
     io,
     path::Path,
+    sync::Arc,
     thread::{self, Builder, JoinHandle},
     time::Duration,
 };
 
 use super::clock;
+use crate::loom::global::{AtomicU32, Ordering};
 
 /// How often to look for a thread that ends.
 const LOOK: Duration = Duration::from_micros(20);
 const LOOK_RARELY: Duration = Duration::from_millis(1);
 
+/// A thread that was started. Dropped, it is left to itself.
+#[derive(Debug)]
+pub(crate) struct Started {
+    thread: JoinHandle<()>,
+    /// The kernel's number of it, once it runs.
+    id: Arc<AtomicU32>,
+}
+
+impl Started {
+    pub(crate) fn unpark(&self) {
+        self.thread.thread().unpark();
+    }
+
+    /// Waits until it has ended, destructors of its thread-local values included. `false`: it has
+    /// not at the deadline. To [`join`](Self::join) it takes no time then.
+    pub(crate) fn ends_by(&self, deadline: u64) -> bool {
+        // Relaxed: the number is seen sooner or later; until then it is 0.
+        let id = || self.id.load(Ordering::Relaxed);
+        look_until(|| self.thread.is_finished() && id() != 0, deadline)
+            && wait_for_end(id(), deadline)
+    }
+
+    /// Waits for its end, and gives its stack back.
+    pub(crate) fn join(self) {
+        // What we start contains its panics.
+        let _ = self.thread.join();
+    }
+}
+
 /// Starts a named thread. A refusal (EAGAIN at a limit) is an error, not a panic.
-pub(crate) fn spawn(
-    name: String,
-    body: impl FnOnce() + Send + 'static,
-) -> io::Result<JoinHandle<()>> {
-    Builder::new().name(name).spawn(body)
+pub(crate) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<Started> {
+    let known = Arc::new(AtomicU32::new(0));
+    let own = known.clone();
+    let body = move || {
+        // Relaxed: as in `ends_by`.
+        own.store(id(), Ordering::Relaxed);
+        body();
+    };
+    let thread = Builder::new().name(name).spawn(body)?;
+    Ok(Started { thread, id: known })
 }
 
 /// The number by which the kernel knows the calling thread.
@@ -28,10 +64,15 @@ pub(crate) fn id() -> u32 {
 
 /// Waits until a thread of this process, which is about to end, has: then to join it takes no
 /// time. `false`: it has not at the deadline. Where the kernel does not say, it has.
-pub(crate) fn wait_for_end(thread: u32, deadline: u64) -> bool {
+fn wait_for_end(thread: u32, deadline: u64) -> bool {
     let entry = format!("/proc/self/task/{thread}");
+    look_until(|| !Path::new(&entry).exists(), deadline)
+}
+
+/// Looks again and again, until `done` or the deadline. Says whether it is done.
+fn look_until(done: impl Fn() -> bool, deadline: u64) -> bool {
     let mut pause = LOOK;
-    while Path::new(&entry).exists() {
+    while !done() {
         if clock::now() >= deadline {
             return false;
         }
