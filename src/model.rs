@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use crate::{loom::eventfd, reactor, util};
 
 pub mod blocking;
+pub mod inbox;
 pub mod socket;
 
 /// Modelled eventfds, by number.
@@ -280,6 +281,10 @@ pub mod scheduler {
             self.0.idle.park(me, self.0.workers(), quiet, has_work, sleep);
         }
 
+        pub fn notify(&self, worker: usize) -> bool {
+            self.0.idle.notify(worker)
+        }
+
         pub fn announce(&self) -> Option<usize> {
             self.0.idle.announce()
         }
@@ -533,7 +538,11 @@ pub mod mailbox {
 pub mod slot {
     use std::task::{Context, Poll, Waker};
 
-    use crate::reactor::slot::{self, Direction::Read, Ready};
+    use crate::reactor::slot::{
+        self,
+        Direction::{Read, Write},
+        Ready,
+    };
 
     pub struct Slot(slot::Slot);
 
@@ -543,6 +552,10 @@ pub mod slot {
     impl Seen {
         pub fn is_ready(self) -> bool {
             self.0.is_ready(Read)
+        }
+
+        pub fn is_writable(self) -> bool {
+            self.0.is_ready(Write)
         }
     }
 
@@ -558,6 +571,10 @@ pub mod slot {
 
         pub fn clear(&self, seen: Seen) {
             self.0.clear(seen.0, Read);
+        }
+
+        pub fn clear_writes(&self, seen: Seen) {
+            self.0.clear(seen.0, Write);
         }
 
         pub fn drained(&self, seen: Seen) {
@@ -579,6 +596,10 @@ pub mod slot {
         pub fn event(&self, generation: u32, wakes: &mut Vec<Waker>) {
             self.0.event(generation, Ready::READABLE, wakes);
         }
+
+        pub fn event_both_ways(&self, generation: u32, wakes: &mut Vec<Waker>) {
+            self.0.event(generation, Ready::READABLE.and(Ready::WRITABLE), wakes);
+        }
     }
 }
 
@@ -599,8 +620,9 @@ pub mod timers {
             Self(Box::leak(Box::new(Mailbox::new())))
         }
 
-        pub fn armed(self) -> u64 {
-            self.0.armed()
+        /// Below zero if more have ended than were armed.
+        pub fn balance(self) -> i64 {
+            self.0.balance()
         }
 
         /// How many nodes nobody has. They are gone for good.

@@ -1,9 +1,10 @@
 //! Whose turn it is to receive: the home of a socket, or a patrol that finds it stuck.
 //!
 //! Code: `reactor/uring/claim.rs` and `reactor/socket/inbound.rs` as they are. What has
-//! arrived at the socket is a list behind a lock; receiving takes the first.
+//! arrived at the socket is a list in a cell; receiving takes the first. Nothing but the claim
+//! guards that.
 //!
-//! Properties: the reader gets everything, in the order of its arrival, and is not left
+//! Properties: one receives at a time, and sees what the one before did; the reader gets everything, in the order of its arrival, and is not left
 //! asleep with something to find, else loom sees it wait for ever.
 //!
 //! Actors: the home, in turns; a patrol; the reader.
@@ -13,12 +14,12 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    io, mem,
+    io,
     sync::Arc,
     task::{Poll, Waker},
 };
 
-use loom::{sync::Mutex, thread};
+use loom::{cell::UnsafeCell, thread};
 use loom_tests::explore;
 use ringloop::model::{
     Doorbell,
@@ -31,8 +32,24 @@ use crate::tasks::wait_for;
 struct Socket {
     claim: Claim,
     inbound: Inbound,
-    /// What has arrived and is not received.
-    kernel: Mutex<VecDeque<Lease>>,
+    kernel: Kernel,
+}
+
+/// What has arrived and is not received; or results of receives, by their order. For who has the claim.
+struct Kernel<T = Lease>(UnsafeCell<VecDeque<T>>);
+
+// SAFETY: loom sees who comes to the cell when another has it.
+unsafe impl<T: Send> Sync for Kernel<T> {}
+
+impl<T> Kernel<T> {
+    fn new(arrived: impl IntoIterator<Item = T>) -> Self {
+        Self(UnsafeCell::new(arrived.into_iter().collect()))
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut VecDeque<T>) -> R) -> R {
+        // SAFETY: loom has seen that nobody else is there.
+        self.0.with_mut(|arrived| f(unsafe { &mut *arrived }))
+    }
 }
 
 impl Socket {
@@ -41,7 +58,7 @@ impl Socket {
         let bell = Box::leak(Box::new(Doorbell::new()));
         let mut pool = Pool::new(1, 4096, bell);
         pool.reclaim();
-        let kernel = Mutex::new([1, 2].map(|len| pool.lend(0, len, false)).into());
+        let kernel = Kernel::new([1, 2].map(|len| pool.lend(0, len, false)));
         let this = Arc::new(Self { claim: Claim::new(), inbound: Inbound::new(), kernel });
         this.claim.give_back(true);
         assert!(matches!(this.inbound.take(Waker::noop(), None), Found::ToArm));
@@ -49,7 +66,7 @@ impl Socket {
     }
 
     fn receive(&self) -> Option<Lease> {
-        self.kernel.lock().unwrap().pop_front()
+        self.kernel.with(VecDeque::pop_front)
     }
 
     fn queue(&self, lease: Option<Lease>) {
@@ -64,6 +81,12 @@ impl Socket {
     fn turn(&self) {
         self.claim.take();
         self.queue(self.receive());
+        self.give_back();
+    }
+
+    /// The end of a turn, up to which the kernel is at work.
+    fn give_back(&self) {
+        self.kernel.with(|_| ());
         self.claim.give_back(true);
     }
 
@@ -114,7 +137,7 @@ fn late_completion_against_look() {
             home.claim.take();
             home.queue(late);
             home.queue(home.receive());
-            home.claim.give_back(true);
+            home.give_back();
         });
         let patrol = thread::spawn(move || patrol.look());
         assert_eq!([socket.read(), socket.read()], [1, 2]);
@@ -128,10 +151,10 @@ fn late_completion_against_look() {
 fn reset_against_look() {
     explore(|| {
         let socket = Socket::new();
-        let told = Arc::new(Mutex::new(false));
-        let receive = |told: &Mutex<bool>| match mem::replace(&mut *told.lock().unwrap(), true) {
-            false => Err(io::Error::from_raw_os_error(5)),
-            true => Ok(Lease::empty()),
+        let told = Arc::new(Kernel::new([io::Error::from_raw_os_error(5)]));
+        let receive = |told: &Kernel<io::Error>| match told.with(VecDeque::pop_front) {
+            Some(error) => Err(error),
+            None => Ok(Lease::empty()),
         };
         let (home, kernel) = (socket.clone(), told.clone());
         let home = thread::spawn(move || {
@@ -172,7 +195,7 @@ fn looks_against_reader() {
         let patrol = socket.clone();
         let reader = thread::spawn(move || assert_eq!([socket.read(), socket.read()], [1, 2]));
         // Until all is received: a look finds nothing to do while nobody reads.
-        while !patrol.kernel.lock().unwrap().is_empty() {
+        while !patrol.kernel.with(|arrived| arrived.is_empty()) {
             patrol.look();
             thread::yield_now();
         }

@@ -4,12 +4,14 @@
 mod announce_search;
 mod claim;
 mod doorbell_shutdown;
+mod idle_word;
 mod inbound;
 mod inbox_final_check;
 mod lease_return;
 mod live_tasks;
 mod outbound;
 mod patrol;
+mod permits_close;
 mod push_and_park;
 mod ring_mailbox;
 mod slot_event;

@@ -1,6 +1,7 @@
 //! A task waits for a descriptor while the kernel reports on it.
 //!
-//! Code: `reactor/slot.rs` as it is; the kernel is a count of bytes.
+//! Code: `reactor/slot.rs` as it is; the kernel is a count of bytes, which orders nothing: who learns
+//! of a byte by the slot alone has to see it.
 //!
 //! Property: no byte is left in the kernel with its reader asleep, though a read clears
 //! what an event says; else loom sees the reader wait for ever. No waker is lost or kept.
@@ -17,10 +18,7 @@ use std::{
 };
 
 use loom::{
-    sync::atomic::{
-        AtomicUsize,
-        Ordering::{AcqRel, Acquire},
-    },
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
     thread,
 };
 use loom_tests::explore;
@@ -28,24 +26,28 @@ use ringloop::model::slot::Slot;
 
 use crate::tasks::wait_for;
 
-/// A socket: what the kernel has for it, and its slot.
+/// A socket: how many bytes have arrived there, and its slot.
 struct Socket {
-    bytes: AtomicUsize,
+    arrived: AtomicUsize,
     slot: Slot,
 }
 
 impl Socket {
     fn new() -> Arc<Self> {
-        Arc::new(Self { bytes: AtomicUsize::new(0), slot: Slot::new() })
+        Arc::new(Self { arrived: AtomicUsize::new(0), slot: Slot::new() })
     }
 
     /// A byte arrives, and the event is delivered on a thread of its own.
     fn arrive(self: &Arc<Self>) -> thread::JoinHandle<()> {
+        self.report(|slot, wakes| slot.event(0, wakes))
+    }
+
+    fn report(self: &Arc<Self>, event: fn(&Slot, &mut Vec<Waker>)) -> thread::JoinHandle<()> {
         let socket = self.clone();
         thread::spawn(move || {
-            socket.bytes.fetch_add(1, AcqRel);
+            socket.arrived.fetch_add(1, Relaxed);
             let mut wakes = Vec::new();
-            socket.slot.event(0, &mut wakes);
+            event(&socket.slot, &mut wakes);
             wakes.into_iter().for_each(Waker::wake);
         })
     }
@@ -65,10 +67,11 @@ impl Socket {
                 ready!(wait());
                 continue;
             }
-            match self.bytes.swap(0, AcqRel) {
-                0 => self.slot.clear(seen),
-                bytes => {
-                    *read += bytes;
+            // A load: loom has an RMW see the latest.
+            match self.arrived.load(Relaxed) {
+                arrived if arrived == *read => self.slot.clear(seen),
+                arrived => {
+                    *read = arrived;
                     if greedy {
                         self.slot.drained(seen);
                     }
@@ -114,6 +117,27 @@ fn two_events_against_drained() {
     });
 }
 
+/// One event for both ways, of which a writer clears one: the reader learns of the other by that.
+#[test]
+fn event_against_clear_of_the_other_way() {
+    explore(|| {
+        let socket = Socket::new();
+        let event = socket.report(|slot, wakes| slot.event_both_ways(0, wakes));
+        let writer = {
+            let socket = socket.clone();
+            thread::spawn(move || {
+                let seen = socket.slot.look();
+                if seen.is_writable() {
+                    socket.slot.clear_writes(seen);
+                }
+            })
+        };
+        socket.read(1, false);
+        event.join().unwrap();
+        writer.join().unwrap();
+    });
+}
+
 /// Two futures share the descriptor: an event wakes both, and one of them may be gone.
 #[test]
 fn shared_waiters() {
@@ -136,6 +160,6 @@ fn shared_waiters() {
         }));
         event.join().unwrap();
         leaver.join().unwrap();
-        assert_eq!(socket.bytes.load(Acquire), 0);
+        assert_eq!(read, 1);
     });
 }

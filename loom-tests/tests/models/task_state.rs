@@ -1,6 +1,6 @@
 //! The life of one task, pulled at from all sides.
 //!
-//! Code: `task/` as it is, under a scheduler with one locked queue.
+//! Code: `task/` as it is, under a scheduler whose one queue is an inbox, as it is.
 //!
 //! Properties, of every model here: the future is polled by one thread at a time, and
 //! dropped exactly once; no wake is lost: what was written before a wake is seen by a
@@ -16,10 +16,10 @@
 use std::{
     future::poll_fn,
     mem,
-    panic::resume_unwind,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::pin,
     sync::{Arc, Mutex},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, RawWakerVTable, Waker},
 };
 
 use loom::{
@@ -191,6 +191,124 @@ fn lends(and_back: bool) {
         }
         assert_over_without_result();
     });
+}
+
+/// A wake finds the task active, and then that its poll has ended; another thread runs it next, which
+/// knows of the one before by that wake alone.
+#[test]
+fn wake_into_the_end_of_a_poll() {
+    explore(|| {
+        let bench = Bench::<1, 2>::new();
+        let (_, task) = bench.start();
+        bench.waker().wake();
+        let runner = thread::spawn(|| _ = run_one());
+        let news = bench.bring(0, Waker::wake);
+        drain();
+        news.join().unwrap();
+        drain();
+        runner.join().unwrap();
+        drain();
+        drop(take(task).unwrap());
+        assert_over();
+    });
+}
+
+/// A future that keeps its own waker, or a copy that it makes of it as it is dropped.
+struct KeepsWaker {
+    waker: Option<Waker>,
+    left: Arc<Mutex<Vec<Waker>>>,
+    copies: bool,
+    _inside: Token,
+}
+
+impl Future for KeepsWaker {
+    type Output = Token;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Token> {
+        self.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for KeepsWaker {
+    fn drop(&mut self) {
+        if self.copies {
+            self.left.lock().unwrap().extend(self.waker.clone());
+        }
+    }
+}
+
+/// A task is cancelled in whose future there is the waker that the runner's reference was lent to: it
+/// comes back as the future is dropped.
+#[test]
+fn lent_to_the_future_that_is_cancelled() {
+    keeps_waker(false);
+}
+
+/// The same, and another waker is made of it meanwhile, which outlives the task.
+#[test]
+fn lent_to_the_future_that_is_cancelled_and_on() {
+    keeps_waker(true);
+}
+
+fn keeps_waker(copies: bool) {
+    explore(move || {
+        let left = Arc::new(Mutex::new(Vec::new()));
+        let future = KeepsWaker { waker: None, left: left.clone(), copies, _inside: Token };
+        let (registered, task) = start(future);
+        drain();
+        let cancel = request(registered, false);
+        drain();
+        cancel.join().unwrap();
+        drain();
+        assert!(take(task).err().unwrap().is_cancelled());
+        let late = mem::take(&mut *left.lock().unwrap());
+        assert_eq!(late.len(), usize::from(copies));
+        late.into_iter().for_each(Waker::wake);
+        drain();
+        assert_eq!((dropped(), ended()), (1, 1));
+    });
+}
+
+/// A handle that has left a waker waits anew with one that cannot be cloned, and goes: what it left stays
+/// with the task, which another thread ends.
+#[test]
+fn waker_left_behind_against_end() {
+    explore(|| {
+        let bench = Bench::<1, 1>::new();
+        let (_, mut task) = bench.start();
+        let news = bench.bring(0, Waker::wake);
+        let left = Arc::new(Ring);
+        let waiter = {
+            let waker = Waker::from(left.clone());
+            thread::spawn(move || {
+                let poll = |task: &mut Task<Token>, waker| {
+                    pin!(task).poll(&mut Context::from_waker(waker))
+                };
+                if poll(&mut task, &waker).is_pending() {
+                    let again = AssertUnwindSafe(|| poll(&mut task, uncloned()));
+                    _ = catch_unwind(again).map(|end| assert!(end.is_ready()));
+                }
+                drop(waker);
+                drop(task);
+            })
+        };
+        drain();
+        news.join().unwrap();
+        drain();
+        waiter.join().unwrap();
+        assert_eq!(Arc::strong_count(&left), 1, "a waker was kept");
+        assert_over();
+    });
+}
+
+/// A waker that panics when it is cloned.
+fn uncloned() -> &'static Waker {
+    const TABLE: RawWakerVTable =
+        RawWakerVTable::new(|_| resume_unwind(Box::new("meant")), |_| (), |_| (), |_| ());
+    // SAFETY: its functions use nothing, and return nothing that is not one.
+    static UNCLONED: Waker = unsafe { Waker::new(std::ptr::null(), &TABLE) };
+    &UNCLONED
 }
 
 /// Two threads run what is queued; a third brings news.

@@ -2,7 +2,6 @@
 
 use std::{
     cell::Cell,
-    collections::VecDeque,
     mem,
     pin::pin,
     sync::Arc,
@@ -15,14 +14,18 @@ use loom::sync::{
 };
 use ringloop::{
     ErrorEvent, Task, TaskError,
-    model::task::{self, Ended, Registered, Runnable, Schedule},
+    model::{
+        inbox::Inbox,
+        task::{self, Ended, Registered, Runnable, Schedule},
+    },
 };
 
-/// One queue of runnable tasks, for all threads of the model.
+/// One queue of runnable tasks, for all threads of the model. It is an inbox and no locked queue,
+/// which would order everything that its users do.
 pub struct Shared;
 
 loom::lazy_static! {
-    static ref QUEUE: Mutex<VecDeque<Runnable>> = Mutex::new(VecDeque::new());
+    static ref QUEUE: Inbox = Inbox::new();
     /// What the registry was told of; seen by who hears of the end otherwise.
     static ref ENDED: AtomicUsize = AtomicUsize::new(0);
 }
@@ -37,7 +40,7 @@ thread_local! {
 
 impl Schedule for Shared {
     fn schedule(task: Runnable) {
-        QUEUE.lock().unwrap().push_back(task);
+        QUEUE.push(task);
     }
 
     fn ended(_task: &Ended<'_>) {
@@ -84,21 +87,19 @@ where
 
 /// Runs what is queued, until nothing is.
 pub fn drain() {
-    loop {
-        let next = QUEUE.lock().unwrap().pop_front();
-        let Some(task) = next else { return };
-        if let Some(again) = task.run() {
-            Shared::schedule(again);
-        }
-    }
+    while run_one() {}
 }
 
-/// Runs one task, if one is queued.
-pub fn run_one() {
-    let next = QUEUE.lock().unwrap().pop_front();
+/// Runs the task, if it is queued. There is one, so that there is one entry at most.
+pub fn run_one() -> bool {
+    let mut entries = QUEUE.drain();
+    let next = entries.pop();
+    assert!(entries.is_empty(), "queued twice");
+    let ran = next.is_some();
     if let Some(again) = next.and_then(Runnable::run) {
         Shared::schedule(again);
     }
+    ran
 }
 
 /// Something in a future or a result, whose end counts.

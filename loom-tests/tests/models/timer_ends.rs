@@ -4,7 +4,7 @@
 //!
 //! Properties: who waits is woken by the last waker it left; a node has one holder at a
 //! time (loom sees two who touch it), never two lives at once, and comes back to its pool;
-//! no waker is kept.
+//! it is counted as armed once, and counted off once; no waker is kept.
 //!
 //! Actors: the owner of the wheel; one or two that poll, or drop their timers, or come to the
 //! owner's rescue, by a lock as the scheduler has it.
@@ -13,7 +13,13 @@
 
 use std::{future::poll_fn, sync::Arc, task::Waker};
 
-use loom::{sync::Mutex, thread};
+use loom::{
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+};
 use loom_tests::explore;
 use ringloop::model::timers::{Post, Timer, Timers};
 
@@ -36,7 +42,7 @@ fn tick(timers: &mut Timers) {
 fn finish(post: Post, mut timers: Timers) {
     assert!(timers.close().is_empty(), "somebody waits");
     drop(timers);
-    assert_eq!(post.armed(), 0);
+    assert_eq!(post.balance(), 0);
     assert_eq!(post.drain_pool() % 2, 0, "a node is lost");
 }
 
@@ -139,6 +145,61 @@ fn drop_of_what_is_due() {
         tick(&mut timers);
         finish(post, timers);
         assert_eq!(Arc::strong_count(&waker), 1, "a waker was kept");
+    });
+}
+
+/// What is due and dropped elsewhere counts until its turn comes, from when its owner hears of it.
+#[test]
+fn drop_of_what_is_due_counts() {
+    explore(|| {
+        let post = Post::new();
+        let mut timers = Timers::new(post);
+        let [first, dropped, last] = [0; 3].map(|_| timers.arm(DUE, Waker::noop().clone()));
+        let expire_one = |timers: &mut Timers, left: i64| {
+            timers.drain_mailbox();
+            wake_all(timers.expire(NOW, 1));
+            assert_eq!(post.balance(), left);
+        };
+        expire_one(&mut timers, 2);
+        let dropper = thread::spawn(move || drop(dropped));
+        dropper.join().unwrap();
+        assert_eq!(post.balance(), 1);
+        expire_one(&mut timers, 1);
+        expire_one(&mut timers, 0);
+        drop((first, last));
+        finish(post, timers);
+    });
+}
+
+/// A wheel closes while one of its timers is dropped elsewhere; the next owner of the mailbox, on another
+/// thread, learns of it by the mailbox alone.
+#[test]
+fn next_owner_elsewhere() {
+    explore(|| {
+        let post = Post::new();
+        let mut timers = Timers::new(post);
+        let timer = timers.arm(DUE, Waker::noop().clone());
+        let dropper = thread::spawn(move || drop(timer));
+        let closed = Arc::new(AtomicBool::new(false));
+        let next = {
+            let closed = closed.clone();
+            thread::spawn(move || {
+                while !closed.load(Relaxed) {
+                    thread::yield_now();
+                }
+                let mut next = Timers::new(post);
+                tick(&mut next);
+                next
+            })
+        };
+        wake_all(timers.close());
+        // Relaxed: it is the mailbox that brings what was done.
+        closed.store(true, Relaxed);
+        let mut next = next.join().unwrap();
+        dropper.join().unwrap();
+        tick(&mut next);
+        drop(timers);
+        finish(post, next);
     });
 }
 

@@ -263,11 +263,16 @@ impl Mailbox {
     /// its owner has not heard of it. One that is cancelled when it is due counts until its
     /// turn comes: its owner has still to deal with it.
     pub(crate) fn armed(&self) -> u64 {
-        // Relaxed: two figures without a common moment. A cancel that is seen
-        // before its arming makes the difference negative: zero to the reader.
+        // A cancel that is seen before its arming makes the balance negative: zero to the reader.
+        self.balance().max(0) as u64
+    }
+
+    /// The same, and negative if it comes out so: a model sees what is counted off twice.
+    pub(crate) fn balance(&self) -> i64 {
+        // Relaxed: two figures without a common moment.
         let cancelled = self.cancelled.load(Ordering::Relaxed);
         let armed = self.armed.load(Ordering::Relaxed);
-        (armed.wrapping_sub(cancelled) as i64).max(0) as u64
+        armed.wrapping_sub(cancelled) as i64
     }
 
     /// Takes the free nodes of its pool and counts them, for models.

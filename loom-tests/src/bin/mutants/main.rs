@@ -2,8 +2,8 @@
 //!
 //! The sources are copied into `target/mutants/tree`. There one mutant at a time is
 //! applied: a text that stands in the file exactly once gives way to another. Then the
-//! model is built and run, and has to fail; without a mutant it has to pass.
-//! `cargo loom-mutants [FILTER]`, where the filter is a part of a mutant's or a model's
+//! model, or the unit test, is built and run, and has to fail; without a mutant it has to pass.
+//! `cargo loom-mutants [FILTER...]`, where a filter is a part of a mutant's or a model's
 //! name.
 
 mod run;
@@ -15,7 +15,7 @@ use run::{Bench, Mutant, Verdict};
 use tables::TABLES;
 
 fn main() -> ExitCode {
-    let filter = env::args().nth(1).unwrap_or_default();
+    let filters: Vec<_> = env::args().skip(1).collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a member of a workspace");
     let bench = match Bench::new(root) {
         Ok(bench) => bench,
@@ -24,7 +24,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let chosen = |mutant: &&Mutant| [mutant.name, mutant.model].iter().any(|n| n.contains(&filter));
+    let chosen = |mutant: &&Mutant| {
+        let fits = |filter: &String| {
+            mutant.name.contains(filter.as_str()) || mutant.model.contains(filter.as_str())
+        };
+        filters.is_empty() || filters.iter().any(fits)
+    };
     let mutants: Vec<_> = TABLES.iter().copied().flatten().filter(chosen).collect();
     if let Err(why) = bench.check_models(mutants.iter().map(|mutant| mutant.model)) {
         eprintln!("the models have to pass without a mutant:\n{why}");

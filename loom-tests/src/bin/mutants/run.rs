@@ -24,8 +24,30 @@ pub struct Mutant {
     pub text: &'static str,
     /// What it gives way to.
     pub replacement: &'static str,
-    /// The test that has to fail.
+    /// The test that has to fail: a model, or [`UNIT`] and a unit test of the crate.
     pub model: &'static str,
+}
+
+/// What comes before the path of a unit test.
+const UNIT: &str = "unit test ";
+
+/// What is built of the copy.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tests {
+    /// The models, with loom's types in place of the standard ones.
+    Models,
+    /// The crate's unit tests, as they are.
+    Units,
+}
+
+impl Tests {
+    /// Which tests the named one is among, and its path there.
+    fn with(model: &str) -> (Self, &str) {
+        match model.strip_prefix(UNIT) {
+            Some(path) => (Self::Units, path),
+            None => (Self::Models, model),
+        }
+    }
 }
 
 impl Mutant {
@@ -70,16 +92,28 @@ impl Bench {
         let scratch = root.join("target/mutants");
         let tree = scratch.join("tree");
         copy(root, &tree)?;
-        Ok(Self { tree, target: scratch.join("build") })
+        Ok(Self { tree, target: scratch })
     }
 
     /// Runs models without a mutant; they have to pass.
-    pub fn check_models<'a>(&self, models: impl Iterator<Item = &'a str>) -> Result<(), String> {
-        let mut models: Vec<_> = models.collect();
-        models.sort_unstable();
-        models.dedup();
-        let mut command = models_command(self.build()?);
-        command.args(&models);
+    pub fn check_models<'a>(&self, chosen: impl Iterator<Item = &'a str>) -> Result<(), String> {
+        let (mut models, mut units) = (Vec::new(), Vec::new());
+        for model in models_of(chosen) {
+            match Tests::with(model) {
+                (Tests::Models, path) => models.push(path),
+                (Tests::Units, path) => units.push(path),
+            }
+        }
+        self.check_tests(Tests::Models, &models)?;
+        self.check_tests(Tests::Units, &units)
+    }
+
+    fn check_tests(&self, tests: Tests, models: &[&str]) -> Result<(), String> {
+        if models.is_empty() {
+            return Ok(());
+        }
+        let mut command = tests_command(self.build(tests)?);
+        command.args(models);
         match finish(&mut command, PATIENCE_FOR_ALL) {
             Ok(Some((true, output))) if output.contains(&format!("{} passed", models.len())) => {
                 Ok(())
@@ -112,11 +146,13 @@ impl Bench {
     }
 
     fn try_model(&self, model: &str) -> Verdict {
-        let program = match self.build() {
+        let (tests, path) = Tests::with(model);
+        let program = match self.build(tests) {
             Ok(program) => program,
             Err(why) => return Verdict::Broken(why),
         };
-        match finish(models_command(program).arg(model), PATIENCE) {
+        // A model runs in that process, which is killed if it takes too long.
+        match finish(tests_command(program).arg(path).env("LOOM_ALONE", "1"), PATIENCE) {
             Err(error) => Verdict::Broken(error.to_string()),
             Ok(None) => Verdict::Survived(format!("no end within {PATIENCE:?}")),
             Ok(Some((false, _))) => Verdict::Noticed,
@@ -125,18 +161,33 @@ impl Bench {
         }
     }
 
-    /// Builds the models; returns the program.
-    fn build(&self) -> Result<PathBuf, String> {
+    /// Builds the tests; returns the program.
+    fn build(&self, tests: Tests) -> Result<PathBuf, String> {
+        let (what, folder, flags, kind) = match tests {
+            Tests::Models => (
+                ["--package", "loom-tests", "--test", "models"].as_slice(),
+                "build",
+                "--cfg loom --allow warnings",
+                "\"kind\":[\"test\"]",
+            ),
+            Tests::Units => (
+                ["--package", "ringloop", "--lib"].as_slice(),
+                "unit",
+                "--allow warnings",
+                "\"kind\":[\"lib\"]",
+            ),
+        };
         let output = Command::new(env!("CARGO"))
             .current_dir(&self.tree)
-            .args(["test", "--no-run", "--package", "loom-tests", "--test", "models"])
+            .args(["test", "--no-run"])
+            .args(what)
             .args(["--message-format", "json-render-diagnostics"])
             // What breaks is small, and built often; what checks it is neither.
             .args(["--config", "profile.dev.opt-level=1", "--config", "profile.dev.debug=false"])
             .args(["--config", "profile.dev.package.'*'.opt-level=3"])
             .arg("--target-dir")
-            .arg(&self.target)
-            .env("RUSTFLAGS", "--cfg loom --allow warnings")
+            .arg(self.target.join(folder))
+            .env("RUSTFLAGS", flags)
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .output()
             .map_err(|error| error.to_string())?;
@@ -145,8 +196,8 @@ impl Bench {
         }
         let messages = String::from_utf8_lossy(&output.stdout);
         // The package's programs are built, too, and told of in any order.
-        let mut tests = messages.lines().filter(|line| line.contains("\"kind\":[\"test\"]"));
-        let program = tests.find_map(|line| {
+        let mut built = messages.lines().filter(|line| line.contains(kind));
+        let program = built.find_map(|line| {
             let (_, rest) = line.split_once("\"executable\":\"")?;
             rest.split_once('"').map(|(path, _)| PathBuf::from(path))
         });
@@ -154,7 +205,15 @@ impl Bench {
     }
 }
 
-fn models_command(program: PathBuf) -> Command {
+/// Each once, in order.
+fn models_of<'a>(chosen: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut models: Vec<_> = chosen.collect();
+    models.sort_unstable();
+    models.dedup();
+    models
+}
+
+fn tests_command(program: PathBuf) -> Command {
     let mut command = Command::new(program);
     command.arg("--exact").env("RUST_BACKTRACE", "0");
     command

@@ -1,5 +1,6 @@
 //! The mutants.
 
+mod orderings;
 mod queues;
 mod receiving;
 mod sending;
@@ -19,4 +20,5 @@ pub const TABLES: &[&[Mutant]] = &[
     timers::TIMERS,
     sync::SYNC,
     queues::QUEUES,
+    orderings::ORDERINGS,
 ];

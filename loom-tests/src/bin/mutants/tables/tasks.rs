@@ -303,4 +303,32 @@ pub const TASKS: &[Mutant] = &[
         spawned.saturating_sub(ended)",
         model: "live_tasks::count_against_spawn",
     },
+    Mutant {
+        name: "finish: counts what was lent before the future was dropped",
+        file: "task/raw.rs",
+        text: "    // SAFETY: the result is stored.
+    unsafe { finish(task, turn.lent) };",
+        replacement: "    let _ = turn;
+    unsafe { finish(task, lent) };",
+        model: "task_state::lent_to_the_future_that_is_cancelled",
+    },
+    Mutant {
+        name: "finish: what the future lends as it is dropped counts for nothing",
+        file: "task/raw.rs",
+        text: "    // SAFETY: the result is stored.
+    unsafe { finish(task, turn.lent) };",
+        replacement: "    unsafe { finish(task, turn.lent && !lent) };",
+        model: "task_state::lent_to_the_future_that_is_cancelled_and_on",
+    },
+    Mutant {
+        name: "free: a waker that the handle left is forgotten",
+        file: "task/raw.rs",
+        text: "        if waiter.is_some() {
+            panic::discard_foreign(waiter);
+        }
+",
+        replacement: "        mem::forget(waiter);
+",
+        model: "task_state::waker_left_behind_against_end",
+    },
 ];

@@ -63,4 +63,12 @@ pub const TIMERS: &[Mutant] = &[
                 Ordering::Relaxed,",
         model: "timer_ends::drop_against_fire",
     },
+    Mutant {
+        name: "drain: what is due and was cancelled elsewhere is counted off twice",
+        file: "reactor/timers/mod.rs",
+        text: "                        self.mailbox.count_armed(1);
+",
+        replacement: "",
+        model: "timer_ends::drop_of_what_is_due_counts",
+    },
 ];
