@@ -216,7 +216,7 @@ fn dropped_stream_ends_though_its_worker_sleeps() {
 }
 
 /// Makes the worker at hand the home of `near`, with nothing left in flight there.
-async fn settle_here(near: &mut TcpStream, peer: Plain) -> Plain {
+pub async fn settle_here(near: &mut TcpStream, peer: Plain) -> Plain {
     let mut ours = peer.try_clone().unwrap();
     let reader = thread::spawn(move || expect(&mut ours, TOO_MUCH));
     lend(near, 0, TOO_MUCH).await;

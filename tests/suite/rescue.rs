@@ -14,13 +14,14 @@ use ringloop::time::{Instant as Moment, sleep};
 use ringloop::{Backend, spawn, yield_now};
 
 use crate::harness::{Cfg, Kind, TestRuntime, on_every, scaled, wait_until};
+use crate::homes::{plain_pair, settle_here};
 use crate::net_stream::pair;
 use crate::tools::{Flag, check_pattern, fill_pattern};
 
 /// How a stream is read here.
-const VERBS: usize = 4;
+pub const VERBS: usize = 4;
 
-async fn read(stream: &mut TcpStream, verb: usize) -> std::io::Result<Vec<u8>> {
+pub async fn read(stream: &mut TcpStream, verb: usize) -> std::io::Result<Vec<u8>> {
     let mut buf = [0; 3000];
     match verb {
         0 => stream.read_lease().await.map(|lease| lease.to_vec()),
@@ -43,12 +44,12 @@ async fn read(stream: &mut TcpStream, verb: usize) -> std::io::Result<Vec<u8>> {
 
 /// Whether this case can serve that verb for a stuck worker: with `COOP_TASKRUN` the kernel
 /// may receive at any time, so that nobody else does.
-fn can_rescue(cfg: &Cfg, verb: usize) -> bool {
+pub fn can_rescue(cfg: &Cfg, verb: usize) -> bool {
     verb != 0 || !cfg.to_string().starts_with("uring-coop")
 }
 
 /// Spins in one poll until `done`, or for 10 s; says whether it was done.
-fn hog_until(done: impl Fn() -> bool) -> bool {
+pub fn hog_until(done: impl Fn() -> bool) -> bool {
     let since = Instant::now();
     while !done() {
         if since.elapsed() > Duration::from_secs(10) {
@@ -59,7 +60,7 @@ fn hog_until(done: impl Fn() -> bool) -> bool {
     true
 }
 
-fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+pub fn poll_once<F: Future>(future: F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Some(value),
         Poll::Pending => None,
@@ -180,6 +181,37 @@ fn writer_waiting_at_a_stuck_worker_is_told_of_room() {
         reader.join().unwrap();
         drop(runtime.must_run(writer).unwrap());
         log.take(Kind::Hog);
+    });
+}
+
+#[test]
+fn home_that_was_only_asked_to_send_is_rescued() {
+    // Goal: bytes for a reader are told though the socket's home is held, which was never asked to report
+    // on it; method: leases that do not fit make this worker the home, and are sent; then it spins until a
+    // reader elsewhere has had its bytes.
+    on_every(|cfg| {
+        if cfg.single() {
+            return;
+        }
+        for verb in 0..VERBS {
+            if !can_rescue(cfg, verb) {
+                continue;
+            }
+            let runtime = cfg.runtime();
+            let log = runtime.log().clone();
+            let hog = runtime.spawn(async move {
+                let (mut near, peer) = plain_pair();
+                let mut peer = settle_here(&mut near, peer).await;
+                let reader = spawn(async move { read(&mut near, verb).await });
+                peer.write_all(b"x").unwrap();
+                (hog_until(|| reader.is_finished()), reader, peer)
+            });
+            let (told, reader, peer) = runtime.must_run(hog).unwrap();
+            assert!(told, "verb {verb}: not told");
+            assert_eq!(runtime.must_run(reader).unwrap().unwrap(), b"x");
+            drop(peer);
+            log.take(Kind::Hog);
+        }
     });
 }
 

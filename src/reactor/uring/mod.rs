@@ -321,7 +321,7 @@ impl Uring {
         // What was asked for elsewhere before comes before.
         self.take_mail();
         self.linger(socket);
-        self.shared.sockets.remove(socket);
+        self.mark_retired(socket);
         if !socket.flights.any_wait() {
             return;
         }
@@ -347,6 +347,8 @@ impl Uring {
                 self.retiring.push(socket.clone());
             }
         } else if !socket.flights.is_retired() {
+            // Whatever it is asked for: it is the home from now on, and others may wait here.
+            self.shared.sockets.add(socket);
             // Writes first: their poll reports reads as well.
             if requests & ARM_WRITES != 0 {
                 self.report(socket, Direction::Write);
@@ -378,10 +380,15 @@ impl Uring {
         }
     }
 
-    fn cancel_waits(&mut self, socket: &Arc<Socket>) {
+    /// Nothing is armed for it from here on, though an old home may still pass requests on.
+    fn mark_retired(&self, socket: &Arc<Socket>) {
         // Relaxed: read by this thread.
         socket.flights.retired.store(1, Ordering::Relaxed);
         self.shared.sockets.remove(socket);
+    }
+
+    fn cancel_waits(&mut self, socket: &Arc<Socket>) {
+        self.mark_retired(socket);
         let InFlight { poll, recv, accept, .. } = &socket.flights;
         [poll, recv, accept].into_iter().for_each(|wait| self.cancel(wait.get()));
     }

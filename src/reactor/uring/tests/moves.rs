@@ -199,3 +199,28 @@ fn receive_that_is_still_asked_for_is_not_called_off() {
         assert!(matches!(bench.take(), Found::ToArm), "deferred: {defer}");
     }
 }
+
+#[test]
+fn what_an_old_home_passes_on_arms_nothing_for_a_socket_that_is_gone() {
+    // Goal: a socket that was dropped stays closed; method: a request lies with a home that has ended, the
+    // socket finds another, where nothing is in flight when its owner drops it; then the request comes.
+    for defer in [true, false] {
+        let Some(bench) = Bench::new(defer) else { return };
+        bench.ask_elsewhere(ARM_READS);
+        bench.first_ends();
+        assert!(wait(&bench.socket, Direction::Read).is_pending());
+        let cancel = |reactor: &mut Option<Reactor>| match reactor.as_mut().unwrap() {
+            Reactor::Uring(uring) => uring.cancel(bench.socket.flights.poll.get()),
+            Reactor::Epoll(_) => unreachable!(),
+        };
+        AT_HAND.with_borrow_mut(cancel);
+        let _watchdog = Watchdog::new("turns".to_owned());
+        while bench.socket.flights.poll.get().is_some() {
+            turn();
+        }
+        AT_HAND.with_borrow_mut(|reactor| drop(bench.socket.retire(reactor.as_mut())));
+        bench.first_tells();
+        (0..20).for_each(|_| turn());
+        assert!(bench.socket.flights.poll.get().is_none(), "deferred: {defer}: it is kept open");
+    }
+}
