@@ -38,6 +38,8 @@ mod io_fd;
 mod leases;
 #[path = "suite/net_cancel.rs"]
 mod net_cancel;
+#[path = "suite/net_ends.rs"]
+mod net_ends;
 #[path = "suite/net_faults.rs"]
 mod net_faults;
 #[path = "suite/net_listener.rs"]

@@ -56,7 +56,7 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if let Some(socket) = self.0.take() {
-            operation::retire(&socket);
+            operation::close(&socket);
             drop(socket);
             exhaustion::closed_one();
         }

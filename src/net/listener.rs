@@ -132,7 +132,10 @@ impl TcpListener {
     /// The descriptor refuses to be non-blocking.
     pub fn from_std(listener: net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(Self::new(listener.into()))
+        let listener = Self::new(listener.into());
+        // There may be copies of it.
+        listener.socket.get().show();
+        Ok(listener)
     }
 
     /// Hands the socket over, in blocking mode. Connections that have been accepted ahead,
@@ -170,8 +173,13 @@ impl TcpListener {
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
             match operation::run(self.socket.get(), self.attempt()).await {
-                Ok((stream, peer)) => return Ok((TcpStream::adopt(stream), peer)),
-                Err(error) if exhaustion::passes(&error, self) => self.pause(error).await,
+                Ok((stream, peer)) => {
+                    return Ok((TcpStream::accepted(stream, self.socket.get()), peer));
+                }
+                // By the socket itself: `as_fd` would count as shown to others.
+                Err(error) if exhaustion::passes(&error, &**self.socket.get()) => {
+                    self.pause(error).await;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -196,7 +204,7 @@ impl TcpListener {
     ///
     /// Those of getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        ops::local_addr(self)
+        ops::local_addr(&**self.socket.get())
     }
 
     /// The socket, for its options.
@@ -222,7 +230,7 @@ fn explain(addr: SocketAddr, error: io::Error) -> io::Error {
 
 impl AsFd for TcpListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.get().as_fd()
+        self.socket.get().show()
     }
 }
 

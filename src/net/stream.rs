@@ -10,10 +10,11 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures_io::{AsyncRead, AsyncWrite};
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 
 use super::{
     OwnedReadHalf, OwnedWriteHalf,
@@ -37,8 +38,21 @@ use crate::{
 /// [`AsyncWriteExt`](crate::io::AsyncWriteExt). A write gives its bytes to the kernel
 /// before it returns, unless [`write_lease`](Self::write_lease) has left some that go first:
 /// these the runtime sends. Flushing waits until the kernel has everything, and costs next to
-/// nothing where it has. Closing flushes, and shuts the write side down. Dropping it closes
-/// the connection; what was written is still sent.
+/// nothing where it has. Closing flushes, and shuts the write side down.
+///
+/// # Dropping
+///
+/// Dropping it closes the connection, and never waits; what was written is still sent. Bytes that
+/// have arrived and that nobody has read are thrown away. But bytes that arrive after the drop
+/// are answered with a reset, which may overtake what is still on its way: to be certain that the
+/// peer gets everything, close the stream, and read until its end.
+///
+/// Of a stream that comes from [`from_std`](Self::from_std), or whose descriptor was shown
+/// ([`socket`](Self::socket), `as_fd`, `as_raw_fd`), or after a fork(3), there may be copies elsewhere,
+/// for whom the connection stays open. So with those, bytes that have arrived and that nobody has
+/// read make the kernel reset the connection; and on io_uring, if a stream is dropped on another thread
+/// than that of the worker that has its operations, the end is told to the peer once that worker has
+/// ended the poll that it is in. So it is with bytes that [`write_lease`](Self::write_lease) has left.
 ///
 /// asyncio: the pair that `open_connection` returns.
 ///
@@ -116,8 +130,15 @@ impl TcpStream {
         Ok(stream)
     }
 
+    /// A connection that a listener has accepted.
+    pub(super) fn accepted(stream: OwnedFd, listener: &Socket) -> Self {
+        let stream = Self::adopt(stream);
+        stream.inner().inherit(listener);
+        stream
+    }
+
     /// A non-blocking socket as a stream.
-    pub(super) fn adopt(stream: OwnedFd) -> Self {
+    fn adopt(stream: OwnedFd) -> Self {
         Self { socket: Handle::new(Socket::new(stream)) }
     }
 
@@ -133,7 +154,10 @@ impl TcpStream {
     /// The descriptor refuses to be non-blocking.
     pub fn from_std(stream: net::TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self::adopt(stream.into()))
+        let stream = Self::adopt(stream.into());
+        // There may be copies of it.
+        stream.inner().show();
+        Ok(stream)
     }
 
     /// Hands the connection over, in blocking mode, when the kernel has taken what was
@@ -183,7 +207,7 @@ impl TcpStream {
     ///
     /// Those of getpeername(2).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        ops::peer_addr(self)
+        ops::peer_addr(&**self.inner())
     }
 
     /// The address of this end.
@@ -192,7 +216,7 @@ impl TcpStream {
     ///
     /// Those of getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        ops::local_addr(self)
+        ops::local_addr(&**self.inner())
     }
 
     /// Whether small writes are sent at once, without waiting for more (`TCP_NODELAY`).
@@ -201,7 +225,7 @@ impl TcpStream {
     ///
     /// Those of getsockopt(2).
     pub fn nodelay(&self) -> io::Result<bool> {
-        self.socket().tcp_nodelay()
+        SockRef::from(&**self.inner()).tcp_nodelay()
     }
 
     /// Has small writes sent at once, or gathered. asyncio sets it on every connection.
@@ -210,12 +234,55 @@ impl TcpStream {
     ///
     /// Those of setsockopt(2).
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.socket().set_tcp_nodelay(nodelay)
+        SockRef::from(&**self.inner()).set_tcp_nodelay(nodelay)
+    }
+
+    /// How the connection ends when the stream is dropped: `SO_LINGER`.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        SockRef::from(&**self.inner()).linger()
+    }
+
+    /// Says how the connection ends when the stream is dropped.
+    ///
+    /// With `None`, the default, the kernel goes on to send what was written. With a time of zero it
+    /// throws that away, and resets the connection. Any other time is rounded up to whole
+    /// seconds, and means the same as `None` to a stream that is dropped: the worker would be
+    /// blocked meanwhile. It holds for the socket that [`into_std`](Self::into_std) hands over, whose
+    /// drop waits until all is sent and acknowledged, or for that time.
+    ///
+    /// asyncio: nothing alike; `transport.abort()` resets.
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use ringloop::net::{TcpListener, TcpStream};
+    /// # ringloop::run(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    /// let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    /// stream.set_linger(Some(Duration::from_millis(1))).unwrap();
+    /// assert_eq!(stream.linger().unwrap(), Some(Duration::from_secs(1)));
+    /// # });
+    /// ```
+    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        self.inner().set_linger(linger)
     }
 
     /// The socket, for all its other options.
-    pub fn socket(&self) -> socket2::SockRef<'_> {
-        socket2::SockRef::from(self)
+    ///
+    /// Its `set_linger` cuts a time to whole seconds: half a second becomes zero, with which the
+    /// drop resets the connection; [`set_linger`](Self::set_linger) rounds up. A stream whose
+    /// descriptor was shown, here, by `as_fd` or by `as_raw_fd`, may have copies: its drop does
+    /// nothing that a copy would notice, with the consequences that the [type](Self) tells of;
+    /// except that it turns a linger time off.
+    pub fn socket(&self) -> SockRef<'_> {
+        SockRef::from(self)
     }
 
     /// Shuts one or both ways down, at once: shutdown(2). A way that is down already,
@@ -232,7 +299,7 @@ impl TcpStream {
             Shutdown::Both if later => Shutdown::Read,
             how => how,
         };
-        match self.socket().shutdown(now) {
+        match SockRef::from(&**self.inner()).shutdown(now) {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             result => result,
         }
@@ -577,7 +644,7 @@ impl AsyncWrite for TcpStream {
 
 impl AsFd for TcpStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inner().as_fd()
+        self.inner().show()
     }
 }
 

@@ -179,14 +179,22 @@ impl<T: AsFd> Operation<T> for Writable {
 }
 
 /// A socket's handle is dropped: what is in flight on it ends, and then it closes.
+pub(crate) fn close(socket: &Arc<Socket>) {
+    end_with(|reactor| socket.close(reactor));
+}
+
+/// A socket's handle gives the descriptor away: what is in flight on it ends.
 pub(crate) fn retire(socket: &Arc<Socket>) {
-    let retired = scheduler::with_worker(|worker| {
+    end_with(|reactor| socket.retire(reactor));
+}
+
+fn end_with(end: impl Fn(Option<&mut Reactor>) -> Garbage) {
+    let ended = scheduler::with_worker(|worker| {
         worker.try_with_reactor(|reactor| match reactor.is_ours() {
-            true => socket.retire(Some(reactor)),
+            true => end(Some(reactor)),
             // A forked child: what is in flight is the parent's.
             false => Garbage::default(),
         })
     });
-    let garbage = retired.flatten().unwrap_or_else(|| socket.retire(None));
-    panic::discard_foreign(garbage);
+    panic::discard_foreign(ended.flatten().unwrap_or_else(|| end(None)));
 }

@@ -22,6 +22,24 @@ pub(crate) struct Generation(u64);
 /// The last number given; a child inherits it.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
+/// How often this process, or a forebear, has been forked by fork(3), since the first use of this
+/// module. (A child that only calls exec(3), as `std::process` makes it, does not count: all
+/// descriptors of this crate close there.)
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// The count of forks: what was made at another count may be shared with a child.
+#[inline]
+pub(crate) fn forks() -> u32 {
+    // Relaxed: whoever forks knows of what it shares, which came before.
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// Called by fork(3), before it forks, and in the parent after it: a socket that another thread
+/// makes in between, which the child may have or not, counts as shared.
+extern "C" fn count_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
 /// This process's number.
 #[inline]
 pub(crate) fn generation() -> Generation {
@@ -220,7 +238,12 @@ fn map_page() -> &'static AtomicU64 {
     let new = ptr::from_ref(page).cast_mut();
     // AcqRel: publishes the page, or sees another thread's; then ours stays mapped, unused.
     match PAGE.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => page,
+        Ok(_) => {
+            // SAFETY: the handler touches nothing but an atomic. Refused for want of memory, forks
+            // go unnoticed.
+            unsafe { libc::pthread_atfork(Some(count_fork), Some(count_fork), None) };
+            page
+        }
         // SAFETY: as in `page`; it is not null.
         Err(other) => unsafe { &*other },
     }

@@ -26,14 +26,7 @@ pub async fn pair() -> (TcpStream, TcpStream) {
 /// Two connected streams with small buffers and small segments. (With the loopback's own segments
 /// of 64 KiB, small buffers make the kernel wait for its probe timer again and again.)
 pub async fn narrow_pair() -> (TcpStream, TcpStream) {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    socket.set_tcp_mss(1000).unwrap();
-    socket.set_recv_buffer_size(8 << 10).unwrap();
-    socket.set_send_buffer_size(8 << 10).unwrap();
-    socket.bind(&any.into()).unwrap();
-    socket.listen(1).unwrap();
-    let listener = TcpListener::from_std(socket.into()).unwrap();
+    let listener = narrow_listener();
     let address = listener.local_addr().unwrap();
     let (client, server) = join(TcpStream::connect(address), listener.accept()).await;
     let (client, (server, _)) = (client.unwrap(), server.unwrap());
@@ -42,6 +35,18 @@ pub async fn narrow_pair() -> (TcpStream, TcpStream) {
         stream.socket().set_send_buffer_size(8 << 10).unwrap();
     }
     (client, server)
+}
+
+/// A listener whose connections are the one half of a [`narrow_pair`].
+pub fn narrow_listener() -> TcpListener {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    socket.set_tcp_mss(1000).unwrap();
+    socket.set_recv_buffer_size(8 << 10).unwrap();
+    socket.set_send_buffer_size(8 << 10).unwrap();
+    socket.bind(&any.into()).unwrap();
+    socket.listen(1).unwrap();
+    TcpListener::from_std(socket.into()).unwrap()
 }
 
 /// Sends the pattern from `offset` to `end`, in pieces of `piece` bytes.

@@ -287,3 +287,11 @@ pub fn check_pattern(buf: &[u8], offset: usize) {
         assert_eq!(byte, pattern_byte(offset + i), "byte {} of the stream", offset + i);
     }
 }
+
+/// Waits for a plain thread, and lets the worker go on meanwhile.
+pub async fn joined<T>(thread: std::thread::JoinHandle<T>) -> std::thread::Result<T> {
+    while !thread.is_finished() {
+        ringloop::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    thread.join()
+}

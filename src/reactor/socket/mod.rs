@@ -2,13 +2,14 @@
 //!
 //! The descriptor closes with the last reference. An operation in a ring holds one until
 //! its terminal completion, so that no operation outlives the descriptor, and no
-//! descriptor is closed while one uses it (S4). Whoever drops the handle
-//! [retires](Socket::retire) the socket: what it waits for is cancelled, what it has
-//! still to send is sent, and then it closes.
+//! descriptor is closed while one uses it (S4). A handle that is dropped
+//! [closes](Socket::close) the socket: what it waits for is cancelled, what it has
+//! still to send is sent, and then the descriptor closes.
 //!
 //! On io_uring a socket has one *home*, the worker whose ring has its operations; others
 //! send word to it. On epoll the home is where the descriptor is registered.
 
+mod close;
 mod inbound;
 mod outbound;
 mod waiting;
@@ -34,7 +35,10 @@ use super::{
     source::{Door, Pollable, Source},
     uring::{self, Accepted, FlightId, Link, Node},
 };
-use crate::loom::global::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use crate::{
+    loom::global::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+    util::fork,
+};
 
 /// In this order: what every message needs is in the middle, from the end of `outbound` to the
 /// beginning of `inbound`, on two cache lines. With thousands of connections each line is a miss.
@@ -62,8 +66,12 @@ pub(super) struct InFlight {
     pub(super) wants_writes: AtomicU8,
     /// How often it was waited for by an operation for one time.
     once: AtomicU8,
+    /// What others may have of it: see [`close`].
+    exposure: AtomicU8,
     /// Where the home has it in its list, plus 1.
     pub(super) listed: AtomicU32,
+    /// How often this process had been forked when it was made.
+    forks: u32,
     pub(super) accept: Place,
     pub(super) send: Place,
 }
@@ -163,7 +171,9 @@ impl Socket {
             retired: AtomicU8::new(0),
             wants_writes: AtomicU8::new(0),
             once: AtomicU8::new(0),
+            exposure: AtomicU8::new(0),
             listed: AtomicU32::new(0),
+            forks: fork::forks(),
             accept: place(),
             send: place(),
         };
@@ -227,10 +237,26 @@ impl Socket {
         let _ = shutdown(self, Shutdown::Write);
     }
 
-    /// Its owner is done with it. `at_hand` is this thread's reactor, if it has one. What
-    /// comes back is to be dropped.
+    /// Its owner has dropped it: what is in flight on it ends, and then it closes. `at_hand` is
+    /// this thread's reactor, if it has one. What comes back is to be dropped.
+    #[must_use]
+    pub(crate) fn close(self: &Arc<Self>, at_hand: Option<&mut Reactor>) -> Garbage {
+        self.prepare_close();
+        self.retire_with(at_hand, Self::end_from_afar)
+    }
+
+    /// Its owner is done with it, and hands the descriptor over: what is in flight on it ends.
     #[must_use]
     pub(crate) fn retire(self: &Arc<Self>, at_hand: Option<&mut Reactor>) -> Garbage {
+        self.retire_with(at_hand, |_| {})
+    }
+
+    /// `from_afar` is called where the home is told to end what is in flight, and may be held.
+    fn retire_with(
+        self: &Arc<Self>,
+        at_hand: Option<&mut Reactor>,
+        from_afar: impl FnOnce(&Self),
+    ) -> Garbage {
         let Some(Home::Uring(home)) = self.source.home() else { return Garbage::default() };
         match at_hand {
             Some(Reactor::Uring(uring)) if uring.is_home(&home) => {
@@ -240,7 +266,11 @@ impl Socket {
             _ => {
                 let mut left = Garbage::default();
                 // Nobody there: nothing is in flight.
-                let _ = home.upgrade().map(|home| home.send(self, uring::RETIRE, &mut left));
+                let told =
+                    home.upgrade().is_some_and(|home| home.send(self, uring::RETIRE, &mut left));
+                if told {
+                    from_afar(self);
+                }
                 left
             }
         }

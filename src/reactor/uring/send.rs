@@ -154,8 +154,15 @@ impl Uring {
                 self.wait_for_room(socket.clone(), Box::new(chunk), false);
             }
             Next::Send(chunk) => self.send(socket.clone(), chunk),
-            Next::Idle { shut: true } => socket.shut_write(),
-            Next::Idle { shut: false } => {}
+            Next::Idle { shut } => {
+                if shut {
+                    socket.shut_write();
+                }
+                if socket.flights.is_retired() {
+                    // Dropped with bytes on their way: its close has waited for that.
+                    socket.discard_unread();
+                }
+            }
             Next::GaveUp => socket.reset_on_close(),
         }
         self.garbage.push(Spent::Socket(socket, rest));
