@@ -26,6 +26,11 @@ use crate::{
 /// lost. From the first call on, SIGINT no longer ends the process by itself. Everybody
 /// who waits hears of each.
 ///
+/// A handler that was there before is still called. Other code that sets one later, by
+/// sigaction(2), without calling the one that it replaces, takes the signal away: then nobody who
+/// waits here hears of it, and a later call does not set the handler again. What is set with the
+/// crate `signal-hook` goes along with this one.
+///
 /// asyncio: `loop.add_signal_handler(SIGINT, ..)`.
 ///
 /// # Cancel safety

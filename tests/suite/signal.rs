@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::join;
+use futures_util::future::{join, poll_immediate};
 use ringloop::signal::ctrl_c;
 use ringloop::{spawn, yield_now};
 use rustix::process::{Pid, Signal, getpid, kill_process};
@@ -42,6 +42,42 @@ fn ctrl_c_between_call_and_await_is_not_lost() {
                     kill_process(getpid(), Signal::INT).unwrap();
                     heard.await.unwrap();
                 }
+            });
+        });
+    });
+}
+
+#[test]
+fn ctrl_c_is_not_heard_while_other_code_has_the_handler() {
+    // Goal: what the docs say of a handler that is replaced; method: SIGINT is ignored, by sigaction(2),
+    // when a listener is there and when one is made, and then the handler is put back.
+    fn set(action: &libc::sigaction) -> libc::sigaction {
+        let mut old = std::mem::MaybeUninit::uninit();
+        // SAFETY: both are valid for the call, which writes the old one if it succeeds.
+        unsafe {
+            assert_eq!(libc::sigaction(libc::SIGINT, action, old.as_mut_ptr()), 0);
+            old.assume_init()
+        }
+    }
+    isolated(|| {
+        // SAFETY: all zero is one: no flags, an empty mask.
+        let mut ignore: libc::sigaction = unsafe { std::mem::zeroed() };
+        ignore.sa_sigaction = libc::SIG_IGN;
+        on_every(|cfg| {
+            cfg.once(async {
+                let mut before = ctrl_c();
+                let ours = set(&ignore);
+                let mut meanwhile = ctrl_c();
+                kill_process(getpid(), Signal::INT).unwrap();
+                for _ in 0..100 {
+                    assert!(poll_immediate(&mut before).await.is_none());
+                    assert!(poll_immediate(&mut meanwhile).await.is_none());
+                    yield_now().await;
+                }
+                set(&ours);
+                kill_process(getpid(), Signal::INT).unwrap();
+                before.await.unwrap();
+                meanwhile.await.unwrap();
             });
         });
     });
