@@ -139,6 +139,7 @@ pub const CASES: &[Case] = &[
     sched("spawn_one", "one task spawned and awaited"),
     sched("spawn_detached", "one task of a batch of 100 spawned and detached"),
     sched("spawn_remote", "one task spawned from a plain thread, 1000 under way"),
+    sched("foreign_latency", "one task spawned from a plain thread, a worker held 30 ms of 40"),
     sched("yield", "one yield, 100 tasks yielding"),
     sched("yield_one", "one yield of a task that is alone"),
     Case { peers: SCHED_AND_BARE, ..sched("pingpong", "one round trip between two tasks") },

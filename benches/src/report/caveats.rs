@@ -47,6 +47,11 @@ const CAVEATS: &[(&str, &str)] = &[
         "spawn_remote",
         "threads that contend, and the delay of a hand-over to a runtime that sleeps.",
     ),
+    (
+        "foreign_latency",
+        "what a hand-over costs while no worker is held; with one worker all runtimes wait for the \
+         end of what holds it.",
+    ),
     ("yield", "tasks whose state has left the cache by their next turn."),
     ("yield_one", "any other task that is ready; how often the kernel is asked meanwhile differs."),
     (

@@ -5,6 +5,7 @@
 
 mod chain;
 mod fanout;
+mod foreign;
 mod idle;
 mod pingpong;
 mod spawn;
@@ -26,6 +27,7 @@ pub fn run(spec: &Spec, last_core: usize) -> Result<Sample, String> {
         "spawn_one" => dispatch(&spawn::One, spec),
         "spawn_detached" => dispatch(&spawn::Detached, spec),
         "spawn_remote" => dispatch(&spawn_remote::Remote { core: last_core }, spec),
+        "foreign_latency" => dispatch(&foreign::Foreign { core: last_core }, spec),
         "yield" => dispatch(&yielding::Yield { tasks: 100 }, spec),
         "yield_one" => dispatch(&yielding::Yield { tasks: 1 }, spec),
         "pingpong" => dispatch(&pingpong::PingPong, spec),
