@@ -180,6 +180,7 @@ pub mod task {
         }
     }
 
+    #[track_caller]
     pub fn create<F, S>(future: F, id: u64) -> (Runnable, Registered, Task<F::Output>)
     where
         F: Future + Send + 'static,
@@ -232,12 +233,42 @@ pub mod scheduler {
             self.0.push_foreign(task.0, favourite);
         }
 
-        pub fn drain_inbox(&self, worker: usize, mut each: impl FnMut(Runnable)) {
-            self.0.block(worker).inbox.drain(|task| each(Runnable(task)));
+        /// Of tasks that a patrol may take, `limit` at most.
+        pub fn take_mail(&self, worker: usize, limit: usize, mut each: impl FnMut(Runnable)) {
+            self.0.block(worker).inbox.take(limit, |task| each(Runnable(task)));
         }
 
-        pub fn drain_local_inbox(&self, worker: usize, mut each: impl FnMut(Runnable)) {
-            self.0.block(worker).local_inbox.drain(|task| each(Runnable(task)));
+        /// Of tasks that nobody else may run, `limit` at most.
+        pub fn take_local(&self, worker: usize, limit: usize, mut each: impl FnMut(Runnable)) {
+            self.0.block(worker).local_inbox.take(limit, |task| each(Runnable(task)));
+        }
+
+        /// The worker is in a poll that began long ago.
+        pub fn hold(&self, worker: usize) {
+            self.0.block(worker).begin_run(0);
+        }
+
+        pub fn begin_tick(&self, worker: usize) {
+            self.0.block(worker).begin_tick();
+        }
+
+        pub fn tick(&self, worker: usize) -> u64 {
+            self.0.block(worker).tick()
+        }
+
+        pub fn set_running(&self, worker: usize, task: &Runnable) {
+            self.0.block(worker).set_running(task.0.header());
+        }
+
+        pub fn set_idle(&self, worker: usize) {
+            self.0.block(worker).set_idle();
+        }
+
+        /// The number of the task that is polled, if it is in that tick, and the line where it
+        /// was spawned.
+        pub fn running_in(&self, worker: usize, tick: u64) -> Option<(u64, u32)> {
+            let (task, spawned_at) = self.0.block(worker).running_in(tick)?;
+            Some((task.0, spawned_at.line()))
         }
 
         pub fn put_lifo(&self, worker: usize, task: Runnable) -> Option<Runnable> {

@@ -381,7 +381,9 @@ pub enum ErrorEvent {
         error: std::io::Error,
     },
     /// One poll has held a worker for long while other tasks wait on it; they were
-    /// taken to another worker if there is one. It is told once per such poll.
+    /// taken to another worker if there is one. It is told once per such poll. The time counts in
+    /// which the poll runs or sleeps in the kernel, not that in which its thread has no core, or is
+    /// stopped.
     #[non_exhaustive]
     TaskHogsWorker {
         /// Which task.

@@ -107,7 +107,8 @@ impl Builder {
         self
     }
 
-    /// What the names of its threads begin with. Default: `ringloop`.
+    /// What the names of its threads begin with. Default: `ringloop`. The kernel keeps 15 bytes of a
+    /// thread's name: of a long one it keeps the beginning, and the worker's number.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self

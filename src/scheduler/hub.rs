@@ -5,25 +5,22 @@
 //! life then finds nothing to do, or at worst rings a worker that looks around and
 //! sleeps again.
 
-use std::{panic::Location, ptr};
+use std::ptr;
 
 use crossbeam_utils::CachePadded;
 
 use super::{
+    block::{Block, Counter},
     idle::{Idle, MAX_WORKERS},
-    inbox::Inbox,
     registry::Registry,
-    timers,
 };
 use crate::{
-    error::TaskId,
     loom::{
-        atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
-        global, put,
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        global,
     },
-    reactor::Doorbell,
-    task::{Header, Runnable},
-    util::fork::PerProcess,
+    task::Runnable,
+    util::{clock, fork::PerProcess},
 };
 
 /// How far a runtime is on its way to its end.
@@ -55,198 +52,6 @@ pub(crate) struct Hub {
     /// Operations that workers could not wait for at their end.
     leaked: Counter,
     blocks: [CachePadded<Block>; MAX_WORKERS],
-}
-
-/// One worker's part.
-pub(crate) struct Block {
-    /// `Send` tasks from other threads; a patrol may take them.
-    pub(crate) inbox: CachePadded<Inbox>,
-    /// Tasks that only this worker may run.
-    pub(crate) local_inbox: CachePadded<Inbox>,
-    /// The task that runs next; a patrol may take it.
-    pub(super) lifo: AtomicPtr<Header>,
-    pub(crate) doorbell: Doorbell,
-    pub(super) timers: CachePadded<timers::Shared>,
-    /// Counts the worker's ticks; read by patrols.
-    pub(super) tick: AtomicU64,
-    /// Since when tasks run; `u64::MAX` while none does.
-    pub(super) since: AtomicU64,
-    /// When somebody last came to the rescue.
-    pub(super) rescued: AtomicU64,
-    /// The tick that somebody has last told of, for it was long.
-    pub(super) told: AtomicU64,
-    /// The kernel's number of the worker's thread.
-    thread: AtomicU32,
-    /// What is being polled: 0, or the id of the task, and where it was spawned.
-    running: AtomicU64,
-    running_at: AtomicPtr<Location<'static>>,
-    /// Moving average of a poll's time, in ns; read by thieves.
-    pub(super) poll_time: AtomicU64,
-    pub(crate) counts: Counts,
-}
-
-/// What a worker counts. Written by it alone, read by anybody.
-#[derive(Default)]
-pub(crate) struct Counts {
-    pub(crate) spawned: Counter,
-    pub(crate) ended: Counter,
-    pub(crate) polls: Counter,
-    pub(crate) parks: Counter,
-    pub(crate) wakeups: Counter,
-    pub(crate) steals: Counter,
-    pub(crate) announces: Counter,
-    pub(crate) patrols: Counter,
-    pub(crate) rescues: Counter,
-}
-
-impl Counts {
-    fn reset(&self) {
-        let Self { spawned, ended, polls, parks, wakeups, steals, announces, patrols, rescues } =
-            self;
-        for count in [spawned, ended, polls, parks, wakeups, steals, announces, patrols, rescues] {
-            count.set(0);
-        }
-    }
-}
-
-/// A counter for people, and for the count of live tasks.
-#[derive(Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    /// By its one writer: no RMW.
-    #[inline]
-    pub(crate) fn add(&self, more: u64) {
-        // Relaxed load: our own. Release store: pairs with `get`.
-        self.0.store(self.0.load(Ordering::Relaxed) + more, Ordering::Release);
-    }
-
-    fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Release);
-    }
-
-    /// By many writers.
-    fn add_shared(&self, more: u64) {
-        // Release: pairs with `get`.
-        self.0.fetch_add(more, Ordering::Release);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        // Acquire: what was done before it was counted is seen; see `Hub::live`.
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-impl Block {
-    fn new() -> Self {
-        Self {
-            inbox: CachePadded::new(Inbox::new()),
-            local_inbox: CachePadded::new(Inbox::new()),
-            lifo: AtomicPtr::new(ptr::null_mut()),
-            doorbell: Doorbell::new(),
-            timers: CachePadded::new(timers::Shared::new()),
-            tick: AtomicU64::new(0),
-            since: AtomicU64::new(u64::MAX),
-            rescued: AtomicU64::new(0),
-            told: AtomicU64::new(u64::MAX),
-            thread: AtomicU32::new(0),
-            running: AtomicU64::new(0),
-            running_at: AtomicPtr::new(ptr::null_mut()),
-            poll_time: AtomicU64::new(0),
-            counts: Counts::default(),
-        }
-    }
-
-    /// Whether other threads have left tasks here. After a fence, nothing is missed (P2).
-    pub(crate) fn has_mail(&self) -> bool {
-        !self.inbox.is_empty() || !self.local_inbox.is_empty()
-    }
-
-    /// Whether something waits here that a patrol could take.
-    pub(super) fn has_loot(&self) -> bool {
-        // Relaxed: an estimate.
-        !self.inbox.is_empty() || !self.lifo.load(Ordering::Relaxed).is_null()
-    }
-
-    pub(super) fn set_thread(&self, thread: u32) {
-        // Relaxed: a name for the kernel, which knows best whether it is still true.
-        self.thread.store(thread, Ordering::Relaxed);
-    }
-
-    pub(super) fn thread(&self) -> u32 {
-        self.thread.load(Ordering::Relaxed)
-    }
-
-    /// Notes what is polled, for whoever wants to name a hog.
-    #[inline]
-    pub(super) fn set_running(&self, task: &Header) {
-        // Relaxed: names for people; each is true of some recent poll.
-        self.running.store(task.id().0, Ordering::Relaxed);
-        self.running_at.store(ptr::from_ref(task.spawned_at()).cast_mut(), Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(super) fn set_idle(&self) {
-        self.running.store(0, Ordering::Relaxed);
-    }
-
-    /// What is being polled, if anything is.
-    pub(crate) fn running(&self) -> Option<(TaskId, &'static Location<'static>)> {
-        let id = self.running.load(Ordering::Relaxed);
-        let at = self.running_at.load(Ordering::Relaxed);
-        // SAFETY: null, or a `&'static Location` that `set_running` stored.
-        let at = unsafe { at.as_ref() }?;
-        (id != 0).then_some((TaskId(id), at))
-    }
-
-    /// Timers that have not fired.
-    pub(crate) fn armed_timers(&self) -> u64 {
-        self.timers.mailbox.armed()
-    }
-
-    /// Whether there is a task in the LIFO slot.
-    #[inline]
-    pub(super) fn has_lifo(&self) -> bool {
-        // Relaxed: its owner alone fills it; who takes it swaps.
-        !self.lifo.load(Ordering::Relaxed).is_null()
-    }
-
-    /// Takes the task of the LIFO slot.
-    #[inline]
-    pub(crate) fn take_lifo(&self) -> Option<Runnable> {
-        // Relaxed look first: an empty slot costs no RMW.
-        if self.lifo.load(Ordering::Relaxed).is_null() {
-            return None;
-        }
-        // Acquire: pairs with the Release of `put_lifo`; owner and patrol both swap.
-        let task = ptr::NonNull::new(self.lifo.swap(ptr::null_mut(), Ordering::Acquire))?;
-        // SAFETY: the swap made the entry ours.
-        Some(unsafe { Runnable::from_raw(task) })
-    }
-
-    /// The same for an owner without neighbours, whom nobody patrols: without an RMW.
-    #[inline]
-    pub(super) fn take_lifo_alone(&self) -> Option<Runnable> {
-        // Relaxed: this thread alone touches it.
-        let task = ptr::NonNull::new(self.lifo.load(Ordering::Relaxed))?;
-        self.lifo.store(ptr::null_mut(), Ordering::Relaxed);
-        // SAFETY: nobody else takes entries.
-        Some(unsafe { Runnable::from_raw(task) })
-    }
-
-    /// Puts a task there, by the owner. It comes back if the place is taken: of those that
-    /// one poll wakes, the first runs first, and the others behind it in their order.
-    #[inline]
-    pub(crate) fn put_lifo(&self, task: Runnable) -> Option<Runnable> {
-        // Relaxed: nobody else puts one there, so that what is empty stays so, and a store is
-        // enough: who takes sees null or this task.
-        if !self.lifo.load(Ordering::Relaxed).is_null() {
-            return Some(task);
-        }
-        // Release: pairs with `take_lifo`.
-        put(&self.lifo, task.into_raw().as_ptr(), Ordering::Release);
-        None
-    }
 }
 
 /// Runtimes that can be alive at once.
@@ -310,13 +115,14 @@ impl Hub {
         }
     }
 
-    /// A new life counts from zero: there is nobody who counts now.
+    /// A new life counts from zero, and nothing runs: there is nobody who counts now.
     fn reset_counts(&self) {
         self.spawned.set(0);
         self.ended.set(0);
         self.leaked.set(0);
         for block in &self.blocks {
             block.counts.reset();
+            block.end_run();
         }
     }
 
@@ -429,8 +235,7 @@ impl Hub {
 
     /// Queues a task from a thread that is none of its workers.
     pub(crate) fn push_foreign(&self, task: Runnable, favourite: usize) {
-        let workers = self.workers();
-        let worker = self.idle.choose(favourite % workers, workers);
+        let worker = self.choose(favourite);
         self.block(worker).inbox.push(task);
         if self.ring_if_parked(worker) {
             return;
@@ -439,6 +244,27 @@ impl Hub {
         if self.idle.sleepers().is_some_and(|sleepers| sleepers.could_patrol) {
             self.arm_patrol();
         }
+    }
+
+    /// The worker for a task from elsewhere.
+    #[inline]
+    fn choose(&self, favourite: usize) -> usize {
+        let workers = self.workers();
+        if workers == 1 {
+            return 0;
+        }
+        let mut now = None;
+        let is_held = |worker| self.block(worker).is_held(|| *now.get_or_insert_with(clock::now));
+        let chosen = self.idle.choose(favourite % workers, workers, is_held);
+        chosen.unwrap_or_else(|| self.least_held())
+    }
+
+    /// Where all are held: the worker that was the last to look at the clock. It may be about to
+    /// end its tick, or to be given back its core.
+    #[cold]
+    fn least_held(&self) -> usize {
+        let workers = 0..self.workers();
+        workers.max_by_key(|&worker| self.block(worker).last_check()).unwrap_or(0)
     }
 
     /// Wakes somebody to patrol, if nobody does. Says whether there was one to wake.

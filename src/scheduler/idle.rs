@@ -237,14 +237,21 @@ impl Idle {
         self.load().is_parked(worker)
     }
 
-    /// Which worker a foreign thread should give work to: its favourite if that is
-    /// awake, else any that is, else the lowest, so that few work at low load.
-    pub(crate) fn choose(&self, favourite: usize, workers: usize) -> usize {
+    /// Which worker a foreign thread should give work to: its favourite if that is awake and not
+    /// held by a task, else any other such worker, else the lowest that sleeps, so that few
+    /// work at low load. `None`: all are held.
+    pub(crate) fn choose(
+        &self,
+        favourite: usize,
+        workers: usize,
+        mut is_held: impl FnMut(usize) -> bool,
+    ) -> Option<usize> {
         let word = self.load();
-        if !word.is_parked(favourite) {
-            return favourite;
+        let mut is_free = |worker: &usize| !word.is_parked(*worker) && !is_held(*worker);
+        if is_free(&favourite) {
+            return Some(favourite);
         }
-        (0..workers).find(|&worker| !word.is_parked(worker)).unwrap_or(0)
+        (0..workers).find(is_free).or_else(|| word.first_parked())
     }
 
     #[inline]

@@ -10,7 +10,7 @@
 //!    the owner's local queue; from elsewhere it goes to the owner's local inbox (S13).
 //!    The local queue and the FIFO queue are merged by order of arrival.
 //! 3. A wake from a thread that is no worker goes to the inbox of a worker that is
-//!    awake, if one is, and rings the doorbell only of one that sleeps.
+//!    awake, if one is and no long poll holds it, and rings the doorbell only of one that sleeps.
 //! 4. Nobody else is woken for it, unless the backlog is worth a wake: its predicted
 //!    wait, the queue's length times the average time of a poll, passes a threshold
 //!    ([`balance`]). The essay on sleeping is at [`idle`].
@@ -19,11 +19,12 @@
 //!
 //! # A tick
 //!
-//! [`Worker::run`] repeats: drain inboxes; run tasks for a time budget; expire timers, of a
-//! crowd the first; with none left, search for work at the others' if that pays; then, with tasks,
+//! [`Worker::run`] repeats: take tasks from the inboxes, of a crowd the first; run tasks for a time
+//! budget; expire timers, likewise; with none left, search for work at the others' if that pays; then, with tasks,
 //! look at the reactor without waiting, else sleep in it.
 
 mod balance;
+mod block;
 mod hub;
 pub(crate) mod idle;
 pub(crate) mod inbox;

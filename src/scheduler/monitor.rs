@@ -82,7 +82,7 @@ fn watch(hub: &'static Hub, state: &AtomicU8) {
             RESTING => thread::park(),
             _ => thread::park_timeout(PAUSE),
         }
-        let ticked = watch.look(hub.block(0), clock::now());
+        let ticked = watch.look(hub.block(0));
         if hub.idle.is_parked(0) {
             if !ticked {
                 // Lost against `end` or another `arm`: then we go on, and look again.

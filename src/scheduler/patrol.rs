@@ -18,12 +18,13 @@
 use std::{cell::Cell, mem, time::Duration};
 
 use super::{
-    hub::{Block, Hub},
+    block::Block,
+    hub::Hub,
     idle::MAX_WORKERS,
-    worker::Worker,
+    worker::{TAKE, Worker},
 };
 use crate::{
-    error::{ErrorEvent, hook},
+    error::{ErrorEvent, TaskId, hook},
     loom::atomic::Ordering,
     util::{clock, threads},
 };
@@ -55,6 +56,10 @@ const NAP_MAX: Duration = Duration::from_millis(256);
 /// A poll this long is told to the error hook. asyncio: `slow_callback_duration`.
 const HOG: Duration = Duration::from_millis(100);
 
+/// So much of the time between two looks, in ns, may count as sleep: whoever looks has been stopped
+/// as well if there is more. Half of a hog, so that one look does not make one.
+const SLEEP_SEEN: u64 = 50_000_000;
+
 /// Batches (of up to 32 tasks) that one look takes from a queue. What is left of a long
 /// one is stolen in the ordinary way; to move a million tasks would make the rescuer look
 /// stuck in its turn.
@@ -75,6 +80,8 @@ pub(super) struct Patrol {
     unwatched: Cell<bool>,
     glanced: Cell<u64>,
     suspects: [Cell<Suspect>; NEIGHBOURS],
+    /// The stuck worker where the last rescue has left something, and its tick.
+    left: Cell<Option<(usize, u64)>>,
     quiet: Cell<bool>,
     /// The last look found somebody stuck.
     saw_stuck: Cell<bool>,
@@ -112,22 +119,50 @@ pub(super) struct Watch {
     tick: u64,
     /// Polls of tasks by then.
     polls: u64,
-    /// When that tick was first seen, or then a second time.
-    since: u64,
-    /// The time that its thread had been waiting for a core, in all, when the tick was
-    /// first seen a second time.
-    waited: Option<u64>,
+    /// What has run since that tick was seen for the second time, and for how long.
+    held: Option<(TaskId, Held)>,
     told: bool,
+}
+
+/// For how long a task holds its thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    /// When it was last looked at.
+    looked: u64,
+    /// The CPU time of the thread by then.
+    ran: u64,
+    time: u64,
+}
+
+impl Held {
+    fn new(looked: u64, ran: u64) -> Self {
+        Self { looked, ran, time: 0 }
+    }
+
+    /// Looks again, when the thread has `ran` for so long in all. Says for how long it has been
+    /// held: it has run, or was asleep in the kernel when it was looked at. A thread that was
+    /// without a core, stopped, or beyond the quota of its group is not held by its task; nor is
+    /// it known to have been asleep for much longer than it is usually looked at.
+    fn look(&mut self, now: u64, ran: u64, is_asleep: impl FnOnce() -> bool) -> Duration {
+        let time = now.saturating_sub(self.looked);
+        let running = ran.saturating_sub(self.ran).min(time);
+        let rest = time - running;
+        self.time += running;
+        if rest > running && is_asleep() {
+            self.time += rest.min(SLEEP_SEEN);
+        }
+        (self.looked, self.ran) = (now, ran);
+        Duration::from_nanos(self.time)
+    }
 }
 
 impl Watch {
     /// Looks again. Says whether the worker has ticked since.
-    pub(super) fn look(&mut self, block: &Block, now: u64) -> bool {
-        // Relaxed: a worker's own counter; what it guards is taken by RMWs.
-        let tick = block.tick.load(Ordering::Relaxed);
+    pub(super) fn look(&mut self, block: &Block) -> bool {
+        let tick = block.tick();
         let ticked = tick != self.tick;
         if ticked {
-            *self = Self { tick, since: now, polls: self.polls, ..Self::default() };
+            *self = Self { tick, polls: self.polls, ..Self::default() };
         }
         ticked
     }
@@ -138,32 +173,27 @@ impl Watch {
         polls.saturating_sub(mem::replace(&mut self.polls, polls))
     }
 
-    /// Names what has held the busy worker since, if that is long, once. A worker that
-    /// is merely not given a core is not held by its task.
+    /// Names what holds the busy worker, if it does so for long, once.
     pub(super) fn tell(&mut self, hub: &Hub, worker: usize, now: u64) {
         if self.told {
             return;
         }
         let block = hub.block(worker);
-        let waited = || threads::waited(block.thread());
-        let Some(before) = self.waited else {
-            // It may have been without a core for as long as it has not been looked at.
-            (self.waited, self.since) = (Some(waited()), now);
-            return;
+        // One that has just ended is not to be taken for the next.
+        let Some((task, spawned_at)) = block.running_in(self.tick) else { return };
+        let thread = block.thread();
+        let ran = threads::ran(thread);
+        let held = match &mut self.held {
+            Some((seen, held)) if *seen == task => held,
+            // Nobody has looked at this one.
+            other => return *other = Some((task, Held::new(now, ran))),
         };
-        if now.saturating_sub(self.since) < clock::nanos(HOG) {
-            return;
-        }
-        let wanting = waited().saturating_sub(before);
-        let running = Duration::from_nanos(now.saturating_sub(self.since + wanting));
+        let running = held.look(now, ran, || threads::is_asleep(thread));
         if running < HOG {
             return;
         }
-        if let Some((task, spawned_at)) = block.running() {
-            self.told = true;
-            if !block.is_first_to_tell(self.tick) {
-                return;
-            }
+        self.told = true;
+        if block.is_first_to_tell(self.tick) {
             let event = ErrorEvent::TaskHogsWorker { task, spawned_at, worker, running };
             hook::report(hub.key(), &event);
         }
@@ -172,7 +202,7 @@ impl Watch {
 
 impl Block {
     /// Whether it runs tasks, and does not just look around.
-    fn is_at_work(&self) -> bool {
+    pub(super) fn is_at_work(&self) -> bool {
         // Relaxed: a guess.
         self.since.load(Ordering::Relaxed) != u64::MAX
     }
@@ -208,6 +238,7 @@ impl Patrol {
             unwatched: Cell::new(false),
             glanced: Cell::new(0),
             suspects: Default::default(),
+            left: Cell::new(None),
             quiet: Cell::new(false),
             saw_stuck: Cell::new(false),
             on_duty: Cell::new(false),
@@ -277,6 +308,10 @@ impl Worker {
             self.patrol.glanced.set(now);
             self.glance(now);
         }
+        if let Some((stuck, tick)) = self.patrol.left.get() {
+            self.patrol.left.set(None);
+            self.rescue_rest(stuck, tick);
+        }
     }
 
     fn glance(&self, now: u64) {
@@ -323,7 +358,7 @@ impl Worker {
         let (mut polls, mut busy, mut stuck) = (0, false, false);
         for (index, (block, _)) in self.others_indexed() {
             let mut watch = patrol.seen[index].get();
-            let ticked = watch.look(block, now);
+            let ticked = watch.look(block);
             let is_awake = !self.hub().idle.is_parked(index);
             // Who has woken just to look around, as this worker, is not at work.
             busy |= is_awake && block.is_at_work();
@@ -348,26 +383,49 @@ impl Worker {
         patrol.pause.set((patrol.pause.get() * 2).min(longest));
     }
 
-    /// Takes all that waits at a stuck worker.
-    fn rescue(&self, stuck: usize) {
+    /// Takes what waits at a stuck worker: of tasks and timers so many at most.
+    pub(super) fn rescue(&self, stuck: usize) {
         let (block, peer) = self.other(stuck);
-        let mut taken = block.inbox.drain(|task| self.push_back(task));
+        let tick = block.tick();
+        let mut taken = block.inbox.take(TAKE, |task| self.push_unjudged(task));
         if let Some(task) = block.take_lifo() {
-            self.push_back(task);
+            self.push_unjudged(task);
             taken += 1;
         }
         taken += (0..RESCUE_BATCHES).take_while(|_| self.take_from(peer)).count();
         let mut rung = false;
         self.with_wakes(|wakes| {
             rung = peer.home.rescue(wakes);
-            block.timers.rescue(wakes);
         });
         if rung {
             // An edge is seen once: it was meant for the owner.
             block.doorbell.ring();
         }
+        self.rescue_timers(stuck, tick);
         if taken > 0 {
+            self.judge_push();
             self.block().counts.rescues.add(1);
+        }
+    }
+
+    /// The same for what a rescue has left, if the worker is still in that tick.
+    #[cold]
+    fn rescue_rest(&self, stuck: usize, tick: u64) {
+        let (block, _) = self.other(stuck);
+        if block.tick() == tick {
+            block.inbox.take(TAKE, |task| self.push_unjudged(task));
+            self.rescue_timers(stuck, tick);
+            self.judge_push();
+        }
+    }
+
+    /// Fires timers of a stuck worker, and notes whether something is left there.
+    fn rescue_timers(&self, stuck: usize, tick: u64) {
+        let (block, _) = self.other(stuck);
+        let mut due = false;
+        self.with_wakes(|wakes| due = block.timers.rescue(TAKE, wakes));
+        if due || !block.inbox.is_empty() {
+            self.patrol.left.set(Some((stuck, tick)));
         }
     }
 }
@@ -399,6 +457,37 @@ mod tests {
             assert!(!suspect.is_stuck(10 * MS, now, || 70 * MS));
         }
         assert!(suspect.is_stuck(10 * MS, 10 * MS + STUCK_NS, unasked));
+    }
+
+    #[test]
+    fn next_duty_begins_anew() {
+        // Goal: who takes the duty again does not lay it down by what it saw in the last one.
+        let patrol = Patrol::new(2);
+        patrol.set_duty(true);
+        patrol.quiet.set(true);
+        patrol.pause.set(PAUSE_MAX);
+        patrol.set_duty(true);
+        assert!(patrol.is_quiet() && patrol.pause() == PAUSE_MAX, "it goes on");
+        patrol.set_duty(false);
+        patrol.set_duty(true);
+        assert!(!patrol.is_quiet());
+        assert_eq!(patrol.pause(), PAUSE_MIN);
+    }
+
+    #[test]
+    fn thread_is_held_while_it_runs_or_is_asleep() {
+        let time = |looks: &[(u64, u64, bool)]| {
+            let mut held = Held::new(10 * MS, 70 * MS);
+            let look = |&(at, ran, asleep): &(u64, u64, bool)| {
+                held.look((10 + at) * MS, (70 + ran) * MS, || asleep)
+            };
+            looks.iter().map(look).last().unwrap().as_nanos() as u64 / MS
+        };
+        assert_eq!(time(&[(20, 20, false), (100, 99, false)]), 99, "it runs");
+        assert_eq!(time(&[(20, 0, true), (40, 0, true), (60, 0, true)]), 60, "it is asleep");
+        assert_eq!(time(&[(1000, 15, false)]), 15, "it was stopped, or had no core");
+        assert_eq!(time(&[(1000, 5, true)]), 55, "everybody was stopped");
+        assert_eq!(time(&[(20, 15, false), (5000, 30, false), (5020, 50, false)]), 50);
     }
 
     #[test]

@@ -2,12 +2,12 @@
 //!
 //! With neighbours they lie in the worker's block, under a lock: a task that holds its worker
 //! keeps it from its timers, and whoever comes to the rescue fires them in its place. The
-//! sections are as short as the lock wants them, but for the rescue itself, which lasts as long
-//! as there is something due. A lone worker has its timers to itself.
+//! sections are as short as the lock wants them, but for the rescue itself, which fires some
+//! hundreds of timers at most. A lone worker has its timers to itself.
 
 use std::{cell::RefCell, task::Waker};
 
-use super::hub::Block;
+use super::block::Block;
 use crate::{
     loom::BriefLock,
     reactor::timers::{Mailbox, Timers},
@@ -26,14 +26,19 @@ impl Shared {
         Self { mailbox: Mailbox::new(), timers: BriefLock::new(None) }
     }
 
-    /// Fires what is due, in the place of a worker that is stuck.
-    pub(super) fn rescue(&self, wakes: &mut Vec<Waker>) {
+    /// Fires what is due, in the place of a worker that is stuck, `limit` timers at most. Says
+    /// whether others are due.
+    pub(super) fn rescue(&self, limit: usize, wakes: &mut Vec<Waker>) -> bool {
         if self.mailbox.armed() == 0 {
-            return;
+            return false;
         }
         let now = clock::now();
-        if let Some(timers) = &mut *self.timers.lock() {
-            timers.expire(now, usize::MAX, wakes);
+        match &mut *self.timers.lock() {
+            Some(timers) => {
+                timers.expire(now, limit, wakes);
+                timers.next_deadline().is_some_and(|deadline| deadline <= now)
+            }
+            None => false,
         }
     }
 }

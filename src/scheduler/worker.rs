@@ -15,7 +15,8 @@ use std::{
 
 use super::{
     NO_OWNER, Place, Tasks, balance,
-    hub::{Block, Hub, Phase},
+    block::Block,
+    hub::{Hub, Phase},
     idle::Sleep,
     monitor::Monitor,
     new_ids,
@@ -41,6 +42,8 @@ const CHECK_NS: u64 = 50_000;
 const CHECK_POLLS: u64 = 16;
 /// ... and before the first.
 const FIRST_CHECK: u64 = 4;
+/// Tasks that are taken from an inbox at a time: more of them would keep a worker from its timers.
+pub(super) const TAKE: usize = 256;
 /// Timers that fire in one tick, less the tasks that are queued: what has fired is to run while
 /// it is in the caches.
 const FIRE: usize = 256;
@@ -170,32 +173,44 @@ impl Worker {
     /// The loop, until `done`. The thread is [entered](Self::enter).
     pub(crate) fn run(&self, done: impl Fn() -> bool) {
         loop {
-            self.begin_tick();
+            self.block().begin_tick();
             self.drain_inboxes();
             if self.patrol.is_on_duty() && self.has_tasks() {
                 self.leave_patrol();
             }
             let now = self.run_tasks(&done);
             if done() {
+                self.block().end_run();
                 return;
             }
             self.finish_tick(now, &done);
         }
     }
 
-    fn begin_tick(&self) {
-        let tick = &self.block().tick;
-        // Relaxed: ours to write; the patrol only compares it.
-        tick.store(tick.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-    }
-
     fn drain_inboxes(&self) {
+        self.take_mail();
         let block = self.block();
-        block.local_inbox.drain(|task| self.push_local(task));
-        block.inbox.drain(|task| self.push_back(task));
         if block.timers.mailbox.has_cancelled() {
             self.timers.with(Timers::drain_mailbox);
         }
+    }
+
+    /// Takes some of what other threads have left here; says whether there was anything. The caller
+    /// judges what the queue has become.
+    #[inline]
+    fn take_mail(&self) -> bool {
+        let block = self.block();
+        let local = block.local_inbox.take(TAKE, |task| self.push_local(task));
+        local + block.inbox.take(TAKE, |task| self.push_unjudged(task)) > 0
+    }
+
+    /// The next task, from the inboxes if there is no other: that costs less than another tick.
+    #[inline]
+    fn next_task_or_mail(&self) -> Option<Runnable> {
+        self.next_task().or_else(|| {
+            let has_mail = self.block().has_mail() && self.take_mail();
+            if has_mail { self.next_task() } else { None }
+        })
     }
 
     /// Runs tasks until there are none, or the tick's time is up. Returns the time.
@@ -205,15 +220,14 @@ impl Worker {
             self.judge_push();
         }
         let start = clock::now();
-        // Relaxed: for patrols, which may be wrong.
-        self.block().since.store(start, Ordering::Relaxed);
+        self.block().begin_run(start);
         if self.patrol.is_unwatched(start) && self.has_tasks() {
             self.see_to_patrol();
         }
         let (mut since, mut polls) = (start, 0);
         // Few at first: what the last tick saw need not hold for this one.
         let mut check = self.polls_between_checks().min(FIRST_CHECK);
-        while let Some(task) = self.next_task() {
+        while let Some(task) = self.next_task_or_mail() {
             self.poll(task);
             polls += 1;
             if polls == check {
@@ -248,6 +262,7 @@ impl Worker {
     fn note_polls(&self, polls: u64, since: u64, now: u64) {
         let block = self.block();
         block.counts.polls.add(polls);
+        block.note_check(now);
         self.patrol.note_work(now);
         let average = (3 * self.poll_time.get() + (now - since) / polls) / 4;
         self.poll_time.set(average);
@@ -274,11 +289,12 @@ impl Worker {
         if self.hub.phase() != Phase::Open {
             self.finish_closing();
         }
-        self.block().since.store(u64::MAX, Ordering::Relaxed);
+        self.block().end_run();
         self.expire_timers(now);
         self.help_neighbours(now);
-        // With what was stolen as well: there may be something to steal at each tick's end.
-        if self.has_tasks() || self.search_uninvited() {
+        // With what was stolen as well: there may be something to steal at each tick's end. Mail
+        // keeps from sleep: to see it here spares the way there.
+        if self.has_tasks() || self.block().has_mail() || self.search_uninvited() {
             self.turn(Some(Duration::ZERO));
             self.judge_backlog();
             self.patrol_if_due(now);
@@ -393,19 +409,39 @@ impl Worker {
     }
 
     /// Has wakers collected and then calls them: foreign code, run with nothing
-    /// borrowed, each contained (S6, S8).
+    /// borrowed, each contained (S6, S8). Those that are not tasks' come last, for they may take
+    /// their time: what else was woken is queued and announced by then.
     pub(super) fn with_wakes(&self, collect: impl FnOnce(&mut Vec<Waker>)) {
         let mut wakes = self.wakes.take();
         collect(&mut wakes);
         if !wakes.is_empty() {
             debug_assert!(!current::in_task(), "what a task wakes has the LIFO slot");
-            wakes.drain(..).filter_map(task::wake_for).for_each(|task| self.push_told(task));
+            let mut foreign = Vec::new();
+            for waker in wakes.drain(..) {
+                match task::wake_for(waker) {
+                    Ok(Some(task)) => self.push_told(task),
+                    Ok(None) => {}
+                    Err(waker) => foreign.push(waker),
+                }
+            }
             self.judge_push();
+            if !foreign.is_empty() {
+                self.wake_foreign(foreign);
+            }
         }
         wakes.shrink_to(KEEPS);
         self.wakes.replace(wakes);
         let garbage = self.reactor.borrow_mut().take_garbage();
         panic::discard_foreign(garbage);
+    }
+
+    #[cold]
+    fn wake_foreign(&self, wakers: Vec<Waker>) {
+        // One that blocks holds the worker as a task may.
+        if self.has_tasks() && self.hub.workers() > 1 {
+            self.see_to_patrol();
+        }
+        wakers.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
     }
 
     /// While the runtime ends: asks again who may have been missed; the last task's

@@ -1,19 +1,26 @@
 //! What every task has, whatever its future: 64 bytes at the start of its memory.
 
-use std::{panic::Location, ptr::NonNull, task::Waker};
+use std::{
+    panic::Location,
+    ptr::{self, NonNull},
+    task::Waker,
+};
 
 use super::{Runnable, raw::VTable, state::State};
 use crate::{
     error::{ErrorEvent, TaskId},
-    loom::UnsafeCell,
+    loom::{
+        UnsafeCell,
+        atomic::{AtomicPtr, Ordering},
+    },
 };
 
 /// The head of a task's one allocation; the future, later its result, follows.
 ///
 /// Who may touch what:
 /// * H1 `state`, `id`, `vtable`, `place`, `spawned_at`: anybody with a reference.
-/// * H2 `next`: the holder of the queue entry, while the entry is in an inbox; after
-///   completion the handle that drops the result.
+/// * H2 `next`: the holder of the queue entry, and while the entry is in an inbox, those whom the
+///   inbox's rules name; after completion the handle that drops the result.
 /// * H3 `waiter`: the handle, while the state has no `WAITER`; the completer, once
 ///   it has seen `WAITER` in its completing edge.
 /// * H4 the stage behind the header: the runner, of whom there is one while the task is
@@ -22,7 +29,7 @@ use crate::{
 pub(crate) struct Header {
     pub(super) state: State,
     pub(super) vtable: &'static VTable,
-    next: UnsafeCell<Option<NonNull<Header>>>,
+    next: AtomicPtr<Header>,
     place: u64,
     id: TaskId,
     spawned_at: &'static Location<'static>,
@@ -57,7 +64,7 @@ impl Header {
         Self {
             state: State::new(),
             vtable,
-            next: UnsafeCell::new(None),
+            next: AtomicPtr::new(ptr::null_mut()),
             place: birth.place,
             id: birth.id,
             spawned_at: birth.spawned_at,
@@ -78,14 +85,14 @@ impl Header {
         self.spawned_at
     }
 
-    /// The link to the next task of an inbox.
+    /// Sets the link to the next task of a list.
     ///
     /// # Safety
     ///
     /// The caller has the right of H2.
     pub(crate) unsafe fn set_next(&self, next: Option<NonNull<Header>>) {
-        // SAFETY: H2, by the caller.
-        self.next.with_mut(|link| unsafe { *link = next });
+        // Relaxed: the caller alone has to do with it.
+        self.next.store(next.map_or(ptr::null_mut(), NonNull::as_ptr), Ordering::Relaxed);
     }
 
     /// Takes the link out.
@@ -94,8 +101,26 @@ impl Header {
     ///
     /// The caller has the right of H2.
     pub(crate) unsafe fn take_next(&self) -> Option<NonNull<Header>> {
-        // SAFETY: H2, by the caller.
-        self.next.with_mut(|link| unsafe { (*link).take() })
+        // Relaxed: the caller alone has to do with it.
+        let next = NonNull::new(self.next.load(Ordering::Relaxed));
+        self.next.store(ptr::null_mut(), Ordering::Relaxed);
+        next
+    }
+
+    /// Links the next task of an inbox, for others to see.
+    ///
+    /// # Safety
+    ///
+    /// The caller has the right of H2.
+    pub(crate) unsafe fn link(&self, next: NonNull<Header>) {
+        // Release: publishes that task; pairs with `linked`.
+        self.next.store(next.as_ptr(), Ordering::Release);
+    }
+
+    /// The next task of an inbox, if it has been linked.
+    pub(crate) fn linked(&self) -> Option<NonNull<Header>> {
+        // Acquire: pairs with `link`.
+        NonNull::new(self.next.load(Ordering::Acquire))
     }
 }
 

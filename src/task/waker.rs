@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{Runnable, header::Header, raw};
-use crate::util::{current, panic};
+use crate::util::current;
 
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop);
 
@@ -32,17 +32,16 @@ pub(super) fn is_of(waker: &Waker, task: *const ()) -> bool {
     waker.data() == task && std::ptr::eq(waker.vtable(), &VTABLE)
 }
 
-/// Wakes by a waker that may be anybody's: its panic stays its own (S8). If it is a task's, and the
-/// task has become runnable, the caller is to queue it.
+/// Wakes by a waker if it is a task's; if the task has become runnable, the caller is to queue it.
+/// The waker of somebody else comes back: to wake by it is to run foreign code.
 #[inline]
-pub(crate) fn wake_for(waker: Waker) -> Option<Runnable> {
+pub(crate) fn wake_for(waker: Waker) -> Result<Option<Runnable>, Waker> {
     if !std::ptr::eq(waker.vtable(), &VTABLE) {
-        panic::contain(|| waker.wake());
-        return None;
+        return Err(waker);
     }
     let task = header(ManuallyDrop::new(waker).data());
     // SAFETY: the waker's reference is ours, for the queue or to give up.
-    unsafe { take_woken(task) }
+    Ok(unsafe { take_woken(task) })
 }
 
 /// # Safety

@@ -1,6 +1,7 @@
 //! The one place that starts threads, and asks the kernel about them.
 
 use std::{
+    ffi::CString,
     io,
     path::Path,
     sync::Arc,
@@ -45,16 +46,39 @@ impl Started {
 }
 
 /// Starts a named thread. A refusal (EAGAIN at a limit) is an error, not a panic.
+///
+/// The kernel keeps 15 bytes of a name. Of one that is longer and ends in a number, it keeps the
+/// number: those who look at threads are to tell them apart.
 pub(crate) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<Started> {
+    let short = (name.len() > KERNEL_NAME).then(|| shortened(&name)).flatten();
     let known = Arc::new(AtomicU32::new(0));
     let own = known.clone();
     let body = move || {
+        if let Some(short) = short {
+            // Refused: the name is cut at its end.
+            let _ = rustix::thread::set_name(&short);
+        }
         // Relaxed: as in `ends_by`.
         own.store(id(), Ordering::Relaxed);
         body();
     };
     let thread = Builder::new().name(name).spawn(body)?;
     Ok(Started { thread, id: known })
+}
+
+/// The bytes of a thread's name that the kernel keeps.
+const KERNEL_NAME: usize = 15;
+
+/// A long name cut before the number at its end, if there is one.
+fn shortened(name: &str) -> Option<CString> {
+    let (head, number) = name.rsplit_once('-')?;
+    let room = KERNEL_NAME.checked_sub(number.len() + 1)?;
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let fits = |end: &usize| head.is_char_boundary(*end);
+    let end = (0..=room.min(head.len())).rev().find(fits)?;
+    CString::new(format!("{}-{number}", &head[..end])).ok()
 }
 
 /// The number by which the kernel knows the calling thread.
@@ -82,12 +106,13 @@ fn look_until(done: impl Fn() -> bool, deadline: u64) -> bool {
     true
 }
 
-/// For how long a thread of this process has been ready to run without a core, in ns in
-/// all; 0 where the kernel does not say. See proc(5), schedstat.
-pub(crate) fn waited(thread: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat"));
-    let field = |stat: String| stat.split_whitespace().nth(1)?.parse().ok();
-    stat.ok().and_then(field).unwrap_or(0)
+/// Whether a thread of this process sleeps in the kernel: it waits for something, unlike one that
+/// has no core, or is stopped. Where the kernel does not say, it does. See proc(5), stat.
+pub(crate) fn is_asleep(thread: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat"));
+    // The name, in brackets, may hold any character.
+    let state = stat.ok().and_then(|stat| stat.rsplit_once(") ")?.1.chars().next());
+    state.is_none_or(|state| matches!(state, 'S' | 'D'))
 }
 
 /// For how long a thread of this process has run on a core, in ns in all; 0 where the kernel
@@ -122,6 +147,43 @@ mod tests {
         };
         let (before, ran, after) = (own(), ran(id()), own());
         assert!((before..=after).contains(&ran), "{before} {ran} {after}");
+    }
+
+    #[test]
+    fn long_name_is_cut_before_its_number() {
+        let cut = |name| shortened(name).map(|name| name.into_string().unwrap());
+        assert_eq!(cut("payments-gateway-0").unwrap(), "payments-gate-0");
+        assert_eq!(cut("payments-gateway-12").unwrap(), "payments-gat-12");
+        assert_eq!(cut("größenabhängig-3").unwrap(), "größenabhä-3");
+        assert_eq!(cut("payments-gateway-pool"), None);
+        assert_eq!(cut("without_a_number_at_all"), None);
+        assert_eq!(cut("a-1234567890123456"), None);
+        let (tell, told) = std::sync::mpsc::channel();
+        let names = move || {
+            let kernel = std::fs::read_to_string(format!("/proc/self/task/{}/comm", id()));
+            tell.send((kernel.unwrap(), thread::current().name().map(str::to_owned))).unwrap();
+        };
+        spawn("payments-gateway-7".to_owned(), names).unwrap().join().unwrap();
+        let (kernel, own) = told.recv().unwrap();
+        assert_eq!(kernel.trim_end(), "payments-gate-7");
+        assert_eq!(own.as_deref(), Some("payments-gateway-7"));
+    }
+
+    #[test]
+    fn thread_is_asleep_while_it_waits() {
+        assert!(!is_asleep(id()), "it runs");
+        let (tell, told) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let waiter = spawn("a) R (b".to_owned(), move || {
+            tell.send(id()).unwrap();
+            ended.recv().unwrap();
+        });
+        let thread = told.recv().unwrap();
+        while !is_asleep(thread) {
+            thread::yield_now();
+        }
+        end.send(()).unwrap();
+        waiter.unwrap().join().unwrap();
     }
 
     #[test]

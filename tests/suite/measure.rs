@@ -34,6 +34,12 @@ pub fn cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
+/// CPU used by the calling thread.
+pub fn own_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// Voluntary and involuntary context switches of each thread, by id.
 pub fn context_switches() -> BTreeMap<i32, usize> {
     let of = |id: i32| {

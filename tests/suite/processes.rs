@@ -131,6 +131,7 @@ fn child_role() {
         "crowd" => crate::net_load::crowd_role(&args),
         "flood" => crate::net_listener::flood_role(&args),
         "ctrl_c" => crate::signal::ctrl_c_role(&args),
+        "stopped" => crate::scheduler::stopped_role(),
         other => panic!("no role {other}"),
     }
 }

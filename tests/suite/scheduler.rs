@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use ringloop::io::{AsyncReadExt, AsyncWriteExt};
 use ringloop::net::TcpListener;
 use ringloop::{Handle, Task, spawn, yield_now};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Cfg, ErrorLog, Kind, on_every, scale, scaled, wait_until, wait_until_async};
 use crate::measure::{context_switches, cpu_time, own_thread_id};
-use crate::processes::isolated;
+use crate::processes::{Helper, isolated, say};
 use crate::sync_tools::lets_others_run;
 use crate::tools::{Count, Flag};
 
@@ -411,6 +412,51 @@ fn tasks_woken_from_outside_are_not_stuck_behind_a_hog() {
 }
 
 #[test]
+fn work_from_outside_goes_past_a_held_worker() {
+    // Goal: what plain threads bring does not wait for a patrol where a worker is held and another
+    // sleeps; method: one task spins, and when it has done so for long, this thread waits for futures,
+    // spawns, wakes a task and has jobs come back, one after another. What went to the held worker
+    // was rescued, and rescues are counted.
+    const ROUNDS: u64 = 60;
+    on_every(|cfg| {
+        if cfg.single() {
+            return;
+        }
+        let runtime = cfg.runtime();
+        let (hogging, stop) = (Flag::new(), Flag::new());
+        let hog = runtime.spawn({
+            let (hogging, stop) = (hogging.clone(), stop.clone());
+            async move {
+                hogging.set();
+                hog_until(|| stop.is_set())
+            }
+        });
+        wait_until(|| hogging.is_set(), || "the hog spins".into());
+        // Longer than what is taken for a short poll.
+        let since = Instant::now();
+        wait_until(|| since.elapsed() > Duration::from_millis(2), || "time passes".into());
+        let before = runtime.metrics().rescues;
+        for _ in 0..ROUNDS {
+            runtime.must_run(async {});
+            runtime.must_run(runtime.spawn(async {})).unwrap();
+            let flag = Flag::new();
+            let wait = flag.wait();
+            let woken = runtime.spawn(wait);
+            wait_until(|| flag.waiters() == 1, || "it waits".into());
+            flag.set();
+            runtime.must_run(woken).unwrap();
+            runtime.must_run(async { ringloop::to_thread(|| ()).await.unwrap() });
+        }
+        let rescues = runtime.metrics().rescues - before;
+        stop.set();
+        assert!(runtime.must_run(hog).unwrap());
+        // Not none: on a busy machine all workers may look held.
+        assert!(rescues < ROUNDS / 2, "{rescues} rescues in {ROUNDS} rounds");
+        runtime.log().take(Kind::Hog);
+    });
+}
+
+#[test]
 fn busy_workers_with_long_backlogs_do_not_rob_each_other_for_ever() {
     // Goal: patrols that take each other for stuck; method: each of some tasks queues thousands of
     // others on its worker, now and then one that spins for longer than a patrol's patience.
@@ -467,6 +513,45 @@ fn hog_on_the_only_worker_is_named() {
         });
         log.assert_silent();
     });
+}
+
+#[test]
+fn task_of_a_stopped_process_is_not_named_a_hog() {
+    // Goal: a process that was stopped has no hogs for that; method: a helper is stopped in the midst of
+    // a poll that takes less CPU than a hog does, and goes on.
+    let mut helper = Helper::start("stopped", &[]);
+    let pid = Pid::from_raw(helper.id().try_into().unwrap()).unwrap();
+    for _ in Cfg::all() {
+        helper.expect("in a poll");
+        kill_process(pid, Signal::STOP).unwrap();
+        // As long as several hogs; nothing else has to happen meanwhile.
+        std::thread::sleep(Duration::from_millis(400));
+        kill_process(pid, Signal::CONT).unwrap();
+        assert_eq!(helper.hear(), "heard of no hog");
+    }
+    helper.finish();
+}
+
+/// The helper of that test.
+pub fn stopped_role() {
+    const CPU: Duration = Duration::from_millis(60);
+    for cfg in Cfg::all() {
+        let log = ErrorLog::default();
+        let runtime = cfg.builder_with(&log).build().unwrap();
+        let poll = runtime.spawn(async move {
+            // So that a lone worker is watched.
+            let waiting = spawn(async {});
+            say("in a poll");
+            let before = crate::measure::own_cpu_time();
+            while crate::measure::own_cpu_time() - before < CPU {
+                std::hint::spin_loop();
+            }
+            waiting.await.unwrap();
+        });
+        runtime.run(poll).unwrap().unwrap();
+        let hogs = log.take(Kind::Hog);
+        say(if hogs.is_empty() { "heard of no hog" } else { &hogs[0] });
+    }
 }
 
 #[test]

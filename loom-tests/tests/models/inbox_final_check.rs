@@ -1,12 +1,13 @@
 //! What other threads leave for a worker: drained by itself, or by a patrol.
 //!
-//! Code: `scheduler/inbox.rs`, the LIFO slot of `scheduler/hub.rs`, `Idle::park` and
+//! Code: `scheduler/inbox.rs`, the LIFO slot of `scheduler/block.rs`, `Idle::park` and
 //! `notify` as they are.
 //!
-//! Properties: every task is taken exactly once, whoever takes it; who drains gets what
-//! one thread pushed in its order; nothing is missed by the final look.
+//! Properties: every task is taken exactly once, whoever takes it; who takes gets what
+//! one thread pushed in its order; nothing is missed by the final look, nor what is left since no
+//! more was to be taken at once.
 //!
-//! Actors: a worker that drains and parks; two threads that push, or one and a patrol.
+//! Actors: a worker that takes and parks; two threads that push, or one and a patrol.
 //!
 //! Bound: 3 threads, two or three tasks.
 
@@ -24,7 +25,7 @@ use ringloop::model::{kernel, scheduler::Hub, task::Runnable};
 
 use crate::{
     hubs::opened,
-    tasks::{finish, ready_tasks},
+    tasks::{finish, numbered, ready_tasks},
 };
 
 /// Which of worker 0's two inboxes is meant.
@@ -36,12 +37,13 @@ enum Inbox {
     Shared,
 }
 
-/// Worker 0, until it and whoever else drains have had `all` tasks between them.
-fn work(hub: &Hub, elsewhere: impl Fn() -> usize, all: usize) -> Vec<Runnable> {
+/// Worker 0, until it and whoever else takes have had `all` tasks between them. It takes so many
+/// at once.
+fn work(hub: &Hub, at_once: usize, elsewhere: impl Fn() -> usize, all: usize) -> Vec<Runnable> {
     let mut tasks = Vec::new();
     loop {
-        hub.drain_local_inbox(0, |task| tasks.push(task));
-        hub.drain_inbox(0, |task| tasks.push(task));
+        hub.take_local(0, at_once, |task| tasks.push(task));
+        hub.take_mail(0, at_once, |task| tasks.push(task));
         let done = || tasks.len() + elsewhere() == all;
         if done() {
             return tasks;
@@ -50,10 +52,11 @@ fn work(hub: &Hub, elsewhere: impl Fn() -> usize, all: usize) -> Vec<Runnable> {
     }
 }
 
-fn push(hub: &Arc<Hub>, tasks: Vec<Runnable>, to: Inbox) -> thread::JoinHandle<()> {
+/// A thread that makes tasks and pushes them.
+fn push(hub: &Arc<Hub>, numbers: &'static [u64], to: Inbox) -> thread::JoinHandle<()> {
     let hub = hub.clone();
     thread::spawn(move || {
-        tasks.into_iter().for_each(|task| match to {
+        numbers.iter().map(|&number| numbered(number)).for_each(|task| match to {
             Inbox::Local => hub.push_home(task, 0),
             Inbox::Shared => hub.push_foreign(task, 0),
         });
@@ -73,10 +76,8 @@ fn assert_order(drained: &[u64], first: u64, second: u64) {
 fn two_pushers() {
     explore(|| {
         let hub = opened(1);
-        let [one, two, other] = ready_tasks();
-        let pushers =
-            [push(&hub, vec![one, two], Inbox::Local), push(&hub, vec![other], Inbox::Local)];
-        let drained = finish(work(&hub, || 0, 3));
+        let pushers = [push(&hub, &[1, 2], Inbox::Local), push(&hub, &[3], Inbox::Local)];
+        let drained = finish(work(&hub, usize::MAX, || 0, 3));
         assert_order(&drained, 1, 2);
         for pusher in pushers {
             pusher.join().unwrap();
@@ -84,27 +85,38 @@ fn two_pushers() {
     });
 }
 
-/// A patrol drains as well.
+/// The same, and no more than one is taken at a time.
+#[test]
+fn one_at_a_time() {
+    explore(|| {
+        let hub = opened(1);
+        let pusher = push(&hub, &[1, 2, 3], Inbox::Shared);
+        assert_eq!(finish(work(&hub, 1, || 0, 3)), [1, 2, 3]);
+        pusher.join().unwrap();
+    });
+}
+
+/// A patrol takes as well, one at a time.
 #[test]
 fn owner_against_patrol() {
     explore(|| {
         let hub = opened(1);
         let taken = Arc::new(AtomicUsize::new(0));
-        let pusher = push(&hub, ready_tasks::<2>().into(), Inbox::Shared);
+        let pusher = push(&hub, &[1, 2], Inbox::Shared);
         let patrol = {
             let (hub, taken) = (hub.clone(), taken.clone());
             thread::spawn(move || {
                 let mut tasks = Vec::new();
-                hub.drain_inbox(0, |task| tasks.push(task));
+                hub.take_mail(0, 1, |task| tasks.push(task));
                 if !tasks.is_empty() {
-                    // Only for the model: the worker waits for all to be drained.
+                    // Only for the model: the worker waits for all to be taken.
                     taken.store(tasks.len(), Release);
                     hub.ring(0);
                 }
                 tasks
             })
         };
-        let own = finish(work(&hub, || taken.load(Acquire), 2));
+        let own = finish(work(&hub, usize::MAX, || taken.load(Acquire), 2));
         pusher.join().unwrap();
         let taken = finish(patrol.join().unwrap());
         assert_order(&own, 1, 2);

@@ -4,6 +4,7 @@
 mod announce_search;
 mod claim;
 mod doorbell_shutdown;
+mod hog_report;
 mod idle_word;
 mod inbound;
 mod inbox_final_check;

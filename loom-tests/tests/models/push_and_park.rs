@@ -29,8 +29,8 @@ use crate::{
 /// A worker's loop, until `done`: it takes what it finds. Says how often it parked.
 fn work(hub: &Hub, me: usize, tasks: &mut Vec<Runnable>, done: impl Fn(usize) -> bool) -> usize {
     for parks in 0.. {
-        hub.drain_local_inbox(me, |task| tasks.push(task));
-        hub.drain_inbox(me, |task| tasks.push(task));
+        hub.take_local(me, usize::MAX, |task| tasks.push(task));
+        hub.take_mail(me, usize::MAX, |task| tasks.push(task));
         if done(tasks.len()) {
             return parks;
         }
@@ -133,5 +133,23 @@ fn push_to_either_and_stop() {
         pusher.join().unwrap();
         tasks.extend(other.join().unwrap());
         assert_eq!(finish(tasks), [1]);
+    });
+}
+
+/// One worker is held by a task and never looks again; what comes from elsewhere is the other's,
+/// whether that sleeps or is awake.
+#[test]
+fn push_past_a_held_worker() {
+    explore(|| {
+        let hub = opened(2);
+        hub.hold(0);
+        let pusher = {
+            let (hub, tasks) = (hub.clone(), ready_tasks::<2>());
+            thread::spawn(move || tasks.into_iter().for_each(|task| hub.push_foreign(task, 0)))
+        };
+        let mut tasks = Vec::new();
+        work(&hub, 1, &mut tasks, |drained| drained == 2);
+        pusher.join().unwrap();
+        assert_eq!(finish(tasks), [1, 2]);
     });
 }

@@ -54,11 +54,14 @@ impl Schedule for Shared {
 
 /// Tasks that are ready when first polled, numbered from 1, for models of queues.
 pub fn ready_tasks<const N: usize>() -> [Runnable; N] {
-    std::array::from_fn(|index| {
-        let (entry, _, task) = task::create::<_, Shared>(async {}, index as u64 + 1);
-        task.detach();
-        entry
-    })
+    std::array::from_fn(|index| numbered(index as u64 + 1))
+}
+
+/// One of them.
+pub fn numbered(number: u64) -> Runnable {
+    let (entry, _, task) = task::create::<_, Shared>(async {}, number);
+    task.detach();
+    entry
 }
 
 /// The numbers of tasks that were drained, in order; they are run to their end.

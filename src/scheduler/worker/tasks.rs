@@ -80,8 +80,9 @@ impl Worker {
         self.judge_push();
     }
 
+    /// The same for one of a batch: the caller judges what the queue has become.
     #[inline]
-    fn push_unjudged(&self, task: Runnable) {
+    pub(in crate::scheduler) fn push_unjudged(&self, task: Runnable) {
         self.queue.push(task);
         self.pushed.set(self.pushed.get() + 1);
     }

@@ -225,3 +225,192 @@ fn burst_leaves_no_memory_behind() {
         end(hub, workers);
     });
 }
+
+/// The task's worker, of those given: the one that has mail.
+fn pushed_to(hub: &'static Hub, worker: &Worker) -> Vec<usize> {
+    hub.push_foreign(short_task(worker, NO_OWNER), 0);
+    let mut tasks = Vec::new();
+    let has_got = |index: &usize| hub.block(*index).inbox.take(1, |task| tasks.push(task)) == 1;
+    let got = (0..hub.workers()).filter(has_got).collect();
+    tasks.into_iter().for_each(|task| worker.push_back(task));
+    worker.run_tasks(&|| false);
+    worker.block().end_run();
+    got
+}
+
+#[test]
+fn task_from_elsewhere_goes_past_held_workers() {
+    // Goal: who is held by a task gets no more work while another worker is free or asleep; method:
+    // worker 0 looked at the clock long ago, while the others are busy, asleep or held as well.
+    const MS: u64 = 1_000_000;
+    on_every_backend(3, |hub, workers| {
+        let helper = &workers[2];
+        helper.enter(|| {
+            // What is to be fresh lies ahead: this thread may be preempted.
+            let (begin, fresh) = (clock::now() - 10 * MS, clock::now() + 60_000 * MS);
+            let [held, other, _] = [0, 1, 2].map(|index| hub.block(index));
+            held.begin_run(fresh);
+            assert_eq!(pushed_to(hub, helper), [0], "its tasks have just begun");
+            held.begin_run(begin);
+            assert_eq!(pushed_to(hub, helper), [1], "between two ticks, as it is for all we know");
+            held.note_check(fresh);
+            assert_eq!(pushed_to(hub, helper), [0], "it has just looked at the clock");
+            held.note_check(begin);
+            other.begin_run(begin);
+            assert_eq!(pushed_to(hub, helper), [2]);
+            hub.idle.park(2, 3, false, || false, |_| assert_eq!(pushed_to(hub, helper), [2]));
+            other.note_check(begin + MS);
+            helper.block().begin_run(begin);
+            hub.push_foreign(short_task(helper, NO_OWNER), 0);
+            assert!(!other.inbox.is_empty(), "all are held, and it was the last to look");
+            other.inbox.take(1, |task| helper.push_back(task));
+            helper.run_tasks(&|| false);
+        });
+        end(hub, workers);
+    });
+}
+
+#[test]
+fn crowd_from_elsewhere_is_taken_a_part_in_each_tick() {
+    // Goal: a crowd that other threads have left keeps a worker from its timers for a tick and no more;
+    // method: several times what is taken at once; what is left stays in order, and in reach of a rescue.
+    const CROWD: usize = 4 * TAKE + 5;
+    for shared in [true, false] {
+        on_every_backend(2, |hub, workers| {
+            let [owner, helper] = &workers[..] else { unreachable!() };
+            owner.enter(|| {
+                for _ in 0..CROWD {
+                    match shared {
+                        true => hub.push_foreign(short_task(owner, NO_OWNER), 0),
+                        false => hub.push_home(short_task(owner, 0), 0),
+                    }
+                }
+                let has = || owner.backlog() + owner.local.borrow().len();
+                for ticks in 1..3 {
+                    owner.drain_inboxes();
+                    assert_eq!(has(), ticks * TAKE);
+                    assert!(owner.block().has_mail());
+                }
+                let mut left = CROWD - 2 * TAKE;
+                if shared {
+                    helper.rescue(0);
+                    left -= TAKE;
+                }
+                let (block, mut numbers) = (owner.block(), Vec::new());
+                let inbox = if shared { &block.inbox } else { &block.local_inbox };
+                inbox.take(usize::MAX, |task| {
+                    numbers.push(task.header().id().0);
+                    if shared { owner.push_back(task) } else { owner.push_local(task) }
+                });
+                assert_eq!(numbers.len(), left);
+                assert!(numbers.is_sorted());
+                while owner.has_tasks() {
+                    owner.run_tasks(&|| false);
+                }
+            });
+            helper.enter(|| {
+                while helper.has_tasks() {
+                    helper.run_tasks(&|| false);
+                }
+            });
+            assert_eq!(hub.live(), 0);
+            end(hub, workers);
+        });
+    }
+}
+
+#[test]
+fn rescue_goes_on_where_it_has_left_something() {
+    // Goal: what a rescue leaves, since it takes a part at a time, does not wait for the next patrol;
+    // method: ticks of a helper follow each other with no pause, and the crowd is gone.
+    const CROWD: usize = 4 * TAKE;
+    on_every_backend(2, |hub, workers| {
+        let [owner, helper] = &workers[..] else { unreachable!() };
+        owner.enter(|| (0..CROWD).for_each(|_| hub.push_foreign(short_task(owner, NO_OWNER), 0)));
+        helper.enter(|| {
+            helper.rescue(0);
+            for _ in 0..CROWD / TAKE {
+                assert!(helper.backlog() <= 2 * TAKE);
+                while helper.has_tasks() {
+                    helper.run_tasks(&|| false);
+                }
+                helper.help_neighbours(0);
+            }
+            assert_eq!(hub.live(), 0);
+            for _ in 0..=TAKE {
+                hub.push_foreign(short_task(owner, NO_OWNER), 0);
+            }
+            helper.rescue(0);
+            owner.block().begin_tick();
+            while helper.has_tasks() {
+                helper.run_tasks(&|| false);
+            }
+            helper.help_neighbours(0);
+            assert!(!helper.has_tasks(), "it has ticked since");
+            owner.block().inbox.take(1, |task| helper.push_back(task));
+            helper.run_tasks(&|| false);
+        });
+        end(hub, workers);
+    });
+}
+
+#[test]
+fn task_from_elsewhere_behind_a_busy_worker_has_somebody_patrol() {
+    // Goal: who pushes behind a task that runs sees to it that a sleeper looks after it; method: worker 1
+    // has gone to sleep without the duty, which nobody has.
+    on_every_backend(2, |hub, workers| {
+        let worker = &workers[0];
+        worker.enter(|| {
+            let push = |_| {
+                hub.idle.give_up_patrol(0);
+                assert!(hub.idle.notify(0), "so that it is awake");
+                hub.push_foreign(short_task(worker, NO_OWNER), 0);
+                assert!(hub.idle.is_patroller(1));
+                assert!(!hub.idle.is_parked(1), "it is rung");
+            };
+            hub.idle.park(0, 2, false, || false, |_| hub.idle.park(1, 2, false, || false, push));
+            worker.drain_inboxes();
+            worker.run_tasks(&|| false);
+        });
+        end(hub, workers);
+    });
+}
+
+#[test]
+fn wakers_of_others_come_after_what_else_is_woken() {
+    // Goal: a waker that is not a task's, and may block, does not hold up the tasks that were woken with
+    // it; method: it comes first of its batch, and looks whether the task is queued and somebody patrols.
+    struct Looks(&'static Hub, AtomicBool);
+    impl Wake for Looks {
+        fn wake(self: Arc<Self>) {
+            let queued = with_worker(|worker| worker.backlog() == 1).unwrap();
+            self.1.store(queued && self.0.idle.is_patroller(1), Ordering::Relaxed);
+        }
+    }
+    on_every_backend(2, |hub, workers| {
+        let worker = &workers[0];
+        let looks = Arc::new(Looks(hub, AtomicBool::new(false)));
+        worker.enter(|| {
+            let waker = Arc::new(std::sync::Mutex::new(None));
+            let theirs = waker.clone();
+            let future = std::future::poll_fn(move |cx| {
+                match theirs.lock().unwrap().replace(cx.waker().clone()) {
+                    None => std::task::Poll::Pending,
+                    Some(_) => std::task::Poll::Ready(()),
+                }
+            });
+            let _task = worker.spawn(future, Location::caller());
+            worker.run_tasks(&|| false);
+            let waker: Waker = waker.lock().unwrap().clone().unwrap();
+            let wake = |_| {
+                hub.idle.give_up_patrol(0);
+                assert!(hub.idle.notify(0), "so that it is awake");
+                worker.with_wakes(|wakes| wakes.extend([looks.clone().into(), waker]));
+            };
+            hub.idle.park(0, 2, false, || false, |_| hub.idle.park(1, 2, false, || false, wake));
+            worker.run_tasks(&|| false);
+        });
+        assert!(looks.1.load(Ordering::Relaxed));
+        end(hub, workers);
+    });
+}

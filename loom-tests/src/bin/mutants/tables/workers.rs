@@ -136,57 +136,146 @@ pub const WORKERS: &[Mutant] = &[
     },
     // Inbox and final check.
     Mutant {
-        name: "drain: a load and a store",
+        name: "take: two at once",
         file: "scheduler/inbox.rs",
-        text: "NonNull::new(self.head.swap(ptr::null_mut(), Ordering::Acquire))",
-        replacement: "NonNull::new(self.head.load(Ordering::Acquire));
-        self.head.store(ptr::null_mut(), Ordering::Relaxed)",
+        text: "        let _taking = self.taking.lock();
+",
+        replacement: "",
+        model: "inbox_final_check::owner_against_patrol",
+    },
+    Mutant {
+        name: "take: sees nothing of what was pushed",
+        file: "scheduler/inbox.rs",
+        text: "NonNull::new(self.oldest.load(Ordering::Acquire))",
+        replacement: "NonNull::new(self.oldest.load(Ordering::Relaxed))",
         model: "inbox_final_check::two_pushers",
     },
     Mutant {
-        name: "drain: sees nothing of what was pushed",
-        file: "scheduler/inbox.rs",
-        text: "self.head.swap(ptr::null_mut(), Ordering::Acquire)",
-        replacement: "self.head.swap(ptr::null_mut(), Ordering::Relaxed)",
+        name: "take: sees nothing of what was linked",
+        file: "task/header.rs",
+        text: "NonNull::new(self.next.load(Ordering::Acquire))",
+        replacement: "NonNull::new(self.next.load(Ordering::Relaxed))",
         model: "inbox_final_check::two_pushers",
     },
     Mutant {
-        name: "drain: the newest first",
+        name: "take: takes the newest although somebody is about to link to it",
         file: "scheduler/inbox.rs",
-        text: "        while let Some(task) = newest {
-            // SAFETY: I1: the swap made the whole chain ours.
-            unsafe {
-                newest = task.as_ref().take_next();
-                task.as_ref().set_next(oldest);
-            }
-            oldest = Some(task);
-            count += 1;
+        text: "        if alone.is_err() {",
+        replacement: "        if alone.is_err() && false {",
+        model: "inbox_final_check::two_pushers",
+    },
+    Mutant {
+        name: "take: forgets the oldest after the queue was empty",
+        file: "scheduler/inbox.rs",
+        text: "        if alone.is_err() {",
+        replacement: "        if alone.is_ok() {
+            self.oldest.store(ptr::null_mut(), Ordering::Relaxed);
         }
-",
-        replacement: "        std::mem::swap(&mut oldest, &mut newest);
-        count += usize::from(oldest.is_some());
-",
+        if alone.is_err() {",
         model: "inbox_final_check::two_pushers",
+    },
+    Mutant {
+        name: "take: drops what is beyond its limit",
+        file: "scheduler/inbox.rs",
+        text: "                    self.oldest.store(next.as_ptr(), Ordering::Relaxed);
+                    return",
+        replacement: "                    self.oldest.store(ptr::null_mut(), Ordering::Relaxed);
+                    let _ = next;
+                    return",
+        model: "inbox_final_check::two_pushers",
+    },
+    Mutant {
+        name: "is_empty: by the end at which a patrol works",
+        file: "scheduler/inbox.rs",
+        text: "self.newest.load(Ordering::Relaxed).is_null()",
+        replacement: "self.oldest.load(Ordering::Relaxed).is_null()",
+        model: "inbox_final_check::owner_against_patrol",
     },
     Mutant {
         name: "push: publishes nothing",
         file: "scheduler/inbox.rs",
-        text: "                Ordering::Release,
-                Ordering::Relaxed,",
-        replacement: "                Ordering::Relaxed,
-                Ordering::Relaxed,",
-        model: "inbox_final_check::owner_against_patrol",
+        text: "self.oldest.store(task.as_ptr(), Ordering::Release)",
+        replacement: "self.oldest.store(task.as_ptr(), Ordering::Relaxed)",
+        model: "inbox_final_check::two_pushers",
+    },
+    Mutant {
+        name: "push: links and publishes nothing",
+        file: "task/header.rs",
+        text: "self.next.store(next.as_ptr(), Ordering::Release)",
+        replacement: "self.next.store(next.as_ptr(), Ordering::Relaxed)",
+        model: "inbox_final_check::two_pushers",
+    },
+    Mutant {
+        name: "push: two are the newest",
+        file: "scheduler/inbox.rs",
+        text: "NonNull::new(self.newest.swap(task.as_ptr(), Ordering::AcqRel))",
+        replacement: "NonNull::new({
+            let before = self.newest.load(Ordering::Acquire);
+            self.newest.swap(task.as_ptr(), Ordering::AcqRel);
+            before
+        })",
+        model: "inbox_final_check::two_pushers",
+    },
+    // Work for a worker that is held, and its name.
+    Mutant {
+        name: "choose: a worker that is held",
+        file: "scheduler/idle.rs",
+        text: "!word.is_parked(*worker) && !is_held(*worker)",
+        replacement: "!word.is_parked(*worker) && (!is_held(*worker) || true)",
+        model: "push_and_park::push_past_a_held_worker",
+    },
+    Mutant {
+        name: "running: the place before the task",
+        file: "scheduler/block.rs",
+        text: "self.running.store(task.id().0, Ordering::Release)",
+        replacement: "self.running.store(task.id().0, Ordering::Relaxed)",
+        model: "hog_report::names_are_of_one_task",
+    },
+    Mutant {
+        name: "running: a place without the end of the task before",
+        file: "scheduler/block.rs",
+        text: "cast_mut(), Ordering::Release);",
+        replacement: "cast_mut(), Ordering::Relaxed);",
+        model: "hog_report::names_are_of_one_task",
+    },
+    Mutant {
+        name: "running: the task is not read again",
+        file: "scheduler/block.rs",
+        text: "let still = id != 0 && self.running.load(Ordering::Relaxed) == id;",
+        replacement: "let still = id != 0;",
+        model: "hog_report::names_are_of_one_task",
+    },
+    Mutant {
+        name: "running: sees a task without its place",
+        file: "scheduler/block.rs",
+        text: "self.running.load(Ordering::Acquire)",
+        replacement: "self.running.load(Ordering::Relaxed)",
+        model: "hog_report::names_are_of_one_task",
+    },
+    Mutant {
+        name: "running: the place is read without what came before it",
+        file: "scheduler/block.rs",
+        text: "self.running_at.load(Ordering::Acquire)",
+        replacement: "self.running_at.load(Ordering::Relaxed)",
+        model: "hog_report::names_are_of_one_task",
+    },
+    Mutant {
+        name: "running_in: the tick is not read again",
+        file: "scheduler/block.rs",
+        text: "self.running().filter(|_| self.tick() == tick)",
+        replacement: "(self.tick() == tick).then(|| self.running()).flatten()",
+        model: "hog_report::hog_that_ends_is_not_taken_for_the_next",
     },
     Mutant {
         name: "has_mail: one inbox only",
-        file: "scheduler/hub.rs",
+        file: "scheduler/block.rs",
         text: "!self.inbox.is_empty() || !self.local_inbox.is_empty()",
         replacement: "!self.inbox.is_empty()",
         model: "inbox_final_check::two_pushers",
     },
     Mutant {
         name: "LIFO slot: put over what is there",
-        file: "scheduler/hub.rs",
+        file: "scheduler/block.rs",
         text: "        if !self.lifo.load(Ordering::Relaxed).is_null() {
             return Some(task);
         }
@@ -196,7 +285,7 @@ pub const WORKERS: &[Mutant] = &[
     },
     Mutant {
         name: "LIFO slot: taken without seeing the task",
-        file: "scheduler/hub.rs",
+        file: "scheduler/block.rs",
         text: "self.lifo.swap(ptr::null_mut(), Ordering::Acquire)",
         replacement: "self.lifo.swap(ptr::null_mut(), Ordering::Relaxed)",
         model: "inbox_final_check::lifo_slot",

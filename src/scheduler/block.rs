@@ -1,0 +1,280 @@
+//! What one worker shares with the others and with other threads.
+
+use std::{panic::Location, ptr};
+
+use crossbeam_utils::CachePadded;
+
+use super::{balance, inbox::Inbox, timers};
+use crate::{
+    error::TaskId,
+    loom::{
+        atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering},
+        put,
+    },
+    reactor::Doorbell,
+    task::{Header, Runnable},
+};
+
+/// One worker's part.
+pub(crate) struct Block {
+    /// `Send` tasks from other threads; a patrol may take them.
+    pub(crate) inbox: CachePadded<Inbox>,
+    /// Tasks that only this worker may run.
+    pub(crate) local_inbox: CachePadded<Inbox>,
+    /// The task that runs next; a patrol may take it.
+    pub(super) lifo: AtomicPtr<Header>,
+    pub(crate) doorbell: Doorbell,
+    pub(super) timers: CachePadded<timers::Shared>,
+    /// Counts the worker's ticks; read by patrols.
+    pub(super) tick: AtomicU64,
+    /// Since when tasks run; `u64::MAX` while none does.
+    pub(super) since: AtomicU64,
+    /// When the worker last looked at the clock while tasks ran, or when they began to.
+    pub(super) checked: AtomicU64,
+    /// When somebody last came to the rescue.
+    pub(super) rescued: AtomicU64,
+    /// The tick that somebody has last told of, for it was long.
+    pub(super) told: AtomicU64,
+    /// The kernel's number of the worker's thread.
+    thread: AtomicU32,
+    /// What is being polled: 0, or the id of the task, and where it was spawned.
+    running: AtomicU64,
+    running_at: AtomicPtr<Location<'static>>,
+    /// Moving average of a poll's time, in ns; read by thieves.
+    pub(super) poll_time: AtomicU64,
+    pub(crate) counts: Counts,
+}
+
+/// What a worker counts. Written by it alone, read by anybody.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) spawned: Counter,
+    pub(crate) ended: Counter,
+    pub(crate) polls: Counter,
+    pub(crate) parks: Counter,
+    pub(crate) wakeups: Counter,
+    pub(crate) steals: Counter,
+    pub(crate) announces: Counter,
+    pub(crate) patrols: Counter,
+    pub(crate) rescues: Counter,
+}
+
+impl Counts {
+    pub(super) fn reset(&self) {
+        let Self { spawned, ended, polls, parks, wakeups, steals, announces, patrols, rescues } =
+            self;
+        for count in [spawned, ended, polls, parks, wakeups, steals, announces, patrols, rescues] {
+            count.set(0);
+        }
+    }
+}
+
+/// A counter for people, and for the count of live tasks.
+#[derive(Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    /// By its one writer: no RMW.
+    #[inline]
+    pub(crate) fn add(&self, more: u64) {
+        // Relaxed load: our own. Release store: pairs with `get`.
+        self.0.store(self.0.load(Ordering::Relaxed) + more, Ordering::Release);
+    }
+
+    pub(super) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Release);
+    }
+
+    /// By many writers.
+    pub(super) fn add_shared(&self, more: u64) {
+        // Release: pairs with `get`.
+        self.0.fetch_add(more, Ordering::Release);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        // Acquire: what was done before it was counted is seen; see `Hub::live`.
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl Block {
+    pub(super) fn new() -> Self {
+        Self {
+            inbox: CachePadded::new(Inbox::new()),
+            local_inbox: CachePadded::new(Inbox::new()),
+            lifo: AtomicPtr::new(ptr::null_mut()),
+            doorbell: Doorbell::new(),
+            timers: CachePadded::new(timers::Shared::new()),
+            tick: AtomicU64::new(0),
+            since: AtomicU64::new(u64::MAX),
+            checked: AtomicU64::new(0),
+            rescued: AtomicU64::new(0),
+            told: AtomicU64::new(u64::MAX),
+            thread: AtomicU32::new(0),
+            running: AtomicU64::new(0),
+            running_at: AtomicPtr::new(ptr::null_mut()),
+            poll_time: AtomicU64::new(0),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Whether other threads have left tasks here. After a fence, nothing is missed (P2).
+    pub(crate) fn has_mail(&self) -> bool {
+        !self.inbox.is_empty() || !self.local_inbox.is_empty()
+    }
+
+    /// Whether something waits here that a patrol could take.
+    pub(super) fn has_loot(&self) -> bool {
+        // Relaxed: an estimate.
+        !self.inbox.is_empty() || !self.lifo.load(Ordering::Relaxed).is_null()
+    }
+
+    pub(super) fn set_thread(&self, thread: u32) {
+        // Relaxed: a name for the kernel, which knows best whether it is still true.
+        self.thread.store(thread, Ordering::Relaxed);
+    }
+
+    pub(super) fn thread(&self) -> u32 {
+        self.thread.load(Ordering::Relaxed)
+    }
+
+    /// Tasks begin to run.
+    #[inline]
+    pub(crate) fn begin_run(&self, now: u64) {
+        self.note_check(now);
+        // Release: pairs with `is_held`, which is not to see this with an older check.
+        self.since.store(now, Ordering::Release);
+    }
+
+    /// The worker has looked at the clock while tasks run.
+    #[inline]
+    pub(super) fn note_check(&self, now: u64) {
+        // Relaxed: for others, who may be wrong.
+        self.checked.store(now, Ordering::Relaxed);
+    }
+
+    /// No tasks run any more.
+    #[inline]
+    pub(super) fn end_run(&self) {
+        // Relaxed: for others, who may be wrong.
+        self.since.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// Whether tasks run and the worker has not looked at the clock for so long that what is left
+    /// here waits for longer than it takes to wake another worker. A guess.
+    #[inline]
+    pub(super) fn is_held(&self, now: impl FnOnce() -> u64) -> bool {
+        // Acquire: pairs with `begin_run`.
+        if self.since.load(Ordering::Acquire) == u64::MAX {
+            return false;
+        }
+        // Relaxed: an older check makes a guess that is wrong.
+        now().saturating_sub(self.checked.load(Ordering::Relaxed)) > balance::WAIT_NS
+    }
+
+    /// When the worker last looked at the clock; `u64::MAX` if no tasks run.
+    pub(super) fn last_check(&self) -> u64 {
+        // Relaxed: as above.
+        match self.since.load(Ordering::Relaxed) {
+            u64::MAX => u64::MAX,
+            _ => self.checked.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The worker's next tick.
+    #[inline]
+    pub(crate) fn begin_tick(&self) {
+        // Relaxed: ours to write. Who names a task of this tick sees it by `set_running`.
+        self.tick.store(self.tick().wrapping_add(1), Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn tick(&self) -> u64 {
+        // Relaxed: the worker's own counter; what it guards is taken by RMWs.
+        self.tick.load(Ordering::Relaxed)
+    }
+
+    /// Notes what is polled, for whoever wants to name a hog.
+    #[inline]
+    pub(crate) fn set_running(&self, task: &Header) {
+        // Release: who sees this place sees that the task before is polled no more; pairs with
+        // `running`.
+        self.running_at.store(ptr::from_ref(task.spawned_at()).cast_mut(), Ordering::Release);
+        // Release: who sees this task sees its place, and its tick; pairs with `running`.
+        self.running.store(task.id().0, Ordering::Release);
+    }
+
+    #[inline]
+    pub(crate) fn set_idle(&self) {
+        // Relaxed: the next `set_running` publishes it.
+        self.running.store(0, Ordering::Relaxed);
+    }
+
+    /// What is being polled, if anything is, and where it was spawned.
+    pub(crate) fn running(&self) -> Option<(TaskId, &'static Location<'static>)> {
+        // Acquire: pairs with `set_running`: the place is this task's, or a later one's.
+        let id = self.running.load(Ordering::Acquire);
+        // Acquire: pairs with `set_running`: if it is a later one's, `running` is seen to differ.
+        let at = self.running_at.load(Ordering::Acquire);
+        // SAFETY: null, or a `&'static Location` that `set_running` stored.
+        let at = unsafe { at.as_ref() }?;
+        // Relaxed: ordered by the load before.
+        let still = id != 0 && self.running.load(Ordering::Relaxed) == id;
+        still.then_some((TaskId(id), at))
+    }
+
+    /// The same if the worker is in that tick.
+    pub(crate) fn running_in(&self, tick: u64) -> Option<(TaskId, &'static Location<'static>)> {
+        // Only then the tick: that of a later task has been published with the task.
+        self.running().filter(|_| self.tick() == tick)
+    }
+
+    /// Timers that have not fired.
+    pub(crate) fn armed_timers(&self) -> u64 {
+        self.timers.mailbox.armed()
+    }
+
+    /// Whether there is a task in the LIFO slot.
+    #[inline]
+    pub(super) fn has_lifo(&self) -> bool {
+        // Relaxed: its owner alone fills it; who takes it swaps.
+        !self.lifo.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Takes the task of the LIFO slot.
+    #[inline]
+    pub(crate) fn take_lifo(&self) -> Option<Runnable> {
+        // Relaxed look first: an empty slot costs no RMW.
+        if self.lifo.load(Ordering::Relaxed).is_null() {
+            return None;
+        }
+        // Acquire: pairs with the Release of `put_lifo`; owner and patrol both swap.
+        let task = ptr::NonNull::new(self.lifo.swap(ptr::null_mut(), Ordering::Acquire))?;
+        // SAFETY: the swap made the entry ours.
+        Some(unsafe { Runnable::from_raw(task) })
+    }
+
+    /// The same for an owner without neighbours, whom nobody patrols: without an RMW.
+    #[inline]
+    pub(super) fn take_lifo_alone(&self) -> Option<Runnable> {
+        // Relaxed: this thread alone touches it.
+        let task = ptr::NonNull::new(self.lifo.load(Ordering::Relaxed))?;
+        self.lifo.store(ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: nobody else takes entries.
+        Some(unsafe { Runnable::from_raw(task) })
+    }
+
+    /// Puts a task there, by the owner. It comes back if the place is taken: of those that
+    /// one poll wakes, the first runs first, and the others behind it in their order.
+    #[inline]
+    pub(crate) fn put_lifo(&self, task: Runnable) -> Option<Runnable> {
+        // Relaxed: nobody else puts one there, so that what is empty stays so, and a store is
+        // enough: who takes sees null or this task.
+        if !self.lifo.load(Ordering::Relaxed).is_null() {
+            return Some(task);
+        }
+        // Release: pairs with `take_lifo`.
+        put(&self.lifo, task.into_raw().as_ptr(), Ordering::Release);
+        None
+    }
+}
