@@ -3,18 +3,18 @@
 //! 1. The gate closes: foreign threads spawn no more. A task that a live task still
 //!    spawns is dropped unpolled.
 //! 2. Every live task is asked to end (phase `Closing`); workers go on, so that it can.
-//! 3. At the deadline the rest is dropped without another poll (`Aborting`).
+//! 3. Just before the deadline the rest is dropped without another poll (`Aborting`).
 //! 4. The worker that sees the last task end stops all of them (`Stopped`); threads are
 //!    joined, the blocking pool is drained.
 //! 5. What could not be waited for is named, leaked and left to itself: a thread that
 //!    is stuck in foreign code cannot be ended, and what it uses must not be freed.
 
-use std::time::Duration;
+use std::{cell::RefCell, time::Duration};
 
 use super::{Handle, Runtime, ShutdownReport, crew::Crew, inspect};
 use crate::{
     error::{ErrorEvent, hook},
-    scheduler::{Phase, Worker},
+    scheduler::{Hub, Phase, Tick, Worker},
     util::{
         clock,
         current::{self, Role},
@@ -22,8 +22,12 @@ use crate::{
     },
 };
 
-/// After an abort, what is not stuck ends at once.
+/// After an abort, what is not stuck ends at once. What is stuck is not waited for beyond the
+/// deadline.
 const ABORT_GRACE: Duration = Duration::from_millis(100);
+/// A worker that is still in the same tick then is stuck, unless it had no core. This part of the
+/// deadline, or an eighth of it if that is less, is for what has to be dropped.
+const STUCK: Duration = Duration::from_millis(10);
 
 /// Steps 1 to 4 on the thread of worker 0, whose main future has ended.
 ///
@@ -32,16 +36,66 @@ pub(super) fn close_worker(handle: &Handle, worker: &Worker) -> u64 {
     let inner = &*handle.inner;
     let hub = inner.hub;
     inner.close_gate();
-    let deadline = deadline_in(inner.shutdown_deadline);
+    let limit = inner.shutdown_deadline;
+    let deadline = deadline_in(limit);
+    let abort = abort_at(deadline, limit);
     hub.close(deadline);
-    worker.run(|| worker.has_stopped() || clock::now() >= deadline);
+    worker.run(|| worker.has_stopped() || clock::now() >= abort);
     if !worker.has_stopped() {
         hub.advance(Phase::Aborting);
         hub.cancel_all();
-        let grace = deadline_in(ABORT_GRACE);
-        worker.run(|| worker.has_stopped() || clock::now() >= grace);
+        let patience = RefCell::new(Patience::new(hub, deadline));
+        worker.run(|| worker.has_stopped() || patience.borrow_mut().is_over(hub));
     }
     deadline
+}
+
+/// When tasks have had their time to end by themselves.
+fn abort_at(deadline: u64, limit: Duration) -> u64 {
+    deadline - clock::nanos(STUCK.min(limit / 8)).min(deadline)
+}
+
+/// How long to wait for workers: until the deadline, and beyond it as long as none is stuck.
+struct Patience {
+    ticks: Vec<Tick>,
+    /// When to look next.
+    until: u64,
+    limit: u64,
+}
+
+impl Patience {
+    fn new(hub: &Hub, deadline: u64) -> Self {
+        let grace = clock::nanos(ABORT_GRACE);
+        Self {
+            ticks: hub.ticks(),
+            until: deadline.max(deadline_in(STUCK)),
+            limit: deadline.max(clock::now()).saturating_add(grace),
+        }
+    }
+
+    fn is_over(&mut self, hub: &Hub) -> bool {
+        let now = clock::now();
+        if now < self.until {
+            return false;
+        }
+        if now >= self.limit || hub.is_stuck_since(&self.ticks, clock::nanos(STUCK) / 2) {
+            return true;
+        }
+        self.ticks = hub.ticks();
+        self.until = deadline_in(STUCK).min(self.limit);
+        false
+    }
+}
+
+/// Waits for the workers' threads, with patience.
+fn wait_for_crew(crew: &Crew, hub: &Hub, deadline: u64) -> bool {
+    let mut patience = Patience::new(hub, deadline);
+    while !crew.wait(patience.until) {
+        if patience.is_over(hub) {
+            return false;
+        }
+    }
+    true
 }
 
 /// Steps 4 and 5: everybody's thread, and the blocking pool.
@@ -49,9 +103,7 @@ pub(super) fn finish(handle: &Handle, crew: Crew, deadline: u64) -> ShutdownRepo
     let begun = clock::now();
     let inner = &*handle.inner;
     let hub = inner.hub;
-    // A thread may be busy still with the destructor of a last result.
-    let grace = deadline.max(deadline_in(ABORT_GRACE));
-    let ended = crew.wait(grace) && hub.phase() == Phase::Stopped;
+    let ended = wait_for_crew(&crew, hub, deadline) && hub.phase() == Phase::Stopped;
     let mut holders = if ended { Vec::new() } else { inspect::holders(hub) };
     if !ended && holders.is_empty() {
         holders.push("a worker's thread has not ended".to_owned());
@@ -94,7 +146,8 @@ fn deadline_in(wait: Duration) -> u64 {
 
 impl Runtime {
     /// Ends the runtime: cancels what runs, waits up to `deadline` for it to end, and
-    /// says what did not.
+    /// says what did not. The last part of that time, an eighth or 10 ms, is for the destructors of
+    /// what has not ended by itself. A task stuck in one poll is not waited for beyond the deadline.
     ///
     /// Dropping a `Runtime` does the same with the deadline of its builder.
     ///
@@ -108,7 +161,7 @@ impl Runtime {
     /// asyncio: `Runner.close`, which has no limit on how long tasks take.
     ///
     /// ```
-    /// # use std::time::Duration;
+    /// # use std::{cell::RefCell, time::Duration};
     /// let rt = ringloop::Runtime::new().unwrap();
     /// rt.spawn(std::future::pending::<()>()).detach();
     /// let report = rt.shutdown(Duration::from_secs(1));
@@ -169,7 +222,7 @@ fn end_here(handle: &Handle, crew: Crew, limit: Duration) -> ShutdownReport {
     inner.close_gate();
     let deadline = deadline_in(limit);
     hub.close(deadline);
-    if !crew.wait(deadline) {
+    if !crew.wait(abort_at(deadline, limit)) {
         hub.advance(Phase::Aborting);
         hub.cancel_all();
     }

@@ -20,7 +20,7 @@ use crate::{
         global,
     },
     task::Runnable,
-    util::{clock, fork::PerProcess},
+    util::{clock, fork::PerProcess, threads},
 };
 
 /// How far a runtime is on its way to its end.
@@ -35,6 +35,13 @@ pub(crate) enum Phase {
     Aborting = 2,
     /// Workers leave their loops.
     Stopped = 3,
+}
+
+/// What a worker is at.
+pub(crate) struct Tick {
+    tick: u64,
+    /// The CPU time of its thread.
+    ran: u64,
 }
 
 pub(crate) struct Hub {
@@ -192,6 +199,22 @@ impl Hub {
                 block.doorbell.ring();
             }
         }
+    }
+
+    /// What all its workers are at.
+    pub(crate) fn ticks(&self) -> Vec<Tick> {
+        let tick = |block: &Block| Tick { tick: block.tick(), ran: threads::ran(block.thread()) };
+        self.blocks().map(tick).collect()
+    }
+
+    /// Whether a worker is at the tasks of the same tick as when it was at these `ticks`, and has
+    /// run for `least`, in ns, since, or is asleep in a task: others may be without a core.
+    pub(crate) fn is_stuck_since(&self, ticks: &[Tick], least: u64) -> bool {
+        self.blocks().zip(ticks).any(|(block, then)| {
+            let thread = block.thread();
+            let ran = || threads::ran(thread).saturating_sub(then.ran) >= least;
+            block.is_at_work() && block.tick() == then.tick && (ran() || threads::is_asleep(thread))
+        })
     }
 
     /// Tasks that have been spawned and have not ended.

@@ -38,7 +38,7 @@ mod worker;
 use std::{panic::Location, ptr::NonNull};
 
 pub(crate) use self::{
-    hub::{Hub, MAX_HUBS, Phase},
+    hub::{Hub, MAX_HUBS, Phase, Tick},
     idle::MAX_WORKERS,
     worker::{Peer, Seat, Worker},
 };

@@ -206,6 +206,52 @@ fn shutdown_with_a_stuck_poll_returns_in_time_and_names_it() {
 }
 
 #[test]
+fn shutdown_beside_a_stuck_poll_keeps_its_deadline() {
+    // Goal: what cannot end is not waited for beyond the deadline, by `Runtime::shutdown` or `run`;
+    // method: as above. A machine that is busy may be late, but not each time.
+    const DEADLINE: Duration = Duration::from_millis(200);
+    const TRIES: usize = 10;
+    fn beside_a_stuck_poll(cfg: &Cfg, one_shot: bool) -> Duration {
+        let (release, started) = (Arc::new(AtomicBool::new(false)), Flag::new());
+        let builder = cfg.builder_with(&ErrorLog::default()).shutdown_deadline(DEADLINE);
+        let poll = stuck(release.clone(), started.clone());
+        let since;
+        if one_shot {
+            since = builder
+                .run(async {
+                    spawn(poll).detach();
+                    while !started.is_set() {
+                        std::thread::yield_now();
+                    }
+                    Instant::now()
+                })
+                .unwrap();
+        } else {
+            let runtime = builder.build().unwrap();
+            runtime.spawn(poll).detach();
+            wait_until(|| started.is_set(), || "the stuck poll begins".into());
+            since = Instant::now();
+            assert!(!runtime.shutdown(DEADLINE).is_clean());
+        }
+        let took = since.elapsed();
+        release.store(true, Ordering::SeqCst);
+        took
+    }
+    isolated(|| {
+        on_every(|cfg| {
+            for one_shot in [false, true] {
+                if one_shot && cfg.single() {
+                    continue;
+                }
+                let in_time = |took| took < DEADLINE + Duration::from_millis(50);
+                let mut tries = (0..TRIES).map(|_| beside_a_stuck_poll(cfg, one_shot));
+                assert!(tries.any(in_time), "one shot: {one_shot}");
+            }
+        });
+    });
+}
+
+#[test]
 fn shutdown_with_a_stuck_job_returns_in_time_and_names_it() {
     // Goal: test 47, stuck blocking job; method: as above, with a job held by a channel.
     isolated(|| {
