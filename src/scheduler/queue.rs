@@ -8,25 +8,11 @@ use std::{cell::RefCell, collections::VecDeque};
 use crate::{
     loom::deque::{self, Steal, Stealer},
     task::Runnable,
+    util::shrink,
 };
 
 /// Room for tasks, or for wakers, that a queue keeps when it is empty.
-pub(super) const KEEPS: usize = 4096;
-
-/// Takes the first; with the last, the queue gives its memory back.
-#[inline]
-pub(super) fn pop<T>(queue: &mut VecDeque<T>) -> Option<T> {
-    let first = queue.pop_front();
-    if queue.is_empty() && queue.capacity() > KEEPS {
-        shrink(queue);
-    }
-    first
-}
-
-#[cold]
-fn shrink<T>(queue: &mut VecDeque<T>) {
-    queue.shrink_to(KEEPS);
-}
+pub(super) const KEEPS: usize = shrink::keeps::<Runnable>();
 
 pub(super) enum RunQueue {
     Alone(RefCell<VecDeque<Runnable>>),
@@ -60,7 +46,7 @@ impl RunQueue {
     #[inline]
     pub(super) fn pop(&self) -> Option<Runnable> {
         match self {
-            Self::Alone(queue) => pop(&mut queue.borrow_mut()),
+            Self::Alone(queue) => shrink::pop_front(&mut queue.borrow_mut()),
             Self::Shared(queue) => queue.pop(),
         }
     }

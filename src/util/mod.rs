@@ -9,4 +9,5 @@ pub(crate) mod panic;
 pub(crate) mod park;
 pub(crate) mod prefetch;
 pub(crate) mod rand;
+pub(crate) mod shrink;
 pub(crate) mod threads;

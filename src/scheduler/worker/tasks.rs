@@ -2,9 +2,9 @@
 
 use super::Worker;
 use crate::{
-    scheduler::{Place, Tasks, queue},
+    scheduler::{Place, Tasks},
     task::{Runnable, Schedule as _},
-    util::current,
+    util::{current, shrink},
 };
 
 /// Polls from the LIFO slot in a row: then the queue has its turn.
@@ -43,7 +43,7 @@ impl Worker {
     #[inline(never)]
     fn next_beside_local(&self) -> Option<Runnable> {
         let of_queue = if self.local_is_next() { None } else { self.queue.pop() };
-        of_queue.or_else(|| queue::pop(&mut self.local.borrow_mut()).map(|(_, task)| task))
+        of_queue.or_else(|| shrink::pop_front(&mut self.local.borrow_mut()).map(|(_, task)| task))
     }
 
     /// Whether the first local task came before the first of the queue.

@@ -5,7 +5,10 @@ use std::{cmp::Ordering, collections::VecDeque};
 use crate::{
     loom::{BriefLock, Mutex},
     sync::wait_list::ListLock,
-    util::panic::{self, Payload},
+    util::{
+        panic::{self, Payload},
+        shrink,
+    },
 };
 
 /// Items, in the order in which they are to leave.
@@ -30,7 +33,7 @@ pub(in crate::sync) trait Store<T>: Default {
 
     fn len(&self) -> usize;
 
-    /// All of them, the first to leave first.
+    /// All of them, the first to leave first; in any order, if a comparison panics.
     fn into_vec(self) -> Vec<T>;
 }
 
@@ -48,7 +51,7 @@ impl<T> Store<T> for VecDeque<T> {
 
     #[inline]
     fn pop(&mut self) -> Result<Option<T>, Payload> {
-        Ok(self.pop_front())
+        Ok(shrink::pop_front(self))
     }
 
     #[inline]
@@ -75,7 +78,7 @@ impl<T> Store<T> for Vec<T> {
 
     #[inline]
     fn pop(&mut self) -> Result<Option<T>, Payload> {
-        Ok(self.pop())
+        Ok(shrink::pop(self))
     }
 
     #[inline]
@@ -125,13 +128,13 @@ impl<T: Ord> Least<T> {
         }
     }
 
-    /// Brings the first one to its place.
-    fn sink(&mut self) {
+    /// Brings the first one to its place among the first `len`.
+    fn sink(&mut self, len: usize) {
         let mut at = 0;
         loop {
             let mut least = at;
             for below in [2 * at + 1, 2 * at + 2] {
-                if below < self.heap.len() && self.is_less(below, least) {
+                if below < len && self.is_less(below, least) {
                     least = below;
                 }
             }
@@ -161,16 +164,11 @@ impl<T: Ord> Store<T> for Least<T> {
     }
 
     fn pop(&mut self) -> Result<Option<T>, Payload> {
-        if self.heap.is_empty() {
-            return Ok(None);
-        }
-        let first = self.heap.swap_remove(0);
-        if let Err(payload) = panic::catch(|| self.sink()) {
-            // There was room for it.
-            self.heap.push(first);
-            return Err(payload);
-        }
-        Ok(Some(first.item))
+        let Some(last) = self.heap.len().checked_sub(1) else { return Ok(None) };
+        self.heap.swap(0, last);
+        // Not among the items that it moves; and whatever happens, the first is still there.
+        panic::catch(|| self.sink(last))?;
+        Ok(shrink::pop(&mut self.heap).map(|first| first.item))
     }
 
     fn len(&self) -> usize {
@@ -178,7 +176,49 @@ impl<T: Ord> Store<T> for Least<T> {
     }
 
     fn into_vec(mut self) -> Vec<T> {
-        self.heap.sort_unstable_by(Ranked::cmp);
+        // A sort that panics leaves all items there.
+        if let Err(payload) = panic::catch(|| self.heap.sort_unstable_by(Ranked::cmp)) {
+            panic::discard(payload);
+        }
         self.heap.into_iter().map(|ranked| ranked.item).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill_and_empty<S: Store<[u64; 8]>>() -> S {
+        let mut store = S::default();
+        for round in 0..2_u64 {
+            for number in 0..50_000 {
+                assert!(store.push([round * number; 8]).is_ok());
+            }
+            for _ in 0..50_000 {
+                assert!(matches!(store.pop(), Ok(Some(_))));
+            }
+            assert!(matches!(store.pop(), Ok(None)));
+        }
+        store
+    }
+
+    #[test]
+    fn a_burst_leaves_no_memory_behind() {
+        // Goal: an idle queue is small, whatever it has held; 3 MiB here.
+        let keeps = shrink::keeps::<[u64; 8]>();
+        assert!(fill_and_empty::<Fifo<_>>().capacity() <= keeps);
+        assert!(fill_and_empty::<Lifo<_>>().capacity() <= keeps);
+        assert!(fill_and_empty::<Least<_>>().heap.capacity() <= keeps);
+    }
+
+    #[test]
+    fn the_least_is_first_whatever_the_order_of_coming() {
+        let mut store = Least::default();
+        let items = (0..500_u32).map(|n| n * 7919 % 251);
+        items.clone().for_each(|item| assert!(store.push(item).is_ok()));
+        let mut sorted: Vec<_> = items.collect();
+        sorted.sort_unstable();
+        let popped: Vec<_> = std::iter::from_fn(|| store.pop().ok().flatten()).collect();
+        assert_eq!(popped, sorted);
     }
 }
