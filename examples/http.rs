@@ -32,7 +32,7 @@ use hyper::{
     service::service_fn,
 };
 use ringloop::{
-    compat::hyper::HyperTimer,
+    compat::hyper::{HyperTimer, gather_writes},
     net::{TcpListener, TcpStream},
     signal, time,
 };
@@ -115,14 +115,14 @@ async fn converse(stream: TcpStream, mut connection: Connection, served: Served)
         ready(Ok::<_, Infallible>(respond(&request)))
     });
     let mut http = http1::Builder::new();
-    http.pipeline_flush(true).timer(HyperTimer);
-    let mut http = pin!(http.serve_connection(stream, service));
+    http.timer(HyperTimer);
+    let mut http = pin!(gather_writes(stream, |stream| http.serve_connection(stream, service)));
 
     // An error means that the client went away, or did not speak HTTP: no news to a server.
     let _ = match select(http.as_mut(), connection.closing()).await {
         Either::Left((outcome, _)) => outcome,
         Either::Right(((), _)) => {
-            http.as_mut().graceful_shutdown();
+            http.as_mut().get_pin_mut().graceful_shutdown();
             http.await
         }
     };

@@ -32,6 +32,9 @@ mod faces;
 mod handover;
 #[path = "suite/homes.rs"]
 mod homes;
+#[cfg(feature = "hyper")]
+#[path = "suite/hyper_pipelining.rs"]
+mod hyper_pipelining;
 #[path = "suite/io_fd.rs"]
 mod io_fd;
 #[path = "suite/leases.rs"]

@@ -1,5 +1,6 @@
 //! hyper 1.x on ringloop (feature `hyper`): its I/O traits on
-//! [`TcpStream`], its executor and its timer.
+//! [`TcpStream`], its executor and its timer; and [`gather_writes`], for servers whose clients
+//! pipeline requests.
 //!
 //! ```
 //! use std::{convert::Infallible, future::ready};
@@ -43,7 +44,10 @@ use std::{
 
 use ::hyper::rt::{Executor, Read, ReadBufCursor, Sleep, Timer, Write};
 
+pub use self::gather::{GatherWrites, Gathered, gather_writes};
 use crate::{net::TcpStream, runtime, time, util::clock};
+
+mod gather;
 
 impl Read for TcpStream {
     fn poll_read(
@@ -155,7 +159,8 @@ impl Timer for HyperTimer {
     }
 
     fn now(&self) -> Instant {
-        clock::to_std(clock::now())
+        // hyper adds a duration and gives the sum back: it need not go over our scale.
+        clock::now_std()
     }
 
     fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, new_deadline: Instant) {

@@ -19,6 +19,12 @@ pub(crate) fn now() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
+/// The present time on the standard scale: cheaper than to convert [`now`].
+#[inline]
+pub(crate) fn now_std() -> Instant {
+    Instant::now()
+}
+
 /// One moment on both scales.
 fn moment() -> (Instant, u64) {
     static MOMENT: PerProcess<(Instant, u64)> = PerProcess::new();

@@ -113,7 +113,6 @@ mod with_hyper {
                         hyper::server::conn::http1::Builder::new()
                             .timer(HyperTimer)
                             .header_read_timeout(Duration::from_secs(30))
-                            .pipeline_flush(true)
                             .serve_connection(stream, service_fn(answer))
                             .await
                             .unwrap();
