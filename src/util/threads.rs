@@ -163,7 +163,7 @@ mod tests {
             let kernel = std::fs::read_to_string(format!("/proc/self/task/{}/comm", id()));
             tell.send((kernel.unwrap(), thread::current().name().map(str::to_owned))).unwrap();
         };
-        spawn("payments-gateway-7".to_owned(), names).unwrap().join().unwrap();
+        spawn("payments-gateway-7".to_owned(), names).unwrap().join();
         let (kernel, own) = told.recv().unwrap();
         assert_eq!(kernel.trim_end(), "payments-gate-7");
         assert_eq!(own.as_deref(), Some("payments-gateway-7"));
@@ -183,7 +183,7 @@ mod tests {
             thread::yield_now();
         }
         end.send(()).unwrap();
-        waiter.unwrap().join().unwrap();
+        waiter.unwrap().join();
     }
 
     #[test]
