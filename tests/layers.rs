@@ -54,6 +54,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/reactor/pool/shared.rs",
     "src/reactor/pool/tests.rs",
     // Descriptors by their number.
+    "src/io/private.rs",
     "src/reactor/doorbell.rs",
     "src/reactor/epoll.rs",
     "src/reactor/source.rs",

@@ -5,6 +5,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
 };
 
+use super::private::Private;
 use crate::{
     reactor::{Direction, Source},
     runtime::operation::{self, Operation},
@@ -32,37 +33,45 @@ use crate::{
 /// });
 /// ```
 pub struct AsyncFd<T: AsFd> {
-    source: Source<T>,
+    source: Source<Private<T>>,
 }
 
 impl<T: AsFd> AsyncFd<T> {
-    /// Takes the descriptor's owner over, and makes the descriptor non-blocking, for
-    /// everybody who shares its open file.
+    /// Takes the descriptor's owner over, and makes the descriptor non-blocking.
+    ///
+    /// A terminal, or a pipe that is standard input, output or error, shares its open file with
+    /// other descriptors and other processes, which want it to block. It is opened once more, and
+    /// the descriptor refers to that open file until the `AsyncFd` is dropped: others see no
+    /// change, also if the process ends before. With every other descriptor, and where it cannot be
+    /// opened again (there is no procfs, or the terminal is another user's), the flag is set for
+    /// everybody who shares the open file, and stays. `println!` panics where it finds it.
+    ///
+    /// asyncio: `connect_read_pipe` sets the flag for everybody, and leaves it.
     ///
     /// # Errors
     ///
     /// The descriptor refuses to be non-blocking. One that cannot be waited for, such as
     /// a regular file, is not refused: it is always ready.
     pub fn new(io: T) -> io::Result<Self> {
-        rustix::io::ioctl_fionbio(&io, true)?;
-        Ok(Self { source: Source::new(io) })
+        Ok(Self { source: Source::new(Private::new(io)?) })
     }
 
     /// What was taken over.
     pub fn get_ref(&self) -> &T {
-        self.source.get()
+        self.source.get().get()
     }
 
     /// What was taken over. It must keep its descriptor: one that is put in its place, or
     /// closed, is not what is waited for. [`into_inner`](Self::into_inner) and
     /// [`new`](Self::new) change it.
     pub fn get_mut(&mut self) -> &mut T {
-        self.source.get_mut()
+        self.source.get_mut().get_mut()
     }
 
-    /// Hands it back, still non-blocking.
+    /// Hands it back, with the open file that it had; with the others that [`new`](Self::new) names,
+    /// still non-blocking.
     pub fn into_inner(self) -> T {
-        self.source.into_inner()
+        self.source.into_inner().into_inner()
     }
 
     /// Waits until it is readable, at its end, or in error.
@@ -130,12 +139,12 @@ const fn direction(read: bool) -> Direction {
 /// Nothing but the wait.
 struct Wait<const READ: bool>;
 
-impl<T: AsFd, const READ: bool> Operation<T> for Wait<READ> {
+impl<T: AsFd, const READ: bool> Operation<Private<T>> for Wait<READ> {
     type Output = ();
 
     const DIRECTION: Direction = direction(READ);
 
-    fn attempt(&mut self, io: &T) -> io::Result<()> {
+    fn attempt(&mut self, io: &Private<T>) -> io::Result<()> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         // poll(2) reports the end and errors whatever it is asked for.
         let wanted = if READ { PollFlags::IN | PollFlags::PRI } else { PollFlags::OUT };
@@ -149,13 +158,17 @@ impl<T: AsFd, const READ: bool> Operation<T> for Wait<READ> {
 /// A closure as an operation.
 struct With<F, const READ: bool>(F);
 
-impl<T: AsFd, R, F: FnMut(&T) -> io::Result<R>, const READ: bool> Operation<T> for With<F, READ> {
+impl<T, R, F, const READ: bool> Operation<Private<T>> for With<F, READ>
+where
+    T: AsFd,
+    F: FnMut(&T) -> io::Result<R>,
+{
     type Output = R;
 
     const DIRECTION: Direction = direction(READ);
 
-    fn attempt(&mut self, io: &T) -> io::Result<R> {
-        (self.0)(io)
+    fn attempt(&mut self, io: &Private<T>) -> io::Result<R> {
+        (self.0)(io.get())
     }
 }
 

@@ -4,6 +4,7 @@
 //! `use ringloop::io::{AsyncReadExt, AsyncWriteExt}`.
 
 mod async_fd;
+mod private;
 
 pub use futures_io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite};
 pub use futures_util::io::{

@@ -1,6 +1,8 @@
 //! `AsyncFd`: any descriptor that can be polled.
 
+use std::fs::File;
 use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use ringloop::{spawn, yield_now};
 
 use crate::harness::{Cfg, on_every, scaled, wait_until};
 use crate::measure::open_fds;
-use crate::processes::isolated;
+use crate::processes::{isolated, isolated_with};
 use crate::tools::{Count, GiveUpAfter, Polled};
 
 /// A pipe whose ends do not block.
@@ -176,6 +178,170 @@ fn waits_outlive_the_runtime_of_their_home() {
             assert_eq!(second.must_run(writes).unwrap().unwrap(), 1);
             drop(near);
         }
+    });
+}
+
+/// A terminal: the side of its window, and that of its programs, without line editing.
+fn terminal() -> (File, File) {
+    let window = File::options().read(true).write(true).open("/dev/ptmx").unwrap();
+    let (fd, unlock) = (window.as_raw_fd(), 0);
+    // SAFETY: calls on an open descriptor, with what the commands take.
+    let programs = unsafe {
+        assert_eq!(libc::ioctl(fd, libc::TIOCSPTLCK, &raw const unlock), 0);
+        libc::ioctl(fd, libc::TIOCGPTPEER, libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC)
+    };
+    assert!(programs >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: as above; the new descriptor is ours.
+    let programs = unsafe {
+        let mut modes = std::mem::zeroed();
+        assert_eq!(libc::tcgetattr(programs, &raw mut modes), 0);
+        libc::cfmakeraw(&raw mut modes);
+        assert_eq!(libc::tcsetattr(programs, libc::TCSANOW, &raw const modes), 0);
+        File::from_raw_fd(programs)
+    };
+    (window, programs)
+}
+
+fn blocks(fd: &impl AsFd) -> bool {
+    !rustix::fs::fcntl_getfl(fd).unwrap().contains(rustix::fs::OFlags::NONBLOCK)
+}
+
+#[test]
+fn terminal_stays_blocking_for_everybody_else() {
+    // Goal: waiting for standard input breaks neither `println!` on the same terminal nor the shell,
+    // also where the process ends in the middle; method: descriptors of one open file, of which one
+    // is waited for while another writes more than the terminal holds; the first is dropped, taken
+    // back, or forgotten.
+    on_every(|cfg| {
+        // Not under the eyes of the harness: what is forgotten stays registered.
+        let ran = cfg.builder().run(async {
+            let (mut window, shell) = terminal();
+            let stdin = shell.try_clone().unwrap();
+            let mut stdout = shell.try_clone().unwrap();
+            for end in ["drop", "take back", "exit"] {
+                let stdin = stdin.try_clone().unwrap();
+                let raw = stdin.as_raw_fd();
+                let stdin = AsyncFd::new(stdin).unwrap();
+                assert!(blocks(&shell) && blocks(&stdout) && !blocks(&stdin));
+                assert!(GiveUpAfter::new(2, stdin.readable()).await.is_none());
+
+                let printer = ringloop::to_thread(move || {
+                    stdout.write_all(&[b'x'; 100_000]).unwrap();
+                    stdout
+                });
+                let theirs = window.try_clone().unwrap();
+                let reader = ringloop::to_thread(move || {
+                    (&theirs).read_exact(&mut [0; 100_000]).unwrap();
+                });
+                stdout = printer.await.unwrap();
+                reader.await.unwrap();
+
+                window.write_all(b"typed").unwrap();
+                let mut buf = [0; 16];
+                let typed = stdin.read_with(|mut stdin| stdin.read(&mut buf)).await.unwrap();
+                assert!(typed > 0 && b"typed".starts_with(&buf[..typed]));
+                match end {
+                    "drop" => drop(stdin),
+                    "take back" => {
+                        let stdin = stdin.into_inner();
+                        assert_eq!(stdin.as_raw_fd(), raw);
+                        assert!(blocks(&stdin));
+                    }
+                    _ => std::mem::forget(stdin),
+                }
+                assert!(blocks(&shell) && blocks(&stdout));
+                // What was typed and not read is not for the next.
+                // SAFETY: a call on an open descriptor.
+                assert_eq!(unsafe { libc::tcflush(shell.as_raw_fd(), libc::TCIFLUSH) }, 0);
+            }
+        });
+        ran.unwrap();
+    });
+}
+
+#[test]
+fn terminal_can_be_written_and_lent() {
+    // Goal: the descriptor's number and its marks stay, and a borrower of standard input gets it
+    // back; method: a borrowed descriptor, both directions, several times, under this process's limit
+    // of descriptors.
+    isolated(|| {
+        on_every(|cfg| {
+            let (mut window, shell) = terminal();
+            let fds = open_fds();
+            cfg.once(async {
+                for round in 0..scaled(5) {
+                    let near = AsyncFd::new(&shell).unwrap();
+                    assert_eq!(near.as_raw_fd(), shell.as_raw_fd());
+                    let marks = rustix::io::fcntl_getfd(&shell).unwrap();
+                    assert!(marks.contains(rustix::io::FdFlags::CLOEXEC));
+                    let sent = near.write_with(|file| (&**file).write(b"prompt")).await.unwrap();
+                    window.read_exact(&mut vec![0; sent]).unwrap();
+                    window.write_all(&[round as u8 + b'a']).unwrap();
+                    let mut buf = [0; 4];
+                    let read = near.read_with(|file| (&**file).read(&mut buf)).await.unwrap();
+                    assert_eq!(buf[..read], [round as u8 + b'a']);
+                    drop(near);
+                    assert!(blocks(&shell));
+                }
+            });
+            assert_eq!(open_fds(), fds);
+        });
+    });
+}
+
+#[test]
+fn standard_streams_are_given_back_by_the_end_of_the_process() {
+    // Goal: what the parent, a shell, has of a terminal or a pipe is as it was when the child has
+    // gone; method: a child waits for its standard input, which it shares with us, and ends without
+    // dropping anything.
+    let (window, shell) = terminal();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    (&window).write_all(b"x").unwrap();
+    writer.write_all(b"x").unwrap();
+    let terminal = std::process::Stdio::from(shell.try_clone().unwrap());
+    let pipe = std::process::Stdio::from(reader.try_clone().unwrap());
+    for stdin in [terminal, pipe] {
+        isolated_with(
+            |child| _ = child.stdin(stdin),
+            || {
+                on_every(|cfg| {
+                    cfg.once(async {
+                        let stdin = AsyncFd::new(std::io::stdin()).unwrap();
+                        assert!(!blocks(&stdin));
+                        stdin.readable().await.unwrap();
+                        // It is ready: nothing was registered.
+                        std::mem::forget(stdin);
+                    });
+                });
+            },
+        );
+        assert!(blocks(&shell) && blocks(&reader));
+    }
+}
+
+#[test]
+fn other_descriptors_are_non_blocking_for_everybody() {
+    // Goal: what is said of descriptors that are not opened again; method: a socket and an end of a
+    // pipe, each with a duplicate, and the master side of a terminal, which must stay the one it is.
+    on_every(|cfg| {
+        cfg.once(async {
+            let (near, _far) = UnixStream::pair().unwrap();
+            let duplicate = near.try_clone().unwrap();
+            drop(AsyncFd::new(near).unwrap());
+            assert!(!blocks(&duplicate));
+
+            let (reader, _writer) = std::io::pipe().unwrap();
+            let duplicate = reader.try_clone().unwrap();
+            drop(AsyncFd::new(reader).unwrap().into_inner());
+            assert!(!blocks(&duplicate));
+
+            let (window, mut shell) = terminal();
+            let window = AsyncFd::new(window).unwrap();
+            shell.write_all(b"shown").unwrap();
+            let mut buf = [0; 8];
+            let shown = window.read_with(|mut window| window.read(&mut buf)).await.unwrap();
+            assert!(shown > 0 && b"shown".starts_with(&buf[..shown]));
+        });
     });
 }
 
