@@ -18,12 +18,16 @@ mod sync_tools;
 #[path = "suite/tools.rs"]
 mod tools;
 
+#[path = "suite/alloc_faults.rs"]
+mod alloc_faults;
 #[path = "suite/backend_choice.rs"]
 mod backend_choice;
 #[path = "suite/backend_fork.rs"]
 mod backend_fork;
 #[path = "suite/backend_limits.rs"]
 mod backend_limits;
+#[path = "suite/clocks.rs"]
+mod clocks;
 #[path = "suite/compat.rs"]
 mod compat;
 #[path = "suite/faces.rs"]
@@ -37,6 +41,8 @@ mod homes;
 mod hyper_pipelining;
 #[path = "suite/io_fd.rs"]
 mod io_fd;
+#[path = "suite/kill.rs"]
+mod kill;
 #[path = "suite/leases.rs"]
 mod leases;
 #[path = "suite/net_cancel.rs"]

@@ -4,6 +4,7 @@ use std::{
     fmt, io,
     net::{self, SocketAddr},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    time::Duration,
 };
 
 use socket2::{Domain, Protocol, Type};
@@ -19,12 +20,17 @@ use crate::{
     error::ErrorEvent,
     loom::global::{AtomicU64, Ordering},
     reactor::Socket,
-    runtime::{Handle, operation},
+    runtime::{Backend, Handle, operation},
+    time::sleep,
 };
 
 /// Connections that the kernel completes before they are accepted; it caps it by
 /// `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+/// Between two tries for an address that is in use; doubled each time, a quarter of a second together.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LAST_PAUSE: Duration = Duration::from_millis(128);
 
 /// A TCP socket that accepts connections.
 ///
@@ -57,7 +63,15 @@ pub struct TcpListener {
 impl TcpListener {
     /// Listens on the first of the addresses that can be bound. Port 0 takes any free one.
     ///
-    /// `SO_REUSEADDR` is set, so that a restarted server gets its port back.
+    /// `SO_REUSEADDR` is set, so that a restarted server gets its port back. On io_uring an address
+    /// that is in use is tried for a quarter of a second: after a process was killed, the kernel needs
+    /// some of that to cancel what its rings had in flight, and to close its sockets.
+    ///
+    /// asyncio: `create_server` fails at once.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is bound.
     ///
     /// # Errors
     ///
@@ -92,7 +106,7 @@ impl TcpListener {
     async fn bind_with(addrs: impl ToSocketAddrs, share: bool) -> io::Result<Self> {
         let mut last = None;
         for addr in lookup_host(addrs).await? {
-            match Self::bind_one(addr, share) {
+            match Self::bind_patiently(addr, share).await {
                 Ok(listener) => return Ok(listener),
                 Err(error) => last = Some(explain(addr, error)),
             }
@@ -100,6 +114,26 @@ impl TcpListener {
         Err(last.unwrap_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, "no address to bind to")
         }))
+    }
+
+    /// [`bind_one`](Self::bind_one) for a process that may succeed one which was just killed: what a
+    /// killed process had in its rings keeps its sockets open until the kernel has cancelled it,
+    /// some 10 ms after its end.
+    async fn bind_patiently(addr: SocketAddr, share: bool) -> io::Result<Self> {
+        let handle = Handle::try_current().ok();
+        let waits = handle.is_some_and(|handle| handle.backend() == Backend::Uring);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match Self::bind_one(addr, share) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrInUse && waits && pause <= LAST_PAUSE =>
+                {
+                    sleep(pause).await;
+                    pause *= 2;
+                }
+                result => return result,
+            }
+        }
     }
 
     fn bind_one(addr: SocketAddr, share: bool) -> io::Result<Self> {

@@ -18,6 +18,13 @@ pub struct BackendCase {
     apply: fn(Builder) -> Builder,
 }
 
+impl BackendCase {
+    /// A builder for this backend that reports to nobody.
+    pub fn builder(&self, workers: usize) -> Builder {
+        (self.apply)(Builder::new().workers(workers))
+    }
+}
+
 /// The one list of backends.
 pub const BACKENDS: &[BackendCase] = &[
     BackendCase { name: "uring", apply: |builder| builder.backend(Backend::Uring) },
@@ -190,7 +197,12 @@ impl Cfg {
 
     /// A builder for this case that reports to nobody.
     pub fn builder(&self) -> Builder {
-        (self.case.apply)(Builder::new().workers(self.workers))
+        self.case.builder(self.workers)
+    }
+
+    /// The backend's name in the list.
+    pub fn backend(&self) -> &'static str {
+        self.case.name
     }
 
     /// A builder for this case whose error hook fills `log`.

@@ -130,6 +130,7 @@ fn child_role() {
     match role.as_str() {
         "crowd" => crate::net_load::crowd_role(&args),
         "flood" => crate::net_listener::flood_role(&args),
+        "busy" => crate::kill::busy_role(&args),
         "ctrl_c" => crate::signal::ctrl_c_role(&args),
         "stopped" => crate::scheduler::stopped_role(),
         other => panic!("no role {other}"),
