@@ -302,7 +302,7 @@ mod tests {
         let gone = [Err(Errno::PERM), Err(Errno::CONNABORTED), Err(Errno::ACCESS), Ok(7)];
         assert_eq!(play(&mut gone.into_iter()), Ok(7));
 
-        let mut all = std::iter::repeat(Err(Errno::PERM)).take(FORBIDDEN + 1);
+        let mut all = std::iter::repeat_n(Err(Errno::PERM), FORBIDDEN + 1);
         assert_eq!(play(&mut all), Err(Errno::PERM));
         assert!(all.next().is_none());
 
