@@ -67,6 +67,17 @@ pub(crate) const fn pick(real: usize, model: usize) -> usize {
     if MODELLED { model } else { real }
 }
 
+/// How many a batch takes that has room for `room`. A model makes it smaller, down to one, so that
+/// it explores the first batch and the next with few threads.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) fn batch(room: usize) -> usize {
+    room
+}
+
+#[cfg(loom)]
+pub(crate) use self::stand_ins::{batch, set_batch};
+
 /// A function that is `const`, but in a model: the checked types are made at run time.
 #[cfg(not(loom))]
 macro_rules! const_fn {

@@ -7,7 +7,13 @@ use crate::{loom::eventfd, reactor, util};
 
 pub mod blocking;
 pub mod inbox;
+pub mod condition;
 pub mod socket;
+
+/// Has batches take as many, up to two, in this model: else one.
+pub fn set_batch(size: usize) {
+    crate::loom::set_batch(size);
+}
 
 /// Modelled eventfds, by number.
 pub mod kernel {

@@ -89,6 +89,8 @@ mod sync_condition;
 mod sync_event;
 #[path = "suite/sync_lock.rs"]
 mod sync_lock;
+#[path = "suite/sync_notify.rs"]
+mod sync_notify;
 #[path = "suite/sync_oneshot.rs"]
 mod sync_oneshot;
 #[path = "suite/sync_others.rs"]

@@ -437,3 +437,18 @@ pub(crate) mod eventfd {
         bell(fd).state.lock().unwrap().rings
     }
 }
+
+// Of one model, whose threads are coroutines of one system thread; of no account to loom.
+std::thread_local! {
+    static BATCH: std::cell::Cell<usize> = const { std::cell::Cell::new(1) };
+}
+
+/// What a model has [asked for](set_batch); one, unless it did.
+pub(crate) fn batch(room: usize) -> usize {
+    BATCH.get().min(room)
+}
+
+/// Has batches of this model take as many.
+pub(crate) fn set_batch(size: usize) {
+    BATCH.set(size);
+}

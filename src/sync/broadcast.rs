@@ -14,19 +14,28 @@
 //! });
 //! ```
 
-use std::{collections::VecDeque, error::Error, fmt, sync::Arc};
+use std::{
+    collections::VecDeque,
+    error::Error,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use futures_core::Stream;
 
 use super::{
-    until::{Stamped, Until, tell},
+    until::{Place, Stamped, Until, tell},
     wait_list::WaitList,
 };
 use crate::{
     loom::{Mutex, pick},
-    util::{panic, park},
+    util::{panic, park, shrink},
 };
 
-/// How many items a receiver that goes takes along before it lets go of the lock.
-const BATCH: usize = pick(16, 1);
+/// How many items a receiver that leaves looks at before it lets go of the lock.
+const BATCH: usize = pick(16, 2);
 
 /// Makes a channel that keeps the last `capacity` items for receivers that have not seen
 /// them. It never holds up a sender: a receiver that is too slow misses the oldest, and is
@@ -72,8 +81,12 @@ struct State<T> {
 struct Entry<T> {
     /// Counted, so that it is cloned with no lock held.
     item: Arc<T>,
-    /// Receivers that have not seen it. Since each sees all in order, those that nobody
-    /// waits for are in front.
+    /// Receivers that have not seen it.
+    ///
+    /// Each sees all in order, so an item that all have seen is the first one, and goes. But a
+    /// receiver that leaves lets go of the lock between two batches, and is not counted for what
+    /// is sent meanwhile: all may have seen that, with items before it that only the leaver has
+    /// not seen. So a leaver also takes out the items in front that all have seen.
     unseen: usize,
 }
 
@@ -114,8 +127,32 @@ impl<T> State<T> {
         *next += 1;
         entry.unseen -= 1;
         let item = entry.item.clone();
-        let seen = (entry.unseen == 0).then(|| self.items.pop_front()).flatten();
+        let seen = if index == 0 { self.pop_seen() } else { None };
         Some(Ok((item, seen)))
+    }
+
+    /// Takes out the first item, if all have seen it.
+    fn pop_seen(&mut self) -> Option<Entry<T>> {
+        let seen = self.items.front().is_some_and(|first| first.unseen == 0);
+        if seen { shrink::pop_front(&mut self.items) } else { None }
+    }
+
+    /// One step of a receiver that leaves, and still counts for the items from `next` up to `end`.
+    /// An item that all have seen comes out. `None`: there is nothing left to do.
+    fn leave(&mut self, next: &mut u64, end: u64) -> Option<Option<Entry<T>>> {
+        if let Some(seen) = self.pop_seen() {
+            return Some(Some(seen));
+        }
+        // It may have been too slow.
+        let begin = self.begin();
+        *next = begin.max(*next);
+        if *next >= end {
+            return None;
+        }
+        let index = usize::try_from(*next - begin).expect("there are as many as fit");
+        self.items[index].unseen -= 1;
+        *next += 1;
+        Some(None)
     }
 }
 
@@ -297,6 +334,54 @@ impl<T: Clone> Receiver<T> {
     pub fn blocking_recv(&mut self) -> Result<T, RecvError> {
         park::block_on(self.recv())
     }
+
+    /// The items as a stream, which ends when all senders are gone and all items seen. A receiver
+    /// that was too slow gets [`Lagged`] in the place of what it missed, and goes on.
+    ///
+    /// Each item that the stream gives is received: dropping the stream, or a `next()` of it, loses
+    /// none, and the receiver goes on where it was.
+    ///
+    /// asyncio: has none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures_util::StreamExt;
+    /// use ringloop::sync::broadcast::{self, Lagged};
+    ///
+    /// ringloop::run(async {
+    ///     let (sender, mut receiver) = broadcast::channel(2);
+    ///     for n in 0..5 {
+    ///         sender.send(n).unwrap();
+    ///     }
+    ///     drop(sender);
+    ///     let items: Vec<_> = receiver.stream().collect().await;
+    ///     assert_eq!(items, [Err(Lagged(3)), Ok(3), Ok(4)]);
+    /// });
+    /// ```
+    pub fn stream(&mut self) -> impl Stream<Item = Result<T, Lagged>> + Unpin + use<'_, T> {
+        let Self { shared, next } = self;
+        Items { next, place: Place::new(&shared.state, ()) }
+    }
+}
+
+struct Items<'a, T> {
+    next: &'a mut u64,
+    place: Place<'a, State<T>>,
+}
+
+impl<T: Clone> Stream for Items<'_, T> {
+    type Item = Result<T, Lagged>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { next, place } = &mut *self;
+        let seen = ready!(place.poll(|state| state.see(next), cx));
+        Poll::Ready(match take(seen) {
+            Ok(item) => Some(Ok(item)),
+            Err(TryRecvError::Lagged(missed)) => Some(Err(Lagged(missed))),
+            Err(TryRecvError::Closed | TryRecvError::Empty) => None,
+        })
+    }
 }
 
 /// The item itself for who was the last to see it, else a clone. No lock is held.
@@ -313,16 +398,21 @@ impl<T> Drop for Receiver<T> {
         // What is sent from now on does not count on it.
         let end = state.end;
         // It sees all that is left, some at a time, and others come in between.
-        while self.next < end {
+        loop {
             let mut seen = [const { None }; BATCH];
+            let mut more = true;
             for place in &mut seen {
-                if self.next < end {
-                    *place = state.see(&mut self.next);
+                match state.leave(&mut self.next, end) {
+                    Some(entry) => *place = entry,
+                    None => more = false,
                 }
             }
             drop(state);
             // With no lock held; and whatever comes of one, the others go as well.
             seen.into_iter().flatten().for_each(panic::discard_foreign);
+            if !more {
+                return;
+            }
             state = self.shared.state.lock();
         }
     }
@@ -387,6 +477,18 @@ impl fmt::Display for RecvError {
 
 impl Error for RecvError {}
 
+/// The receiver was too slow, and missed as many items: from [`stream`](Receiver::stream).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lagged(pub u64);
+
+impl fmt::Display for Lagged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        RecvError::Lagged(self.0).fmt(f)
+    }
+}
+
+impl Error for Lagged {}
+
 /// Why there is no item right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TryRecvError {
@@ -411,3 +513,27 @@ impl fmt::Display for TryRecvError {
 impl Error for TryRecvError {}
 
 const CLOSED: &str = "the broadcast is closed: all senders are gone";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_leaves_no_memory_behind() {
+        // Goal: an idle channel is small, whatever it has held; seen, or left to a receiver that goes.
+        for leaves in [false, true] {
+            let (sender, mut receiver) = channel(100_000);
+            let other = sender.subscribe();
+            (0..100_000_u64).for_each(|n| assert!(sender.send(n).is_ok()));
+            if leaves {
+                drop(receiver);
+            } else {
+                while receiver.try_recv().is_ok() {}
+            }
+            drop(other);
+            assert!(sender.is_empty());
+            let kept = sender.shared.state.lock().items.capacity();
+            assert!(kept <= shrink::keeps::<Entry<u64>>(), "{kept}");
+        }
+    }
+}

@@ -1,5 +1,8 @@
 //! Channels: queues that close when the last of either end is gone.
 //!
+//! Both ends can be cloned. A [`WeakSender`] does not keep the channel open; a [`Permit`] is room
+//! that is reserved for an item.
+//!
 //! ```
 //! use ringloop::sync::channel;
 //!
@@ -18,11 +21,21 @@
 //! });
 //! ```
 
-use std::{error::Error, fmt, sync::Arc};
+mod errors;
+mod permit;
+
+use std::{fmt, sync::Arc};
 
 use futures_core::Stream;
 
-use super::queue::{Closed, Exchange, Fifo, GetItem, Items, PutItem, Refusal};
+pub use self::{
+    errors::{RecvError, SendError, TryRecvError, TrySendError},
+    permit::{OwnedPermit, Permit},
+};
+use super::{
+    Event,
+    queue::{Closed, Exchange, Fifo, GetItem, Items, PutItem, Refusal},
+};
 use crate::{
     loom::atomic::{AtomicUsize, Ordering},
     util::park,
@@ -32,7 +45,7 @@ use crate::{
 ///
 /// Each item goes to one receiver. It closes by itself: when the last [`Sender`] is dropped,
 /// receivers get what is left and then an error; when the last [`Receiver`] is dropped, items
-/// that are left are dropped, and senders get theirs back.
+/// that are left are dropped, and senders get theirs back. [`Receiver::close`] closes it before.
 ///
 /// With a capacity of 0 nothing is kept: sender and receiver meet, and a send is ready when a
 /// receiver came for the item. `usize::MAX` is without a bound.
@@ -60,6 +73,7 @@ use crate::{
 pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared {
         exchange: Exchange::new(capacity),
+        closed: Event::new(),
         senders: AtomicUsize::new(1),
         receivers: AtomicUsize::new(1),
     });
@@ -68,6 +82,8 @@ pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 
 struct Shared<T> {
     exchange: Exchange<T, Fifo<T>>,
+    /// A receiver closed it, or all are gone.
+    closed: Event,
     senders: AtomicUsize,
     receivers: AtomicUsize,
 }
@@ -136,7 +152,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// If all receivers are gone; the item comes back.
+    /// If the channel is closed, now or while it waits; the item comes back.
     pub async fn send(&self, item: T) -> Result<(), SendError<T>> {
         PutItem::new(&self.shared.exchange, item).await.map_err(SendError)
     }
@@ -146,7 +162,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// If there is no room, or all receivers are gone; the item comes back.
+    /// If there is no room, or the channel is closed; the item comes back.
     pub fn try_send(&self, item: T) -> Result<(), TrySendError<T>> {
         self.shared.exchange.try_put(item).map_err(|(why, item)| match why {
             Refusal::NotNow => TrySendError::Full(item),
@@ -158,7 +174,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// If all receivers are gone; the item comes back.
+    /// If the channel is closed, now or while it waits; the item comes back.
     ///
     /// # Panics
     ///
@@ -180,10 +196,59 @@ impl<T> Sender<T> {
         park::block_on(self.send(item))
     }
 
-    /// Whether all receivers are gone.
+    /// Whether all receivers are gone, or one has [closed](Receiver::close) the channel.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared.exchange.is_closed()
+    }
+
+    /// Waits until all receivers are gone, or one has [closed](Receiver::close) the channel: a
+    /// producer can leave off then, without an item to find out.
+    ///
+    /// asyncio: has none. tokio: `mpsc::Sender::closed`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringloop::sync::channel;
+    ///
+    /// ringloop::run(async {
+    ///     let (sender, receiver) = channel::<u32>(4);
+    ///     let task = ringloop::spawn(async move { sender.closed().await });
+    ///     drop(receiver);
+    ///     task.await.unwrap();
+    /// });
+    /// ```
+    pub async fn closed(&self) {
+        self.shared.closed.wait().await;
+    }
+
+    /// A sender that does not keep the channel open, and can be made one that does as long as there
+    /// are others.
+    ///
+    /// asyncio: has none. tokio: `mpsc::Sender::downgrade`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringloop::sync::channel;
+    ///
+    /// ringloop::run(async {
+    ///     let (sender, receiver) = channel(4);
+    ///     let weak = sender.downgrade();
+    ///     weak.upgrade().unwrap().send(1).await.unwrap();
+    ///     drop(sender);
+    ///     assert!(weak.upgrade().is_none());
+    ///     assert_eq!(receiver.recv().await, Ok(1));
+    ///     assert!(receiver.recv().await.is_err()); // it is closed, and empty
+    /// });
+    /// ```
+    pub fn downgrade(&self) -> WeakSender<T> {
+        WeakSender { shared: self.shared.clone() }
     }
 
     /// How full it is, and who is there.
@@ -214,6 +279,37 @@ impl<T> fmt::Debug for Sender<T> {
     }
 }
 
+/// A [`Sender`] that does not keep the channel open: from [`downgrade`](Sender::downgrade).
+#[must_use = "a weak sender sends nothing by itself"]
+pub struct WeakSender<T> {
+    shared: Arc<Shared<T>>,
+}
+
+impl<T> WeakSender<T> {
+    /// A sender, if there is one still: `None` if the last was dropped.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Sender<T>> {
+        let one_more = |senders| if senders == 0 { None } else { Some(senders + 1) };
+        // Relaxed: what was sent is behind the lock of the exchange, and the RMW hands on what other
+        // senders publish with their end.
+        let counted =
+            self.shared.senders.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        counted.is_ok().then(|| Sender { shared: self.shared.clone() })
+    }
+}
+
+impl<T> Clone for WeakSender<T> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+impl<T> fmt::Debug for WeakSender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WeakSender").field(&self.shared.stats()).finish()
+    }
+}
+
 /// The end of a [`channel`](fn@channel) that takes items out. Cloning it makes another one;
 /// each item goes to one of them.
 pub struct Receiver<T> {
@@ -230,9 +326,80 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// If all senders are gone and all items taken.
+    /// If the channel is closed, since all senders are gone or a receiver [closed](Self::close) it,
+    /// and all items are taken.
     pub async fn recv(&self) -> Result<T, RecvError> {
         GetItem::new(&self.shared.exchange).await.map_err(|Closed| RecvError(()))
+    }
+
+    /// Waits for an item, takes with it as many more as are there, `limit` at most in all, and
+    /// appends them to `items`; says how many they are. 0: the channel is closed and empty, or
+    /// `limit` is 0.
+    ///
+    /// This costs less than as many calls of [`recv`](Self::recv). Other receivers that wait keep
+    /// what they were given, and take turns with this one.
+    ///
+    /// asyncio: has none. tokio: `mpsc::Receiver::recv_many`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, it has taken nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringloop::sync::channel;
+    ///
+    /// ringloop::run(async {
+    ///     let (sender, receiver) = channel(8);
+    ///     for n in 0..5 {
+    ///         sender.send(n).await.unwrap();
+    ///     }
+    ///     let mut items = Vec::new();
+    ///     assert_eq!(receiver.recv_many(&mut items, 3).await, 3);
+    ///     assert_eq!(receiver.recv_many(&mut items, 3).await, 2);
+    ///     assert_eq!(items, [0, 1, 2, 3, 4]);
+    ///     drop(sender);
+    ///     assert_eq!(receiver.recv_many(&mut items, 3).await, 0);
+    /// });
+    /// ```
+    pub async fn recv_many(&self, items: &mut Vec<T>, limit: usize) -> usize {
+        if limit == 0 {
+            return 0;
+        }
+        let before = items.len();
+        let exchange = &self.shared.exchange;
+        let Ok(first) = GetItem::new(exchange).await else { return 0 };
+        items.push(first);
+        exchange.take_many(items, limit - 1);
+        items.len() - before
+    }
+
+    /// Closes the channel for all senders: sends fail from now on, those that wait too. Items that
+    /// were sent can be received, and then receivers get an error. `false`: it was closed before.
+    ///
+    /// Room that was [reserved](Sender::reserve) does not count: its item comes back to who sends it.
+    ///
+    /// asyncio: has none; `asyncio.Queue.shutdown()`. tokio: `mpsc::Receiver::close`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringloop::sync::channel;
+    ///
+    /// ringloop::run(async {
+    ///     let (sender, receiver) = channel(8);
+    ///     sender.send("in time").await.unwrap();
+    ///     receiver.close();
+    ///     assert_eq!(sender.send("too late").await.unwrap_err().0, "too late");
+    ///     assert_eq!(receiver.recv().await, Ok("in time"));
+    ///     assert!(receiver.recv().await.is_err());
+    /// });
+    /// ```
+    pub fn close(&self) -> bool {
+        let closed = self.shared.exchange.close();
+        self.shared.closed.set();
+        closed
     }
 
     /// Takes the next item, if there is one that is not for others who waited; with a
@@ -252,7 +419,7 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// If all senders are gone and all items taken.
+    /// As [`recv`](Self::recv).
     ///
     /// # Panics
     ///
@@ -262,7 +429,7 @@ impl<T> Receiver<T> {
         park::block_on(self.recv())
     }
 
-    /// The items as a stream, which ends when all senders are gone and all items taken.
+    /// The items as a stream, which ends when the channel is closed and all items are taken.
     ///
     /// Several streams and receivers take turns. Once it had to wait, the stream is in line as
     /// long as it lives, also while nobody polls it, as after a `next()` that was dropped: an
@@ -309,8 +476,10 @@ impl<T> Clone for Receiver<T> {
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         if count_out(&self.shared.receivers) {
-            // Dropped here, with no lock held.
-            drop(self.shared.exchange.clear());
+            let left = self.shared.exchange.clear();
+            self.shared.closed.set();
+            // With no lock held, and when everybody knows: their destructors may panic.
+            drop(left);
         }
     }
 }
@@ -320,117 +489,3 @@ impl<T> fmt::Debug for Receiver<T> {
         f.debug_tuple("Receiver").field(&self.stats()).finish()
     }
 }
-
-/// All receivers are gone; the item is inside.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct SendError<T>(pub T);
-
-impl<T> fmt::Debug for SendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SendError(..)")
-    }
-}
-
-impl<T> fmt::Display for SendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the channel is closed: all receivers are gone")
-    }
-}
-
-impl<T> Error for SendError<T> {}
-
-/// Why [`try_send`](Sender::try_send) did not send the item, which is inside.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum TrySendError<T> {
-    /// There is no room, or others wait for it.
-    Full(T),
-    /// All receivers are gone.
-    Closed(T),
-}
-
-impl<T> TrySendError<T> {
-    /// The item.
-    pub fn into_inner(self) -> T {
-        match self {
-            Self::Full(item) | Self::Closed(item) => item,
-        }
-    }
-
-    /// Whether there was no room: later there may be some.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        matches!(self, Self::Full(_))
-    }
-
-    /// Whether all receivers are gone.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        matches!(self, Self::Closed(_))
-    }
-}
-
-impl<T> fmt::Debug for TrySendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full(_) => "Full(..)",
-            Self::Closed(_) => "Closed(..)",
-        })
-    }
-}
-
-impl<T> fmt::Display for TrySendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full(_) => "the channel is full",
-            Self::Closed(_) => "the channel is closed: all receivers are gone",
-        })
-    }
-}
-
-impl<T> Error for TrySendError<T> {}
-
-/// All senders are gone, and all items taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RecvError(());
-
-impl fmt::Display for RecvError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the channel is closed and empty: all senders are gone")
-    }
-}
-
-impl Error for RecvError {}
-
-/// Why [`try_recv`](Receiver::try_recv) has no item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TryRecvError {
-    /// There is none that is not for others who waited.
-    Empty,
-    /// All senders are gone, and all items taken.
-    Closed,
-}
-
-impl TryRecvError {
-    /// Whether there was no item: later there may be one.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self == Self::Empty
-    }
-
-    /// Whether all senders are gone, and all items taken.
-    #[must_use]
-    pub fn is_closed(self) -> bool {
-        self == Self::Closed
-    }
-}
-
-impl fmt::Display for TryRecvError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "the channel is empty",
-            Self::Closed => "the channel is closed and empty: all senders are gone",
-        })
-    }
-}
-
-impl Error for TryRecvError {}

@@ -2,11 +2,13 @@
 
 use std::{
     fmt,
-    future::poll_fn,
+    future::{pending, poll_fn},
+    mem,
     ops::DerefMut,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -95,22 +97,46 @@ impl Condition {
     ///
     /// If others wait with guards of another lock.
     pub async fn wait<G: ConditionGuard>(&self, guard: G) -> G {
-        let mut waiting = pin!(Waiting { condition: self, waiter: Waiter::new(0) });
-        let (mut guard, mut lock) = (Some(guard), None);
-        poll_fn(|cx| match guard.take() {
-            Some(guard) => {
-                // First in line, then unlocked: whoever locks next finds it there.
-                self.join_list(waiting.as_mut(), guard.address(), cx);
-                lock = Some(guard.unlock());
-                Poll::Pending
+        self.wait_or(guard, pending()).await.0
+    }
+
+    /// [`wait`](Self::wait) that gives up when `end` is ready, and locks again then, too. `false`:
+    /// it was not notified before that.
+    pub(crate) async fn wait_or<G: ConditionGuard>(
+        &self,
+        guard: G,
+        end: impl Future<Output = ()>,
+    ) -> (G, bool) {
+        let (mut waiting, mut end) = (pin!(Waiting::new(self)), pin!(end));
+        let mut held = Held::Guard(guard);
+        let notified = poll_fn(|cx| {
+            if waiting.as_mut().poll_unlocked(&mut held, cx).is_ready() {
+                return Poll::Ready(true);
             }
-            None => waiting.as_mut().poll_notified(cx),
+            // Not before it is in line, as `wait` promises.
+            end.as_mut().poll(cx).map(|()| waiting.as_mut().give_up())
         })
         .await;
-        let guard = G::lock_again(lock.expect("it was unlocked by the first poll")).await;
+        let guard = G::lock_again(held.into_lock()).await;
         // Not before: a notification is used by whoever comes to look at the value.
         waiting.finish();
-        guard
+        (guard, notified)
+    }
+
+    /// [`wait_or`](Self::wait_or) for a plain thread, with a limit to its time.
+    #[track_caller]
+    pub(crate) fn blocking_wait_or<G: ConditionGuard>(
+        &self,
+        guard: G,
+        limit: Duration,
+    ) -> (G, bool) {
+        let mut waiting = pin!(Waiting::new(self));
+        let mut held = Held::Guard(guard);
+        let wait = poll_fn(|cx| waiting.as_mut().poll_unlocked(&mut held, cx));
+        let notified = park::block_on_timeout(wait, limit).is_some() || waiting.as_mut().give_up();
+        let guard = park::block_on(G::lock_again(held.into_lock()));
+        waiting.finish();
+        (guard, notified)
     }
 
     /// Waits until `busy` says no to the value: at once, or after a notification.
@@ -303,13 +329,62 @@ pin_project! {
 
     impl PinnedDrop for Waiting<'_> {
         fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
-            Waiting::leave(this.condition, this.waiter);
+            this.leave();
         }
     }
 }
 
-impl Waiting<'_> {
+/// What a wait has of the lock.
+enum Held<G: Guard> {
+    Guard(G),
+    Lock(G::Lock),
+    Nothing,
+}
+
+impl<G: Guard> Held<G> {
+    fn into_lock(self) -> G::Lock {
+        match self {
+            Self::Lock(lock) => lock,
+            _ => unreachable!("it was unlocked by the first poll"),
+        }
+    }
+}
+
+impl<'a> Waiting<'a> {
+    fn new(condition: &'a Condition) -> Self {
+        Self { condition, waiter: Waiter::new(0) }
+    }
+
+    /// Unlocks with the first poll, and waits to be notified with the others.
+    fn poll_unlocked<G: ConditionGuard>(
+        self: Pin<&mut Self>,
+        held: &mut Held<G>,
+        cx: &Context<'_>,
+    ) -> Poll<()> {
+        match mem::replace(held, Held::Nothing) {
+            Held::Guard(guard) => {
+                // First in line, then unlocked: whoever locks next finds it there.
+                self.condition.join_list(self, guard.address(), cx);
+                *held = Held::Lock(guard.unlock());
+                Poll::Pending
+            }
+            unlocked => {
+                *held = unlocked;
+                self.poll_notified(cx)
+            }
+        }
+    }
+
+    /// Leaves the line. `true`: it was notified before.
+    fn give_up(self: Pin<&mut Self>) -> bool {
+        let mut this = self.project();
+        if this.waiter.status() == Status::Queued {
+            let waker = this.condition.state.lock().waiters.remove(this.waiter.as_mut());
+            panic::discard_foreign(waker);
+        }
+        this.waiter.status() == Status::Granted
+    }
+
     fn poll_notified(self: Pin<&mut Self>, cx: &Context<'_>) -> Poll<()> {
         let this = self.project();
         let state = &this.condition.state;
@@ -325,13 +400,11 @@ impl Waiting<'_> {
     }
 
     /// Gives up the place in line, or passes on the notification.
-    fn leave(condition: &Condition, mut waiter: Pin<&mut Waiter<u64>>) {
-        if waiter.status() == Status::Queued {
-            let waker = condition.state.lock().waiters.remove(waiter.as_mut());
-            panic::discard_foreign(waker);
-        }
-        if waiter.status() == Status::Granted && *waiter.value_mut() != WITH_ALL {
-            condition.notify_some(1);
+    fn leave(mut self: Pin<&mut Self>) {
+        let notified = self.as_mut().give_up();
+        let this = self.project();
+        if notified && *this.waiter.value_mut() != WITH_ALL {
+            this.condition.notify_some(1);
         }
     }
 }

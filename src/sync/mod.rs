@@ -25,6 +25,7 @@ pub mod channel;
 mod condition;
 mod event;
 mod lock;
+mod notify;
 mod once_cell;
 mod oneshot;
 mod permits;
@@ -41,6 +42,7 @@ pub use self::{
     condition::{Condition, ConditionGuard},
     event::Event,
     lock::{Lock, LockGuard, MappedLockGuard, OwnedLockGuard, OwnedMappedLockGuard, TryLockError},
+    notify::{Notified, Notify},
     once_cell::{OnceCell, SetError},
     rwlock::{
         MappedRwLockReadGuard, MappedRwLockWriteGuard, OwnedRwLockReadGuard, OwnedRwLockWriteGuard,
@@ -52,7 +54,8 @@ pub use self::{
     channel::channel,
     oneshot::{BrokenPromise, Deferred, Promise, oneshot},
     queue::{
-        LifoQueue, PriorityQueue, Queue, ShutDown, TaskDoneError, Tracked, TryGetError, TryPutError,
+        LifoQueue, OwnedTracked, PriorityQueue, Queue, ShutDown, TaskDoneError, Tracked,
+        TrackedQueue, TryGetError, TryPutError,
     },
     shared_future::SharedFuture,
 };

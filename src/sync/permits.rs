@@ -80,6 +80,11 @@ impl Permits {
         self.look() >> SHIFT
     }
 
+    /// Whether one who wants a permit has to wait.
+    pub(super) fn is_locked(&self) -> bool {
+        check(self.look(), 1) == Err(Refusal::TooFew)
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.look() & CLOSED != 0
     }
@@ -249,6 +254,20 @@ impl Permits {
         // P2: no write of others is lost. Release: as in `release`.
         self.word.store(permits << SHIFT | word & CLOSED | waiters, Ordering::Release);
         more
+    }
+
+    /// Takes permits out that are left, `count` at most; how many. They do not come back.
+    pub(super) fn forget(&self, count: usize) -> usize {
+        // P2: with the lock, whether somebody waits or not.
+        let list = self.waiters.lock();
+        let mut forgotten = 0;
+        // Acquire: as in `take`. Release: what came with the permits that stay goes on with them.
+        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            forgotten = count.min(word >> SHIFT);
+            Some(word - (forgotten << SHIFT))
+        });
+        drop(list);
+        forgotten
     }
 
     /// Refuses everybody who waits and who comes.

@@ -13,14 +13,16 @@ use crate::{
 
 /// A number of permits, for which tasks wait in line.
 ///
-/// Whoever has a [`Permit`] may do what the semaphore limits, and gives it back by dropping
-/// it. Permits that come back are handed to the first in line before he runs. One who waits
-/// for many holds up those behind him, so that he gets them in the end.
+/// A task that has a [`Permit`] may do what the semaphore limits, and gives it back by dropping
+/// it. Permits that come back are handed to the first in line before it runs. One that waits
+/// for many holds up those behind it, so that it gets them in the end.
 ///
 /// asyncio: `asyncio.Semaphore`. There `release` may be called by anybody; here a permit is a
 /// value, so that none is given back twice, and [`add_permits`](Self::add_permits) makes new
-/// ones. `locked()` is `available_permits() == 0`. For `asyncio.BoundedSemaphore` see
-/// [`bounded`](Self::bounded).
+/// ones. `locked()` is [`is_locked`](Self::is_locked). There a task that was given a permit and has
+/// not run yet still counts as waiting, and holds up those who come for other permits; here it has
+/// its permit, and a permit that is left is free for all: a task that gives back one permit and
+/// takes another may go on before it. For `asyncio.BoundedSemaphore` see [`bounded`](Self::bounded).
 ///
 /// # Examples
 ///
@@ -322,6 +324,31 @@ impl Semaphore {
         self.permits.release(count);
     }
 
+    /// Takes away permits that are left, `count` at most, and says how many: the semaphore has as
+    /// many fewer from now on. [`add_permits`](Self::add_permits) makes new ones.
+    ///
+    /// Permits that are left for one who waits for many, and has to wait for more, are taken away
+    /// as well. Those that are held are not: see [`Permit::forget`].
+    ///
+    /// asyncio: has no counterpart.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringloop::sync::Semaphore;
+    ///
+    /// let semaphore = Semaphore::new(3);
+    /// let permit = semaphore.try_acquire().unwrap();
+    /// assert_eq!(semaphore.forget_permits(5), 2);
+    /// drop(permit);
+    /// assert_eq!(semaphore.available_permits(), 1);
+    /// ```
+    pub fn forget_permits(&self, count: usize) -> usize {
+        let forgotten = self.permits.forget(count);
+        self.forget(forgotten);
+        forgotten
+    }
+
     /// Refuses permits from now on: to those who wait, too. Permits that are held stay.
     ///
     /// asyncio: has no counterpart.
@@ -348,11 +375,33 @@ impl Semaphore {
         self.permits.is_closed()
     }
 
-    /// How many permits are left. Some may be kept for the first in line.
+    /// How many permits are left. They may be kept for the first in line, who wants more of them:
+    /// see [`is_locked`](Self::is_locked).
     #[must_use]
-    #[doc(alias = "locked")]
     pub fn available_permits(&self) -> usize {
         self.permits.available()
+    }
+
+    /// Whether an [`acquire`](Self::acquire) would wait now: no permit is left, or others wait for
+    /// those that are, as one who wants many. `false` if it is closed.
+    ///
+    /// asyncio: `locked()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ringloop::sync::Semaphore;
+    ///
+    /// let semaphore = Semaphore::new(1);
+    /// assert!(!semaphore.is_locked());
+    /// let permit = semaphore.try_acquire().unwrap();
+    /// assert!(semaphore.is_locked());
+    /// # drop(permit);
+    /// ```
+    #[must_use]
+    #[doc(alias = "locked")]
+    pub fn is_locked(&self) -> bool {
+        self.permits.is_locked()
     }
 
     fn forget(&self, count: usize) {

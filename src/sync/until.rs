@@ -69,10 +69,7 @@ pin_project! {
     {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            if this.waiter.status() == Status::Queued {
-                let left = this.lock.lock().list(*this.which).remove(this.waiter);
-                panic::discard_foreign(left);
-            }
+            leave(*this.lock, *this.which, this.waiter);
         }
     }
 }
@@ -91,34 +88,79 @@ where
     type Output = R;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
-        let mut this = self.project();
-        let which = *this.which;
-        if this.waiter.status() == Status::Queued {
-            let status =
-                poll_queued(*this.lock, |state| state.list(which), this.waiter.as_mut(), cx);
-            if status == Status::Queued {
-                return Poll::Pending;
-            }
+        let this = self.project();
+        poll_until(*this.lock, *this.which, this.look, this.waiter, cx)
+    }
+}
+
+/// A place in line that is used again and again, as by a stream.
+pub(super) struct Place<'a, S: Stamped> {
+    lock: &'a Mutex<S>,
+    which: S::List,
+    waiter: Pin<Box<Waiter<u64>>>,
+}
+
+impl<'a, S: Stamped> Place<'a, S> {
+    pub(super) fn new(lock: &'a Mutex<S>, which: S::List) -> Self {
+        Self { lock, which, waiter: Box::pin(Waiter::new(0)) }
+    }
+
+    /// Waits until `look`, called under the lock, finds something.
+    pub(super) fn poll<R>(
+        &mut self,
+        mut look: impl FnMut(&mut S) -> Option<R>,
+        cx: &mut Context<'_>,
+    ) -> Poll<R> {
+        poll_until(self.lock, self.which, &mut look, self.waiter.as_mut(), cx)
+    }
+}
+
+impl<S: Stamped> Drop for Place<'_, S> {
+    fn drop(&mut self) {
+        leave(self.lock, self.which, self.waiter.as_mut());
+    }
+}
+
+#[inline]
+fn poll_until<S: Stamped, R>(
+    lock: &Mutex<S>,
+    which: S::List,
+    look: &mut impl FnMut(&mut S) -> Option<R>,
+    mut waiter: Pin<&mut Waiter<u64>>,
+    cx: &mut Context<'_>,
+) -> Poll<R> {
+    if waiter.status() == Status::Queued {
+        let status = poll_queued(lock, |state| state.list(which), waiter.as_mut(), cx);
+        if status == Status::Queued {
+            return Poll::Pending;
         }
-        // Before the look, which takes what it finds.
-        ready!(current::poll_budget(cx));
-        this.waiter.as_mut().reset();
-        let mut new = None;
-        loop {
-            let mut state = this.lock.lock();
-            if let Some(found) = (this.look)(&mut state) {
-                drop(state);
-                panic::discard_foreign(new);
-                return Poll::Ready(found);
-            }
-            if let Some(new) = new.take() {
-                *this.waiter.as_mut().value_mut() = state.stamp(which);
-                state.list(which).push_back(this.waiter, new);
-                return Poll::Pending;
-            }
+    }
+    // Before the look, which takes what it finds.
+    ready!(current::poll_budget(cx));
+    waiter.as_mut().reset();
+    let mut new = None;
+    loop {
+        let mut state = lock.lock();
+        if let Some(found) = look(&mut state) {
             drop(state);
-            // Foreign code, so outside of the lock.
-            new = Some(cx.waker().clone());
+            panic::discard_foreign(new);
+            return Poll::Ready(found);
         }
+        if let Some(new) = new.take() {
+            *waiter.as_mut().value_mut() = state.stamp(which);
+            state.list(which).push_back(waiter, new);
+            return Poll::Pending;
+        }
+        drop(state);
+        // Foreign code, so outside of the lock.
+        new = Some(cx.waker().clone());
+    }
+}
+
+/// Gives up a place in line, if there is one.
+fn leave<S: Stamped>(lock: &Mutex<S>, which: S::List, waiter: Pin<&mut Waiter<u64>>) {
+    if waiter.status() == Status::Queued {
+        let left = lock.lock().list(which).remove(waiter);
+        panic::discard_foreign(left);
     }
 }

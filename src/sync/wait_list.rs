@@ -49,7 +49,7 @@ use crate::{
     loom::{
         MODELLED, Mutex, SpinLock, UnsafeCell,
         atomic::{AtomicU8, Ordering},
-        const_fn, pick,
+        batch, const_fn, pick,
     },
     util::panic,
 };
@@ -435,7 +435,7 @@ pub(super) fn poll_queued<S, T>(
 }
 
 /// How many wakers are collected under a lock, before it is released to wake them.
-const BATCH: usize = pick(32, 1);
+const BATCH: usize = pick(32, 2);
 
 /// Wakers that were collected under a lock, to be woken without it.
 ///
@@ -456,7 +456,7 @@ impl Wakers {
     /// Whether this was the last one that there is room for.
     #[inline]
     pub(super) fn is_full(&self) -> bool {
-        self.len == BATCH
+        self.len == batch(BATCH)
     }
 
     /// # Panics

@@ -21,11 +21,15 @@ use std::{
     error::Error,
     fmt,
     future::{Future, poll_fn},
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll, ready},
 };
 
+use futures_core::Stream;
+
 use super::{
-    until::{Stamped, Until, tell},
+    until::{Place, Stamped, Until, tell},
     wait_list::WaitList,
 };
 use crate::{loom::Mutex, util::current};
@@ -88,6 +92,18 @@ impl<T> Stamped for State<T> {
             // Receivers may come again: then it waits again.
             List::Closed => u64::from(self.receivers == 0),
         }
+    }
+}
+
+impl<T> State<T> {
+    /// A receiver that has seen the version `seen` sees a newer one: `true`, or `false` if there
+    /// will be none.
+    fn change(&self, seen: &mut u64) -> Option<bool> {
+        if self.version != *seen {
+            *seen = self.version;
+            return Some(true);
+        }
+        (self.senders == 0).then_some(false)
     }
 }
 
@@ -175,6 +191,33 @@ impl<T> Sender<T> {
         Until::new(&self.shared.state, List::Closed, |state: &mut State<T>| {
             (state.receivers == 0).then_some(())
         })
+    }
+}
+
+impl<T> Sender<T> {
+    /// Makes a new value from the one that is there, puts it in its place, and tells all receivers;
+    /// the one before. No other sender comes in between.
+    ///
+    /// [`send_modify`](Self::send_modify) for values that cannot be cloned: receivers may hold the
+    /// value that is there, so that it cannot be changed in place.
+    ///
+    /// Other senders wait meanwhile: `make` must be short and not send here. If it panics the value
+    /// stays as it was.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// struct Config(u32); // not Clone
+    ///
+    /// let (sender, receiver) = ringloop::sync::watch::channel(Config(1));
+    /// sender.send_with(|old| Config(old.0 + 1));
+    /// assert_eq!(receiver.borrow().0, 2);
+    /// ```
+    pub fn send_with(&self, make: impl FnOnce(&T) -> T) -> Arc<T> {
+        let writing = self.shared.writing.lock();
+        // Not the last owner of the old value: only who has the lock replaces it.
+        let value = Arc::new(make(&self.borrow()));
+        self.shared.publish(writing, value)
     }
 }
 
@@ -296,13 +339,41 @@ impl<T> Receiver<T> {
     pub async fn changed(&mut self) -> Result<(), RecvError> {
         let seen = &mut self.seen;
         Until::new(&self.shared.state, List::Changed, |state: &mut State<T>| {
-            if state.version != *seen {
-                *seen = state.version;
-                return Some(Ok(()));
-            }
-            (state.senders == 0).then_some(Err(RecvError(())))
+            state.change(seen).map(|changed| if changed { Ok(()) } else { Err(RecvError(())) })
         })
         .await
+    }
+
+    /// The values that were not seen, as a stream, which ends when all senders are gone and the
+    /// last value is seen. Of several changes between two looks it gives the last.
+    ///
+    /// The value that is there when the receiver is made counts as seen. To have it first, call
+    /// [`mark_changed`](Self::mark_changed). Each value that the stream gives is seen: dropping the
+    /// stream, or a `next()` of it, loses none.
+    ///
+    /// asyncio: has none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures_util::StreamExt;
+    /// use ringloop::sync::watch;
+    ///
+    /// ringloop::run(async {
+    ///     let (sender, mut receiver) = watch::channel(0);
+    ///     let task = ringloop::spawn(async move {
+    ///         receiver.stream().map(|value| *value).collect::<Vec<_>>().await
+    ///     });
+    ///     for n in 1..=3 {
+    ///         sender.send(n).unwrap();
+    ///     }
+    ///     drop(sender);
+    ///     assert_eq!(task.await.unwrap().last(), Some(&3)); // others may have been missed
+    /// });
+    /// ```
+    pub fn stream(&mut self) -> impl Stream<Item = Arc<T>> + Unpin + use<'_, T> {
+        let Self { shared, seen } = self;
+        Values { seen, place: Place::new(&shared.state, List::Changed) }
     }
 
     /// Waits for a value that `wanted` likes, be it the one that there is, and counts it as
@@ -329,6 +400,23 @@ impl<T> Receiver<T> {
             drop(value);
             self.changed().await?;
         }
+    }
+}
+
+struct Values<'a, T> {
+    seen: &'a mut u64,
+    place: Place<'a, State<T>>,
+}
+
+impl<T> Stream for Values<'_, T> {
+    type Item = Arc<T>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Arc<T>>> {
+        let Self { seen, place } = &mut *self;
+        let look = |state: &mut State<T>| {
+            state.change(seen).map(|changed| changed.then(|| state.value.clone()))
+        };
+        Poll::Ready(ready!(place.poll(look, cx)))
     }
 }
 

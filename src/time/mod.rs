@@ -9,6 +9,7 @@
 //! asyncio: `loop.time`, `asyncio.sleep`, `asyncio.wait_for`, `loop.call_at`. There,
 //! timers may fire early by the clock's resolution, and equal ones in any order.
 
+mod condition;
 mod instant;
 mod interval;
 mod sleep;

@@ -178,7 +178,7 @@ impl<F: fmt::Debug> fmt::Debug for Timeout<F> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[doc(alias = "TimeoutError")]
 pub struct Elapsed {
-    at: u64,
+    pub(super) at: u64,
 }
 
 impl Elapsed {

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use ringloop::sync::broadcast::{self, RecvError, TryRecvError};
+use futures_util::StreamExt;
+use ringloop::sync::broadcast::{self, Lagged, RecvError, TryRecvError};
 use ringloop::sync::watch;
 use ringloop::{spawn, yield_now};
 
@@ -91,6 +92,65 @@ fn items_go_when_all_have_seen_them() {
         assert_eq!(drops.get(), 3);
         assert!(sender.subscribe().is_empty());
     });
+}
+
+/// An item that counts its end, and calls back then.
+struct Calling {
+    drops: Count,
+    call: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        self.drops.add();
+        (self.call)();
+    }
+}
+
+#[test]
+fn what_is_seen_while_a_receiver_leaves_goes() {
+    // A receiver that leaves lets go of the lock every 16 items. Method: the destructor of the first
+    // item, which it is the last to see, sends more, and another receiver sees them at once: all
+    // have seen these before some that are in front of them.
+    for (items, more, capacity) in
+        [(20, 10, 64), (20, 1, 64), (40, 3, 64), (20, 10, 20), (33, 70, 40)]
+    {
+        by_hand("leaver", || {
+            let drops = Count::new();
+            let (sender, receiver) = broadcast::channel(capacity);
+            let send = {
+                let (sender, drops) = (sender.clone(), drops.clone());
+                move |call| _ = sender.send(Arc::new(Calling { drops: drops.clone(), call }))
+            };
+            let stays = Arc::new(Mutex::new(receiver));
+            let see_all = {
+                let stays = stays.clone();
+                move || {
+                    let mut seen = 0;
+                    loop {
+                        match stays.lock().unwrap().try_recv() {
+                            Ok(_) => seen += 1,
+                            Err(TryRecvError::Lagged(_)) => {}
+                            Err(_) => return seen,
+                        }
+                    }
+                }
+            };
+            let leaves = sender.subscribe();
+            send(Box::new({
+                let (send, see_all) = (send.clone(), see_all.clone());
+                move || {
+                    (0..more).for_each(|_| send(Box::new(|| ())));
+                    assert_eq!(see_all(), more.min(capacity));
+                }
+            }));
+            (1..items).for_each(|_| send(Box::new(|| ())));
+            assert_eq!(see_all(), items);
+            assert_eq!(drops.get(), 0, "one has not seen them");
+            drop(leaves);
+            assert_eq!((sender.len(), drops.get()), (0, items + more), "{items} and {more}");
+        });
+    }
 }
 
 #[test]
@@ -366,5 +426,110 @@ fn a_receiver_that_goes_drops_a_few_items_at_a_time() {
         let kept = kept.lock().unwrap();
         assert_eq!(kept.len(), 1000);
         assert!(kept[0] > 900, "{} of 1000 were left when the first was dropped", kept[0]);
+    });
+}
+
+#[test]
+fn streams_of_broadcast_and_watch() {
+    by_hand("broadcast stream", || {
+        let (sender, mut receiver) = broadcast::channel(2);
+        let mut items = receiver.stream();
+        drop(Hand::waiting(items.next()));
+        let mut wait = Hand::waiting(items.next());
+        sender.send(0).unwrap();
+        assert_eq!((wait.wakes(), wait.poll()), (1, Some(Some(Ok(0)))));
+        drop(wait);
+        (1..6).for_each(|n| _ = sender.send(n));
+        assert_eq!(Hand::new(items.next()).poll(), Some(Some(Err(Lagged(3)))));
+        assert_eq!(Hand::new(items.next()).poll(), Some(Some(Ok(4))));
+        send(&items);
+        drop(items);
+        assert_eq!(receiver.try_recv(), Ok(5), "the receiver goes on");
+        let mut items = receiver.stream();
+        let mut wait = Hand::waiting(items.next());
+        drop(sender);
+        assert_eq!((wait.wakes(), wait.poll()), (1, Some(None)));
+        drop(wait);
+        assert_eq!(Hand::new(items.next()).poll(), Some(None));
+        assert!(Lagged(3).to_string().contains("missed 3"));
+        // One that waits leaves nothing behind.
+        let (sender, mut receiver) = broadcast::channel::<u8>(2);
+        let mut items = receiver.stream();
+        drop(Hand::waiting(items.next()));
+        drop(items);
+        assert!(format!("{sender:?}").contains("waiters: 0"));
+    });
+    by_hand("watch stream", || {
+        let (sender, mut receiver) = watch::channel(0);
+        let mut values = receiver.stream();
+        let mut wait = Hand::waiting(values.next());
+        sender.send(1).unwrap();
+        sender.send(2).unwrap();
+        assert_eq!(wait.wakes(), 1);
+        assert_eq!(wait.poll().flatten().as_deref(), Some(&2), "the last");
+        drop(wait);
+        drop(Hand::waiting(values.next()));
+        drop(values);
+        assert!(format!("{sender:?}").contains("waiters: 0"));
+        receiver.mark_changed();
+        sender.send(3).unwrap();
+        let mut values = receiver.stream();
+        assert_eq!(Hand::new(values.next()).poll().flatten().as_deref(), Some(&3));
+        drop(sender);
+        assert!(matches!(Hand::new(values.next()).poll(), Some(None)));
+        send(&values);
+    });
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let (sender, receiver) = broadcast::channel(64);
+            let (watched, watcher) = watch::channel(0);
+            let tasks: Vec<_> = (0..4)
+                .map(|_| {
+                    let (mut receiver, mut watcher) = (receiver.resubscribe(), watcher.clone());
+                    spawn(async move {
+                        let all: Vec<_> = receiver.stream().map(Result::unwrap).collect().await;
+                        let values: Vec<_> = watcher.stream().map(|value| *value).collect().await;
+                        assert!(values.is_sorted() && values.last() == Some(&50));
+                        all
+                    })
+                })
+                .collect();
+            drop(receiver);
+            for n in 0..50 {
+                sender.send(n).unwrap();
+                watched.send(n + 1).unwrap();
+                if n % 7 == 0 {
+                    yield_now().await;
+                }
+            }
+            drop((sender, watched));
+            for task in tasks {
+                assert_eq!(task.await.unwrap(), (0..50).collect::<Vec<_>>());
+            }
+        });
+    });
+}
+
+#[test]
+fn a_watched_value_need_not_be_clone() {
+    by_hand("send_with", || {
+        struct Sum(u32);
+        let (sender, mut receiver) = watch::channel(Sum(1));
+        let held = receiver.borrow();
+        let old = sender.send_with(|old| Sum(old.0 + 1));
+        assert_eq!((old.0, held.0, receiver.borrow_and_update().0), (1, 1, 2), "a snapshot stays");
+        let wait = Hand::waiting(receiver.changed());
+        assert_eq!(must_panic(|| sender.send_with(|_| crate::harness::deliberate("make"))), "make");
+        assert_eq!((wait.wakes(), sender.borrow().0), (0, 2), "it stays as it was");
+        sender.send_with(|old| Sum(old.0 * 10));
+        assert!(wait.finish().is_ok());
+        assert_eq!(sender.borrow().0, 20);
+        // No two at a time.
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..250).for_each(|_| drop(sender.send_with(|old| Sum(old.0 + 1)))));
+            }
+        });
+        assert_eq!(receiver.borrow().0, 1020);
     });
 }

@@ -1,6 +1,7 @@
 //! `Condition`: notifications are neither lost nor doubled, and the lock is held on return.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringloop::sync::{Condition, Lock};
 use ringloop::{spawn, yield_now};
@@ -300,5 +301,142 @@ fn a_value_that_is_not_busy_does_not_keep_the_worker() {
             })
             .await;
         });
+    });
+}
+
+#[test]
+fn a_wait_with_a_limit_returns_the_guard() {
+    // Once: a `timeout` around `wait` was the only way, and took the guard along.
+    const LONG: Duration = Duration::from_secs(3600);
+    const SHORT: Duration = Duration::from_millis(1);
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let (lock, changed) = (Arc::new(Lock::new(1)), Arc::new(Condition::new()));
+            for limit in [Duration::ZERO, SHORT] {
+                let guard = lock.lock().await;
+                let (mut guard, notified) = changed.wait_timeout(guard, limit).await;
+                notified.unwrap_err();
+                assert!(lock.is_locked());
+                *guard += 1;
+                assert_eq!(format!("{changed:?}"), "Condition { waiters: 0 }");
+            }
+            assert_eq!(*lock.lock().await, 3);
+
+            // Notified in time; by an owned guard.
+            let task = {
+                let (lock, changed) = (lock.clone(), changed.clone());
+                spawn(async move {
+                    let guard = lock.lock_owned().await;
+                    let (mut guard, notified) = changed.wait_timeout(guard, LONG).await;
+                    *guard += 1;
+                    notified
+                })
+            };
+            while changed_waiters(&changed) == 0 {
+                yield_now().await;
+            }
+            changed.notify_one(&lock.lock().await);
+            assert_eq!(task.await.unwrap(), Ok(()));
+
+            // The value decides, not the notification.
+            let guard = lock.lock().await;
+            let (guard, idle) = changed.wait_timeout_while(guard, LONG, |value| *value != 4).await;
+            assert_eq!((*guard, idle), (4, Ok(())), "at once");
+            let (guard, idle) = changed.wait_timeout_while(guard, SHORT, |value| *value == 4).await;
+            assert!(idle.is_err() && *guard == 4 && lock.is_locked());
+            drop(guard);
+            let task = {
+                let (lock, changed) = (lock.clone(), changed.clone());
+                spawn(async move {
+                    let guard = lock.lock_owned().await;
+                    let (guard, idle) =
+                        changed.wait_timeout_while(guard, LONG, |value| *value < 10).await;
+                    (*guard, idle)
+                })
+            };
+            while !task.is_finished() {
+                let mut value = lock.lock().await;
+                *value += 1;
+                changed.notify_all(&value);
+                drop(value);
+                yield_now().await;
+            }
+            let (value, idle) = task.await.unwrap();
+            assert!(value >= 10 && idle.is_ok());
+        });
+        let (lock, changed) = (Lock::new(1), Condition::new());
+        let (guard, notified) = changed.blocking_wait_timeout(lock.blocking_lock(), SHORT);
+        assert!(notified.is_err() && *guard == 1);
+        drop(guard);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while changed_waiters(&changed) == 0 {
+                    std::thread::yield_now();
+                }
+                changed.notify_one(&lock.blocking_lock());
+            });
+            let guard = lock.blocking_lock();
+            assert!(changed.blocking_wait_timeout(guard, LONG).1.is_ok());
+        });
+    });
+}
+
+fn changed_waiters(condition: &Condition) -> usize {
+    let shown = format!("{condition:?}");
+    shown.trim_matches(|c: char| !c.is_ascii_digit()).parse().expect("a number")
+}
+
+#[test]
+fn a_wait_that_gives_up_keeps_no_notification() {
+    // Goal: a notification counts as had, or goes to another; method: waits with short limits beside
+    // patient ones; each token is put and told once, and all are taken.
+    on_every(|cfg| {
+        let runtime = cfg.runtime();
+        let n = scaled(40);
+        let shared = Arc::new((Lock::new(0usize), Condition::new()));
+        let patient = {
+            let shared = shared.clone();
+            runtime.spawn(async move {
+                for _ in 0..n {
+                    let (tokens, more) = &*shared;
+                    let tokens = tokens.lock().await;
+                    *more.wait_while(tokens, |tokens| *tokens == 0).await -= 1;
+                }
+            })
+        };
+        let hasty: Vec<_> = (0..3u64)
+            .map(|micros| {
+                let shared = shared.clone();
+                runtime.spawn(async move {
+                    let (tokens, more) = &*shared;
+                    loop {
+                        let limit = Duration::from_micros(20 * micros);
+                        let (tokens, _) = more.wait_timeout(tokens.lock().await, limit).await;
+                        // It looks, as who is notified has to, and leaves it to others.
+                        if *tokens > 0 {
+                            more.notify_one(&tokens);
+                        }
+                        drop(tokens);
+                        yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        runtime.must_run(async {
+            for _ in 0..n {
+                let (tokens, more) = &*shared;
+                let mut tokens = tokens.lock().await;
+                *tokens += 1;
+                more.notify_one(&tokens);
+                drop(tokens);
+                yield_now().await;
+            }
+            patient.await.unwrap();
+            for task in hasty {
+                task.cancel();
+                assert!(task.await.unwrap_err().is_cancelled());
+            }
+        });
+        assert_eq!(*shared.0.blocking_lock(), 0);
     });
 }

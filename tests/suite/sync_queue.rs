@@ -551,7 +551,8 @@ fn a_comparison_that_panics_in_a_get() {
         }
         fuse.set();
         assert_eq!(must_panic(|| first.poll().is_some()), "a comparison");
-        assert_eq!([second, third, fourth].map(|wait| wait.wakes()), [1, 1, 1]);
+        // By reference: a wait that is dropped passes on what it was promised.
+        assert_eq!([&second, &third, &fourth].map(|wait| wait.wakes()), [1, 1, 1]);
         assert_eq!(queue.len(), 3);
     });
 }
@@ -593,5 +594,110 @@ fn a_waker_whose_drop_panics_loses_no_item() {
         let waker = waker_with_bad_clones(move || assert!(closing.shutdown()));
         let refused = Hand::new(queue.put(2)).poll_with(&waker).expect("it is shut down");
         assert_eq!(refused.unwrap_err().0, 2);
+    });
+}
+
+#[test]
+fn a_shutdown_loses_nothing_to_a_comparison_that_panics() {
+    // Once: the items were dropped while they were sorted.
+    by_hand("bomb", || {
+        for count in [2, 5, 100] {
+            let queue = PriorityQueue::unbounded();
+            let fuse = Flag::new();
+            for number in 0..count {
+                queue.try_put(Bomb((number * 37) % count, fuse.clone())).ok().unwrap();
+            }
+            fuse.set();
+            let mut numbers: Vec<_> = queue.shutdown_now().iter().map(|bomb| bomb.0).collect();
+            numbers.sort_unstable();
+            let mut put: Vec<_> = (0..count).map(|number| number * 37 % count).collect();
+            put.sort_unstable();
+            assert_eq!(numbers, put);
+            assert_eq!((queue.unfinished(), queue.len()), (0, 0));
+            assert!(queue.is_shut_down());
+            queue.blocking_join();
+        }
+    });
+}
+
+#[test]
+fn tracked_items_go_to_other_tasks() {
+    // Once: an item that reports itself done borrowed its queue, and could not be moved to a task.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let queue = Arc::new(Queue::bounded(4));
+            let (heap, stack) =
+                (Arc::new(PriorityQueue::unbounded()), Arc::new(LifoQueue::unbounded()));
+            let done = Count::new();
+            let producer = {
+                let (queue, heap, stack) = (queue.clone(), heap.clone(), stack.clone());
+                spawn(async move {
+                    for n in 0..30 {
+                        queue.put(n).await.unwrap();
+                        heap.put(n).await.unwrap();
+                        stack.put(n).await.unwrap();
+                    }
+                    queue.shutdown();
+                    heap.shutdown();
+                    stack.shutdown();
+                })
+            };
+            let mut tasks = Vec::new();
+            while let Ok(mut item) = queue.clone().get_tracked_owned().await {
+                assert!(Arc::ptr_eq(item.queue(), &queue));
+                let done = done.clone();
+                tasks.push(spawn(async move {
+                    yield_now().await;
+                    *item += 1;
+                    done.add();
+                    if *item % 3 == 0 { item.into_inner() } else { *item }
+                }));
+            }
+            while let Ok(item) = heap.clone().get_tracked_owned().await {
+                tasks.push(spawn(async move { *item }));
+            }
+            while let Ok(item) = stack.clone().get_tracked_owned().await {
+                let task = spawn(async move {
+                    let _item = item;
+                    std::future::pending().await
+                });
+                task.cancel();
+                tasks.push(task);
+            }
+            producer.await.unwrap();
+            queue.join().await;
+            assert_eq!(done.get(), 30, "all tasks were done with their items");
+            heap.join().await;
+            stack.join().await;
+            for task in tasks {
+                assert!(task.await.is_ok_and(|n| n <= 30) || done.get() == 30);
+            }
+            // Dropped unpolled, and while it waits, it has taken nothing; nor holds it the queue.
+            let queue = Arc::new(Queue::<u32>::unbounded());
+            drop(queue.clone().get_tracked_owned());
+            drop(Hand::waiting(queue.clone().get_tracked_owned()));
+            queue.try_put(7).unwrap();
+            let item = queue.clone().get_tracked_owned().await.unwrap();
+            assert_eq!(format!("{item:?}"), "OwnedTracked(7)");
+            assert_eq!((queue.unfinished(), Arc::strong_count(&queue)), (1, 2));
+            send_sync(&item);
+            drop(item);
+            assert_eq!((queue.unfinished(), Arc::strong_count(&queue)), (0, 1));
+        });
+    });
+}
+
+#[test]
+fn room_that_is_promised_is_not_full() {
+    // `is_full` is about items, as in asyncio: with room promised there is room, but not for others.
+    by_hand("promised room", || {
+        let queue = filled(&[1]);
+        let putter = Hand::waiting(queue.put(2));
+        assert!(queue.is_full());
+        assert_eq!(queue.try_get(), Ok(1));
+        assert!(!queue.is_full(), "nothing is in it");
+        assert!(queue.try_put(9).unwrap_err().is_full(), "the room is the putter's");
+        putter.finish().unwrap();
+        assert!(queue.is_full());
     });
 }

@@ -9,7 +9,7 @@ use ringloop::{spawn, yield_now};
 
 use crate::harness::{must_panic, on_every};
 use crate::sync_tools::{Hand, by_hand, meddling_waker, other_executor};
-use crate::tools::Flag;
+use crate::tools::{Count, Flag};
 
 #[test]
 fn none_are_had_at_once() {
@@ -198,6 +198,109 @@ fn permits_split_merge_and_are_forgotten() {
         must_panic(|| mine.merge(foreign.try_acquire().unwrap()));
         must_panic(|| Semaphore::new(Semaphore::MAX_PERMITS).add_permits(1));
         must_panic(|| Semaphore::new(usize::MAX));
+    });
+}
+
+#[test]
+fn locked_is_when_an_acquire_would_wait() {
+    by_hand("locked", || {
+        let semaphore = Semaphore::new(2);
+        assert!(!semaphore.is_locked());
+        let permit = semaphore.try_acquire().unwrap();
+        assert!(!semaphore.is_locked());
+        let large = Hand::waiting(semaphore.acquire_many(2));
+        assert_eq!((semaphore.is_locked(), semaphore.available_permits()), (true, 1), "it is kept");
+        assert!(semaphore.try_acquire().is_err());
+        drop(large);
+        assert!(!semaphore.is_locked());
+        let large = Hand::waiting(semaphore.acquire_many(2));
+        drop(permit);
+        assert_eq!((semaphore.is_locked(), semaphore.available_permits()), (true, 0), "granted");
+        drop(large.finish());
+        assert!(!semaphore.is_locked());
+        semaphore.close();
+        assert!(!semaphore.is_locked(), "nobody waits any more");
+    });
+}
+
+#[test]
+fn a_permit_that_is_left_is_free_though_another_was_granted() {
+    // asyncio holds the second task up until the third has run: [1, 2, 3, 4]. See docs/decisions.md.
+    on_every(|cfg| {
+        if !cfg.single() {
+            return;
+        }
+        cfg.once(async {
+            let semaphore = Arc::new(Semaphore::new(1));
+            let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+            let task = |first: u32, again: Option<u32>| {
+                let (semaphore, order) = (semaphore.clone(), order.clone());
+                spawn(async move {
+                    semaphore.acquire().await.unwrap().forget();
+                    order.lock().unwrap().push(first);
+                    if let Some(again) = again {
+                        semaphore.add_permits(1);
+                        semaphore.acquire().await.unwrap().forget();
+                        order.lock().unwrap().push(again);
+                    }
+                })
+            };
+            let tasks = [task(1, None), task(2, Some(4)), task(3, None)];
+            while order.lock().unwrap().is_empty() {
+                yield_now().await;
+            }
+            semaphore.add_permits(2);
+            for task in tasks {
+                task.await.unwrap();
+            }
+            assert_eq!(*order.lock().unwrap(), [1, 2, 4, 3]);
+        });
+    });
+}
+
+#[test]
+fn permits_that_are_left_are_taken_away() {
+    by_hand("forget", || {
+        let semaphore = Semaphore::bounded(5);
+        let permits = semaphore.try_acquire_many(2).unwrap();
+        assert_eq!((semaphore.forget_permits(1), semaphore.available_permits()), (1, 2));
+        assert_eq!((semaphore.forget_permits(9), semaphore.available_permits()), (2, 0));
+        assert_eq!((semaphore.forget_permits(9), semaphore.forget_permits(0)), (0, 0));
+        drop(permits);
+        assert_eq!(semaphore.available_permits(), 2, "those that were held are back");
+        semaphore.add_permits(3);
+        assert!(must_panic(|| semaphore.add_permits(1)).contains("more than 5"), "its bound stays");
+
+        // Also what is kept for one who needs more; he waits on, and the next is served.
+        let semaphore = Semaphore::new(2);
+        let (large, small) =
+            (Hand::waiting(semaphore.acquire_many(3)), Hand::waiting(semaphore.acquire()));
+        assert_eq!((semaphore.forget_permits(1), semaphore.available_permits()), (1, 1));
+        semaphore.add_permits(1);
+        assert_eq!((large.wakes(), small.wakes()), (0, 0));
+        drop(large);
+        drop(small.finish());
+        assert_eq!(semaphore.available_permits(), 2);
+        semaphore.close();
+        assert_eq!((semaphore.forget_permits(1), semaphore.available_permits()), (1, 1));
+        assert!(semaphore.is_closed());
+    });
+    by_hand("forget beside others", || {
+        let semaphore = Semaphore::new(8);
+        let taken = Count::new();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..500).for_each(|_| drop(semaphore.blocking_acquire_many(3))));
+            }
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    let forgotten = semaphore.forget_permits(2);
+                    (0..forgotten).for_each(|_| _ = taken.add());
+                    semaphore.add_permits(forgotten);
+                }
+            });
+        });
+        assert_eq!(semaphore.available_permits(), 8, "{} were taken away", taken.get());
     });
 }
 

@@ -24,6 +24,7 @@ mod sync_channel;
 mod sync_condition;
 mod sync_event;
 mod sync_lock;
+mod sync_notify;
 mod sync_once_cell;
 mod sync_oneshot;
 mod sync_queue;

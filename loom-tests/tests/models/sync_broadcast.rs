@@ -8,13 +8,18 @@
 //!
 //! Actors: a sender, two receivers, one of whom leaves.
 //!
-//! Bound: 3 threads, two items.
+//! Bound: 3 threads, four items; one that leaves lets go of the lock after two steps.
+
+use std::task::Context;
 
 use loom::thread;
 use loom_tests::explore;
 use ringloop::sync::broadcast::{self, Receiver, RecvError};
 
-use crate::{sync_tools::Hand, tasks::wait_for};
+use crate::{
+    sync_tools::{Hand, calling_waker},
+    tasks::wait_for,
+};
 
 /// What a receiver gets until the end: the sum.
 fn sum(mut receiver: Receiver<u64>) -> u64 {
@@ -120,5 +125,72 @@ fn leaver_against_send() {
         leaver.join().unwrap();
         drop(sender);
         assert_eq!(sum(receiver), 3);
+    });
+}
+
+/// One leaves that has not seen two items, in more than one batch, while another one sees them and
+/// what is sent meanwhile: each item goes when all have seen it, and none that somebody has not.
+#[test]
+fn leaver_of_many() {
+    explore(|| {
+        let (sender, mut receiver) = broadcast::channel(4);
+        let other = sender.subscribe();
+        sender.send(1).unwrap();
+        sender.send(2).unwrap();
+        let leaver = thread::spawn(move || drop(other));
+        assert_eq!((receiver.try_recv(), receiver.try_recv()), (Ok(1), Ok(2)));
+        assert!(matches!(sender.send(3), Ok(1 | 2)));
+        assert_eq!(receiver.try_recv(), Ok(3));
+        leaver.join().unwrap();
+        assert!(sender.is_empty(), "all have seen everything");
+    });
+}
+
+/// The same, but all have seen the first items before, and another one leaves as well.
+#[test]
+fn two_leavers_of_many() {
+    explore(|| {
+        let (sender, mut receiver) = broadcast::channel(4);
+        let others = [sender.subscribe(), sender.subscribe()];
+        (1..4).for_each(|item| _ = sender.send(item));
+        (1..4).for_each(|item| assert_eq!(receiver.try_recv(), Ok(item)));
+        let leavers = others.map(|other| thread::spawn(move || drop(other)));
+        sender.send(4).unwrap();
+        assert_eq!(receiver.try_recv(), Ok(4));
+        for leaver in leavers {
+            leaver.join().unwrap();
+        }
+        assert!(sender.is_empty(), "all have seen everything");
+    });
+}
+
+/// One leaves while an item is sent: it counts for the item and sees it, or neither.
+#[test]
+fn leaver_against_send_leaves_nothing() {
+    explore(|| {
+        let (sender, mut receiver) = broadcast::channel(4);
+        let other = sender.subscribe();
+        let leaver = thread::spawn(move || drop(other));
+        assert!(matches!(sender.send(1), Ok(1 | 2)));
+        leaver.join().unwrap();
+        assert_eq!(receiver.try_recv(), Ok(1));
+        assert!(sender.is_empty(), "all have seen everything");
+    });
+}
+
+/// A waker that looks at the channel.
+#[test]
+fn waker_uses_the_channel() {
+    explore(|| {
+        let (sender, mut receiver) = broadcast::channel(4);
+        let theirs = sender.clone();
+        let waker = calling_waker(move || assert!(theirs.len() <= 1));
+        let mut wait = Hand::new(receiver.recv());
+        let sender = thread::spawn(move || {
+            sender.send(1).unwrap();
+            sender
+        });
+        let _ = wait.poll_with(&mut Context::from_waker(&waker));
+        sender.join().unwrap();
     });
 }

@@ -171,3 +171,124 @@ fn stream_leaves() {
         assert_eq!(sum + leaver.join().unwrap(), 1);
     });
 }
+
+/// A weak sender is made a real one while the last real one goes: it sends and is heard, or there
+/// is no sender any more and the channel is closed.
+#[test]
+fn upgrade_against_last_sender() {
+    explore(|| {
+        let (sender, receiver) = channel(2);
+        let weak = sender.downgrade();
+        let dropper = thread::spawn(move || drop(sender));
+        let upgrader = thread::spawn(move || match weak.upgrade() {
+            Some(sender) => {
+                assert!(!sender.is_closed(), "it keeps the channel open");
+                sender.try_send(1).expect("there is room");
+                1
+            }
+            None => 0,
+        });
+        let mut sum = 0;
+        while let Ok(item) = wait_for(receiver.recv()) {
+            sum += item;
+        }
+        dropper.join().unwrap();
+        assert_eq!(sum, upgrader.join().unwrap());
+    });
+}
+
+/// Room for one: who reserves it and gives up, at any stage, and one who sends.
+#[test]
+fn reserver_leaves() {
+    explore(|| {
+        let (sender, receiver) = channel(1);
+        sender.try_send(1).unwrap();
+        let leaver = {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                let (wait, permit) = Hand::begun(sender.reserve());
+                drop(wait);
+                drop(permit);
+            })
+        };
+        let other = {
+            let sender = sender.clone();
+            thread::spawn(move || wait_for(sender.send(2)).unwrap())
+        };
+        assert_eq!(wait_for(receiver.recv()), Ok(1));
+        assert_eq!(wait_for(receiver.recv()), Ok(2));
+        leaver.join().unwrap();
+        other.join().unwrap();
+        assert!(sender.try_reserve().is_ok(), "nothing is left promised");
+    });
+}
+
+/// Room is made while one comes to wait for it.
+#[test]
+fn reserve_against_recv() {
+    explore(|| {
+        let (sender, receiver) = channel(1);
+        sender.try_send(1).unwrap();
+        let receiver = thread::spawn(move || {
+            assert_eq!(wait_for(receiver.recv()), Ok(1));
+            receiver
+        });
+        wait_for(sender.reserve()).unwrap().send(2).unwrap();
+        assert_eq!(receiver.join().unwrap().try_recv(), Ok(2));
+    });
+}
+
+/// Reserved, and sent, while a receiver closes the channel: received, or back.
+#[test]
+fn reserved_against_close() {
+    explore(|| {
+        let (sender, receiver) = channel::<i32>(1);
+        let other = receiver.clone();
+        let closer = thread::spawn(move || other.close());
+        let sender = thread::spawn(move || {
+            wait_for(sender.closed());
+            assert!(wait_for(sender.reserve()).is_err(), "it is closed");
+        });
+        let mut received = 0;
+        while let Ok(item) = wait_for(receiver.recv()) {
+            received += item;
+        }
+        assert!(closer.join().unwrap());
+        sender.join().unwrap();
+        assert_eq!(received, 0);
+    });
+    explore(|| {
+        let (sender, receiver) = channel(1);
+        let permit = sender.try_reserve().unwrap();
+        let other = receiver.clone();
+        let closer = thread::spawn(move || other.close());
+        let reader = thread::spawn(move || {
+            let mut received = 0;
+            while let Ok(item) = wait_for(receiver.recv()) {
+                received += item;
+            }
+            received
+        });
+        let sent = permit.send(1).map_or_else(|back| 1 - back.0, |()| 1);
+        closer.join().unwrap();
+        assert_eq!(reader.join().unwrap(), sent);
+    });
+}
+
+/// Two that send, one of which has to wait; one takes all there is.
+#[test]
+fn many_at_once() {
+    explore(|| {
+        let (sender, receiver) = channel(1);
+        sender.try_send(1).unwrap();
+        let senders = [(2, sender.clone()), (4, sender)].map(|(item, sender)| {
+            thread::spawn(move || wait_for(sender.send(item)).expect("somebody receives"))
+        });
+        let mut items = Vec::new();
+        while wait_for(receiver.recv_many(&mut items, 8)) > 0 {}
+        for sender in senders {
+            sender.join().unwrap();
+        }
+        assert_eq!(items.into_iter().sum::<i32>(), 7);
+    });
+}

@@ -10,13 +10,20 @@
 //!
 //! Bound: 3 threads.
 
-use std::{future::poll_fn, sync::Arc};
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use loom_tests::explore;
-use ringloop::sync::{Condition, Lock};
+use ringloop::{
+    model::condition,
+    sync::{Condition, Lock},
+};
 
 use crate::{
-    sync_tools::{Hand, join, spawn},
+    sync_tools::{Hand, calling_waker, join, spawn},
     tasks::wait_for,
 };
 
@@ -150,4 +157,74 @@ fn notify_all_against_cancel() {
         join([second, leaver]);
         shared.assert_quiet(0);
     });
+}
+
+/// One that waits gives up by itself while it is notified: if it says that it was not, another one
+/// is.
+#[test]
+fn a_limit_against_notify() {
+    explore(|| {
+        let shared = Shared::new(0);
+        let (mut first, none) = Hand::begun({
+            let shared = shared.clone();
+            async move {
+                let guard = shared.count.lock().await;
+                // Over with the second poll.
+                let (mut count, notified) =
+                    condition::wait_or(&shared.more, guard, second_poll()).await;
+                if notified && *count > 0 {
+                    *count -= 1;
+                    return true;
+                }
+                assert!(!notified, "it is told that there is something, and first to have it");
+                false
+            }
+        });
+        assert!(none.is_none());
+        let (mut second, none) = Hand::begun({
+            let shared = shared.clone();
+            async move { shared.take().await }
+        });
+        assert!(none.is_none());
+        let giver = spawn(&shared, |shared| shared.give(false));
+        if wait_for(poll_fn(|cx| first.poll_with(cx))) {
+            shared.give(false);
+        }
+        wait_for(poll_fn(|cx| second.poll_with(cx)));
+        join([giver]);
+        shared.assert_quiet(0);
+    });
+}
+
+/// A waker that notifies others is woken by one that notifies, and by one that leaves.
+#[test]
+fn waker_uses_the_condition() {
+    explore(|| {
+        let shared = Shared::new(0);
+        let begun = || {
+            let theirs = shared.clone();
+            let waker = calling_waker(move || _ = format!("{:?}", theirs.more));
+            let theirs = shared.clone();
+            let mut hand = Hand::new(async move {
+                drop(theirs.more.wait(theirs.count.lock().await).await);
+            });
+            assert!(hand.poll_with(&mut Context::from_waker(&waker)).is_pending());
+            hand
+        };
+        let (first, mut second, mut third) = (begun(), begun(), begun());
+        shared.give(false);
+        drop(first);
+        assert!(second.poll().is_ready());
+        shared.give(true);
+        assert!(third.poll().is_ready());
+    });
+}
+
+/// Ready when it is polled again.
+fn second_poll() -> impl Future<Output = ()> {
+    let mut polls = 0;
+    poll_fn(move |_| {
+        polls += 1;
+        if polls > 1 { Poll::Ready(()) } else { Poll::Pending }
+    })
 }

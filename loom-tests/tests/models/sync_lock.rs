@@ -135,3 +135,44 @@ fn downgrade() {
         assert_eq!(*lock.try_write().unwrap(), 11);
     });
 }
+
+/// A writer gives up, at any stage, between a reader before it and one behind it: it keeps nothing,
+/// and holds nobody up.
+#[test]
+fn writer_leaves_between_readers() {
+    explore(|| {
+        let lock = Arc::new(RwLock::new(0));
+        let first = lock.clone().try_read_owned().unwrap();
+        let leaver = spawn(&lock, |lock| {
+            let (wait, guard) = Hand::begun(lock.write());
+            drop(wait);
+            if let Some(mut guard) = guard {
+                *guard += 1;
+                *guard -= 1;
+            }
+        });
+        let reader = spawn(&lock, |lock| assert_eq!(*wait_for(lock.read()), 0));
+        drop(first);
+        join([leaver, reader]);
+        assert!(format!("{lock:?}").contains("waiters: 0"));
+        assert_eq!(*lock.try_write().expect("nobody holds it"), 0);
+    });
+}
+
+/// A reader gives up, at any stage, behind a writer.
+#[test]
+fn reader_leaves_behind_a_writer() {
+    explore(|| {
+        let lock = Arc::new(RwLock::new(0));
+        let first = lock.clone().try_write_owned().unwrap();
+        let writer = spawn(&lock, |lock| *wait_for(lock.write()) += 1);
+        let leaver = spawn(&lock, |lock| {
+            let (wait, guard) = Hand::begun(lock.read());
+            drop(wait);
+            drop(guard);
+        });
+        drop(first);
+        join([writer, leaver]);
+        assert_eq!(*lock.try_write().expect("nobody holds it"), 1);
+    });
+}

@@ -12,19 +12,22 @@
 //! each who is refused.
 
 use std::{
+    cmp::Ordering,
     future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
+    task::Context,
 };
 
 use loom::{cell::UnsafeCell, thread};
 use loom_tests::explore;
-use ringloop::sync::{Queue, TryGetError};
+use ringloop::sync::{PriorityQueue, Queue, TryGetError};
 
 use crate::{
-    sync_tools::{Hand, join, spawn},
+    sync_tools::{Hand, calling_waker, join, spawn},
     tasks::wait_for,
 };
 
@@ -344,5 +347,105 @@ fn joiner_leaves() {
         join([leaver, worker]);
         let text = format!("{:?}", bench.queue);
         assert!(text.contains("unfinished: 0") && text.contains("joiners: 0"), "{text}");
+    });
+}
+
+/// The number of unfinished items is never less than none.
+#[test]
+fn unfinished_is_not_negative() {
+    explore(|| {
+        let bench = Bench::new(1, &[]);
+        let worker = spawn(&bench, |bench| {
+            bench.queue.try_put(1).unwrap();
+            assert_eq!(bench.queue.try_get(), Ok(1));
+            bench.queue.task_done().unwrap();
+        });
+        assert!(bench.queue.unfinished() <= 1);
+        join([worker]);
+    });
+}
+
+/// An item whose comparison panics while the flag is up.
+struct Bomb(usize, Arc<AtomicBool>);
+
+impl Ord for Bomb {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if self.1.load(Relaxed) {
+            resume_unwind(Box::new("meant"));
+        }
+        self.0.cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Bomb {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Bomb {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for Bomb {}
+
+/// A get that was promised an item panics: the promise goes to the one who waits, or comes.
+#[test]
+fn a_get_that_panics_passes_on_its_promise() {
+    explore(|| {
+        let fuse = Arc::new(AtomicBool::new(false));
+        let queue = Arc::new(PriorityQueue::<Bomb>::unbounded());
+        let begun = || {
+            let queue = queue.clone();
+            Hand::begun(async move { queue.get().await.ok().map(|bomb| bomb.0) }).0
+        };
+        let (mut first, mut second, mut third) = (begun(), begun(), begun());
+        (1..4).for_each(|number| _ = queue.try_put(Bomb(number, fuse.clone())).ok().unwrap());
+        fuse.store(true, Relaxed);
+        let last = spawn(&queue, |queue| assert!(wait_for(queue.get()).is_ok()));
+        assert!(catch_unwind(AssertUnwindSafe(|| first.poll())).is_err());
+        fuse.store(false, Relaxed);
+        assert!(second.poll().is_ready() && third.poll().is_ready());
+        join([last]);
+        assert!(queue.is_empty());
+    });
+}
+
+/// Wakers that look at the queue, of those who put, get and join.
+#[test]
+fn wakers_use_the_queue() {
+    explore(|| {
+        let bench = Bench::new(1, &[]);
+        let waker = {
+            let bench = bench.clone();
+            calling_waker(move || _ = format!("{:?}", bench.queue))
+        };
+        let cx = &mut Context::from_waker(&waker);
+        let mut getter = Hand::new(bench.queue.get());
+        assert!(getter.poll_with(cx).is_pending());
+        bench.queue.try_put(1).unwrap();
+        assert!(getter.poll_with(cx).is_ready());
+        let joiners = [(); 3].map(|()| {
+            let mut joiner = Hand::new(bench.queue.join());
+            assert!(joiner.poll_with(cx).is_pending());
+            joiner
+        });
+        bench.queue.task_done().unwrap();
+        for mut joiner in joiners {
+            assert!(joiner.poll_with(cx).is_ready());
+        }
+        bench.queue.try_put(2).unwrap();
+        let putters = [3, 4].map(|item| {
+            let mut putter = Hand::new(bench.queue.put(item));
+            assert!(putter.poll_with(cx).is_pending());
+            putter
+        });
+        assert_eq!(bench.queue.try_get(), Ok(2));
+        let [first, mut second] = putters;
+        drop(first);
+        bench.queue.shutdown();
+        assert!(second.poll_with(cx).is_ready());
     });
 }

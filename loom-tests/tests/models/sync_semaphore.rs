@@ -1,7 +1,7 @@
 //! Permits, and who waits for them.
 //!
 //! Code: `sync/semaphore.rs`, `sync/permits.rs` and `sync/wait_list.rs` as they are; a batch
-//! of wakers is one, so that the lock is released between any two.
+//! of wakers is one, so that the lock is released between any two, or two where it says so.
 //!
 //! Properties: never more at a time than there are permits, which a cell checks; who waits
 //! is woken, else loom reports a deadlock; at the end all permits are there, and nobody
@@ -12,14 +12,17 @@
 //!
 //! Bound: 3 threads, two permits.
 
-use std::{sync::Arc, task::Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use loom::{cell::UnsafeCell, thread};
 use loom_tests::explore;
 use ringloop::sync::{OwnedPermit, Semaphore};
 
 use crate::{
-    sync_tools::{Hand, join, spawn},
+    sync_tools::{Hand, calling_waker, join, spawn},
     tasks::wait_for,
 };
 
@@ -171,6 +174,26 @@ fn batches() {
     });
 }
 
+/// Three permits come for three who wait, one of whom leaves: two are granted with the lock held,
+/// and the third in the next batch.
+#[test]
+fn batches_of_two() {
+    ringloop::model::set_batch(2);
+    explore(|| {
+        let guarded = Guarded::new(0);
+        let begun = || {
+            let guarded = guarded.clone();
+            Hand::begun(async move { drop(guarded.semaphore.acquire().await) }).0
+        };
+        let (first, mut second, mut third) = (begun(), begun(), begun());
+        let giver = spawn(&guarded, |guarded| guarded.semaphore.add_permits(3));
+        let leaver = thread::spawn(move || drop(first));
+        join([giver, leaver]);
+        assert!(second.poll().is_ready() && third.poll().is_ready());
+        guarded.assert_whole(3, 0);
+    });
+}
+
 /// Closed while one acquires and another releases: each has an answer, and the permit is back.
 #[test]
 fn close_against_acquire_and_release() {
@@ -260,5 +283,96 @@ fn owned_permit_is_the_last() {
         drop(semaphore);
         drop(permit);
         join([other]);
+    });
+}
+
+/// One that wants two leaves while it is granted them: it gives back two.
+#[test]
+fn large_one_leaves_with_what_it_was_granted() {
+    explore(|| {
+        let guarded = Guarded::new(0);
+        let (large, none) = Hand::begun({
+            let guarded = guarded.clone();
+            async move { drop(guarded.semaphore.acquire_many(2).await) }
+        });
+        assert!(none.is_none());
+        let giver = spawn(&guarded, |guarded| guarded.semaphore.add_permits(2));
+        drop(large);
+        join([giver]);
+        guarded.assert_whole(2, 0);
+    });
+}
+
+/// Permits that are split go back one by one, and merged ones once, beside one who waits for all.
+#[test]
+fn split_and_merge() {
+    explore(|| {
+        let guarded = Guarded::new(3);
+        let mut permits = guarded.semaphore.try_acquire_many(3).unwrap();
+        let other = spawn(&guarded, |guarded| {
+            let permits = wait_for(guarded.semaphore.acquire_many(2)).unwrap();
+            guarded.touch();
+            drop(permits);
+        });
+        let (one, mut two) = (permits.split(1).unwrap(), permits.split(1).unwrap());
+        two.merge(permits);
+        assert_eq!((one.count(), two.count()), (1, 2));
+        drop(one);
+        drop(two);
+        join([other]);
+        guarded.assert_whole(3, 1);
+    });
+}
+
+/// Permits are taken away while one waits for two and others come back: none comes twice.
+#[test]
+fn forget_against_release_and_acquire() {
+    explore(|| {
+        let guarded = Guarded::new(2);
+        let permit = guarded.semaphore.try_acquire().unwrap();
+        let forgetter = spawn(&guarded, |guarded| {
+            let forgotten = guarded.semaphore.forget_permits(1);
+            guarded.semaphore.add_permits(forgotten);
+        });
+        let waiter = spawn(&guarded, |guarded| {
+            let permits = wait_for(guarded.semaphore.acquire_many(2)).unwrap();
+            guarded.touch();
+            drop(permits);
+        });
+        drop(permit);
+        join([forgetter, waiter]);
+        guarded.assert_whole(2, 1);
+    });
+}
+
+/// A waker that looks at the semaphore is woken by one that gives, and by one that leaves.
+#[test]
+fn waker_uses_the_semaphore() {
+    explore(|| {
+        let guarded = Guarded::new(1);
+        let held = guarded.semaphore.try_acquire().unwrap();
+        let begun = |count| {
+            let theirs = guarded.clone();
+            let waker = calling_waker(move || _ = format!("{:?}", theirs.semaphore));
+            let theirs = guarded.clone();
+            let mut hand =
+                Hand::new(async move { theirs.semaphore.acquire_many(count).await.map(drop) });
+            assert!(hand.poll_with(&mut Context::from_waker(&waker)).is_pending());
+            hand
+        };
+        // The large one leaves with a permit there: the small one behind it is granted.
+        let (large, mut small) = (begun(2), begun(1));
+        drop(held);
+        drop(large);
+        assert!(small.poll().is_ready());
+        let held = guarded.semaphore.try_acquire().unwrap();
+        let mut next = begun(1);
+        drop(held);
+        assert!(next.poll().is_ready());
+        let held = guarded.semaphore.try_acquire().unwrap();
+        let mut refused = begun(1);
+        guarded.semaphore.close();
+        assert!(refused.poll().is_ready());
+        drop(held);
     });
 }

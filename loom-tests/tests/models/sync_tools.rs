@@ -4,7 +4,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Wake, Waker},
 };
 
 use loom::thread::{self, JoinHandle};
@@ -35,6 +35,18 @@ impl<F: Future> Hand<F> {
         };
         (hand, output)
     }
+}
+
+/// A waker that calls back when it is woken. If it is woken with a lock held that the call takes,
+/// loom reports a deadlock.
+pub fn calling_waker(call: impl Fn() + Send + Sync + 'static) -> Waker {
+    struct Caller<F>(F);
+    impl<F: Fn() + Send + Sync> Wake for Caller<F> {
+        fn wake(self: Arc<Self>) {
+            (self.0)();
+        }
+    }
+    Waker::from(Arc::new(Caller(call)))
 }
 
 /// A thread of the model with what is shared.

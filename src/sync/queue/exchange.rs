@@ -9,6 +9,7 @@
 //! 2. Room is promised in the same way: who takes an item while putters wait grants the
 //!    first of them. It puts its item itself when it runs, so a put that was dropped
 //!    before it said so was never made.
+//!    One who [reserves](room) room puts nothing yet, and keeps the promise.
 //! 3. A granted waiter that is dropped hands the promise back, and the next one in line gets
 //!    it.
 //! 4. With a capacity of 0 there is no room to promise. A putter waits with its item in its
@@ -22,6 +23,8 @@
 //! Invariants, whenever the lock is free:
 //! * While getters wait, every item is promised (and with a capacity of 0 no putter waits).
 //! * While putters wait, all room is taken or promised (and no getter waits).
+
+mod room;
 
 use std::{
     mem,
@@ -40,7 +43,7 @@ use crate::{
     },
 };
 
-/// A putter, with the item that is not put yet.
+/// A putter, with the item that is not put yet; without, if it reserves room.
 pub(in crate::sync) type Putter<T> = Waiter<Option<T>>;
 /// A getter. Its item is among the others.
 pub(in crate::sync) type Getter = Waiter<()>;
@@ -66,7 +69,7 @@ pub(in crate::sync) struct State<T, S> {
     capacity: usize,
     /// Items that granted getters have not taken yet.
     promised_items: usize,
-    /// Room that granted putters have not used yet.
+    /// Room that granted putters have not used yet, and room that is reserved.
     promised_room: usize,
     getters: WaitList<()>,
     putters: WaitList<Option<T>>,
@@ -327,14 +330,24 @@ impl<T, S: Store<T>> Exchange<T, S> {
             // A getter came for it.
             return Poll::Ready(Ok(()));
         };
+        Poll::Ready(self.put_into_promised(item))
+    }
+
+    /// Puts an item into room that was promised to the caller.
+    ///
+    /// # Errors
+    ///
+    /// The item, if the exchange is closed.
+    #[inline]
+    fn put_into_promised(&self, item: T) -> Result<(), T> {
         let mut state = self.state.lock();
         state.promised_room -= 1;
         if state.closed {
             drop(state);
-            return Poll::Ready(Err(item));
+            return Err(item);
         }
         self.put(state, item).unwrap_or_else(|payload| resume_unwind(payload));
-        Poll::Ready(Ok(()))
+        Ok(())
     }
 
     /// A putter goes; its item, if it was not put, goes with it.
@@ -350,7 +363,8 @@ impl<T, S: Store<T>> Exchange<T, S> {
         let mut state = self.state.lock();
         let left = state.putters.remove(putter.as_mut());
         let mut waker = None;
-        if putter.status() == Status::Granted && putter.value_mut().is_some() {
+        // With a capacity of 0 no room was promised: a getter came for the item.
+        if putter.status() == Status::Granted && state.capacity > 0 {
             state.promised_room -= 1;
             waker = state.promise_room();
         }

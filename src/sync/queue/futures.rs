@@ -56,6 +56,44 @@ impl<T, S: Store<T>> Future for Put<'_, T, S> {
 }
 
 pin_project! {
+    /// Reserves room for an item.
+    pub(in crate::sync) struct Reserve<'a, T, S>
+    where
+        S: Store<T>,
+    {
+        exchange: &'a Exchange<T, S>,
+        #[pin]
+        putter: Putter<T>,
+    }
+
+    impl<T, S> PinnedDrop for Reserve<'_, T, S>
+    where
+        S: Store<T>,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            this.exchange.drop_put(this.putter);
+        }
+    }
+}
+
+impl<'a, T, S: Store<T>> Reserve<'a, T, S> {
+    /// The capacity is not 0.
+    pub(in crate::sync) fn new(exchange: &'a Exchange<T, S>) -> Self {
+        Self { exchange, putter: Waiter::new(None) }
+    }
+}
+
+impl<T, S: Store<T>> Future for Reserve<'_, T, S> {
+    type Output = Result<(), Closed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        let this = self.project();
+        this.exchange.poll_reserve(this.putter, cx)
+    }
+}
+
+pin_project! {
     /// Gets an item.
     pub(in crate::sync) struct Get<'a, T, S>
     where

@@ -7,31 +7,33 @@ mod errors;
 mod exchange;
 mod futures;
 mod order;
+mod tracked;
 mod work;
 
-use std::{
-    fmt,
-    ops::{Deref, DerefMut},
-};
+use std::{fmt, sync::Arc};
 
 use futures_core::Stream;
 
-pub use self::errors::{ShutDown, TaskDoneError, TryGetError, TryPutError};
+pub use self::{
+    errors::{ShutDown, TaskDoneError, TryGetError, TryPutError},
+    tracked::{OwnedTracked, Tracked, TrackedQueue},
+};
 pub(super) use self::{
     exchange::{Closed, Exchange, Refusal},
-    futures::{Get as GetItem, Items, Put as PutItem},
+    futures::{Get as GetItem, Items, Put as PutItem, Reserve},
     order::Fifo,
 };
 use self::{
     futures::{Get, Join, Put},
     order::{Least, Lifo},
+    tracked::Counts,
     work::Work,
 };
 use crate::util::park;
 
 /// The methods of one type of queue: all are the same, but for the order.
 macro_rules! queue {
-    ($Queue:ident, $Store:ident, $asyncio:literal $(, $Ord:ident)?) => {
+    ($Queue:ident, $Store:ident, $asyncio:literal $(, $Ord:ident, $panics:literal)?) => {
         impl<T $(: $Ord)?> $Queue<T> {
             /// A queue with room for `capacity` items: whoever puts one more waits.
             ///
@@ -178,7 +180,41 @@ macro_rules! queue {
             #[doc(alias = "task_done")]
             pub async fn get_tracked(&self) -> Result<Tracked<'_, T>, ShutDown> {
                 let item = self.get().await?;
-                Ok(Tracked { item, _done: Done(self.work()) })
+                Ok(Tracked::new(item, self.work()))
+            }
+
+            /// [`get_tracked`](Self::get_tracked) with an item that holds the queue by its `Arc`, and
+            /// may go to another task.
+            ///
+            /// # Cancel safety
+            ///
+            /// As [`get`](Self::get).
+            ///
+            /// # Errors
+            ///
+            /// If the queue is shut down and all items are taken.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::sync::Arc;
+            #[doc = concat!("use ringloop::sync::", stringify!($Queue), ";")]
+            ///
+            /// ringloop::run(async {
+            #[doc = concat!("    let queue = Arc::new(", stringify!($Queue), "::unbounded());")]
+            ///     (0..3).for_each(|n| queue.try_put(n).unwrap());
+            ///     for _ in 0..3 {
+            ///         let item = queue.clone().get_tracked_owned().await.unwrap();
+            ///         ringloop::spawn(async move { assert!(*item < 3) });
+            ///     }
+            ///     queue.join().await; // all tasks are done with their items
+            /// });
+            /// ```
+            pub async fn get_tracked_owned(
+                self: Arc<Self>,
+            ) -> Result<OwnedTracked<T, Self>, ShutDown> {
+                let item = self.get().await?;
+                Ok(OwnedTracked::new(item, self))
             }
 
             /// The items as a stream, which ends when the queue is shut down and all are taken.
@@ -271,6 +307,8 @@ macro_rules! queue {
             /// got. These items count as done; those that were got before still hold
             /// [`join`](Self::join) back.
             ///
+            $(#[doc = $panics])?
+            ///
             #[doc = concat!("asyncio: `", $asyncio, ".shutdown(immediate=True)`, which discards the items.")]
             pub fn shutdown_now(&self) -> Vec<T> {
                 self.exchange.clear()
@@ -302,6 +340,9 @@ macro_rules! queue {
 
             /// Whether there are as many items as there is room for.
             ///
+            /// Room that was given to a `put` that waited, and has not run yet, does not count: then
+            /// there is room, and [`try_put`](Self::try_put) has none all the same.
+            ///
             #[doc = concat!("asyncio: `", $asyncio, ".full()`.")]
             #[doc(alias = "full")]
             #[must_use]
@@ -325,7 +366,9 @@ macro_rules! queue {
             pub fn unfinished(&self) -> usize {
                 self.work().unfinished()
             }
+        }
 
+        impl<T $(: $Ord)?> Counts for $Queue<T> {
             fn work(&self) -> &Work {
                 self.exchange.work().expect("every queue counts")
             }
@@ -407,7 +450,7 @@ queue!(Queue, Fifo, "Queue");
 ///
 /// Items are compared with the queue's lock held: `cmp` must not use the queue. If it panics, so
 /// does the `put` or `get`, with the item in the queue; the order of what is there is
-/// unspecified then.
+/// unspecified then. [`shutdown_now`](Self::shutdown_now) takes all items whatever happens.
 ///
 /// asyncio: `asyncio.PriorityQueue`, which gives equal items out in any order.
 ///
@@ -430,7 +473,13 @@ pub struct PriorityQueue<T: Ord> {
     exchange: Exchange<T, Least<T>>,
 }
 
-queue!(PriorityQueue, Least, "PriorityQueue", Ord);
+queue!(
+    PriorityQueue,
+    Least,
+    "PriorityQueue",
+    Ord,
+    "If a comparison panics, the panic ends here, and the items come in any order; none is lost."
+);
 
 /// A [`Queue`] of which the item is got first that was put last: a stack.
 ///
@@ -454,50 +503,3 @@ pub struct LifoQueue<T> {
 }
 
 queue!(LifoQueue, Lifo, "LifoQueue");
-
-/// An item, reported done when this is dropped: from [`get_tracked`](Queue::get_tracked).
-///
-/// asyncio: `task_done()`, which one may forget, or call twice.
-#[must_use = "the item is reported done when this is dropped, so at once if it is not kept"]
-pub struct Tracked<'a, T> {
-    // Dropped first: the item's own end is part of the work.
-    item: T,
-    _done: Done<'a>,
-}
-
-struct Done<'a>(&'a Work);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        // One too many, if somebody called `task_done` for this item as well: refused if all is
-        // done; else it counts for another item, as with any call too many.
-        self.0.finish(1);
-    }
-}
-
-impl<T> Tracked<'_, T> {
-    /// Reports the item done, and gives it away.
-    pub fn into_inner(self) -> T {
-        self.item
-    }
-}
-
-impl<T> Deref for Tracked<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.item
-    }
-}
-
-impl<T> DerefMut for Tracked<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.item
-    }
-}
-
-impl<T: fmt::Debug> fmt::Debug for Tracked<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Tracked").field(&self.item).finish()
-    }
-}

@@ -134,7 +134,7 @@ pub const QUEUES: &[Mutant] = &[
         text: "        state.promised_room -= 1;
         if state.closed {
             drop(state);
-            return Poll::Ready(Err(item));
+            return Err(item);
         }",
         replacement: "        state.promised_room -= 1;",
         model: "sync_queue::shutdown_against_put_and_get",
@@ -177,6 +177,38 @@ pub const QUEUES: &[Mutant] = &[
         if self.unfinished() == 0 {",
         replacement: "        if false {",
         model: "sync_queue::joiner_leaves",
+    },
+    Mutant {
+        name: "join: wakes with the lock held",
+        file: "sync/queue/work.rs",
+        text: "            drop(joiners);
+            wakers.wake_all();
+            if !more {",
+        replacement: "            wakers.wake_all();
+            drop(joiners);
+            if !more {",
+        model: "sync_queue::wakers_use_the_queue",
+    },
+    Mutant {
+        name: "unfinished: looks at what was put before it looks at what is done",
+        file: "sync/queue/work.rs",
+        text: "        let done = self.done.load(Ordering::Acquire);
+        // Relaxed: who asks knows of what he put himself.
+        self.put.load(Ordering::Relaxed).wrapping_sub(done)",
+        replacement: "        let put = self.put.load(Ordering::Relaxed);
+        put.wrapping_sub(self.done.load(Ordering::Acquire))",
+        model: "sync_queue::unfinished_is_not_negative",
+    },
+    Mutant {
+        name: "queue: a get that panics keeps its promise",
+        file: "sync/queue/exchange.rs",
+        text: "                let waker = state.promise_item();
+                drop(state);
+                wake(waker);
+                resume_unwind(payload);",
+        replacement: "                drop(state);
+                resume_unwind(payload);",
+        model: "sync_queue::a_get_that_panics_passes_on_its_promise",
     },
     Mutant {
         name: "join: releases one batch and no more",
@@ -238,8 +270,8 @@ pub const QUEUES: &[Mutant] = &[
     Mutant {
         name: "channel: the last receiver closes nothing",
         file: "sync/channel.rs",
-        text: "            drop(self.shared.exchange.clear());",
-        replacement: "",
+        text: "            let left = self.shared.exchange.clear();",
+        replacement: "            let left = ();",
         model: "sync_channel::last_receiver_leaves",
     },
     Mutant {
@@ -254,9 +286,63 @@ pub const QUEUES: &[Mutant] = &[
     Mutant {
         name: "rendezvous: a sender that leaves with its item taken gives room back",
         file: "sync/queue/exchange.rs",
-        text: "putter.status() == Status::Granted && putter.value_mut().is_some()",
+        text: "putter.status() == Status::Granted && state.capacity > 0",
         replacement: "putter.status() == Status::Granted",
         model: "sync_channel::rendezvous_sender_leaves",
+    },
+    Mutant {
+        name: "channel: a sender that waits for the end does not hear of a close",
+        file: "sync/channel.rs",
+        text: "        let closed = self.shared.exchange.close();
+        self.shared.closed.set();",
+        replacement: "        let closed = self.shared.exchange.close();",
+        model: "sync_channel::reserved_against_close",
+    },
+    Mutant {
+        name: "channel: a weak sender opens what is closed",
+        file: "sync/channel.rs",
+        text: "if senders == 0 { None } else { Some(senders + 1) }",
+        replacement: "Some(senders + 1)",
+        model: "sync_channel::upgrade_against_last_sender",
+    },
+    Mutant {
+        name: "reserve: room that is given up goes to nobody",
+        file: "sync/queue/exchange/room.rs",
+        text: "        let waker = state.promise_room();",
+        replacement: "        let waker = None;",
+        model: "sync_channel::reserver_leaves",
+    },
+    Mutant {
+        name: "reserve: one that was granted room and leaves keeps it",
+        file: "sync/queue/exchange.rs",
+        text: "putter.status() == Status::Granted && state.capacity > 0",
+        replacement: "putter.status() == Status::Granted && putter.value_mut().is_some()",
+        model: "sync_channel::reserver_leaves",
+    },
+    Mutant {
+        name: "reserve: no second look after the waker was cloned",
+        file: "sync/queue/exchange/room.rs",
+        text: "        } else if state.has_room() {",
+        replacement: "        } else if false {",
+        model: "sync_channel::reserve_against_recv",
+    },
+    Mutant {
+        name: "reserve: what was reserved is used after the close",
+        file: "sync/queue/exchange.rs",
+        text: "        state.promised_room -= 1;
+        if state.closed {
+            drop(state);
+            return Err(item);
+        }",
+        replacement: "        state.promised_room -= 1;",
+        model: "sync_channel::reserved_against_close",
+    },
+    Mutant {
+        name: "recv_many: senders do not hear of the room",
+        file: "sync/queue/exchange/room.rs",
+        text: "waker.into_iter().for_each(|waker| wakers.push(waker));",
+        replacement: "drop(waker);",
+        model: "sync_channel::many_at_once",
     },
     Mutant {
         name: "broadcast: who waits is not told",
@@ -286,16 +372,55 @@ pub const QUEUES: &[Mutant] = &[
     Mutant {
         name: "broadcast: who leaves takes along what is sent meanwhile",
         file: "sync/broadcast.rs",
-        text: "        while self.next < end {",
-        replacement: "        while self.next < state.end {
-            let end = state.end;",
+        text: "                match state.leave(&mut self.next, end) {",
+        replacement: "                let end = state.end;
+                match state.leave(&mut self.next, end) {",
         model: "sync_broadcast::leaver_against_send",
+    },
+    Mutant {
+        name: "broadcast: one that all have seen takes the first one along in its place",
+        file: "sync/broadcast.rs",
+        text: "        let seen = if index == 0 { self.pop_seen() } else { None };",
+        replacement: "        let gone = entry.unseen == 0;
+        let seen = gone.then(|| self.items.pop_front()).flatten();",
+        model: "sync_broadcast::leaver_of_many",
+    },
+    Mutant {
+        name: "broadcast: who leaves does not look for what all have seen",
+        file: "sync/broadcast.rs",
+        text: "        if let Some(seen) = self.pop_seen() {
+            return Some(Some(seen));
+        }",
+        replacement: "",
+        model: "sync_broadcast::two_leavers_of_many",
+    },
+    Mutant {
+        name: "broadcast: who leaves lets go before it knows what it counts for",
+        file: "sync/broadcast.rs",
+        text: "        // What is sent from now on does not count on it.
+        let end",
+        replacement: "        drop(state);
+        state = self.shared.state.lock();
+        let end",
+        model: "sync_broadcast::leaver_against_send_leaves_nothing",
+    },
+    Mutant {
+        name: "broadcast: who leaves knows what it counts for, and lets go before it leaves",
+        file: "sync/broadcast.rs",
+        text: "        let mut state = self.shared.state.lock();
+        state.receivers -= 1;
+        // What is sent from now on does not count on it.
+        let end = state.end;",
+        replacement: "        let end = self.shared.state.lock().end;
+        let mut state = self.shared.state.lock();
+        state.receivers -= 1;",
+        model: "sync_broadcast::leaver_against_send_leaves_nothing",
     },
     Mutant {
         name: "until: no second look after the waker was cloned",
         file: "sync/until.rs",
-        text: "            if let Some(found) = (this.look)(&mut state) {",
-        replacement: "            if let (None, Some(found)) = (&new, (this.look)(&mut state)) {",
+        text: "        if let Some(found) = look(&mut state) {",
+        replacement: "        if let (None, Some(found)) = (&new, look(&mut state)) {",
         model: "sync_broadcast::send_against_receivers",
     },
     Mutant {

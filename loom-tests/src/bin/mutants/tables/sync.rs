@@ -198,6 +198,76 @@ pub const SYNC: &[Mutant] = &[
         replacement: "            self.word.fetch_or(CLOSED, Ordering::Relaxed);",
         model: "sync_semaphore::close_publishes",
     },
+    Mutant {
+        name: "leave: gives back one of many that it was granted",
+        file: "sync/permits.rs",
+        text: "            if waiter.status() == Status::Granted {
+                self.release(needed);",
+        replacement: "            if waiter.status() == Status::Granted {
+                self.release(1);",
+        model: "sync_semaphore::large_one_leaves_with_what_it_was_granted",
+    },
+    Mutant {
+        name: "leave: wakes with the lock held",
+        file: "sync/permits.rs",
+        text: "        drop(list);
+        wakers.wake_all();
+        panic::discard_foreign(waker);",
+        replacement: "        wakers.wake_all();
+        drop(list);
+        panic::discard_foreign(waker);",
+        model: "sync_semaphore::waker_uses_the_semaphore",
+    },
+    Mutant {
+        name: "release: ends with the first batch of two",
+        file: "sync/permits.rs",
+        text: "            if !more {
+                return;
+            }
+            count = 0;",
+        replacement: "            return;",
+        model: "sync_semaphore::batches_of_two",
+    },
+    Mutant {
+        name: "forget: writes the word without the lock",
+        file: "sync/permits.rs",
+        text: "        let list = self.waiters.lock();
+        let mut forgotten = 0;",
+        replacement: "        let list = ();
+        let mut forgotten = 0;",
+        model: "sync_semaphore::forget_against_release_and_acquire",
+    },
+    Mutant {
+        name: "Permit: merged permits go back twice",
+        file: "sync/semaphore.rs",
+        text: "        assert!(std::ptr::eq(self.semaphore, other.semaphore), \"permits of two semaphores\");
+        self.count += mem::take(&mut other.count);",
+        replacement: "        assert!(std::ptr::eq(self.semaphore, other.semaphore), \"permits of two semaphores\");
+        self.count += other.count;",
+        model: "sync_semaphore::split_and_merge",
+    },
+    Mutant {
+        name: "Permit: split permits go back twice",
+        file: "sync/semaphore.rs",
+        text: "        self.count = self.count.checked_sub(count)?;
+        Some(Self { semaphore: self.semaphore, count })",
+        replacement: "        self.count.checked_sub(count)?;
+        Some(Self { semaphore: self.semaphore, count })",
+        model: "sync_semaphore::split_and_merge",
+    },
+    Mutant {
+        name: "RwLock: a writer that leaves holds up the readers behind it",
+        file: "sync/permits.rs",
+        text: "        let more = self.grant(&mut list, 0, &mut wakers);
+        drop(list);
+        wakers.wake_all();
+        panic",
+        replacement: "        let more = false;
+        drop(list);
+        wakers.wake_all();
+        panic",
+        model: "sync_lock::writer_leaves_between_readers",
+    },
     // Locks.
     Mutant {
         name: "Lock: free again before its guard is gone",
@@ -277,29 +347,28 @@ pub const SYNC: &[Mutant] = &[
     Mutant {
         name: "Condition: unlocks before it stands in line",
         file: "sync/condition.rs",
-        text: "                self.join_list(waiting.as_mut(), guard.address(), cx);
-                lock = Some(guard.unlock());",
+        text: "                self.condition.join_list(self, guard.address(), cx);
+                *held = Held::Lock(guard.unlock());",
         replacement: "                let address = guard.address();
-                lock = Some(guard.unlock());
-                self.join_list(waiting.as_mut(), address, cx);",
+                *held = Held::Lock(guard.unlock());
+                self.condition.join_list(self, address, cx);",
         model: "sync_condition::notify_against_wait",
     },
     Mutant {
         name: "Condition: keeps the notification when it leaves",
         file: "sync/condition.rs",
-        text: "            condition.notify_some(1);",
+        text: "            this.condition.notify_some(1);",
         replacement: "",
         model: "sync_condition::cancel_against_notify",
     },
     Mutant {
         name: "Condition: has used the notification before it has locked",
         file: "sync/condition.rs",
-        text: "        let guard = G::lock_again(lock.expect(\"it was unlocked by the first poll\")).await;
+        text: "        let guard = G::lock_again(held.into_lock()).await;
         // Not before: a notification is used by whoever comes to look at the value.
-        waiting.finish();
-        guard",
+        waiting.finish();",
         replacement: "        waiting.finish();
-        G::lock_again(lock.expect(\"it was unlocked by the first poll\")).await",
+        let guard = G::lock_again(held.into_lock()).await;",
         model: "sync_condition::cancel_while_it_locks_again",
     },
     Mutant {
@@ -308,6 +377,97 @@ pub const SYNC: &[Mutant] = &[
         text: "        while state.waiters.grant_while",
         replacement: "        if state.waiters.grant_while",
         model: "sync_condition::notify_all_against_cancel",
+    },
+    Mutant {
+        name: "Condition: one that gives up keeps the notification that came first",
+        file: "sync/condition.rs",
+        text: "            end.as_mut().poll(cx).map(|()| waiting.as_mut().give_up())",
+        replacement: "            end.as_mut().poll(cx).map(|()| waiting.as_mut().give_up() && false)",
+        model: "sync_condition::a_limit_against_notify",
+    },
+    Mutant {
+        name: "Condition: wakes with the lock held",
+        file: "sync/condition.rs",
+        text: "            let more = self.state.lock().waiters.grant_while(&mut wakers, |_| {
+                let some = count > 0;
+                count -= usize::from(some);
+                some
+            });
+            wakers.wake_all();",
+        replacement: "            let mut state = self.state.lock();
+            let more = state.waiters.grant_while(&mut wakers, |_| {
+                let some = count > 0;
+                count -= usize::from(some);
+                some
+            });
+            wakers.wake_all();
+            drop(state);",
+        model: "sync_condition::waker_uses_the_condition",
+    },
+    // Notifications.
+    Mutant {
+        name: "Notify: nothing is kept for who comes later",
+        file: "sync/notify.rs",
+        text: "        state.kept |= waker.is_none();",
+        replacement: "",
+        model: "sync_notify::notify_one_against_wait",
+    },
+    Mutant {
+        name: "Notify: what is kept is not looked for",
+        file: "sync/notify.rs",
+        text: "        } else if mem::take(&mut state.kept) {",
+        replacement: "        } else if false {",
+        model: "sync_notify::notify_one_against_wait",
+    },
+    Mutant {
+        name: "Notify: one that leaves keeps what it was given",
+        file: "sync/notify.rs",
+        text: "            if one {
+                this",
+        replacement: "            if false {
+                this",
+        model: "sync_notify::granted_then_cancelled",
+    },
+    Mutant {
+        name: "Notify: one that leaves passes on what everyone has",
+        file: "sync/notify.rs",
+        text: "                Status::Granted => *this.waiter.value_mut() != WITH_ALL,",
+        replacement: "                Status::Granted => true,",
+        model: "sync_notify::everyone_against_leaver",
+    },
+    Mutant {
+        name: "Notify: everyone is a batch",
+        file: "sync/notify.rs",
+        text: "        while state.waiters.grant_while",
+        replacement: "        if state.waiters.grant_while",
+        model: "sync_notify::everyone_against_leaver",
+    },
+    Mutant {
+        name: "Notify: everyone is a batch of two",
+        file: "sync/notify.rs",
+        text: "        while state.waiters.grant_while",
+        replacement: "        if state.waiters.grant_while",
+        model: "sync_notify::everyone_in_batches_of_two",
+    },
+    Mutant {
+        name: "Notify: one that was made before does not hear with everyone",
+        file: "sync/notify.rs",
+        text: "        if state.round != *this.round {",
+        replacement: "        if false {",
+        model: "sync_notify::made_before_everyone",
+    },
+    Mutant {
+        name: "Notify: wakes with the lock held",
+        file: "sync/notify.rs",
+        text: "        drop(state);
+        if let Some(waker) = waker {
+            panic::contain(|| waker.wake());
+        }",
+        replacement: "        if let Some(waker) = waker {
+            panic::contain(|| waker.wake());
+        }
+        drop(state);",
+        model: "sync_notify::waker_uses_it",
     },
     // Barriers.
     Mutant {
