@@ -134,7 +134,8 @@ Areas: echo, http, sched, sync, timers (default: all)
   --list             names of the cases and their peers
   --report FILE      from lines saved by --save or --json, measure nothing and write the page
   --into DIR         DIR/benchmarks.md and the pictures in DIR/benchmarks (default docs)
-  count              instructions per operation under callgrind: spawn, wake, yield, steal, echo
+  count              instructions per operation under callgrind: spawn, wake, yield, steal, lock,
+                     permits, echo
   --at COMMIT        with ringloop as it was at a commit, instead of this tree's
   --against COMMIT   and at another, side by side";
 

@@ -35,6 +35,8 @@ fn run<P: Peer>(workload: &str, operations: u64) {
         "wake" => P::run(1, wake::<P>(operations)),
         "yield" => P::run(1, yielding::<P>(operations)),
         "steal" => P::run(2, steal::<P>(operations)),
+        "lock" => P::run(1, P::lock(operations)),
+        "permits" => P::run(1, P::permits(operations)),
         // The client is the harness; it ends the connection after so many messages.
         "echo" => P::run(1, async { P::echo().await.expect("the connection works") }),
         other => panic!("no workload is called {other:?}"),
@@ -52,8 +54,37 @@ trait Peer: 'static {
 
     fn yield_now() -> impl Future<Output = ()> + Send;
 
+    /// A lock that 16 tasks take, and keep over a yield every eighth time.
+    fn lock(operations: u64) -> impl Future<Output = ()> + Send;
+
+    /// Four permits that 16 tasks take, and keep over a yield every fourth time.
+    fn permits(operations: u64) -> impl Future<Output = ()> + Send;
+
     /// Listens, announces the port, and echoes on one connection to its end.
     fn echo() -> impl Future<Output = io::Result<()>> + Send;
+}
+
+/// What 16 tasks want: taken and given back, and every so often kept over a yield.
+macro_rules! crowd {
+    ($operations:expr, $shared:expr, $acquire:ident, $yield_every:literal) => {{
+        let shared = Arc::new($shared);
+        let take_turns = |index: u64| {
+            let shared = shared.clone();
+            Self::spawn(async move {
+                for turn in 0..$operations / 16 {
+                    let held = shared.$acquire().await;
+                    if (turn + index) % $yield_every == 0 {
+                        Self::yield_now().await;
+                    }
+                    drop(held);
+                }
+            })
+        };
+        let tasks: Vec<_> = (0..16).map(take_turns).collect();
+        for task in tasks {
+            task.await;
+        }
+    }};
 }
 
 /// Tasks spawned, run and joined, in batches of 100.
@@ -182,6 +213,14 @@ impl Peer for Ringloop {
         ringloop::yield_now()
     }
 
+    async fn lock(operations: u64) {
+        crowd!(operations, ringloop::sync::Lock::new(()), lock, 8);
+    }
+
+    async fn permits(operations: u64) {
+        crowd!(operations, ringloop::sync::Semaphore::new(4), acquire, 4);
+    }
+
     async fn echo() -> io::Result<()> {
         #[allow(unused_imports, reason = "`read` was not always a method of the stream's own")]
         use ringloop::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -216,6 +255,14 @@ impl Peer for Tokio {
 
     fn yield_now() -> impl Future<Output = ()> + Send {
         tokio::task::yield_now()
+    }
+
+    async fn lock(operations: u64) {
+        crowd!(operations, tokio::sync::Mutex::new(()), lock, 8);
+    }
+
+    async fn permits(operations: u64) {
+        crowd!(operations, tokio::sync::Semaphore::new(4), acquire, 4);
     }
 
     async fn echo() -> io::Result<()> {

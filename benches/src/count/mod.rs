@@ -26,6 +26,16 @@ const WORKLOADS: &[Workload] = &[
     },
     Workload { name: "yield", operation: "a yield among 100 tasks", counts: (10_000, 40_000) },
     Workload { name: "steal", operation: "a task spawned, run elsewhere", counts: (5_000, 45_000) },
+    Workload {
+        name: "lock",
+        operation: "a lock taken among 16 tasks, as in `lock_16`",
+        counts: (16_000, 64_000),
+    },
+    Workload {
+        name: "permits",
+        operation: "one of 4 permits taken, as in `semaphore_16x4`",
+        counts: (16_000, 64_000),
+    },
     Workload { name: "echo", operation: "64 bytes read and written", counts: (500, 3_000) },
 ];
 
