@@ -6,8 +6,8 @@ use std::os::fd::RawFd;
 use crate::{loom::eventfd, reactor, util};
 
 pub mod blocking;
-pub mod inbox;
 pub mod condition;
+pub mod inbox;
 pub mod socket;
 
 /// Has batches take as many, up to two, in this model: else one.

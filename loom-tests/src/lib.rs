@@ -15,6 +15,7 @@ use std::{
     cell::Cell,
     env,
     io::{self, Write},
+    ops::Range,
     panic,
     process::{Command, Stdio},
     sync::{
@@ -38,6 +39,13 @@ const CAP: usize = 1_000_000;
 /// The same with a higher bound from outside, where patience is expected.
 const DEEP_CAP: usize = 100_000_000;
 
+/// Seeds of a generated model, unless LOOM_SEEDS says otherwise.
+const SEEDS: u64 = 8;
+/// Executions for one seed: the next has its turn then, which is no failure.
+const SEED_CAP: usize = 5_000;
+/// How many executions there are between two looks at that.
+const SEED_STEP: usize = 200;
+
 /// Runs `model` in every order, and says how many there were. A test calls this once.
 ///
 /// # Panics
@@ -45,15 +53,86 @@ const DEEP_CAP: usize = 100_000_000;
 /// If loom finds a mistake, if `model` panics in any of its threads, even if the code
 /// under test contains that panic, and if there are too many orders.
 pub fn explore(model: impl Fn() + Send + Sync + 'static) {
+    apart(|| {
+        let name = thread::current().name().unwrap_or("model").to_owned();
+        explore_here(&name, None, model);
+    });
+}
+
+/// Runs the model that is generated from each of the first seeds, in every order up to a cap. What
+/// is generated depends on the seed alone. `LOOM_SEEDS=1000` asks for so many, and `LOOM_SEEDS=7..8`
+/// for those.
+///
+/// # Panics
+///
+/// As [`explore`], and says by which seed.
+pub fn explore_seeds(model: impl Fn(u64) + Copy + Send + Sync + 'static) {
+    struct Told(u64);
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                eprintln!("the seed was {0}: LOOM_SEEDS={0}..{1}", self.0, self.0 + 1);
+            }
+        }
+    }
+
+    apart(|| {
+        let name = thread::current().name().unwrap_or("model").to_owned();
+        for seed in seeds() {
+            let _told = Told(seed);
+            explore_here(&format!("{name}, seed {seed}"), Some(SEED_CAP), move || model(seed));
+        }
+    });
+}
+
+fn seeds() -> Range<u64> {
+    let number =
+        |text: &str| text.parse().expect("LOOM_SEEDS is a number, or two with .. between them");
+    match env::var("LOOM_SEEDS") {
+        Err(_) => 0..SEEDS,
+        Ok(seeds) => match seeds.split_once("..") {
+            Some((first, end)) => number(first)..number(end),
+            None => 0..number(&seeds),
+        },
+    }
+}
+
+/// Numbers that look random, for generated models.
+pub struct Random(u64);
+
+impl Random {
+    /// The same numbers for the same seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ mixed >> 31) % end as u64) as usize
+    }
+
+    /// One of `choices`.
+    pub fn choose<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
+    }
+}
+
+/// Runs what a test does in a process of its own, unless this is that process.
+fn apart(test: impl FnOnce()) {
     // The test's thread has the test's name.
     match thread::current().name() {
-        Some(test) if test != "main" && env::var_os(ALONE).is_none() => explore_apart(test),
-        _ => explore_here(model),
+        Some(name) if name != "main" && env::var_os(ALONE).is_none() => run_apart(name),
+        _ => test(),
     }
 }
 
 /// Runs one test of this program in another process, and fails if that does.
-fn explore_apart(test: &str) {
+fn run_apart(test: &str) {
     let program = env::current_exe().expect("the program has a path");
     let mut command = Command::new(program);
     command.args([test, "--exact", "--nocapture"]).env(ALONE, "1").stdin(Stdio::null());
@@ -66,13 +145,18 @@ fn explore_apart(test: &str) {
     let _ = write!(io::stderr(), "{told}");
 }
 
-fn explore_here(model: impl Fn() + Send + Sync + 'static) {
+/// Up to `limit` executions, if there is one.
+fn explore_here(name: &str, limit: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     static RUNS: Once = Once::new();
     RUNS.call_once(count_panics);
 
     let mut builder = loom::model::Builder::new();
     let preemptions = *builder.preemption_bound.get_or_insert(PREEMPTIONS);
     builder.max_branches = BRANCHES;
+    if let Some(limit) = limit {
+        builder.max_permutations = Some(limit);
+        builder.checkpoint_interval = SEED_STEP;
+    }
     let cap = if preemptions > PREEMPTIONS { DEEP_CAP } else { CAP };
 
     let start = Instant::now();
@@ -86,9 +170,7 @@ fn explore_here(model: impl Fn() + Send + Sync + 'static) {
         assert_eq!(PANICS.get(), 0, "a panic was contained: see above");
     });
 
-    let thread = thread::current();
-    let name = thread.name().unwrap_or("model");
-    // As in `explore_apart`.
+    // As in `run_apart`.
     let _ = writeln!(
         io::stderr(),
         "    {name}: {} executions, {preemptions} preemptions, {:.1} s",

@@ -115,7 +115,7 @@ fn sleeper_is_claimed() {
             })
         });
         shared.done.with_mut(|_| ());
-        shared.hub.park(0, false, || false, |_| ());
+        shared.hub.park(0, false, || false, |_| thread::yield_now());
         for notifier in notifiers {
             notifier.join().unwrap();
         }

@@ -25,7 +25,7 @@ use ringloop::model::{kernel, scheduler::Hub, task::Runnable};
 
 use crate::{
     hubs::opened,
-    tasks::{finish, numbered, ready_tasks},
+    tasks::{finish, ready_task, ready_tasks},
 };
 
 /// Which of worker 0's two inboxes is meant.
@@ -56,7 +56,7 @@ fn work(hub: &Hub, at_once: usize, elsewhere: impl Fn() -> usize, all: usize) ->
 fn push(hub: &Arc<Hub>, numbers: &'static [u64], to: Inbox) -> thread::JoinHandle<()> {
     let hub = hub.clone();
     thread::spawn(move || {
-        numbers.iter().map(|&number| numbered(number)).for_each(|task| match to {
+        numbers.iter().map(|&number| ready_task(number)).for_each(|task| match to {
             Inbox::Local => hub.push_home(task, 0),
             Inbox::Shared => hub.push_foreign(task, 0),
         });

@@ -2,8 +2,10 @@
 #![cfg(loom)]
 
 mod announce_search;
+mod budget;
 mod claim;
 mod doorbell_shutdown;
+mod generated;
 mod hog_report;
 mod idle_word;
 mod inbound;

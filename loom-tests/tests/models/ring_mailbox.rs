@@ -24,30 +24,34 @@ use ringloop::model::{
 };
 
 /// What two requests are about: what was done before each.
-type Socket = Node<[AtomicBool; 2]>;
+pub type Socket = Node<[AtomicBool; 2]>;
 
-const FIRST: u32 = 1;
-const SECOND: u32 = 2;
+/// A request ...
+pub const FIRST: u32 = 1;
+/// ... and another.
+pub const SECOND: u32 = 2;
 
-fn socket() -> Arc<Socket> {
+/// A socket of which nothing was asked.
+pub fn socket() -> Arc<Socket> {
     Node::new([0; 2].map(|_| AtomicBool::new(false)))
 }
 
-struct Home {
-    mailbox: Mailbox<[AtomicBool; 2]>,
-    bell: Doorbell,
-    orphans: AtomicUsize,
+/// A home, its mailbox and its doorbell.
+pub struct Home {
+    pub mailbox: Mailbox<[AtomicBool; 2]>,
+    pub bell: Doorbell,
+    pub orphans: AtomicUsize,
 }
 
 impl Home {
-    fn new() -> Arc<Self> {
+    pub fn new() -> Arc<Self> {
         kernel::open(0);
         let bell = Doorbell::new();
         bell.open(0);
         Arc::new(Self { mailbox: Mailbox::new(), bell, orphans: AtomicUsize::new(0) })
     }
 
-    fn send(&self, socket: &Arc<Socket>, request: u32) {
+    pub fn send(&self, socket: &Arc<Socket>, request: u32) {
         socket[request.trailing_zeros() as usize].store(true, Relaxed);
         match self.mailbox.send(socket, request) {
             Sent::Awake => {}
@@ -68,7 +72,7 @@ impl Home {
     }
 
     /// Takes what is there; says how many requests that were.
-    fn drain(&self) -> u32 {
+    pub fn drain(&self) -> u32 {
         let mut count = 0;
         self.mailbox.drain_with(|socket, requests| {
             assert_ne!(requests, 0, "queued twice");
@@ -96,7 +100,7 @@ impl Home {
         self.end();
     }
 
-    fn end(&self) {
+    pub fn end(&self) {
         self.mailbox.close();
         self.take_orphans();
         self.bell.close();

@@ -17,7 +17,7 @@ use std::{
     future::poll_fn,
     mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex},
     task::{Context, Poll, RawWakerVTable, Waker},
 };
@@ -213,48 +213,56 @@ fn wake_into_the_end_of_a_poll() {
     });
 }
 
-/// A future that keeps its own waker, or a copy that it makes of it as it is dropped.
-struct KeepsWaker {
-    waker: Option<Waker>,
-    left: Arc<Mutex<Vec<Waker>>>,
-    copies: bool,
+/// A future that leaves wakers of its task: each poll's within itself, or one elsewhere, of which it makes
+/// another as it is dropped.
+struct LeavesWakers {
+    kept: Vec<Waker>,
+    elsewhere: Option<Arc<Mutex<Vec<Waker>>>>,
     _inside: Token,
 }
 
-impl Future for KeepsWaker {
+impl Future for LeavesWakers {
     type Output = Token;
 
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Token> {
-        self.waker = Some(cx.waker().clone());
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Token> {
+        match &self.elsewhere {
+            None => self.kept.push(cx.waker().clone()),
+            Some(wakers) if wakers.lock().unwrap().is_empty() => {
+                wakers.lock().unwrap().push(cx.waker().clone());
+            }
+            Some(_) => {}
+        }
         Poll::Pending
     }
 }
 
-impl Drop for KeepsWaker {
+impl Drop for LeavesWakers {
     fn drop(&mut self) {
-        if self.copies {
-            self.left.lock().unwrap().extend(self.waker.clone());
+        if let Some(wakers) = &self.elsewhere {
+            let another = wakers.lock().unwrap()[0].clone();
+            wakers.lock().unwrap().push(another);
         }
     }
 }
 
-/// A task is cancelled in whose future there is the waker that the runner's reference was lent to: it
+/// A task is cancelled, and in its future is the waker that the runner's reference was lent to: that
 /// comes back as the future is dropped.
 #[test]
-fn lent_to_the_future_that_is_cancelled() {
-    keeps_waker(false);
+fn lent_and_back_with_a_cancelled_future() {
+    cancel_what_leaves_wakers(None);
 }
 
-/// The same, and another waker is made of it meanwhile, which outlives the task.
+/// A task is cancelled, and the runner's reference is lent as its future is dropped.
 #[test]
-fn lent_to_the_future_that_is_cancelled_and_on() {
-    keeps_waker(true);
+fn lent_by_a_cancelled_future() {
+    cancel_what_leaves_wakers(Some(Vec::new()));
 }
 
-fn keeps_waker(copies: bool) {
+fn cancel_what_leaves_wakers(elsewhere: Option<Vec<Waker>>) {
     explore(move || {
-        let left = Arc::new(Mutex::new(Vec::new()));
-        let future = KeepsWaker { waker: None, left: left.clone(), copies, _inside: Token };
+        let elsewhere = elsewhere.clone().map(|wakers| Arc::new(Mutex::new(wakers)));
+        let future =
+            LeavesWakers { kept: Vec::new(), elsewhere: elsewhere.clone(), _inside: Token };
         let (registered, task) = start(future);
         drain();
         let cancel = request(registered, false);
@@ -262,9 +270,11 @@ fn keeps_waker(copies: bool) {
         cancel.join().unwrap();
         drain();
         assert!(take(task).err().unwrap().is_cancelled());
-        let late = mem::take(&mut *left.lock().unwrap());
-        assert_eq!(late.len(), usize::from(copies));
-        late.into_iter().for_each(Waker::wake);
+        if let Some(wakers) = elsewhere {
+            let late = mem::take(&mut *wakers.lock().unwrap());
+            assert_eq!(late.len(), 2);
+            late.into_iter().for_each(Waker::wake);
+        }
         drain();
         assert_eq!((dropped(), ended()), (1, 1));
     });

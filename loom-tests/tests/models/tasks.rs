@@ -54,11 +54,11 @@ impl Schedule for Shared {
 
 /// Tasks that are ready when first polled, numbered from 1, for models of queues.
 pub fn ready_tasks<const N: usize>() -> [Runnable; N] {
-    std::array::from_fn(|index| numbered(index as u64 + 1))
+    std::array::from_fn(|index| ready_task(index as u64 + 1))
 }
 
 /// One of them.
-pub fn numbered(number: u64) -> Runnable {
+pub fn ready_task(number: u64) -> Runnable {
     let (entry, _, task) = task::create::<_, Shared>(async {}, number);
     task.detach();
     entry

@@ -1,5 +1,6 @@
 //! The mutants.
 
+mod budget;
 mod orderings;
 mod queues;
 mod receiving;
@@ -21,4 +22,5 @@ pub const TABLES: &[&[Mutant]] = &[
     sync::SYNC,
     queues::QUEUES,
     orderings::ORDERINGS,
+    budget::BUDGET,
 ];

@@ -310,15 +310,16 @@ pub const TASKS: &[Mutant] = &[
     unsafe { finish(task, turn.lent) };",
         replacement: "    let _ = turn;
     unsafe { finish(task, lent) };",
-        model: "task_state::lent_to_the_future_that_is_cancelled",
+        model: "task_state::lent_and_back_with_a_cancelled_future",
     },
     Mutant {
-        name: "finish: what the future lends as it is dropped counts for nothing",
+        name: "finish: gives up what was lent as the future was dropped",
         file: "task/raw.rs",
         text: "    // SAFETY: the result is stored.
     unsafe { finish(task, turn.lent) };",
-        replacement: "    unsafe { finish(task, turn.lent && !lent) };",
-        model: "task_state::lent_to_the_future_that_is_cancelled_and_on",
+        replacement: "    let _ = turn;
+    unsafe { finish(task, lent) };",
+        model: "task_state::lent_by_a_cancelled_future",
     },
     Mutant {
         name: "free: a waker that the handle left is forgotten",

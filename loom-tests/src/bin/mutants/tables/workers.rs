@@ -374,4 +374,45 @@ pub const WORKERS: &[Mutant] = &[
         replacement: "",
         model: "unit test scheduler::worker::tests::ring_that_a_rescuer_takes_is_repeated",
     },
+    // Generated models.
+    Mutant {
+        name: "drawn: notify without a fence",
+        file: "scheduler/idle.rs",
+        text: "        // N2. Pairs with P2.
+        fence(Ordering::SeqCst);
+",
+        replacement: "",
+        model: "generated::idle",
+    },
+    Mutant {
+        name: "drawn: a worker that has woken leaves its bit",
+        file: "scheduler/idle.rs",
+        text: "        let next = word.with_parked(me, false);
+            (next != word).then_some(next)",
+        replacement: "        Some(word)",
+        model: "generated::idle",
+    },
+    Mutant {
+        name: "drawn: an inbox is drained by a load and a store",
+        file: "scheduler/inbox.rs",
+        text: "        let mut newest = NonNull::new(self.head.swap(ptr::null_mut(), Ordering::Acquire));",
+        replacement: "        let mut newest = NonNull::new(self.head.load(Ordering::Acquire));
+        self.head.store(ptr::null_mut(), Ordering::Relaxed);",
+        model: "generated::inbox",
+    },
+    Mutant {
+        name: "drawn: an owner sleeps without a look at its mail",
+        file: "reactor/uring/mailbox.rs",
+        text: "        fence(Ordering::SeqCst);
+        self.is_empty()",
+        replacement: "        self.is_empty()",
+        model: "generated::doorbell",
+    },
+    Mutant {
+        name: "drawn: a late ring comes past the gate",
+        file: "reactor/doorbell.rs",
+        text: "        self.gate.pass(ring, || self.close_fd());",
+        replacement: "        ring();",
+        model: "generated::doorbell",
+    },
 ];
