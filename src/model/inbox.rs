@@ -1,4 +1,4 @@
-//! [`inbox::Inbox`]: tasks go from who pushes to who drains, and with them what was done before.
+//! [`inbox::Inbox`]: tasks go from the thread that pushes to the one that takes, and with them what was done before.
 #![allow(missing_docs)]
 
 use super::task::Runnable;
@@ -16,10 +16,10 @@ impl Inbox {
         self.0.push(task.0);
     }
 
-    /// The oldest first.
-    pub fn drain(&self) -> Vec<Runnable> {
+    /// The oldest first, `limit` of them at most.
+    pub fn take(&self, limit: usize) -> Vec<Runnable> {
         let mut tasks = Vec::new();
-        self.0.drain(|task| tasks.push(Runnable(task)));
+        self.0.take(limit, |task| tasks.push(Runnable(task)));
         tasks
     }
 }

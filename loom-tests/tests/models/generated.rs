@@ -58,7 +58,7 @@ struct Worker {
 
 impl Worker {
     fn drain(&mut self) {
-        self.hub.drain_local_inbox(self.me, |task| self.tasks.push(task));
+        self.hub.take_local(self.me, usize::MAX, |task| self.tasks.push(task));
     }
 
     fn drain_and_park(&mut self) {
@@ -139,30 +139,40 @@ fn idle() {
     });
 }
 
-/// Two threads push to one inbox and drain it.
+/// What a thread does with an inbox.
+#[derive(Clone, Copy)]
+enum Step {
+    Push,
+    /// Takes so many tasks at most.
+    Take(usize),
+}
+
+/// Two threads push to one inbox and take from it, one task or all.
 #[test]
 fn inbox() {
     explore_seeds(|seed| {
         let random = &mut Random::new(seed);
-        // Twice as many pushes as drains. A third thread would have too many orders, but for this one,
-        // which drains at the end.
-        let programs = [0; 2].map(|_| operations(random, &[true, true, false]));
+        // As many pushes as takes. A third thread would have too many orders, but for this one, which
+        // takes all at the end.
+        use Step::{Push, Take};
+        let programs = [0; 2].map(|_| operations(random, &[Push, Push, Take(1), Take(usize::MAX)]));
         let inbox = Arc::new(Inbox::new());
         // What was done before a task was pushed, by its number.
         let before = Arc::new([(); 6].map(|()| AtomicBool::new(false)));
-        let pushed = programs.iter().flatten().filter(|is_push| **is_push).count();
+        let pushed = programs.iter().flatten().filter(|step| matches!(step, Push)).count();
         let mut next = 0;
         let threads = programs.map(|program| {
             let (inbox, before, first) = (inbox.clone(), before.clone(), next);
             next += 3;
             thread::spawn(move || {
                 let mut drained = Vec::new();
-                for (step, is_push) in program.into_iter().enumerate() {
-                    if is_push {
-                        before[first + step].store(true, Relaxed);
-                        inbox.push(ready_task((first + step) as u64));
-                    } else {
-                        drained.extend(take(&inbox, &*before));
+                for (index, step) in program.into_iter().enumerate() {
+                    match step {
+                        Push => {
+                            before[first + index].store(true, Relaxed);
+                            inbox.push(ready_task((first + index) as u64));
+                        }
+                        Take(limit) => drained.extend(take(&inbox, limit, &*before)),
                     }
                 }
                 drained
@@ -174,7 +184,7 @@ fn inbox() {
             assert_in_order(&drained);
             all.extend(drained);
         }
-        all.extend(take(&inbox, &*before));
+        all.extend(take(&inbox, usize::MAX, &*before));
         assert_eq!(all.len(), pushed);
         all.sort_unstable();
         all.dedup();
@@ -183,8 +193,8 @@ fn inbox() {
 }
 
 /// Takes what is there; says which tasks that were.
-fn take(inbox: &Inbox, before: &[AtomicBool]) -> Vec<u64> {
-    let drained = finish(inbox.drain());
+fn take(inbox: &Inbox, limit: usize, before: &[AtomicBool]) -> Vec<u64> {
+    let drained = finish(inbox.take(limit));
     for &number in &drained {
         assert!(before[number as usize].load(Relaxed), "what came before a push is not seen");
     }

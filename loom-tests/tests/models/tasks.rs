@@ -95,7 +95,7 @@ pub fn drain() {
 
 /// Runs the task, if it is queued. There is one, so that there is one entry at most.
 pub fn run_one() -> bool {
-    let mut entries = QUEUE.drain();
+    let mut entries = QUEUE.take(usize::MAX);
     let next = entries.pop();
     assert!(entries.is_empty(), "queued twice");
     let ran = next.is_some();

@@ -193,7 +193,9 @@ fn ring_that_a_rescuer_takes_is_repeated() {
             let first = wakes_up();
             owner.block().doorbell.ring();
             // The second look finds the tick that the first has seen.
-            [0; 2].map(|_| rescuer.look_around(clock::now()));
+            for _ in 0..2 {
+                rescuer.look_around(clock::now());
+            }
             [first, wakes_up()]
         });
         assert_eq!(woken, [true; 2]);

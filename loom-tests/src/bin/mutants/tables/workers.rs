@@ -393,11 +393,11 @@ pub const WORKERS: &[Mutant] = &[
         model: "generated::idle",
     },
     Mutant {
-        name: "drawn: an inbox is drained by a load and a store",
+        name: "drawn: two take from an inbox at once",
         file: "scheduler/inbox.rs",
-        text: "        let mut newest = NonNull::new(self.head.swap(ptr::null_mut(), Ordering::Acquire));",
-        replacement: "        let mut newest = NonNull::new(self.head.load(Ordering::Acquire));
-        self.head.store(ptr::null_mut(), Ordering::Relaxed);",
+        text: "        let _taking = self.taking.lock();
+",
+        replacement: "",
         model: "generated::inbox",
     },
     Mutant {
