@@ -616,6 +616,12 @@ pub mod slot {
 
         pub fn drained(&self, seen: Seen) {
             self.0.drained(seen.0, Read);
+        pub fn drained(&self, seen: Seen) -> bool {
+            self.0.drained(seen.0, Read)
+        }
+
+        pub fn took_all(&self, seen: Seen) {
+            self.0.took_all(seen.0);
         }
 
         pub fn poll_ready(&self, cx: &Context<'_>) -> Poll<()> {
@@ -630,12 +636,23 @@ pub mod slot {
             self.0.forget(ticket);
         }
 
+        pub fn may_hide_mark(&self, seen: Seen) -> bool {
+            self.0.may_hide_mark(seen.0)
+        }
+
+        pub fn is_urgent(&self) {
+            self.0.is_urgent();
+        }
+
         pub fn event(&self, generation: u32, wakes: &mut Vec<Waker>) {
             self.0.event(generation, Ready::READABLE, wakes);
         }
 
         pub fn event_both_ways(&self, generation: u32, wakes: &mut Vec<Waker>) {
             self.0.event(generation, Ready::READABLE.and(Ready::WRITABLE), wakes);
+        /// An event as poll(2) has it.
+        pub fn polled(&self, generation: u32, events: u32, wakes: &mut Vec<Waker>) {
+            self.0.event(generation, Ready::from_poll(events), wakes);
         }
     }
 }

@@ -57,6 +57,8 @@ mod net_listener;
 mod net_load;
 #[path = "suite/net_stream.rs"]
 mod net_stream;
+#[path = "suite/net_urgent.rs"]
+mod net_urgent;
 #[path = "suite/regressions.rs"]
 mod regressions;
 #[path = "suite/rescue.rs"]

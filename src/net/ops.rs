@@ -209,6 +209,7 @@ impl Operation<OwnedFd> for Accept<'_> {
     type Output = (OwnedFd, SocketAddr);
 
     const DIRECTION: Direction = Direction::Read;
+    const HAS_MARKS: bool = false;
 
     fn attempt(&mut self, io: &OwnedFd) -> io::Result<Self::Output> {
         self.socket.check_process()?;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
     Home, Reactor,
@@ -106,14 +107,35 @@ impl<T: AsFd> Source<T> {
 
     /// The operation that was tried after `seen` would have blocked.
     #[inline(never)]
-    pub(crate) fn clear(&self, seen: Seen, direction: Direction) {
+    pub(crate) fn clear(&self, seen: Seen, direction: Direction, has_marks: bool) {
+        let asks = has_marks && direction == Direction::Read && self.slot.may_hide_mark(seen);
+        if asks && has_urgent(self.get()) {
+            self.slot.is_urgent();
+        }
         self.slot.clear(seen, direction);
     }
 
     /// The operation that was tried after `seen` took all there was.
     #[inline]
     pub(crate) fn drained(&self, seen: Seen, direction: Direction) {
-        self.slot.drained(seen, direction);
+        if !self.slot.drained(seen, direction) {
+            self.ask_for_mark(seen);
+        }
+    }
+
+    /// A read was short: unless a mark has stopped it, it took all there was.
+    #[cold]
+    fn ask_for_mark(&self, seen: Seen) {
+        match has_urgent(self.get()) {
+            true => self.slot.is_urgent(),
+            false => self.slot.took_all(seen),
+        }
+    }
+
+    /// The operation that was tried after `seen` took something, and may have left more.
+    #[inline]
+    pub(crate) fn took(&self, seen: Seen, direction: Direction) {
+        self.slot.took(seen, direction);
     }
 
     pub(crate) fn slot(&self) -> &SlotRef {
@@ -177,6 +199,14 @@ impl<T: AsFd> Source<T> {
             ManuallyDrop::take(&mut self.io)
         }
     }
+}
+
+/// Whether there is urgent data, which has yet to be read past.
+#[cold]
+fn has_urgent(io: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(io, PollFlags::PRI)];
+    poll(&mut fds, Some(&Timespec::default())).is_ok()
+        && fds[0].revents().intersects(PollFlags::PRI)
 }
 
 /// Waits until `io`, which was not ready, may be. `door` leads to the reactor at hand.

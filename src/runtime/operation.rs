@@ -23,12 +23,15 @@ pub(crate) trait Operation<T> {
 
     /// Which way it goes.
     const DIRECTION: Direction;
+    /// Whether urgent data may stop a read of the descriptor, with more behind it.
+    const HAS_MARKS: bool = true;
 
     /// Tries it. [`WouldBlock`](io::ErrorKind::WouldBlock) means not yet.
     fn attempt(&mut self, io: &T) -> io::Result<Self::Output>;
 
     /// Whether the result shows that the next attempt would have to wait, so that it
-    /// need not be made: a short read from a stream, say.
+    /// need not be made: a short read from a stream, say. (Not of datagrams: each read takes one.
+    /// Urgent data, at which a read stops, is the [slot](crate::reactor::slot)'s to know of.)
     fn drained(&self, _output: &Self::Output) -> bool {
         false
     }
@@ -71,13 +74,14 @@ fn poll_with<P: Pollable, O: Operation<P::Io>>(
         }
         match operation.attempt(source.get()) {
             Ok(output) => {
-                if operation.drained(&output) {
-                    source.drained(seen, O::DIRECTION);
+                match operation.drained(&output) {
+                    true => source.drained(seen, O::DIRECTION),
+                    false => source.took(seen, O::DIRECTION),
                 }
                 return Poll::Ready(Ok(output));
             }
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => source.clear(seen, O::DIRECTION),
+                io::ErrorKind::WouldBlock => source.clear(seen, O::DIRECTION, O::HAS_MARKS),
                 io::ErrorKind::Interrupted => {}
                 _ => return Poll::Ready(Err(error)),
             },
@@ -133,9 +137,12 @@ pub(crate) fn attempt<P: Pollable, O: Operation<P::Io>>(
     let seen = source.look();
     let result = operation.attempt(source.get());
     match &result {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => source.clear(seen, O::DIRECTION),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            source.clear(seen, O::DIRECTION, O::HAS_MARKS)
+        }
         Ok(output) if operation.drained(output) => source.drained(seen, O::DIRECTION),
-        _ => {}
+        Ok(_) => source.took(seen, O::DIRECTION),
+        Err(_) => {}
     }
     result
 }

@@ -18,6 +18,7 @@ mod permits_close;
 mod push_and_park;
 mod ring_mailbox;
 mod slot_event;
+mod slot_urgent;
 mod socket_close;
 mod spin_lock;
 mod sync_barrier;

@@ -82,7 +82,7 @@ impl Socket {
             // A reset is what its owner wants.
             return;
         }
-        if !self.is_listener() && self.outbound.is_idle() {
+        if self.outbound.is_idle() {
             self.discard_unread();
         }
     }

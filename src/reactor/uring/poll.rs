@@ -23,9 +23,13 @@ use crate::{
     },
 };
 
-/// What a poll waits for: everything, as edges.
-const EVENTS: PollFlags =
-    PollFlags::IN.union(PollFlags::OUT).union(PollFlags::RDHUP).union(PollFlags::PRI);
+/// What a poll waits for: everything, as edges. `RDBAND` is told with arrivals at which nobody has
+/// looked (see [`Ready::from_poll`]).
+const EVENTS: PollFlags = PollFlags::IN
+    .union(PollFlags::OUT)
+    .union(PollFlags::RDHUP)
+    .union(PollFlags::PRI)
+    .union(PollFlags::RDBAND);
 
 impl Uring {
     /// Reports what a socket gets ready for from now on.
@@ -119,8 +123,8 @@ impl Uring {
 
 /// Whether an event tells nothing but that there is something to read or write, and more will come.
 pub(super) fn is_plain(completion: &cqueue::Entry) -> bool {
-    // An arrival is told as PRI, too: nobody looks whether it is urgent.
-    let plain = u32::from((PollFlags::IN | PollFlags::PRI | PollFlags::OUT).bits());
+    let plain = PollFlags::IN | PollFlags::PRI | PollFlags::RDBAND | PollFlags::OUT;
+    let plain = u32::from(plain.bits());
     more(completion.flags())
         && u32::try_from(completion.result()).is_ok_and(|events| events & !plain == 0)
 }

@@ -52,8 +52,8 @@ impl Sockets {
     /// A socket of this home may be waited for. For the home's own thread.
     #[inline]
     pub(super) fn add(&self, socket: &Arc<Socket>) {
-        // Relaxed: read and written at the home. Listeners have a list of their own.
-        if socket.flights.listed.load(Ordering::Relaxed) == 0 && !socket.is_listener() {
+        // Relaxed: read and written at the home.
+        if socket.flights.listed.load(Ordering::Relaxed) == 0 {
             self.list(socket);
         }
     }

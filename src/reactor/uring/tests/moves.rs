@@ -101,7 +101,7 @@ fn wait(socket: &Arc<Socket>, direction: Direction) -> Poll<()> {
             Poll::Ready(ready) => {
                 ready.unwrap();
                 let source = socket.source();
-                source.clear(source.look(), direction);
+                source.clear(source.look(), direction, true);
             }
             Poll::Pending => return Poll::Pending,
         }

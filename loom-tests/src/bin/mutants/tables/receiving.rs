@@ -38,6 +38,27 @@ pub const RECEIVING: &[Mutant] = &[
         replacement: "            wakes.extend(sharers.extract_if(.., woken).map(|waiter| waiter.waker).take(1));",
         model: "slot_event::shared_waiters",
     },
+    Mutant {
+        name: "slot: a second arrival does not count",
+        file: "reactor/slot.rs",
+        text: "            true => Ready::AGAIN.0,",
+        replacement: "            true => 0,",
+        model: "slot_urgent::arrivals_told_late",
+    },
+    Mutant {
+        name: "slot: urgent data that was seen does not count",
+        file: "reactor/slot.rs",
+        text: "if seen.0 & (Ready::URGENT.0 | Ready::AGAIN.0) != 0 =>",
+        replacement: "if seen.0 & Ready::AGAIN.0 != 0 =>",
+        model: "slot_urgent::arrivals_told_together",
+    },
+    Mutant {
+        name: "slot: an arrival that brings nothing is forgotten",
+        file: "reactor/slot.rs",
+        text: "            && (seen.0 & Ready::AGAIN.0 != 0 || seen.0 & Ready::ARRIVED.0 != 0 && !took)",
+        replacement: "            && seen.0 & Ready::AGAIN.0 != 0",
+        model: "slot_urgent::mark_that_is_early",
+    },
     // Leases.
     Mutant {
         name: "lease: the last sees nothing of what others read",
