@@ -182,7 +182,7 @@ pub const WORKERS: &[Mutant] = &[
         replacement: "                    self.oldest.store(ptr::null_mut(), Ordering::Relaxed);
                     let _ = next;
                     return",
-        model: "inbox_final_check::two_pushers",
+        model: "inbox_final_check::one_at_a_time",
     },
     Mutant {
         name: "is_empty: by the end at which a patrol works",
