@@ -134,6 +134,11 @@ pub const CASES: &[Case] = &[
         ..echo("idle_memory", Load { connections: 10_000, pace: Pace::Idle, ..STEADY })
     },
     http("plaintext", "one GET answered with 13 bytes over keep-alive"),
+    http("plaintext_timer", "the same with a limit on the time that a head may take"),
+    Case {
+        load: Some(Load { burst: 16, ..STEADY }),
+        ..http("plaintext_pipelined", "the same, 16 requests at a time")
+    },
     http("json_1k", "one GET answered with 1 KiB of JSON made for it over keep-alive"),
     sched("spawn_join", "one task of a batch of 100 spawned, then all joined"),
     sched("spawn_one", "one task spawned and awaited"),

@@ -4,9 +4,10 @@
 //! `counted PEER WORKLOAD OPERATIONS`
 //!
 //! It stands alone, uses nothing but the oldest names of ringloop and none of the other peers'
-//! crates except tokio, so that it also builds against commits of long ago. Everything runs on
+//! crates except tokio and what hyper needs, so that it also builds against commits of long ago. Everything runs on
 //! epoll: valgrind 3.19 knows no io_uring. One worker, but for `steal`.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::hint::black_box;
 use std::io::{self, Write as _};
@@ -15,6 +16,15 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -39,6 +49,11 @@ fn run<P: Peer>(workload: &str, operations: u64) {
         "permits" => P::run(1, P::permits(operations)),
         // The client is the harness; it ends the connection after so many messages.
         "echo" => P::run(1, async { P::echo().await.expect("the connection works") }),
+        "http" => P::run(1, async { P::http(None).await.expect("the connection works") }),
+        "http_timer" => {
+            let limit = Some(Duration::from_secs(30));
+            P::run(1, async move { P::http(limit).await.expect("the connection works") });
+        }
         other => panic!("no workload is called {other:?}"),
     }
 }
@@ -62,6 +77,9 @@ trait Peer: 'static {
 
     /// Listens, announces the port, and echoes on one connection to its end.
     fn echo() -> impl Future<Output = io::Result<()>> + Send;
+
+    /// The same with an answer to each request, which has so much time to come.
+    fn http(limit: Option<Duration>) -> impl Future<Output = io::Result<()>> + Send;
 }
 
 /// What 16 tasks want: taken and given back, and every so often kept over a yield.
@@ -190,6 +208,10 @@ fn announce(address: SocketAddr) -> io::Result<()> {
     io::stdout().flush()
 }
 
+async fn answer(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(Response::new(Full::new(Bytes::from_static(b"Hello, World!"))))
+}
+
 /// What a server's user would choose; the same for both.
 const BUFFER: usize = 4096;
 
@@ -235,6 +257,17 @@ impl Peer for Ringloop {
             }
         }
     }
+
+    async fn http(limit: Option<Duration>) -> io::Result<()> {
+        let listener = ringloop::net::TcpListener::bind("127.0.0.1:0").await?;
+        announce(listener.local_addr()?)?;
+        let (stream, _) = listener.accept().await?;
+        let mut http = http1::Builder::new();
+        if limit.is_some() {
+            http.timer(ringloop::compat::hyper::HyperTimer).header_read_timeout(limit);
+        }
+        http.serve_connection(stream, service_fn(answer)).await.map_err(io::Error::other)
+    }
 }
 
 struct Tokio;
@@ -263,6 +296,18 @@ impl Peer for Tokio {
 
     async fn permits(operations: u64) {
         crowd!(operations, tokio::sync::Semaphore::new(4), acquire, 4);
+    }
+
+    async fn http(limit: Option<Duration>) -> io::Result<()> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        announce(listener.local_addr()?)?;
+        let (stream, _) = listener.accept().await?;
+        let mut http = http1::Builder::new();
+        if limit.is_some() {
+            http.timer(TokioTimer::new()).header_read_timeout(limit);
+        }
+        let stream = TokioIo::new(stream);
+        http.serve_connection(stream, service_fn(answer)).await.map_err(io::Error::other)
     }
 
     async fn echo() -> io::Result<()> {

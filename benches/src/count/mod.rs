@@ -37,6 +37,12 @@ const WORKLOADS: &[Workload] = &[
         counts: (16_000, 64_000),
     },
     Workload { name: "echo", operation: "64 bytes read and written", counts: (500, 3_000) },
+    Workload { name: "http", operation: "a GET answered by hyper", counts: (500, 3_000) },
+    Workload {
+        name: "http_timer",
+        operation: "... with a limit on its head",
+        counts: (500, 3_000),
+    },
 ];
 
 struct Workload {
@@ -129,8 +135,8 @@ fn instructions(
         .stderr(Stdio::piped())
         .spawn()
         .map_err(failed)?;
-    if workload.name == "echo" {
-        let talked = talk(&mut child, operations);
+    if let Some(request) = request_of(workload.name) {
+        let talked = talk(&mut child, &request, operations);
         if talked.is_err() {
             // It would wait for a client for ever.
             let _ = child.kill();
@@ -148,9 +154,18 @@ fn instructions(
     }
 }
 
-/// The client of `echo`: one message at a time on one connection, so that the server goes to sleep
-/// before each of them, every time.
-fn talk(server: &mut Child, messages: u64) -> std::io::Result<()> {
+/// What the client of a workload sends, if it has one.
+fn request_of(workload: &str) -> Option<Vec<u8>> {
+    match workload {
+        "echo" => Some(vec![7; 64]),
+        "http" | "http_timer" => Some(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec()),
+        _ => None,
+    }
+}
+
+/// The client: one message at a time on one connection, so that the server goes to sleep before
+/// each of them, every time. A message is answered in one segment.
+fn talk(server: &mut Child, message: &[u8], messages: u64) -> std::io::Result<()> {
     let mut lines = BufReader::new(server.stdout.take().expect("stdout is a pipe taken once"));
     let mut line = String::new();
     lines.read_line(&mut line)?;
@@ -159,10 +174,12 @@ fn talk(server: &mut Child, messages: u64) -> std::io::Result<()> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(std::time::Duration::from_secs(20)))?;
-    let (message, mut reply) = ([7; 64], [0; 64]);
+    let mut reply = [0; 1024];
     for _ in 0..messages {
-        stream.write_all(&message)?;
-        stream.read_exact(&mut reply)?;
+        stream.write_all(message)?;
+        if stream.read(&mut reply)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
     }
     Ok(())
 }

@@ -2,9 +2,11 @@
 //!
 //! Question: what does the runtime add under a real protocol library (one read, one parse, one
 //! write a request)? `plaintext` answers with constant bytes; `json_1k` makes a body of 1 KiB with
-//! serde for each request, into memory of its own.
+//! serde for each request, into memory of its own. `plaintext_timer` is `plaintext` as people deploy
+//! it: with a limit on the time that a head may take, which hyper arms anew for each request.
+//! `plaintext_pipelined` is the same with 16 requests at a time.
 //!
-//! Does not show: routing, request bodies, TLS, pipelining, a real network. hyper is most of the user
+//! Does not show: routing, request bodies, TLS, a real network. hyper is most of the user
 //! time, the kernel's TCP most of all, so ratios are nearer to 1 than in `echo`; `json_1k` adds about
 //! two microseconds of serialising and sending that are the same for all.
 
@@ -15,6 +17,7 @@ mod tokio;
 use std::convert::Infallible;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -27,13 +30,35 @@ use crate::load::Exchange;
 
 /// Runs the HTTP server of the peer that `spec` names for ever.
 pub fn serve(spec: &Spec) -> Result<(), String> {
+    let setup = Setup::of(spec.case.name);
     let served = match spec.peer.as_str() {
-        "tokio" => tokio::serve(Some(spec.workers)),
-        "tokio-ct" => tokio::serve(None),
-        "ringloop" => ringloop::serve(spec.workers),
+        "tokio" => tokio::serve(Some(spec.workers), setup),
+        "tokio-ct" => tokio::serve(None, setup),
+        "ringloop" => ringloop::serve(spec.workers, setup),
         other => return Err(format!("http has no peer {other:?}")),
     };
     served.map_err(|error: io::Error| format!("the server failed: {error}"))
+}
+
+/// How much of what a deployed server has is there.
+#[derive(Clone, Copy, PartialEq)]
+enum Setup {
+    /// hyper and the runtime, nothing else.
+    Bare,
+    /// A limit of [`HEAD_TIMEOUT`], and whatever the peer has for hyper.
+    Deployed,
+}
+
+/// hyper's own default, where it has a timer.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Setup {
+    fn of(case: &str) -> Self {
+        match case {
+            "plaintext_timer" | "plaintext_pipelined" => Self::Deployed,
+            _ => Self::Bare,
+        }
+    }
 }
 
 /// The service that all peers run.
@@ -54,12 +79,13 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 
 /// What the client of `case` sends and gets. The server is asked once and its answer looked at
 /// closely; from then on answers must be the same, but for the date.
-pub fn exchange(case: &str, server: SocketAddr) -> Result<Exchange, String> {
-    let request = format!("GET /{case} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
+pub fn exchange(case: &str, burst: usize, server: SocketAddr) -> Result<Exchange, String> {
+    let path = if case == "json_1k" { case } else { "plaintext" };
+    let request = format!("GET /{path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
     let failed = |what: &str| format!("the first request failed: {what}");
     let reply = ask(server, &request).map_err(|error| failed(&error.to_string()))?;
     let body = body_of(&reply).ok_or_else(|| failed("not an answer of HTTP/1.1"))?;
-    let right = match case {
+    let right = match path {
         "plaintext" => body == b"Hello, World!",
         _ => json::is_right(body),
     };
@@ -69,7 +95,8 @@ pub fn exchange(case: &str, server: SocketAddr) -> Result<Exchange, String> {
     let varying = find(&reply, b"\r\ndate: ").ok_or_else(|| failed("it has no date"))? + 8;
     // As in "Sun, 06 Nov 1994 08:49:37 GMT".
     let varying = varying..varying + 29;
-    Ok(Exchange { request, reply, varying, messages: 1, compare_every: 1 })
+    let (request, reply) = (request.repeat(burst), reply.repeat(burst));
+    Ok(Exchange { request, reply, varying, messages: burst, compare_every: 1 })
 }
 
 /// The answer to one request on a connection of its own, as long as its head says.

@@ -4,27 +4,39 @@ use std::io;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use ringloop::net::TcpListener;
+use ringloop::compat::hyper::{HyperTimer, gather_writes};
+use ringloop::net::{TcpListener, TcpStream};
 
-use super::answer;
+use super::{HEAD_TIMEOUT, Setup, answer};
 use crate::harness::child::announce;
 
-pub fn serve(workers: usize) -> io::Result<()> {
-    let main = async { ringloop::spawn(accept()).await.map_err(io::Error::other)? };
+pub fn serve(workers: usize, setup: Setup) -> io::Result<()> {
+    let main = async move { ringloop::spawn(accept(setup)).await.map_err(io::Error::other)? };
     ringloop::Builder::new().workers(workers).run(main).map_err(io::Error::other)?
 }
 
-async fn accept() -> io::Result<()> {
+async fn accept(setup: Setup) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     announce(listener.local_addr()?);
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let connection = async move {
-            let service = service_fn(answer);
-            // A client that goes away in the middle is not our concern.
-            let _ = http1::Builder::new().serve_connection(stream, service).await;
-        };
-        drop(ringloop::spawn(connection));
+        drop(match setup {
+            Setup::Bare => ringloop::spawn(serve_bare(stream)),
+            Setup::Deployed => ringloop::spawn(serve_deployed(stream)),
+        });
     }
+}
+
+// A client that goes away in the middle is not the concern of either.
+
+async fn serve_bare(stream: TcpStream) {
+    let _ = http1::Builder::new().serve_connection(stream, service_fn(answer)).await;
+}
+
+async fn serve_deployed(stream: TcpStream) {
+    let mut http = http1::Builder::new();
+    http.timer(HyperTimer).header_read_timeout(HEAD_TIMEOUT);
+    let serve = |stream| http.serve_connection(stream, service_fn(answer));
+    let _ = gather_writes(stream, serve).await;
 }

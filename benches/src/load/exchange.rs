@@ -9,7 +9,7 @@ pub struct Exchange {
     pub request: Vec<u8>,
     /// What must come back for it,
     pub reply: Vec<u8>,
-    /// ... but for these bytes of it.
+    /// ... but for these bytes of each of its messages.
     pub varying: Range<usize>,
     /// Into how many messages of equal length the reply divides.
     pub messages: usize,
@@ -54,15 +54,30 @@ impl Exchange {
 
     /// Checks the bytes of a reply from offset `start`.
     pub fn compare(&self, start: usize, bytes: &[u8]) -> Result<(), String> {
-        let end = start + bytes.len();
-        let varying = self.varying.start.clamp(start, end)..self.varying.end.clamp(start, end);
-        let is_right =
-            |part: Range<usize>| bytes[part.start - start..part.end - start] == self.reply[part];
-        if is_right(start..varying.start) && is_right(varying.end..end) {
+        let message = self.reply.len() / self.messages;
+        let (mut rest, mut place) = (bytes, start);
+        let mut right = true;
+        while !rest.is_empty() {
+            let begin = place / message * message;
+            let (these, others) = rest.split_at(rest.len().min(begin + message - place));
+            right &= self.compare_in_message(begin, place, these);
+            (rest, place) = (others, place + these.len());
+        }
+        if right {
             return Ok(());
         }
         let shown = &bytes[..bytes.len().min(200)];
         Err(format!("a wrong reply: {:?}", String::from_utf8_lossy(shown)))
+    }
+
+    /// The same within the message that begins at `begin`.
+    fn compare_in_message(&self, begin: usize, start: usize, bytes: &[u8]) -> bool {
+        let end = start + bytes.len();
+        let at = |place: usize| (begin + place).clamp(start, end);
+        let varying = at(self.varying.start)..at(self.varying.end);
+        let is_right =
+            |part: Range<usize>| bytes[part.start - start..part.end - start] == self.reply[part];
+        is_right(start..varying.start) && is_right(varying.end..end)
     }
 }
 
@@ -84,7 +99,7 @@ mod tests {
             for split in 0..=right.len() {
                 let (first, second) = wrong.split_at(split);
                 let found = exchange.compare(0, first).and(exchange.compare(split, second));
-                assert_eq!(found.is_err(), !(10..14).contains(&place), "byte {place}");
+                assert_eq!(found.is_err(), !(10..14).contains(&(place % 16)), "byte {place}");
             }
         }
     }

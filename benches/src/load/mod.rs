@@ -51,7 +51,7 @@ pub fn run(spec: &Spec, target: &Target) -> Result<Sample, String> {
     let load = spec.case.load.as_ref().ok_or("this case has no client")?;
     // The kernel reads from it until this process ends.
     let exchange: &'static Exchange = Box::leak(Box::new(match spec.case.area {
-        "http" => http::exchange(spec.case.name, target.address)?,
+        "http" => http::exchange(spec.case.name, load.burst, target.address)?,
         _ => Exchange::echo(load.message, load.burst),
     }));
     match load.pace {

@@ -37,6 +37,17 @@ const CAVEATS: &[(&str, &str)] = &[
     ),
     ("plaintext", "routing, bodies, TLS; hyper and TCP are most of it, and the same for all."),
     (
+        "plaintext_timer",
+        "what times out: the timer is armed and cancelled for each request. It is hyper as people \
+         deploy it; ringloop's answers go through `gather_writes`, as in its example.",
+    ),
+    (
+        "plaintext_pipelined",
+        "browsers, which do not pipeline. Behind a proxy or a load generator it is real. With tokio \
+         each answer is a send; hyper's own `pipeline_flush` is on for neither, since an answer then \
+         waits for the next request to be complete.",
+    ),
+    (
         "json_1k",
         "the runtime alone: serialising the body is the same for all, and in every figure.",
     ),
