@@ -614,8 +614,6 @@ pub mod slot {
             self.0.clear(seen.0, Write);
         }
 
-        pub fn drained(&self, seen: Seen) {
-            self.0.drained(seen.0, Read);
         pub fn drained(&self, seen: Seen) -> bool {
             self.0.drained(seen.0, Read)
         }
@@ -650,6 +648,8 @@ pub mod slot {
 
         pub fn event_both_ways(&self, generation: u32, wakes: &mut Vec<Waker>) {
             self.0.event(generation, Ready::READABLE.and(Ready::WRITABLE), wakes);
+        }
+
         /// An event as poll(2) has it.
         pub fn polled(&self, generation: u32, events: u32, wakes: &mut Vec<Waker>) {
             self.0.event(generation, Ready::from_poll(events), wakes);
