@@ -1,12 +1,13 @@
 //! Sockets and timers whose home is held by one long poll: another worker serves them, in order.
 
+use std::future::{Future, poll_fn};
 use std::io::{ErrorKind, Read, Write};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
-use std::{future::Future, pin::pin};
 
 use ringloop::io::{AsyncReadExt, AsyncWriteExt};
 use ringloop::net::{TcpListener, TcpStream};
@@ -202,7 +203,20 @@ fn home_that_was_only_asked_to_send_is_rescued() {
             let hog = runtime.spawn(async move {
                 let (mut near, peer) = plain_pair();
                 let mut peer = settle_here(&mut near, peer).await;
-                let reader = spawn(async move { read(&mut near, verb).await });
+                let waits = Flag::new();
+                let tell = waits.clone();
+                let reader = spawn(async move {
+                    let mut reading = pin!(read(&mut near, verb));
+                    poll_fn(|cx| {
+                        let poll = reading.as_mut().poll(cx);
+                        if poll.is_pending() {
+                            tell.set();
+                        }
+                        poll
+                    })
+                    .await
+                });
+                assert!(hog_until(|| waits.is_set()), "nobody takes the reader");
                 peer.write_all(b"x").unwrap();
                 (hog_until(|| reader.is_finished()), reader, peer)
             });
