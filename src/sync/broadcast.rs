@@ -126,8 +126,9 @@ impl<T> State<T> {
         };
         *next += 1;
         entry.unseen -= 1;
+        let gone = entry.unseen == 0;
         let item = entry.item.clone();
-        let seen = if index == 0 { self.pop_seen() } else { None };
+        let seen = if gone && index == 0 { shrink::pop_front(&mut self.items) } else { None };
         Some(Ok((item, seen)))
     }
 

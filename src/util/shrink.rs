@@ -18,20 +18,26 @@ pub(crate) const fn keeps<T>() -> usize {
 #[inline]
 pub(crate) fn pop_front<T>(queue: &mut VecDeque<T>) -> Option<T> {
     let first = queue.pop_front();
-    if queue.is_empty() && queue.capacity() > keeps::<T>() {
-        shrink_queue(queue);
+    if queue.is_empty() {
+        self::queue(queue);
     }
     first
 }
 
-/// Takes the last; with the only one, the stack gives memory back.
+/// A queue that has run empty gives memory back.
 #[inline]
-pub(crate) fn pop<T>(stack: &mut Vec<T>) -> Option<T> {
-    let last = stack.pop();
-    if stack.is_empty() && stack.capacity() > keeps::<T>() {
+pub(crate) fn queue<T>(queue: &mut VecDeque<T>) {
+    if queue.capacity() > keeps::<T>() {
+        shrink_queue(queue);
+    }
+}
+
+/// A stack that has run empty gives memory back.
+#[inline]
+pub(crate) fn stack<T>(stack: &mut Vec<T>) {
+    if stack.capacity() > keeps::<T>() {
         shrink_stack(stack);
     }
-    last
 }
 
 #[cold]
@@ -56,7 +62,8 @@ mod tests {
             let mut stack: Vec<T> = std::iter::repeat_n(item, count).collect();
             let (queue_had, stack_had) = (queue.capacity(), stack.capacity());
             while pop_front(&mut queue).is_some() {}
-            while pop(&mut stack).is_some() {}
+            stack.clear();
+            super::stack(&mut stack);
             for (has, had) in [(queue.capacity(), queue_had), (stack.capacity(), stack_had)] {
                 assert!(has <= keeps::<T>() || size_of::<T>() == 0, "{has} of {had}");
                 assert!(has > 0 && (had > keeps::<T>() || has == had), "{has} of {had}");

@@ -147,6 +147,17 @@ impl<T, S: Store<T>> State<T, S> {
         self.putters.grant_front()
     }
 
+    /// Items were taken: whether getters wait for more that will not come. Empty, it gives back the
+    /// memory of a burst.
+    #[inline]
+    fn ran_empty(&mut self) -> bool {
+        if self.items.len() > 0 {
+            return false;
+        }
+        self.items.shrink();
+        self.has_drained()
+    }
+
     /// Whether getters wait for items that will not come.
     #[inline]
     fn has_drained(&self) -> bool {
@@ -243,7 +254,7 @@ impl<T, S: Store<T>> Exchange<T, S> {
         let mut state = self.state.lock();
         match state.take_free(|| true) {
             Taken::Item(item, waker) => {
-                let drained = state.has_drained();
+                let drained = state.ran_empty();
                 drop(state);
                 self.after_get(waker, drained);
                 Ok(item)
@@ -338,7 +349,7 @@ impl<T, S: Store<T>> Exchange<T, S> {
     /// # Errors
     ///
     /// The item, if the exchange is closed.
-    #[inline]
+    #[inline(always)]
     fn put_into_promised(&self, item: T) -> Result<(), T> {
         let mut state = self.state.lock();
         state.promised_room -= 1;
@@ -401,7 +412,7 @@ impl<T, S: Store<T>> Exchange<T, S> {
             let mut state = self.state.lock();
             match state.take_free(current::budget_spend) {
                 Taken::Item(item, waker) => {
-                    let drained = state.has_drained();
+                    let drained = state.ran_empty();
                     drop(state);
                     self.after_get(waker, drained);
                     discard_unused(new);
@@ -453,7 +464,7 @@ impl<T, S: Store<T>> Exchange<T, S> {
                 resume_unwind(payload);
             }
         };
-        let drained = state.has_drained();
+        let drained = state.ran_empty();
         drop(state);
         self.after_get(waker, drained);
         // There is none if somebody cleared the exchange.
@@ -562,4 +573,34 @@ const AFTER_THE_END: &str = "a future was polled after its end";
 #[inline]
 fn take_item<T>(putter: Pin<&mut Putter<T>>) -> T {
     putter.value_mut().take().expect(AFTER_THE_END)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        sync::queue::order::{Fifo, Least, Lifo},
+        util::shrink,
+    };
+
+    #[test]
+    fn an_exchange_that_ran_empty_is_small() {
+        // Goal: a burst leaves no memory behind, by whatever way the last item leaves.
+        fn check<S: Store<[u64; 4]>>(capacity: impl Fn(&S) -> usize) {
+            for many in [false, true] {
+                let exchange = Exchange::<[u64; 4], S>::new(usize::MAX);
+                (0..20_000).for_each(|n| assert!(exchange.try_put([n; 4]).is_ok()));
+                assert!(capacity(&exchange.state.lock().items) >= 20_000);
+                let mut items = Vec::new();
+                let limit = if many { 20_000 } else { 10_000 };
+                exchange.take_many(&mut items, limit);
+                (limit..20_000).for_each(|_| assert!(exchange.try_get().is_ok()));
+                assert_eq!((items.len(), exchange.numbers().len), (limit, 0));
+                assert!(capacity(&exchange.state.lock().items) <= shrink::keeps::<[u64; 4]>());
+            }
+        }
+        check::<Fifo<_>>(Fifo::capacity);
+        check::<Lifo<_>>(Lifo::capacity);
+        check::<Least<_>>(Least::capacity);
+    }
 }

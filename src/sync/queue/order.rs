@@ -33,6 +33,9 @@ pub(in crate::sync) trait Store<T>: Default {
 
     fn len(&self) -> usize;
 
+    /// Gives back memory that an empty one need not keep.
+    fn shrink(&mut self);
+
     /// All of them, the first to leave first; in any order, if a comparison panics.
     fn into_vec(self) -> Vec<T>;
 }
@@ -51,12 +54,17 @@ impl<T> Store<T> for VecDeque<T> {
 
     #[inline]
     fn pop(&mut self) -> Result<Option<T>, Payload> {
-        Ok(shrink::pop_front(self))
+        Ok(self.pop_front())
     }
 
     #[inline]
     fn len(&self) -> usize {
         self.len()
+    }
+
+    #[inline]
+    fn shrink(&mut self) {
+        shrink::queue(self);
     }
 
     fn into_vec(self) -> Vec<T> {
@@ -78,12 +86,17 @@ impl<T> Store<T> for Vec<T> {
 
     #[inline]
     fn pop(&mut self) -> Result<Option<T>, Payload> {
-        Ok(shrink::pop(self))
+        Ok(self.pop())
     }
 
     #[inline]
     fn len(&self) -> usize {
         self.len()
+    }
+
+    #[inline]
+    fn shrink(&mut self) {
+        shrink::stack(self);
     }
 
     fn into_vec(mut self) -> Vec<T> {
@@ -168,11 +181,16 @@ impl<T: Ord> Store<T> for Least<T> {
         self.heap.swap(0, last);
         // Not among the items that it moves; and whatever happens, the first is still there.
         panic::catch(|| self.sink(last))?;
-        Ok(shrink::pop(&mut self.heap).map(|first| first.item))
+        Ok(self.heap.pop().map(|first| first.item))
     }
 
     fn len(&self) -> usize {
         self.heap.len()
+    }
+
+    #[inline]
+    fn shrink(&mut self) {
+        shrink::stack(&mut self.heap);
     }
 
     fn into_vec(mut self) -> Vec<T> {
@@ -181,6 +199,13 @@ impl<T: Ord> Store<T> for Least<T> {
             panic::discard(payload);
         }
         self.heap.into_iter().map(|ranked| ranked.item).collect()
+    }
+}
+
+#[cfg(test)]
+impl<T> Least<T> {
+    pub(super) fn capacity(&self) -> usize {
+        self.heap.capacity()
     }
 }
 
@@ -198,6 +223,7 @@ mod tests {
                 assert!(matches!(store.pop(), Ok(Some(_))));
             }
             assert!(matches!(store.pop(), Ok(None)));
+            store.shrink();
         }
         store
     }
@@ -208,7 +234,7 @@ mod tests {
         let keeps = shrink::keeps::<[u64; 8]>();
         assert!(fill_and_empty::<Fifo<_>>().capacity() <= keeps);
         assert!(fill_and_empty::<Lifo<_>>().capacity() <= keeps);
-        assert!(fill_and_empty::<Least<_>>().heap.capacity() <= keeps);
+        assert!(fill_and_empty::<Least<_>>().capacity() <= keeps);
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl<T, S: Store<T>> Exchange<T, S> {
                     Taken::Nothing | Taken::Closed | Taken::NotAllowed => end = Some(None),
                 }
             }
-            let drained = state.has_drained();
+            let drained = state.ran_empty();
             drop(state);
             wakers.wake_all();
             self.after_get(None, drained);

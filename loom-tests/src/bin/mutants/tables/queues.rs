@@ -380,9 +380,8 @@ pub const QUEUES: &[Mutant] = &[
     Mutant {
         name: "broadcast: one that all have seen takes the first one along in its place",
         file: "sync/broadcast.rs",
-        text: "        let seen = if index == 0 { self.pop_seen() } else { None };",
-        replacement: "        let gone = entry.unseen == 0;
-        let seen = gone.then(|| self.items.pop_front()).flatten();",
+        text: "        let seen = if gone && index == 0 {",
+        replacement: "        let seen = if gone {",
         model: "sync_broadcast::leaver_of_many",
     },
     Mutant {
