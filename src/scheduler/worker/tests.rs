@@ -176,34 +176,6 @@ fn neighbour_held_by_a_task_is_helped_before_it_is_overdue() {
 }
 
 #[test]
-fn ring_that_a_rescuer_takes_is_repeated() {
-    // Goal: a worker that was rung and then rescued wakes up; method: a neighbour looks at the reactor of
-    // one that was rung, which then sleeps for long unless it hears the ring.
-    const LONG: Duration = Duration::from_secs(20);
-    on_every_backend(2, |hub, workers| {
-        let [owner, rescuer] = &workers[..] else { unreachable!() };
-        rescuer.enter(|| {});
-        let woken = owner.enter(|| {
-            let wakes_up = || {
-                let begin = clock::now();
-                owner.with_reactor(|reactor| reactor.turn(Some(LONG), &mut Vec::new()).unwrap());
-                clock::now() - begin < clock::nanos(LONG) / 2
-            };
-            owner.block().doorbell.ring();
-            let first = wakes_up();
-            owner.block().doorbell.ring();
-            // The second look finds the tick that the first has seen.
-            for _ in 0..2 {
-                rescuer.look_around(clock::now());
-            }
-            [first, wakes_up()]
-        });
-        assert_eq!(woken, [true; 2]);
-        end(hub, workers);
-    });
-}
-
-#[test]
 fn burst_leaves_no_memory_behind() {
     // Goal: an idle worker is as small as one that was never busy; method: crowds of local tasks and
     // of wakers, several times what a worker keeps.
