@@ -516,6 +516,31 @@ fn hog_on_the_only_worker_is_named() {
 }
 
 #[test]
+fn task_that_blocks_is_named_a_hog() {
+    // Goal: a poll that sleeps in the kernel holds its worker as one that computes does; method: it sleeps
+    // until the hook hears, with another task waiting.
+    on_every(|cfg| {
+        let log = ErrorLog::default();
+        cfg.once_with(&log, async {
+            let theirs = log.clone();
+            let hog = spawn(async move {
+                let waiting = spawn(async {});
+                let (since, heard) = (Instant::now(), || theirs.count(Kind::Hog) > 0);
+                while !heard() && since.elapsed() < Duration::from_secs(20) {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                (heard(), waiting.await.is_ok())
+            });
+            let id = hog.id().to_string();
+            assert_eq!(hog.await.unwrap(), (true, true));
+            let texts = log.take(Kind::Hog);
+            assert!(texts.iter().any(|text| text.contains(&id)), "task {id} in {texts:?}");
+        });
+        log.assert_silent();
+    });
+}
+
+#[test]
 fn task_of_a_stopped_process_is_not_named_a_hog() {
     // Goal: a process that was stopped has no hogs for that; method: a helper is stopped in the midst of
     // a poll that takes less CPU than a hog does, and goes on.
