@@ -269,7 +269,9 @@ mod tests {
         let together = Arc::new(Barrier::new(threads));
         for number in 0..threads {
             let together = together.clone();
-            push(queue, number, move || drop(together.wait()));
+            push(queue, number, move || {
+                together.wait();
+            });
         }
         all_idle(queue, threads);
     }

@@ -77,17 +77,48 @@ pub fn refuse(call: Call, errno: i32) -> bool {
         step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
         step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
     ];
-    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    rustix::thread::set_no_new_privs(true).expect("privileges can be given up");
-    let (set, all_threads) = (libc::SECCOMP_SET_MODE_FILTER, libc::SECCOMP_FILTER_FLAG_TSYNC);
-    // SAFETY: the filter lives until the kernel has copied it.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, set, all_threads, &raw const filter) };
-    if result != 0 {
-        loud(&format!("NOTE skipped: no seccomp filter here: {}", io::Error::last_os_error()));
+    if !set_filter(&mut program, libc::SECCOMP_FILTER_FLAG_TSYNC) {
         return false;
     }
     assert_eq!(call.fail(), errno, "the filter does not work");
     true
+}
+
+/// Makes the calling thread unable to start others, for as long as it lives, by a seccomp filter of
+/// its own. Other threads are not concerned. False, after a loud word, where none may be set.
+#[must_use]
+pub fn refuse_threads_here() -> bool {
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::EAGAIN as u32;
+    let step = |code: u32, jump: u8, value: u32| libc::sock_filter {
+        code: code as u16,
+        jt: jump,
+        jf: 0,
+        k: value,
+    };
+    let is = |call: libc::c_long, jump| {
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, jump, call as u32)
+    };
+    let mut program = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        is(libc::SYS_clone3, 2),
+        is(libc::SYS_clone, 1),
+        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+        step(libc::BPF_RET | libc::BPF_K, 0, refuse),
+    ];
+    set_filter(&mut program, 0)
+}
+
+/// Sets a filter for this thread, or, with TSYNC among the flags, for all.
+fn set_filter(program: &mut [libc::sock_filter], flags: libc::c_ulong) -> bool {
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    rustix::thread::set_no_new_privs(true).expect("privileges can be given up");
+    let mode = libc::SECCOMP_SET_MODE_FILTER;
+    // SAFETY: the filter lives until the kernel has copied it.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, &raw const filter) };
+    if result != 0 {
+        loud(&format!("NOTE skipped: no seccomp filter here: {}", io::Error::last_os_error()));
+    }
+    result == 0
 }
 
 /// Whether a ring with deferred work (Linux 6.1) can be had here: what runtimes need.

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use ringloop::net::TcpListener;
-use ringloop::{Runtime, Task, spawn, spawn_local, to_thread, yield_now};
+use ringloop::{ErrorEvent, Runtime, Task, spawn, spawn_local, to_thread, yield_now};
 
 use crate::harness::{Cfg, ErrorLog, Kind, on_every, scaled, wait_until, wait_until_async};
 use crate::measure::{open_fds, thread_count};
@@ -171,6 +171,11 @@ fn block_on_interrupted_by_shutdown_drops_its_future_first() {
 /// A poll that does not return before it is told to, or 30 s are over.
 async fn stuck(release: Arc<AtomicBool>, started: Flag) {
     started.set();
+    hold_until(&release);
+}
+
+/// Returns when it is told to, or 30 s are over.
+fn hold_until(release: &AtomicBool) {
     let since = Instant::now();
     while !release.load(Ordering::SeqCst) && since.elapsed() < Duration::from_secs(30) {
         std::thread::sleep(Duration::from_millis(1));
@@ -346,19 +351,71 @@ fn shutdown_with_a_stuck_destructor_of_a_job_names_it() {
 
 #[test]
 fn shutdown_with_a_stuck_thread_local_returns_in_time_and_names_the_thread() {
-    // Goal: a worker's thread is foreign code's to the last; method: a task leaves a value there
-    // that is held up as the thread drops it.
+    // Goal: a thread is foreign code's to the last; method: a task leaves a value with its worker's
+    // thread, or a job with one of the pool, that is held up as the thread drops it.
     thread_local! {
         static LEFT: RefCell<Option<StuckDrop>> = const { RefCell::new(None) };
     }
     isolated(|| {
         on_every(|cfg| {
-            let (log, threads) = (ErrorLog::default(), thread_count());
-            let runtime = cfg.builder_with(&log).build().unwrap();
-            let (stuck, _, release) = StuckDrop::new();
-            runtime.run(async move { LEFT.set(Some(stuck)) }).unwrap();
-            names_what_is_stuck(runtime, &log, "thread", release);
-            wait_until(|| thread_count() <= threads, || "the abandoned thread ends".into());
+            for in_pool in [false, true] {
+                let (log, threads) = (ErrorLog::default(), thread_count());
+                let runtime = cfg.builder_with(&log).build().unwrap();
+                let (stuck, _, release) = StuckDrop::new();
+                let leave = move || LEFT.set(Some(stuck));
+                let leave =
+                    async move { if in_pool { to_thread(leave).await.unwrap() } else { leave() } };
+                runtime.run(leave).unwrap();
+                names_what_is_stuck(runtime, &log, "thread", release);
+                wait_until(|| thread_count() <= threads, || "the abandoned thread ends".into());
+            }
+        });
+    });
+}
+
+#[test]
+fn error_hook_that_blocks_does_not_hold_the_end() {
+    // Goal: the deadline holds where the hook does not return; method: it blocks in each call until
+    // `run` has returned, or the shutdown: first in the report of a poll that holds a worker until
+    // then, and in any that comes after.
+    isolated(|| {
+        on_every(|cfg| {
+            for one_shot in [true, false] {
+                let threads = thread_count();
+                let (release, heard) = (Arc::new(AtomicBool::new(false)), Flag::new());
+                let (hold, set) = (release.clone(), heard.clone());
+                let hook = move |_: &ErrorEvent| {
+                    set.set();
+                    hold_until(&hold);
+                };
+                let builder =
+                    cfg.builder().on_error(hook).shutdown_deadline(Duration::from_millis(200));
+                let hog = {
+                    let heard = heard.clone();
+                    async move {
+                        // Others wait behind it.
+                        drop(spawn(async {
+                            loop {
+                                yield_now().await
+                            }
+                        }));
+                        wait_until(|| heard.is_set(), || "the hook hears".into());
+                    }
+                };
+                let since = Instant::now();
+                if one_shot {
+                    builder.run(hog).unwrap();
+                } else {
+                    let runtime = builder.build().unwrap();
+                    runtime.run(hog).unwrap();
+                    let report = runtime.shutdown(Duration::from_millis(200));
+                    assert!(format!("{report:?}").contains("hook"), "{report:?}");
+                }
+                let took = since.elapsed();
+                assert!(took < Duration::from_secs(20), "{took:?}");
+                release.store(true, Ordering::SeqCst);
+                wait_until(|| thread_count() <= threads, || "the abandoned thread ends".into());
+            }
         });
     });
 }

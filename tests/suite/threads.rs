@@ -1,13 +1,19 @@
 //! `to_thread`: blocking jobs in the pool.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::time::Duration;
 
+use ringloop::sync::Event;
 use ringloop::{Handle, spawn, to_thread};
 
-use crate::harness::{on_every, scaled, wait_until, wait_until_async};
-use crate::tools::Count;
+use crate::faults::refuse_threads_here;
+use crate::harness::{ErrorLog, Kind, on_every, scaled, wait_until, wait_until_async};
+use crate::measure::thread_count;
+use crate::processes::isolated;
+use crate::tools::{AddOnDrop, Count};
 
 #[test]
 fn job_runs_on_another_thread_and_gives_its_value() {
@@ -221,5 +227,131 @@ fn workers_go_on_while_every_pool_thread_is_stuck() {
             runtime.run(job).unwrap().unwrap();
         }
         crate::harness::assert_quiet(&runtime.handle());
+    });
+}
+
+#[test]
+fn job_without_a_thread_fails_and_does_not_run_in_place() {
+    // Goal: a job that waits for a task never runs on the worker that the task needs; method: the
+    // worker is refused a thread; jobs that would wait for a task fail, with the system's reason, and
+    // their captures are dropped. One report tells of all of them.
+    on_every(|cfg| {
+        let log = ErrorLog::default();
+        let runtime = cfg.builder_with(&log).build().unwrap();
+        let (ran, dropped) = (Count::new(), Count::new());
+        let fail = async {
+            let event = Arc::new(Event::new());
+            let sets = event.clone();
+            let start = || {
+                let (event, count, guard) = (event.clone(), ran.clone(), dropped.on_drop());
+                to_thread(move || {
+                    let _guard = guard;
+                    count.add();
+                    event.blocking_wait();
+                })
+            };
+            // Up to here on one worker.
+            let jobs = refuse_threads_here().then(|| [start(), start()]);
+            spawn(async move { sets.set() }).await.unwrap();
+            let Some(jobs) = jobs else { return false };
+            for job in jobs {
+                let error = job.await.unwrap_err();
+                assert!(error.is_refused() && !error.is_cancelled() && !error.is_panicked());
+                let text = error.to_string();
+                assert!(text.contains("thread") && text.contains("ulimit -u"), "{text}");
+                let source = std::error::Error::source(&error).expect("what the system said");
+                let code = source.downcast_ref::<std::io::Error>().unwrap().raw_os_error();
+                assert_eq!(code, Some(libc::EAGAIN));
+                assert!(error.try_into_panic().is_err());
+            }
+            true
+        };
+        if runtime.run(fail).unwrap() {
+            assert_eq!((ran.get(), dropped.get()), (0, 2));
+            assert_eq!(log.take(Kind::Other).len(), 1);
+            crate::harness::assert_quiet(&runtime.handle());
+        }
+        assert!(runtime.shutdown(Duration::from_secs(20)).is_clean());
+        log.assert_silent();
+    });
+}
+
+#[test]
+fn job_beyond_a_refused_thread_waits_for_the_others() {
+    // Goal: where there is a thread, a refused one only makes things slower; method: the only thread
+    // is held up while another is refused; the second job runs when it is free.
+    on_every(|cfg| {
+        let log = ErrorLog::default();
+        let runtime = cfg.builder_with(&log).build().unwrap();
+        let wait = async {
+            let (go, hold) = mpsc::channel::<()>();
+            let first = to_thread(move || {
+                let _ = hold.recv_timeout(Duration::from_secs(20));
+                std::thread::current().id()
+            });
+            if !refuse_threads_here() {
+                return;
+            }
+            let others: Vec<_> =
+                (0..3).map(|_| to_thread(|| std::thread::current().id())).collect();
+            assert!(!others[0].is_finished());
+            go.send(()).unwrap();
+            let thread = first.await.unwrap();
+            for other in others {
+                assert_eq!(other.await.unwrap(), thread);
+            }
+            assert_eq!(log.take(Kind::Other).len(), 1);
+        };
+        runtime.run(wait).unwrap();
+        assert!(runtime.shutdown(Duration::from_secs(20)).is_clean());
+        log.assert_silent();
+    });
+}
+
+/// A value whose destructor takes its time, for a thread to leave behind.
+struct Slow(Option<AddOnDrop>);
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        std::thread::sleep(Duration::from_millis(20));
+        self.0 = None;
+    }
+}
+
+thread_local! {
+    static LEFT: RefCell<Option<Slow>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn threads_of_the_pool_have_ended_when_the_runtime_has() {
+    // Goal: nothing of a runtime runs on after its end; method: jobs leave values with their threads
+    // whose destructors take longer than all the rest, and are over when `run`, or the shutdown,
+    // returns.
+    isolated(|| {
+        on_every(|cfg| {
+            let threads = thread_count();
+            let dropped = Count::new();
+            let leave = || async {
+                let together = Arc::new(Barrier::new(4));
+                let jobs: Vec<_> = (0..4)
+                    .map(|_| {
+                        let (guard, together) = (dropped.on_drop(), together.clone());
+                        to_thread(move || {
+                            together.wait();
+                            LEFT.set(Some(Slow(Some(guard))));
+                        })
+                    })
+                    .collect();
+                for job in jobs {
+                    job.await.unwrap();
+                }
+            };
+            cfg.once(leave());
+            assert_eq!((dropped.get(), thread_count()), (4, threads));
+            let runtime = cfg.builder().build().unwrap();
+            runtime.run(leave()).unwrap();
+            assert!(runtime.shutdown(Duration::from_secs(20)).is_clean());
+            assert_eq!((dropped.get(), thread_count()), (8, threads));
+        });
     });
 }

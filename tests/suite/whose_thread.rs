@@ -196,8 +196,8 @@ impl OneThread {
         let builder = cfg.builder_with(log).blocking_threads(1).shutdown_deadline(NEVER);
         let runtime = builder.build().unwrap();
         let (go, wait) = channel();
-        let first = async { to_thread(move || wait.recv_timeout(Duration::from_secs(30))) };
-        runtime.run(first).unwrap().detach();
+        let first = move || wait.recv_timeout(Duration::from_secs(30));
+        runtime.run(async { to_thread(first).detach() }).unwrap();
         OneThread { runtime, go }
     }
 }
