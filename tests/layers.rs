@@ -36,7 +36,6 @@ const UNSAFE_FILES: &[&str] = &[
     "src/buf.rs",
     "src/net/buffers.rs",
     "src/reactor/socket/mod.rs",
-    "src/reactor/uring/accept.rs",
     "src/reactor/uring/faults.rs",
     "src/reactor/uring/tests/limits.rs",
     "src/reactor/uring/mailbox.rs",

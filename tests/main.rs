@@ -55,6 +55,8 @@ mod net_faults;
 mod net_listener;
 #[path = "suite/net_load.rs"]
 mod net_load;
+#[path = "suite/net_sharing.rs"]
+mod net_sharing;
 #[path = "suite/net_stream.rs"]
 mod net_stream;
 #[path = "suite/net_urgent.rs"]

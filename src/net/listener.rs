@@ -18,7 +18,6 @@ use super::{
 };
 use crate::{
     error::ErrorEvent,
-    loom::global::{AtomicU64, Ordering},
     reactor::Socket,
     runtime::{Backend, Handle, operation},
     time::sleep,
@@ -55,9 +54,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(128);
 /// ```
 pub struct TcpListener {
     socket: SocketHandle,
-    /// 1 from the first want of descriptors until the backlog has been worked off: the
-    /// hook hears once.
-    paused: AtomicU64,
+    backlog: ops::Backlog,
 }
 
 impl TcpListener {
@@ -153,13 +150,11 @@ impl TcpListener {
     }
 
     fn new(listener: OwnedFd) -> Self {
-        Self {
-            socket: SocketHandle::new(Socket::new_listener(listener)),
-            paused: AtomicU64::new(0),
-        }
+        Self { socket: SocketHandle::new(Socket::new(listener)), backlog: ops::Backlog::new() }
     }
 
-    /// Takes a listening socket over, and makes it non-blocking.
+    /// Takes a listening socket over, and makes it non-blocking, for everybody who shares its
+    /// open file.
     ///
     /// # Errors
     ///
@@ -172,9 +167,8 @@ impl TcpListener {
         Ok(listener)
     }
 
-    /// Hands the socket over, in blocking mode. Connections that have been accepted ahead,
-    /// on io_uring, and were not taken are closed; those in the kernel's backlog stay. It works
-    /// on any executor.
+    /// Hands the socket over, in blocking mode. Connections that were not returned by
+    /// [`accept`](Self::accept) wait in it. It works on any executor.
     ///
     /// # Errors
     ///
@@ -187,6 +181,9 @@ impl TcpListener {
     }
 
     /// Waits for a connection. Several tasks may wait at once.
+    ///
+    /// It does not block the thread, even if the listener's open file is shared, and another
+    /// process, or a duplicate, has made it blocking; it stays so for them.
     ///
     /// When descriptors run out, accepting pauses until one is freed, and the
     /// [error hook](crate::Builder::on_error) hears of it once; the connections wait in
@@ -220,11 +217,11 @@ impl TcpListener {
     }
 
     fn attempt(&self) -> ops::Accept<'_> {
-        ops::Accept { socket: self.socket.get(), paused: &self.paused }
+        ops::Accept { socket: self.socket.get(), backlog: &self.backlog }
     }
 
     async fn pause(&self, error: io::Error) {
-        if self.paused.swap(1, Ordering::Relaxed) == 0
+        if self.backlog.pause()
             && let Ok(handle) = Handle::try_current()
         {
             handle.report(&ErrorEvent::AcceptPaused { error });

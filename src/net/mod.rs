@@ -17,6 +17,10 @@
 //!
 //! Cancelling an operation loses nothing: bytes that were not returned are there for the
 //! next read, a connection that was not returned for the next accept.
+//!
+//! A listener takes a connection when an `accept` returns it, and none before that. Others that
+//! have its descriptor (a duplicate, a forked process, the one that handed it over) get what is not
+//! asked for here.
 
 mod addr;
 mod buffers;

@@ -7,11 +7,14 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
+use parking_lot::RwLock;
 use rustix::{
-    io::Errno,
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{OFlags, fcntl_getfl},
+    io::{Errno, ioctl_fionbio},
     net::{
-        RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, acceptfrom_with, recv, send,
-        sendmsg,
+        RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketFlags, acceptfrom_with,
+        recv, send, sendmsg,
     },
 };
 use smallvec::SmallVec;
@@ -163,15 +166,19 @@ impl Operation<OwnedFd> for Readable {
     const DIRECTION: Direction = Direction::Read;
 
     fn attempt(&mut self, io: &OwnedFd) -> io::Result<()> {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        // The end of the stream and an error are worth one too: poll(2) reports them, and,
-        // unlike a peek, leaves an error for the read to find.
-        let mut fds = [PollFd::new(io, PollFlags::IN)];
-        match poll(&mut fds, Some(&Timespec::default()))? {
-            0 => Err(io::ErrorKind::WouldBlock.into()),
-            _ => Ok(()),
+        match is_readable(io)? {
+            true => Ok(()),
+            false => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
+}
+
+/// Whether a read, or an accept, would not have to wait. The end of the stream and an error
+/// are worth one too: poll(2) reports them, and, unlike a peek, leaves an error for the read
+/// to find.
+fn is_readable(socket: &impl AsFd) -> rustix::io::Result<bool> {
+    let mut fds = [PollFd::new(socket, PollFlags::IN)];
+    Ok(poll(&mut fds, Some(&Timespec::default()))? > 0)
 }
 
 /// The end of a connect(2) under way.
@@ -201,8 +208,69 @@ impl Operation<OwnedFd> for Connected {
 /// accept4(2).
 pub(super) struct Accept<'a> {
     pub(super) socket: &'a Socket,
-    /// Set to 0 when there is nothing to accept: a pause for want of descriptors is over.
-    pub(super) paused: &'a AtomicU64,
+    pub(super) backlog: &'a Backlog,
+}
+
+/// What those who accept on one listener share.
+pub(super) struct Backlog {
+    /// 1 from the first want of descriptors until there is nothing to accept: the hook hears
+    /// once.
+    paused: AtomicU64,
+    /// Held by each accept; alone by one that changes the listener's mode for a moment.
+    mode: RwLock<()>,
+}
+
+impl Backlog {
+    pub(super) fn new() -> Self {
+        Self { paused: AtomicU64::new(0), mode: RwLock::new(()) }
+    }
+
+    /// Descriptors have run out. `true`: the hook is to hear of it.
+    pub(super) fn pause(&self) -> bool {
+        // Relaxed: told twice or not at all by tasks that race, at worst.
+        self.paused.swap(1, Ordering::Relaxed) == 0
+    }
+
+    fn is_empty_now(&self) {
+        // Relaxed: as above.
+        self.paused.store(0, Ordering::Relaxed);
+    }
+
+    /// accept4(2), which does not wait, even where others that have the listener's open file
+    /// have made it blocking: unlike recv(2), it has no flag for that.
+    fn accept(&self, listener: &OwnedFd) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+        let mode = self.mode.read();
+        if fcntl_getfl(listener)?.contains(OFlags::NONBLOCK) {
+            return accept(listener);
+        }
+        drop(mode);
+        self.accept_in_blocking_mode(listener)
+    }
+
+    /// The others find the mode as they left it.
+    #[cold]
+    fn accept_in_blocking_mode(
+        &self,
+        listener: &OwnedFd,
+    ) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+        // Alone: an accept that finds the mode of this moment would wait if that were over.
+        let _mode = self.mode.write();
+        if fcntl_getfl(listener)?.contains(OFlags::NONBLOCK) {
+            return accept(listener);
+        }
+        if !is_readable(listener)? {
+            return Err(rustix::io::Errno::WOULDBLOCK);
+        }
+        // Somebody else may take the connection first.
+        ioctl_fionbio(listener, true)?;
+        let accepted = accept(listener);
+        let _ = ioctl_fionbio(listener, false);
+        accepted
+    }
+}
+
+fn accept(listener: &OwnedFd) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+    acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
 }
 
 impl Operation<OwnedFd> for Accept<'_> {
@@ -213,30 +281,29 @@ impl Operation<OwnedFd> for Accept<'_> {
 
     fn attempt(&mut self, io: &OwnedFd) -> io::Result<Self::Output> {
         self.socket.check_process()?;
-        while let Some(connection) = self.socket.accepted.take() {
-            // One that is gone already has no peer: the next, please.
-            if let Ok(peer) = peer_addr(&connection) {
-                return Ok((connection, peer));
-            }
-        }
-        if self.socket.is_accepting() {
-            self.paused.store(0, Ordering::Relaxed);
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let accept = || acceptfrom_with(io, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
-        match accept_next(io, accept) {
+        match accept_next(io, || self.backlog.accept(io)) {
             Ok((socket, peer)) => {
+                // getpeername(2) would have none of a peer that has reset by now.
                 let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                accepted(socket, peer)
+                Ok((socket, peer.ok_or_else(not_of_the_internet)?))
             }
             Err(error) => {
                 if error == Errno::WOULDBLOCK {
-                    // Relaxed: told twice or not at all by tasks that race, at worst.
-                    self.paused.store(0, Ordering::Relaxed);
+                    self.backlog.is_empty_now();
                 }
                 Err(error.into())
             }
         }
+    }
+
+    fn drained(&self, _: &Self::Output) -> bool {
+        // accept4(2) makes a socket before it looks: to find nothing costs it nine times what this
+        // look costs.
+        let drained = is_readable(self.socket) == Ok(false);
+        if drained {
+            self.backlog.is_empty_now();
+        }
+        drained
     }
 }
 
@@ -262,14 +329,6 @@ fn accept_next<T>(
     }
 }
 
-fn accepted(socket: OwnedFd, peer: Option<SocketAddr>) -> io::Result<(OwnedFd, SocketAddr)> {
-    let peer = match peer {
-        Some(peer) => peer,
-        None => peer_addr(&socket)?,
-    };
-    Ok((socket, peer))
-}
-
 /// getpeername(2) of an IP socket.
 pub(super) fn peer_addr(socket: &impl AsFd) -> io::Result<SocketAddr> {
     ip_addr(SockRef::from(socket).peer_addr()?)
@@ -281,9 +340,11 @@ pub(super) fn local_addr(socket: &impl AsFd) -> io::Result<SocketAddr> {
 }
 
 fn ip_addr(addr: SockAddr) -> io::Result<SocketAddr> {
-    addr.as_socket().ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidInput, "the socket is not one of the internet")
-    })
+    addr.as_socket().ok_or_else(not_of_the_internet)
+}
+
+fn not_of_the_internet() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "the socket is not one of the internet")
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub struct Metrics {
 
     /// Tasks that have been spawned and have not ended.
     pub live_tasks: u64,
-    /// Operations that are in the workers' rings: receives, accepts, polls of sockets, sends
+    /// Operations that are in the workers' rings: receives, polls of sockets, sends
     /// that had to wait, reads. Always 0 on epoll, which reports readiness and leaves the
     /// work to the task.
     pub in_flight_operations: u64,

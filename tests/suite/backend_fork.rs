@@ -734,9 +734,10 @@ async fn wait_for_inherited(watched: &mut Watched, words: &mut PipeWriter) {
 #[test]
 fn fork_that_waits_on_what_the_parent_waits_for_is_refused() {
     // Goal: no wait of a fork's own runtime hangs because the parent's worker reports on the socket,
-    // and nothing that was received or accepted for the parent is served twice; method: a plain
-    // thread forks while the parent watches, idle or with something received and accepted ahead; the
-    // fork waits; then it makes a listener of its own of the descriptor, and the parent goes on.
+    // and nothing that was received for the parent is served twice; method: a plain thread forks
+    // while the parent watches, idle or with something received ahead and a connection; the fork
+    // waits; then it makes a listener of its own of the descriptor, which has the connection that
+    // nobody here waits for, and the parent goes on.
     isolated(|| {
         on_every(|cfg| {
             let runtime = cfg.runtime();
@@ -769,12 +770,13 @@ fn fork_that_waits_on_what_the_parent_waits_for_is_refused() {
                     std::mem::forget(own);
                 };
                 let words = fork(wait).finish();
-                assert_eq!((words.len(), &*words[7]), (8, "false"), "{words:#?}");
+                assert_eq!((words.len(), &*words[7]), (8, &*ahead.to_string()), "{words:#?}");
                 words[..7].iter().for_each(|word| refused(word));
                 runtime.must_run(async {
                     if ahead {
                         let leased = watched.leased.as_mut().unwrap();
                         assert_eq!(&*leased.read_lease().await.unwrap(), b"ahead");
+                        clients.push(TcpStream::connect(watched.address).await.unwrap());
                         watched.listener.as_ref().unwrap().accept().await.unwrap();
                     }
                     watched.work().await;

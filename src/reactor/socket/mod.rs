@@ -33,7 +33,7 @@ use super::{
     Direction, Garbage, Home, Reactor,
     slot::Ready,
     source::{Door, Pollable, Source},
-    uring::{self, Accepted, FlightId, Link, Node},
+    uring::{self, FlightId, Link, Node},
 };
 use crate::{
     loom::global::{AtomicU8, AtomicU32, AtomicU64, Ordering},
@@ -45,7 +45,6 @@ use crate::{
 #[repr(C)]
 pub(crate) struct Socket {
     link: Link<Self>,
-    pub(crate) accepted: Accepted,
     pub(crate) outbound: Outbound,
     source: Source<OwnedFd>,
     pub(super) flights: InFlight,
@@ -57,7 +56,6 @@ pub(crate) struct Socket {
 pub(super) struct InFlight {
     pub(super) poll: Place,
     pub(super) recv: Place,
-    is_listener: bool,
     /// What the poll reports on: [`READS`], [`WRITES`]; resets in any case.
     pub(super) reports: AtomicU8,
     /// 1 once the owner is gone.
@@ -72,7 +70,6 @@ pub(super) struct InFlight {
     pub(super) listed: AtomicU32,
     /// How often this process had been forked when it was made.
     forks: u32,
-    pub(super) accept: Place,
     pub(super) send: Place,
 }
 
@@ -107,7 +104,7 @@ impl InFlight {
 
     /// There is none: the ring is gone.
     pub(super) fn clear(&self) {
-        [&self.poll, &self.recv, &self.accept, &self.send].iter().for_each(|place| place.set(None));
+        [&self.poll, &self.recv, &self.send].iter().for_each(|place| place.set(None));
     }
 
     /// Whether its owner is gone, so that nothing new is armed.
@@ -134,7 +131,7 @@ impl InFlight {
 
     /// Whether it waits for anything.
     pub(super) fn any_wait(&self) -> bool {
-        [&self.poll, &self.recv, &self.accept].iter().any(|place| place.get().is_some())
+        [&self.poll, &self.recv].iter().any(|place| place.get().is_some())
     }
 }
 
@@ -148,25 +145,19 @@ unsafe impl Node for Socket {
 impl Socket {
     /// A non-blocking socket, thought ready until it says otherwise.
     pub(crate) fn new(fd: OwnedFd) -> Arc<Self> {
-        Self::with(Source::new(fd), false)
-    }
-
-    /// One that listens.
-    pub(crate) fn new_listener(fd: OwnedFd) -> Arc<Self> {
-        Self::with(Source::new(fd), true)
+        Self::with(Source::new(fd))
     }
 
     /// One that is known to be ready for nothing yet: it connects.
     pub(crate) fn new_unready(fd: OwnedFd) -> Arc<Self> {
-        Self::with(Source::new_unready(fd), false)
+        Self::with(Source::new_unready(fd))
     }
 
-    fn with(source: Source<OwnedFd>, is_listener: bool) -> Arc<Self> {
+    fn with(source: Source<OwnedFd>) -> Arc<Self> {
         let place = || Place(AtomicU64::new(0));
         let flights = InFlight {
             poll: place(),
             recv: place(),
-            is_listener,
             reports: AtomicU8::new(0),
             retired: AtomicU8::new(0),
             wants_writes: AtomicU8::new(0),
@@ -174,12 +165,10 @@ impl Socket {
             exposure: AtomicU8::new(0),
             listed: AtomicU32::new(0),
             forks: fork::forks(),
-            accept: place(),
             send: place(),
         };
         Arc::new(Self {
             link: Link::new(),
-            accepted: Accepted::new(),
             outbound: Outbound::new(),
             source,
             flights,
@@ -187,17 +176,8 @@ impl Socket {
         })
     }
 
-    pub(super) fn is_listener(&self) -> bool {
-        self.flights.is_listener
-    }
-
-    /// Whether its home accepts, so that nobody else needs to.
-    pub(crate) fn is_accepting(&self) -> bool {
-        self.flights.accept.get().is_some()
-    }
-
     /// An error in a forked child of the process that has waited for it: what is under way on it,
-    /// and what was received or accepted ahead, is the parent's.
+    /// and what was received ahead, is the parent's.
     #[inline]
     pub(crate) fn check_process(&self) -> io::Result<()> {
         self.source.check_process()
@@ -377,17 +357,12 @@ impl Pollable for Arc<Socket> {
     #[inline]
     fn is_reported(&self, direction: Direction) -> bool {
         // A home that ends clears this first, and then has everybody look again.
-        if self.is_listener() {
-            return self.flights.accept.get().is_some();
-        }
         self.flights.poll.get().is_some() && self.flights.reports(wanted(direction))
     }
 
     fn confirm(&self, home: &Home, direction: Direction, door: Door) -> io::Result<()> {
         let Home::Uring(at) = home else { return Ok(()) };
-        let flights = &self.flights;
-        let waits = if self.is_listener() { &flights.accept } else { &flights.poll };
-        if waits.get().is_some() && (self.is_listener() || flights.reports(wanted(direction))) {
+        if self.is_reported(direction) {
             return Ok(());
         }
         let request = match direction {

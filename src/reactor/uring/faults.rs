@@ -41,18 +41,15 @@ pub(super) enum Fault {
     Ended,
     /// A receive finds no buffer.
     NoBuffers,
-    /// Accepting fails.
-    FailedAccept,
 }
 
-const FAULTS: usize = Fault::FailedAccept as usize + 1;
+const FAULTS: usize = Fault::NoBuffers as usize + 1;
 
 /// The numbers of what is no operation on a socket.
 const OWN: [u64; 3] = [DOORBELL, BRIDGE, CANCELLED];
 
-/// `IORING_RECV_MULTISHOT`, `IORING_ACCEPT_MULTISHOT`, in the field `ioprio`.
+/// `IORING_RECV_MULTISHOT`, in the field `ioprio`.
 const RECV_MULTISHOT: u16 = 1 << 1;
-const ACCEPT_MULTISHOT: u16 = 1;
 /// `IORING_POLL_ADD_MULTI`, in the field `len`.
 const POLL_MULTISHOT: u32 = 1;
 /// `IORING_CQE_F_BUFFER`, `IORING_CQE_F_MORE`.
@@ -158,8 +155,7 @@ impl Script {
     /// What was asked for and has not come about.
     pub(super) fn unseen(&self) -> Vec<Fault> {
         use Fault::*;
-        let all =
-            [Refused, Partial, Late, ShortSend, FailedSend, Stale, Ended, NoBuffers, FailedAccept];
+        let all = [Refused, Partial, Late, ShortSend, FailedSend, Stale, Ended, NoBuffers];
         let asked = all.into_iter().filter(|&fault| self.odds[fault as usize] != 0);
         asked.filter(|&fault| self.seen(fault) == 0).collect()
     }
@@ -299,13 +295,6 @@ impl Interference {
             }
             opcode::Recv::CODE if self.happens(Fault::Ended) => {
                 entry.clear_priority(RECV_MULTISHOT);
-                entry.into()
-            }
-            opcode::AcceptMulti::CODE if self.happens(Fault::FailedAccept) => {
-                self.fail(entry, &[Errno::CONNABORTED, Errno::MFILE, Errno::NOBUFS])
-            }
-            opcode::AcceptMulti::CODE if self.happens(Fault::Ended) => {
-                entry.clear_priority(ACCEPT_MULTISHOT);
                 entry.into()
             }
             // The reactor's own are armed at once, and for good.

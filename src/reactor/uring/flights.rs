@@ -14,8 +14,6 @@ use crate::reactor::socket::{Chunk, Socket};
 pub(super) enum Flight {
     /// Reports readiness, again and again, to the socket's slot of that generation.
     Poll(Arc<Socket>, u32),
-    /// Accepts connections, again and again, and tells the slot of that generation.
-    Accept(Arc<Socket>, u32),
     /// Receives into lent memory, again and again.
     Recv(Arc<Socket>),
     /// Sends a chunk that the operation owns.
@@ -118,7 +116,6 @@ impl Flights {
         for flight in self.places.iter().filter_map(|place| place.flight.as_ref()) {
             match flight {
                 Flight::Poll(socket, _)
-                | Flight::Accept(socket, _)
                 | Flight::Recv(socket)
                 | Flight::Send(socket, _)
                 | Flight::Room(socket, _) => f(socket),

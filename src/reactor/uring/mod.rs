@@ -17,7 +17,6 @@
 //! and collect wakers. Nobody else's code runs meanwhile: wakers and what completed
 //! operations leave behind are handed to the caller (S6).
 
-mod accept;
 pub(crate) mod claim;
 #[cfg(test)]
 mod faults;
@@ -53,7 +52,6 @@ use io_uring::{
 use rustix::event::{EventfdFlags, PollFlags, eventfd};
 
 pub(crate) use self::{
-    accept::Accepted,
     claim::Claim,
     flights::FlightId,
     mailbox::{Link, Mailbox, Node, Sent},
@@ -180,7 +178,6 @@ pub(crate) struct Shared {
     /// What counts the leases of its memory, once there is some.
     gauge: OnceLock<Gauge>,
     plain_gauge: OnceLock<Gauge>,
-    listeners: accept::Listeners,
     sockets: rescue::Sockets,
     claim: Claim,
     /// The process that made it: a child can not use it.
@@ -202,7 +199,6 @@ impl Uring {
             in_flight: AtomicU64::new(0),
             gauge: OnceLock::new(),
             plain_gauge: OnceLock::new(),
-            listeners: accept::Listeners::default(),
             sockets: rescue::Sockets::default(),
             claim: Claim::new(),
             process: fork::generation(),
@@ -389,8 +385,8 @@ impl Uring {
 
     fn cancel_waits(&mut self, socket: &Arc<Socket>) {
         self.mark_retired(socket);
-        let InFlight { poll, recv, accept, .. } = &socket.flights;
-        [poll, recv, accept].into_iter().for_each(|wait| self.cancel(wait.get()));
+        let InFlight { poll, recv, .. } = &socket.flights;
+        [poll, recv].into_iter().for_each(|wait| self.cancel(wait.get()));
     }
 
     fn begin(&mut self, flight: Flight) -> FlightId {
@@ -491,10 +487,6 @@ impl Uring {
         let retired = match &flight {
             Flight::Poll(socket, generation) => {
                 self.polled(socket, *generation, completion, wakes);
-                socket.flights.is_retired()
-            }
-            Flight::Accept(socket, generation) => {
-                self.accepted(socket, *generation, completion, wakes);
                 socket.flights.is_retired()
             }
             Flight::Recv(socket) => {

@@ -41,9 +41,6 @@ impl Uring {
     /// Sees to it that what somebody waits for is reported.
     pub(super) fn report(&mut self, socket: &Arc<Socket>, direction: Direction) {
         let flights = &socket.flights;
-        if socket.is_listener() {
-            return self.arm_accept(socket);
-        }
         if direction == Direction::Write {
             // Relaxed: read by this thread.
             flights.wants_writes.store(1, Ordering::Relaxed);

@@ -1,9 +1,9 @@
 //! What others do for a worker that is stuck in one long poll.
 //!
-//! Its listeners' connections are accepted, its bridge is looked at, and of the sockets
-//! that somebody waits for, those that are ready are told so; where a receive is armed,
-//! what has arrived is received in its place ([`Claim`](super::claim)). All of it is done
-//! by plain calls on the sockets, from any thread. What is in the ring stays there: the
+//! Its bridge is looked at. Of the sockets that somebody waits for, those that are ready are
+//! told so; a task that waits for a connection then accepts it by itself. Where a receive is
+//! armed, what has arrived is received in its place ([`Claim`](super::claim)). All of it is
+//! done by plain calls on the sockets, from any thread. What is in the ring stays there: the
 //! owner finds it when it goes on, and takes it for events that mean nothing.
 //!
 //! What waits for the owner all the same: bytes that did not fit into a socket, and, with
@@ -120,7 +120,6 @@ fn wanted(socket: &Socket) -> PollFlags {
 impl Shared {
     /// Does for a stuck worker what can be done from elsewhere.
     pub(crate) fn rescue(&self, wakes: &mut Vec<Waker>) {
-        self.listeners.rescue(wakes);
         // A bridge has no doorbell whose ring could be swallowed.
         let _ = self.bridge.rescue(wakes);
         self.rescue_sockets(wakes);

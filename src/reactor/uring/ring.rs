@@ -53,13 +53,12 @@ impl Plan {
 }
 
 /// All that is ever submitted.
-pub(super) const OPCODES: [u8; 7] = [
+pub(super) const OPCODES: [u8; 6] = [
     opcode::Nop::CODE,
     opcode::PollAdd::CODE,
     opcode::AsyncCancel2::CODE,
     opcode::Send::CODE,
     opcode::Recv::CODE,
-    opcode::AcceptMulti::CODE,
     opcode::Read::CODE,
 ];
 

@@ -176,12 +176,11 @@ fn narrow_listener() -> TcpListener {
 }
 
 /// What can happen to few bytes.
-const MISHAPS: [(Fault, u64); 7] = [
+const MISHAPS: [(Fault, u64); 6] = [
     (Fault::Refused, 10),
     (Fault::Partial, 5),
     (Fault::Late, 5),
     (Fault::Stale, 4),
     (Fault::Ended, 4),
     (Fault::NoBuffers, 10),
-    (Fault::FailedAccept, 3),
 ];

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::reactor::{
-    Doorbell,
+    Direction, Doorbell, Pollable,
     socket::{Found, Socket},
     uring::{ARM_RECV, Allowed, Uring, plan},
 };
@@ -141,26 +141,34 @@ fn end_arms_nothing_new() {
 }
 
 #[test]
-fn rescued_connections_wait_in_the_kernel_past_the_cap() {
-    // Goal: connections that nobody takes do not use up descriptors; method: more of them than the cap,
-    // and a listener whose worker is stuck for many looks.
-    const CAP: usize = 64;
+fn rescue_of_a_listener_takes_no_connection() {
+    // Goal: others who look at a stuck worker's listener leave its connections where they are; method:
+    // many looks, while nobody waits and while somebody does, who is woken once; then all connections
+    // are there for a duplicate.
+    const CONNECTIONS: usize = 20;
     let Some(mut uring) = ring(true) else { return };
     let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let (address, dup) = (listener.local_addr().unwrap(), listener.try_clone().unwrap());
     listener.set_nonblocking(true).unwrap();
-    let socket = Socket::new_listener(listener.into());
-    // Stuck: it is never submitted.
-    uring.arm_accept(&socket);
-    let peers: Vec<_> = (0..CAP + 20).map(|_| net::TcpStream::connect(address).unwrap()).collect();
-    (0..10).for_each(|_| uring.shared.rescue(&mut Vec::new()));
-    let mut waiting = 0;
-    while socket.accepted.take().is_some() {
-        waiting += 1;
+    let socket = Socket::new(listener.into());
+    let source = socket.source();
+    source.clear(source.look(), Direction::Read);
+    // Stuck: what is armed is never submitted.
+    uring.register_socket(&socket, Direction::Read);
+    let connect = |_| net::TcpStream::connect(address).unwrap();
+    let peers: Vec<_> = (0..CONNECTIONS).map(connect).collect();
+    let mut wakes = Vec::new();
+    (0..10).for_each(|_| uring.shared.rescue(&mut wakes));
+    assert_eq!(wakes.len(), 0);
+    let cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut ticket = None;
+    assert!(source.slot().poll_ready_shared(Direction::Read, &mut ticket, &cx).is_pending());
+    (0..10).for_each(|_| uring.shared.rescue(&mut wakes));
+    assert_eq!(wakes.len(), 1);
+    for _ in 0..CONNECTIONS {
+        dup.accept().expect("a connection");
     }
-    assert_eq!(waiting, CAP);
-    (0..10).for_each(|_| uring.shared.rescue(&mut Vec::new()));
-    assert!(socket.accepted.take().is_some(), "there is room again");
+    assert_eq!(dup.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     drop(peers);
     uring.retire(&socket);
 }
