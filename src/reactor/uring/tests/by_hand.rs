@@ -152,7 +152,7 @@ fn rescue_of_a_listener_takes_no_connection() {
     listener.set_nonblocking(true).unwrap();
     let socket = Socket::new(listener.into());
     let source = socket.source();
-    source.clear(source.look(), Direction::Read);
+    source.clear(source.look(), Direction::Read, true);
     // Stuck: what is armed is never submitted.
     uring.register_socket(&socket, Direction::Read);
     let connect = |_| net::TcpStream::connect(address).unwrap();
