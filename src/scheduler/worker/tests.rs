@@ -176,6 +176,34 @@ fn neighbour_held_by_a_task_is_helped_before_it_is_overdue() {
 }
 
 #[test]
+fn ring_that_a_rescuer_takes_is_repeated() {
+    // Goal: a worker that was rung and then rescued hears the ring all the same; method: a neighbour
+    // rescues one that was rung; then the ring is there for the next to look. (A worker that sleeps
+    // until it hears it would prove nothing: a thread that has had rings may wake up for them.)
+    let taken = std::cell::Cell::new(0);
+    on_every_backend(2, |hub, workers| {
+        let [owner, rescuer] = &workers[..] else { unreachable!() };
+        owner.enter(|| {});
+        rescuer.enter(|| {
+            let (block, peer) = rescuer.other(0);
+            let takes_a_ring = || peer.home.rescue(&mut Vec::new());
+            block.doorbell.ring();
+            if !takes_a_ring() {
+                // The ring of a worker on io_uring is not within reach of others.
+                return;
+            }
+            taken.set(taken.get() + 1);
+            assert!(!takes_a_ring(), "an edge is seen once");
+            block.doorbell.ring();
+            rescuer.rescue(0);
+            assert!(takes_a_ring(), "it was swallowed");
+        });
+        end(hub, workers);
+    });
+    assert_eq!(taken.get(), 1, "on epoll");
+}
+
+#[test]
 fn burst_leaves_no_memory_behind() {
     // Goal: an idle worker is as small as one that was never busy; method: crowds of local tasks and
     // of wakers, several times what a worker keeps.

@@ -359,6 +359,21 @@ pub const WORKERS: &[Mutant] = &[
         self.fd.store(fd, Ordering::Relaxed);",
         model: "doorbell_shutdown::two_late_ringers_against_next_life",
     },
+    // Rescue.
+    Mutant {
+        name: "rescue: a ring that was for the owner is not seen",
+        file: "reactor/epoll.rs",
+        text: "            DOORBELL => rung = true,",
+        replacement: "            DOORBELL => {}",
+        model: "unit test scheduler::worker::tests::ring_that_a_rescuer_takes_is_repeated",
+    },
+    Mutant {
+        name: "rescue: a ring that was for the owner is swallowed",
+        file: "scheduler/patrol.rs",
+        text: "            block.doorbell.ring();",
+        replacement: "",
+        model: "unit test scheduler::worker::tests::ring_that_a_rescuer_takes_is_repeated",
+    },
     // Generated models.
     Mutant {
         name: "drawn: notify without a fence",
