@@ -22,8 +22,8 @@ pub const ORDERINGS: &[Mutant] = &[
     Mutant {
         name: "slot: an event publishes nothing",
         file: "reactor/slot.rs",
-        text: "self.word.store(word & !EVENT_MASK | events | ready.0, Ordering::Release);",
-        replacement: "self.word.store(word & !EVENT_MASK | events | ready.0, Ordering::Relaxed);",
+        text: "self.word.store(known & !EVENT_MASK | events | ready.0 | again, Ordering::Release);",
+        replacement: "self.word.store(known & !EVENT_MASK | events | ready.0 | again, Ordering::Relaxed);",
         model: "slot_event::two_events_against_clear",
     },
     Mutant {
