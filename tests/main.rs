@@ -32,6 +32,8 @@ mod clocks;
 mod compat;
 #[path = "suite/faces.rs"]
 mod faces;
+#[path = "suite/fork_busy.rs"]
+mod fork_busy;
 #[path = "suite/handover.rs"]
 mod handover;
 #[path = "suite/homes.rs"]
