@@ -21,6 +21,8 @@ use loom::{
 use loom_tests::explore;
 use ringloop::model::{Doorbell, Gate, kernel};
 
+use crate::hubs::opened as opened_hub;
+
 fn opened(fd: i32) -> Arc<Doorbell> {
     let bell = Arc::new(Doorbell::new());
     kernel::open(fd);
@@ -135,5 +137,24 @@ fn gate_closes_behind_passers() {
         for passer in passers {
             passer.join().unwrap();
         }
+    });
+}
+
+/// Who sees that the runtime ends also sees by when.
+#[test]
+fn deadline_is_known_when_the_end_begins() {
+    explore(|| {
+        let hub = opened_hub(1);
+        let worker = {
+            let hub = hub.clone();
+            thread::spawn(move || {
+                if let Some(deadline) = hub.deadline() {
+                    assert_eq!(deadline, 7);
+                }
+            })
+        };
+        hub.close(7);
+        assert_eq!(hub.deadline(), Some(7));
+        worker.join().unwrap();
     });
 }

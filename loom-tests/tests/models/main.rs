@@ -2,6 +2,7 @@
 #![cfg(loom)]
 
 mod announce_search;
+mod blocking_queue;
 mod budget;
 mod claim;
 mod doorbell_shutdown;

@@ -1,5 +1,6 @@
 //! The mutants.
 
+mod blocking;
 mod budget;
 mod orderings;
 mod queues;
@@ -23,4 +24,5 @@ pub const TABLES: &[&[Mutant]] = &[
     queues::QUEUES,
     orderings::ORDERINGS,
     budget::BUDGET,
+    blocking::BLOCKING,
 ];

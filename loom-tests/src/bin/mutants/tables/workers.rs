@@ -73,6 +73,15 @@ pub const WORKERS: &[Mutant] = &[
         replacement: "self.phase.fetch_max(phase as u8, Ordering::Relaxed)",
         model: "push_and_park::push_to_either_and_stop",
     },
+    Mutant {
+        name: "close: the phase comes before the deadline",
+        file: "scheduler/hub.rs",
+        text: "        self.deadline.store(deadline, Ordering::Relaxed);
+        self.advance(Phase::Closing);",
+        replacement: "        self.advance(Phase::Closing);
+        self.deadline.store(deadline, Ordering::Relaxed);",
+        model: "doorbell_shutdown::deadline_is_known_when_the_end_begins",
+    },
     // Announce and search.
     Mutant {
         name: "announce: no fence after the push",
