@@ -147,7 +147,11 @@ fn those_of_a_crowd_whose_turn_has_not_come_can_be_dropped_and_reset() {
             });
             join_all(sleeps).await;
             assert!(Instant::now() >= later);
-            assert_eq!(armed(), 0);
+            // Those that were due as they were dropped or moved are let go of at their turn, a few in each
+            // tick. Where the machine is slow, `later` has come before that.
+            while armed() > 0 {
+                yield_now().await;
+            }
         });
     });
 }
