@@ -87,10 +87,13 @@ impl Ready {
         const BOTH: Ready = Ready::READABLE.and(Ready::WRITABLE);
         const CLOSED: Ready = Ready::READ_CLOSED.and(Ready::WRITE_CLOSED);
         let events = P::from_bits_retain(events as _);
-        let urgency = if events.intersects(P::RDBAND) { Self::ARRIVED } else { Self::URGENT };
+        let urgency = match events.intersects(P::PRI) {
+            false => Self::NONE,
+            true if events.intersects(P::RDBAND) => Self::ARRIVED,
+            true => Self::URGENT,
+        };
         let meanings = [
             (P::IN | P::PRI, Self::READABLE),
-            (P::PRI, urgency),
             (P::OUT, Self::WRITABLE),
             (P::RDHUP, Self::READABLE.and(Self::READ_CLOSED)),
             (P::ERR, BOTH),
@@ -99,7 +102,7 @@ impl Ready {
         meanings
             .into_iter()
             .filter(|(flags, _)| events.intersects(*flags))
-            .fold(Self::NONE, |ready, (_, meaning)| ready.and(meaning))
+            .fold(urgency, |ready, (_, meaning)| ready.and(meaning))
     }
 
     fn of(direction: Direction) -> u64 {
@@ -256,6 +259,20 @@ impl Slot {
         self.word.store(word | Ready::URGENT.0, Ordering::Release);
     }
 
+    /// What is known once an event for `ready` comes, and what it adds to that: whether it is an
+    /// arrival behind another event.
+    #[inline]
+    fn count_arrival(&self, word: u64, ready: Ready) -> (u64, u64) {
+        if ready.0 & Ready::ARRIVED.0 == 0 {
+            return (word, 0);
+        }
+        // Relaxed: see step 2.
+        let took_all = self.drained.load(Ordering::Relaxed) == word & !READY_MASK;
+        let known = if took_all { word & !ARRIVALS } else { word };
+        let is_first = known & Ready::READABLE.0 == 0;
+        (known, if is_first { 0 } else { Ready::AGAIN.0 })
+    }
+
     fn clear_bits(&self, seen: Seen, bits: u64) {
         let _waiters = self.waiters.lock();
         let word = self.look().0;
@@ -333,14 +350,9 @@ impl Slot {
             return;
         }
         let events = word.wrapping_add(EVENT) & EVENT_MASK;
-        // Relaxed, both: see step 2.
-        let took_all = self.drained.load(Ordering::Relaxed) == word & !READY_MASK;
+        let (known, again) = self.count_arrival(word, ready);
+        // Relaxed: see step 2.
         self.drained.store(NEVER, Ordering::Relaxed);
-        let known = if took_all { word & !ARRIVALS } else { word };
-        let again = match known & Ready::READABLE.0 != 0 && ready.0 & Ready::ARRIVED.0 != 0 {
-            true => Ready::AGAIN.0,
-            false => 0,
-        };
         // Release: what the kernel reported comes before; pairs with `look`.
         self.word.store(known & !EVENT_MASK | events | ready.0 | again, Ordering::Release);
         if ready.0 & Ready::of(Direction::Read) != 0 {

@@ -7,6 +7,7 @@ mod tests;
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
+    mem,
     panic::Location,
     sync::Arc,
     task::Waker,
@@ -111,6 +112,8 @@ pub(crate) struct Worker {
     wakes: RefCell<Vec<Waker>>,
     slots: FreeSlots,
     ids: Cell<(u64, u64)>,
+    /// The last look at the inboxes took as much as it may: there may be more.
+    more_mail: Cell<bool>,
     /// Moving average of a poll's time, in ns.
     poll_time: Cell<u64>,
     rng: Rng,
@@ -137,6 +140,7 @@ impl Worker {
             wakes: RefCell::new(Vec::new()),
             slots: FreeSlots::default(),
             ids: Cell::new((0, 0)),
+            more_mail: Cell::new(false),
             poll_time: Cell::new(0),
             rng: Rng::new(),
             patrol: Patrol::new(hub.workers()),
@@ -195,21 +199,24 @@ impl Worker {
         }
     }
 
-    /// Takes some of what other threads have left here; says whether there was anything. The caller
-    /// judges what the queue has become.
+    /// Takes some of what other threads have left here. The caller judges what the queue has become.
     #[inline]
-    fn take_mail(&self) -> bool {
+    fn take_mail(&self) {
         let block = self.block();
         let local = block.local_inbox.take(TAKE, |task| self.push_local(task));
-        local + block.inbox.take(TAKE, |task| self.push_unjudged(task)) > 0
+        let stealable = block.inbox.take(TAKE, |task| self.push_unjudged(task));
+        self.more_mail.set(local.max(stealable) == TAKE);
     }
 
-    /// The next task, from the inboxes if there is no other: that costs less than another tick.
+    /// The next task. Without one, the rest of a full inbox comes before the end of the tick.
     #[inline]
     fn next_task_or_mail(&self) -> Option<Runnable> {
         self.next_task().or_else(|| {
-            let has_mail = self.block().has_mail() && self.take_mail();
-            if has_mail { self.next_task() } else { None }
+            if !self.more_mail.get() {
+                return None;
+            }
+            self.take_mail();
+            self.next_task()
         })
     }
 
@@ -259,6 +266,7 @@ impl Worker {
         (CHECK_NS / self.poll_time.get().max(1)).clamp(1, CHECK_POLLS)
     }
 
+    #[inline]
     fn note_polls(&self, polls: u64, since: u64, now: u64) {
         let block = self.block();
         block.counts.polls.add(polls);
@@ -292,9 +300,8 @@ impl Worker {
         self.block().end_run();
         self.expire_timers(now);
         self.help_neighbours(now);
-        // With what was stolen as well: there may be something to steal at each tick's end. Mail
-        // keeps from sleep: to see it here spares the way there.
-        if self.has_tasks() || self.block().has_mail() || self.search_uninvited() {
+        // With what was stolen as well: there may be something to steal at each tick's end.
+        if self.has_tasks() || self.search_uninvited() {
             self.turn(Some(Duration::ZERO));
             self.judge_backlog();
             self.patrol_if_due(now);
@@ -416,17 +423,11 @@ impl Worker {
         collect(&mut wakes);
         if !wakes.is_empty() {
             debug_assert!(!current::in_task(), "what a task wakes has the LIFO slot");
-            let mut foreign = Vec::new();
-            for waker in wakes.drain(..) {
-                match task::wake_for(waker) {
-                    Ok(Some(task)) => self.push_told(task),
-                    Ok(None) => {}
-                    Err(waker) => foreign.push(waker),
-                }
-            }
+            let of_tasks = wakes.extract_if(.., |waker| task::is_tasks(waker));
+            of_tasks.filter_map(task::wake_for).for_each(|task| self.push_told(task));
             self.judge_push();
-            if !foreign.is_empty() {
-                self.wake_foreign(foreign);
+            if !wakes.is_empty() {
+                self.wake_foreign(mem::take(&mut wakes));
             }
         }
         wakes.shrink_to(KEEPS);

@@ -41,7 +41,7 @@ pub use self::handle::{Join, Task};
 pub(crate) use self::{
     header::{Birth, Header, Schedule},
     raw::Ran,
-    waker::wake_for,
+    waker::{is_tasks, wake_for},
 };
 use crate::{
     error::{ErrorEvent, TaskError, TaskId, hook},

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{Runnable, header::Header, raw};
-use crate::util::current;
+use crate::util::{current, panic};
 
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop);
 
@@ -32,16 +32,23 @@ pub(super) fn is_of(waker: &Waker, task: *const ()) -> bool {
     waker.data() == task && std::ptr::eq(waker.vtable(), &VTABLE)
 }
 
-/// Wakes by a waker if it is a task's; if the task has become runnable, the caller is to queue it.
-/// The waker of somebody else comes back: to wake by it is to run foreign code.
+/// Whether a waker is a task's. To wake by that of somebody else is to run foreign code.
 #[inline]
-pub(crate) fn wake_for(waker: Waker) -> Result<Option<Runnable>, Waker> {
-    if !std::ptr::eq(waker.vtable(), &VTABLE) {
-        return Err(waker);
+pub(crate) fn is_tasks(waker: &Waker) -> bool {
+    std::ptr::eq(waker.vtable(), &VTABLE)
+}
+
+/// Wakes by a waker that may be anybody's: its panic stays its own (S8). If it is a task's, and the
+/// task has become runnable, the caller is to queue it.
+#[inline]
+pub(crate) fn wake_for(waker: Waker) -> Option<Runnable> {
+    if !is_tasks(&waker) {
+        panic::contain(|| waker.wake());
+        return None;
     }
     let task = header(ManuallyDrop::new(waker).data());
     // SAFETY: the waker's reference is ours, for the queue or to give up.
-    Ok(unsafe { take_woken(task) })
+    unsafe { take_woken(task) }
 }
 
 /// # Safety
