@@ -159,6 +159,24 @@ fn writer_leaves_between_readers() {
     });
 }
 
+/// The same while the reader before it stays: the one behind it does not wait for that.
+#[test]
+fn writer_leaves_while_a_reader_stays() {
+    explore(|| {
+        let lock = Arc::new(RwLock::new(0));
+        let first = lock.clone().try_read_owned().unwrap();
+        let leaver = spawn(&lock, |lock| {
+            let (wait, guard) = Hand::begun(lock.write());
+            assert!(guard.is_none(), "a reader has it");
+            drop(wait);
+        });
+        let reader = spawn(&lock, |lock| assert_eq!(*wait_for(lock.read()), 0));
+        join([leaver, reader]);
+        drop(first);
+        assert_eq!(*lock.try_write().expect("nobody holds it"), 0);
+    });
+}
+
 /// A reader gives up, at any stage, behind a writer.
 #[test]
 fn reader_leaves_behind_a_writer() {

@@ -13,6 +13,7 @@
 //! Bound: 3 threads, two permits.
 
 use std::{
+    mem,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -174,8 +175,9 @@ fn batches() {
     });
 }
 
-/// Three permits come for three who wait, one of whom leaves: two are granted with the lock held,
-/// and the third in the next batch.
+/// Three permits come for three tasks that wait, and one more task comes: two are granted with the
+/// lock held, and the third in the next batch. No permit comes back, which would grant the third
+/// in another way.
 #[test]
 fn batches_of_two() {
     ringloop::model::set_batch(2);
@@ -183,14 +185,16 @@ fn batches_of_two() {
         let guarded = Guarded::new(0);
         let begun = || {
             let guarded = guarded.clone();
-            Hand::begun(async move { drop(guarded.semaphore.acquire().await) }).0
+            Hand::begun(async move { mem::forget(guarded.semaphore.acquire().await) }).0
         };
-        let (first, mut second, mut third) = (begun(), begun(), begun());
+        let mut waiting = [begun(), begun(), begun()];
         let giver = spawn(&guarded, |guarded| guarded.semaphore.add_permits(3));
-        let leaver = thread::spawn(move || drop(first));
-        join([giver, leaver]);
-        assert!(second.poll().is_ready() && third.poll().is_ready());
-        guarded.assert_whole(3, 0);
+        let newcomer = spawn(&guarded, |guarded| {
+            assert!(guarded.semaphore.try_acquire().is_err(), "others were there before");
+        });
+        join([giver, newcomer]);
+        assert_eq!(waiting.each_mut().map(|hand| hand.poll().is_ready()), [true; 3]);
+        assert_eq!(guarded.semaphore.available_permits(), 0);
     });
 }
 

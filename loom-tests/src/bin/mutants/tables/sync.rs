@@ -266,7 +266,7 @@ pub const SYNC: &[Mutant] = &[
         drop(list);
         wakers.wake_all();
         panic",
-        model: "sync_lock::writer_leaves_between_readers",
+        model: "sync_lock::writer_leaves_while_a_reader_stays",
     },
     // Locks.
     Mutant {
