@@ -416,6 +416,15 @@ pub enum ErrorEvent {
         /// Where it was spawned.
         spawned_at: &'static Location<'static>,
     },
+    /// The kernel had no memory for completions of a worker's io_uring, and has dropped them. Their
+    /// operations never end, and nobody knows which they are: the runtime cancels all tasks and
+    /// ends, as if it was shut down. That takes 2 s longer, in which it waits for the operations that
+    /// are in flight; those that do not end are leaked, on purpose.
+    #[non_exhaustive]
+    CompletionsLost {
+        /// The worker's number.
+        worker: usize,
+    },
     /// Shutdown gave up waiting. What is named here was leaked, on purpose.
     #[non_exhaustive]
     ShutdownTimedOut {
@@ -466,6 +475,11 @@ impl fmt::Display for ErrorEvent {
                 f,
                 "task {task} (spawned at {spawned_at}) waits for a lock that it acquired itself; \
                  unless it handed the guard on, it waits for itself: drop the guard before"
+            ),
+            Self::CompletionsLost { worker } => write!(
+                f,
+                "the kernel has dropped completions of worker {worker}'s io_uring for want of memory, so that \
+                 the runtime ends and all tasks are cancelled; raise the memory limit of the control group"
             ),
             Self::ShutdownTimedOut { holders } => {
                 write!(f, "shutdown gave up waiting for: {}", holders.join("; "))

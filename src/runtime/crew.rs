@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Handle, Inner, builder, context};
+use super::{Handle, Inner, builder, context, shutdown};
 use crate::{
     error::BuildError,
     loom::{Condvar, WaitLock},
@@ -121,9 +121,16 @@ impl Start {
     fn run(self, seat: Seat) {
         let (hub, id) = (self.inner.hub, self.inner.id);
         current::set_role(Role::Worker(id));
-        let _context = context::enter(Handle { inner: self.inner });
+        let inner = self.inner;
+        let _context = context::enter(Handle { inner: inner.clone() });
         let worker = Worker::new(self.index, hub, seat, self.peers);
-        worker.enter(|| worker.run(|| worker.has_stopped()));
+        worker.enter(|| {
+            worker.run(|| worker.has_stopped() || worker.has_lost());
+            if worker.has_lost() {
+                shutdown::end_after_loss(&inner, &worker);
+                worker.run(|| worker.has_stopped());
+            }
+        });
         worker.close();
         // What is left are destructors of thread-local values.
         current::set_role(Role::Helper(id));

@@ -66,7 +66,11 @@ pub(super) fn run_here<F: Future>(builder: Builder, main: F) -> Result<F::Output
         // SAFETY: the loop below ends when the task has, which is before `main`'s
         // borrows do: they outlive this function.
         let mut task = unsafe { worker.spawn_local(main, spawned_at) };
-        worker.run(|| task.is_finished());
+        worker.run(|| task.is_finished() || worker.has_lost());
+        if worker.has_lost() {
+            shutdown::end_after_loss(&handle.inner, &worker);
+            worker.run(|| task.is_finished());
+        }
         // A child that `main` has forked cannot end the parent's runtime.
         fork::expect_parent(handle.inner.process);
         let result = take(&mut task);

@@ -11,7 +11,7 @@
 
 use std::{cell::RefCell, time::Duration};
 
-use super::{Handle, Runtime, ShutdownReport, crew::Crew, inspect};
+use super::{Handle, Inner, Runtime, ShutdownReport, crew::Crew, inspect};
 use crate::{
     error::{ErrorEvent, hook},
     scheduler::{Hub, Phase, Tick, Worker},
@@ -96,6 +96,16 @@ fn wait_for_crew(crew: &Crew, hub: &Hub, deadline: u64) -> bool {
         }
     }
     true
+}
+
+/// Steps 1 and 2 where a worker's ring has lost completions, on its thread: who waits for them
+/// would wait for ever. What was in flight stays with the ring, and is leaked with it (S1).
+#[cold]
+pub(super) fn end_after_loss(inner: &Inner, worker: &Worker) {
+    let hub = inner.hub;
+    hook::report(hub.key(), &ErrorEvent::CompletionsLost { worker: worker.index() });
+    inner.close_gate();
+    hub.close(deadline_in(inner.shutdown_deadline));
 }
 
 /// Steps 4 and 5: everybody's thread, and the blocking pool.

@@ -14,6 +14,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::io::Errno;
+
 use super::{
     NO_OWNER, Place, Tasks, balance,
     block::Block,
@@ -120,6 +122,8 @@ pub(crate) struct Worker {
     pub(super) patrol: Patrol,
     /// If there is no other worker to patrol.
     pub(super) monitor: Option<Monitor>,
+    /// The kernel has dropped what its ring was to hear.
+    has_lost: Cell<bool>,
     /// What a task must not return from in another: a child that it has forked.
     process: fork::Native,
 }
@@ -145,6 +149,7 @@ impl Worker {
             rng: Rng::new(),
             patrol: Patrol::new(hub.workers()),
             monitor: (hub.workers() == 1).then(Monitor::new),
+            has_lost: Cell::new(false),
             process: fork::Native::new(),
         }
     }
@@ -404,6 +409,9 @@ impl Worker {
     fn turn_into(&self, timeout: Option<Duration>, wakes: &mut Vec<Waker>) {
         let mut reactor = self.reactor.borrow_mut();
         if let Err(error) = reactor.turn(timeout, wakes) {
+            if Errno::from_io_error(&error) == Some(Errno::BADR) {
+                return self.has_lost.set(true);
+            }
             let call = match *reactor {
                 Reactor::Epoll(_) => "epoll_wait",
                 Reactor::Uring(_) => "io_uring_enter",
@@ -533,6 +541,12 @@ impl Worker {
     /// the last task was counted may have spawned another.
     pub(crate) fn has_stopped(&self) -> bool {
         self.hub.phase() == Phase::Stopped && !self.has_tasks() && !self.block().has_mail()
+    }
+
+    /// Whether completions of its ring were lost: then some tasks would wait for ever, and the
+    /// runtime has to end.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.has_lost.get()
     }
 
     /// The worker's end: nothing runs here any more.

@@ -41,9 +41,11 @@ pub(super) enum Fault {
     Ended,
     /// A receive finds no buffer.
     NoBuffers,
+    /// A completion is dropped, for want of memory.
+    Dropped,
 }
 
-const FAULTS: usize = Fault::NoBuffers as usize + 1;
+const FAULTS: usize = Fault::Dropped as usize + 1;
 
 /// The numbers of what is no operation on a socket.
 const OWN: [u64; 3] = [DOORBELL, BRIDGE, CANCELLED];
@@ -155,7 +157,7 @@ impl Script {
     /// What was asked for and has not come about.
     pub(super) fn unseen(&self) -> Vec<Fault> {
         use Fault::*;
-        let all = [Refused, Partial, Late, ShortSend, FailedSend, Stale, Ended, NoBuffers];
+        let all = [Refused, Partial, Late, ShortSend, FailedSend, Stale, Ended, NoBuffers, Dropped];
         let asked = all.into_iter().filter(|&fault| self.odds[fault as usize] != 0);
         asked.filter(|&fault| self.seen(fault) == 0).collect()
     }
@@ -207,6 +209,12 @@ impl Faults {
         self.0.as_ref().is_some_and(|interference| !interference.held.is_empty())
     }
 
+    /// How many completions were dropped, by the ring's counter, which says `real`.
+    pub(super) fn lost(&self, real: u32) -> u32 {
+        let scripted = self.0.as_ref().is_some_and(|interference| interference.counted);
+        real + u32::from(scripted)
+    }
+
     /// Completions are taken.
     pub(super) fn completions<'a>(
         &mut self,
@@ -239,6 +247,10 @@ struct Interference {
     past: Vec<u64>,
     /// Numbers of the reactor's own that have been armed.
     own: Vec<u64>,
+    /// A completion was dropped: the next call says so,
+    reported: bool,
+    /// ... or the counter does.
+    counted: bool,
 }
 
 struct Held {
@@ -257,6 +269,8 @@ impl Interference {
             failed: HashMap::new(),
             past: Vec::new(),
             own: Vec::new(),
+            reported: false,
+            counted: false,
         }
     }
 
@@ -340,6 +354,9 @@ impl Interference {
             0 => {}
             error => return Err(Errno::from_raw_os_error(error)),
         }
+        if to_submit == 0 && mem::take(&mut self.reported) {
+            return Err(Errno::BADR);
+        }
         if self.refusals == 0 && self.happens(Fault::Refused) {
             self.refusals = 1 + self.random.below(SERIES);
         }
@@ -364,6 +381,12 @@ impl Interference {
         }
         let arrived: Vec<_> = ring.completion().collect();
         for entry in arrived {
+            if self.happens(Fault::Dropped) {
+                // One of the two is enough.
+                let counts = self.script.seed.is_multiple_of(2);
+                *if counts { &mut self.counted } else { &mut self.reported } = true;
+                continue;
+            }
             let entry = match self.failed.remove(&entry.user_data()) {
                 Some(result) => completion(entry.user_data(), result, 0),
                 None => entry,

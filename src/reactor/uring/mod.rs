@@ -21,6 +21,7 @@ pub(crate) mod claim;
 #[cfg(test)]
 mod faults;
 mod flights;
+mod garbage;
 pub(crate) mod mailbox;
 mod owned;
 mod plan;
@@ -49,11 +50,15 @@ use io_uring::{
     squeue::Flags,
     types::{CancelBuilder, Fd},
 };
-use rustix::event::{EventfdFlags, PollFlags, eventfd};
+use rustix::{
+    event::{EventfdFlags, PollFlags, eventfd},
+    io::Errno,
+};
 
 pub(crate) use self::{
     claim::Claim,
     flights::FlightId,
+    garbage::Garbage,
     mailbox::{Link, Mailbox, Node, Sent},
     plan::{Allowed, Features, Refusal, TriedRing, plan},
 };
@@ -71,7 +76,7 @@ use super::{
 };
 use crate::{
     loom::global::{AtomicU64, Ordering},
-    util::{clock, fork, panic},
+    util::{clock, fork},
 };
 
 /// Completions taken at a time.
@@ -126,39 +131,11 @@ pub(crate) struct Uring {
     retiring: Vec<Arc<Socket>>,
     /// What is not sent now is given up.
     is_ending: bool,
+    /// That completions are lost has been told.
+    told_loss: bool,
     provided: recv::Memory,
     /// Memory for leases of plain reads, once there was one.
     plain: Option<Pool>,
-}
-
-/// What ended operations leave behind, and who is to be woken: dropping it wakes them, and may run
-/// anybody's destructors (S6).
-#[derive(Default)]
-pub(crate) struct Garbage {
-    spent: Vec<Spent>,
-    wakes: Vec<Waker>,
-}
-
-impl Garbage {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.spent.is_empty() && self.wakes.is_empty()
-    }
-
-    pub(crate) fn append(&mut self, mut other: Self) {
-        self.spent.append(&mut other.spent);
-        self.wakes.append(&mut other.wakes);
-    }
-
-    /// Where wakers are collected.
-    pub(crate) fn wakes(&mut self) -> &mut Vec<Waker> {
-        &mut self.wakes
-    }
-}
-
-impl Drop for Garbage {
-    fn drop(&mut self) {
-        self.wakes.drain(..).for_each(|waker| panic::contain(|| waker.wake()));
-    }
 }
 
 /// A descriptor of the reactor's own that its ring polls.
@@ -218,6 +195,7 @@ impl Uring {
             resetting: Timed::new(),
             retiring: Vec::new(),
             is_ending: false,
+            told_loss: false,
             provided: recv::Memory::Unused { incremental },
             plain: None,
         })
@@ -241,6 +219,9 @@ impl Uring {
         wakes: &mut Vec<Waker>,
     ) -> io::Result<()> {
         fork::expect_parent(self.shared.process);
+        if self.ring.has_lost() && !self.told_loss {
+            return Err(self.lose());
+        }
         self.retire_again();
         self.take_mail();
         self.arm();
@@ -283,6 +264,17 @@ impl Uring {
         let reaped = self.reap(wakes);
         self.shared.claim.give_back(self.ring.is_at_rest());
         entered.and(reaped)
+    }
+
+    /// The error of a ring whose kernel has dropped completions. What they were about is in
+    /// flight for ever (S1), so that the runtime has to end: up to there the ring goes on.
+    #[cold]
+    fn lose(&mut self) -> io::Error {
+        self.told_loss = true;
+        // The reactor's own polls may be over: better twice than not at all.
+        self.doorbell.is_armed = false;
+        self.bridged.is_armed = false;
+        Errno::BADR.into()
     }
 
     /// What ended operations have left: foreign destructors may run as it is dropped.

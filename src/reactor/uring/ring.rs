@@ -80,6 +80,8 @@ pub(super) struct Ring {
     defers: bool,
     /// Entries that the full queue had no room for, in order.
     overflow: VecDeque<squeue::Entry>,
+    /// The kernel has dropped a completion.
+    has_lost: bool,
     #[cfg(test)]
     faults: Faults,
 }
@@ -117,6 +119,7 @@ impl Ring {
             no_iowait,
             defers: plan.defer_taskrun,
             overflow: VecDeque::new(),
+            has_lost: false,
             #[cfg(test)]
             faults: Faults::installed(),
         })
@@ -248,6 +251,11 @@ impl Ring {
                 Ok(())
             }
             Ok(()) | Err(Errno::TIME | Errno::INTR) => Ok(()),
+            // Told once, and only by a call that submits nothing: the counter tells as well.
+            Err(Errno::BADR) => {
+                self.has_lost = true;
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -258,6 +266,8 @@ impl Ring {
     fn make_do(&mut self, wait: Wait) {
         // A call that cannot submit does nothing else: one that has nothing to submit may.
         let taken = self.call(0, IoringEnterFlags::GETEVENTS, 0, None);
+        // See `enter`: it is told once.
+        self.has_lost |= taken == Err(Errno::BADR);
         let limit = match wait {
             Wait::No => return,
             Wait::UpTo(limit) => limit.min(SHORTAGE),
@@ -327,10 +337,26 @@ impl Ring {
         &mut self,
         batch: &'a mut [mem::MaybeUninit<cqueue::Entry>],
     ) -> &'a mut [cqueue::Entry] {
+        // The counter is not of what waits for room in the queue, but of what there was no memory for.
         #[cfg(test)]
-        return self.faults.completions(&mut self.ring, batch);
+        {
+            let taken = self.faults.completions(&mut self.ring, batch);
+            let lost = self.faults.lost(self.ring.completion().overflow());
+            self.has_lost |= lost != 0;
+            taken
+        }
         #[cfg(not(test))]
-        self.ring.completion().fill(batch)
+        {
+            let mut queue = self.ring.completion();
+            self.has_lost |= queue.overflow() != 0;
+            queue.fill(batch)
+        }
+    }
+
+    /// Whether the kernel has dropped a completion, for want of memory: the operation is over, and
+    /// nobody will ever know which.
+    pub(super) fn has_lost(&self) -> bool {
+        self.has_lost
     }
 }
 

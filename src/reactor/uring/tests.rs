@@ -8,6 +8,7 @@ mod by_hand;
 mod cancels;
 mod echoes;
 mod limits;
+mod losses;
 mod moves;
 mod rescue;
 
