@@ -50,6 +50,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/runtime/transfer.rs",
     "src/runtime/transfer_tests.rs",
     "src/reactor/pool.rs",
+    "src/reactor/pool/apart.rs",
     "src/reactor/pool/shared.rs",
     "src/reactor/pool/tests.rs",
     // Descriptors by their number.

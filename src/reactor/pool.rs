@@ -12,6 +12,8 @@
 //! 4. The last lease sets the buffer's bit in the word of returns; the owner collects the
 //!    bits, and the buffer is free. Without leases at the end of 2 it is free at once.
 //!
+//! Where no buffer is left, leases have memory of their own ([`apart`]).
+//!
 //! Invariants, cited below:
 //! * B1 `Buffer::users` counts who uses its bytes: one for each lease, and many for the
 //!   filler, which begins with `FILLER` and gives one of its own to each lease, so that lending
@@ -32,6 +34,7 @@
 //!   last lease returns" one comes first: then the owner sees the bit when it looks after
 //!   that, or the lease sees the flag, takes it back and rings.
 
+mod apart;
 mod shared;
 
 #[cfg(test)]
@@ -41,7 +44,7 @@ use std::{fmt, io, iter, mem, mem::MaybeUninit, ops::Deref, ptr::NonNull, slice,
 
 pub(crate) use self::shared::Gauge;
 
-use self::shared::{Buffer, STARVED, Shared, Watch};
+use self::shared::{APART, Buffer, STARVED, Shared, Watch};
 use super::Doorbell;
 use crate::{buf::IoBuf, loom::atomic::Ordering};
 
@@ -49,8 +52,6 @@ use crate::{buf::IoBuf, loom::atomic::Ordering};
 pub(crate) const MAX_BUFFERS: usize = 61;
 /// So that counts, and the whole mapping, are far from any limit.
 pub(crate) const MAX_SIZE: usize = 16 << 20;
-/// What a lease with memory of its own has room for.
-const APART: usize = 16 << 10;
 /// With less room than this a buffer is not worth a `recv`.
 const MIN_SPARE: usize = 2048;
 
@@ -210,17 +211,16 @@ impl Pool {
     ) -> io::Result<Lease> {
         match self.read(read) {
             Ok(result) => result,
-            Err(read) => Self::read_apart(self.watch.doorbell(), read),
+            Err(read) => apart::read(&self.gauge(), read),
         }
     }
 
-    /// The same, with memory of the lease's own.
+    /// The same, with memory of the lease's own, counted by the gauge of a pool.
     pub(crate) fn read_apart(
-        doorbell: &'static Doorbell,
+        gauge: &Gauge,
         read: impl FnOnce(&mut [MaybeUninit<u8>]) -> io::Result<usize>,
     ) -> io::Result<Lease> {
-        let mut apart = Self::new(1, APART, doorbell)?;
-        apart.read(read).unwrap_or_else(|_| unreachable!("a new pool has a free buffer"))
+        apart::read(gauge, read)
     }
 
     /// Gives `read` back if nothing is spare.
@@ -380,6 +380,11 @@ impl Lease {
             return Self::empty();
         }
         if let Some(buffer) = self.buffer {
+            // SAFETY: we are counted.
+            if unsafe { buffer.as_ref() }.bit == APART {
+                // SAFETY: that is what the bit says, and we have a lease.
+                unsafe { apart::count_another(buffer) };
+            }
             // B1. Relaxed: it adds to a count that is there.
             // SAFETY: we are counted.
             unsafe { buffer.as_ref() }.users.fetch_add(1, Ordering::Relaxed);
@@ -403,6 +408,10 @@ impl Drop for Lease {
         // SAFETY: we are counted.
         let Buffer { users, bit, shared, .. } = unsafe { buffer.as_ref() };
         let (bit, shared) = (*bit, *shared);
+        if bit == APART {
+            // SAFETY: that is what the bit says, and we are counted.
+            return unsafe { apart::leave(buffer) };
+        }
         // Release: what we read comes before the next use. Acquire: so does what those read
         // who returned before us, if we are the last.
         if users.fetch_sub(1, Ordering::AcqRel) == 1 {

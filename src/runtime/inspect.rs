@@ -34,7 +34,7 @@ pub struct Metrics {
     pub registered_descriptors: u64,
     /// Timers that have not fired.
     pub armed_timers: u64,
-    /// Leases of the workers' memory that are out.
+    /// Leases that are out, of the workers' memory or with memory of their own.
     pub leases: u64,
     /// Jobs that wait for a thread of the blocking pool or run on one.
     pub blocking_jobs: u64,

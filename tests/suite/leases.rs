@@ -15,6 +15,7 @@ use ringloop::{Handle, spawn, yield_now};
 use crate::faces::soon;
 use crate::harness::{on_every, scaled};
 use crate::net_stream::{expect_pattern, pair, send_pattern};
+use crate::processes::isolated;
 use crate::tools::{Count, Flag, GiveUpAfter, Slot, check_pattern, fill_pattern};
 
 #[test]
@@ -707,6 +708,65 @@ fn halves_lend_and_send_on_two_tasks() {
             }
             client.close().await.unwrap();
             echo.await.unwrap();
+        });
+    });
+}
+
+/// Mappings of this process.
+fn mappings() -> usize {
+    std::fs::read_to_string("/proc/self/maps").expect("/proc/self/maps").lines().count()
+}
+
+#[test]
+fn leases_beyond_the_pool_are_counted_and_are_no_mappings() {
+    // Goal: leases that are held beyond what the pools have cost the heap their bytes, and no mapping
+    // each, of which a process has 65 530; all are counted (S11). Method: first all memory of the
+    // pools is held, then 2000 short messages, of which every other is dropped.
+    const FLOOD: usize = 6 << 20;
+    const SHORT: usize = 2000;
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = cfg.runtime();
+            runtime.must_run(async {
+                let (mut near, mut far) = pair().await;
+                let flood = spawn(async move {
+                    far.write_all(&vec![1; FLOOD]).await.unwrap();
+                    far.flush().await.unwrap();
+                    far
+                });
+                let (mut held, mut bytes) = (Vec::new(), 0);
+                while bytes < FLOOD {
+                    let lease = near.read_lease().await.unwrap();
+                    bytes += lease.len();
+                    held.push(lease);
+                }
+                let mut far = flood.await.unwrap();
+                let before = mappings();
+                for number in 0..SHORT {
+                    far.write_all(&[number as u8; 64]).await.unwrap();
+                    far.flush().await.unwrap();
+                    let mut got = 0;
+                    while got < 64 {
+                        let lease = near.read_lease().await.unwrap();
+                        got += lease.len();
+                        held.push(lease);
+                    }
+                }
+                assert_eq!(Handle::current().metrics().leases, held.len() as u64);
+                let mut turn = false;
+                held.retain(|_| {
+                    turn = !turn;
+                    turn
+                });
+                assert_eq!(Handle::current().metrics().leases, held.len() as u64);
+                // Only now: neighbours are one mapping as long as there are no gaps.
+                let grown = mappings().saturating_sub(before);
+                assert!(grown < SHORT / 10, "{grown} mappings more");
+                let short = &held[held.len() - SHORT / 2..];
+                for lease in short {
+                    assert!(lease.iter().all(|byte| *byte == lease[0]), "bytes of another");
+                }
+            });
         });
     });
 }

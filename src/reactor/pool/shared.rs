@@ -26,6 +26,9 @@ pub(super) const STARVED: u64 = 1 << 61;
 pub(super) const ENDED: u64 = 1 << 62;
 pub(super) const UNWATCHED: u64 = 1 << 63;
 
+/// In the place of its bit, what tells a buffer that is no pool's: see `apart.rs`.
+pub(super) const APART: u64 = 0;
+
 /// What a buffer's count is when a filler gets it, all of it the filler's: more than there can
 /// be leases.
 const FILLER: u32 = 1 << 31;
@@ -42,6 +45,17 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
+    /// No pool's, with one lease.
+    pub(super) fn apart(shared: NonNull<Shared>) -> Self {
+        Self {
+            users: AtomicU32::new(1),
+            own: global::AtomicU32::new(0),
+            bytes: UnsafeCell::new(()),
+            bit: APART,
+            shared,
+        }
+    }
+
     /// For its owner, who has it alone and gives it to a filler.
     pub(super) fn begin(&self) {
         // Relaxed, both: ours alone.
@@ -56,6 +70,8 @@ pub(super) struct Shared {
     pub(super) buffers: Box<[CachePadded<Buffer>]>,
     pub(super) memory: Memory,
     doorbell: &'static Doorbell,
+    /// Leases with memory of their own.
+    apart: global::AtomicU64,
 }
 
 impl Shared {
@@ -75,13 +91,11 @@ impl Shared {
             })
         };
         let buffers = (0..buffers).map(buffer).collect();
+        let (returns, apart) = (AtomicU64::new(0), global::AtomicU64::new(0));
+        let this = Self { returns, buffers, memory, doorbell, apart };
         // SAFETY: memory of this layout, and ours.
-        unsafe { shared.write(Self { returns: AtomicU64::new(0), buffers, memory, doorbell }) };
+        unsafe { shared.write(this) };
         shared
-    }
-
-    pub(super) fn doorbell(&self) -> &'static Doorbell {
-        self.doorbell
     }
 
     /// The bits of all buffers.
@@ -211,6 +225,22 @@ impl Gauge {
             let leases = buffer.users.load(Ordering::Relaxed).saturating_sub(own);
             if leases < FILLER / 2 { u64::from(leases) } else { 0 }
         };
-        self.0.buffers.iter().map(leases).sum()
+        let apart = self.0.apart.load(Ordering::Relaxed);
+        self.0.buffers.iter().map(leases).sum::<u64>() + apart
+    }
+
+    /// What counts leases apart of it; it stays as long as a gauge.
+    pub(super) fn shared(&self) -> NonNull<Shared> {
+        self.0.0
+    }
+
+    /// One more lease with memory of its own.
+    pub(super) fn count_apart(&self) {
+        // Relaxed: a figure.
+        self.0.apart.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn uncount_apart(&self) {
+        self.0.apart.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -352,6 +352,31 @@ fn leases_are_counted() {
     assert_eq!((leased(), gauge.leased()), (0, 0));
 }
 
+#[test]
+fn lease_beyond_the_pool_is_as_large_as_its_bytes_and_counted() {
+    // Goal: what is lent when all buffers are out costs its own bytes, is counted with its parts, and
+    // outlives the pool. Method: a pool of one buffer, all of it lent.
+    let (mut pool, _bell) = pool(1, MIN_SPARE);
+    let gauge = pool.gauge();
+    let all = receive(&mut pool, &[0; MIN_SPARE]).unwrap();
+    let read = |room: &mut [MaybeUninit<u8>]| {
+        room.iter_mut().zip(b"some bytes").for_each(|(place, byte)| _ = place.write(*byte));
+        Ok(10)
+    };
+    let mut apart = pool.read_or_apart(read).unwrap();
+    assert_eq!((&*apart, gauge.leased()), (&b"some bytes"[..], 2));
+    let front = apart.split_to(4);
+    assert_eq!((&*front, &*apart, gauge.leased()), (&b"some"[..], &b" bytes"[..], 3));
+    apart.advance(1);
+    drop(pool);
+    drop(all);
+    assert_eq!((&*front, &*apart, gauge.leased()), (&b"some"[..], &b"bytes"[..], 2));
+    let elsewhere = thread::spawn(move || front.to_vec());
+    assert_eq!((&elsewhere.join().unwrap()[..], gauge.leased()), (&b"some"[..], 1));
+    drop(apart);
+    assert_eq!(gauge.leased(), 0);
+}
+
 /// A count that is taken at any moment is never one of what a filler has.
 #[test]
 fn leases_are_counted_while_buffers_come_and_go() {

@@ -145,12 +145,13 @@ impl Shared {
     }
 
     fn rescue_socket(&self, socket: &Arc<Socket>, events: PollFlags, wakes: &mut Vec<Waker>) {
-        if socket.inbound.is_waited_for() {
+        // Where a receive is armed, there is a pool.
+        if let Some(gauge) = self.gauge.get().filter(|_| socket.inbound.is_waited_for()) {
             let mut received = false;
             // Not now: with the next look.
             let _ = self.claim.try_borrow(|| {
                 let read = || {
-                    Pool::read_apart(self.doorbell, |room| {
+                    Pool::read_apart(gauge, |room| {
                         let ((read, _), _) = recv(socket, room, RecvFlags::DONTWAIT)?;
                         Ok(read.len())
                     })
