@@ -46,6 +46,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/reactor/uring/provided.rs",
     "src/reactor/uring/recv.rs",
     "src/reactor/uring/ring.rs",
+    "src/reactor/uring/sandbox.rs",
     "src/reactor/uring/send.rs",
     "src/runtime/transfer.rs",
     "src/runtime/transfer_tests.rs",

@@ -365,7 +365,8 @@ pub enum ErrorEvent {
         message: String,
     },
     /// A runtime does not get what it would use: io_uring, or rings of full size. It works
-    /// all the same, with less speed. It is told once per runtime.
+    /// all the same, with less speed. It is told once per runtime; standard error, which hears
+    /// where there is no hook, is not told of a seccomp filter that refuses io_uring.
     #[non_exhaustive]
     BackendFallback {
         /// What it uses.

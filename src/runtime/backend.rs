@@ -14,7 +14,9 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Backend {
-    /// io_uring where it works, else epoll; then the error hook hears why. The environment
+    /// io_uring where it works, else epoll; then the error hook hears why. Without a hook, standard
+    /// error does, but not of a seccomp filter that refuses io_uring, as containers have by
+    /// default: [`backend`] tells. The environment
     /// variable `RINGLOOP_BACKEND` (`auto`, `uring` or `epoll`) overrides it.
     #[default]
     Auto,
@@ -122,6 +124,8 @@ pub(super) struct Choice {
     pub(super) info: BackendInfo,
     /// With io_uring, a ring for each worker.
     pub(super) rings: Option<Vec<TriedRing>>,
+    /// It is less than could be by the choice of whoever set a filter up.
+    pub(super) by_filter: bool,
 }
 
 impl Choice {
@@ -137,7 +141,10 @@ impl Choice {
         }
         match reactor::plan(workers, allowed) {
             Ok(features) => Ok(Self::uring(features)),
-            Err(refusal) if wanted == Backend::Auto => Ok(Self::epoll(Some(refusal.to_string()))),
+            Err(refusal) if wanted == Backend::Auto => {
+                let choice = Self::epoll(Some(refusal.to_string()));
+                Ok(Self { by_filter: refusal.is_by_filter(), ..choice })
+            }
             Err(refusal) => Err(Self::insist(chosen, refusal)),
         }
     }
@@ -164,7 +171,7 @@ impl Choice {
             completion_entries: 0,
             defer_taskrun: false,
         };
-        Self { info, rings: None }
+        Self { info, rings: None, by_filter: false }
     }
 
     fn uring(features: Features) -> Self {
@@ -176,7 +183,7 @@ impl Choice {
             completion_entries: plan.completions(),
             defer_taskrun: plan.defer_taskrun,
         };
-        Self { info, rings: Some(rings) }
+        Self { info, rings: Some(rings), by_filter: false }
     }
 }
 

@@ -195,10 +195,11 @@ impl Builder {
             }
         };
         hook::introduce(task::here);
+        let is_told = self.on_error.is_some() || !choice.by_filter;
         if let Some(hook) = self.on_error {
             hook::set(hub.key(), scheduler::new_ids(1), hook);
         }
-        if let Some(reason) = &choice.info.fallback {
+        if let Some(reason) = choice.info.fallback.as_ref().filter(|_| is_told) {
             let (backend, reason) = (choice.info.backend, reason.clone());
             let backend = backend.to_string();
             hook::report(hub.key(), &ErrorEvent::BackendFallback { backend, reason });

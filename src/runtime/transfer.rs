@@ -349,7 +349,7 @@ fn has_ring(socket: &Arc<Socket>) -> bool {
 }
 
 /// Reads from a file into the front of `buf`, from `offset` on: in the ring if there is
-/// one, else on the blocking pool.
+/// one that can, else on the blocking pool.
 ///
 /// # Cancel safety
 ///
@@ -363,8 +363,10 @@ pub(crate) async fn read_at<B: IoBufMut>(
     let mut buf = Some(buf);
     let started = operation::with_reactor(|reactor| {
         Ok(match reactor {
-            Reactor::Uring(uring) => buf.take().map(|buf| uring.read_at(file.clone(), buf, offset)),
-            Reactor::Epoll(_) => None,
+            Reactor::Uring(uring) if uring.reads_files() => {
+                buf.take().map(|buf| uring.read_at(file.clone(), buf, offset))
+            }
+            Reactor::Uring(_) | Reactor::Epoll(_) => None,
         })
     });
     match (started, buf) {

@@ -10,7 +10,9 @@ use ringloop::io::{AsyncReadExt, AsyncWriteExt};
 use ringloop::net::{TcpListener, TcpStream};
 use ringloop::{Backend, BackendInfo, Builder, ErrorEvent, spawn};
 
-use crate::faults::{Call, Setting, as_plain_user, fork, refuse, ring_mappings, uring_here};
+use crate::faults::{
+    Call, Setting, as_plain_user, filter, fork, refuse, ring_mappings, uring_here,
+};
 use crate::harness::{Cfg, loud, on_every, wait_until};
 use crate::measure::{open_fds, thread_count};
 use crate::net_stream::{echo, expect_pattern, send_pattern};
@@ -192,23 +194,111 @@ fn fallback_without_a_hook_is_one_line_on_standard_error() {
     // Goal: nobody runs on the slower backend unknowingly, nor with a wall of text; method:
     // standard error is a file while a runtime comes and goes.
     isolated(|| {
+        // As an old kernel has it.
+        if !refuse(Call::Setup, libc::EINVAL) {
+            return;
+        }
+        let text = stderr_of(|| _ = serve(Builder::new().workers(4)));
+        assert_eq!(text.lines().count(), 1, "{text}");
+        names(&text, Call::Setup, libc::EINVAL);
+    });
+}
+
+#[test]
+fn refusal_of_a_container_is_not_told_without_a_hook() {
+    // Goal: what containers refuse by default is no news at each start of a program, but it can be
+    // asked for, and a hook hears of it; method: a filter as theirs, and standard error in a file.
+    isolated(|| {
         if !refuse(Call::Setup, libc::EPERM) {
             return;
         }
-        let (path, before) = (std::env::temp_dir(), rustix::io::dup(io::stderr()).unwrap());
-        let path = path.join(format!("ringloop-stderr-{}", std::process::id()));
-        let file = fs::File::options().read(true).append(true).create_new(true).open(&path);
-        let mut file = file.unwrap();
-        fs::remove_file(&path).unwrap();
-        redirect_stderr(&file);
-        serve(Builder::new().workers(4));
-        redirect_stderr(&before);
-        let mut text = String::new();
-        file.rewind().unwrap();
-        file.read_to_string(&mut text).unwrap();
-        assert_eq!(text.lines().count(), 1, "{text}");
-        names(&text, Call::Setup, libc::EPERM);
+        let text = stderr_of(|| {
+            let info = serve(Builder::new().workers(4));
+            names(info.fallback.as_deref().expect("a reason"), Call::Setup, libc::EPERM);
+        });
+        assert_eq!(text, "");
+        let reports = Reports::default();
+        serve(Builder::new().workers(2).on_error(reports.hook()));
+        names(&reports.only(), Call::Setup, libc::EPERM);
     });
+}
+
+/// What must hold where a filter ends a thread or the process for `call`: the same as where it
+/// refuses it.
+fn is_not_ended_by(call: Call, action: u32) {
+    if !filter(call, action) {
+        return;
+    }
+    let (fds, threads) = (open_fds(), thread_count());
+    for workers in [1, 4] {
+        let reports = Reports::default();
+        let make = || Builder::new().workers(workers).on_error(reports.hook());
+        for serve in FORMS {
+            let info = serve(make());
+            assert_eq!(info.backend, Backend::Epoll);
+            let why = info.fallback.expect("a reason");
+            assert!(why.contains("seccomp") && why.contains(call.name()), "{why}");
+            assert_eq!(reports.only(), why);
+        }
+        let text = build_error(|| make().backend(Backend::Uring));
+        assert!(text.contains("seccomp") && text.contains("epoll"), "{text}");
+    }
+    assert_eq!(stderr_of(|| _ = serve(Builder::new().workers(1))), "");
+    // SAFETY: the kernel writes nothing.
+    let left = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG | libc::__WALL) };
+    assert_eq!(left, -1, "a child is left");
+    assert_eq!(open_fds(), fds);
+    wait_until(|| thread_count() <= threads, || format!("{} threads", thread_count()));
+}
+
+// Goal of the following: a filter that ends who uses io_uring ends no program that would do without;
+// method: such filters, in processes of their own.
+
+#[test]
+fn filter_that_kills_for_setup_ends_on_epoll() {
+    isolated(|| is_not_ended_by(Call::Setup, libc::SECCOMP_RET_KILL_PROCESS));
+}
+
+#[test]
+fn filter_that_kills_a_thread_for_setup_ends_on_epoll() {
+    isolated(|| is_not_ended_by(Call::Setup, libc::SECCOMP_RET_KILL_THREAD));
+}
+
+#[test]
+fn filter_that_kills_for_register_ends_on_epoll() {
+    isolated(|| is_not_ended_by(Call::Register, libc::SECCOMP_RET_KILL_PROCESS));
+}
+
+#[test]
+fn filter_that_kills_for_enter_ends_on_epoll() {
+    isolated(|| is_not_ended_by(Call::Enter, libc::SECCOMP_RET_TRAP));
+}
+
+#[test]
+fn filter_of_something_else_leaves_the_rings() {
+    // Goal: a filter is no reason for epoll: the calls are tried; method: one that refuses nothing.
+    isolated(|| {
+        if uring_here() && filter(Call::Setup, libc::SECCOMP_RET_ALLOW) {
+            let info = serve(Builder::new().workers(2));
+            assert_eq!((info.backend, info.fallback), (Backend::Uring, None));
+        }
+    });
+}
+
+/// What `body` says on standard error.
+fn stderr_of(body: impl FnOnce()) -> String {
+    let (path, before) = (std::env::temp_dir(), rustix::io::dup(io::stderr()).unwrap());
+    let path = path.join(format!("ringloop-stderr-{}", std::process::id()));
+    let file = fs::File::options().read(true).append(true).create_new(true).open(&path);
+    let mut file = file.unwrap();
+    fs::remove_file(&path).unwrap();
+    redirect_stderr(&file);
+    body();
+    redirect_stderr(&before);
+    let mut text = String::new();
+    file.rewind().unwrap();
+    file.read_to_string(&mut text).unwrap();
+    text
 }
 
 fn redirect_stderr(to: &impl AsRawFd) {

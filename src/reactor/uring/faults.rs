@@ -81,6 +81,10 @@ pub(super) struct Script {
     entries: Option<u32>,
     /// The kernel's release, if other than it says.
     release: Option<&'static str>,
+    /// The flag for what is to be worked off is never raised.
+    mute: bool,
+    /// An operation that the kernel does not know.
+    lacks: Option<u8>,
     begun: AtomicBool,
     /// All calls are refused with that; 0: they are not.
     refusal: AtomicI32,
@@ -99,6 +103,8 @@ impl Script {
             odds: table,
             entries: None,
             release: None,
+            mute: false,
+            lacks: None,
             begun: AtomicBool::new(false),
             refusal: AtomicI32::new(0),
             rings: AtomicU64::new(0),
@@ -116,6 +122,16 @@ impl Script {
     /// The kernel is of that release, an old one: only what one operation brings has an order.
     pub(super) fn old(self, release: &'static str) -> Self {
         Self { release: Some(release), ..self }
+    }
+
+    /// The kernel never shows that it has something to work off.
+    pub(super) fn mute(self) -> Self {
+        Self { mute: true, ..self }
+    }
+
+    /// The kernel does not know an operation.
+    pub(super) fn lacking(self, opcode: u8) -> Self {
+        Self { lacks: Some(opcode), ..self }
     }
 
     /// Runs `make`, whose rings have this script.
@@ -174,6 +190,11 @@ pub(super) fn release() -> Option<&'static str> {
     INSTALLED.with_borrow(|script| script.as_ref().and_then(|script| script.release))
 }
 
+/// Whether the script that is installed lacks an operation.
+pub(super) fn lacks(opcode: u8) -> bool {
+    INSTALLED.with_borrow(|script| script.as_ref().is_some_and(|it| it.lacks == Some(opcode)))
+}
+
 /// One ring's share in a script.
 pub(super) struct Faults(Option<Box<Interference>>);
 
@@ -207,6 +228,11 @@ impl Faults {
     /// Whether it has completions that the ring has not.
     pub(super) fn holds(&self) -> bool {
         self.0.as_ref().is_some_and(|interference| !interference.held.is_empty())
+    }
+
+    /// Whether a flag is never raised.
+    pub(super) fn is_mute(&self) -> bool {
+        self.0.as_ref().is_some_and(|interference| interference.script.mute)
     }
 
     /// How many completions were dropped, by the ring's counter, which says `real`.

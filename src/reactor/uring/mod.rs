@@ -30,6 +30,7 @@ mod provided;
 mod recv;
 mod rescue;
 mod ring;
+mod sandbox;
 mod send;
 #[cfg(test)]
 mod tests;
@@ -133,6 +134,8 @@ pub(crate) struct Uring {
     is_ending: bool,
     /// That completions are lost has been told.
     told_loss: bool,
+    /// It reads files.
+    reads: bool,
     provided: recv::Memory,
     /// Memory for leases of plain reads, once there was one.
     plain: Option<Pool>,
@@ -164,7 +167,7 @@ pub(crate) struct Shared {
 impl Uring {
     /// A reactor that its worker's thread has yet to [start](Self::start).
     pub(crate) fn new(tried: TriedRing, doorbell: &'static Doorbell) -> io::Result<Self> {
-        let TriedRing { ring, incremental } = tried;
+        let TriedRing { ring, incremental, reads } = tried;
         let bridge = Epoll::bridge()?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let bell_fd = bell.as_raw_fd();
@@ -196,6 +199,7 @@ impl Uring {
             retiring: Vec::new(),
             is_ending: false,
             told_loss: false,
+            reads,
             provided: recv::Memory::Unused { incremental },
             plain: None,
         })
@@ -296,6 +300,11 @@ impl Uring {
     /// Whether this is not a forked child, where there is no ring.
     pub(crate) fn is_ours(&self) -> bool {
         self.shared.is_ours()
+    }
+
+    /// Whether it can read files.
+    pub(crate) fn reads_files(&self) -> bool {
+        self.reads
     }
 
     /// Whether this is where the socket's operations are.

@@ -2,24 +2,29 @@
 //!
 //! 1. A small ring is run on the calling thread, as workers run theirs, under the same
 //!    restrictions. Kernels refuse what they do not know (EINVAL): then an older form is
-//!    tried. Sandboxes refuse a call (ENOSYS, EPERM): then there are no rings.
+//!    tried. Sandboxes refuse a call (ENOSYS, EPERM): then there are no rings. Nor are there
+//!    any where a sandbox ends the process for it, which a child finds out before.
 //! 2. The workers' rings are made; limits refuse their memory (ENOMEM): then smaller ones.
 //!
 //! They are kept, and used. Whether others could be made a moment later is unknown: all
 //! processes of a user share what may be locked, and what a closed ring had locked counts
 //! for some 30 ms more. Where that may be what is missing, it is waited for.
 
-use std::{fmt, io, mem::MaybeUninit, thread, time::Duration};
+use std::{fmt, io, mem::MaybeUninit, os::fd::AsRawFd, thread, time::Duration};
 
-use io_uring::{Probe, opcode};
+use io_uring::{Probe, opcode, types::Fd};
 use rustix::{
+    event::{EventfdFlags, PollFlags, eventfd},
     io::Errno,
     process::{Resource, getrlimit},
 };
 
+#[cfg(test)]
+use super::faults;
 use super::{
     provided,
-    ring::{OPCODES, Plan, Ring, Wait},
+    ring::{NEEDED, Plan, READ, Ring, Wait},
+    sandbox,
 };
 
 /// Entries of the submission queue, the largest first: what a worker may queue in one
@@ -71,6 +76,8 @@ pub(crate) struct TriedRing {
     pub(super) ring: Ring,
     /// Provided buffers can be consumed in pieces.
     pub(super) incremental: bool,
+    /// Files can be read.
+    pub(super) reads: bool,
 }
 
 /// Why there are no rings.
@@ -79,9 +86,16 @@ pub(crate) struct Refusal {
     what: String,
     error: io::Error,
     advice: String,
+    /// A seccomp filter refuses it, as those of containers do by default.
+    by_filter: bool,
 }
 
 impl Refusal {
+    /// Whether a seccomp filter refuses it: somebody's choice, and no news.
+    pub(crate) fn is_by_filter(&self) -> bool {
+        self.by_filter
+    }
+
     /// What failed and what to do about it, and the error.
     pub(crate) fn into_parts(self) -> (String, io::Error) {
         (format!("{}{}", self.what, self.advice), self.error)
@@ -127,7 +141,7 @@ impl Failed {
                 ),
                 None => "; see the memory limit of the control group".to_owned(),
             };
-            return Refusal { what, error: self.error, advice };
+            return Refusal { what, error: self.error, advice, by_filter: false };
         }
         let what = match error.kind() {
             io::ErrorKind::Unsupported if self.errno().is_none() => {
@@ -149,7 +163,9 @@ impl Failed {
             Some(Errno::INVAL) | None => "; it needs Linux 6.1 or later",
             Some(_) => "",
         };
-        Refusal { what, error: self.error, advice: advice.to_owned() }
+        let refused = matches!(self.errno(), Some(Errno::PERM | Errno::ACCESS | Errno::NOSYS));
+        let by_filter = refused && sandbox::is_filtered();
+        Refusal { what, error: self.error, advice: advice.to_owned(), by_filter }
     }
 }
 
@@ -159,6 +175,14 @@ impl Failed {
 ///
 /// Why they can not, and what to do about it.
 pub(crate) fn plan(workers: usize, allowed: Allowed) -> Result<Features, Refusal> {
+    if sandbox::kills() {
+        return Err(Refusal {
+            what: "a seccomp filter ends processes that use io_uring".to_owned(),
+            error: io::ErrorKind::PermissionDenied.into(),
+            advice: "; allow io_uring_setup, io_uring_enter and io_uring_register in it".to_owned(),
+            by_filter: true,
+        });
+    }
     let form = newest_form(allowed).map_err(|failed| failed.explain(workers, FEW))?;
     let mut shortfall = None;
     for entries in ENTRIES {
@@ -183,11 +207,18 @@ fn newest_form(allowed: Allowed) -> Result<Plan, Failed> {
     let mut forms = vec![(true, true), (true, false), (false, true), (false, false)];
     forms.retain(|(defer, _)| allowed.defer_taskrun || !defer);
     for (defer_taskrun, no_sqarray) in forms {
-        let plan = Plan { entries: FEW, defer_taskrun, no_sqarray, incremental: false };
+        let plan = Plan {
+            entries: FEW,
+            defer_taskrun,
+            no_sqarray,
+            incremental: false,
+            shows_work: true,
+            reads: false,
+        };
         let ring = make_one(plan, &mut Patience::for_rings(plan, 1));
-        match ring.and_then(try_out) {
-            Ok(incremental) => {
-                return Ok(Plan { incremental: incremental && allowed.incremental, ..plan });
+        match ring.and_then(|ring| try_out(ring, plan)) {
+            Ok(found) => {
+                return Ok(Plan { incremental: found.incremental && allowed.incremental, ..found });
             }
             Err(failed) if failed.errno() == Some(Errno::INVAL) => last = Some(failed),
             Err(failed) => return Err(failed),
@@ -196,29 +227,61 @@ fn newest_form(allowed: Allowed) -> Result<Plan, Failed> {
     Err(last.expect("there is a form to try"))
 }
 
-/// Does on this thread what a worker will do on its own. Says whether provided buffers can
-/// be consumed in pieces.
-fn try_out(mut ring: Ring) -> Result<bool, Failed> {
+/// Does on this thread what a worker will do on its own. Completes the plan.
+fn try_out(mut ring: Ring, plan: Plan) -> Result<Plan, Failed> {
     let params = ring.io_uring().params();
     let mut known = params.is_feature_ext_arg() && params.is_feature_nodrop();
     let mut probe = Probe::new();
     // Only now: it is not among what workers may do.
     ring.io_uring().submitter().register_probe(&mut probe).map_err(Failed::at(REGISTER))?;
-    known &= OPCODES.iter().all(|&opcode| probe.is_supported(opcode));
+    known &= NEEDED.iter().all(|&opcode| supports(&probe, opcode));
     if !known {
         return Err(Failed::at(REGISTER)(io::ErrorKind::Unsupported.into()));
     }
-    ring.restrict().map_err(Failed::at(REGISTER))?;
+    let reads = supports(&probe, READ);
+    ring.restrict(reads).map_err(Failed::at(REGISTER))?;
     ring.start().map_err(Failed::at(REGISTER))?;
     let done = do_nothing(&mut ring).map_err(Failed::at(ENTER));
-    let incremental = done.map(|()| provided::are_incremental(ring.io_uring()));
+    let shows_work = done.and_then(|()| shows_work(&mut ring));
+    let found = shows_work.map(|shows_work| {
+        let incremental = provided::are_incremental(ring.io_uring());
+        Plan { incremental, shows_work, reads, ..plan }
+    });
     ring.stop();
-    incremental
+    found
+}
+
+fn supports(probe: &Probe, opcode: u8) -> bool {
+    #[cfg(test)]
+    if faults::lacks(opcode) {
+        return false;
+    }
+    probe.is_supported(opcode)
+}
+
+/// Whether the ring shows that the kernel has something to work off, or has done so by itself: a
+/// busy worker calls it only then.
+fn shows_work(ring: &mut Ring) -> Result<bool, Failed> {
+    let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+    let event = event.map_err(io::Error::from).map_err(Failed::at("eventfd"))?;
+    let poll = opcode::PollAdd::new(Fd(event.as_raw_fd()), PollFlags::IN.bits().into());
+    // SAFETY: it points nowhere.
+    unsafe { ring.push(poll.build()) };
+    ring.enter(Wait::No).map_err(Failed::at(ENTER))?;
+    let rung = rustix::io::write(&event, &1u64.to_ne_bytes());
+    rung.map_err(io::Error::from).map_err(Failed::at("eventfd"))?;
+    let shows_work = ring.has_work();
+    complete_one(ring).map_err(Failed::at(ENTER))?;
+    Ok(shows_work)
 }
 
 fn do_nothing(ring: &mut Ring) -> io::Result<()> {
     // SAFETY: it points nowhere.
     unsafe { ring.push(opcode::Nop::new().build()) };
+    complete_one(ring)
+}
+
+fn complete_one(ring: &mut Ring) -> io::Result<()> {
     ring.enter(Wait::UpTo(NOP_LIMIT))?;
     match ring.completions(&mut [MaybeUninit::uninit()]) {
         [done] if done.result() >= 0 => Ok(()),
@@ -232,8 +295,8 @@ fn make(plan: Plan, workers: usize) -> Result<Vec<TriedRing>, Failed> {
     let mut patience = Patience::for_rings(plan, workers);
     let make = |_| {
         let ring = make_one(plan, &mut patience)?;
-        ring.restrict().map_err(Failed::at(REGISTER))?;
-        Ok(TriedRing { ring, incremental: plan.incremental })
+        ring.restrict(plan.reads).map_err(Failed::at(REGISTER))?;
+        Ok(TriedRing { ring, incremental: plan.incremental, reads: plan.reads })
     };
     (0..workers).map(make).collect()
 }

@@ -43,6 +43,10 @@ pub(crate) struct Plan {
     pub(crate) no_sqarray: bool,
     /// Provided buffers can be consumed in pieces (since Linux 6.15).
     pub(crate) incremental: bool,
+    /// The ring's flags show that something is to be worked off. Else each turn makes a call.
+    pub(crate) shows_work: bool,
+    /// Files can be read.
+    pub(crate) reads: bool,
 }
 
 impl Plan {
@@ -52,15 +56,16 @@ impl Plan {
     }
 }
 
-/// All that is ever submitted.
-pub(super) const OPCODES: [u8; 6] = [
+/// All that is ever submitted: without these there is no ring,
+pub(super) const NEEDED: [u8; 5] = [
     opcode::Nop::CODE,
     opcode::PollAdd::CODE,
     opcode::AsyncCancel2::CODE,
     opcode::Send::CODE,
     opcode::Recv::CODE,
-    opcode::Read::CODE,
 ];
+/// ... without this files are read elsewhere.
+pub(super) const READ: u8 = opcode::Read::CODE;
 
 /// All that is ever registered on an instance that is at work.
 const REGISTER_OPS: [IoringRegisterOp; 5] = [
@@ -78,6 +83,8 @@ pub(super) struct Ring {
     no_iowait: bool,
     /// See [`Plan::defer_taskrun`].
     defers: bool,
+    /// See [`Plan::shows_work`].
+    shows_work: bool,
     /// Entries that the full queue had no room for, in order.
     overflow: VecDeque<squeue::Entry>,
     /// The kernel has dropped a completion.
@@ -118,6 +125,7 @@ impl Ring {
             registered: None,
             no_iowait,
             defers: plan.defer_taskrun,
+            shows_work: plan.shows_work,
             overflow: VecDeque::new(),
             has_lost: false,
             #[cfg(test)]
@@ -126,13 +134,15 @@ impl Ring {
     }
 
     /// Has the kernel refuse, from the start on, whatever this crate never asks for.
-    pub(super) fn restrict(&self) -> io::Result<()> {
+    /// `reads`: it reads files.
+    pub(super) fn restrict(&self, reads: bool) -> io::Result<()> {
         // A pool of kernel threads serves what cannot be done at once: files only.
         let mut workers = [2, 8];
         // Refused: then the kernel's own limits hold.
         let _ = self.ring.submitter().register_iowq_max_workers(&mut workers);
         let allowed = squeue::Flags::BUFFER_SELECT | squeue::Flags::SKIP_SUCCESS;
-        let mut restrictions: Vec<Restriction> = OPCODES.map(Restriction::sqe_op).into();
+        let mut restrictions: Vec<Restriction> = NEEDED.map(Restriction::sqe_op).into();
+        restrictions.extend(reads.then(|| Restriction::sqe_op(READ)));
         restrictions.extend(REGISTER_OPS.map(|op| Restriction::register_op(op as u8)));
         restrictions.push(Restriction::sqe_flags_allowed(allowed.bits()));
         self.ring.submitter().register_restrictions(&mut restrictions)
@@ -208,8 +218,14 @@ impl Ring {
         if self.faults.holds() {
             return true;
         }
+        if !self.shows_work {
+            return true;
+        }
         let sq = self.ring.submission();
-        let queued = !sq.is_empty() || sq.taskrun() || sq.cq_overflow();
+        let told = sq.taskrun();
+        #[cfg(test)]
+        let told = told && !self.faults.is_mute();
+        let queued = !sq.is_empty() || told || sq.cq_overflow();
         drop(sq);
         queued || !self.overflow.is_empty() || !self.ring.completion().is_empty()
     }

@@ -152,7 +152,14 @@ fn thousands_of_submissions_at_once_are_each_done_once() {
     for odds in [&[][..], &[(Fault::Refused, 4), (Fault::Partial, 2), (Fault::Late, 3)]] {
         for defer_taskrun in [true, false] {
             let script = Arc::new(Script::new(seed, odds));
-            let plan = Plan { entries: 4, defer_taskrun, no_sqarray: false, incremental: false };
+            let plan = Plan {
+                entries: 4,
+                defer_taskrun,
+                no_sqarray: false,
+                incremental: false,
+                shows_work: true,
+                reads: true,
+            };
             let mut ring = match script.install(|| Ring::new(plan)) {
                 Ok(ring) => ring,
                 Err(error) => return loud(&format!("SKIPPED: no rings: {error}")),
@@ -216,4 +223,64 @@ fn arrivals_on_all_connections_at_once_overflow_and_are_all_seen() {
         runtime.run(arrive).unwrap();
         assert!(script.overflows() > 0, "all completions had room");
     });
+}
+
+#[test]
+fn ring_that_shows_nothing_is_entered_each_time() {
+    // Goal: a busy worker makes no call unless the ring shows that there is something to do. Where the
+    // kernel never shows it, the trial finds that out. Method: that flag is hidden. One task never
+    // waits, and another one waits for a byte that comes once it does.
+    trial(
+        "mute",
+        1,
+        |seed| Script::new(seed, &[]).mute(),
+        |runtime, _| {
+            let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut far = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let mut near = TcpStream::from_std(listener.accept().unwrap().0).unwrap();
+            let heard = Arc::new(AtomicBool::new(false));
+            let hears = heard.clone();
+            let read = runtime.spawn(async move {
+                let mut bytes = [0];
+                near.read_exact(&mut bytes).await.unwrap();
+                hears.store(true, Ordering::SeqCst);
+                bytes
+            });
+            let busy = runtime.spawn(async move {
+                let begun = Instant::now();
+                for turn in 0.. {
+                    if turn == 1000 {
+                        far.write_all(b"x").unwrap();
+                    }
+                    if heard.load(Ordering::SeqCst) || begun.elapsed() > SETTLE {
+                        break;
+                    }
+                    yield_now().await;
+                }
+                assert!(heard.load(Ordering::SeqCst), "the byte is not seen while a task runs");
+            });
+            runtime.run(busy).unwrap().unwrap();
+            assert_eq!(runtime.run(read).unwrap().unwrap(), *b"x");
+        },
+    );
+}
+
+#[test]
+fn operation_that_the_kernel_lacks_costs_its_own_use_only() {
+    // Goal: rings where only reads of files are unknown; none where sends are. Method: the probe's
+    // answer is changed.
+    let build = |lacks| {
+        let script = Arc::new(Script::new(0, &[]).lacking(lacks));
+        script.install(|| Builder::new().workers(1).backend(Backend::Uring).build())
+    };
+    if let Err(error) = Builder::new().workers(1).backend(Backend::Uring).build() {
+        return loud(&format!("SKIPPED: {error}"));
+    }
+    assert_eq!(build(opcode::Read::CODE).unwrap().run(async { 1 }).unwrap(), 1);
+    let error = build(opcode::Send::CODE).unwrap_err().to_string();
+    assert!(error.contains("lacks operations"), "{error}");
+    let script = Arc::new(Script::new(0, &[]).lacking(opcode::Read::CODE));
+    let uring = script.install(|| by_hand::ring(true)).unwrap();
+    assert!(!uring.reads_files());
+    assert!(by_hand::ring(true).unwrap().reads_files());
 }
