@@ -49,7 +49,7 @@ impl Inbound {
 
     /// Whether the receive is to be cancelled.
     pub fn arrived(&self, lease: Lease, wakes: &mut Vec<Waker>) -> bool {
-        self.0.arrived(lease, wakes) == socket::Flow::Stop
+        self.0.arrived(lease, || usize::MAX, wakes) == socket::Flow::Stop
     }
 
     /// With an error, or without.

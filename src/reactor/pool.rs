@@ -12,7 +12,7 @@
 //! 4. The last lease sets the buffer's bit in the word of returns; the owner collects the
 //!    bits, and the buffer is free. Without leases at the end of 2 it is free at once.
 //!
-//! Where no buffer is left, leases have memory of their own ([`apart`]).
+//! Where few buffers are left, leases have memory of their own ([`apart`]).
 //!
 //! Invariants, cited below:
 //! * B1 `Buffer::users` counts who uses its bytes: one for each lease, and many for the
@@ -52,6 +52,8 @@ use crate::{buf::IoBuf, loom::atomic::Ordering};
 pub(crate) const MAX_BUFFERS: usize = 61;
 /// So that counts, and the whole mapping, are far from any limit.
 pub(crate) const MAX_SIZE: usize = 16 << 20;
+/// Longer pieces are not copied as long as there are some buffers left.
+const COPY: usize = 16 << 10;
 /// With less room than this a buffer is not worth a `recv`.
 const MIN_SPARE: usize = 2048;
 
@@ -65,6 +67,8 @@ pub(crate) struct Pool {
     free: u64,
     /// Bits of the buffers that a filler has.
     filling: u64,
+    /// How many of both there are.
+    left: usize,
     /// How much of each is lent.
     filled: Box<[usize]>,
     /// The one that `spare` shows.
@@ -83,7 +87,7 @@ impl Pool {
         let watch = Arc::new(Watch::new(count, size, doorbell)?);
         let free = watch.all();
         let filled = vec![0; count].into();
-        Ok(Self { watch, size, free, filling: 0, filled, current: None })
+        Ok(Self { watch, size, free, filling: 0, left: count, filled, current: None })
     }
 
     /// What tells other threads how many leases there are.
@@ -129,6 +133,7 @@ impl Pool {
         let own = buffer.own.load(Ordering::Relaxed);
         if last {
             self.filling &= !buffer.bit;
+            self.left -= 1;
             buffer.own.store(0, Ordering::Relaxed);
             buffer.users.fetch_sub(own - 1, Ordering::Relaxed);
         } else {
@@ -150,6 +155,7 @@ impl Pool {
         let buffer = &self.watch.buffers[usize::from(id)];
         assert!(self.filling & buffer.bit != 0, "buffer {id} is with no filler");
         self.filling &= !buffer.bit;
+        self.left -= 1;
         // Relaxed: ours.
         let own = buffer.own.swap(0, Ordering::Relaxed);
         // B1. Acquire: what leases did comes before the next use. Release: what was done
@@ -223,6 +229,27 @@ impl Pool {
         apart::read(gauge, read)
     }
 
+    /// [`lend`](Self::lend), but where few buffers are left, it is a copy with memory of its own:
+    /// those who leave bytes unread for long do not have the buffers of the others.
+    ///
+    /// # Safety
+    ///
+    /// As `lend`.
+    pub(crate) unsafe fn lend_or_copy(&mut self, id: u16, len: usize, last: bool) -> Lease {
+        // SAFETY: the caller's promise.
+        let lease = unsafe { self.lend(id, len, last) };
+        let (all, left) = (self.filled.len(), self.left);
+        if 2 * left >= all || len > COPY && 8 * left >= all {
+            return lease;
+        }
+        apart::copy(&lease, &self.gauge())
+    }
+
+    /// How many bytes leases hold, at most: those of buffers that are out, and those apart.
+    pub(crate) fn held(&self) -> usize {
+        (self.filled.len() - self.left) * self.size + self.watch.apart_bytes()
+    }
+
     /// Gives `read` back if nothing is spare.
     fn read<R>(&mut self, read: R) -> Result<io::Result<Lease>, R>
     where
@@ -271,6 +298,7 @@ impl Pool {
     fn freed(&mut self, id: u16) {
         self.empty(id);
         self.free |= 1 << id;
+        self.left += 1;
     }
 
     fn start(&mut self, id: u16) {

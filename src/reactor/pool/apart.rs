@@ -1,4 +1,5 @@
-//! Leases with memory of their own, where a pool has none to spare.
+//! Leases with memory of their own, where a pool has none to spare, or where bytes may lie unread
+//! for long: what is held does not keep a whole buffer of the pool.
 //!
 //! Each is one block of the heap: the count of its leases and its bytes, as many as there are.
 //!
@@ -49,7 +50,7 @@ pub(super) fn copy(bytes: &[u8], gauge: &Gauge) -> Lease {
     // SAFETY: the layout is not empty.
     let block = unsafe { alloc(layout) };
     let Some(block) = NonNull::new(block) else { handle_alloc_error(layout) };
-    gauge.count_apart();
+    gauge.count_apart(bytes.len());
     let head = Head { buffer: Buffer::apart(gauge.shared()), gauge: gauge.clone(), layout };
     // SAFETY: a new block with room for the head and, behind it, for the bytes.
     let at = unsafe {
@@ -82,7 +83,7 @@ pub(super) fn read(
 /// H2, and the caller has a lease.
 pub(super) unsafe fn count_another(buffer: NonNull<Buffer>) {
     // SAFETY: the caller's lease keeps it (H1).
-    unsafe { buffer.cast::<Head>().as_ref() }.gauge.count_apart();
+    unsafe { buffer.cast::<Head>().as_ref() }.gauge.count_apart(0);
 }
 
 /// A lease of such a block goes.
@@ -103,6 +104,7 @@ pub(super) unsafe fn leave(buffer: NonNull<Buffer>) {
     // SAFETY: H1: the block is ours alone, made by `copy` with this layout.
     unsafe {
         let head = block.read();
+        head.gauge.free_apart(head.layout.size() - layout(0).1);
         let layout = head.layout;
         drop(head);
         dealloc(block.as_ptr().cast(), layout);

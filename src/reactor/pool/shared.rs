@@ -70,8 +70,9 @@ pub(super) struct Shared {
     pub(super) buffers: Box<[CachePadded<Buffer>]>,
     pub(super) memory: Memory,
     doorbell: &'static Doorbell,
-    /// Leases with memory of their own.
+    /// Leases with memory of their own, and the bytes of that.
     apart: global::AtomicU64,
+    apart_bytes: global::AtomicU64,
 }
 
 impl Shared {
@@ -91,8 +92,14 @@ impl Shared {
             })
         };
         let buffers = (0..buffers).map(buffer).collect();
-        let (returns, apart) = (AtomicU64::new(0), global::AtomicU64::new(0));
-        let this = Self { returns, buffers, memory, doorbell, apart };
+        let this = Self {
+            returns: AtomicU64::new(0),
+            buffers,
+            memory,
+            doorbell,
+            apart: global::AtomicU64::new(0),
+            apart_bytes: global::AtomicU64::new(0),
+        };
         // SAFETY: memory of this layout, and ours.
         unsafe { shared.write(this) };
         shared
@@ -101,6 +108,12 @@ impl Shared {
     /// The bits of all buffers.
     pub(super) fn all(&self) -> u64 {
         (1 << self.buffers.len()) - 1
+    }
+
+    /// Bytes of leases with memory of their own.
+    pub(super) fn apart_bytes(&self) -> usize {
+        // Relaxed: a figure.
+        self.apart_bytes.load(Ordering::Relaxed) as usize
     }
 
     /// Sets bits of the word, and does what is due then.
@@ -234,13 +247,18 @@ impl Gauge {
         self.0.0
     }
 
-    /// One more lease with memory of its own.
-    pub(super) fn count_apart(&self) {
-        // Relaxed: a figure.
+    /// One more lease with memory of its own, and the bytes of it that are new.
+    pub(super) fn count_apart(&self, bytes: usize) {
+        // Relaxed, all: figures.
         self.0.apart.fetch_add(1, Ordering::Relaxed);
+        self.0.apart_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     pub(super) fn uncount_apart(&self) {
         self.0.apart.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn free_apart(&self, bytes: usize) {
+        self.0.apart_bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
     }
 }

@@ -8,7 +8,8 @@
 //!    home arm the receive.
 //! 2. Arrivals are queued, up to a cap; past it the home cancels the receive, and the
 //!    rest waits in the kernel: a flood that nobody reads does not use up the memory of
-//!    the others.
+//!    the others. The cap is the socket's own, or its share of what the home's sockets may
+//!    leave unread in all, which gets smaller as they do.
 //! 3. The terminal completion, whatever its result, says *off*. Arrivals that came
 //!    before it are queued: a cancelled read loses nothing (S3).
 //! 4. While the home is stuck in one long poll, somebody else may read in its place, as
@@ -28,7 +29,9 @@ use crate::{
     reactor::Lease,
 };
 
-/// Past so many unread bytes or leases the receive is cancelled.
+/// Past so many unread bytes or leases the receive is cancelled, or past its share of what the
+/// worker has for all, if that is less: but never before so many bytes.
+const LEAST_BYTES: usize = pick(4 << 10, usize::MAX);
 const MAX_BYTES: usize = 128 << 10;
 const MAX_LEASES: usize = pick(32, 1);
 
@@ -277,13 +280,19 @@ impl Inbound {
         }
     }
 
-    /// Bytes arrived, in order.
-    pub(crate) fn arrived(&self, lease: Lease, wakes: &mut Vec<Waker>) -> Flow {
+    /// Bytes arrived, in order. `share`: how many of them may be unread.
+    pub(crate) fn arrived(
+        &self,
+        lease: Lease,
+        share: impl FnOnce() -> usize,
+        wakes: &mut Vec<Waker>,
+    ) -> Flow {
         let mut state = self.state.lock();
         self.quiet.store(0, Ordering::Relaxed);
         state.add(lease);
         state.readers.wake(wakes);
         let full = state.bytes > MAX_BYTES || state.queue.len() > MAX_LEASES;
+        let full = full || state.bytes > LEAST_BYTES && state.bytes > share();
         if full && state.arm == Arm::Armed {
             state.arm = Arm::Ending;
             return Flow::Stop;

@@ -91,6 +91,7 @@ pub(super) struct Script {
     rings: AtomicU64,
     calls: AtomicU64,
     overflows: AtomicU64,
+    starved: AtomicU64,
     seen: [AtomicU64; FAULTS],
 }
 
@@ -110,6 +111,7 @@ impl Script {
             rings: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             overflows: AtomicU64::new(0),
+            starved: AtomicU64::new(0),
             seen: Default::default(),
         }
     }
@@ -164,6 +166,11 @@ impl Script {
     /// Times that more completions waited than the queue has room for.
     pub(super) fn overflows(&self) -> u64 {
         self.overflows.load(Ordering::SeqCst)
+    }
+
+    /// Receives that found no buffer.
+    pub(super) fn starved(&self) -> u64 {
+        self.starved.load(Ordering::SeqCst)
     }
 
     pub(super) fn seen(&self, fault: Fault) -> u64 {
@@ -329,6 +336,7 @@ impl Interference {
                 entry.set_len(len as u32);
                 entry.into()
             }
+            opcode::Recv::CODE if entry.len() != 0 => panic!("a receive with a length of its own"),
             opcode::Recv::CODE if self.happens(Fault::NoBuffers) => {
                 entry.set_buffer_group(NO_GROUP);
                 entry.into()
@@ -407,6 +415,9 @@ impl Interference {
         }
         let arrived: Vec<_> = ring.completion().collect();
         for entry in arrived {
+            if entry.result() == -Errno::NOBUFS.raw_os_error() {
+                self.script.starved.fetch_add(1, Ordering::SeqCst);
+            }
             if self.happens(Fault::Dropped) {
                 // One of the two is enough.
                 let counts = self.script.seed.is_multiple_of(2);
@@ -481,7 +492,7 @@ fn is_before(first: &cqueue::Entry, second: &cqueue::Entry, is_old: bool) -> boo
     first.user_data() == second.user_data() || !is_old && has_buffer(first) && has_buffer(second)
 }
 
-fn completion(user_data: u64, result: i32, flags: u32) -> cqueue::Entry {
+pub(super) fn completion(user_data: u64, result: i32, flags: u32) -> cqueue::Entry {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&user_data.to_ne_bytes());
     bytes[8..12].copy_from_slice(&result.to_ne_bytes());

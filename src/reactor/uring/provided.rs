@@ -36,6 +36,11 @@ const SMALL: usize = 8 << 10;
 /// Entries of the ring: a power of two, with room for all of a pool.
 const ENTRIES: u16 = (MAX_BUFFERS as u16).next_power_of_two();
 
+/// Leases of a worker may hold so many bytes before its sockets' shares get smaller than their own
+/// caps; each may leave unread this part of what is left.
+const HELD: usize = 8 << 20;
+const SHARE: usize = 8;
+
 /// How many buffers the kernel has at first. It uses them in turn, so that few stay in the
 /// caches; each time that they do not suffice, there are twice as many.
 const FIRST_LARGE: usize = 4;
@@ -123,6 +128,8 @@ impl Provided {
         let id = cqueue::buffer_select(completion.flags())?;
         let len = usize::try_from(completion.result()).unwrap_or(0);
         let last = !(self.incremental && cqueue::buffer_more(completion.flags()));
+        // A buffer can come with no bytes: at the end of a stream, or with an error. Without the flag
+        // the kernel is done with it all the same, and forgets it.
         if len == 0 {
             if last {
                 // SAFETY: the kernel says that it is done with the buffer.
@@ -132,7 +139,19 @@ impl Provided {
         }
         // SAFETY: the kernel says that it wrote them, and, without the flag, that it is
         // done with the buffer.
-        Some(unsafe { self.pool.lend(id, len, last) })
+        Some(unsafe { self.pool.lend_or_copy(id, len, last) })
+    }
+
+    /// How many bytes a socket may leave unread: with many that do so, all stop at about the same,
+    /// and something is left for the others.
+    pub(super) fn share(&self) -> usize {
+        HELD.saturating_sub(self.pool.held()) / SHARE
+    }
+
+    /// How many buffers the kernel was given.
+    #[cfg(test)]
+    pub(super) fn tail(&self) -> u16 {
+        self.tail
     }
 
     pub(super) fn gauge(&self) -> Gauge {

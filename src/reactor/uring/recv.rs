@@ -73,6 +73,8 @@ impl Uring {
         let id = self.begin(Flight::Recv(socket.clone()));
         socket.flights.recv.set(Some(id));
         let again = if socket.flights.may_arm_once() { 0 } else { MULTISHOT };
+        // No length of its own: it takes what a buffer has room for. With one, the kernel would give
+        // so much of the buffer to each arrival, and pieces would not lie where the pool expects them.
         let recv = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
             .ioprio(again | POLL_FIRST)
             .buf_group(GROUP)
@@ -129,13 +131,14 @@ impl Uring {
         completion: &cqueue::Entry,
         wakes: &mut Vec<Waker>,
     ) {
-        let lease = match &mut self.provided {
-            Memory::Provided(provided) => provided.received(completion),
-            _ => None,
+        let (lease, provided) = match &mut self.provided {
+            Memory::Provided(provided) => (provided.received(completion), Some(&**provided)),
+            _ => (None, None),
         };
         let mut starved = false;
         if let Some(lease) = lease {
-            if socket.inbound.arrived(lease, wakes) == Flow::Stop {
+            let share = || provided.map_or(0, Provided::share);
+            if socket.inbound.arrived(lease, share, wakes) == Flow::Stop {
                 self.cancel(socket.flights.recv.get());
             }
             // A receive that goes on and finds bytes and a reset at once takes the bytes and

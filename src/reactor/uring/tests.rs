@@ -11,6 +11,7 @@ mod limits;
 mod losses;
 mod moves;
 mod rescue;
+mod shares;
 
 use std::{
     env,
