@@ -378,7 +378,8 @@ impl<T> Receiver<T> {
     /// Closes the channel for all senders: sends fail from now on, those that wait too. Items that
     /// were sent can be received, and then receivers get an error. `false`: it was closed before.
     ///
-    /// Room that was [reserved](Sender::reserve) does not count: its item comes back to who sends it.
+    /// Room that was [reserved](Sender::reserve) does not count: a send to it fails, and returns its
+    /// item.
     ///
     /// asyncio: has none; `asyncio.Queue.shutdown()`. tokio: `mpsc::Receiver::close`.
     ///

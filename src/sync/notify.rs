@@ -1,4 +1,4 @@
-//! A wake-up that is kept for one who comes later.
+//! A wake-up that is kept for a task that comes later.
 
 use std::{
     fmt,
@@ -18,15 +18,16 @@ use crate::{
 
 /// Wakes tasks that wait for something to have changed elsewhere: one, or all.
 ///
-/// [`notify_one`](Self::notify_one) wakes the one who has waited longest. If nobody waits, the
-/// notification is kept for the next who comes: one, however often it is called. So a task that
-/// looks for work, finds none and waits misses nothing that came in between.
-/// [`notify_waiters`](Self::notify_waiters) wakes all who wait now, and keeps nothing.
+/// [`notify_one`](Self::notify_one) wakes the task that has waited longest. If no task waits, the
+/// notification is kept for the next one: a single notification, however often it is called. So a
+/// task that looks for work, finds none and waits misses nothing that came in between.
+/// [`notify_waiters`](Self::notify_waiters) wakes all tasks that wait now, and keeps nothing.
 ///
 /// It carries no value. For a flag that stays set there is [`Event`](super::Event), for a change of
 /// what a lock guards [`Condition`](super::Condition), for items a [`channel`](fn@super::channel).
 ///
-/// asyncio: has none; an `asyncio.Event` that who wakes up clears. tokio: `tokio::sync::Notify`.
+/// asyncio: has none; the nearest is an `asyncio.Event` that a task clears when it wakes up.
+/// tokio: `tokio::sync::Notify`.
 ///
 /// # Examples
 ///
@@ -80,10 +81,10 @@ impl Notify {
         }
     }
 
-    /// Notifies the one who has waited longest; if nobody waits, the next who does.
+    /// Notifies the task that has waited longest; if no task waits, the next one that does.
     ///
-    /// Of notifications that nobody has had one is kept. What was done before it is seen by who is
-    /// notified.
+    /// At most one unused notification is kept. The notified task sees all that the caller did
+    /// before this call.
     ///
     /// # Examples
     ///
@@ -107,8 +108,8 @@ impl Notify {
         }
     }
 
-    /// Notifies everyone who waits: all whose [`Notified`] was made before, polled or not. Nothing
-    /// is kept for others.
+    /// Notifies all tasks that wait: every [`Notified`] that was made before, polled or not.
+    /// Nothing is kept for others.
     ///
     /// # Examples
     ///

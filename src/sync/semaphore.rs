@@ -327,8 +327,8 @@ impl Semaphore {
     /// Takes away permits that are left, `count` at most, and says how many: the semaphore has as
     /// many fewer from now on. [`add_permits`](Self::add_permits) makes new ones.
     ///
-    /// Permits that are left for one who waits for many, and has to wait for more, are taken away
-    /// as well. Those that are held are not: see [`Permit::forget`].
+    /// Permits that are set aside for a task that waits for more of them are taken away as well.
+    /// Permits that tasks hold are not: see [`Permit::forget`].
     ///
     /// asyncio: has no counterpart.
     ///

@@ -6,7 +6,7 @@ use super::{SendError, Sender, TrySendError};
 use crate::sync::queue::{Closed, Refusal, Reserve};
 
 /// Room for one item in a [`channel`](fn@super::channel), from [`reserve`](Sender::reserve). Dropped
-/// without an item, it gives the room to the next who waits.
+/// without an item, it gives the room to the next sender that waits.
 #[must_use = "room is given back when this is dropped, so at once if it is not kept"]
 #[clippy::has_significant_drop]
 pub struct Permit<'a, T> {
@@ -23,17 +23,18 @@ pub struct OwnedPermit<T> {
 }
 
 impl<T> Sender<T> {
-    /// Waits for room for one item, and keeps it: what is [sent](Permit::send) then need not wait.
+    /// Waits for room for one item, and keeps it: the item is [sent](Permit::send) without a wait
+    /// later.
     ///
-    /// So an item that is dear, or that must not be lost, is made or taken from elsewhere when there
-    /// is room for it. Those who send and those who reserve stand in one line.
+    /// So a task can make a costly item, or take one from elsewhere, only when there is room for it.
+    /// Sends and reservations stand in one line.
     ///
     /// asyncio: has none. tokio: `mpsc::Sender::reserve`.
     ///
     /// # Cancel safety
     ///
     /// Dropped before it is ready, it has reserved nothing: it loses its place in line, and room
-    /// that it had been given goes to the next who waits.
+    /// that it had been given goes to the next sender that waits.
     ///
     /// # Errors
     ///
@@ -137,7 +138,7 @@ impl<T> OwnedPermit<T> {
         Ok(sender)
     }
 
-    /// Gives the room to the next who waits; the sender comes back.
+    /// Gives the room to the next sender that waits, and returns the sender.
     pub fn release(mut self) -> Sender<T> {
         let sender = self.sender.take().expect("it is there until it is used");
         sender.shared.exchange.give_up_room();
