@@ -127,7 +127,7 @@ impl Barrier {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would hold up.
+    /// On a worker's thread, which it would hold up.
     #[track_caller]
     pub fn blocking_wait(&self) -> Result<Arrival, Broken> {
         park::block_on(self.wait())

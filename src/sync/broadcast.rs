@@ -330,7 +330,7 @@ impl<T: Clone> Receiver<T> {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would hold up.
+    /// On a worker's thread, which it would hold up.
     #[track_caller]
     pub fn blocking_recv(&mut self) -> Result<T, RecvError> {
         park::block_on(self.recv())

@@ -178,7 +178,7 @@ impl<T> Sender<T> {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would hold up.
+    /// On a worker's thread, which it would hold up.
     ///
     /// # Examples
     ///
@@ -424,7 +424,7 @@ impl<T> Receiver<T> {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would hold up.
+    /// On a worker's thread, which it would hold up.
     #[track_caller]
     pub fn blocking_recv(&self) -> Result<T, RecvError> {
         park::block_on(self.recv())

@@ -188,7 +188,7 @@ impl Condition {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would hold up; and as [`wait`](Self::wait).
+    /// On a worker's thread, which it would hold up; and as [`wait`](Self::wait).
     #[track_caller]
     pub fn blocking_wait<G: ConditionGuard>(&self, guard: G) -> G {
         park::block_on(self.wait(guard))
@@ -198,7 +198,7 @@ impl Condition {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would hold up; and as [`wait`](Self::wait).
+    /// On a worker's thread, which it would hold up; and as [`wait`](Self::wait).
     ///
     /// # Examples
     ///

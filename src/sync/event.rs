@@ -153,7 +153,7 @@ impl Event {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would hold up.
+    /// On a worker's thread, which it would hold up.
     ///
     /// # Examples
     ///

@@ -162,7 +162,7 @@ impl Notify {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would hold up.
+    /// On a worker's thread, which it would hold up.
     ///
     /// # Examples
     ///

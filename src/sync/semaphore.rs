@@ -260,7 +260,7 @@ impl Semaphore {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would hold up.
+    /// On a worker's thread, which it would hold up.
     ///
     /// # Examples
     ///
@@ -286,7 +286,7 @@ impl Semaphore {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would hold up.
+    /// On a worker's thread, which it would hold up.
     #[track_caller]
     pub fn blocking_acquire_many(&self, count: usize) -> Result<Permit<'_>, AcquireError> {
         park::block_on(self.acquire_many(count))

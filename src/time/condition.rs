@@ -119,7 +119,7 @@ impl Condition {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would hold up; and as [`wait`](Self::wait).
+    /// On a worker's thread, which it would hold up; and as [`wait`](Self::wait).
     ///
     /// # Examples
     ///

@@ -212,7 +212,7 @@ impl<T: ?Sized> Lock<T> {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would hold up.
+    /// On a worker's thread, which it would hold up.
     ///
     /// # Examples
     ///
@@ -236,7 +236,7 @@ impl<T: ?Sized> Lock<T> {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would hold up.
+    /// On a worker's thread, which it would hold up.
     #[track_caller]
     pub fn blocking_lock_owned(self: Arc<Self>) -> OwnedLockGuard<T> {
         park::block_on(self.lock_owned())

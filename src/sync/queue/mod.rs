@@ -98,7 +98,7 @@ macro_rules! queue {
             ///
             /// # Panics
             ///
-            /// Inside a task, whose worker it would hold up.
+            /// On a worker's thread, which it would hold up.
             #[track_caller]
             pub fn blocking_put(&self, item: T) -> Result<(), ShutDown<T>> {
                 park::block_on(self.put(item))
@@ -143,7 +143,7 @@ macro_rules! queue {
             ///
             /// # Panics
             ///
-            /// Inside a task, whose worker it would hold up.
+            /// On a worker's thread, which it would hold up.
             #[track_caller]
             pub fn blocking_get(&self) -> Result<T, ShutDown> {
                 park::block_on(self.get())
@@ -274,7 +274,7 @@ macro_rules! queue {
             ///
             /// # Panics
             ///
-            /// Inside a task, whose worker it would hold up.
+            /// On a worker's thread, which it would hold up.
             #[track_caller]
             pub fn blocking_join(&self) {
                 park::block_on(self.join());

@@ -175,7 +175,7 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would hold up.
+    /// On a worker's thread, which it would hold up.
     #[track_caller]
     pub fn blocking_read(&self) -> RwLockReadGuard<'_, T> {
         park::block_on(self.read())
@@ -185,7 +185,7 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would hold up.
+    /// On a worker's thread, which it would hold up.
     #[track_caller]
     pub fn blocking_write(&self) -> RwLockWriteGuard<'_, T> {
         park::block_on(self.write())
