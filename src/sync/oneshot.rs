@@ -352,7 +352,7 @@ impl<T> Deferred<T> {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would block; and after the value was taken.
+    /// On a worker's thread, which it would block; and after the value was taken.
     ///
     /// # Examples
     ///
@@ -372,7 +372,7 @@ impl<T> Deferred<T> {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would block; and after the value was taken.
+    /// On a worker's thread, which it would block; and after the value was taken.
     #[track_caller]
     pub fn blocking_wait_timeout(&mut self, timeout: Duration) -> Option<Result<T, BrokenPromise>> {
         park::block_on_timeout(self, timeout)

@@ -201,7 +201,7 @@ impl<T: Clone> SharedFuture<T> {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would block.
+    /// On a worker's thread, which it would block.
     #[track_caller]
     pub fn blocking_wait(&self) -> Result<T, BrokenPromise> {
         park::block_on(self.clone())
@@ -213,7 +213,7 @@ impl<T: Clone> SharedFuture<T> {
     ///
     /// # Panics
     ///
-    /// Inside a task, whose worker it would block.
+    /// On a worker's thread, which it would block.
     #[track_caller]
     pub fn blocking_wait_timeout(&self, timeout: Duration) -> Option<Result<T, BrokenPromise>> {
         park::block_on_timeout(self.clone(), timeout)
