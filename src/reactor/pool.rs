@@ -221,6 +221,16 @@ impl Pool {
         }
     }
 
+    /// A gauge for leases with memory of their own where there is no pool.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory.
+    pub(crate) fn gauge_without_memory(doorbell: &'static Doorbell) -> io::Result<Gauge> {
+        // A pool that ends at once: its memory goes, and what counts stays.
+        Ok(Self::new(1, 1, doorbell)?.gauge())
+    }
+
     /// The same, with memory of the lease's own, counted by the gauge of a pool.
     pub(crate) fn read_apart(
         gauge: &Gauge,

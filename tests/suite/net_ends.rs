@@ -164,7 +164,7 @@ fn connection_shared_with_a_child_lives_on_there() {
             (&peer).read_exact(&mut buf).unwrap();
             assert_eq!(&buf, b"child");
             child.dismiss();
-            assert_eq!((&peer).read(&mut buf).unwrap(), 0);
+            assert_eq!((&peer).read_to_end(&mut Vec::new()).unwrap(), 0);
             log.take(Kind::Hog);
         });
     });
@@ -231,7 +231,7 @@ fn linger_time_blocks_no_worker() {
                 assert!(begun.elapsed() < Duration::from_secs(5), "{what}: it blocks");
                 let reader = thread::spawn(move || {
                     expect(&mut peer, sent);
-                    assert_eq!(peer.read(&mut [0; 1]).expect("the end"), 0);
+                    assert_eq!(peer.read_to_end(&mut Vec::new()).expect("the end"), 0);
                 });
                 crate::tools::joined(reader).await.unwrap_or_else(|_| panic!("{what}"));
             });
@@ -256,7 +256,7 @@ fn linger_times_are_rounded_up_and_zero_resets() {
             assert_eq!(near.linger().unwrap(), None);
             near.set_linger(Some(Duration::ZERO)).unwrap();
             drop(near);
-            let end = peer.read(&mut [0; 1]).map_err(|error| error.kind());
+            let end = peer.read_to_end(&mut Vec::new()).map_err(|error| error.kind());
             assert_eq!(end, Err(ErrorKind::ConnectionReset));
         });
     });
@@ -297,7 +297,7 @@ fn what_was_written_is_sent_though_bytes_are_unread() {
                 }
                 let reader = thread::spawn(move || {
                     expect(&mut peer, sent);
-                    assert_eq!(peer.read(&mut [0; 1]).expect("the end"), 0);
+                    assert_eq!(peer.read_to_end(&mut Vec::new()).expect("the end"), 0);
                 });
                 crate::tools::joined(reader).await.unwrap_or_else(|_| panic!("{what}"));
             });
@@ -316,7 +316,7 @@ fn peer_that_writes_after_the_drop_gets_everything_if_the_stream_was_closed_and_
             let reader = thread::spawn(move || {
                 peer.write_all(b"still").unwrap();
                 expect(&mut peer, sent);
-                assert_eq!(peer.read(&mut [0; 1]).expect("the end"), 0);
+                assert_eq!(peer.read_to_end(&mut Vec::new()).expect("the end"), 0);
             });
             near.close().await.unwrap();
             while !read(&mut near, 1).await.unwrap().is_empty() {}

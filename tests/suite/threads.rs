@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::Duration;
 
-use ringloop::sync::Event;
+use ringloop::sync::{Event, oneshot};
 use ringloop::{Handle, spawn, to_thread};
 
 use crate::faults::refuse_threads_here;
@@ -285,10 +285,14 @@ fn job_beyond_a_refused_thread_waits_for_the_others() {
         let runtime = cfg.builder_with(&log).build().unwrap();
         let wait = async {
             let (go, hold) = mpsc::channel::<()>();
+            let (tell, begun) = oneshot();
             let first = to_thread(move || {
+                tell.set(()).unwrap();
                 let _ = hold.recv_timeout(Duration::from_secs(20));
                 std::thread::current().id()
             });
+            // A thread that starts ends the time in which threads are refused, of which the hook hears once.
+            begun.await.unwrap();
             if !refuse_threads_here() {
                 return;
             }

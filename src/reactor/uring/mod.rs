@@ -158,6 +158,8 @@ pub(crate) struct Shared {
     /// What counts the leases of its memory, once there is some.
     gauge: OnceLock<Gauge>,
     plain_gauge: OnceLock<Gauge>,
+    /// ... and of what was received in its place before there was such memory.
+    rescue_gauge: OnceLock<Gauge>,
     sockets: rescue::Sockets,
     claim: Claim,
     /// The process that made it: a child can not use it.
@@ -179,6 +181,7 @@ impl Uring {
             in_flight: AtomicU64::new(0),
             gauge: OnceLock::new(),
             plain_gauge: OnceLock::new(),
+            rescue_gauge: OnceLock::new(),
             sockets: rescue::Sockets::default(),
             claim: Claim::new(),
             process: fork::generation(),
@@ -616,7 +619,7 @@ impl Shared {
     }
 
     pub(crate) fn leased(&self) -> u64 {
-        let gauges = [&self.gauge, &self.plain_gauge];
+        let gauges = [&self.gauge, &self.plain_gauge, &self.rescue_gauge];
         gauges.into_iter().filter_map(OnceLock::get).map(Gauge::leased).sum()
     }
 

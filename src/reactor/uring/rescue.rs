@@ -25,7 +25,7 @@ use super::{Garbage, STALE_RECV, Shared};
 use crate::{
     loom::{Mutex, global::Ordering},
     reactor::{
-        Pool, Socket,
+        Gauge, Pool, Socket,
         slot::{Direction, Ready},
     },
     util::panic,
@@ -144,9 +144,20 @@ impl Shared {
         panic::discard_foreign(sockets);
     }
 
+    /// What counts the leases that are received for this home. A home that is held since it was first
+    /// asked for a receive has no pool yet. `None`: there is no memory, and the next look tries again.
+    fn gauge_of_rescues(&self) -> Option<&Gauge> {
+        if let Some(gauge) = self.gauge.get().or_else(|| self.rescue_gauge.get()) {
+            return Some(gauge);
+        }
+        let _ = self.rescue_gauge.set(Pool::gauge_without_memory(self.doorbell).ok()?);
+        self.rescue_gauge.get()
+    }
+
     fn rescue_socket(&self, socket: &Arc<Socket>, events: PollFlags, wakes: &mut Vec<Waker>) {
-        // Where a receive is armed, there is a pool.
-        if let Some(gauge) = self.gauge.get().filter(|_| socket.inbound.is_waited_for()) {
+        if socket.inbound.is_waited_for()
+            && let Some(gauge) = self.gauge_of_rescues()
+        {
             let mut received = false;
             // Not now: with the next look.
             let _ = self.claim.try_borrow(|| {
