@@ -41,8 +41,9 @@ pub const RECEIVING: &[Mutant] = &[
     Mutant {
         name: "slot: a second arrival does not count",
         file: "reactor/slot.rs",
-        text: "            true => Ready::AGAIN.0,",
-        replacement: "            true => 0,",
+        text: "        (known, if is_first { 0 } else { Ready::AGAIN.0 })",
+        replacement: "        let _ = is_first;
+        (known, 0)",
         model: "slot_urgent::arrivals_told_late",
     },
     Mutant {
@@ -346,8 +347,8 @@ pub const RECEIVING: &[Mutant] = &[
         name: "slot: an event leaves the note of a read, and its count comes round",
         file: "reactor/slot.rs",
         text: "        self.drained.store(NEVER, Ordering::Relaxed);
-        let known",
-        replacement: "        let known",
+        // Release: what the kernel",
+        replacement: "        // Release: what the kernel",
         model: "unit test reactor::slot::tests::note_of_a_read_is_gone_when_the_count_comes_round",
     },
 ];
