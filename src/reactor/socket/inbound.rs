@@ -1,25 +1,28 @@
-//! Bytes that a ring received for a socket before anybody asked for them.
+//! Bytes that a ring received for a socket before its reader asked for them.
 //!
 //! A multishot receive at the socket's home lends each arrival and queues it here; the
-//! reader, on whatever worker, takes leases from the front. While it runs, nothing else
-//! may read from the socket, or the order would be lost.
+//! reader, on any worker, takes leases from the front. The state that says which of the two may
+//! take bytes out of the kernel is [`Receiving`]; its names are used here.
 //!
-//! 1. The reader finds the queue empty and nothing armed: it says *armed* and has the
-//!    home arm the receive.
+//! 1. The reader finds the queue empty, in the state `Reader`. The state becomes `Home`, and the
+//!    reader has the home arm the receive.
 //! 2. Arrivals are queued, up to a cap; past it the home cancels the receive, and the
 //!    rest waits in the kernel: a flood that nobody reads does not use up the memory of
 //!    the others. The cap is the socket's own, or its share of what the home's sockets may
 //!    leave unread in all, which gets smaller as they do.
-//! 3. The terminal completion, whatever its result, says *off*. Arrivals that came
-//!    before it are queued: a cancelled read loses nothing (S3).
-//! 4. While the home is stuck in one long poll, somebody else may read in its place, as
+//! 3. With the receive's last completion, whatever its result, the state is the reader's again.
+//!    Arrivals that came before it are queued: a cancelled read loses nothing (S3).
+//! 4. While the home is held by one long poll, another worker may read in its place, as
 //!    the [claim](crate::reactor::uring::claim) has it.
-//! 5. Without memory to lend the receive ends, and the reader goes on by readiness,
-//!    with memory of its own, until there is some again.
+//! 5. Without memory to lend the receive ends, and the reader takes the next bytes itself, into
+//!    memory of its own. After that it tries the home again.
 
 use std::{collections::VecDeque, io, mem, task::Waker};
 
-use super::waiting::{Waiting, Watched, look};
+use super::{
+    receiving::{Answer, Receiving},
+    waiting::{Waiting, Watched, look},
+};
 use crate::{
     loom::{
         BriefLock,
@@ -35,15 +38,6 @@ const LEAST_BYTES: usize = pick(4 << 10, usize::MAX);
 const MAX_BYTES: usize = 128 << 10;
 const MAX_LEASES: usize = pick(32, 1);
 
-/// How the receive at the home stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Arm {
-    Off,
-    Armed,
-    /// Cancelled at the cap; its terminal completion is still to come.
-    Ending,
-}
-
 /// How a stream ends, after what is queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -55,11 +49,8 @@ pub(crate) enum End {
 struct State {
     queue: Leases,
     bytes: usize,
-    arm: Arm,
+    receiving: Receiving,
     end: Option<End>,
-    starved: bool,
-    /// The peer has reset the connection, or both ways are shut.
-    hung_up: bool,
     readers: Waiting,
 }
 
@@ -105,14 +96,11 @@ impl State {
             self.end = Some(End::Eof);
             return Found::End(end);
         }
-        if self.arm == Arm::Off {
-            if !arm || mem::take(&mut self.starved) || self.hung_up {
-                return Found::ToRead;
-            }
-            self.arm = Arm::Armed;
-            return Found::ToArm;
+        match self.receiving.ask(arm) {
+            Answer::Read => Found::ToRead,
+            Answer::Arm => Found::ToArm,
+            Answer::Wait => Found::Nothing,
         }
-        Found::Nothing
     }
 
     fn add(&mut self, lease: Lease) {
@@ -121,7 +109,7 @@ impl State {
     }
 
     fn has_news(&self) -> bool {
-        !self.queue.is_empty() || self.end.is_some() || self.arm == Arm::Off
+        !self.queue.is_empty() || self.end.is_some() || !self.receiving.is_at_home()
     }
 }
 
@@ -199,10 +187,8 @@ impl Inbound {
         let state = State {
             queue: Leases::default(),
             bytes: 0,
-            arm: Arm::Off,
+            receiving: Receiving::Reader,
             end: None,
-            starved: false,
-            hung_up: false,
             readers: Waiting::new(),
         };
         Self { used: AtomicU8::new(0), quiet: AtomicU8::new(0), state: BriefLock::new(state) }
@@ -252,7 +238,7 @@ impl Inbound {
 
     fn has_received(&self) -> bool {
         let state = self.state.lock();
-        !state.queue.is_empty() || state.end.is_some() || state.arm != Arm::Off
+        !state.queue.is_empty() || state.end.is_some() || state.receiving.is_at_home()
     }
 
     /// What nobody has read, or the errno that nobody has been told: the kernel has it no more.
@@ -266,11 +252,9 @@ impl Inbound {
         Ok(queue.iter().flat_map(|lease| lease.iter().copied()).collect())
     }
 
-    /// The receive could not be armed: it is off.
+    /// The receive could not be armed.
     pub(crate) fn not_armed(&self) {
-        let mut state = self.state.lock();
-        state.arm = Arm::Off;
-        state.starved = true;
+        self.state.lock().receiving.ended(true);
     }
 
     /// How the stream ended has been looked at, and not been told.
@@ -293,17 +277,13 @@ impl Inbound {
         state.readers.wake(wakes);
         let full = state.bytes > MAX_BYTES || state.queue.len() > MAX_LEASES;
         let full = full || state.bytes > LEAST_BYTES && state.bytes > share();
-        if full && state.arm == Arm::Armed {
-            state.arm = Arm::Ending;
-            return Flow::Stop;
-        }
-        Flow::Goes
+        if state.receiving.arrived(full) { Flow::Stop } else { Flow::Goes }
     }
 
     /// Whether somebody waits for what a receive brings.
     pub(crate) fn is_waited_for(&self) -> bool {
         let state = self.state.lock();
-        state.arm == Arm::Armed && !state.readers.is_empty()
+        state.receiving.may_be_rescued() && !state.readers.is_empty()
     }
 
     /// In the place of a receive that is armed and does not get to run: `read` reads what
@@ -314,7 +294,8 @@ impl Inbound {
         wakes: &mut Vec<Waker>,
     ) -> bool {
         let mut state = self.state.lock();
-        if state.arm != Arm::Armed || state.has_news() || state.readers.is_empty() {
+        let may = state.receiving.may_be_rescued() && !state.has_news();
+        if !may || state.readers.is_empty() {
             return false;
         }
         match read() {
@@ -341,21 +322,20 @@ impl Inbound {
         }
     }
 
-    /// Nothing is received from here on: the reader reads by itself.
+    /// The connection is over: the home receives nothing more, and the reader takes what is left.
     pub(crate) fn hung_up(&self) {
-        self.state.lock().hung_up = true;
+        self.state.lock().receiving.hung_up();
     }
 
     pub(crate) fn has_hung_up(&self) -> bool {
-        self.state.lock().hung_up
+        self.state.lock().receiving.is_over()
     }
 
-    /// The terminal completion: whoever reads arms anew, or is told the end; `starved`:
-    /// for want of memory.
+    /// The last completion of the receive: its readers look again. `starved`: it has ended for want
+    /// of memory.
     pub(crate) fn disarmed(&self, starved: bool, wakes: &mut Vec<Waker>) {
         let mut state = self.state.lock();
-        state.arm = Arm::Off;
-        state.starved = starved;
+        state.receiving.ended(starved);
         state.readers.wake(wakes);
     }
 }

@@ -12,6 +12,7 @@
 mod close;
 mod inbound;
 mod outbound;
+mod receiving;
 mod waiting;
 
 use std::{

@@ -232,10 +232,9 @@ pub const RECEIVING: &[Mutant] = &[
     },
     Mutant {
         name: "inbound: cancels for each arrival past the cap",
-        file: "reactor/socket/inbound.rs",
-        text: "            state.arm = Arm::Ending;
-            return Flow::Stop;",
-        replacement: "            return Flow::Stop;",
+        file: "reactor/socket/receiving.rs",
+        text: "Home if full => *self = Stopping,",
+        replacement: "Home if full => {}",
         model: "inbound::cap_against_reader",
     },
     Mutant {
@@ -265,37 +264,38 @@ pub const RECEIVING: &[Mutant] = &[
     Mutant {
         name: "inbound: the end of a receive wakes nobody",
         file: "reactor/socket/inbound.rs",
-        text: "        state.starved = starved;
+        text: "        state.receiving.ended(starved);
         state.readers.wake(wakes);",
-        replacement: "        state.starved = starved;",
+        replacement: "        state.receiving.ended(starved);",
         model: "inbound::starvation_against_reader",
     },
     Mutant {
         name: "inbound: a receive that has ended counts as armed",
         file: "reactor/socket/inbound.rs",
-        text: "        state.arm = Arm::Off;
-        state.starved = starved;",
-        replacement: "        state.starved = starved;",
+        text: "        state.receiving.ended(starved);
+        state.readers.wake(wakes);",
+        replacement: "        let _ = starved;
+        state.readers.wake(wakes);",
         model: "inbound::starvation_against_reader",
     },
     Mutant {
         name: "inbound: starved for ever",
-        file: "reactor/socket/inbound.rs",
-        text: "mem::take(&mut self.starved)",
-        replacement: "self.starved",
+        file: "reactor/socket/receiving.rs",
+        text: "(Starved, true) => (Reader, Answer::Read),",
+        replacement: "",
         model: "inbound::starvation_against_reader",
     },
     Mutant {
         name: "inbound: starved, and nobody is told",
-        file: "reactor/socket/inbound.rs",
-        text: "state.starved = starved;",
-        replacement: "let _ = starved;",
+        file: "reactor/socket/receiving.rs",
+        text: "_ if starved => Starved,",
+        replacement: "_ if starved => Reader,",
         model: "inbound::starvation_against_reader",
     },
     Mutant {
         name: "inbound: a reset is forgotten",
-        file: "reactor/socket/inbound.rs",
-        text: " || self.hung_up",
+        file: "reactor/socket/receiving.rs",
+        text: "Last | Final => Final,",
         replacement: "",
         model: "inbound::reset_against_reader",
     },
