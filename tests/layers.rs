@@ -25,7 +25,7 @@ const UNSAFE_FILES: &[&str] = &[
     // Foreign buffers, of which only the front is initialised.
     "src/compat/hyper.rs",
     "src/compat/tokio.rs",
-    "src/net/stream.rs",
+    "src/net/connection/read.rs",
     // Slots and timer entries that outlive the runtime.
     "src/reactor/slot.rs",
     "src/reactor/timers/mod.rs",
@@ -34,7 +34,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/reactor/timers/wheel.rs",
     // Operations whose memory the kernel uses.
     "src/buf.rs",
-    "src/net/buffers.rs",
+    "src/net/connection/buffers.rs",
     "src/reactor/socket/mod.rs",
     "src/reactor/uring/faults.rs",
     "src/reactor/uring/tests/limits.rs",
@@ -48,8 +48,9 @@ const UNSAFE_FILES: &[&str] = &[
     "src/reactor/uring/ring.rs",
     "src/reactor/uring/sandbox.rs",
     "src/reactor/uring/send.rs",
-    "src/runtime/transfer.rs",
-    "src/runtime/transfer_tests.rs",
+    "src/runtime/read_at.rs",
+    "src/runtime/read_at_tests.rs",
+    "src/net/tests/memory.rs",
     "src/reactor/pool.rs",
     "src/reactor/pool/apart.rs",
     "src/reactor/pool/shared.rs",
@@ -61,7 +62,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/reactor/source.rs",
     // Calls for which rustix has no name: the clock of another thread, and a receive into no memory.
     "src/util/threads.rs",
-    "src/reactor/socket/close.rs",
+    "src/reactor/endpoint.rs",
     // A main that borrows, and futures that only their thread may touch.
     "src/runtime/run.rs",
     "src/runtime/spawn.rs",

@@ -55,11 +55,11 @@ impl Read for TcpStream {
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        // SAFETY: bytes that were initialised must stay so: `poll_read_uninit` writes
+        // SAFETY: bytes that were initialised must stay so: `poll_read` writes
         // what it read into the slice's front and touches nothing else.
         let unfilled = unsafe { buf.as_mut() };
-        let n = ready!(self.poll_read_uninit(cx, unfilled))?;
-        // SAFETY: `poll_read_uninit` has initialised the first `n` bytes.
+        let n = ready!(self.connection().poll_read(cx, unfilled))?;
+        // SAFETY: `poll_read` has initialised the first `n` bytes.
         unsafe { buf.advance(n) };
         Poll::Ready(Ok(()))
     }
@@ -71,7 +71,7 @@ impl Write for TcpStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_slice(cx, buf)
+        self.connection().poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -79,7 +79,7 @@ impl Write for TcpStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_slices(cx, bufs)
+        self.connection().poll_write_slices(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -87,11 +87,11 @@ impl Write for TcpStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_flush_all(cx)
+        self.connection().poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_shutdown_write(cx)
+        self.connection().poll_shutdown_write(cx)
     }
 }
 

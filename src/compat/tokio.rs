@@ -9,18 +9,18 @@ use std::{
 
 use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::net::{OwnedReadHalf, OwnedWriteHalf, TcpStream};
+use crate::net::{Connection, OwnedReadHalf, OwnedWriteHalf, TcpStream};
 
 fn poll_read(
-    stream: &TcpStream,
+    connection: &Connection,
     cx: &mut Context<'_>,
     buf: &mut ReadBuf<'_>,
 ) -> Poll<io::Result<()>> {
-    // SAFETY: bytes that were initialised must stay so: `poll_read_uninit` writes what
+    // SAFETY: bytes that were initialised must stay so: `poll_read` writes what
     // it read into the slice's front and touches nothing else.
     let unfilled = unsafe { buf.unfilled_mut() };
-    let n = ready!(stream.poll_read_uninit(cx, unfilled))?;
-    // SAFETY: `poll_read_uninit` has initialised the first `n` bytes.
+    let n = ready!(connection.poll_read(cx, unfilled))?;
+    // SAFETY: `poll_read` has initialised the first `n` bytes.
     unsafe { buf.assume_init(n) };
     buf.advance(n);
     Poll::Ready(Ok(()))
@@ -32,7 +32,7 @@ impl AsyncRead for TcpStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        poll_read(&self, cx, buf)
+        poll_read(self.connection(), cx, buf)
     }
 }
 
@@ -42,7 +42,7 @@ impl AsyncRead for OwnedReadHalf {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        poll_read(self.stream(), cx, buf)
+        poll_read(self.connection(), cx, buf)
     }
 }
 
@@ -52,7 +52,7 @@ impl AsyncWrite for TcpStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_slice(cx, buf)
+        self.connection().poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -60,7 +60,7 @@ impl AsyncWrite for TcpStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_slices(cx, bufs)
+        self.connection().poll_write_slices(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -68,11 +68,11 @@ impl AsyncWrite for TcpStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_flush_all(cx)
+        self.connection().poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_shutdown_write(cx)
+        self.connection().poll_shutdown_write(cx)
     }
 }
 
@@ -82,7 +82,7 @@ impl AsyncWrite for OwnedWriteHalf {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write_slice(cx, buf)
+        self.connection().poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -90,7 +90,7 @@ impl AsyncWrite for OwnedWriteHalf {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write_slices(cx, bufs)
+        self.connection().poll_write_slices(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -98,11 +98,11 @@ impl AsyncWrite for OwnedWriteHalf {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_flush_all(cx)
+        self.connection().poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_shutdown_write(cx)
+        self.connection().poll_shutdown_write(cx)
     }
 }
 

@@ -7,16 +7,16 @@
 
 use std::{
     io,
-    os::fd::AsFd,
     pin::Pin,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use rustix::{io::Errno, net::sockopt::socket_acceptconn};
+use rustix::io::Errno;
 
 use crate::{
     loom::global::{AtomicU64, Mutex, Ordering},
+    reactor::Endpoint,
     time::{Sleep, sleep},
     util::{fork::PerProcess, panic},
 };
@@ -47,7 +47,7 @@ pub(super) enum Cause {
 
 impl Cause {
     /// Sorts the errors that accept(2) lists; `listener` tells whether EOPNOTSUPP is its own.
-    pub(super) fn of(error: Errno, listener: &impl AsFd) -> Self {
+    pub(super) fn of(error: Errno, listener: &Endpoint) -> Self {
         match error {
             // Linux passes on what was pending on the new socket.
             Errno::CONNABORTED
@@ -61,7 +61,7 @@ impl Cause {
             | Errno::NETUNREACH => Self::Gone,
             Errno::PERM | Errno::ACCESS => Self::Forbidden,
             // Also the error of a socket that cannot listen.
-            Errno::OPNOTSUPP if socket_acceptconn(listener).unwrap_or(false) => Self::Forbidden,
+            Errno::OPNOTSUPP if listener.is_listening() => Self::Forbidden,
             Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Self::Exhausted,
             _ => Self::Listener,
         }
@@ -69,7 +69,7 @@ impl Cause {
 }
 
 /// Whether accepting is worth another try after a pause.
-pub(super) fn passes(error: &io::Error, listener: &impl AsFd) -> bool {
+pub(super) fn passes(error: &io::Error, listener: &Endpoint) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| Cause::of(errno, listener) != Cause::Listener)
 }
 
@@ -159,8 +159,8 @@ mod tests {
     fn errors_of_accept_are_told_apart() {
         // Goal: what concerns one connection, or passes, does not end a service; method: each error
         // that accept(2) lists, on a socket that listens and on one that cannot.
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let listener = Endpoint::Kernel(TcpListener::bind("127.0.0.1:0").unwrap().into());
+        let other = Endpoint::Kernel(UdpSocket::bind("127.0.0.1:0").unwrap().into());
         let list = [
             (Errno::CONNABORTED, Cause::Gone),
             (Errno::PROTO, Cause::Gone),

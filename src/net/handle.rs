@@ -1,11 +1,11 @@
 //! A socket as its owner has it.
 
-use std::{fmt, future::poll_fn, io, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{fmt, future::poll_fn, io, sync::Arc, time::Duration};
 
-use super::exhaustion;
+use super::{connection::poll_flush, exhaustion};
 use crate::{
-    reactor::Socket,
-    runtime::{operation, transfer, yield_now},
+    reactor::{Endpoint, Socket},
+    runtime::{operation, yield_now},
     scheduler,
     time::sleep,
 };
@@ -24,19 +24,19 @@ impl Handle {
         self.0.as_ref().expect("there until it is dropped or handed over")
     }
 
-    /// Takes the descriptor out, once nothing is in flight on it, and with it the bytes that
+    /// Takes the endpoint out, once nothing is in flight on it, and with it the bytes that
     /// were received and not read. An error of either side that nobody has been told of is told
     /// now, and the descriptor closes: who gets it would not find it there.
-    pub(super) async fn into_parts(mut self) -> io::Result<(OwnedFd, Vec<u8>)> {
+    pub(super) async fn into_parts(mut self) -> io::Result<(Endpoint, Vec<u8>)> {
         self.get().check_process()?;
-        poll_fn(|cx| transfer::poll_flush(self.get(), cx)).await?;
+        poll_fn(|cx| poll_flush(self.get(), cx)).await?;
         let mut socket = self.0.take().expect("there until it is dropped or handed over");
         operation::retire(&socket);
         loop {
             match socket.try_into_parts() {
-                Ok((descriptor, Ok(unread))) => return Ok((descriptor, unread)),
-                Ok((descriptor, Err(error))) => {
-                    drop(descriptor);
+                Ok((endpoint, Ok(unread))) => return Ok((endpoint, unread)),
+                Ok((endpoint, Err(error))) => {
+                    drop(endpoint);
                     exhaustion::closed_one();
                     return Err(io::Error::from_raw_os_error(error));
                 }

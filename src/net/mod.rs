@@ -22,19 +22,19 @@
 //! have its descriptor (a duplicate, a forked process, the one that handed it over) get what is not
 //! asked for here.
 
+mod acceptor;
 mod addr;
-mod buffers;
+mod connection;
 mod exhaustion;
 mod handle;
-mod listener;
-mod ops;
-mod split;
 mod stream;
+#[cfg(test)]
+mod tests;
 
+#[cfg(feature = "tokio")]
+pub(crate) use self::connection::Connection;
 pub use self::{
     addr::{ToSocketAddrs, lookup_host},
-    buffers::{Read, ReadBuffer, Write, WriteBuffer},
-    listener::TcpListener,
-    split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError},
-    stream::TcpStream,
+    connection::{Read, ReadBuffer, Write, WriteBuffer},
+    stream::{OwnedReadHalf, OwnedWriteHalf, ReuniteError, TcpListener, TcpStream},
 };

@@ -16,6 +16,9 @@ use crate::{
     util::{fork, gate::Gate},
 };
 
+/// No descriptor.
+const NONE: RawFd = -1;
+
 pub(crate) struct Doorbell {
     gate: Gate,
     /// Valid while the gate is open or somebody is inside, in the process that opened it.
@@ -25,12 +28,18 @@ pub(crate) struct Doorbell {
 
 impl Doorbell {
     pub(crate) fn new() -> Self {
-        Self { gate: Gate::new(), fd: AtomicI32::new(-1), process: fork::Owner::nobody() }
+        Self { gate: Gate::new(), fd: AtomicI32::new(NONE), process: fork::Owner::nobody() }
     }
 
     /// Puts it into service. `fd` is an eventfd.
     pub(crate) fn open(&self, fd: OwnedFd) {
         self.open_raw(fd.into_raw_fd());
+    }
+
+    /// Puts it into service without a descriptor: its worker never sleeps in the kernel.
+    #[cfg(test)]
+    pub(crate) fn open_without_descriptor(&self) {
+        self.open_raw(NONE);
     }
 
     /// The same by number: the descriptor is the doorbell's from here on.
@@ -50,7 +59,7 @@ impl Doorbell {
     /// Wakes the worker, if there still is one.
     pub(crate) fn ring(&self) {
         let ring = || {
-            if self.process.is_this_process() {
+            if self.process.is_this_process() && self.raw() != NONE {
                 // SAFETY: inside the gate it stays open.
                 unsafe { eventfd::ring(self.raw()) };
             }
@@ -69,7 +78,7 @@ impl Doorbell {
     }
 
     fn close_fd(&self) {
-        if self.process.is_this_process() {
+        if self.process.is_this_process() && self.raw() != NONE {
             // SAFETY: the gate told exactly one thread to clean up.
             unsafe { eventfd::close(self.raw()) };
         }

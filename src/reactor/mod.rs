@@ -27,7 +27,10 @@
 //! ([`uring`]), and which keeps the descriptor open until it has ended.
 
 mod doorbell;
+mod endpoint;
 mod epoll;
+#[cfg(test)]
+mod memory;
 mod pool;
 pub(crate) mod slot;
 pub(crate) mod socket;
@@ -38,6 +41,7 @@ pub(crate) mod uring;
 use std::{
     io,
     mem::MaybeUninit,
+    net::SocketAddr,
     os::fd::{AsFd, BorrowedFd},
     sync::{Arc, Weak},
     task::Waker,
@@ -47,6 +51,7 @@ use std::{
 pub use self::pool::Lease;
 pub(crate) use self::{
     doorbell::Doorbell,
+    endpoint::{Endpoint, Mode, not_of_the_internet},
     pool::{Gauge, MAX_BUFFERS, Pool},
     slot::Direction,
     socket::Socket,
@@ -67,6 +72,8 @@ pub(crate) struct Until {
 pub(crate) enum Reactor {
     Epoll(epoll::Epoll),
     Uring(Box<uring::Uring>),
+    #[cfg(test)]
+    Memory(memory::Memory),
 }
 
 impl Reactor {
@@ -80,11 +87,22 @@ impl Reactor {
         Ok(Self::Uring(Box::new(uring::Uring::new(ring, doorbell)?)))
     }
 
+    /// In memory, with a clock of its own.
+    #[cfg(test)]
+    pub(crate) fn memory(doorbell: &'static Doorbell) -> io::Result<Self> {
+        memory::Memory::new(doorbell).map(Self::Memory)
+    }
+
     /// Makes the calling thread the one that turns it, for good.
     pub(crate) fn start(&mut self) -> io::Result<()> {
         match self {
             Self::Epoll(_) => Ok(()),
             Self::Uring(uring) => uring.start(),
+            #[cfg(test)]
+            Self::Memory(memory) => {
+                memory.start();
+                Ok(())
+            }
         }
     }
 
@@ -98,6 +116,21 @@ impl Reactor {
         match self {
             Self::Epoll(epoll) => epoll.turn(timeout, wakes).map(drop),
             Self::Uring(uring) => uring.turn(timeout, wakes),
+            #[cfg(test)]
+            Self::Memory(memory) => {
+                memory.turn(timeout, wakes);
+                Ok(())
+            }
+        }
+    }
+
+    /// The system call that it waits by.
+    pub(crate) fn waits_by(&self) -> &'static str {
+        match self {
+            Self::Epoll(_) => "epoll_wait",
+            Self::Uring(_) => "io_uring_enter",
+            #[cfg(test)]
+            Self::Memory(_) => "no call",
         }
     }
 
@@ -106,6 +139,8 @@ impl Reactor {
         match self {
             Self::Epoll(_) => true,
             Self::Uring(uring) => uring.is_ours(),
+            #[cfg(test)]
+            Self::Memory(_) => true,
         }
     }
 
@@ -114,6 +149,8 @@ impl Reactor {
         match self {
             Self::Epoll(epoll) => epoll.take_garbage(),
             Self::Uring(uring) => uring.take_garbage(),
+            #[cfg(test)]
+            Self::Memory(memory) => memory.take_garbage(),
         }
     }
 
@@ -122,6 +159,8 @@ impl Reactor {
         match self {
             Self::Epoll(epoll) => epoll.leave(left),
             Self::Uring(uring) => uring.leave(left),
+            #[cfg(test)]
+            Self::Memory(memory) => memory.leave(left),
         }
     }
 
@@ -130,6 +169,11 @@ impl Reactor {
         match self {
             Self::Epoll(epoll) => epoll.register(fd, key),
             Self::Uring(uring) => uring.register(fd, key),
+            #[cfg(test)]
+            Self::Memory(_) => {
+                let text = "a descriptor cannot be waited for in memory";
+                Err(io::Error::new(io::ErrorKind::Unsupported, text))
+            }
         }
     }
 
@@ -138,6 +182,33 @@ impl Reactor {
         match self {
             Self::Epoll(epoll) => epoll.register(socket.as_fd(), socket.key()),
             Self::Uring(uring) => Ok(uring.register_socket(socket, direction)),
+            #[cfg(test)]
+            Self::Memory(memory) => Ok(memory.register(socket.endpoint(), socket.key())),
+        }
+    }
+
+    /// Starts to connect, by the backend at hand if there is one. `false`: it is still under way.
+    pub(crate) fn connect(
+        at_hand: Option<&mut Self>,
+        addr: SocketAddr,
+    ) -> io::Result<(Endpoint, bool)> {
+        match at_hand {
+            #[cfg(test)]
+            Some(Self::Memory(memory)) => memory.connect(addr),
+            _ => Endpoint::connect(addr),
+        }
+    }
+
+    /// Listens. `share`: other listeners may be bound to the same port.
+    pub(crate) fn listen(
+        at_hand: Option<&mut Self>,
+        addr: SocketAddr,
+        share: bool,
+    ) -> io::Result<Endpoint> {
+        match at_hand {
+            #[cfg(test)]
+            Some(Self::Memory(memory)) => memory.listen(addr),
+            _ => Endpoint::listen(addr, share),
         }
     }
 
@@ -150,6 +221,8 @@ impl Reactor {
         match self {
             Self::Epoll(epoll) => epoll.lend(read),
             Self::Uring(uring) => uring.lend(read),
+            #[cfg(test)]
+            Self::Memory(memory) => memory.lend(read),
         }
     }
 
@@ -158,6 +231,8 @@ impl Reactor {
         match self {
             Self::Epoll(epoll) => epoll.home(),
             Self::Uring(uring) => uring.home(),
+            #[cfg(test)]
+            Self::Memory(memory) => memory.home(),
         }
     }
 
@@ -170,6 +245,11 @@ impl Reactor {
                 (0, epoll.take_garbage())
             }
             Self::Uring(uring) => uring.close(until, wakes),
+            #[cfg(test)]
+            Self::Memory(mut memory) => {
+                memory.close(wakes);
+                (0, memory.take_garbage())
+            }
         }
     }
 }
@@ -180,6 +260,8 @@ impl Reactor {
 pub(crate) enum Home {
     Epoll(Arc<epoll::Shared>),
     Uring(Weak<uring::Shared>),
+    #[cfg(test)]
+    Memory(Arc<memory::Shared>),
 }
 
 impl Home {
@@ -188,15 +270,20 @@ impl Home {
         match self {
             Self::Epoll(home) => home.is_alive(),
             Self::Uring(home) => home.upgrade().is_some_and(|home| home.is_alive()),
+            #[cfg(test)]
+            Self::Memory(home) => home.is_alive(),
         }
     }
 
     /// Has it forget a descriptor that is about to close.
-    fn deregister(self, fd: BorrowedFd<'_>, key: u64) {
+    fn deregister(self, io: &impl AsFd, key: u64) {
         match self {
-            Self::Epoll(home) => home.deregister(fd, key),
+            Self::Epoll(home) => home.deregister(io.as_fd(), key),
             // A socket that closes has nothing in flight any more.
             Self::Uring(_) => {}
+            // An end goes with its slot.
+            #[cfg(test)]
+            Self::Memory(_) => {}
         }
     }
 
@@ -210,6 +297,9 @@ impl Home {
                 home.upgrade().into_iter().for_each(|home| home.rescue(wakes));
                 false
             }
+            // There is no other worker.
+            #[cfg(test)]
+            Self::Memory(_) => false,
         }
     }
 
@@ -223,6 +313,8 @@ impl Home {
         match self {
             Self::Epoll(home) => home.leased(),
             Self::Uring(home) => home.upgrade().map_or(0, |home| home.leased()),
+            #[cfg(test)]
+            Self::Memory(_) => 0,
         }
     }
 
@@ -231,6 +323,8 @@ impl Home {
         match self {
             Self::Epoll(_) => 0,
             Self::Uring(home) => home.upgrade().map_or(0, |home| home.in_flight()),
+            #[cfg(test)]
+            Self::Memory(_) => 0,
         }
     }
 
@@ -238,6 +332,8 @@ impl Home {
         match self {
             Self::Epoll(home) => Some(home.clone()),
             Self::Uring(home) => Some(home.upgrade()?.bridge.clone()),
+            #[cfg(test)]
+            Self::Memory(_) => None,
         }
     }
 }

@@ -191,7 +191,7 @@ impl<T: AsFd> Source<T> {
     /// Nobody uses `self` after it.
     unsafe fn dissolve(&mut self) -> T {
         if let Some(home) = self.home.get_mut().take() {
-            home.deregister(self.io.as_fd(), self.slot.key());
+            home.deregister(&*self.io, self.slot.key());
         }
         // SAFETY: by the caller: each is taken once.
         unsafe {

@@ -26,6 +26,9 @@ pub enum Backend {
     /// epoll(7): on every Linux. A sleeping worker's timers are late by up to 1 ms, never
     /// early.
     Epoll,
+    /// The reactor in memory, for one worker.
+    #[cfg(test)]
+    Memory,
 }
 
 impl fmt::Display for Backend {
@@ -34,6 +37,8 @@ impl fmt::Display for Backend {
             Self::Auto => "auto",
             Self::Uring => "uring",
             Self::Epoll => "epoll",
+            #[cfg(test)]
+            Self::Memory => "memory",
         })
     }
 }
@@ -138,6 +143,12 @@ impl Choice {
         let wanted = chosen.wanted()?;
         if wanted == Backend::Epoll {
             return Ok(Self::epoll(None));
+        }
+        #[cfg(test)]
+        if wanted == Backend::Memory {
+            let mut choice = Self::epoll(None);
+            choice.info.backend = wanted;
+            return Ok(choice);
         }
         match reactor::plan(workers, allowed) {
             Ok(features) => Ok(Self::uring(features)),

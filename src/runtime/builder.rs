@@ -254,6 +254,8 @@ fn seats(
                 Some(rings) => {
                     Reactor::uring(rings.next().expect("a ring for each worker"), doorbell)
                 }
+                #[cfg(test)]
+                None if info.backend == Backend::Memory => Reactor::memory(doorbell),
                 None => Reactor::epoll(doorbell),
             };
             let refused = |error: io::Error| {

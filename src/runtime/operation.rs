@@ -5,14 +5,14 @@
 
 use std::{
     io,
-    os::fd::AsFd,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use crate::{
-    reactor::{self, Direction, Garbage, Home, Pollable, Reactor, Socket},
+    reactor::{self, Direction, Endpoint, Garbage, Home, Pollable, Reactor, Socket},
     scheduler,
     util::{current, fork, panic},
 };
@@ -166,23 +166,29 @@ pub(crate) fn with_reactor<R>(f: impl FnOnce(&mut Reactor) -> io::Result<R>) -> 
     })
 }
 
-/// Nothing but the wait for it to be worth a write.
-pub(crate) struct Writable;
+/// Runs `f` with the reactor of the worker that this thread is, if it is one, and the reactor not in
+/// use.
+pub(crate) fn with_any_reactor<R>(f: impl FnOnce(Option<&mut Reactor>) -> R) -> R {
+    let mut f = Some(f);
+    let mut call = |reactor: Option<&mut Reactor>| f.take().map(|f| f(reactor));
+    let called = scheduler::with_worker(|worker| {
+        worker.try_with_reactor(|reactor| match reactor.is_ours() {
+            true => call(Some(reactor)),
+            false => call(None),
+        })
+    });
+    let called = called.flatten().flatten();
+    called.or_else(|| call(None)).expect("called once")
+}
 
-impl<T: AsFd> Operation<T> for Writable {
-    type Output = ();
+/// Starts to connect, as the backend at hand does it. `false`: it is still under way.
+pub(crate) fn connect(addr: SocketAddr) -> io::Result<(Endpoint, bool)> {
+    with_any_reactor(|reactor| Reactor::connect(reactor, addr))
+}
 
-    const DIRECTION: Direction = Direction::Write;
-
-    fn attempt(&mut self, io: &T) -> io::Result<()> {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        // An error is worth one too: poll(2) always reports it.
-        let mut fds = [PollFd::new(io, PollFlags::OUT)];
-        match poll(&mut fds, Some(&Timespec::default()))? {
-            0 => Err(io::ErrorKind::WouldBlock.into()),
-            _ => Ok(()),
-        }
-    }
+/// Listens, as the backend at hand does it. `share`: other listeners may have the same port.
+pub(crate) fn listen(addr: SocketAddr, share: bool) -> io::Result<Endpoint> {
+    with_any_reactor(|reactor| Reactor::listen(reactor, addr, share))
 }
 
 /// A socket's handle is dropped: what is in flight on it ends, and then it closes.

@@ -412,13 +412,10 @@ impl Worker {
             if Errno::from_io_error(&error) == Some(Errno::BADR) {
                 return self.has_lost.set(true);
             }
-            let call = match *reactor {
-                Reactor::Epoll(_) => "epoll_wait",
-                Reactor::Uring(_) => "io_uring_enter",
-            };
             panic!(
-                "{call} failed, so that no worker can go on: {error}; a sandbox that refuses it \
-                 has to be entered before the runtime is built"
+                "{} failed, so that no worker can go on: {error}; a sandbox that refuses it \
+                 has to be entered before the runtime is built",
+                reactor.waits_by()
             );
         }
     }

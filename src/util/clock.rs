@@ -14,15 +14,45 @@ use super::fork::PerProcess;
 /// The present time.
 #[inline]
 pub(crate) fn now() -> u64 {
+    #[cfg(test)]
+    if let Some(now) = played::now() {
+        return now;
+    }
     let now = clock_gettime(ClockId::Monotonic);
     // Neither is ever negative on this clock.
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 /// The present time on the standard scale: cheaper than to convert [`now`].
+#[cfg_attr(not(feature = "hyper"), expect(dead_code, reason = "for an optional feature"))]
 #[inline]
 pub(crate) fn now_std() -> Instant {
     Instant::now()
+}
+
+/// A clock that a thread's reactor plays.
+#[cfg(test)]
+pub(crate) mod played {
+    use std::{cell::Cell, time::Duration};
+
+    thread_local! {
+        static NOW: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// The time on this thread, if it is played here.
+    pub(crate) fn now() -> Option<u64> {
+        NOW.get()
+    }
+
+    /// Plays it on this thread from here on, or no more.
+    pub(crate) fn set(now: Option<u64>) {
+        NOW.set(now);
+    }
+
+    /// Moves it on.
+    pub(crate) fn advance(by: Duration) {
+        NOW.set(now().map(|now| now.saturating_add(super::nanos(by))));
+    }
 }
 
 /// One moment on both scales.

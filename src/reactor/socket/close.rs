@@ -15,13 +15,10 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
-    ptr,
+    net::Shutdown,
+    os::fd::{AsFd, BorrowedFd},
     time::Duration,
 };
-
-use rustix::net::{Shutdown, shutdown};
-use socket2::SockRef;
 
 use super::Socket;
 use crate::{loom::global::Ordering, util::fork};
@@ -33,9 +30,6 @@ const MAY_LINGER: u8 = 1 << 1;
 
 /// The longest linger time that the kernel takes, in seconds.
 const LONGEST: u64 = i32::MAX as u64;
-
-/// So many unread bytes are thrown away: more than a receive buffer mostly holds.
-const UNREAD: usize = 1 << 20;
 
 impl Socket {
     /// The descriptor, for others to use, and to copy.
@@ -58,7 +52,7 @@ impl Socket {
             let up = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
             Duration::from_secs(up.min(LONGEST))
         };
-        SockRef::from(self).set_linger(linger.map(whole))
+        self.endpoint().set_linger(linger.map(whole))
     }
 
     fn note(&self, what: u8) {
@@ -90,11 +84,10 @@ impl Socket {
     /// Turns a linger time off. `true`: the close is to reset the connection.
     #[cold]
     fn ends_lingering(&self) -> bool {
-        let socket = SockRef::from(self);
-        match socket.linger() {
+        match self.endpoint().linger() {
             Ok(Some(Duration::ZERO)) => true,
             Ok(Some(_)) => {
-                let _ = socket.set_linger(None);
+                let _ = self.endpoint().set_linger(None);
                 false
             }
             Ok(None) | Err(_) => false,
@@ -108,21 +101,17 @@ impl Socket {
     /// close(2).
     pub(crate) fn discard_unread(&self) {
         if self.is_ours_alone() {
-            let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-            // SAFETY: with `MSG_TRUNC` the kernel writes to no memory (tcp(7)), and the descriptor
-            // is open.
-            unsafe { libc::recv(self.as_raw_fd(), ptr::null_mut(), UNREAD, flags) };
+            self.endpoint().discard_unread();
         }
     }
 
     /// Ends the connection, or the listening, for the other side, whatever is in flight at a home
     /// that may be held. What is still to be sent goes first: then it is the home that ends it.
     pub(super) fn end_from_afar(&self) {
-        let resets =
-            || self.has(MAY_LINGER) && SockRef::from(self).linger().is_ok_and(|l| l.is_some());
+        let resets = || self.has(MAY_LINGER) && self.endpoint().linger().is_ok_and(|l| l.is_some());
         if self.is_ours_alone() && self.outbound.is_idle() && !resets() {
             // A connection that is gone needs no end.
-            let _ = shutdown(self, Shutdown::Both);
+            let _ = self.endpoint().shutdown(Shutdown::Both);
         }
     }
 }

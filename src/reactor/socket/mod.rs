@@ -17,21 +17,20 @@ mod waiting;
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    net::Shutdown,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     ptr,
     sync::Arc,
     task::Waker,
     time::Duration,
 };
 
-use rustix::net::{Shutdown, shutdown};
-
 pub(crate) use self::{
     inbound::{End, Flow, Found, Inbound, Queue},
     outbound::{Chunk, Direct, Next, Outbound, Queued, TakenBack},
 };
 use super::{
-    Direction, Garbage, Home, Reactor,
+    Direction, Endpoint, Garbage, Home, Reactor,
     slot::Ready,
     source::{Door, Pollable, Source},
     uring::{self, FlightId, Link, Node},
@@ -47,7 +46,7 @@ use crate::{
 pub(crate) struct Socket {
     link: Link<Self>,
     pub(crate) outbound: Outbound,
-    source: Source<OwnedFd>,
+    source: Source<Endpoint>,
     pub(super) flights: InFlight,
     pub(crate) inbound: Inbound,
 }
@@ -145,16 +144,16 @@ unsafe impl Node for Socket {
 
 impl Socket {
     /// A non-blocking socket, thought ready until it says otherwise.
-    pub(crate) fn new(fd: OwnedFd) -> Arc<Self> {
-        Self::with(Source::new(fd))
+    pub(crate) fn new(endpoint: Endpoint) -> Arc<Self> {
+        Self::with(Source::new(endpoint))
     }
 
     /// One that is known to be ready for nothing yet: it connects.
-    pub(crate) fn new_unready(fd: OwnedFd) -> Arc<Self> {
-        Self::with(Source::new_unready(fd))
+    pub(crate) fn new_unready(endpoint: Endpoint) -> Arc<Self> {
+        Self::with(Source::new_unready(endpoint))
     }
 
-    fn with(source: Source<OwnedFd>) -> Arc<Self> {
+    fn with(source: Source<Endpoint>) -> Arc<Self> {
         let place = || Place(AtomicU64::new(0));
         let flights = InFlight {
             poll: place(),
@@ -184,6 +183,12 @@ impl Socket {
         self.source.check_process()
     }
 
+    /// What the calls are made on.
+    #[inline]
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        self.source.get()
+    }
+
     pub(super) fn key(&self) -> u64 {
         self.source.slot().key()
     }
@@ -209,13 +214,13 @@ impl Socket {
 
     /// Has its close drop what is unsent, and tell the peer by a reset.
     pub(super) fn reset_on_close(&self) {
-        let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
+        let _ = self.endpoint().set_linger(Some(Duration::ZERO));
     }
 
     /// Shuts the write side down: the peer sees the end of what was sent.
     pub(crate) fn shut_write(&self) {
         // A connection that is gone needs no shutting.
-        let _ = shutdown(self, Shutdown::Write);
+        let _ = self.endpoint().shutdown(Shutdown::Write);
     }
 
     /// Its owner has dropped it: what is in flight on it ends, and then it closes. `at_hand` is
@@ -258,12 +263,11 @@ impl Socket {
     }
 
     /// Asks the home for something; `at_hand` is this thread's reactor, which becomes the
-    /// home if there is none. `false`: homes are on epoll, and do no such thing.
+    /// home if there is none. `false`: it is not in a ring, and homes do no such thing.
     fn ask(self: &Arc<Self>, at_hand: &mut Reactor, request: u32) -> bool {
         loop {
             let home = self.source.home_or(|| at_hand.home());
             match (home, &mut *at_hand) {
-                (Home::Epoll(_), _) => return false,
                 (Home::Uring(home), Reactor::Uring(uring)) if uring.is_home(&home) => {
                     uring.answer(self, request);
                     return true;
@@ -279,6 +283,7 @@ impl Socket {
                         return true;
                     }
                 }
+                _ => return false,
             }
         }
     }
@@ -325,7 +330,7 @@ impl Socket {
         }
     }
 
-    /// The descriptor, and [what was received](Inbound::into_unread) and not read, if nothing
+    /// The endpoint, and [what was received](Inbound::into_unread) and not read, if nothing
     /// else refers to it.
     pub(crate) fn try_into_parts(self: Arc<Self>) -> Result<Parts, Arc<Self>> {
         let Self { source, inbound, .. } = Arc::try_unwrap(self)?;
@@ -333,8 +338,8 @@ impl Socket {
     }
 }
 
-/// A descriptor, and what was received, or an errno.
-pub(crate) type Parts = (OwnedFd, Result<Vec<u8>, i32>);
+/// An endpoint, and what was received, or an errno.
+pub(crate) type Parts = (Endpoint, Result<Vec<u8>, i32>);
 
 /// What a poll reports to who waits for that.
 pub(super) fn wanted(direction: Direction) -> u8 {
@@ -345,9 +350,9 @@ pub(super) fn wanted(direction: Direction) -> u8 {
 }
 
 impl Pollable for Arc<Socket> {
-    type Io = OwnedFd;
+    type Io = Endpoint;
 
-    fn source(&self) -> &Source<OwnedFd> {
+    fn source(&self) -> &Source<Endpoint> {
         &self.source
     }
 

@@ -137,10 +137,11 @@ impl Flights {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reactor::Endpoint;
 
     fn flight() -> Flight {
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
-        Flight::Poll(Socket::new(socket.into()), 0)
+        Flight::Poll(Socket::new(Endpoint::Kernel(socket.into())), 0)
     }
 
     #[test]

@@ -16,10 +16,7 @@ use std::{
     task::Waker,
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    net::{RecvFlags, recv},
-};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Garbage, STALE_RECV, Shared};
 use crate::{
@@ -161,12 +158,7 @@ impl Shared {
             let mut received = false;
             // Not now: with the next look.
             let _ = self.claim.try_borrow(|| {
-                let read = || {
-                    Pool::read_apart(gauge, |room| {
-                        let ((read, _), _) = recv(socket, room, RecvFlags::DONTWAIT)?;
-                        Ok(read.len())
-                    })
-                };
+                let read = || Pool::read_apart(gauge, |room| Ok(socket.endpoint().recv(room)?));
                 received = socket.inbound.receive_instead(read, wakes);
             });
             if received {

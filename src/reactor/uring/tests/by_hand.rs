@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::reactor::{
-    Direction, Doorbell, Pollable,
+    Direction, Doorbell, Endpoint, Pollable,
     socket::{Found, Socket},
     uring::{ARM_RECV, Allowed, Uring, plan},
 };
@@ -28,7 +28,7 @@ pub(super) fn pair() -> (Arc<Socket>, net::TcpStream) {
     let peer = net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (near, _) = listener.accept().unwrap();
     near.set_nonblocking(true).unwrap();
-    (Socket::new(near.into()), peer)
+    (Socket::new(Endpoint::Kernel(near.into())), peer)
 }
 
 /// A ring of this thread, and a socket with its peer.
@@ -150,7 +150,7 @@ fn rescue_of_a_listener_takes_no_connection() {
     let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, dup) = (listener.local_addr().unwrap(), listener.try_clone().unwrap());
     listener.set_nonblocking(true).unwrap();
-    let socket = Socket::new(listener.into());
+    let socket = Socket::new(Endpoint::Kernel(listener.into()));
     let source = socket.source();
     source.clear(source.look(), Direction::Read, true);
     // Stuck: what is armed is never submitted.

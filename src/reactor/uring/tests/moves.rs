@@ -211,7 +211,7 @@ fn what_an_old_home_passes_on_arms_nothing_for_a_socket_that_is_gone() {
         assert!(wait(&bench.socket, Direction::Read).is_pending());
         let cancel = |reactor: &mut Option<Reactor>| match reactor.as_mut().unwrap() {
             Reactor::Uring(uring) => uring.cancel(bench.socket.flights.poll.get()),
-            Reactor::Epoll(_) => unreachable!(),
+            _ => unreachable!(),
         };
         AT_HAND.with_borrow_mut(cancel);
         let _watchdog = Watchdog::new("turns".to_owned());

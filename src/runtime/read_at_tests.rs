@@ -1,27 +1,17 @@
-//! Operations that own their memory, and what becomes of it when nobody waits for them; bytes that
-//! are queued where there is no reactor at hand.
+//! Operations that own their memory, and what becomes of it when nobody waits for them.
 
 use std::{
-    future::poll_fn,
-    io::{Read as _, Write as _},
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    io::Write as _,
+    os::fd::OwnedFd,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use super::{
-    Backend, Builder, operation,
-    transfer::{poll_lease, poll_push, read_at},
-    yield_now,
-};
-use crate::{
-    buf::{IoBuf, IoBufMut},
-    reactor::socket::{Chunk, Socket},
-};
+use super::{Backend, Builder, read_at::read_at, yield_now};
+use crate::buf::{IoBuf, IoBufMut};
 
 /// Memory that stays mapped when it is dropped, poisoned, so that a late write shows.
 struct Poisoned {
@@ -148,31 +138,4 @@ fn memory_of_an_abandoned_read_lives_until_the_kernel_is_done() {
     // SAFETY: leaked, and nobody writes to it; that is what is tested.
     let bytes = unsafe { &*at };
     assert!(bytes.iter().all(|&byte| byte == POISON), "written to after its end");
-}
-
-#[test]
-fn what_a_plain_thread_queues_is_sent_by_the_home_or_stays() {
-    // Goal: a writer on a plain thread that finds the send before its own ended loses nothing, nor
-    // is it told that it is no worker. Method: a socket at home, and nothing under way any more; a
-    // plain thread queues a byte: its peer gets it, or, where there is no ring, it comes back.
-    on_every_backend(|builder| {
-        let runtime = builder.build().unwrap();
-        let on_ring = matches!(runtime.run(async { crate::backend().backend }), Ok(Backend::Uring));
-        let (near, mut peer) = UnixStream::pair().unwrap();
-        near.set_nonblocking(true).unwrap();
-        peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let socket = Socket::new(near.into());
-        let settle = poll_fn(|cx| Poll::Ready(poll_lease(&socket, cx).is_pending()));
-        assert!(runtime.run(settle).unwrap(), "nothing to read");
-        let mut chunk = Some(Chunk::Bytes(b"x".to_vec(), 0));
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(matches!(poll_push(&socket, &mut cx, &mut chunk), Poll::Ready(Ok(()))));
-        assert_eq!(chunk.is_none(), on_ring);
-        if on_ring {
-            peer.read_exact(&mut [0]).expect("what was queued");
-        } else {
-            assert!(socket.outbound.is_idle(), "nobody sends it");
-        }
-        operation::retire(&socket);
-    });
 }

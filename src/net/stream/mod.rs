@@ -1,36 +1,26 @@
 //! A TCP connection.
 
+mod halves;
+mod listener;
+
 use std::{
-    fmt,
-    future::poll_fn,
-    io::{self, IoSlice, IoSliceMut},
-    mem::MaybeUninit,
+    fmt, io,
     net::{self, Shutdown, SocketAddr},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     time::Duration,
 };
 
-use futures_io::{AsyncRead, AsyncWrite};
-use socket2::{Domain, Protocol, SockRef, Type};
+use socket2::SockRef;
 
+pub use self::{
+    halves::{OwnedReadHalf, OwnedWriteHalf, ReuniteError},
+    listener::TcpListener,
+};
 use super::{
-    OwnedReadHalf, OwnedWriteHalf,
     addr::{ToSocketAddrs, lookup_host},
-    buffers::{Read, ReadBuffer, Write, WriteBuffer},
-    handle::Handle,
-    ops, split,
+    connection::{Connection, Read, ReadBuffer, Write, WriteBuffer, reads, writes},
 };
-use crate::{
-    io::Lease,
-    reactor::socket::{Chunk, Queue, Socket},
-    runtime::{
-        operation,
-        transfer::{self, Received},
-    },
-};
+use crate::{io::Lease, reactor::Endpoint};
 
 /// A TCP connection.
 ///
@@ -75,7 +65,7 @@ use crate::{
 /// });
 /// ```
 pub struct TcpStream {
-    socket: Handle,
+    connection: Connection,
 }
 
 impl TcpStream {
@@ -94,8 +84,8 @@ impl TcpStream {
         let addrs = lookup_host(addrs).await?;
         let mut failed: Vec<(SocketAddr, io::Error)> = Vec::new();
         for addr in addrs {
-            match Self::connect_one(addr).await {
-                Ok(stream) => return Ok(stream),
+            match Connection::connect(addr).await {
+                Ok(connection) => return Ok(Self { connection }),
                 Err(error) => failed.push((addr, error)),
             }
         }
@@ -111,40 +101,9 @@ impl TcpStream {
         }
     }
 
-    async fn connect_one(addr: SocketAddr) -> io::Result<Self> {
-        // CLOEXEC comes with it (S9).
-        let socket = socket2::Socket::new(
-            Domain::for_address(addr),
-            Type::STREAM.nonblocking(),
-            Some(Protocol::TCP),
-        )?;
-        match socket.connect(&addr.into()) {
-            Ok(()) => return Ok(Self::adopt(socket.into())),
-            Err(error)
-                if rustix::io::Errno::from_io_error(&error)
-                    == Some(rustix::io::Errno::INPROGRESS) => {}
-            Err(error) => return Err(error),
-        }
-        let stream = Self { socket: Handle::new(Socket::new_unready(socket.into())) };
-        operation::run(stream.inner(), ops::Connected).await?;
-        Ok(stream)
-    }
-
-    /// A connection that a listener has accepted.
-    pub(super) fn accepted(stream: OwnedFd, listener: &Socket) -> Self {
-        let stream = Self::adopt(stream);
-        stream.inner().inherit(listener);
-        stream
-    }
-
-    /// A non-blocking socket as a stream.
-    fn adopt(stream: OwnedFd) -> Self {
-        Self { socket: Handle::new(Socket::new(stream)) }
-    }
-
     #[inline]
-    fn inner(&self) -> &Arc<Socket> {
-        self.socket.get()
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Takes a connection over, and makes it non-blocking.
@@ -154,10 +113,10 @@ impl TcpStream {
     /// The descriptor refuses to be non-blocking.
     pub fn from_std(stream: net::TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        let stream = Self::adopt(stream.into());
+        let connection = Connection::new(Endpoint::Kernel(stream.into()));
         // There may be copies of it.
-        stream.inner().show();
-        Ok(stream)
+        connection.socket().show();
+        Ok(Self { connection })
     }
 
     /// Hands the connection over, in blocking mode, when the kernel has taken what was
@@ -189,7 +148,7 @@ impl TcpStream {
     /// been told yet; the descriptor refuses to be blocking. In each case the connection is
     /// closed, and what was received and not read is lost.
     pub async fn into_parts(self) -> io::Result<(net::TcpStream, Vec<u8>)> {
-        let (stream, unread) = self.socket.into_parts().await?;
+        let (stream, unread) = self.connection.into_parts().await?;
         let stream = net::TcpStream::from(stream);
         stream.set_nonblocking(false)?;
         Ok((stream, unread))
@@ -198,7 +157,7 @@ impl TcpStream {
     /// Splits it into two halves that can go to different tasks. The connection is
     /// closed when both are gone; the write half alone shuts its side down.
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
-        split::split(self)
+        halves::split(self.connection)
     }
 
     /// The address of the other end.
@@ -207,7 +166,7 @@ impl TcpStream {
     ///
     /// Those of getpeername(2).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        ops::peer_addr(&**self.inner())
+        self.connection.socket().endpoint().peer_addr()
     }
 
     /// The address of this end.
@@ -216,7 +175,7 @@ impl TcpStream {
     ///
     /// Those of getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        ops::local_addr(&**self.inner())
+        self.connection.socket().endpoint().local_addr()
     }
 
     /// Whether small writes are sent at once, without waiting for more (`TCP_NODELAY`).
@@ -225,7 +184,7 @@ impl TcpStream {
     ///
     /// Those of getsockopt(2).
     pub fn nodelay(&self) -> io::Result<bool> {
-        SockRef::from(&**self.inner()).tcp_nodelay()
+        SockRef::from(&**self.connection.socket()).tcp_nodelay()
     }
 
     /// Has small writes sent at once, or gathered. asyncio sets it on every connection.
@@ -234,7 +193,7 @@ impl TcpStream {
     ///
     /// Those of setsockopt(2).
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        SockRef::from(&**self.inner()).set_tcp_nodelay(nodelay)
+        SockRef::from(&**self.connection.socket()).set_tcp_nodelay(nodelay)
     }
 
     /// How the connection ends when the stream is dropped: `SO_LINGER`.
@@ -243,7 +202,7 @@ impl TcpStream {
     ///
     /// Those of getsockopt(2).
     pub fn linger(&self) -> io::Result<Option<Duration>> {
-        SockRef::from(&**self.inner()).linger()
+        SockRef::from(&**self.connection.socket()).linger()
     }
 
     /// Says how the connection ends when the stream is dropped.
@@ -271,7 +230,7 @@ impl TcpStream {
     /// # });
     /// ```
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
-        self.inner().set_linger(linger)
+        self.connection.socket().set_linger(linger)
     }
 
     /// The socket, for all its other options.
@@ -292,17 +251,7 @@ impl TcpStream {
     ///
     /// Those of shutdown(2).
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        // What waits to be sent goes first; then the reactor shuts the side down.
-        let later = how != Shutdown::Read && !self.inner().outbound.shut();
-        let now = match how {
-            Shutdown::Write if later => return Ok(()),
-            Shutdown::Both if later => Shutdown::Read,
-            how => how,
-        };
-        match SockRef::from(&**self.inner()).shutdown(now) {
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-            result => result,
-        }
+        self.connection.shutdown(how)
     }
 
     /// Waits until a read would not have to wait: there are bytes, or the end, or an error.
@@ -315,14 +264,7 @@ impl TcpStream {
     ///
     /// The thread belongs to no runtime.
     pub async fn readable(&self) -> io::Result<()> {
-        match poll_fn(|cx| transfer::poll_received(self.inner(), cx, |_| ())).await {
-            Some(Received::Some(())) => Ok(()),
-            Some(Received::End(result)) => {
-                self.inner().inbound.tell_again(&result);
-                Ok(())
-            }
-            None => operation::run(self.inner(), ops::Readable).await,
-        }
+        self.connection.readable().await
     }
 
     /// Waits until a write would not have to wait: there is room, or an error.
@@ -335,8 +277,7 @@ impl TcpStream {
     ///
     /// The thread belongs to no runtime.
     pub async fn writable(&self) -> io::Result<()> {
-        poll_fn(|cx| transfer::poll_room(self.inner(), cx)).await;
-        operation::run(self.inner(), operation::Writable).await
+        self.connection.writable().await
     }
 
     /// Reads what is there, without waiting. 0 is the end.
@@ -345,11 +286,7 @@ impl TcpStream {
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is there.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        let buf = as_uninit(buf);
-        match transfer::try_received(self.inner(), |queue| copy_from(queue, buf)) {
-            Some(result) => result?.into_count(),
-            None => operation::attempt(self.inner(), &mut ops::Recv::new(buf)),
-        }
+        self.connection.try_read(buf)
     }
 
     /// Writes what fits, without waiting.
@@ -358,16 +295,7 @@ impl TcpStream {
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing fits.
     pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        let result = transfer::try_write_behind(self.inner(), buf).unwrap_or_else(|| {
-            operation::attempt(self.inner(), &mut ops::Send::shared(self.inner(), buf))
-        });
-        match result {
-            // Somebody else was first. Not said to `attempt`: that would count the socket as full.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                Err(io::ErrorKind::WouldBlock.into())
-            }
-            result => result,
-        }
+        self.connection.try_write(buf)
     }
 
     /// Waits for bytes, and copies the first of them without taking them.
@@ -380,14 +308,7 @@ impl TcpStream {
     ///
     /// Those of recv(2).
     pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        let buf = as_uninit(buf);
-        let received = poll_fn(|cx| {
-            transfer::poll_received(self.inner(), cx, |queue| copy_to(buf, queue.front()))
-        });
-        match received.await {
-            Some(received) => received.into_count(),
-            None => operation::run(self.inner(), ops::Recv::peek(buf)).await,
-        }
+        self.connection.peek(buf).await
     }
 
     /// Reads what is there, up to the buffer's size; 0 is the end. Waits if nothing is.
@@ -423,7 +344,7 @@ impl TcpStream {
     /// # });
     /// ```
     pub fn read<B: ReadBuffer>(&mut self, buffer: B) -> Read<'_, B> {
-        Read::new(self, buffer)
+        Read::new(&self.connection, buffer)
     }
 
     /// Writes from a buffer. Of a borrowed one (`&[u8]`) as much as there is room for, which
@@ -442,7 +363,7 @@ impl TcpStream {
     ///
     /// Those of send(2).
     pub fn write<B: WriteBuffer>(&mut self, buffer: B) -> Write<'_, B> {
-        Write::new(self, buffer)
+        Write::new(&self.connection, buffer)
     }
 
     /// Waits for bytes, and gives them on loan: nothing is copied. An empty lease is the
@@ -478,11 +399,7 @@ impl TcpStream {
     /// });
     /// ```
     pub async fn read_lease(&mut self) -> io::Result<Lease> {
-        poll_fn(|cx| self.poll_read_lease(cx)).await
-    }
-
-    pub(super) fn poll_read_lease(&self, cx: &mut Context<'_>) -> Poll<io::Result<Lease>> {
-        transfer::poll_lease(self.inner(), cx)
+        self.connection.read_lease().await
     }
 
     /// Sends leased bytes, all of them, without a copy. What the kernel does not take at
@@ -499,152 +416,22 @@ impl TcpStream {
     ///
     /// Those of send(2); of an earlier write, if it could not be told then.
     pub async fn write_lease(&mut self, lease: Lease) -> io::Result<()> {
-        let mut chunk = Some(Chunk::Lease(lease));
-        poll_fn(|cx| self.poll_send(cx, &mut chunk)).await
-    }
-
-    pub(super) fn poll_send(
-        &self,
-        cx: &mut Context<'_>,
-        chunk: &mut Option<Chunk>,
-    ) -> Poll<io::Result<()>> {
-        transfer::poll_send(self.inner(), cx, chunk)
-    }
-
-    /// Reads into the front of `buf`, of which it initialises as many bytes as it says.
-    pub(crate) fn poll_read_uninit(
-        &self,
-        cx: &mut Context<'_>,
-        buf: &mut [MaybeUninit<u8>],
-    ) -> Poll<io::Result<usize>> {
-        if buf.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        match ready!(transfer::poll_received(self.inner(), cx, |queue| copy_from(queue, buf))) {
-            Some(received) => Poll::Ready(received.into_count()),
-            None => operation::poll(self.inner(), cx, &mut ops::Recv::new(buf)),
-        }
-    }
-
-    pub(crate) fn poll_write_slice(
-        &self,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if buf.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        match ready!(transfer::poll_write_behind(self.inner(), cx, buf)) {
-            Some(result) => Poll::Ready(result),
-            None => operation::poll(self.inner(), cx, &mut ops::Send::new(self.inner(), buf)),
-        }
-    }
-
-    pub(crate) fn poll_write_slices(
-        &self,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if bufs.iter().all(|buf| buf.is_empty()) {
-            return Poll::Ready(Ok(0));
-        }
-        if self.inner().outbound.is_idle() {
-            return operation::poll(
-                self.inner(),
-                cx,
-                &mut ops::SendSlices::new(self.inner(), bufs),
-            );
-        }
-        let first = bufs.iter().find(|buf| !buf.is_empty());
-        self.poll_write_slice(cx, first.expect("one of them is not empty"))
-    }
-
-    #[inline]
-    pub(crate) fn poll_flush_all(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        transfer::poll_flush(self.inner(), cx)
-    }
-
-    pub(crate) fn poll_shutdown_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_flush_all(cx))?;
-        Poll::Ready(self.shutdown(Shutdown::Write))
+        self.connection.write_lease(lease).await
     }
 }
 
-/// Takes as much as fits.
-fn copy_from(queue: &mut Queue<'_>, buf: &mut [MaybeUninit<u8>]) -> usize {
-    let copied = copy_to(buf, queue.front());
-    queue.consume(copied);
-    copied
-}
+reads!(TcpStream);
+writes!(TcpStream);
 
-/// Copies as much as fits.
-fn copy_to(buf: &mut [MaybeUninit<u8>], bytes: &[u8]) -> usize {
-    let len = buf.len().min(bytes.len());
-    for (to, from) in buf.iter_mut().zip(bytes) {
-        to.write(*from);
-    }
-    len
-}
-
-/// A buffer to be overwritten.
-pub(super) fn as_uninit(buf: &mut [u8]) -> &mut [MaybeUninit<u8>] {
-    // SAFETY: same layout; and `ops::Recv`, which alone gets it, writes initialised
-    // bytes only.
-    unsafe { &mut *(std::ptr::from_mut(buf) as *mut [MaybeUninit<u8>]) }
-}
-
-/// The first buffer that has room: one recv(2) fills one.
-pub(super) fn first_buffer<'a>(bufs: &'a mut [IoSliceMut<'_>]) -> &'a mut [u8] {
-    bufs.iter_mut().find(|buf| !buf.is_empty()).map_or(&mut [], |buf| buf)
-}
-
-impl AsyncRead for TcpStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_read_uninit(cx, as_uninit(buf))
-    }
-
-    fn poll_read_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_read_uninit(cx, as_uninit(first_buffer(bufs)))
-    }
-}
-
-impl AsyncWrite for TcpStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_write_slice(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_write_slices(cx, bufs)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_flush_all(cx)
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_shutdown_write(cx)
+impl From<Connection> for TcpStream {
+    fn from(connection: Connection) -> Self {
+        Self { connection }
     }
 }
 
 impl AsFd for TcpStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inner().show()
+        self.connection.socket().show()
     }
 }
 
@@ -656,6 +443,6 @@ impl AsRawFd for TcpStream {
 
 impl fmt::Debug for TcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner().fmt(f)
+        self.connection.fmt(f)
     }
 }

@@ -3,29 +3,20 @@
 use std::{
     fmt, io,
     net::{self, SocketAddr},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, Type};
-
-use super::{
-    TcpStream,
-    addr::{ToSocketAddrs, lookup_host},
-    exhaustion::{self, Freed},
-    handle::Handle as SocketHandle,
-    ops,
-};
+use super::TcpStream;
 use crate::{
-    error::ErrorEvent,
-    reactor::Socket,
+    net::{
+        acceptor::Acceptor,
+        addr::{ToSocketAddrs, lookup_host},
+    },
+    reactor::Endpoint,
     runtime::{Backend, Handle, operation},
     time::sleep,
 };
-
-/// Connections that the kernel completes before they are accepted; it caps it by
-/// `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
 
 /// Between two tries for an address that is in use; doubled each time, a quarter of a second together.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -53,8 +44,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(128);
 /// });
 /// ```
 pub struct TcpListener {
-    socket: SocketHandle,
-    backlog: ops::Backlog,
+    acceptor: Acceptor,
 }
 
 impl TcpListener {
@@ -134,23 +124,11 @@ impl TcpListener {
     }
 
     fn bind_one(addr: SocketAddr, share: bool) -> io::Result<Self> {
-        // CLOEXEC comes with it (S9).
-        let socket = socket2::Socket::new(
-            Domain::for_address(addr),
-            Type::STREAM.nonblocking(),
-            Some(Protocol::TCP),
-        )?;
-        socket.set_reuse_address(true)?;
-        if share {
-            socket.set_reuse_port(true)?;
-        }
-        socket.bind(&addr.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(Self::new(socket.into()))
+        Ok(Self::new(operation::listen(addr, share)?))
     }
 
-    fn new(listener: OwnedFd) -> Self {
-        Self { socket: SocketHandle::new(Socket::new(listener)), backlog: ops::Backlog::new() }
+    fn new(listener: Endpoint) -> Self {
+        Self { acceptor: Acceptor::new(listener) }
     }
 
     /// Takes a listening socket over, and makes it non-blocking, for everybody who shares its
@@ -161,9 +139,9 @@ impl TcpListener {
     /// The descriptor refuses to be non-blocking.
     pub fn from_std(listener: net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        let listener = Self::new(listener.into());
+        let listener = Self::new(Endpoint::Kernel(listener.into()));
         // There may be copies of it.
-        listener.socket.get().show();
+        listener.acceptor.socket().show();
         Ok(listener)
     }
 
@@ -174,8 +152,8 @@ impl TcpListener {
     ///
     /// The descriptor refuses to be blocking.
     pub async fn into_std(self) -> io::Result<net::TcpListener> {
-        let (listener, _) = self.socket.into_parts().await?;
-        let listener = net::TcpListener::from(listener);
+        let listener = self.acceptor.into_endpoint().await?;
+        let listener = net::TcpListener::from(listener.into_fd());
         listener.set_nonblocking(false)?;
         Ok(listener)
     }
@@ -202,31 +180,8 @@ impl TcpListener {
     ///
     /// Those of accept(2) that are neither of the above: the listener is unusable.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        loop {
-            match operation::run(self.socket.get(), self.attempt()).await {
-                Ok((stream, peer)) => {
-                    return Ok((TcpStream::accepted(stream, self.socket.get()), peer));
-                }
-                // By the socket itself: `as_fd` would count as shown to others.
-                Err(error) if exhaustion::passes(&error, &**self.socket.get()) => {
-                    self.pause(error).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn attempt(&self) -> ops::Accept<'_> {
-        ops::Accept { socket: self.socket.get(), backlog: &self.backlog }
-    }
-
-    async fn pause(&self, error: io::Error) {
-        if self.backlog.pause()
-            && let Ok(handle) = Handle::try_current()
-        {
-            handle.report(&ErrorEvent::AcceptPaused { error });
-        }
-        Freed::new().await;
+        let (connection, peer) = self.acceptor.accept().await?;
+        Ok((TcpStream::from(connection), peer))
     }
 
     /// The address it listens on.
@@ -235,7 +190,7 @@ impl TcpListener {
     ///
     /// Those of getsockname(2).
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        ops::local_addr(&**self.socket.get())
+        self.acceptor.socket().endpoint().local_addr()
     }
 
     /// The socket, for its options.
@@ -261,7 +216,7 @@ fn explain(addr: SocketAddr, error: io::Error) -> io::Error {
 
 impl AsFd for TcpListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.get().show()
+        self.acceptor.socket().show()
     }
 }
 
@@ -273,6 +228,6 @@ impl AsRawFd for TcpListener {
 
 impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.socket.fmt(f)
+        self.acceptor.fmt(f)
     }
 }

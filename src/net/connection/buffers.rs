@@ -9,10 +9,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{TcpStream, stream::as_uninit};
+use super::{Connection, as_uninit};
 use crate::buf::{IoBuf, IoBufMut};
 
-/// What [`TcpStream::read`] reads into. Owned buffers have it by [`IoBufMut`].
+/// What [`TcpStream::read`](crate::net::TcpStream::read) reads into. Owned buffers have it by [`IoBufMut`].
 pub trait ReadBuffer: Sized + sealed::Read {
     /// What the read gives: an `io::Result<usize>`, with the buffer if it was owned.
     type Output;
@@ -20,12 +20,12 @@ pub trait ReadBuffer: Sized + sealed::Read {
     #[doc(hidden)]
     fn poll_read_from(
         this: &mut Option<Self>,
-        stream: &TcpStream,
+        connection: &Connection,
         cx: &mut Context<'_>,
     ) -> Poll<Self::Output>;
 }
 
-/// What [`TcpStream::write`] writes from. Owned buffers have it by [`IoBuf`].
+/// What [`TcpStream::write`](crate::net::TcpStream::write) writes from. Owned buffers have it by [`IoBuf`].
 pub trait WriteBuffer: Sized + sealed::Write {
     /// What the write gives: an `io::Result<usize>`, with the buffer if it was owned.
     type Output;
@@ -34,22 +34,22 @@ pub trait WriteBuffer: Sized + sealed::Write {
     fn poll_write_to(
         this: &mut Option<Self>,
         sent: &mut usize,
-        stream: &TcpStream,
+        connection: &Connection,
         cx: &mut Context<'_>,
     ) -> Poll<Self::Output>;
 }
 
-/// The future of [`TcpStream::read`].
+/// The future of [`TcpStream::read`](crate::net::TcpStream::read).
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Read<'a, B> {
-    stream: &'a TcpStream,
+    connection: &'a Connection,
     buffer: Option<B>,
 }
 
 impl<'a, B> Read<'a, B> {
-    pub(super) fn new(stream: &'a TcpStream, buffer: B) -> Self {
-        Self { stream, buffer: Some(buffer) }
+    pub(in crate::net) fn new(connection: &'a Connection, buffer: B) -> Self {
+        Self { connection, buffer: Some(buffer) }
     }
 }
 
@@ -59,23 +59,23 @@ impl<B: ReadBuffer> Future for Read<'_, B> {
     type Output = B::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<B::Output> {
-        let Self { stream, buffer } = &mut *self;
-        B::poll_read_from(buffer, stream, cx)
+        let Self { connection, buffer } = &mut *self;
+        B::poll_read_from(buffer, connection, cx)
     }
 }
 
-/// The future of [`TcpStream::write`].
+/// The future of [`TcpStream::write`](crate::net::TcpStream::write).
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Write<'a, B> {
-    stream: &'a TcpStream,
+    connection: &'a Connection,
     buffer: Option<B>,
     sent: usize,
 }
 
 impl<'a, B> Write<'a, B> {
-    pub(super) fn new(stream: &'a TcpStream, buffer: B) -> Self {
-        Self { stream, buffer: Some(buffer), sent: 0 }
+    pub(in crate::net) fn new(connection: &'a Connection, buffer: B) -> Self {
+        Self { connection, buffer: Some(buffer), sent: 0 }
     }
 }
 
@@ -85,8 +85,8 @@ impl<B: WriteBuffer> Future for Write<'_, B> {
     type Output = B::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<B::Output> {
-        let Self { stream, buffer, sent } = &mut *self;
-        B::poll_write_to(buffer, sent, stream, cx)
+        let Self { connection, buffer, sent } = &mut *self;
+        B::poll_write_to(buffer, sent, connection, cx)
     }
 }
 
@@ -111,7 +111,7 @@ impl<B: IoBufMut> ReadBuffer for B {
 
     fn poll_read_from(
         this: &mut Option<B>,
-        stream: &TcpStream,
+        connection: &Connection,
         cx: &mut Context<'_>,
     ) -> Poll<Self::Output> {
         let mut buffer = this.take().expect(POLLED);
@@ -122,7 +122,7 @@ impl<B: IoBufMut> ReadBuffer for B {
                 buffer.capacity(),
             )
         };
-        match stream.poll_read_uninit(cx, room) {
+        match connection.poll_read(cx, room) {
             Poll::Pending => {
                 *this = Some(buffer);
                 Poll::Pending
@@ -144,7 +144,7 @@ impl<B: IoBuf> WriteBuffer for B {
     fn poll_write_to(
         this: &mut Option<B>,
         sent: &mut usize,
-        stream: &TcpStream,
+        connection: &Connection,
         cx: &mut Context<'_>,
     ) -> Poll<Self::Output> {
         let bytes = this.as_ref().expect(POLLED).as_bytes();
@@ -152,7 +152,7 @@ impl<B: IoBuf> WriteBuffer for B {
             if *sent == bytes.len() {
                 break Ok(*sent);
             }
-            match ready!(stream.poll_write_slice(cx, &bytes[*sent..])) {
+            match ready!(connection.poll_write(cx, &bytes[*sent..])) {
                 Ok(more) => *sent += more,
                 Err(error) => break Err(error),
             }
@@ -171,10 +171,10 @@ macro_rules! borrowed {
 
             fn poll_read_from(
                 this: &mut Option<Self>,
-                stream: &TcpStream,
+                connection: &Connection,
                 cx: &mut Context<'_>,
             ) -> Poll<Self::Output> {
-                stream.poll_read_uninit(cx, as_uninit(&mut this.as_mut().expect(POLLED)[..]))
+                connection.poll_read(cx, as_uninit(&mut this.as_mut().expect(POLLED)[..]))
             }
         }
     };
@@ -185,10 +185,10 @@ macro_rules! borrowed {
             fn poll_write_to(
                 this: &mut Option<Self>,
                 _sent: &mut usize,
-                stream: &TcpStream,
+                connection: &Connection,
                 cx: &mut Context<'_>,
             ) -> Poll<Self::Output> {
-                stream.poll_write_slice(cx, &this.as_ref().expect(POLLED)[..])
+                connection.poll_write(cx, &this.as_ref().expect(POLLED)[..])
             }
         }
     };

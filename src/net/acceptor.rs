@@ -1,0 +1,187 @@
+//! The core of every listener: a socket, and what those who accept on it share.
+
+use std::{fmt, io, net::SocketAddr, sync::Arc};
+
+use rustix::io::Errno;
+
+use super::{
+    connection::Connection,
+    exhaustion::{self, Cause, Freed},
+    handle::Handle as SocketHandle,
+};
+use crate::{
+    error::ErrorEvent,
+    loom::global::{AtomicU64, Ordering},
+    reactor::{Direction, Endpoint, Mode, Socket, not_of_the_internet},
+    runtime::{
+        Handle,
+        operation::{self, Operation},
+    },
+};
+
+/// So many connections in a row may be forbidden before accepting pauses.
+const FORBIDDEN: usize = 16;
+
+/// A socket that accepts connections. Several tasks may accept at once.
+pub(super) struct Acceptor {
+    socket: SocketHandle,
+    backlog: Backlog,
+}
+
+impl Acceptor {
+    pub(super) fn new(listener: Endpoint) -> Self {
+        let backlog = Backlog { paused: AtomicU64::new(0), mode: Mode::new(()) };
+        Self { socket: SocketHandle::new(Socket::new(listener)), backlog }
+    }
+
+    pub(super) fn socket(&self) -> &Arc<Socket> {
+        self.socket.get()
+    }
+
+    /// Hands the endpoint over.
+    pub(super) async fn into_endpoint(self) -> io::Result<Endpoint> {
+        let (endpoint, _) = self.socket.into_parts().await?;
+        Ok(endpoint)
+    }
+
+    /// Waits for a connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// A connection that was not returned is there for the next call.
+    pub(super) async fn accept(&self) -> io::Result<(Connection, SocketAddr)> {
+        loop {
+            let accept = Accept { socket: self.socket(), backlog: &self.backlog };
+            match operation::run(self.socket(), accept).await {
+                Ok((endpoint, peer)) => {
+                    let connection = Connection::new(endpoint);
+                    connection.socket().inherit(self.socket());
+                    return Ok((connection, peer));
+                }
+                Err(error) if exhaustion::passes(&error, self.socket().endpoint()) => {
+                    self.pause(error).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn pause(&self, error: io::Error) {
+        if self.backlog.pause()
+            && let Ok(handle) = Handle::try_current()
+        {
+            handle.report(&ErrorEvent::AcceptPaused { error });
+        }
+        Freed::new().await;
+    }
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.socket.fmt(f)
+    }
+}
+
+/// What the tasks that accept on one listener share.
+struct Backlog {
+    /// 1 from the first want of descriptors until there is nothing to accept: the hook hears
+    /// once.
+    paused: AtomicU64,
+    mode: Mode,
+}
+
+impl Backlog {
+    /// Descriptors have run out. `true`: the hook is to hear of it.
+    fn pause(&self) -> bool {
+        // Relaxed: told twice or not at all by tasks that race, at worst.
+        self.paused.swap(1, Ordering::Relaxed) == 0
+    }
+
+    fn is_empty_now(&self) {
+        // Relaxed: as above.
+        self.paused.store(0, Ordering::Relaxed);
+    }
+}
+
+/// accept4(2).
+struct Accept<'a> {
+    socket: &'a Socket,
+    backlog: &'a Backlog,
+}
+
+impl Operation<Endpoint> for Accept<'_> {
+    type Output = (Endpoint, SocketAddr);
+
+    const DIRECTION: Direction = Direction::Read;
+    const HAS_MARKS: bool = false;
+
+    fn attempt(&mut self, listener: &Endpoint) -> io::Result<Self::Output> {
+        self.socket.check_process()?;
+        match accept_next(listener, || listener.accept(&self.backlog.mode)) {
+            Ok((endpoint, peer)) => Ok((endpoint, peer.ok_or_else(not_of_the_internet)?)),
+            Err(error) => {
+                if error == Errno::WOULDBLOCK {
+                    self.backlog.is_empty_now();
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    fn drained(&self, _: &Self::Output) -> bool {
+        // accept4(2) makes a socket before it looks: to find nothing costs it nine times what this
+        // look costs.
+        let drained = self.socket.endpoint().is_readable() == Ok(false);
+        if drained {
+            self.backlog.is_empty_now();
+        }
+        drained
+    }
+}
+
+/// The first connection that is neither gone nor forbidden.
+fn accept_next<T>(
+    listener: &Endpoint,
+    mut accept: impl FnMut() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    let mut forbidden = 0;
+    loop {
+        let error = match accept() {
+            Err(error) => error,
+            accepted => return accepted,
+        };
+        match Cause::of(error, listener) {
+            Cause::Gone => {}
+            Cause::Forbidden if forbidden < FORBIDDEN => forbidden += 1,
+            _ => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn connections_that_are_forbidden_are_skipped_and_then_pause() {
+        // Goal: a firewall's refusal of some connections costs no other; one of all neither spins
+        // nor ends the listener; method: accept(2) is played.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = Endpoint::Kernel(listener.into());
+        let play = |script: &mut dyn Iterator<Item = Result<u32, Errno>>| {
+            accept_next(&listener, || script.next().unwrap())
+        };
+        let gone = [Err(Errno::PERM), Err(Errno::CONNABORTED), Err(Errno::ACCESS), Ok(7)];
+        assert_eq!(play(&mut gone.into_iter()), Ok(7));
+
+        let mut all = std::iter::repeat_n(Err(Errno::PERM), FORBIDDEN + 1);
+        assert_eq!(play(&mut all), Err(Errno::PERM));
+        assert!(all.next().is_none());
+
+        let mut closed = [Err(Errno::PERM), Err(Errno::WOULDBLOCK), Ok(1)].into_iter();
+        assert_eq!(play(&mut closed), Err(Errno::WOULDBLOCK));
+        assert_eq!(play(&mut [Err(Errno::INVAL)].into_iter()), Err(Errno::INVAL));
+    }
+}

@@ -1,0 +1,165 @@
+//! The core of every stream: a socket, and the ways of reading and writing it.
+//!
+//! The public types ([`TcpStream`](super::TcpStream) and its halves) are thin: each has a
+//! [`Connection`], its own constructors and its own options. What they share is here:
+//!
+//! * [`read`]: the reading side, by the poll face, by leases and into owned buffers;
+//! * [`write`]: the writing side, by direct calls and by what its home sends;
+//! * [`halves`]: the two sides, each for a task of its own;
+//! * [`buffers`]: what a read fills and a write sends, borrowed or owned.
+
+mod buffers;
+mod halves;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+pub use self::buffers::{Read, ReadBuffer, Write, WriteBuffer};
+pub(crate) use self::read::{as_uninit, first_buffer};
+pub(super) use self::{
+    halves::{ReadHalf, WriteHalf, split},
+    write::poll_flush,
+};
+use super::handle::Handle;
+use crate::{
+    reactor::{Direction, Endpoint, Socket},
+    runtime::operation::{self, Operation},
+};
+
+/// One end of a connection, which closes when this is dropped.
+///
+/// It is `pub` for traits of the public face that cannot be called from outside.
+pub struct Connection {
+    socket: Handle,
+}
+
+impl Connection {
+    /// An endpoint that is connected.
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        Self { socket: Handle::new(Socket::new(endpoint)) }
+    }
+
+    /// Connects to an address of the internet.
+    ///
+    /// # Cancel safety
+    ///
+    /// The attempt is given up.
+    pub(super) async fn connect(addr: SocketAddr) -> io::Result<Self> {
+        let (endpoint, connected) = operation::connect(addr)?;
+        if connected {
+            return Ok(Self::new(endpoint));
+        }
+        let this = Self { socket: Handle::new(Socket::new_unready(endpoint)) };
+        operation::run(this.socket(), Connected).await?;
+        Ok(this)
+    }
+
+    #[inline]
+    pub(super) fn socket(&self) -> &Arc<Socket> {
+        self.socket.get()
+    }
+
+    /// Hands the descriptor over, with the bytes that were received and not read, once the kernel
+    /// has what was written.
+    pub(super) async fn into_parts(self) -> io::Result<(OwnedFd, Vec<u8>)> {
+        let (endpoint, unread) = self.socket.into_parts().await?;
+        Ok((endpoint.into_fd(), unread))
+    }
+
+    /// Flushes, and shuts the write side down.
+    pub(crate) fn poll_shutdown_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
+        Poll::Ready(self.shutdown(std::net::Shutdown::Write))
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.socket.fmt(f)
+    }
+}
+
+/// The end of a connect(2) that is under way.
+struct Connected;
+
+impl Operation<Endpoint> for Connected {
+    type Output = ();
+
+    const DIRECTION: Direction = Direction::Write;
+
+    fn attempt(&mut self, endpoint: &Endpoint) -> io::Result<()> {
+        endpoint.connected()
+    }
+}
+
+/// The traits of `futures_io` for a public type that reads, by its method `connection`.
+macro_rules! reads {
+    ($type:ty) => {
+        impl ::futures_io::AsyncRead for $type {
+            fn poll_read(
+                self: ::std::pin::Pin<&mut Self>,
+                cx: &mut ::std::task::Context<'_>,
+                buf: &mut [u8],
+            ) -> ::std::task::Poll<::std::io::Result<usize>> {
+                self.connection().poll_read(cx, $crate::net::connection::as_uninit(buf))
+            }
+
+            fn poll_read_vectored(
+                self: ::std::pin::Pin<&mut Self>,
+                cx: &mut ::std::task::Context<'_>,
+                bufs: &mut [::std::io::IoSliceMut<'_>],
+            ) -> ::std::task::Poll<::std::io::Result<usize>> {
+                let buf = $crate::net::connection::first_buffer(bufs);
+                self.connection().poll_read(cx, $crate::net::connection::as_uninit(buf))
+            }
+        }
+    };
+}
+
+/// The same for one that writes.
+macro_rules! writes {
+    ($type:ty) => {
+        impl ::futures_io::AsyncWrite for $type {
+            fn poll_write(
+                self: ::std::pin::Pin<&mut Self>,
+                cx: &mut ::std::task::Context<'_>,
+                buf: &[u8],
+            ) -> ::std::task::Poll<::std::io::Result<usize>> {
+                self.connection().poll_write(cx, buf)
+            }
+
+            fn poll_write_vectored(
+                self: ::std::pin::Pin<&mut Self>,
+                cx: &mut ::std::task::Context<'_>,
+                bufs: &[::std::io::IoSlice<'_>],
+            ) -> ::std::task::Poll<::std::io::Result<usize>> {
+                self.connection().poll_write_slices(cx, bufs)
+            }
+
+            fn poll_flush(
+                self: ::std::pin::Pin<&mut Self>,
+                cx: &mut ::std::task::Context<'_>,
+            ) -> ::std::task::Poll<::std::io::Result<()>> {
+                self.connection().poll_flush(cx)
+            }
+
+            fn poll_close(
+                self: ::std::pin::Pin<&mut Self>,
+                cx: &mut ::std::task::Context<'_>,
+            ) -> ::std::task::Poll<::std::io::Result<()>> {
+                self.connection().poll_shutdown_write(cx)
+            }
+        }
+    };
+}
+
+pub(super) use {reads, writes};

@@ -1,0 +1,311 @@
+//! What a socket is to its backend, and every call that is made on it.
+//!
+//! All bytes pass here: the reader's and the writer's own calls, a rescue's, and those that end a
+//! connection. What a ring does with a descriptor by itself is in [`uring`](super::uring). So another
+//! kind of endpoint is another arm here, and no caller changes.
+//!
+//! No call waits, even where somebody has made the descriptor blocking.
+
+use std::{
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    net::{Shutdown, SocketAddr},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    ptr,
+    time::Duration,
+};
+
+use parking_lot::RwLock;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{OFlags, fcntl_getfl},
+    io::{Errno, ioctl_fionbio},
+    net::{
+        RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketFlags, acceptfrom_with,
+        recv, send, sendmsg, sockopt::socket_acceptconn,
+    },
+};
+use smallvec::SmallVec;
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+/// Never a signal, and never a wait.
+const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+
+/// Several slices up to so many bytes are copied together and sent by send(2), which costs less
+/// than to have the kernel gather them.
+const GATHER: usize = 1024;
+
+/// Connections that the kernel completes before they are accepted; it caps it by
+/// `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// So many unread bytes are thrown away: more than a receive buffer mostly holds.
+const UNREAD: usize = 1 << 20;
+
+/// One end of a connection, or what accepts them.
+#[derive(Debug)]
+pub(crate) enum Endpoint {
+    /// A non-blocking socket of the kernel's.
+    Kernel(OwnedFd),
+    /// One of the reactor in memory.
+    #[cfg(test)]
+    Memory(super::memory::End),
+}
+
+/// What is done with a socket of the kernel's, and with an end in memory.
+macro_rules! by_kind {
+    ($endpoint:expr, $fd:ident => $kernel:expr, $end:ident => $memory:expr $(,)?) => {
+        match $endpoint {
+            Endpoint::Kernel($fd) => $kernel,
+            #[cfg(test)]
+            Endpoint::Memory($end) => $memory,
+        }
+    };
+}
+
+#[cfg(test)]
+const NO_DESCRIPTOR: &str = "a socket in memory has no descriptor";
+
+/// Held by each accept on one listener; alone by one that changes the listener's mode for a moment.
+pub(crate) type Mode = RwLock<()>;
+
+/// A connection that was accepted, and its other end, if that has an address of the internet.
+pub(crate) type Accepted = (Endpoint, Option<SocketAddr>);
+
+impl Endpoint {
+    /// Starts to connect. `false`: it is still under way, and [`connected`](Self::connected) tells
+    /// once the endpoint is writable.
+    pub(crate) fn connect(addr: SocketAddr) -> io::Result<(Self, bool)> {
+        let socket = new_socket(addr)?;
+        let connected = match socket.connect(&addr.into()) {
+            Ok(()) => true,
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => false,
+            Err(error) => return Err(error),
+        };
+        Ok((Self::Kernel(socket.into()), connected))
+    }
+
+    /// Listens. `share`: other listeners may be bound to the same port.
+    pub(crate) fn listen(addr: SocketAddr, share: bool) -> io::Result<Self> {
+        let socket = new_socket(addr)?;
+        socket.set_reuse_address(true)?;
+        if share {
+            socket.set_reuse_port(true)?;
+        }
+        socket.bind(&addr.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(Self::Kernel(socket.into()))
+    }
+
+    /// The descriptor.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        by_kind!(self, fd => fd, _end => panic!("{NO_DESCRIPTOR}"))
+    }
+
+    /// Reads into the front of `buf`, and says how much. 0 is the end.
+    #[inline]
+    pub(crate) fn recv(&self, buf: &mut [MaybeUninit<u8>]) -> Result<usize, Errno> {
+        by_kind!(self, fd => recv_with(fd, buf, RecvFlags::DONTWAIT), end => end.recv(buf, false))
+    }
+
+    /// The same, but what is read stays to be read.
+    pub(crate) fn peek(&self, buf: &mut [MaybeUninit<u8>]) -> Result<usize, Errno> {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        by_kind!(self, fd => recv_with(fd, buf, flags), end => end.recv(buf, true))
+    }
+
+    /// Writes as much as there is room for, and says how much.
+    #[inline]
+    pub(crate) fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        by_kind!(self, fd => send(fd, bytes, SEND), end => end.send(bytes))
+    }
+
+    /// The same from several slices, which have `len` bytes together.
+    pub(crate) fn send_slices(&self, slices: &[IoSlice<'_>], len: usize) -> Result<usize, Errno> {
+        match (self, slices) {
+            (_, [one]) => self.send(one),
+            (Self::Kernel(fd), slices) if len > GATHER => {
+                sendmsg(fd, slices, &mut SendAncillaryBuffer::default(), SEND)
+            }
+            (_, slices) => {
+                let mut gathered = SmallVec::<[u8; GATHER]>::new();
+                slices.iter().for_each(|slice| gathered.extend_from_slice(slice));
+                self.send(&gathered)
+            }
+        }
+    }
+
+    /// Takes the next connection.
+    pub(crate) fn accept(&self, mode: &Mode) -> Result<Accepted, Errno> {
+        by_kind!(
+            self,
+            fd => accept(fd, mode),
+            end => end.accept().map(|(end, peer)| (Self::Memory(end), peer)),
+        )
+    }
+
+    /// Whether it listens.
+    pub(crate) fn is_listening(&self) -> bool {
+        by_kind!(self, fd => socket_acceptconn(fd).unwrap_or(false), end => end.is_listening())
+    }
+
+    /// Whether a read or an accept would not have to wait. The end of the stream and an error are
+    /// worth one too: poll(2) reports them, and, unlike a peek, leaves an error for the read to find.
+    pub(crate) fn is_readable(&self) -> Result<bool, Errno> {
+        by_kind!(self, fd => is_ready(fd, PollFlags::IN), end => Ok(end.is_readable()))
+    }
+
+    /// Whether a write would not have to wait. An error is worth one too.
+    pub(crate) fn is_writable(&self) -> Result<bool, Errno> {
+        by_kind!(self, fd => is_ready(fd, PollFlags::OUT), end => Ok(end.is_writable()))
+    }
+
+    /// Whether a connect that was under way has succeeded.
+    ///
+    /// # Errors
+    ///
+    /// Why it failed; [`WouldBlock`](io::ErrorKind::WouldBlock) if it is still under way.
+    pub(crate) fn connected(&self) -> io::Result<()> {
+        by_kind!(self, fd => connected(fd), _end => Ok(()))
+    }
+
+    /// Shuts one or both ways down, at once. A way that is down already, or a connection that is
+    /// gone, is no error.
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        by_kind!(self, fd => shutdown(fd, how), end => {
+            end.shutdown(how);
+            Ok(())
+        })
+    }
+
+    /// Throws away what has arrived and was not read.
+    pub(crate) fn discard_unread(&self) {
+        by_kind!(self, fd => discard_unread(fd), end => end.discard_unread())
+    }
+
+    /// `SO_LINGER`.
+    pub(crate) fn linger(&self) -> io::Result<Option<Duration>> {
+        by_kind!(self, fd => SockRef::from(fd).linger(), _end => Ok(None))
+    }
+
+    /// Sets `SO_LINGER`, in whole seconds.
+    pub(crate) fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        by_kind!(self, fd => SockRef::from(fd).set_linger(linger), _end => Ok(()))
+    }
+
+    /// getsockname(2) of an IP socket.
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        by_kind!(self, fd => ip_addr(SockRef::from(fd).local_addr()?), end => Ok(end.local_addr()))
+    }
+
+    /// getpeername(2) of an IP socket.
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        by_kind!(self, fd => ip_addr(SockRef::from(fd).peer_addr()?), end => Ok(end.peer_addr()?))
+    }
+}
+
+impl AsFd for Endpoint {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        by_kind!(self, fd => fd.as_fd(), _end => panic!("{NO_DESCRIPTOR}"))
+    }
+}
+
+impl AsRawFd for Endpoint {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+/// CLOEXEC comes with it (S9).
+fn new_socket(addr: SocketAddr) -> io::Result<Socket> {
+    Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))
+}
+
+#[inline]
+fn recv_with(fd: &OwnedFd, buf: &mut [MaybeUninit<u8>], flags: RecvFlags) -> Result<usize, Errno> {
+    let ((read, _), _) = recv(fd, buf, flags)?;
+    Ok(read.len())
+}
+
+fn connected(fd: &OwnedFd) -> io::Result<()> {
+    let socket = SockRef::from(fd);
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    match socket.peer_addr() {
+        Ok(_) => Ok(()),
+        // An event that was not the one: connect(2) is still under way.
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn shutdown(fd: &OwnedFd, how: Shutdown) -> io::Result<()> {
+    match SockRef::from(fd).shutdown(how) {
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+        result => result,
+    }
+}
+
+fn discard_unread(fd: &OwnedFd) {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+    // SAFETY: with `MSG_TRUNC` the kernel writes to no memory (tcp(7)), and the descriptor is open.
+    unsafe { libc::recv(fd.as_raw_fd(), ptr::null_mut(), UNREAD, flags) };
+}
+
+fn is_ready(fd: &OwnedFd, events: PollFlags) -> Result<bool, Errno> {
+    let mut fds = [PollFd::new(fd, events)];
+    Ok(poll(&mut fds, Some(&Timespec::default()))? > 0)
+}
+
+/// accept4(2) that does not wait, even where others that have the listener's open file have made
+/// it blocking: unlike recv(2), it has no flag for that.
+fn accept(listener: &OwnedFd, mode: &Mode) -> Result<Accepted, Errno> {
+    let held = mode.read();
+    if is_non_blocking(listener)? {
+        return accept_now(listener);
+    }
+    drop(held);
+    accept_in_blocking_mode(listener, mode)
+}
+
+/// The others find the mode as they left it.
+#[cold]
+fn accept_in_blocking_mode(listener: &OwnedFd, mode: &Mode) -> Result<Accepted, Errno> {
+    // Alone: an accept that finds the mode of this moment would wait if that were over.
+    let _mode = mode.write();
+    if is_non_blocking(listener)? {
+        return accept_now(listener);
+    }
+    if !is_ready(listener, PollFlags::IN)? {
+        return Err(Errno::WOULDBLOCK);
+    }
+    // Another process may take the connection first.
+    ioctl_fionbio(listener, true)?;
+    let accepted = accept_now(listener);
+    let _ = ioctl_fionbio(listener, false);
+    accepted
+}
+
+fn is_non_blocking(fd: &OwnedFd) -> Result<bool, Errno> {
+    Ok(fcntl_getfl(fd)?.contains(OFlags::NONBLOCK))
+}
+
+/// accept4(2), which gives the peer's address along: getpeername(2) would have none of a peer that
+/// has reset by then.
+fn accept_now(listener: &OwnedFd) -> Result<Accepted, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (socket, peer): (_, Option<SocketAddrAny>) = acceptfrom_with(listener, flags)?;
+    Ok((Endpoint::Kernel(socket), peer.and_then(|peer| SocketAddr::try_from(peer).ok())))
+}
+
+fn ip_addr(addr: SockAddr) -> io::Result<SocketAddr> {
+    addr.as_socket().ok_or_else(not_of_the_internet)
+}
+
+/// The error of a socket that has no IP address.
+pub(crate) fn not_of_the_internet() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "the socket is not one of the internet")
+}

@@ -1,0 +1,140 @@
+//! A reactor without a kernel: connections in memory, and a clock that jumps.
+//!
+//! It is compiled for tests only. It shows that all bytes pass the seam ([`Endpoint`] and
+//! [`Reactor`](super::Reactor)): the same streams, listeners and timers run on it, without a descriptor
+//! and without a system call. One worker has it, with all ends of all connections, so that a run is the
+//! same each time.
+//!
+//! * An [`End`] is one end of a connection, or a listener. It reports edges, as epoll does.
+//! * Time stands still while tasks run. A turn that finds nothing to report moves the clock on to
+//!   the next deadline.
+//! * A turn without a deadline looks every millisecond at what other threads have left: their
+//!   wake-ups are not simulated.
+
+mod net;
+
+use std::{
+    io,
+    mem::{self, MaybeUninit},
+    net::SocketAddr,
+    sync::Arc,
+    task::Waker,
+    thread,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+pub(crate) use self::net::End;
+use self::net::Net;
+use super::{
+    Doorbell, Garbage, Gauge, Home, Lease, Pool,
+    endpoint::Endpoint,
+    slot::{self, Ready},
+};
+use crate::{
+    loom::global::{AtomicBool, Ordering},
+    util::clock,
+};
+
+/// Where the clock starts: one second.
+const START: u64 = 1_000_000_000;
+
+/// Between two looks at what other threads have left.
+const LOOK: Duration = Duration::from_millis(1);
+
+pub(crate) struct Memory {
+    shared: Arc<Shared>,
+    gauge: Gauge,
+    /// For the next turn to deal with.
+    left: Garbage,
+}
+
+/// What its ends and its home know of it.
+pub(crate) struct Shared {
+    net: Arc<Mutex<Net>>,
+    /// Nothing is reported any more.
+    closed: AtomicBool,
+}
+
+impl Memory {
+    pub(crate) fn new(doorbell: &'static Doorbell) -> io::Result<Self> {
+        let gauge = Pool::gauge_without_memory(doorbell)?;
+        doorbell.open_without_descriptor();
+        let shared = Shared { net: Arc::default(), closed: AtomicBool::new(false) };
+        Ok(Self { shared: Arc::new(shared), gauge, left: Garbage::default() })
+    }
+
+    /// Makes its clock that of the calling thread.
+    pub(crate) fn start(&self) {
+        clock::played::set(Some(START));
+    }
+
+    /// See [`Reactor::turn`](super::Reactor::turn).
+    pub(crate) fn turn(&mut self, timeout: Option<Duration>, wakes: &mut Vec<Waker>) {
+        let has_left = !self.left.is_empty();
+        wakes.append(self.left.wakes());
+        if !has_left && self.shared.net.lock().events.is_empty() {
+            match timeout {
+                Some(rest) => clock::played::advance(rest),
+                None => thread::park_timeout(LOOK),
+            }
+        }
+        let events = mem::take(&mut self.shared.net.lock().events);
+        events.into_iter().for_each(|(key, ready)| slot::deliver(key, ready, wakes));
+    }
+
+    pub(crate) fn leave(&mut self, left: Garbage) {
+        self.left.append(left);
+    }
+
+    pub(crate) fn take_garbage(&mut self) -> Garbage {
+        mem::take(&mut self.left)
+    }
+
+    /// Starts to report on an end.
+    pub(crate) fn register(&self, endpoint: &Endpoint, key: u64) -> Home {
+        let Endpoint::Memory(end) = endpoint else {
+            panic!("a socket of the kernel's has no place in memory")
+        };
+        end.watch(key);
+        self.home()
+    }
+
+    /// See [`Reactor::lend`](super::Reactor::lend): each lease has memory of its own.
+    pub(crate) fn lend(
+        &self,
+        read: impl FnOnce(&mut [MaybeUninit<u8>]) -> io::Result<usize>,
+    ) -> io::Result<Lease> {
+        Pool::read_apart(&self.gauge, read)
+    }
+
+    pub(crate) fn connect(&self, addr: SocketAddr) -> io::Result<(Endpoint, bool)> {
+        Ok((Endpoint::Memory(End::connect(&self.shared.net, addr)?), true))
+    }
+
+    pub(crate) fn listen(&self, addr: SocketAddr) -> io::Result<Endpoint> {
+        Ok(Endpoint::Memory(End::listen(&self.shared.net, addr)?))
+    }
+
+    pub(crate) fn home(&self) -> Home {
+        Home::Memory(self.shared.clone())
+    }
+
+    /// Reports nothing from here on: who waits for it looks again.
+    pub(crate) fn close(&mut self, wakes: &mut Vec<Waker>) {
+        // Relaxed: its ends are used by this thread.
+        self.shared.closed.store(true, Ordering::Relaxed);
+        let told = Ready::READABLE.and(Ready::WRITABLE);
+        self.shared.net.lock().watched().for_each(|key| slot::deliver(key, told, wakes));
+        clock::played::set(None);
+    }
+}
+
+impl Shared {
+    /// Whether it reports.
+    pub(crate) fn is_alive(&self) -> bool {
+        // Relaxed: as in `close`.
+        !self.closed.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,259 @@
+//! The ends of connections, and the listeners, of one reactor.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    mem::MaybeUninit,
+    net::{Ipv4Addr, Shutdown, SocketAddr},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use rustix::io::Errno;
+
+use crate::reactor::slot::Ready;
+
+/// Bytes that wait at one end at most.
+const ROOM: usize = 64 << 10;
+
+/// The first port that is given to those who do not ask for one.
+const FIRST_PORT: u16 = 49152;
+
+type Ends = BTreeMap<u64, State>;
+
+/// All ends, by number, and what there is to report.
+#[derive(Default)]
+pub(super) struct Net {
+    ends: Ends,
+    used: u64,
+    /// Slots, by key, and what they are ready for.
+    pub(super) events: Vec<(u64, Ready)>,
+}
+
+/// An end, or a listener.
+struct State {
+    local: SocketAddr,
+    /// The other end, while it is there, and its address.
+    peer: Option<(Option<u64>, SocketAddr)>,
+    /// Its slot, once it is registered.
+    key: Option<u64>,
+    received: VecDeque<u8>,
+    /// Nothing more is received.
+    ended: bool,
+    /// Nothing more is sent.
+    shut: bool,
+    /// Connections that wait to be accepted; `None`: it is no listener.
+    backlog: Option<VecDeque<End>>,
+}
+
+impl Net {
+    fn add(&mut self, state: State) -> u64 {
+        self.used += 1;
+        self.ends.insert(self.used, state);
+        self.used
+    }
+
+    fn report(&mut self, id: u64, ready: Ready) {
+        let key = self.ends.get(&id).and_then(|end| end.key);
+        self.events.extend(key.map(|key| (key, ready)));
+    }
+
+    /// The keys of all that is registered.
+    pub(super) fn watched(&self) -> impl Iterator<Item = u64> {
+        self.ends.values().filter_map(|end| end.key)
+    }
+
+    fn state(&mut self, id: u64) -> &mut State {
+        self.ends.get_mut(&id).expect("an end is there until it is dropped")
+    }
+
+    /// The other end, if it is there.
+    fn other(&self, id: u64) -> Option<u64> {
+        self.ends.get(&id)?.peer?.0
+    }
+
+    fn listener(&self, addr: SocketAddr) -> Option<u64> {
+        let listens = |end: &State| end.backlog.is_some() && end.local == addr;
+        self.ends.iter().find(|(_, end)| listens(end)).map(|(id, _)| *id)
+    }
+
+    /// A port that no listener has.
+    fn free_port(&self) -> u16 {
+        let taken = |port| self.ends.values().any(|end| end.local.port() == port);
+        (FIRST_PORT..=u16::MAX).find(|port| !taken(*port)).expect("fewer ends than ports")
+    }
+}
+
+impl State {
+    fn new(local: SocketAddr) -> Self {
+        Self {
+            local,
+            peer: None,
+            key: None,
+            received: VecDeque::new(),
+            ended: false,
+            shut: false,
+            backlog: None,
+        }
+    }
+
+    fn is_readable(&self) -> bool {
+        let accepts = self.backlog.as_ref().is_some_and(|backlog| !backlog.is_empty());
+        accepts || !self.received.is_empty() || self.ended
+    }
+}
+
+/// One end of a connection, or a listener.
+pub(crate) struct End {
+    id: u64,
+    net: Arc<Mutex<Net>>,
+}
+
+impl End {
+    pub(super) fn listen(net: &Arc<Mutex<Net>>, mut addr: SocketAddr) -> Result<Self, Errno> {
+        let mut inner = net.lock();
+        if addr.port() == 0 {
+            addr.set_port(inner.free_port());
+        }
+        if inner.listener(addr).is_some() {
+            return Err(Errno::ADDRINUSE);
+        }
+        let id = inner.add(State { backlog: Some(VecDeque::new()), ..State::new(addr) });
+        Ok(Self { id, net: net.clone() })
+    }
+
+    pub(super) fn connect(net: &Arc<Mutex<Net>>, addr: SocketAddr) -> Result<Self, Errno> {
+        let mut inner = net.lock();
+        let listener = inner.listener(addr).ok_or(Errno::CONNREFUSED)?;
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, inner.free_port()));
+        let near = inner.add(State::new(local));
+        let far = inner.add(State { peer: Some((Some(near), local)), ..State::new(addr) });
+        inner.state(near).peer = Some((Some(far), addr));
+        let end = |id| Self { id, net: net.clone() };
+        let backlog = inner.state(listener).backlog.as_mut();
+        backlog.expect("it is a listener").push_back(end(far));
+        inner.report(listener, Ready::READABLE);
+        Ok(end(near))
+    }
+
+    pub(crate) fn accept(&self) -> Result<(Self, Option<SocketAddr>), Errno> {
+        let mut net = self.net.lock();
+        let backlog = net.state(self.id).backlog.as_mut().ok_or(Errno::INVAL)?;
+        let end = backlog.pop_front().ok_or(Errno::WOULDBLOCK)?;
+        let peer = net.state(end.id).peer.map(|(_, addr)| addr);
+        Ok((end, peer))
+    }
+
+    pub(crate) fn recv(&self, buf: &mut [MaybeUninit<u8>], peek: bool) -> Result<usize, Errno> {
+        let mut net = self.net.lock();
+        let state = net.state(self.id);
+        let count = buf.len().min(state.received.len());
+        if count == 0 {
+            return if state.ended { Ok(0) } else { Err(Errno::WOULDBLOCK) };
+        }
+        let was_full = state.received.len() == ROOM;
+        for (to, from) in buf.iter_mut().zip(state.received.iter()) {
+            to.write(*from);
+        }
+        if !peek {
+            state.received.drain(..count);
+            if was_full && let Some(other) = net.other(self.id) {
+                net.report(other, Ready::WRITABLE);
+            }
+        }
+        Ok(count)
+    }
+
+    pub(crate) fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        let mut net = self.net.lock();
+        let other = net.other(self.id).filter(|_| !net.ends[&self.id].shut).ok_or(Errno::PIPE)?;
+        let received = &mut net.state(other).received;
+        let count = bytes.len().min(ROOM - received.len());
+        if count == 0 && !bytes.is_empty() {
+            return Err(Errno::WOULDBLOCK);
+        }
+        received.extend(&bytes[..count]);
+        net.report(other, Ready::READABLE);
+        Ok(count)
+    }
+
+    pub(crate) fn is_readable(&self) -> bool {
+        self.net.lock().state(self.id).is_readable()
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        let net = self.net.lock();
+        net.other(self.id).is_none_or(|other| net.ends[&other].received.len() < ROOM)
+    }
+
+    pub(crate) fn is_listening(&self) -> bool {
+        self.net.lock().state(self.id).backlog.is_some()
+    }
+
+    pub(crate) fn shutdown(&self, how: Shutdown) {
+        let mut net = self.net.lock();
+        if how != Shutdown::Write {
+            net.state(self.id).ended = true;
+        }
+        if how != Shutdown::Read {
+            net.state(self.id).shut = true;
+            if let Some(other) = net.other(self.id) {
+                net.state(other).ended = true;
+                net.report(other, Ready::READABLE.and(Ready::READ_CLOSED));
+            }
+        }
+    }
+
+    pub(crate) fn discard_unread(&self) {
+        self.net.lock().state(self.id).received.clear();
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.net.lock().state(self.id).local
+    }
+
+    pub(crate) fn peer_addr(&self) -> Result<SocketAddr, Errno> {
+        let peer = self.net.lock().state(self.id).peer;
+        peer.map(|(_, addr)| addr).ok_or(Errno::NOTCONN)
+    }
+
+    /// Reports edges from now on; first of all what it is ready for.
+    pub(super) fn watch(&self, key: u64) {
+        let writable = self.is_writable();
+        let mut net = self.net.lock();
+        let state = net.state(self.id);
+        state.key = Some(key);
+        let readable = state.is_readable();
+        let mut tell = |is: bool, ready| {
+            if is {
+                net.report(self.id, ready);
+            }
+        };
+        tell(readable, Ready::READABLE);
+        tell(writable, Ready::WRITABLE);
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let mut net = self.net.lock();
+        let other = net.other(self.id);
+        let state = net.ends.remove(&self.id);
+        if let Some(other) = other {
+            let peer = net.state(other);
+            peer.ended = true;
+            peer.peer = peer.peer.map(|(_, addr)| (None, addr));
+            let closed = Ready::READ_CLOSED.and(Ready::WRITE_CLOSED);
+            net.report(other, Ready::READABLE.and(Ready::WRITABLE).and(closed));
+        }
+        // Connections that were not accepted end, too, which takes the lock.
+        drop(net);
+        drop(state);
+    }
+}
+
+impl fmt::Debug for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("End").field("id", &self.id).finish()
+    }
+}
