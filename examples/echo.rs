@@ -15,7 +15,6 @@ use std::{
     },
 };
 
-use futures_util::future::{Either, select};
 use ringloop::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -60,22 +59,20 @@ fn run() -> Result<(), Failure> {
         }
         Ok(true)
     })?;
-    options.builder().run(serve(options.addr, face, buffer_bytes))?
+    options.builder().run(serve(&options, face, buffer_bytes))?
 }
 
-async fn serve(addr: SocketAddr, face: Face, buffer_bytes: usize) -> Result<(), Failure> {
+async fn serve(options: &Options, face: Face, buffer_bytes: usize) -> Result<(), Failure> {
     let interrupted = signal::ctrl_c();
-    let listener = common::listen(addr).await?;
-
     let served = Arc::new(AtomicU64::new(0));
-    let mut acceptor = ringloop::spawn(accept(listener, face, buffer_bytes, served.clone()));
-    let outcome = match select(interrupted, &mut acceptor).await {
-        Either::Left((interrupted, _)) => interrupted,
-        Either::Right((ended, _)) => Err(ended?),
-    };
+    let count = served.clone();
+    let accept = move |listener, stays| accept(listener, stays, face, buffer_bytes, count.clone());
+    let mut acceptors = common::serve(options, accept).await?;
+    println!("try: nc {} {}", acceptors.addr.ip(), acceptors.addr.port());
+    let outcome = acceptors.wait(interrupted).await;
 
     // Connections still open are cancelled when the runtime ends, right after this.
-    acceptor.cancel();
+    acceptors.end().await;
     println!("connections served: {}", served.load(Ordering::Relaxed));
     Ok(outcome?)
 }
@@ -83,6 +80,7 @@ async fn serve(addr: SocketAddr, face: Face, buffer_bytes: usize) -> Result<(), 
 /// Serves until no more can be accepted, and says why.
 async fn accept(
     listener: TcpListener,
+    stays: bool,
     face: Face,
     buffer_bytes: usize,
     served: Arc<AtomicU64>,
@@ -91,12 +89,13 @@ async fn accept(
         match listener.accept().await {
             Ok((stream, _)) => {
                 served.fetch_add(1, Ordering::Relaxed);
-                // The task runs on without its handle.
-                drop(match face {
-                    Face::Poll => ringloop::spawn(echo(stream, buffer_bytes)),
-                    Face::Lease => ringloop::spawn(echo_leases(stream)),
-                    Face::Owned => ringloop::spawn(echo_owned(stream, buffer_bytes)),
-                });
+                match face {
+                    Face::Poll => common::spawn_connection(stays, echo(stream, buffer_bytes)),
+                    Face::Lease => common::spawn_connection(stays, echo_leases(stream)),
+                    Face::Owned => {
+                        common::spawn_connection(stays, echo_owned(stream, buffer_bytes));
+                    }
+                }
             }
             // Those that pass are dealt with there: no other will be accepted.
             Err(error) => return error,

@@ -55,26 +55,20 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Failure> {
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
     let options = Options::from_command_line(default, |_, _| Ok(false))?;
-    options.builder().run(serve(options.addr))?
+    options.builder().run(serve(&options))?
 }
 
-async fn serve(addr: SocketAddr) -> Result<(), Failure> {
+async fn serve(options: &Options) -> Result<(), Failure> {
     let interrupted = signal::ctrl_c();
-    let listener = common::listen(addr).await?;
-    println!("try: curl http://{}/", listener.local_addr()?);
-
     let connections = Connections::default();
     let total = Arc::new(AtomicU64::new(0));
-    let mut acceptor = ringloop::spawn(accept(listener, connections.clone(), total.clone()));
-    let outcome = match select(interrupted, &mut acceptor).await {
-        Either::Left((interrupted, _)) => {
-            // A cancelled accept loses nothing, and the listener closes with its task.
-            acceptor.cancel();
-            let _ = acceptor.await;
-            interrupted
-        }
-        Either::Right((ended, _)) => Err(ended?),
-    };
+    let (open, count) = (connections.clone(), total.clone());
+    let accept = move |listener, stays| accept(listener, stays, open.clone(), count.clone());
+    let mut acceptors = common::serve(options, accept).await?;
+    println!("try: curl http://{}/", acceptors.addr);
+
+    let outcome = acceptors.wait(interrupted).await;
+    acceptors.end().await;
     connections.close();
     // A second Ctrl-C is not patient any more.
     let all_gone = pin!(time::timeout(GRACE, connections.gone()));
@@ -90,6 +84,7 @@ async fn serve(addr: SocketAddr) -> Result<(), Failure> {
 /// Serves until no more can be accepted, and says why.
 async fn accept(
     listener: TcpListener,
+    stays: bool,
     connections: Connections,
     total: Arc<AtomicU64>,
 ) -> io::Error {
@@ -97,7 +92,7 @@ async fn accept(
         match listener.accept().await {
             Ok((stream, _)) => {
                 let served = Served { count: Cell::new(0), total: total.clone() };
-                drop(ringloop::spawn(converse(stream, connections.enter(), served)));
+                common::spawn_connection(stays, converse(stream, connections.enter(), served));
             }
             // Those that pass are dealt with there: no other will be accepted.
             Err(error) => return error,

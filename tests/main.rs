@@ -63,6 +63,8 @@ mod net_sharing;
 mod net_stream;
 #[path = "suite/net_urgent.rs"]
 mod net_urgent;
+#[path = "suite/placed.rs"]
+mod placed;
 #[path = "suite/regressions.rs"]
 mod regressions;
 #[path = "suite/rescue.rs"]

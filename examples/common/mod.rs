@@ -1,8 +1,9 @@
 //! What the example services share: their command line and their first and last words.
 
-use std::{error::Error, fmt, net::SocketAddr, process::ExitCode};
+use std::{error::Error, fmt, io, net::SocketAddr, pin::pin, process::ExitCode};
 
-use ringloop::{Backend, Builder, Handle, net::TcpListener};
+use futures_util::future::{Either, select, select_all};
+use ringloop::{Backend, Builder, Handle, Task, net::TcpListener};
 
 /// Any error, ready to be printed.
 pub type Failure = Box<dyn Error>;
@@ -16,13 +17,17 @@ pub struct Options {
     pub workers: Option<usize>,
     /// What the reactor stands on.
     pub backend: Backend,
+    /// A listener for each worker, whose connections stay there.
+    pub reuse_port: bool,
 }
 
 /// The common part of a usage text.
 const USAGE: &str = "
     --addr IP:PORT               where to listen; port 0 picks a free one
     --workers N                  worker threads (default: one for each core)
-    --backend auto|uring|epoll   what the reactor stands on (default: auto)";
+    --backend auto|uring|epoll   what the reactor stands on (default: auto)
+    --reuse-port yes|no          a listener for each worker, whose connections stay on
+                                 that worker (default: no)";
 
 impl Options {
     /// Reads `--name value` pairs from the command line. `extra` gets those that
@@ -31,7 +36,8 @@ impl Options {
         default_addr: SocketAddr,
         mut extra: impl FnMut(&str, &str) -> Result<bool, Failure>,
     ) -> Result<Self, Failure> {
-        let mut options = Self { addr: default_addr, workers: None, backend: Backend::Auto };
+        let mut options =
+            Self { addr: default_addr, workers: None, backend: Backend::Auto, reuse_port: false };
         let mut words = std::env::args().skip(1);
         while let Some(name) = words.next() {
             if name == "--help" || name == "-h" {
@@ -50,6 +56,13 @@ impl Options {
             "--addr" => self.addr = parse(name, value)?,
             "--workers" => self.workers = Some(parse(name, value)?),
             "--backend" => self.backend = parse(name, value)?,
+            "--reuse-port" => {
+                self.reuse_port = match value {
+                    "yes" => true,
+                    "no" => false,
+                    _ => return Err(format!("--reuse-port {value}: say yes or no").into()),
+                }
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -73,17 +86,70 @@ where
     value.parse().map_err(|error| format!("{name} {value}: {error}").into())
 }
 
-/// Listens on `addr`, and says so in one line.
-pub async fn listen(addr: SocketAddr) -> Result<TcpListener, Failure> {
-    let listener = TcpListener::bind(addr).await?;
+/// Listens as the options want it, says so in one line, and starts a task for each listener: `accept`
+/// says why it ended. It is told whether its connections stay on its worker.
+pub async fn serve<A, F>(options: &Options, accept: A) -> Result<Acceptors, Failure>
+where
+    A: Fn(TcpListener, bool) -> F + Clone + Send + 'static,
+    F: Future<Output = io::Error> + Send + 'static,
+{
     let runtime = Handle::current();
-    println!(
-        "listening on {}, backend {}, {} workers",
-        listener.local_addr()?,
-        runtime.backend(),
-        runtime.workers()
-    );
-    Ok(listener)
+    let (addr, tasks) = if options.reuse_port {
+        let listeners = TcpListener::bind_per_worker(options.addr).await?;
+        let addr = listeners[0].1.local_addr()?;
+        let start = |(worker, listener)| {
+            let accept = accept.clone();
+            runtime.spawn_on(worker, move || accept(listener, true))
+        };
+        (addr, listeners.into_iter().map(start).collect())
+    } else {
+        let listener = TcpListener::bind(options.addr).await?;
+        (listener.local_addr()?, vec![ringloop::spawn(accept(listener, false))])
+    };
+    println!("listening on {addr}, backend {}, {} workers", runtime.backend(), runtime.workers());
+    Ok(Acceptors { addr, tasks })
+}
+
+/// The tasks that accept.
+pub struct Acceptors {
+    /// Where they listen.
+    pub addr: SocketAddr,
+    tasks: Vec<Task<io::Error>>,
+}
+
+impl Acceptors {
+    /// Waits until one of them ends, and says why; or for a signal.
+    pub async fn wait(
+        &mut self,
+        interrupted: impl Future<Output = io::Result<()>>,
+    ) -> io::Result<()> {
+        match select(pin!(interrupted), select_all(&mut self.tasks)).await {
+            Either::Left((interrupted, _)) => interrupted,
+            Either::Right(((ended, ..), _)) => Err(ended?),
+        }
+    }
+
+    /// Ends them. A cancelled accept loses nothing, and a listener closes with its task.
+    pub async fn end(self) {
+        for task in &self.tasks {
+            task.cancel();
+        }
+        for task in self.tasks {
+            let _ = task.await;
+        }
+    }
+}
+
+/// Starts the task of a connection: on this worker for good, or where there is time.
+pub fn spawn_connection<F>(stays: bool, connection: F)
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    if stays {
+        ringloop::spawn_local(connection).detach();
+    } else {
+        ringloop::spawn(connection).detach();
+    }
 }
 
 /// Asked for help: not a failure, but an end before the start.

@@ -167,6 +167,31 @@ impl fmt::Display for TaskError {
 /// What to do where threads are refused.
 const RAISE_THREADS: &str = "raise the limit of threads (ulimit -u, the cgroup's pids.max)";
 
+/// For `task.await??` in a function that returns `io::Result`. The kind is
+/// [`Other`](std::io::ErrorKind::Other), and the error stays within.
+///
+/// ```
+/// use std::io;
+///
+/// ringloop::run(async {
+///     let read = async || -> io::Result<u64> {
+///         let task = ringloop::spawn(async { Ok::<_, io::Error>(7) });
+///         Ok(task.await??)
+///     };
+///     assert_eq!(read().await.unwrap(), 7);
+///     let task = ringloop::spawn(std::future::pending::<()>());
+///     task.cancel();
+///     let error = io::Error::from(task.await.unwrap_err());
+///     assert_eq!(error.to_string(), "the task was cancelled");
+///     assert!(error.get_ref().unwrap().is::<ringloop::TaskError>());
+/// });
+/// ```
+impl From<TaskError> for std::io::Error {
+    fn from(error: TaskError) -> Self {
+        Self::other(error)
+    }
+}
+
 impl Error for TaskError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self.failure() {

@@ -25,7 +25,7 @@ use super::{
     slot::{self, Ready},
 };
 use crate::{
-    loom::global::{AtomicBool, Mutex, Ordering},
+    loom::global::{AtomicBool, AtomicU64, Mutex, Ordering},
     util::fork,
 };
 
@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     closed: AtomicBool,
     /// What counts the leases of its memory, once there is some.
     gauge: OnceLock<Gauge>,
+    /// Events of descriptors, ever. Written by the worker alone.
+    arrivals: AtomicU64,
     /// The process that made it: a forked child shares the epoll instance, and must not
     /// touch what its parent registered there (S9).
     process: fork::Generation,
@@ -92,6 +94,7 @@ impl Epoll {
             keys: Mutex::new(HashSet::new()),
             closed: AtomicBool::new(false),
             gauge: OnceLock::new(),
+            arrivals: AtomicU64::new(0),
             process: fork::generation(),
         });
         let events = Vec::with_capacity(EVENTS);
@@ -110,7 +113,11 @@ impl Epoll {
         let timeout = if self.left.is_empty() { timeout } else { Some(Duration::ZERO) };
         wakes.append(self.left.wakes());
         wait(self.epoll.as_fd(), &mut self.events, timeout)?;
-        deliver(&self.events, wakes);
+        let rung = deliver(&self.events, wakes);
+        let arrivals = self.events.len() as u64 - u64::from(rung);
+        // Relaxed: a figure for people, written by this thread alone.
+        let before = self.shared.arrivals.load(Ordering::Relaxed);
+        self.shared.arrivals.store(before + arrivals, Ordering::Relaxed);
         Ok(self.events.len() == self.events.capacity())
     }
 
@@ -219,6 +226,12 @@ impl Shared {
 
     pub(crate) fn leased(&self) -> u64 {
         self.gauge.get().filter(|_| self.is_alive()).map_or(0, Gauge::leased)
+    }
+
+    /// Events of descriptors, ever.
+    pub(crate) fn arrivals(&self) -> u64 {
+        // Relaxed: a figure for people.
+        self.arrivals.load(Ordering::Relaxed)
     }
 
     /// How many descriptors are registered.

@@ -308,6 +308,26 @@ impl Home {
         self.epoll().map_or(0, |epoll| epoll.registered())
     }
 
+    /// For how many sockets and other descriptors it is the home.
+    pub(crate) fn homes(&self) -> u64 {
+        match self {
+            Self::Epoll(home) => home.registered(),
+            Self::Uring(home) => home.upgrade().map_or(0, |home| home.homes()),
+            #[cfg(test)]
+            Self::Memory(_) => 0,
+        }
+    }
+
+    /// How many events and completions it has delivered.
+    pub(crate) fn arrivals(&self) -> u64 {
+        match self {
+            Self::Epoll(home) => home.arrivals(),
+            Self::Uring(home) => home.upgrade().map_or(0, |home| home.arrivals()),
+            #[cfg(test)]
+            Self::Memory(_) => 0,
+        }
+    }
+
     /// How many leases of its memory there are.
     pub(crate) fn leased(&self) -> u64 {
         match self {

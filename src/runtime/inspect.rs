@@ -59,6 +59,35 @@ pub struct Metrics {
     pub rescues: u64,
     /// Threads of the blocking pool.
     pub blocking_threads: usize,
+
+    /// The workers one by one, by their [index](crate::WorkerId::index).
+    pub per_worker: Vec<WorkerMetrics>,
+}
+
+/// What one worker does: how evenly the load is spread.
+///
+/// ```
+/// let rt = ringloop::Runtime::new().unwrap();
+/// let metrics = rt.metrics();
+/// assert_eq!(metrics.per_worker.len(), metrics.workers);
+/// assert!(metrics.per_worker.iter().all(|worker| worker.homes == 0));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerMetrics {
+    /// Sockets, and descriptors of [`AsyncFd`](crate::io::AsyncFd), for which it waits on behalf of
+    /// their tasks.
+    pub homes: u64,
+    /// Operations that are in its ring. Always 0 on epoll.
+    pub in_flight_operations: u64,
+    /// Events and completions that its ring or epoll instance has brought, ever.
+    pub arrivals: u64,
+    /// Polls of tasks, ever.
+    pub polls: u64,
+    /// Times that it took tasks from another's queue.
+    pub steals: u64,
+    /// Times that it went to sleep.
+    pub parks: u64,
 }
 
 impl Handle {
@@ -95,6 +124,17 @@ impl Handle {
             metrics.patrols += block.counts.patrols.get();
             metrics.rescues += block.counts.rescues.get();
         }
+        let workers = inner.hub.blocks().zip(&inner.homes);
+        metrics.per_worker = workers
+            .map(|(block, home)| WorkerMetrics {
+                homes: home.homes(),
+                in_flight_operations: home.in_flight(),
+                arrivals: home.arrivals(),
+                polls: block.counts.polls.get(),
+                steals: block.counts.steals.get(),
+                parks: block.counts.parks.get(),
+            })
+            .collect();
         metrics
     }
 }

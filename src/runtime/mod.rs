@@ -26,9 +26,9 @@ pub(crate) use self::deadline::Deadline;
 pub use self::{
     backend::{Backend, BackendInfo, backend},
     builder::Builder,
-    inspect::{Metrics, ShutdownReport},
+    inspect::{Metrics, ShutdownReport, WorkerMetrics},
     run::run,
-    spawn::{spawn, spawn_local, yield_now},
+    spawn::{WorkerId, spawn, spawn_local, yield_now},
 };
 use crate::{
     blocking,

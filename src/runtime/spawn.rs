@@ -1,6 +1,6 @@
 //! Spawning tasks, from wherever one is.
 
-use std::panic::Location;
+use std::{fmt, future::pending, panic::Location};
 
 use super::{Handle, context};
 use crate::{
@@ -182,6 +182,91 @@ impl Handle {
             Some(task) => task,
             None => task::refused(take(), scheduler::new_ids(1), spawned_at),
         }
+    }
+}
+
+/// A worker of a runtime, by its number: from 0 to one less than [`Handle::workers`].
+///
+/// ```
+/// ringloop::run(async {
+///     let ids: Vec<_> = ringloop::Handle::current().worker_ids().collect();
+///     assert_eq!(ids[0].index(), 0);
+///     assert_eq!(ids.len(), ringloop::Handle::current().workers());
+/// });
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId(usize);
+
+impl WorkerId {
+    /// The worker's number.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Handle {
+    /// The workers of the runtime, for [`spawn_on`](Self::spawn_on).
+    pub fn worker_ids(&self) -> impl ExactSizeIterator<Item = WorkerId> + use<> {
+        (0..self.workers()).map(WorkerId)
+    }
+
+    /// Starts a task that stays on one worker, from any thread.
+    ///
+    /// `make` runs on that worker, at the task's first poll, so that the future which it returns need
+    /// not be `Send`. The task competes fairly with the worker's other tasks, and cannot be stolen: a
+    /// worker that one long poll holds keeps it waiting. After the runtime's end `make` is dropped
+    /// uncalled, and the task is [cancelled](crate::TaskError::is_cancelled).
+    ///
+    /// asyncio: nothing alike, since a loop has one thread.
+    ///
+    /// # Panics
+    ///
+    /// The runtime has no such worker: the id is another runtime's.
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    ///
+    /// ringloop::run(async {
+    ///     let handle = ringloop::Handle::current();
+    ///     for worker in handle.worker_ids() {
+    ///         let task = handle.spawn_on(worker, move || async move {
+    ///             let shared = Rc::new(worker.index());
+    ///             ringloop::yield_now().await;
+    ///             *shared
+    ///         });
+    ///         assert_eq!(task.await.unwrap(), worker.index());
+    ///     }
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn spawn_on<M, F>(&self, worker: WorkerId, make: M) -> Task<F::Output>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        let spawned_at = Location::caller();
+        let workers = self.workers();
+        assert!(
+            worker.0 < workers,
+            "Handle::spawn_on: worker {worker} of a runtime that has {workers}: take an id of its own \
+             worker_ids()"
+        );
+        let inner = &*self.inner;
+        let spawn = || {
+            let future = async move { make().await };
+            // SAFETY: `'static`; and until its first poll the future holds nothing but `make`.
+            unsafe { scheduler::spawn_on(inner.hub, worker.0, future, spawned_at) }
+        };
+        let spawned = if inner.is_ours() { inner.gate.pass(spawn, || {}) } else { None };
+        // Refused, `make` has been dropped: a future that never ends stands for its own.
+        spawned.unwrap_or_else(|| task::refused(pending(), scheduler::new_ids(1), spawned_at))
     }
 }
 

@@ -170,15 +170,46 @@ pub(crate) unsafe fn spawn_foreign<F: Future>(
     future: F,
     spawned_at: &'static Location<'static>,
 ) -> Task<F::Output> {
+    // SAFETY: by the caller.
+    let (entry, task) = unsafe { create_foreign(hub, NO_OWNER, future, spawned_at) };
+    hub.push_foreign(entry, favourite());
+    task
+}
+
+/// Spawns a task that only worker `owner` runs, from any thread. The hub stays open meanwhile.
+///
+/// # Safety
+///
+/// As [`task::create_unchecked`]; the future must be `Send` until its first poll.
+pub(crate) unsafe fn spawn_on<F: Future>(
+    hub: &'static Hub,
+    owner: usize,
+    future: F,
+    spawned_at: &'static Location<'static>,
+) -> Task<F::Output> {
+    // SAFETY: by the caller; from its first poll on the future stays with its owner (S13).
+    let (entry, task) = unsafe { create_foreign(hub, owner as u16, future, spawned_at) };
+    hub.push_home(entry, owner);
+    task
+}
+
+/// # Safety
+///
+/// As [`task::create_unchecked`].
+unsafe fn create_foreign<F: Future>(
+    hub: &'static Hub,
+    owner: u16,
+    future: F,
+    spawned_at: &'static Location<'static>,
+) -> (Runnable, Task<F::Output>) {
     let slot = hub.registry.take_slot_foreign();
-    let place = Place::new(hub.key(), NO_OWNER, slot);
+    let place = Place::new(hub.key(), owner, slot);
     let birth = Birth { place: place.0, id: new_ids(1), spawned_at };
     // SAFETY: by the caller.
     let (entry, registered, task) = unsafe { task::create_unchecked::<F, Tasks>(future, birth) };
     hub.count_foreign_spawn();
     hub.registry.insert(slot, registered);
-    hub.push_foreign(entry, favourite());
-    task
+    (entry, task)
 }
 
 /// The first of `count` new task ids.

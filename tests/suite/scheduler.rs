@@ -450,8 +450,9 @@ fn work_from_outside_goes_past_a_held_worker() {
         let rescues = runtime.metrics().rescues - before;
         stop.set();
         assert!(runtime.must_run(hog).unwrap());
-        // Not none: on a busy machine all workers may look held.
-        assert!(rescues < ROUNDS / 2, "{rescues} rescues in {ROUNDS} rounds");
+        // Not none: on a busy machine all workers may look held. Five pieces of work in each round.
+        let works = 5 * ROUNDS;
+        assert!(rescues < works / 3, "{rescues} of {works} pieces were rescued");
         runtime.log().take(Kind::Hog);
     });
 }

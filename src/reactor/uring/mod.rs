@@ -155,6 +155,8 @@ pub(crate) struct Shared {
     pub(super) bridge: Arc<epoll::Shared>,
     /// Operations in flight. Written by the worker alone.
     in_flight: AtomicU64,
+    /// Completions of operations on sockets and files, ever. Written by the worker alone.
+    arrivals: AtomicU64,
     /// What counts the leases of its memory, once there is some.
     gauge: OnceLock<Gauge>,
     plain_gauge: OnceLock<Gauge>,
@@ -179,6 +181,7 @@ impl Uring {
             doorbell,
             bridge: bridge.shared(),
             in_flight: AtomicU64::new(0),
+            arrivals: AtomicU64::new(0),
             gauge: OnceLock::new(),
             plain_gauge: OnceLock::new(),
             rescue_gauge: OnceLock::new(),
@@ -444,7 +447,7 @@ impl Uring {
 
     fn reap(&mut self, wakes: &mut Vec<Waker>) -> io::Result<()> {
         let mut batch = [const { MaybeUninit::uninit() }; BATCH];
-        let mut bridged = false;
+        let (mut bridged, mut arrivals) = (false, 0);
         loop {
             let completions = self.ring.completions(&mut batch);
             let count = completions.len();
@@ -456,7 +459,10 @@ impl Uring {
                         bridged = true;
                     }
                     CANCELLED => {}
-                    _ => self.complete(completion, wakes),
+                    _ => {
+                        arrivals += 1;
+                        self.complete(completion, wakes);
+                    }
                 }
             }
             if count < BATCH {
@@ -464,6 +470,9 @@ impl Uring {
             }
         }
         self.count_flights();
+        // Relaxed: a figure for people, written by this thread alone.
+        let before = self.shared.arrivals.load(Ordering::Relaxed);
+        self.shared.arrivals.store(before + arrivals, Ordering::Relaxed);
         // An edge is seen once, so that nothing may be left there.
         while bridged && self.bridge.turn(Some(Duration::ZERO), wakes)? {}
         Ok(())
@@ -621,6 +630,17 @@ impl Shared {
     pub(crate) fn leased(&self) -> u64 {
         let gauges = [&self.gauge, &self.plain_gauge, &self.rescue_gauge];
         gauges.into_iter().filter_map(OnceLock::get).map(Gauge::leased).sum()
+    }
+
+    /// Sockets that have it for their home, and descriptors that its bridge reports on.
+    pub(crate) fn homes(&self) -> u64 {
+        self.sockets.len() + self.bridge.registered()
+    }
+
+    /// Completions of operations, and events of the bridge, ever.
+    pub(crate) fn arrivals(&self) -> u64 {
+        // Relaxed: a figure for people.
+        self.arrivals.load(Ordering::Relaxed) + self.bridge.arrivals()
     }
 
     pub(crate) fn in_flight(&self) -> u64 {

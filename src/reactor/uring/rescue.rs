@@ -76,6 +76,12 @@ impl Sockets {
         sockets.free.push(index);
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> u64 {
+        let sockets = self.0.lock();
+        (sockets.places.len() - sockets.free.len()) as u64
+    }
+
     /// The home ends: its sockets may find another. For the home's own thread.
     pub(super) fn clear(&self) -> Vec<Arc<Socket>> {
         let places = mem::take(&mut *self.0.lock()).places;
