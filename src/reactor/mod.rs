@@ -56,8 +56,11 @@ pub(crate) use self::{
     slot::Direction,
     socket::Socket,
     source::{Pollable, Source, poll_ready, poll_ready_shared},
-    uring::{Allowed, Features, Garbage, Refusal, TriedRing, plan},
+    uring::{Allowed, Features, Garbage, Owned, Refusal, TriedRing, plan},
 };
+
+#[cfg_attr(not(test), expect(unused_imports, reason = "for files, which are still to come"))]
+pub(crate) use self::uring::{Open, ReadAt, WriteAt};
 
 /// How long the end of a reactor may take.
 #[derive(Debug, Clone, Copy)]

@@ -10,9 +10,9 @@ mod deadline;
 mod inspect;
 pub(crate) mod operation;
 #[cfg_attr(not(test), expect(dead_code, reason = "for files, which are still to come"))]
-mod read_at;
+mod owned;
 #[cfg(test)]
-mod read_at_tests;
+mod owned_tests;
 mod run;
 mod shutdown;
 mod spawn;

@@ -20,6 +20,7 @@
 pub(crate) mod claim;
 #[cfg(test)]
 mod faults;
+mod files;
 mod flights;
 mod garbage;
 pub(crate) mod mailbox;
@@ -58,9 +59,11 @@ use rustix::{
 
 pub(crate) use self::{
     claim::Claim,
+    files::{Open, ReadAt, WriteAt},
     flights::FlightId,
     garbage::Garbage,
     mailbox::{Link, Mailbox, Node, Sent},
+    owned::Owned,
     plan::{Allowed, Features, Refusal, TriedRing, plan},
 };
 use self::{
@@ -134,8 +137,8 @@ pub(crate) struct Uring {
     is_ending: bool,
     /// That completions are lost has been told.
     told_loss: bool,
-    /// It reads files.
-    reads: bool,
+    /// Operations that it can have.
+    optional: ring::Optional,
     provided: recv::Memory,
     /// Memory for leases of plain reads, once there was one.
     plain: Option<Pool>,
@@ -163,6 +166,7 @@ pub(crate) struct Shared {
     /// ... and of what was received in its place before there was such memory.
     rescue_gauge: OnceLock<Gauge>,
     sockets: rescue::Sockets,
+    abandoned: owned::Abandoned,
     claim: Claim,
     /// The process that made it: a child can not use it.
     process: fork::Generation,
@@ -171,7 +175,7 @@ pub(crate) struct Shared {
 impl Uring {
     /// A reactor that its worker's thread has yet to [start](Self::start).
     pub(crate) fn new(tried: TriedRing, doorbell: &'static Doorbell) -> io::Result<Self> {
-        let TriedRing { ring, incremental, reads } = tried;
+        let TriedRing { ring, incremental, optional } = tried;
         let bridge = Epoll::bridge()?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let bell_fd = bell.as_raw_fd();
@@ -186,6 +190,7 @@ impl Uring {
             plain_gauge: OnceLock::new(),
             rescue_gauge: OnceLock::new(),
             sockets: rescue::Sockets::default(),
+            abandoned: owned::Abandoned::default(),
             claim: Claim::new(),
             process: fork::generation(),
         });
@@ -205,7 +210,7 @@ impl Uring {
             retiring: Vec::new(),
             is_ending: false,
             told_loss: false,
-            reads,
+            optional,
             provided: recv::Memory::Unused { incremental },
             plain: None,
         })
@@ -234,6 +239,7 @@ impl Uring {
         }
         self.retire_again();
         self.take_mail();
+        self.cancel_abandoned();
         self.arm();
         self.provide();
         self.flush();
@@ -306,11 +312,6 @@ impl Uring {
     /// Whether this is not a forked child, where there is no ring.
     pub(crate) fn is_ours(&self) -> bool {
         self.shared.is_ours()
-    }
-
-    /// Whether it can read files.
-    pub(crate) fn reads_files(&self) -> bool {
-        self.reads
     }
 
     /// Whether this is where the socket's operations are.
@@ -507,7 +508,7 @@ impl Uring {
                 socket.flights.is_retired()
             }
             Flight::Owned(operation) => {
-                operation.complete(completion.result(), wakes);
+                operation.complete(completion.result(), more(completion.flags()), wakes);
                 false
             }
             Flight::Send(..) | Flight::Room(..) | Flight::InHand => {
@@ -564,6 +565,11 @@ impl Uring {
         }
         (leaked, garbage)
     }
+}
+
+/// How an entry names a socket. For all of them, so that registered files would be a change of this.
+fn target(socket: &Socket) -> Fd {
+    Fd(socket.as_raw_fd())
 }
 
 /// Nobody answers what a socket asked its home for: whoever waits looks again, and asks

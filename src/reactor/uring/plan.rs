@@ -23,7 +23,7 @@ use rustix::{
 use super::faults;
 use super::{
     provided,
-    ring::{NEEDED, Plan, READ, Ring, Wait},
+    ring::{NEEDED, Optional, Plan, Ring, Wait},
     sandbox,
 };
 
@@ -76,8 +76,8 @@ pub(crate) struct TriedRing {
     pub(super) ring: Ring,
     /// Provided buffers can be consumed in pieces.
     pub(super) incremental: bool,
-    /// Files can be read.
-    pub(super) reads: bool,
+    /// Operations that it can have.
+    pub(super) optional: Optional,
 }
 
 /// Why there are no rings.
@@ -213,7 +213,7 @@ fn newest_form(allowed: Allowed) -> Result<Plan, Failed> {
             no_sqarray,
             incremental: false,
             shows_work: true,
-            reads: false,
+            optional: Optional::default(),
         };
         let ring = make_one(plan, &mut Patience::for_rings(plan, 1));
         match ring.and_then(|ring| try_out(ring, plan)) {
@@ -238,14 +238,14 @@ fn try_out(mut ring: Ring, plan: Plan) -> Result<Plan, Failed> {
     if !known {
         return Err(Failed::at(REGISTER)(io::ErrorKind::Unsupported.into()));
     }
-    let reads = supports(&probe, READ);
-    ring.restrict(reads).map_err(Failed::at(REGISTER))?;
+    let optional = Optional::find(|opcode| supports(&probe, opcode));
+    ring.restrict(optional).map_err(Failed::at(REGISTER))?;
     ring.start().map_err(Failed::at(REGISTER))?;
     let done = do_nothing(&mut ring).map_err(Failed::at(ENTER));
     let shows_work = done.and_then(|()| shows_work(&mut ring));
     let found = shows_work.map(|shows_work| {
         let incremental = provided::are_incremental(ring.io_uring());
-        Plan { incremental, shows_work, reads, ..plan }
+        Plan { incremental, shows_work, optional, ..plan }
     });
     ring.stop();
     found
@@ -295,8 +295,8 @@ fn make(plan: Plan, workers: usize) -> Result<Vec<TriedRing>, Failed> {
     let mut patience = Patience::for_rings(plan, workers);
     let make = |_| {
         let ring = make_one(plan, &mut patience)?;
-        ring.restrict(plan.reads).map_err(Failed::at(REGISTER))?;
-        Ok(TriedRing { ring, incremental: plan.incremental, reads: plan.reads })
+        ring.restrict(plan.optional).map_err(Failed::at(REGISTER))?;
+        Ok(TriedRing { ring, incremental: plan.incremental, optional: plan.optional })
     };
     (0..workers).map(make).collect()
 }

@@ -4,16 +4,15 @@
 //! nothing behind if the connection ends, then for everything and for good. Where a receive is
 //! armed, the poll beside it leaves reads out, and writes until somebody waits for room.
 
-use std::{os::fd::AsRawFd, sync::Arc, task::Waker};
+use std::{sync::Arc, task::Waker};
 
 use io_uring::{
     cqueue::{self, more},
     opcode,
-    types::Fd,
 };
 use rustix::event::PollFlags;
 
-use super::{Uring, flights::Flight};
+use super::{Uring, flights::Flight, target};
 use crate::{
     loom::global::Ordering,
     reactor::{
@@ -78,7 +77,7 @@ impl Uring {
 
     fn push_poll(&mut self, socket: &Arc<Socket>, events: PollFlags, reports: u8, again: bool) {
         self.shared.sockets.add(socket);
-        let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), events.bits().into());
+        let poll = opcode::PollAdd::new(target(socket), events.bits().into());
         let id = self.begin(Flight::Poll(socket.clone(), socket.generation()));
         // Relaxed: published with the place, next.
         socket.flights.reports.store(reports, Ordering::Relaxed);

@@ -1,12 +1,11 @@
 //! Receiving before anybody asks, into memory that is lent.
 
-use std::{io, mem::MaybeUninit, os::fd::AsRawFd, sync::Arc, task::Waker};
+use std::{io, mem::MaybeUninit, sync::Arc, task::Waker};
 
 use io_uring::{
     cqueue::{self, more},
     opcode,
     squeue::Flags,
-    types::Fd,
 };
 use rustix::io::Errno;
 
@@ -14,6 +13,7 @@ use super::{
     Uring,
     flights::Flight,
     provided::{GROUP, Provided},
+    target,
 };
 use crate::reactor::{
     Lease, Pool, Socket,
@@ -75,7 +75,7 @@ impl Uring {
         let again = if socket.flights.may_arm_once() { 0 } else { MULTISHOT };
         // No length of its own: it takes what a buffer has room for. With one, the kernel would give
         // so much of the buffer to each arrival, and pieces would not lie where the pool expects them.
-        let recv = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
+        let recv = opcode::Recv::new(target(socket), std::ptr::null_mut(), 0)
             .ioprio(again | POLL_FIRST)
             .buf_group(GROUP)
             .build()

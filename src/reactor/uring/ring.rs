@@ -46,7 +46,7 @@ pub(crate) struct Plan {
     /// The ring's flags show that something is to be worked off. Else each turn makes a call.
     pub(crate) shows_work: bool,
     /// Files can be read.
-    pub(crate) reads: bool,
+    pub(crate) optional: Optional,
 }
 
 impl Plan {
@@ -64,8 +64,36 @@ pub(super) const NEEDED: [u8; 5] = [
     opcode::Send::CODE,
     opcode::Recv::CODE,
 ];
-/// ... without this files are read elsewhere.
-pub(super) const READ: u8 = opcode::Read::CODE;
+/// Operations that [own](super::owned) what they work on: without one of these its call is made on
+/// the blocking pool.
+pub(super) const OPTIONAL: &[u8] = &[
+    opcode::Read::CODE,
+    opcode::Write::CODE,
+    opcode::OpenAt::CODE,
+    #[cfg(test)]
+    opcode::SendZc::CODE,
+];
+
+/// Which of [`OPTIONAL`] a ring can have, one bit each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Optional(u32);
+
+impl Optional {
+    /// Those that the kernel supports.
+    pub(super) fn find(supports: impl Fn(u8) -> bool) -> Self {
+        let bit = |(index, opcode): (usize, &u8)| u32::from(supports(*opcode)) << index;
+        Self(OPTIONAL.iter().enumerate().map(bit).sum())
+    }
+
+    pub(super) fn has(self, opcode: u8) -> bool {
+        self.iter().any(|supported| supported == opcode)
+    }
+
+    fn iter(self) -> impl Iterator<Item = u8> {
+        let has = move |(index, _): &(usize, &u8)| self.0 >> index & 1 == 1;
+        OPTIONAL.iter().enumerate().filter(has).map(|(_, opcode)| *opcode)
+    }
+}
 
 /// All that is ever registered on an instance that is at work.
 const REGISTER_OPS: [IoringRegisterOp; 5] = [
@@ -135,14 +163,14 @@ impl Ring {
 
     /// Has the kernel refuse, from the start on, whatever this crate never asks for.
     /// `reads`: it reads files.
-    pub(super) fn restrict(&self, reads: bool) -> io::Result<()> {
+    pub(super) fn restrict(&self, optional: Optional) -> io::Result<()> {
         // A pool of kernel threads serves what cannot be done at once: files only.
         let mut workers = [2, 8];
         // Refused: then the kernel's own limits hold.
         let _ = self.ring.submitter().register_iowq_max_workers(&mut workers);
         let allowed = squeue::Flags::BUFFER_SELECT | squeue::Flags::SKIP_SUCCESS;
         let mut restrictions: Vec<Restriction> = NEEDED.map(Restriction::sqe_op).into();
-        restrictions.extend(reads.then(|| Restriction::sqe_op(READ)));
+        restrictions.extend(optional.iter().map(Restriction::sqe_op));
         restrictions.extend(REGISTER_OPS.map(|op| Restriction::register_op(op as u8)));
         restrictions.push(Restriction::sqe_flags_allowed(allowed.bits()));
         self.ring.submitter().register_restrictions(&mut restrictions)

@@ -7,19 +7,19 @@
 use std::{
     collections::VecDeque,
     mem,
-    os::fd::AsRawFd,
     sync::{Arc, Weak},
     task::Waker,
     time::Duration,
 };
 
-use io_uring::{cqueue, opcode, types::Fd};
+use io_uring::{cqueue, opcode};
 use rustix::{event::PollFlags, io::Errno, net::SendFlags};
 
 use super::{
     Uring,
     flights::{Flight, FlightId, Spent},
     ring::Wait,
+    target,
 };
 use crate::{
     reactor::{
@@ -74,7 +74,7 @@ impl Uring {
 
     fn send(&mut self, socket: Arc<Socket>, chunk: Chunk) {
         let chunk = Box::new(chunk);
-        let (fd, bytes) = (Fd(socket.as_raw_fd()), chunk.bytes());
+        let (fd, bytes) = (target(&socket), chunk.bytes());
         let send = opcode::Send::new(fd, bytes.as_ptr(), bytes.len() as u32).flags(FLAGS);
         let place = socket.clone();
         let id = self.begin(Flight::Send(socket, chunk));
@@ -100,7 +100,7 @@ impl Uring {
     }
 
     fn wait_for_room(&mut self, socket: Arc<Socket>, chunk: Box<Chunk>, again: bool) {
-        let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), PollFlags::OUT.bits().into());
+        let poll = opcode::PollAdd::new(target(&socket), PollFlags::OUT.bits().into());
         let place = socket.clone();
         let id = self.begin(Flight::Room(socket, chunk));
         place.flights.send.set(Some(id));

@@ -1,6 +1,6 @@
 //! More than there is room for, and kernels that refuse.
 
-use super::*;
+use super::{super::ring::Optional, *};
 
 #[test]
 fn what_ends_while_nothing_goes_on_is_armed_again() {
@@ -158,7 +158,7 @@ fn thousands_of_submissions_at_once_are_each_done_once() {
                 no_sqarray: false,
                 incremental: false,
                 shows_work: true,
-                reads: true,
+                optional: Optional::find(|_| true),
             };
             let mut ring = match script.install(|| Ring::new(plan)) {
                 Ok(ring) => ring,
@@ -281,6 +281,7 @@ fn operation_that_the_kernel_lacks_costs_its_own_use_only() {
     assert!(error.contains("lacks operations"), "{error}");
     let script = Arc::new(Script::new(0, &[]).lacking(opcode::Read::CODE));
     let uring = script.install(|| by_hand::ring(true)).unwrap();
-    assert!(!uring.reads_files());
-    assert!(by_hand::ring(true).unwrap().reads_files());
+    assert!(!uring.supports(opcode::Read::CODE));
+    assert!(uring.supports(opcode::Write::CODE));
+    assert!(by_hand::ring(true).unwrap().supports(opcode::Read::CODE));
 }

@@ -1,0 +1,53 @@
+//! Running operations that own what they work on: in the ring if it can have them, else on the
+//! blocking pool.
+
+use std::{io, panic::Location};
+
+use super::{Handle, operation};
+use crate::reactor::{Owned, Reactor};
+
+/// Runs an operation.
+///
+/// # Cancel safety
+///
+/// A ring is asked to cancel the operation; a call on the pool goes on, or never begins if it still
+/// waits for a thread. In each case what the operation owns is dropped when it has ended (S1), and its
+/// output as well.
+pub(crate) async fn perform<O: Owned>(operation: O) -> O::Output {
+    let mut operation = Some(operation);
+    let started = operation::with_reactor(|reactor| {
+        Ok(match reactor {
+            Reactor::Uring(uring) if uring.supports(O::OPCODE) => {
+                operation.take().map(|operation| uring.perform(operation))
+            }
+            _ => None,
+        })
+    });
+    match (started, operation) {
+        (Err(error), Some(operation)) => operation.finish(Err(error)),
+        (Ok(Some(in_ring)), _) => in_ring.await,
+        (_, Some(operation)) => on_pool(operation).await,
+        (_, None) => unreachable!("it is taken by what starts it"),
+    }
+}
+
+async fn on_pool<O: Owned>(mut operation: O) -> O::Output {
+    let call = move || {
+        let result = uninterrupted(|| operation.call());
+        operation.finish(result)
+    };
+    match Handle::current().start_blocking(call, Location::caller()).await {
+        Ok(output) => output,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Calls again after a signal.
+fn uninterrupted(mut call: impl FnMut() -> io::Result<u32>) -> io::Result<u32> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
