@@ -576,7 +576,7 @@ pub mod mailbox {
 pub mod timers {
     use std::task::{Context, Poll, Waker};
 
-    use crate::reactor::timers::{self, End, Mailbox, TimerRef};
+    use crate::reactor::timers::{self, End, Mailbox, TimerRef, Trim};
 
     /// Where a worker's timers get cancellations from; serves one after another.
     #[derive(Clone, Copy)]
@@ -593,9 +593,26 @@ pub mod timers {
             self.0.balance()
         }
 
-        /// How many nodes nobody has. They are gone for good.
-        pub fn drain_pool(self) -> usize {
-            self.0.drain_pool()
+        /// Frees all nodes. Says how many are not there to be freed.
+        pub fn end_pool(self) -> usize {
+            self.0.end_pool()
+        }
+
+        /// What a worker does that has nothing else to do, until there is nothing to give back: a period has
+        /// passed since nodes were last wanted.
+        pub fn trim_pool(self) {
+            let mut now = 0;
+            // Until it is told to wait for a third time.
+            for _ in 0..3 {
+                let pause = loop {
+                    match self.0.trim_pool(now) {
+                        Trim::Nothing => return,
+                        Trim::Later(pause) => break pause,
+                        Trim::Again => {}
+                    }
+                };
+                now += pause.as_nanos() as u64;
+            }
         }
     }
 

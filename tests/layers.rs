@@ -31,6 +31,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/reactor/timers/mod.rs",
     "src/reactor/timers/node.rs",
     "src/reactor/timers/pool.rs",
+    "src/reactor/timers/shelf.rs",
     "src/reactor/timers/wheel.rs",
     // Operations whose memory the kernel uses.
     "src/buf.rs",

@@ -1,6 +1,7 @@
 //! What one registered descriptor is ready for, and who waits for it.
 //!
-//! Slots are never freed (S12). The kernel's event carries index and generation of a
+//! Slots are never freed (S12): 64 bytes for each descriptor that was open at once, and 4 for its place
+//! in the list of free slots, rounded up to the next power of two. The kernel's event carries index and generation of a
 //! slot; a late event for a descriptor that is gone finds another generation and is
 //! ignored (S2, S4).
 //!

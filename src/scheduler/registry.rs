@@ -5,6 +5,10 @@
 //! neither takes a lock. Who lists the tasks pins a slot while it takes a
 //! reference, and who ends a task waits for that instant.
 //!
+//! Slots stay as long as the runtime's hub, since nobody who looks at one holds a lock. Once there
+//! were a million tasks at once, they take 8 MiB, and the list of free slots, which is longest
+//! when no task is left, 4 MiB. `docs/decisions.md` says why that is not given back.
+//!
 //! * G1 A slot holds null, or a task whose registry reference is alive; with the
 //!   lowest bit set it is pinned, and stays as it is until unpinned.
 

@@ -31,7 +31,10 @@ use super::{
 use crate::{
     error::TaskId,
     loom::{atomic::Ordering, deque::Stealer},
-    reactor::{Home, Reactor, Until, timers::Timers},
+    reactor::{
+        Home, Reactor, Until,
+        timers::{Timers, Trim},
+    },
     task::{self, Birth, Header, Ran, Registered, Runnable, Task},
     util::{clock, current, fork, panic, rand::Rng, threads},
 };
@@ -335,6 +338,14 @@ impl Worker {
     /// Sleeps in the reactor, by the protocol of the essay.
     fn park(&self, now: u64, done: &impl Fn() -> bool) {
         let (hub, me) = (self.hub, self.index);
+        let trim = match self.block().timers.mailbox.trim_pool(now) {
+            Trim::Nothing => None,
+            Trim::Later(pause) => Some(pause),
+            Trim::Again => {
+                self.turn(Some(Duration::ZERO));
+                return self.patrol_if_due(now);
+            }
+        };
         let (mut slept, mut napped) = (false, false);
         // What wakes up is queued once this worker counts as busy again: else it
         // could announce the backlog to itself.
@@ -345,7 +356,7 @@ impl Worker {
                     Sleep::Long => self.patrol.nap(now),
                 };
                 self.block().counts.parks.add(1);
-                self.turn_into(self.park_timeout(pause), wakes);
+                self.turn_into(self.park_timeout([pause, trim]), wakes);
                 self.block().counts.wakeups.add(1);
                 (slept, napped) = (true, pause.is_some());
             };
@@ -392,13 +403,13 @@ impl Worker {
         self.block().has_mail() || self.has_tasks() || done() || self.sees_backlog()
     }
 
-    /// How long to sleep: for the timers, and to look around after a `pause`.
-    fn park_timeout(&self, pause: Option<Duration>) -> Option<Duration> {
+    /// How long to sleep: for the timers, to look around after a `pause`, and to `trim` the pool of timers.
+    fn park_timeout(&self, [pause, trim]: [Option<Duration>; 2]) -> Option<Duration> {
         let until = self
             .next_deadline()
             .map(|deadline| Duration::from_nanos(deadline.saturating_sub(clock::now())));
         let closing = (self.hub.phase() != Phase::Open).then_some(CLOSING_PARK);
-        [until, pause, closing].into_iter().flatten().min()
+        [until, pause, trim, closing].into_iter().flatten().min()
     }
 
     /// Turns the reactor and wakes whom it says, as a batch.

@@ -13,6 +13,7 @@ use std::{
 use super::*;
 use crate::{
     loom::global::{AtomicU64, Ordering},
+    reactor::timers::process_nodes,
     scheduler::with_timers,
 };
 
@@ -283,4 +284,30 @@ fn futures_of_time_are_send_and_sync() {
     check::<Interval>();
     check::<Timeout<Sleep>>();
     check::<Instant>();
+}
+
+#[test]
+fn runtime_without_anything_to_do_gives_the_memory_of_its_timers_back() {
+    // Goal: a worker that sleeps for ever sees to it first, with nothing that wakes it. Method: many sleeps, then
+    // a main that waits for a thread of the pool, which looks.
+    const TIMERS: usize = 50_000;
+    for workers in [1, 2] {
+        let main = async {
+            let mut sleeps: Vec<_> = (0..TIMERS).map(|_| sleep(HOUR)).collect();
+            for sleep in &mut sleeps {
+                assert!(poll_once(sleep).is_pending());
+            }
+            assert!(process_nodes() >= TIMERS);
+            drop(sleeps);
+            let look = || {
+                let deadline = Instant::now() + Duration::from_secs(30);
+                while process_nodes() > TIMERS / 2 {
+                    assert!(Instant::now() < deadline, "{} nodes", process_nodes());
+                    std::thread::sleep(MS);
+                }
+            };
+            crate::to_thread(look).await.unwrap();
+        };
+        crate::Builder::new().workers(workers).run(main).unwrap();
+    }
 }

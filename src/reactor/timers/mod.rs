@@ -3,9 +3,9 @@
 //! Every worker owns a [`Timers`], and whoever has that alone touches the wheel inside: the
 //! owner, or, while a task holds the owner, who comes to its rescue (the scheduler sees to it
 //! that they take turns; "the owner" below is whoever has it). A timer
-//! is a node, which never goes back to the allocator, because the future that
-//! waits for it may be polled and dropped on any thread and may outlive the
-//! runtime. The node's state word decides who has it; its invariants, N1 to N9,
+//! is a node, which lives as long as anybody waits for it: the future
+//! may be polled and dropped on any thread and may outlive the
+//! runtime. The node's state word decides who has it; its invariants, N1 to N10,
 //! stand at the head of `node.rs`.
 //!
 //! 1. **Arm** ([`Timers::arm`], on a worker). A node comes from the worker's free
@@ -43,12 +43,18 @@
 //!    of the wheel, and whoever drains the mailbox next, be it the next runtime's
 //!    `Timers` on it, finds a node that is in no wheel, and frees it.
 //!
-//! Dropping a timer never allocates, and blocks on nothing but the node's lock and the pool's,
-//! which are held for a few moves of a pointer. No foreign code runs in here: wakers come
+//! 7. **Memory**. Free nodes of all workers lie in one pool of the process. What nobody
+//!    has wanted for a second, beyond 4096 nodes, goes back to the allocator, in blocks of 64:
+//!    a worker that has nothing to do sees to it ([`Mailbox::trim_pool`]), by
+//!    steps, and looks for work between them. `shelf.rs` says how.
+//!
+//! Dropping a timer never allocates, and blocks on nothing but the node's lock, which is held for a
+//! few moves of a pointer, and the pool's, which is held for a batch of nodes at most. No foreign code runs in here: wakers come
 //! in by value and go out to the caller.
 
 mod node;
 mod pool;
+mod shelf;
 mod wheel;
 
 #[cfg(test)]
@@ -56,9 +62,12 @@ mod tests;
 
 use std::{mem, task::Waker};
 
+#[cfg(test)]
+pub(crate) use self::pool::process_nodes;
 pub(crate) use self::{
     node::{End, TimerRef},
     pool::Mailbox,
+    shelf::Trim,
 };
 
 use self::{

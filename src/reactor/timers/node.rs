@@ -2,8 +2,11 @@
 //!
 //! # Invariants
 //!
-//! N1. A node is never freed: a `&'static Node`, or a pointer made from one, is
-//!     good for the life of the process.
+//! N1. A node is freed with its whole block, and only by whoever has taken all nodes of the
+//!     block, FREE, out of the pool (`shelf.rs`). So a `&'static Node` is good for who has its
+//!     [`TimerRef`], for its holder, for who holds the waker's lock (until the unlock), and for
+//!     who pushes it into a mailbox (until the push). Nobody else follows one; a stale address may be
+//!     compared, or prefetched.
 //! N2. A node's `home` has one holder at a time, told by `state`:
 //!     * FREE: the free list it lies in (a [`Timers`]' own, or
 //!       the pool's, under the pool's lock);
@@ -37,7 +40,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{Timers, pool::Mailbox};
+use super::{Timers, pool::Mailbox, shelf::BlockRef};
 use crate::{
     loom::{
         BriefLock, MODELLED, UnsafeCell,
@@ -78,6 +81,9 @@ pub(super) struct Home {
     pub(super) at: u32,
     /// The next in the free list.
     pub(super) next: Option<&'static Node>,
+    /// Where it is allocated. Never changes; here, so that all of a node is in cells: memory that is
+    /// freed while a reference to it goes out of scope must be.
+    pub(super) block: BlockRef,
 }
 
 /// A slot of the wheel, counted through all levels, or what is in its stead.
@@ -110,9 +116,9 @@ const CANCELLED: u64 = 3;
 const ORPHANED: u64 = 4;
 
 impl Node {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(block: BlockRef) -> Self {
         Self {
-            home: UnsafeCell::new(Home { place: Place::NONE, at: 0, next: None }),
+            home: UnsafeCell::new(Home { place: Place::NONE, at: 0, next: None, block }),
             state: AtomicU64::new(FREE),
             waker: BriefLock::new(None),
             next_message: AtomicPtr::new(ptr::null_mut()),
@@ -221,6 +227,34 @@ impl Node {
         let old = self.state.load(Ordering::Relaxed);
         let next = (old & !TAG_MASK).wrapping_add(1 << TAG_BITS);
         self.state.store(next | FREE, Ordering::Relaxed);
+    }
+
+    /// Sees that nobody has anything to do with a node whose memory goes.
+    ///
+    /// # Safety
+    ///
+    /// It is FREE, and the caller has it.
+    pub(super) unsafe fn expect_free(&self) {
+        // SAFETY: no `TimerRef` and no wheel knows of it (N1).
+        let has_waker = unsafe { self.waker.with_exclusive(|kept| kept.is_some()) };
+        // SAFETY: by contract.
+        let place = unsafe { self.home(|home| home.place) };
+        assert!(!has_waker && place == Place::NONE, "a timer is freed in use");
+        // Relaxed: as in `free`.
+        assert_eq!(self.state.load(Ordering::Relaxed) & TAG_MASK, FREE);
+    }
+
+    /// The batch below that of which this is the first node.
+    pub(super) fn batch_below(&self) -> Option<&'static Self> {
+        // Relaxed, as is the store: under the pool's lock.
+        let below = self.next_message.load(Ordering::Relaxed);
+        // SAFETY: null, or put there by `set_batch_below` as a node that lies in the pool (N1).
+        unsafe { below.cast_const().as_ref::<'static>() }
+    }
+
+    pub(super) fn set_batch_below(&self, below: Option<&'static Self>) {
+        let below = below.map_or(ptr::null(), ptr::from_ref).cast_mut();
+        self.next_message.store(below, Ordering::Relaxed);
     }
 }
 

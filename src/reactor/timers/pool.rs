@@ -1,10 +1,13 @@
 //! Where nodes come from and go to: free lists, the pool, the mailbox.
 //!
-//! N1 to N9 are the invariants at the head of `node.rs`.
+//! N1 to N10 are the invariants at the head of `node.rs`.
 
 use std::{mem, ptr};
 
-use super::node::Node;
+use super::{
+    node::Node,
+    shelf::{BlockRef, Shelf, Trim},
+};
 use crate::{
     loom::{
         Mutex,
@@ -16,6 +19,8 @@ use crate::{
 
 /// How many nodes are allocated, or change between a wheel and the pool, at once.
 pub(super) const BATCH: usize = pick(64, 2);
+/// Batches that a worker sorts before it looks for work again: some 0.1 ms.
+const TRIMS: usize = pick(16, 2);
 
 /// Free nodes, linked through their `next`: neither putting nor taking allocates.
 #[derive(Default)]
@@ -43,6 +48,17 @@ impl FreeList {
         self.len += 1;
     }
 
+    /// The list of a batch by its first node.
+    pub(super) fn of_batch(first: &'static Node) -> Self {
+        Self { head: Some(first), len: BATCH }
+    }
+
+    /// The first node of a batch.
+    pub(super) fn into_batch(self) -> &'static Node {
+        debug_assert_eq!(self.len, BATCH);
+        self.head.expect("a batch has nodes")
+    }
+
     pub(super) fn take(&mut self) -> Option<&'static Node> {
         let node = self.head?;
         // SAFETY: it lies in this list, which is borrowed mutably (N2).
@@ -58,13 +74,10 @@ impl FreeList {
 
 /// Free nodes for all workers of the process, most of them in whole batches: a batch changes
 /// hands without a look at its nodes, each of which is a miss of the cache.
-pub(super) struct Pool(Mutex<Shelf>);
-
-struct Shelf {
-    /// The first node of the top batch; from there to those below by `next_message`.
-    batches: Option<&'static Node>,
-    /// Fewer than a batch.
-    loose: FreeList,
+pub(super) struct Pool {
+    shelf: Mutex<Shelf>,
+    /// [`Shelf::has_surplus`], for those that come without the lock.
+    surplus: AtomicBool,
 }
 
 process_wide! {
@@ -72,46 +85,58 @@ process_wide! {
     fn process_pool() -> &'static Pool, PerProcess, Pool::new();
 }
 
+/// How many nodes the process has.
+#[cfg(test)]
+pub(crate) fn process_nodes() -> usize {
+    process_pool().count().0
+}
+
 impl Pool {
     const_fn! {
         pub(super) fn new() -> Self {
-            Self(Mutex::new(Shelf { batches: None, loose: FreeList::new() }))
+            Self { shelf: Mutex::new(Shelf::new()), surplus: AtomicBool::new(false) }
         }
+    }
+
+    /// Changes the shelf.
+    fn edit<R>(&self, edit: impl FnOnce(&mut Shelf) -> R) -> R {
+        let mut shelf = self.shelf.lock();
+        let before = shelf.has_surplus();
+        let result = edit(&mut shelf);
+        let now = shelf.has_surplus();
+        if now != before {
+            // Relaxed: it is a hint, and whoever follows it takes the lock.
+            self.surplus.store(now, Ordering::Relaxed);
+        }
+        result
     }
 
     /// A list of 1 to [`BATCH`] nodes, from the pool or from new memory.
     #[cold]
     pub(super) fn fetch(&self) -> FreeList {
-        let mut shelf = self.0.lock();
-        if let Some(batch) = shelf.take_batch() {
-            return batch;
+        let list = self.edit(Shelf::take);
+        if list.len() > 0 {
+            return list;
         }
-        let mut list = mem::take(&mut shelf.loose);
-        drop(shelf);
-        if list.len() == 0 {
-            // Leaked on purpose (N1): a `TimerRef` may outlive every runtime.
-            let block: Box<[Node]> = (0..BATCH).map(|_| Node::new()).collect();
-            for node in Box::leak(block).iter() {
-                // SAFETY: new, so it is FREE, in no list and known to nobody else.
-                unsafe { list.put(node) };
-            }
-        }
+        let list = BlockRef::allocate(self);
+        self.edit(|shelf| shelf.exist += BATCH);
         list
     }
 
     /// Takes a batch back.
     #[cold]
     pub(super) fn give_batch(&self, batch: FreeList) {
-        self.0.lock().put_batch(batch);
+        self.edit(|shelf| shelf.put_batch(batch));
     }
 
     /// Takes any list back.
     pub(super) fn give_all(&self, mut list: FreeList) {
-        let mut shelf = self.0.lock();
-        while let Some(node) = list.take() {
-            // SAFETY: it was in that list, so it is FREE, and no longer is.
-            unsafe { shelf.put(node) };
-        }
+        self.edit(|shelf| {
+            while let Some(node) = list.take() {
+                // SAFETY: it was in that list, so it is FREE, and no longer is.
+                unsafe { shelf.put(node) };
+            }
+        });
     }
 
     /// # Safety
@@ -119,52 +144,75 @@ impl Pool {
     /// As for [`FreeList::put`].
     pub(super) unsafe fn put(&self, node: &'static Node) {
         // SAFETY: by this function's contract.
-        unsafe { self.0.lock().put(node) };
+        self.edit(|shelf| unsafe { shelf.put(node) });
     }
 
-    /// Takes all free nodes out, for tests and models to count.
-    #[cfg_attr(not(test), allow(dead_code, reason = "as it says"))]
+    /// Gives back to the allocator some of what has been spare for long; a load if there is
+    /// nothing. The lock is held for a batch at a time.
+    #[inline]
+    pub(super) fn trim(&self, now: u64) -> Trim {
+        // Relaxed: a look. Who misses the change sees it before it sleeps the next time.
+        match self.surplus.load(Ordering::Relaxed) {
+            true => self.trim_some(now),
+            false => Trim::Nothing,
+        }
+    }
+
+    #[cold]
+    fn trim_some(&self, now: u64) -> Trim {
+        let look = self.edit(|shelf| shelf.look(now));
+        if look != Trim::Again {
+            return look;
+        }
+        // With room for all that a batch can set free: nothing is allocated under the lock for it.
+        let mut whole = Vec::with_capacity(BATCH);
+        let mut freed = 0;
+        for _ in 0..TRIMS {
+            let did = self.edit(|shelf| shelf.sort(self, &mut whole));
+            freed += whole.len();
+            // SAFETY: taken out of the pool with all their nodes.
+            whole.drain(..).for_each(|block: BlockRef| unsafe { block.free() });
+            // The last batches may each complete a block by every node.
+            if !did || freed >= BATCH {
+                break;
+            }
+        }
+        Trim::Again
+    }
+
+    /// Takes all free nodes out, for tests to count.
+    #[cfg(test)]
     pub(super) fn drain(&self) -> FreeList {
-        let mut shelf = self.0.lock();
-        let mut all = mem::take(&mut shelf.loose);
-        while let Some(mut batch) = shelf.take_batch() {
-            while let Some(node) = batch.take() {
+        let mut all = FreeList::new();
+        loop {
+            let mut list = self.edit(Shelf::take);
+            if list.len() == 0 {
+                return all;
+            }
+            while let Some(node) = list.take() {
                 // SAFETY: it was in that list, so it is FREE, and no longer is.
                 unsafe { all.put(node) };
             }
         }
-        all
-    }
-}
-
-impl Shelf {
-    fn take_batch(&mut self) -> Option<FreeList> {
-        let first = self.batches?;
-        // Relaxed, as is the store: under the pool's lock.
-        let below = first.next_message.load(Ordering::Relaxed);
-        // SAFETY: null, or put there by `put_batch` as a `&'static Node` (N1).
-        self.batches = unsafe { below.cast_const().as_ref::<'static>() };
-        Some(FreeList { head: Some(first), len: BATCH })
     }
 
-    fn put_batch(&mut self, batch: FreeList) {
-        debug_assert_eq!(batch.len, BATCH);
-        let below = self.batches.map_or(ptr::null(), ptr::from_ref).cast_mut();
-        let first = batch.head.expect("a batch has nodes");
-        first.next_message.store(below, Ordering::Relaxed);
-        self.batches = Some(first);
+    /// Frees all nodes, for models, in which none stay. Says how many there are that it cannot free.
+    #[allow(dead_code, reason = "as it says")]
+    fn end(&self) -> usize {
+        let mut whole = Vec::new();
+        self.edit(|shelf| {
+            shelf.spare_all();
+            while shelf.sort(self, &mut whole) {}
+        });
+        // SAFETY: taken out of the pool with all their nodes.
+        whole.drain(..).for_each(|block| unsafe { block.free() });
+        self.edit(|shelf| shelf.exist)
     }
 
-    /// # Safety
-    ///
-    /// As for [`FreeList::put`].
-    unsafe fn put(&mut self, node: &'static Node) {
-        // SAFETY: by this function's contract.
-        unsafe { self.loose.put(node) };
-        if self.loose.len == BATCH {
-            let batch = mem::take(&mut self.loose);
-            self.put_batch(batch);
-        }
+    /// How many of its nodes exist, and how many of all nodes lie here.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> (usize, usize) {
+        self.edit(|shelf| (shelf.exist, shelf.free()))
     }
 }
 
@@ -275,10 +323,10 @@ impl Mailbox {
         armed.wrapping_sub(cancelled) as i64
     }
 
-    /// Takes the free nodes of its pool and counts them, for models.
+    /// Frees the nodes of its pool, for models. Says how many are not there to be freed.
     #[allow(dead_code, reason = "as it says")]
-    pub(crate) fn drain_pool(&self) -> usize {
-        self.pool.drain().len()
+    pub(crate) fn end_pool(&self) -> usize {
+        self.pool.end()
     }
 
     /// Adds to the count; for who has the `Timers`.
@@ -290,6 +338,13 @@ impl Mailbox {
 
     pub(super) fn pool(&self) -> &'static Pool {
         self.pool
+    }
+
+    /// For a worker that has nothing else to do: gives memory of timers back that nobody has wanted
+    /// for long. Any thread may call it.
+    #[inline]
+    pub(crate) fn trim_pool(&self, now: u64) -> Trim {
+        self.pool.trim(now)
     }
 
     /// Takes the mailbox for a `Timers` (N7).

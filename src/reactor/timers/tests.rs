@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+mod memory;
 mod oracle;
 
 use super::{

@@ -20,7 +20,7 @@
 //! What has come due leaves the slots, is sorted, and waits to be fired, which the owner may
 //! do by and by. Nothing moves on before all of that is fired.
 //!
-//! N1 to N9 are the invariants at the head of `node.rs`.
+//! N1 to N10 are the invariants at the head of `node.rs`.
 
 use std::{cell::Cell, cmp::Reverse, mem};
 

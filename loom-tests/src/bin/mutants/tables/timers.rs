@@ -71,4 +71,33 @@ pub const TIMERS: &[Mutant] = &[
         replacement: "",
         model: "timer_ends::drop_of_what_is_due_counts",
     },
+    Mutant {
+        name: "give_up: takes the waker from under the wheel's hands, and the node is freed",
+        file: "reactor/timers/node.rs",
+        text: "        let waker = node.waker.lock().take();",
+        replacement: "        let waker = unsafe { node.waker.with_exclusive(Option::take) };",
+        model: "timer_ends::free_against_fire",
+    },
+    Mutant {
+        name: "shelf: a block is freed with a node in use",
+        file: "reactor/timers/shelf.rs",
+        text: "        if filed == BATCH {",
+        replacement: "        if filed == BATCH - 1 {",
+        model: "timer_ends::free_against_fire",
+    },
+    Mutant {
+        name: "shelf: a block in the list has another's place",
+        file: "reactor/timers/shelf.rs",
+        text: "            unsafe { moved.sorted(|sorted| sorted.at = at) };",
+        replacement: "",
+        model: "timer_ends::free_against_release",
+    },
+    Mutant {
+        name: "pool: sorts without the lock",
+        file: "reactor/timers/pool.rs",
+        text: "            let did = self.edit(|shelf| shelf.sort(self, &mut whole));",
+        replacement: "            let shelf = self.edit(ptr::from_mut);
+            let did = unsafe { (*shelf).sort(self, &mut whole) };",
+        model: "timer_ends::free_against_release",
+    },
 ];
