@@ -46,7 +46,8 @@
 //! 7. **Memory**. Free nodes of all workers lie in one pool of the process. What nobody
 //!    has wanted for a second, beyond 4096 nodes, goes back to the allocator, in blocks of 64:
 //!    a worker that has nothing to do sees to it ([`Mailbox::trim_pool`]), by
-//!    steps, and looks for work between them. `shelf.rs` says how.
+//!    steps, and looks for work between them. A worker that ends waits for no second. `shelf.rs`
+//!    says how.
 //!
 //! Dropping a timer never allocates, and blocks on nothing but the node's lock, which is held for a
 //! few moves of a pointer, and the pool's, which is held for a batch of nodes at most. No foreign code runs in here: wakers come
@@ -267,5 +268,6 @@ impl Drop for Timers {
             panic::contain(|| waker.wake());
         }
         self.free.close(self.mailbox.pool());
+        self.mailbox.pool().trim_all();
     }
 }

@@ -196,17 +196,13 @@ impl Pool {
         }
     }
 
-    /// Frees all nodes, for models, in which none stay. Says how many there are that it cannot free.
-    #[allow(dead_code, reason = "as it says")]
-    fn end(&self) -> usize {
-        let mut whole = Vec::new();
-        self.edit(|shelf| {
-            shelf.spare_all();
-            while shelf.sort(self, &mut whole) {}
-        });
-        // SAFETY: taken out of the pool with all their nodes.
-        whole.drain(..).for_each(|block| unsafe { block.free() });
-        self.edit(|shelf| shelf.exist)
+    /// The same of all that lie here now, for the end of a worker: nobody may come by for long.
+    pub(super) fn trim_all(&self) {
+        // Relaxed: as in `trim`. No time has passed for the second look.
+        if self.surplus.load(Ordering::Relaxed) {
+            self.edit(Shelf::spare_all);
+            while self.trim_some(0) == Trim::Again {}
+        }
     }
 
     /// How many of its nodes exist, and how many of all nodes lie here.
@@ -326,7 +322,8 @@ impl Mailbox {
     /// Frees the nodes of its pool, for models. Says how many are not there to be freed.
     #[allow(dead_code, reason = "as it says")]
     pub(crate) fn end_pool(&self) -> usize {
-        self.pool.end()
+        self.pool.trim_all();
+        self.pool.edit(|shelf| shelf.exist)
     }
 
     /// Adds to the count; for who has the `Timers`.

@@ -257,7 +257,7 @@ impl Shelf {
         if self.spare > 0 { Trim::Again } else { Trim::Later(PERIOD) }
     }
 
-    /// All that lie here are spare.
+    /// All batches that lie here now are spare.
     pub(super) fn spare_all(&mut self) {
         self.spare = self.count;
     }

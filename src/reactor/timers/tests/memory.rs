@@ -89,6 +89,18 @@ fn load_that_comes_and_goes_keeps_its_memory() {
 }
 
 #[test]
+fn end_of_a_worker_gives_memory_back_at_once() {
+    // What is let go of later stays until a worker comes by.
+    let mut bench = Bench::new(0);
+    let mailbox = bench.mailbox;
+    let refs: Vec<_> = (0..100_000).map(|_| bench.arm(u64::MAX)).collect();
+    end_all(&mut bench, refs);
+    assert_eq!(exist(mailbox), 100_000_usize.next_multiple_of(BATCH));
+    bench.finish();
+    assert!((KEEPS..KEEPS + BATCH).contains(&exist(mailbox)), "{}", exist(mailbox));
+}
+
+#[test]
 fn blocks_with_a_timer_stay_and_their_nodes_are_used() {
     // Goal: what cannot be freed is neither lost nor sorted for ever. Method: of each block
     // one timer stays armed.
