@@ -90,7 +90,7 @@ pub const TIMERS: &[Mutant] = &[
         file: "reactor/timers/shelf.rs",
         text: "            unsafe { moved.sorted(|sorted| sorted.at = at) };",
         replacement: "",
-        model: "timer_ends::free_against_release",
+        model: "unit test reactor::timers::tests::memory::memory_of_a_crowd_goes_back_when_nobody_has_wanted_it_for_a_period",
     },
     Mutant {
         name: "pool: sorts without the lock",
@@ -98,6 +98,6 @@ pub const TIMERS: &[Mutant] = &[
         text: "            let did = self.edit(|shelf| shelf.sort(self, &mut whole));",
         replacement: "            let shelf = self.edit(ptr::from_mut);
             let did = unsafe { (*shelf).sort(self, &mut whole) };",
-        model: "timer_ends::free_against_release",
+        model: "timer_ends::free_against_free",
     },
 ];
