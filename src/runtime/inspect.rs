@@ -23,6 +23,7 @@ use crate::{reactor::Home, scheduler::Hub};
 ///   there are 32: multiples of 64 bytes. Larger tasks go back at once.
 ///
 /// Queues, those of `sync` among them, keep 32 KiB at most when they run empty.
+/// What goes back to the allocator need not go back to the system: glibc keeps some of it for what is allocated next.
 ///
 /// ```
 /// let rt = ringloop::Runtime::new().unwrap();
