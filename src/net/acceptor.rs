@@ -30,8 +30,7 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     pub(super) fn new(listener: Endpoint) -> Self {
-        let backlog = Backlog { paused: AtomicU64::new(0), mode: Mode::new(()) };
-        Self { socket: SocketHandle::new(Socket::new(listener)), backlog }
+        Self { socket: SocketHandle::new(Socket::new(listener)), backlog: Backlog::new() }
     }
 
     pub(super) fn socket(&self) -> &Arc<Socket> {
@@ -87,10 +86,20 @@ struct Backlog {
     /// 1 from the first want of descriptors until there is nothing to accept: the hook hears
     /// once.
     paused: AtomicU64,
+    /// How many connections in a row had another behind them.
+    crowd: AtomicU64,
     mode: Mode,
 }
 
+/// After so many connections in a row with another behind them, accepts no longer look whether there
+/// is one, until there was none. An accept that finds none costs about as much as so many looks.
+const BURST: u64 = 8;
+
 impl Backlog {
+    fn new() -> Self {
+        Self { paused: AtomicU64::new(0), crowd: AtomicU64::new(0), mode: Mode::new(()) }
+    }
+
     /// Descriptors have run out. `true`: the hook is to hear of it.
     fn pause(&self) -> bool {
         // Relaxed: told twice or not at all by tasks that race, at worst.
@@ -100,6 +109,19 @@ impl Backlog {
     fn is_empty_now(&self) {
         // Relaxed: as above.
         self.paused.store(0, Ordering::Relaxed);
+        self.crowd.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether another connection is to be expected without a look.
+    fn is_in_burst(&self) -> bool {
+        // Relaxed: a guess, and a wrong one costs an accept that finds nothing.
+        self.crowd.load(Ordering::Relaxed) >= BURST
+    }
+
+    /// There is another connection.
+    fn has_another(&self) {
+        // Relaxed, and no RMW: as above.
+        self.crowd.store(self.crowd.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 }
 
@@ -117,7 +139,8 @@ impl Operation<Endpoint> for Accept<'_> {
 
     fn attempt(&mut self, listener: &Endpoint) -> io::Result<Self::Output> {
         self.socket.check_process()?;
-        match accept_next(listener, || listener.accept(&self.backlog.mode)) {
+        let mode = (!self.socket.is_ours_alone()).then_some(&self.backlog.mode);
+        match accept_next(listener, || listener.accept(mode)) {
             Ok((endpoint, peer)) => Ok((endpoint, peer.ok_or_else(not_of_the_internet)?)),
             Err(error) => {
                 if error == Errno::WOULDBLOCK {
@@ -129,11 +152,15 @@ impl Operation<Endpoint> for Accept<'_> {
     }
 
     fn drained(&self, _: &Self::Output) -> bool {
+        if self.backlog.is_in_burst() {
+            return false;
+        }
         // accept4(2) makes a socket before it looks: to find nothing costs it nine times what this
         // look costs.
         let drained = self.socket.endpoint().is_readable() == Ok(false);
-        if drained {
-            self.backlog.is_empty_now();
+        match drained {
+            true => self.backlog.is_empty_now(),
+            false => self.backlog.has_another(),
         }
         drained
     }
@@ -160,9 +187,36 @@ fn accept_next<T>(
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::runtime::operation;
+
+    #[test]
+    fn burst_is_taken_without_looks_until_there_is_none() {
+        // Goal: accepts stop looking in a burst, and begin again behind it; method: many connections
+        // wait, and are taken one by one.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = Socket::new(Endpoint::Kernel(listener.into()));
+        let backlog = Backlog::new();
+        let accept =
+            || operation::attempt(&socket, &mut Accept { socket: &socket, backlog: &backlog });
+        let connect = |_| TcpStream::connect(address).unwrap();
+        let _peers: Vec<_> = (0..BURST + 3).map(connect).collect();
+        for taken in 1..=BURST + 3 {
+            accept().unwrap();
+            assert_eq!(backlog.is_in_burst(), taken >= BURST, "{taken}");
+        }
+        assert_eq!(accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(!backlog.is_in_burst());
+        let _peers: Vec<_> = (0..BURST).map(connect).collect();
+        for _ in 0..BURST {
+            accept().unwrap();
+            assert!(!backlog.is_in_burst(), "the last had none behind it");
+        }
+    }
 
     #[test]
     fn connections_that_are_forbidden_are_skipped_and_then_pause() {

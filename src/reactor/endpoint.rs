@@ -135,11 +135,14 @@ impl Endpoint {
         }
     }
 
-    /// Takes the next connection.
-    pub(crate) fn accept(&self, mode: &Mode) -> Result<Accepted, Errno> {
+    /// Takes the next connection. `mode` is for a listener that others may have made blocking.
+    pub(crate) fn accept(&self, mode: Option<&Mode>) -> Result<Accepted, Errno> {
         by_kind!(
             self,
-            fd => accept(fd, mode),
+            fd => match mode {
+                None => accept_now(fd),
+                Some(mode) => accept(fd, mode),
+            },
             end => end.accept().map(|(end, peer)| (Self::Memory(end), peer)),
         )
     }

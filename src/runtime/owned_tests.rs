@@ -214,7 +214,7 @@ fn operation_may_be_waited_for_on_another_worker() {
     let handle = runtime.handle();
     let main = async move {
         for (start, wait) in [(0, 1), (1, 0)] {
-            let workers: Vec<_> = handle.worker_ids().collect();
+            let workers = handle.worker_ids();
             let file = file.clone();
             let started = handle.spawn_on(workers[start], move || async move {
                 let buf = vec![0; 8];

@@ -189,7 +189,7 @@ impl Handle {
 ///
 /// ```
 /// ringloop::run(async {
-///     let ids: Vec<_> = ringloop::Handle::current().worker_ids().collect();
+///     let ids = ringloop::Handle::current().worker_ids();
 ///     assert_eq!(ids[0].index(), 0);
 ///     assert_eq!(ids.len(), ringloop::Handle::current().workers());
 /// });
@@ -212,8 +212,8 @@ impl fmt::Display for WorkerId {
 
 impl Handle {
     /// The workers of the runtime, for [`spawn_on`](Self::spawn_on).
-    pub fn worker_ids(&self) -> impl ExactSizeIterator<Item = WorkerId> + use<> {
-        (0..self.workers()).map(WorkerId)
+    pub fn worker_ids(&self) -> Vec<WorkerId> {
+        (0..self.workers()).map(WorkerId).collect()
     }
 
     /// Starts a task that stays on one worker, from any thread.

@@ -219,13 +219,17 @@ impl Worker {
     /// The next task. Without one, the rest of a full inbox comes before the end of the tick.
     #[inline]
     fn next_task_or_mail(&self) -> Option<Runnable> {
-        self.next_task().or_else(|| {
-            if !self.more_mail.get() {
-                return None;
-            }
-            self.take_mail();
-            self.next_task()
-        })
+        // Not by `or_else`: the compiler calls it, for each task.
+        match self.next_task() {
+            None if self.more_mail.get() => self.next_of_mail(),
+            next => next,
+        }
+    }
+
+    #[cold]
+    fn next_of_mail(&self) -> Option<Runnable> {
+        self.take_mail();
+        self.next_task()
     }
 
     /// Runs tasks until there are none, or the tick's time is up. Returns the time.

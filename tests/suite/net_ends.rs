@@ -1,7 +1,7 @@
 //! The ends of connections and listeners: at once, whatever holds their home, and for no one else.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -323,5 +323,28 @@ fn peer_that_writes_after_the_drop_gets_everything_if_the_stream_was_closed_and_
             drop(near);
             crate::tools::joined(reader).await.unwrap();
         });
+    });
+}
+
+#[test]
+fn what_was_written_is_sent_though_bytes_came_after_the_way_in_was_shut() {
+    // Goal: the end that a read sees after `shutdown(Read)` is not taken for that of the stream; method:
+    // the peer of a full stream, which has seen that end, writes, and reads after the drop.
+    on_every(|cfg| {
+        for verb in 0..VERBS {
+            cfg.once(async move {
+                let (mut near, mut peer) = narrow_accepted(None).await;
+                let sent = fill(&near, 0);
+                near.shutdown(Shutdown::Read).unwrap();
+                assert!(read(&mut near, verb).await.unwrap().is_empty());
+                peer.write_all(b"late").unwrap();
+                drop(near);
+                let reader = thread::spawn(move || {
+                    expect(&mut peer, sent);
+                    assert_eq!(peer.read_to_end(&mut Vec::new()).expect("the end"), 0);
+                });
+                crate::tools::joined(reader).await.unwrap_or_else(|_| panic!("verb {verb}"));
+            });
+        }
     });
 }

@@ -111,7 +111,7 @@ fn what_makes_the_future_is_called_once_or_dropped_uncalled() {
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let handle = runtime.handle();
-        let worker = handle.worker_ids().last().unwrap();
+        let worker = *handle.worker_ids().last().unwrap();
         // A panic of what makes it is the task's.
         let task = handle.spawn_on(worker, || -> std::future::Ready<()> { panic!("no future") });
         let error = runtime.must_run(task).unwrap_err();
@@ -139,7 +139,7 @@ fn a_worker_of_another_runtime_is_refused() {
     on_every(|cfg| {
         let (small, large) =
             (cfg.runtime(), cfg.builder().workers(cfg.workers + 1).build().unwrap());
-        let stranger = large.handle().worker_ids().last().unwrap();
+        let stranger = *large.handle().worker_ids().last().unwrap();
         let text = must_panic(|| drop(small.handle().spawn_on(stranger, async || ())));
         assert!(text.contains("worker_ids"), "{text}");
         small.log().take(Kind::Hog);

@@ -40,7 +40,11 @@ impl Connection {
         }
         match ready!(poll_received(self.socket(), cx, |queue| copy_from(queue, buf))) {
             Some(received) => Poll::Ready(received.into_count()),
-            None => operation::poll(self.socket(), cx, &mut Recv { buf, peeks: false }),
+            None => operation::poll(
+                self.socket(),
+                cx,
+                &mut Recv { socket: self.socket(), buf, peeks: false },
+            ),
         }
     }
 
@@ -59,7 +63,7 @@ impl Connection {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match operation::attempt(socket, &mut RecvLease { room: 0 }) {
+            match operation::attempt(socket, &mut RecvLease { socket, room: 0 }) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return Poll::Ready(result),
@@ -68,7 +72,7 @@ impl Connection {
         match ready!(poll_queue(socket, cx, true, |queue| queue.pop())) {
             Some(Received::Some(lease)) => Poll::Ready(Ok(lease)),
             Some(Received::End(result)) => Poll::Ready(result.map(|()| Lease::empty())),
-            None => operation::poll(socket, cx, &mut RecvLease { room: 0 }),
+            None => operation::poll(socket, cx, &mut RecvLease { socket, room: 0 }),
         }
     }
 
@@ -77,7 +81,10 @@ impl Connection {
         let buf = as_uninit(buf);
         match try_received(self.socket(), |queue| copy_from(queue, buf)) {
             Some(result) => result?.into_count(),
-            None => operation::attempt(self.socket(), &mut Recv { buf, peeks: false }),
+            None => operation::attempt(
+                self.socket(),
+                &mut Recv { socket: self.socket(), buf, peeks: false },
+            ),
         }
     }
 
@@ -88,7 +95,10 @@ impl Connection {
             poll_fn(|cx| poll_received(self.socket(), cx, |queue| copy_to(buf, queue.front())));
         match received.await {
             Some(received) => received.into_count(),
-            None => operation::run(self.socket(), Recv { buf, peeks: true }).await,
+            None => {
+                operation::run(self.socket(), Recv { socket: self.socket(), buf, peeks: true })
+                    .await
+            }
         }
     }
 
@@ -218,6 +228,7 @@ fn has_received(socket: &Arc<Socket>) -> io::Result<bool> {
 
 /// A read into the front of a buffer.
 struct Recv<'a> {
+    socket: &'a Socket,
     buf: &'a mut [MaybeUninit<u8>],
     /// Leaves the bytes to be read.
     peeks: bool,
@@ -232,7 +243,7 @@ impl Operation<Endpoint> for Recv<'_> {
     #[inline]
     fn attempt(&mut self, endpoint: &Endpoint) -> io::Result<usize> {
         match self.peeks {
-            false => Ok(endpoint.recv(self.buf)?),
+            false => Ok(self.socket.recv(self.buf)?),
             true => Ok(endpoint.peek(self.buf)?),
         }
     }
@@ -244,20 +255,21 @@ impl Operation<Endpoint> for Recv<'_> {
 }
 
 /// A read into lent memory.
-struct RecvLease {
+struct RecvLease<'a> {
+    socket: &'a Socket,
     room: usize,
 }
 
-impl Operation<Endpoint> for RecvLease {
+impl Operation<Endpoint> for RecvLease<'_> {
     type Output = Lease;
 
     const DIRECTION: Direction = Direction::Read;
 
-    fn attempt(&mut self, endpoint: &Endpoint) -> io::Result<Lease> {
+    fn attempt(&mut self, _: &Endpoint) -> io::Result<Lease> {
         operation::with_reactor(|reactor| {
             reactor.lend(|buf| {
                 self.room = buf.len();
-                Ok(endpoint.recv(buf)?)
+                Ok(self.socket.recv(buf)?)
             })
         })
     }

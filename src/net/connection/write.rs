@@ -101,6 +101,9 @@ impl Connection {
             Shutdown::Both if later => Shutdown::Read,
             how => how,
         };
+        if now != Shutdown::Write {
+            socket.note_shut_in();
+        }
         socket.endpoint().shutdown(now)
     }
 }

@@ -138,7 +138,7 @@ impl TcpListener {
         while listeners.len() < handle.workers() {
             listeners.push(Self::bind_with(addr, true).await?);
         }
-        Ok(handle.worker_ids().zip(listeners).collect())
+        Ok(handle.worker_ids().into_iter().zip(listeners).collect())
     }
 
     async fn bind_with(addrs: impl ToSocketAddrs, share: bool) -> io::Result<Self> {

@@ -5,7 +5,8 @@
 //!   may hold up. So whoever drops a socket that is at home elsewhere shuts it down: shutdown(2)
 //!   sends the end whatever is in flight, and has a listener give up its port.
 //! * Bytes that nobody has read are thrown away. The kernel would answer them with a reset when
-//!   the descriptor closes, and a reset overtakes what was written and is still on its way.
+//!   the descriptor closes, and a reset overtakes what was written and is still on its way. A stream
+//!   that was read to its end has none.
 //! * `SO_LINGER` with a time is turned off: with it, close(2) blocks its thread for that time,
 //!   whether the descriptor is non-blocking or not. The kernel sends what was written all the same.
 //!
@@ -20,6 +21,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::io::Errno;
+
 use super::Socket;
 use crate::{loom::global::Ordering, util::fork};
 
@@ -27,6 +30,10 @@ use crate::{loom::global::Ordering, util::fork};
 const SHOWN: u8 = 1;
 /// `SO_LINGER` may be set.
 const MAY_LINGER: u8 = 1 << 1;
+/// A read has seen the end of what the peer sends, or a reset.
+const ENDED: u8 = 1 << 2;
+/// The way in is shut: a read sees an end, and bytes may come behind it.
+const SHUT_IN: u8 = 1 << 3;
 
 /// The longest linger time that the kernel takes, in seconds.
 const LONGEST: u64 = i32::MAX as u64;
@@ -55,6 +62,24 @@ impl Socket {
         self.endpoint().set_linger(linger.map(whole))
     }
 
+    /// Before the way in is shut down.
+    pub(crate) fn note_shut_in(&self) {
+        self.note(SHUT_IN);
+    }
+
+    /// Notes what a read into `room` bytes has said, if that is how the stream ends.
+    #[inline]
+    pub(in crate::reactor) fn note_read(&self, room: usize, read: Result<usize, Errno>) {
+        if room > 0 && matches!(read, Ok(0) | Err(Errno::CONNRESET)) {
+            self.note_end();
+        }
+    }
+
+    #[cold]
+    fn note_end(&self) {
+        self.note(ENDED);
+    }
+
     fn note(&self, what: u8) {
         // Relaxed: for whoever drops the socket, after all its users.
         self.flights.exposure.fetch_or(what, Ordering::Relaxed);
@@ -66,7 +91,7 @@ impl Socket {
     }
 
     /// Whether no other descriptor, here or in another process, is this socket.
-    fn is_ours_alone(&self) -> bool {
+    pub(crate) fn is_ours_alone(&self) -> bool {
         !self.has(SHOWN) && self.flights.forks == fork::forks()
     }
 
@@ -100,7 +125,8 @@ impl Socket {
     /// come since the last read, in the same poll. A call that finds nothing costs little beside
     /// close(2).
     pub(crate) fn discard_unread(&self) {
-        if self.is_ours_alone() {
+        let may_have_some = !self.has(ENDED) || self.has(SHUT_IN);
+        if may_have_some && self.is_ours_alone() {
             self.endpoint().discard_unread();
         }
     }

@@ -17,6 +17,7 @@ mod waiting;
 
 use std::{
     io,
+    mem::MaybeUninit,
     net::Shutdown,
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     ptr,
@@ -24,6 +25,8 @@ use std::{
     task::Waker,
     time::Duration,
 };
+
+use rustix::io::Errno;
 
 pub(crate) use self::{
     inbound::{End, Flow, Found, Inbound, Queue},
@@ -187,6 +190,14 @@ impl Socket {
     #[inline]
     pub(crate) fn endpoint(&self) -> &Endpoint {
         self.source.get()
+    }
+
+    /// Reads into the front of `buf`, and says how much. 0 is the end.
+    #[inline]
+    pub(crate) fn recv(&self, buf: &mut [MaybeUninit<u8>]) -> Result<usize, Errno> {
+        let read = self.endpoint().recv(buf);
+        self.note_read(buf.len(), read);
+        read
     }
 
     pub(super) fn key(&self) -> u64 {

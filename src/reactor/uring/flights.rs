@@ -5,7 +5,9 @@
 //! with another generation, so that a completion that nobody expects is told from one
 //! that somebody does (S2).
 
-use std::sync::Arc;
+use std::{os::fd::AsRawFd, sync::Arc};
+
+use io_uring::types::Fd;
 
 use super::owned::Complete;
 use crate::reactor::socket::{Chunk, Socket};
@@ -24,6 +26,11 @@ pub(super) enum Flight {
     Owned(Arc<dyn Complete>),
     /// In the hands of whoever deals with one of its completions.
     InHand,
+}
+
+/// How an entry names a socket. For all of them, so that registered files would be a change of this.
+pub(super) fn target(socket: &Socket) -> Fd {
+    Fd(socket.as_raw_fd())
 }
 
 /// What an operation that is over leaves behind, to be dropped where foreign destructors may

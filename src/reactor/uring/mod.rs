@@ -567,11 +567,6 @@ impl Uring {
     }
 }
 
-/// How an entry names a socket. For all of them, so that registered files would be a change of this.
-fn target(socket: &Socket) -> Fd {
-    Fd(socket.as_raw_fd())
-}
-
 /// Nobody answers what a socket asked its home for: whoever waits looks again, and asks
 /// another home, where the socket may even have operations by now.
 fn orphan(socket: &Socket, requests: u32, wakes: &mut Vec<Waker>) {

@@ -12,7 +12,10 @@ use io_uring::{
 };
 use rustix::event::PollFlags;
 
-use super::{Uring, flights::Flight, target};
+use super::{
+    Uring,
+    flights::{Flight, target},
+};
 use crate::{
     loom::global::Ordering,
     reactor::{

@@ -11,9 +11,8 @@ use rustix::io::Errno;
 
 use super::{
     Uring,
-    flights::Flight,
+    flights::{Flight, target},
     provided::{GROUP, Provided},
-    target,
 };
 use crate::reactor::{
     Lease, Pool, Socket,
@@ -151,6 +150,7 @@ impl Uring {
                 self.arm_poll(socket);
             }
         } else if completion.result() == 0 {
+            socket.note_read(1, Ok(0));
             socket.inbound.ended(End::Eof);
         } else {
             match Errno::from_raw_os_error(-completion.result()) {
@@ -162,7 +162,10 @@ impl Uring {
                         provided.grow();
                     }
                 }
-                error => socket.inbound.ended(End::Failed(error.raw_os_error())),
+                error => {
+                    socket.note_read(1, Err(error));
+                    socket.inbound.ended(End::Failed(error.raw_os_error()));
+                }
             }
         }
         if !more(completion.flags()) {

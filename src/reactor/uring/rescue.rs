@@ -164,7 +164,7 @@ impl Shared {
             let mut received = false;
             // Not now: with the next look.
             let _ = self.claim.try_borrow(|| {
-                let read = || Pool::read_apart(gauge, |room| Ok(socket.endpoint().recv(room)?));
+                let read = || Pool::read_apart(gauge, |room| Ok(socket.recv(room)?));
                 received = socket.inbound.receive_instead(read, wakes);
             });
             if received {

@@ -17,9 +17,8 @@ use rustix::{event::PollFlags, io::Errno, net::SendFlags};
 
 use super::{
     Uring,
-    flights::{Flight, FlightId, Spent},
+    flights::{Flight, FlightId, Spent, target},
     ring::Wait,
-    target,
 };
 use crate::{
     reactor::{
