@@ -229,6 +229,13 @@ impl Reactor {
         }
     }
 
+    /// Has the next sockets for which something arrives move to another reactor.
+    pub(crate) fn give_homes(&mut self, to: &Home, count: u32) {
+        if let Self::Uring(uring) = self {
+            uring.give_homes(to, count);
+        }
+    }
+
     /// What others may know of it.
     pub(crate) fn home(&self) -> Home {
         match self {
@@ -318,6 +325,14 @@ impl Home {
             Self::Uring(home) => home.upgrade().map_or(0, |home| home.homes()),
             #[cfg(test)]
             Self::Memory(_) => 0,
+        }
+    }
+
+    /// How many sockets it has given to other homes.
+    pub(crate) fn given(&self) -> u64 {
+        match self {
+            Self::Uring(home) => home.upgrade().map_or(0, |home| home.given()),
+            _ => 0,
         }
     }
 

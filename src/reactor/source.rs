@@ -174,6 +174,11 @@ impl<T: AsFd> Source<T> {
         look(self.home.lock().as_ref())
     }
 
+    /// It is registered elsewhere from here on.
+    pub(super) fn set_home(&self, home: Home) {
+        *self.home.lock() = Some(home);
+    }
+
     /// Where it is registered, if it is.
     pub(crate) fn home(&self) -> Option<Home> {
         self.home.lock().clone()

@@ -93,6 +93,9 @@ pub struct WorkerMetrics {
     /// Sockets, and descriptors of [`AsyncFd`](crate::io::AsyncFd), for which it waits on behalf of
     /// their tasks.
     pub homes: u64,
+    /// Sockets that it has handed over to other workers, ever, since it could not keep up. Always 0 on
+    /// epoll, where a socket stays.
+    pub homes_given: u64,
     /// Operations that are in its ring. Always 0 on epoll.
     pub in_flight_operations: u64,
     /// Events and completions that its ring or epoll instance has brought, ever.
@@ -143,6 +146,7 @@ impl Handle {
         metrics.per_worker = workers
             .map(|(block, home)| WorkerMetrics {
                 homes: home.homes(),
+                homes_given: home.given(),
                 in_flight_operations: home.in_flight(),
                 arrivals: home.arrivals(),
                 polls: block.counts.polls.get(),

@@ -1,5 +1,6 @@
 //! The worker: its queues, and its loop.
 
+mod seat;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -16,9 +17,11 @@ use std::{
 
 use rustix::io::Errno;
 
+pub(crate) use self::seat::{Peer, Seat};
 use super::{
     NO_OWNER, Place, Tasks, balance,
     block::Block,
+    homes::Load,
     hub::{Hub, Phase},
     idle::Sleep,
     monitor::Monitor,
@@ -30,7 +33,7 @@ use super::{
 };
 use crate::{
     error::TaskId,
-    loom::{atomic::Ordering, deque::Stealer},
+    loom::atomic::Ordering,
     reactor::{
         Home, Reactor, Until,
         timers::{Timers, Trim},
@@ -67,38 +70,6 @@ const CANCELLING: Duration = Duration::from_millis(50);
 /// Task ids that a worker takes at a time.
 const IDS: u64 = 1 << 16;
 
-/// What other workers know of one.
-pub(crate) struct Peer {
-    /// If there is anybody to steal from it.
-    pub(super) stealer: Option<Stealer<Runnable>>,
-    pub(crate) home: Home,
-}
-
-impl Peer {
-    /// The length of its queue.
-    #[inline]
-    pub(super) fn backlog(&self) -> usize {
-        self.stealer.as_ref().map_or(0, Stealer::len)
-    }
-}
-
-/// A worker before it has a thread: what can fail has been done.
-pub(crate) struct Seat {
-    queue: RunQueue,
-    reactor: Reactor,
-}
-
-impl Seat {
-    /// For a worker among so many.
-    pub(crate) fn new(reactor: Reactor, workers: usize) -> Self {
-        Self { queue: RunQueue::new(workers == 1), reactor }
-    }
-
-    pub(crate) fn peer(&self) -> Peer {
-        Peer { stealer: self.queue.stealer(), home: self.reactor.home() }
-    }
-}
-
 /// A worker: of one thread, from its start to its end.
 pub(crate) struct Worker {
     index: usize,
@@ -123,6 +94,7 @@ pub(crate) struct Worker {
     poll_time: Cell<u64>,
     rng: Rng,
     pub(super) patrol: Patrol,
+    pub(super) load: Load,
     /// If there is no other worker to patrol.
     pub(super) monitor: Option<Monitor>,
     /// The kernel has dropped what its ring was to hear.
@@ -151,6 +123,7 @@ impl Worker {
             poll_time: Cell::new(0),
             rng: Rng::new(),
             patrol: Patrol::new(hub.workers()),
+            load: Load::new(),
             monitor: (hub.workers() == 1).then(Monitor::new),
             has_lost: Cell::new(false),
             process: fork::Native::new(),
@@ -317,7 +290,9 @@ impl Worker {
             self.turn(Some(Duration::ZERO));
             self.judge_backlog();
             self.patrol_if_due(now);
+            self.give_homes(now);
         } else {
+            self.load.slept();
             self.park(now, done);
         }
     }
@@ -616,6 +591,10 @@ impl Worker {
 
     pub(super) fn queue(&self) -> &RunQueue {
         &self.queue
+    }
+
+    pub(super) fn home_of(&self, worker: usize) -> &Home {
+        &self.peers[worker].home
     }
 
     pub(super) fn other(&self, index: usize) -> (&'static Block, &Peer) {

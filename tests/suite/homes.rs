@@ -878,3 +878,78 @@ fn readers_and_writers_that_gave_up_are_forgotten() {
         });
     });
 }
+
+#[test]
+fn worker_that_cannot_keep_up_gives_homes_to_the_others() {
+    // Goal: what arrives is spread over the rings where the work is too much for one worker, and only
+    // there. Method: connections that one task accepts, each message of which costs a long poll; clients
+    // write as fast as they get replies, until no worker has more than 1.5 times its share.
+    const CONNECTIONS: usize = 48;
+    on_every(|cfg| {
+        if cfg.single() || cfg.backend() == "epoll" {
+            return;
+        }
+        let (servers, clients) = (cfg.runtime(), cfg.runtime());
+        let handle = servers.handle();
+        let (addr, acceptor) = servers.must_run(async {
+            let listener = ringloop::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let addr = listener.local_addr().unwrap();
+            let accept = async move {
+                let mut tasks = Vec::new();
+                for _ in 0..CONNECTIONS {
+                    let (mut stream, _) = listener.accept().await.unwrap();
+                    tasks.push(spawn(async move {
+                        let mut buf = [0; 64];
+                        loop {
+                            let read = stream.read(&mut buf).await.unwrap();
+                            if read == 0 {
+                                return;
+                            }
+                            let began = Instant::now();
+                            while began.elapsed() < Duration::from_micros(200) {
+                                std::hint::spin_loop();
+                            }
+                            stream.write_all(&buf[..read]).await.unwrap();
+                        }
+                    }));
+                }
+                for task in tasks {
+                    task.await.unwrap();
+                }
+            };
+            (addr, spawn(accept))
+        });
+        let stop = Arc::new(AtomicBool::new(false));
+        let conversations: Vec<_> = (0..CONNECTIONS)
+            .map(|_| {
+                let stop = stop.clone();
+                clients.spawn(async move {
+                    let mut stream = TcpStream::connect(addr).await.unwrap();
+                    while !stop.load(Ordering::Relaxed) {
+                        stream.write_all(b"work").await.unwrap();
+                        stream.read_exact(&mut [0; 4]).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        let homes = || -> Vec<u64> {
+            handle.metrics().per_worker.iter().map(|worker| worker.homes).collect()
+        };
+        let share = CONNECTIONS as f64 / cfg.workers as f64;
+        wait_until(
+            || {
+                let homes = homes();
+                homes.iter().sum::<u64>() >= CONNECTIONS as u64
+                    && homes.iter().all(|&homes| homes as f64 <= 1.5 * share)
+            },
+            || format!("homes are spread: {:?}", homes()),
+        );
+        stop.store(true, Ordering::Relaxed);
+        for conversation in conversations {
+            clients.must_run(conversation).unwrap();
+        }
+        servers.must_run(acceptor).unwrap();
+        servers.log().take(crate::harness::Kind::Hog);
+        clients.log().take(crate::harness::Kind::Hog);
+    });
+}

@@ -217,6 +217,18 @@ impl Socket {
         self.source.slot().is_waited_for(direction)
     }
 
+    /// Whether that ring is its home.
+    pub(super) fn is_home_of(&self, ring: &uring::Shared) -> bool {
+        self.source.with_home(
+            |home| matches!(home, Some(Home::Uring(home)) if ptr::eq(home.as_ptr(), ring)),
+        )
+    }
+
+    /// Makes another ring its home. For the home's own worker, when nothing of it is in flight there.
+    pub(super) fn set_home(&self, home: Home) {
+        self.source.set_home(home);
+    }
+
     /// The ring that is its home, if that is at work, and not the one that asks.
     pub(super) fn home_other_than(&self, asks: &uring::Shared) -> Option<Arc<uring::Shared>> {
         let Some(Home::Uring(home)) = self.source.home() else { return None };

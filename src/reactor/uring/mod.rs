@@ -24,6 +24,7 @@ mod files;
 mod flights;
 mod garbage;
 pub(crate) mod mailbox;
+mod moves;
 mod owned;
 mod plan;
 mod poll;
@@ -33,6 +34,7 @@ mod rescue;
 mod ring;
 mod sandbox;
 mod send;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -41,7 +43,7 @@ use std::{
     mem::{self, MaybeUninit},
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     ptr,
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, Weak},
     task::Waker,
     time::Duration,
 };
@@ -65,21 +67,20 @@ pub(crate) use self::{
     mailbox::{Link, Mailbox, Node, Sent},
     owned::Owned,
     plan::{Allowed, Features, Refusal, TriedRing, plan},
+    shared::Shared,
 };
 use self::{
     flights::{Flight, Flights, Spent},
     ring::{Ring, Wait},
     send::Timed,
+    shared::orphan,
 };
 use super::{
-    Direction, Gauge, Home, Pool, Socket, Until,
-    doorbell::Doorbell,
-    epoll::{self, Epoll},
-    slot::Ready,
+    Direction, Home, Pool, Socket, Until, doorbell::Doorbell, epoll::Epoll, slot::Ready,
     socket::InFlight,
 };
 use crate::{
-    loom::global::{AtomicU64, Ordering},
+    loom::global::Ordering,
     util::{clock, fork},
 };
 
@@ -133,6 +134,7 @@ pub(crate) struct Uring {
     resetting: Timed,
     /// Sockets whose owners are gone elsewhere, until nothing waits for them.
     retiring: Vec<Arc<Socket>>,
+    moves: moves::Moves,
     /// What is not sent now is given up.
     is_ending: bool,
     /// That completions are lost has been told.
@@ -151,27 +153,6 @@ struct Armed {
     is_armed: bool,
 }
 
-/// What sockets and other workers know of a reactor. It ends with its worker.
-pub(crate) struct Shared {
-    pub(super) mailbox: Mailbox<Socket>,
-    doorbell: &'static Doorbell,
-    pub(super) bridge: Arc<epoll::Shared>,
-    /// Operations in flight. Written by the worker alone.
-    in_flight: AtomicU64,
-    /// Completions of operations on sockets and files, ever. Written by the worker alone.
-    arrivals: AtomicU64,
-    /// What counts the leases of its memory, once there is some.
-    gauge: OnceLock<Gauge>,
-    plain_gauge: OnceLock<Gauge>,
-    /// ... and of what was received in its place before there was such memory.
-    rescue_gauge: OnceLock<Gauge>,
-    sockets: rescue::Sockets,
-    abandoned: owned::Abandoned,
-    claim: Claim,
-    /// The process that made it: a child can not use it.
-    process: fork::Generation,
-}
-
 impl Uring {
     /// A reactor that its worker's thread has yet to [start](Self::start).
     pub(crate) fn new(tried: TriedRing, doorbell: &'static Doorbell) -> io::Result<Self> {
@@ -180,20 +161,7 @@ impl Uring {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let bell_fd = bell.as_raw_fd();
         doorbell.open(bell);
-        let shared = Arc::new(Shared {
-            mailbox: Mailbox::new(),
-            doorbell,
-            bridge: bridge.shared(),
-            in_flight: AtomicU64::new(0),
-            arrivals: AtomicU64::new(0),
-            gauge: OnceLock::new(),
-            plain_gauge: OnceLock::new(),
-            rescue_gauge: OnceLock::new(),
-            sockets: rescue::Sockets::default(),
-            abandoned: owned::Abandoned::default(),
-            claim: Claim::new(),
-            process: fork::generation(),
-        });
+        let shared = Arc::new(Shared::new(doorbell, bridge.shared()));
         let bridged = Armed { fd: bridge.as_fd().as_raw_fd(), user_data: BRIDGE, is_armed: false };
         Ok(Self {
             ring,
@@ -208,6 +176,7 @@ impl Uring {
             lingering: Timed::new(),
             resetting: Timed::new(),
             retiring: Vec::new(),
+            moves: moves::Moves::default(),
             is_ending: false,
             told_loss: false,
             optional,
@@ -240,6 +209,7 @@ impl Uring {
         self.retire_again();
         self.take_mail();
         self.cancel_abandoned();
+        self.leave_again();
         self.arm();
         self.provide();
         self.flush();
@@ -264,6 +234,8 @@ impl Uring {
                 return Ok(());
             }
         } else {
+            // It keeps up.
+            self.moves.keep_the_rest();
             self.before_sleep();
             if !self.shared.mailbox.may_sleep() {
                 wait = Wait::No;
@@ -343,7 +315,10 @@ impl Uring {
     }
 
     /// Does what a socket's owner, here or elsewhere, asks for.
-    pub(crate) fn answer(&mut self, socket: &Arc<Socket>, requests: u32) {
+    pub(crate) fn answer(&mut self, socket: &Arc<Socket>, mut requests: u32) {
+        if self.has_leaving() {
+            requests = self.moves.keep(socket, requests);
+        }
         if requests & RETIRE != 0 {
             self.cancel_waits(socket);
             self.linger(socket);
@@ -428,7 +403,15 @@ impl Uring {
         }
         let shared = self.shared.clone();
         shared.mailbox.drain_with(|socket, requests| {
-            self.answer(&socket, requests);
+            match socket.home_other_than(&shared) {
+                // It has left, and the sender did not know.
+                Some(home) => {
+                    let mut left = Garbage::default();
+                    home.send(&socket, requests, &mut left);
+                    self.leave(left);
+                }
+                None => self.answer(&socket, requests),
+            }
             self.garbage.push(Spent::Socket(socket, None));
         });
     }
@@ -470,6 +453,9 @@ impl Uring {
                 break;
             }
         }
+        if self.has_leaving() {
+            self.finish_leaving(wakes);
+        }
         self.count_flights();
         // Relaxed: a figure for people, written by this thread alone.
         let before = self.shared.arrivals.load(Ordering::Relaxed);
@@ -482,7 +468,13 @@ impl Uring {
     fn complete(&mut self, completion: &cqueue::Entry, wakes: &mut Vec<Waker>) {
         let id = FlightId::from_user_data(completion.user_data());
         // S2: a number that nobody has any more is ignored.
-        let Some(place) = self.flights.get(id) else { return };
+        let Some(mut place) = self.flights.get(id) else { return };
+        if self.moves.has_gift() {
+            let flight = mem::replace(place, Flight::InHand);
+            self.give(&flight);
+            place = self.flights.get(id).expect("it is in flight");
+            *place = flight;
+        }
         match place {
             // As `polled` does, without taking it out.
             Flight::Poll(socket, generation) if poll::is_plain(completion) => {
@@ -544,6 +536,7 @@ impl Uring {
                 break;
             }
         }
+        self.end_moves(wakes);
         // What the kernel does not let go of is leaked: nobody hears of it any more.
         let leaked = self.flights.len() as u64;
         self.flights.each_socket(|socket| orphan(socket, ALL, wakes));
@@ -564,88 +557,5 @@ impl Uring {
             mem::forget(self);
         }
         (leaked, garbage)
-    }
-}
-
-/// Nobody answers what a socket asked its home for: whoever waits looks again, and asks
-/// another home, where the socket may even have operations by now.
-fn orphan(socket: &Socket, requests: u32, wakes: &mut Vec<Waker>) {
-    // Nobody else may ask for a receive until this one is off, so that none is armed meanwhile.
-    let receives = match requests {
-        ALL => socket.flights.recv.get().is_some(),
-        _ => requests & ARM_RECV != 0,
-    };
-    if requests == ALL {
-        socket.flights.clear();
-    }
-    socket.event(socket.generation(), Ready::READABLE.and(Ready::WRITABLE), wakes);
-    if receives {
-        socket.inbound.disarmed(false, wakes);
-    }
-    if requests & FLUSH != 0 && socket.outbound.orphaned(requests == ALL, wakes) {
-        socket.reset_on_close();
-    }
-}
-
-impl Shared {
-    /// Sends a request to the socket's home, from any thread. `false`: there is nobody to
-    /// answer it, which may leave something to the caller.
-    pub(crate) fn send(&self, socket: &Arc<Socket>, request: u32, left: &mut Garbage) -> bool {
-        if !self.is_ours() {
-            return false;
-        }
-        match self.mailbox.send(socket, request) {
-            Sent::Awake => {}
-            Sent::Asleep => self.doorbell.ring(),
-            Sent::Closed => {
-                self.take_orphans(left);
-                return false;
-            }
-        }
-        true
-    }
-
-    /// What was sent and will not be answered here. A node is in one mailbox at a time: who has
-    /// asked another home since has added to what lies here.
-    fn take_orphans(&self, left: &mut Garbage) {
-        self.mailbox.drain_with(|socket, requests| {
-            match socket.home_other_than(self) {
-                // Closed by now, it has passed that on in its turn.
-                Some(home) => _ = home.send(&socket, requests, left),
-                None => orphan(&socket, requests, &mut left.wakes),
-            }
-            left.spent.push(Spent::Socket(socket, None));
-        });
-    }
-
-    /// Whether it is at work, for this process.
-    pub(crate) fn is_alive(&self) -> bool {
-        self.is_ours() && !self.mailbox.is_closed()
-    }
-
-    /// Whether this is not a forked child.
-    fn is_ours(&self) -> bool {
-        fork::generation() == self.process
-    }
-
-    pub(crate) fn leased(&self) -> u64 {
-        let gauges = [&self.gauge, &self.plain_gauge, &self.rescue_gauge];
-        gauges.into_iter().filter_map(OnceLock::get).map(Gauge::leased).sum()
-    }
-
-    /// Sockets that have it for their home, and descriptors that its bridge reports on.
-    pub(crate) fn homes(&self) -> u64 {
-        self.sockets.len() + self.bridge.registered()
-    }
-
-    /// Completions of operations, and events of the bridge, ever.
-    pub(crate) fn arrivals(&self) -> u64 {
-        // Relaxed: a figure for people.
-        self.arrivals.load(Ordering::Relaxed) + self.bridge.arrivals()
-    }
-
-    pub(crate) fn in_flight(&self) -> u64 {
-        // Relaxed: a figure for people.
-        self.in_flight.load(Ordering::Relaxed)
     }
 }

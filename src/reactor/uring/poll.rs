@@ -113,7 +113,10 @@ impl Uring {
         if completion.result() >= 0 && hangs_up(completion.result() as u32) {
             // Told once, so that it counts for receives that are armed later, too.
             self.hung_up(socket);
-        } else if !more(completion.flags()) && socket.flights.recv.get().is_some() {
+        } else if !more(completion.flags())
+            && socket.flights.recv.get().is_some()
+            && !self.moves.is_leaving(socket)
+        {
             // In the place of one that reported too much, or too little.
             self.arm_poll(socket);
         }

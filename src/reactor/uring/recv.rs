@@ -145,6 +145,7 @@ impl Uring {
             if more(completion.flags())
                 && socket.flights.poll.get().is_none()
                 && !socket.flights.is_retired()
+                && !self.moves.is_leaving(socket)
                 && !self.is_ending
             {
                 self.arm_poll(socket);

@@ -165,7 +165,10 @@ impl Shared {
             // Not now: with the next look.
             let _ = self.claim.try_borrow(|| {
                 let read = || Pool::read_apart(gauge, |room| Ok(socket.recv(room)?));
-                received = socket.inbound.receive_instead(read, wakes);
+                // It may have left meanwhile: not while the claim is held here.
+                if socket.is_home_of(self) {
+                    received = socket.inbound.receive_instead(read, wakes);
+                }
             });
             if received {
                 let mut left = Garbage::default();

@@ -7,6 +7,7 @@ extern crate self as ringloop;
 mod by_hand;
 mod cancels;
 mod echoes;
+mod gifts;
 mod limits;
 mod losses;
 mod moves;

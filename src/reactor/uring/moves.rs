@@ -1,0 +1,174 @@
+//! Giving homes away: a worker that has more to do than it can hands some of its sockets to another.
+//!
+//! 1. The scheduler says to whom, and how many. The next sockets for which something arrives begin to
+//!    leave: those are the busy ones.
+//! 2. What is in flight on a leaving socket, its poll and its receive, is cancelled. What tasks ask this
+//!    home for meanwhile is kept.
+//! 3. With the last of these completions nothing of the socket is in this ring, unless it is sending:
+//!    then it stays. Else the other worker becomes its home, and what was kept is asked of that one.
+//! 4. A request that comes here afterwards, from a thread that had looked for the home before, goes on to
+//!    the new home.
+//!
+//! Bytes keep their order. Readers have the new home arm a receive only when the state
+//! ([`Receiving`](crate::reactor::socket)) is the reader's again, which it is with the last completion here;
+//! all that came before is queued by then. Another worker that reads in the place of this home, since this
+//! is held, has the [claim](super::claim), and looks whether this is still the home; step 3 is done by the
+//! worker while it has the claim itself.
+//!
+//! Nobody sleeps on. A task that waits by the slot is woken by the last completion of the poll, and a
+//! reader of the queue by that of the receive. Each looks again, and asks the home that it finds.
+
+use std::{
+    mem,
+    sync::{Arc, Weak},
+    task::Waker,
+};
+
+use super::{
+    FLUSH, RETIRE, STALE_RECV, Shared, Uring,
+    flights::{Flight, Spent},
+    orphan,
+};
+use crate::{
+    loom::global::Ordering,
+    reactor::{Garbage, Home, Socket},
+};
+
+/// Sockets that are on their way to another home.
+#[derive(Default)]
+pub(super) struct Moves {
+    /// To whom the next sockets go, and how many.
+    gift: Option<(Weak<Shared>, u32)>,
+    leaving: Vec<Leaving>,
+}
+
+struct Leaving {
+    socket: Arc<Socket>,
+    to: Weak<Shared>,
+    /// What was asked for meanwhile.
+    requests: u32,
+}
+
+impl Moves {
+    /// Whether there is a gift to be made of what arrives.
+    #[inline]
+    pub(super) fn has_gift(&self) -> bool {
+        self.gift.is_some()
+    }
+
+    /// Nothing more is given.
+    pub(super) fn keep_the_rest(&mut self) {
+        self.gift = None;
+    }
+
+    pub(super) fn is_leaving(&self, socket: &Arc<Socket>) -> bool {
+        self.leaving.iter().any(|leaving| Arc::ptr_eq(&leaving.socket, socket))
+    }
+
+    /// Step 2: keeps what is asked for, if the socket is leaving. What is left is to be done here.
+    pub(super) fn keep(&mut self, socket: &Arc<Socket>, requests: u32) -> u32 {
+        let Some(at) = self.leaving.iter().position(|it| Arc::ptr_eq(&it.socket, socket)) else {
+            return requests;
+        };
+        if requests & RETIRE != 0 {
+            // Its owner is gone: it ends here.
+            self.leaving.swap_remove(at);
+            return requests;
+        }
+        // No receive of this home is to be armed anew.
+        self.leaving[at].requests |= requests & !(FLUSH | STALE_RECV);
+        requests & FLUSH
+    }
+}
+
+impl Uring {
+    /// Step 1: has the next sockets for which something arrives go to another home.
+    pub(crate) fn give_homes(&mut self, to: &Home, count: u32) {
+        if let Home::Uring(to) = to
+            && !self.is_ending
+        {
+            self.moves.gift = Some((to.clone(), count));
+        }
+    }
+
+    /// Something has arrived for a flight: its socket may be the one to give.
+    #[cold]
+    pub(super) fn give(&mut self, flight: &Flight) {
+        let (Flight::Poll(socket, _) | Flight::Recv(socket)) = flight else { return };
+        if socket.flights.is_retired()
+            || !socket.outbound.is_idle()
+            || self.moves.is_leaving(socket)
+            || !socket.is_home_of(&self.shared)
+        {
+            return;
+        }
+        let Some((to, count)) = &mut self.moves.gift else { return };
+        self.moves.leaving.push(Leaving { socket: socket.clone(), to: to.clone(), requests: 0 });
+        *count -= 1;
+        if *count == 0 {
+            self.moves.gift = None;
+        }
+        self.cancel_leaving(socket);
+    }
+
+    fn cancel_leaving(&mut self, socket: &Arc<Socket>) {
+        let flights = &socket.flights;
+        [&flights.poll, &flights.recv].into_iter().for_each(|wait| self.cancel(wait.get()));
+    }
+
+    /// Cancels once more what a cancel has missed.
+    pub(super) fn leave_again(&mut self) {
+        for at in 0..self.moves.leaving.len() {
+            let socket = self.moves.leaving[at].socket.clone();
+            self.cancel_leaving(&socket);
+            self.garbage.push(Spent::Socket(socket, None));
+        }
+    }
+
+    /// Whether sockets are on their way.
+    #[inline]
+    pub(super) fn has_leaving(&self) -> bool {
+        !self.moves.leaving.is_empty()
+    }
+
+    /// Step 3, by the worker, with the claim.
+    #[cold]
+    pub(super) fn finish_leaving(&mut self, wakes: &mut Vec<Waker>) {
+        for leaving in mem::take(&mut self.moves.leaving) {
+            if leaving.socket.flights.any_wait() {
+                self.moves.leaving.push(leaving);
+                continue;
+            }
+            let Leaving { socket, to, requests } = leaving;
+            let to = to.upgrade().filter(|to| to.is_alive());
+            match to {
+                // It ends here, and nobody asks for anything any more.
+                _ if socket.flights.is_retired() => {}
+                Some(to) if socket.outbound.is_idle() => {
+                    self.shared.sockets.remove(&socket);
+                    socket.set_home(Home::Uring(Arc::downgrade(&to)));
+                    // Relaxed: a figure for people, written by this thread alone.
+                    let given = self.shared.given();
+                    self.shared.given.store(given + 1, Ordering::Relaxed);
+                    let mut left = Garbage::default();
+                    if requests != 0 && !to.send(&socket, requests, &mut left) {
+                        orphan(&socket, requests, wakes);
+                    }
+                    self.leave(left);
+                }
+                // It stays.
+                _ => self.answer(&socket, requests),
+            }
+            self.garbage.push(Spent::Socket(socket, None));
+        }
+    }
+
+    /// The end of this home: nothing leaves any more.
+    pub(super) fn end_moves(&mut self, wakes: &mut Vec<Waker>) {
+        let Moves { leaving, .. } = mem::take(&mut self.moves);
+        for Leaving { socket, requests, .. } in leaving {
+            orphan(&socket, requests, wakes);
+            self.garbage.push(Spent::Socket(socket, None));
+        }
+    }
+}

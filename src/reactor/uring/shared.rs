@@ -1,0 +1,142 @@
+//! What sockets and other workers know of a reactor.
+
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+
+use super::{ALL, ARM_RECV, Claim, FLUSH, Garbage, Mailbox, Sent, flights::Spent, owned, rescue};
+use crate::{
+    loom::global::{AtomicU64, Ordering},
+    reactor::{Doorbell, Gauge, Socket, epoll, slot::Ready},
+    util::fork,
+};
+
+/// What sockets and other workers know of a reactor. It ends with its worker.
+pub(crate) struct Shared {
+    pub(super) mailbox: Mailbox<Socket>,
+    pub(super) doorbell: &'static Doorbell,
+    pub(in crate::reactor) bridge: Arc<epoll::Shared>,
+    /// Operations in flight. Written by the worker alone.
+    pub(super) in_flight: AtomicU64,
+    /// Completions of operations on sockets and files, ever. Written by the worker alone.
+    pub(super) arrivals: AtomicU64,
+    /// Sockets that it gave to other homes, ever. Written by the worker alone.
+    pub(super) given: AtomicU64,
+    /// What counts the leases of its memory, once there is some.
+    pub(super) gauge: OnceLock<Gauge>,
+    pub(super) plain_gauge: OnceLock<Gauge>,
+    /// ... and of what was received in its place before there was such memory.
+    pub(super) rescue_gauge: OnceLock<Gauge>,
+    pub(super) sockets: rescue::Sockets,
+    pub(super) abandoned: owned::Abandoned,
+    pub(super) claim: Claim,
+    /// The process that made it: a child can not use it.
+    pub(super) process: fork::Generation,
+}
+
+/// Nobody answers what a socket asked its home for: whoever waits looks again, and asks
+/// another home, where the socket may even have operations by now.
+pub(super) fn orphan(socket: &Socket, requests: u32, wakes: &mut Vec<Waker>) {
+    // Nobody else may ask for a receive until this one is off, so that none is armed meanwhile.
+    let receives = match requests {
+        ALL => socket.flights.recv.get().is_some(),
+        _ => requests & ARM_RECV != 0,
+    };
+    if requests == ALL {
+        socket.flights.clear();
+    }
+    socket.event(socket.generation(), Ready::READABLE.and(Ready::WRITABLE), wakes);
+    if receives {
+        socket.inbound.disarmed(false, wakes);
+    }
+    if requests & FLUSH != 0 && socket.outbound.orphaned(requests == ALL, wakes) {
+        socket.reset_on_close();
+    }
+}
+
+impl Shared {
+    /// Of a reactor that begins.
+    pub(super) fn new(doorbell: &'static Doorbell, bridge: Arc<epoll::Shared>) -> Self {
+        Self {
+            mailbox: Mailbox::new(),
+            doorbell,
+            bridge,
+            in_flight: AtomicU64::new(0),
+            arrivals: AtomicU64::new(0),
+            given: AtomicU64::new(0),
+            gauge: OnceLock::new(),
+            plain_gauge: OnceLock::new(),
+            rescue_gauge: OnceLock::new(),
+            sockets: rescue::Sockets::default(),
+            abandoned: owned::Abandoned::default(),
+            claim: Claim::new(),
+            process: fork::generation(),
+        }
+    }
+
+    /// Sends a request to the socket's home, from any thread. `false`: there is nobody to
+    /// answer it, which may leave something to the caller.
+    pub(crate) fn send(&self, socket: &Arc<Socket>, request: u32, left: &mut Garbage) -> bool {
+        if !self.is_ours() {
+            return false;
+        }
+        match self.mailbox.send(socket, request) {
+            Sent::Awake => {}
+            Sent::Asleep => self.doorbell.ring(),
+            Sent::Closed => {
+                self.take_orphans(left);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What was sent and will not be answered here. A node is in one mailbox at a time: who has
+    /// asked another home since has added to what lies here.
+    pub(super) fn take_orphans(&self, left: &mut Garbage) {
+        self.mailbox.drain_with(|socket, requests| {
+            match socket.home_other_than(self) {
+                // Closed by now, it has passed that on in its turn.
+                Some(home) => _ = home.send(&socket, requests, left),
+                None => orphan(&socket, requests, &mut left.wakes),
+            }
+            left.spent.push(Spent::Socket(socket, None));
+        });
+    }
+
+    /// Whether it is at work, for this process.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.is_ours() && !self.mailbox.is_closed()
+    }
+
+    /// Whether this is not a forked child.
+    pub(super) fn is_ours(&self) -> bool {
+        fork::generation() == self.process
+    }
+
+    pub(crate) fn leased(&self) -> u64 {
+        let gauges = [&self.gauge, &self.plain_gauge, &self.rescue_gauge];
+        gauges.into_iter().filter_map(OnceLock::get).map(Gauge::leased).sum()
+    }
+
+    /// Sockets that have it for their home, and descriptors that its bridge reports on.
+    pub(crate) fn homes(&self) -> u64 {
+        self.sockets.len() + self.bridge.registered()
+    }
+
+    /// Sockets that it gave to other homes, ever.
+    pub(crate) fn given(&self) -> u64 {
+        // Relaxed: a figure for people.
+        self.given.load(Ordering::Relaxed)
+    }
+
+    /// Completions of operations, and events of the bridge, ever.
+    pub(crate) fn arrivals(&self) -> u64 {
+        // Relaxed: a figure for people.
+        self.arrivals.load(Ordering::Relaxed) + self.bridge.arrivals()
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        // Relaxed: a figure for people.
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}

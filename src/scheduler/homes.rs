@@ -1,0 +1,162 @@
+//! When a worker gives homes away.
+//!
+//! Tasks are stolen, but what arrives for their sockets still passes the ring of one worker. Where that
+//! worker keeps up, this is the cheapest way: others are not woken, and what arrives is worked off in
+//! batches. It does not keep up if it has not slept for [`LASTING`], work waits at the end of its tick
+//! that is worth waking another worker for, and its polls are long ([`LONG_POLL`]): with short ones, a
+//! second ring costs more than it brings. Then it gives some homes to the worker that has the fewest, and
+//! again after each [`PERIOD`], until both have about as many.
+
+use std::cell::Cell;
+
+use super::{balance, worker::Worker};
+
+/// How long a worker must have been busy, in ns.
+const LASTING: u64 = 10_000_000;
+/// Between two gifts, in ns.
+const PERIOD: u64 = 10_000_000;
+/// So many homes at a time, at most.
+const MOST: u64 = 4;
+/// The average poll of a worker that gives homes away, in ns. A message of 64 bytes that is echoed takes
+/// 2 to 5 us.
+const LONG_POLL: u64 = 10_000;
+
+/// What a worker knows of its own load.
+pub(super) struct Load {
+    /// When it last woke up, or began.
+    awake_since: Cell<u64>,
+    /// No gift before that.
+    next: Cell<u64>,
+}
+
+impl Load {
+    pub(super) fn new() -> Self {
+        Self { awake_since: Cell::new(u64::MAX), next: Cell::new(0) }
+    }
+
+    /// The worker has slept: it keeps up.
+    pub(super) fn slept(&self) {
+        self.awake_since.set(u64::MAX);
+    }
+}
+
+/// Whether a worker that has been awake for so long, with so much work left, cannot keep up.
+fn is_overloaded(awake: u64, backlog: usize, poll_time: u64) -> bool {
+    awake >= LASTING && poll_time >= LONG_POLL && balance::worth_waking(backlog, poll_time)
+}
+
+/// How many homes a worker that has `mine` gives to one that has `theirs`.
+fn gift(mine: u64, theirs: u64) -> u64 {
+    // A difference of a quarter is none: homes would come and go.
+    if mine > theirs + theirs / 4 + 2 { (mine - theirs).div_ceil(4).min(MOST) } else { 0 }
+}
+
+impl Worker {
+    /// At the end of a tick with work left.
+    #[inline]
+    pub(super) fn give_homes(&self, now: u64) {
+        let load = &self.load;
+        if load.awake_since.get() == u64::MAX {
+            load.awake_since.set(now);
+        }
+        if now < load.next.get() || self.hub().workers() == 1 {
+            return;
+        }
+        #[cfg(test)]
+        if force::is_on() {
+            return self.give_to_any();
+        }
+        let awake = now.saturating_sub(load.awake_since.get());
+        if is_overloaded(awake, self.backlog(), self.poll_time()) {
+            self.give_some(now);
+        }
+    }
+
+    #[cold]
+    fn give_some(&self, now: u64) {
+        self.load.next.set(now + PERIOD);
+        let mine = self.home_of(self.index()).homes();
+        let Some((to, theirs)) = self
+            .others_indexed()
+            .map(|(index, _)| (index, self.home_of(index).homes()))
+            .min_by_key(|(_, homes)| *homes)
+        else {
+            return;
+        };
+        let count = gift(mine, theirs);
+        if count > 0 {
+            let to = self.home_of(to);
+            self.with_reactor(|reactor| reactor.give_homes(to, count as u32));
+        }
+    }
+
+    /// One to whoever comes.
+    #[cfg(test)]
+    fn give_to_any(&self) {
+        if let Some((to, _)) = self.others_indexed().next() {
+            self.with_reactor(|reactor| reactor.give_homes(self.home_of(to), 1));
+        }
+    }
+}
+
+/// Moves without need, for storms.
+#[cfg(test)]
+pub(crate) mod force {
+    use crate::loom::global::{AtomicU64, Ordering};
+
+    static USERS: AtomicU64 = AtomicU64::new(0);
+
+    /// While it lives, all workers give homes away at each tick.
+    pub(crate) struct Forced(());
+
+    impl Forced {
+        pub(crate) fn new() -> Self {
+            USERS.fetch_add(1, Ordering::Relaxed);
+            Self(())
+        }
+    }
+
+    impl Drop for Forced {
+        fn drop(&mut self) {
+            USERS.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn is_on() -> bool {
+        USERS.load(Ordering::Relaxed) > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_keeps_up_gives_nothing() {
+        let (long, short) = (20_000, 5_000);
+        assert!(is_overloaded(LASTING, 50, long));
+        assert!(!is_overloaded(LASTING - 1, 50, long), "a burst");
+        assert!(!is_overloaded(LASTING, 2, long), "next to nothing waits");
+        assert!(!is_overloaded(LASTING, 1000, short), "a second ring costs more than it brings");
+    }
+
+    #[test]
+    fn gifts_end_where_both_have_about_as_many() {
+        // Goal: a steady state that shows no moves; method: two workers give to each other by turns.
+        for all in [0, 1, 2, 3, 7, 200, 10_000] {
+            let mut homes = [all, 0];
+            let mut moves = 0;
+            loop {
+                let [count, back] = [gift(homes[0], homes[1]), gift(homes[1], homes[0])];
+                if count == 0 && back == 0 {
+                    break;
+                }
+                assert!(count == 0 || back == 0, "both give: {homes:?}");
+                homes = [homes[0] + back - count, homes[1] + count - back];
+                moves += count + back;
+            }
+            assert!(homes[0].abs_diff(homes[1]) <= homes[1] / 4 + 3, "{homes:?}");
+            assert!(moves <= all / 2 + MOST, "{moves} moves of {all}");
+        }
+    }
+}

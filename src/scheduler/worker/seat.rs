@@ -1,0 +1,40 @@
+//! What a worker is made of before it has a thread, and what the others know of it.
+
+use crate::{
+    loom::deque::Stealer,
+    reactor::{Home, Reactor},
+    scheduler::queue::RunQueue,
+    task::Runnable,
+};
+
+/// What other workers know of one.
+pub(crate) struct Peer {
+    /// If there is anybody to steal from it.
+    pub(in crate::scheduler) stealer: Option<Stealer<Runnable>>,
+    pub(crate) home: Home,
+}
+
+impl Peer {
+    /// The length of its queue.
+    #[inline]
+    pub(in crate::scheduler) fn backlog(&self) -> usize {
+        self.stealer.as_ref().map_or(0, Stealer::len)
+    }
+}
+
+/// A worker before it has a thread: what can fail has been done.
+pub(crate) struct Seat {
+    pub(super) queue: RunQueue,
+    pub(super) reactor: Reactor,
+}
+
+impl Seat {
+    /// For a worker among so many.
+    pub(crate) fn new(reactor: Reactor, workers: usize) -> Self {
+        Self { queue: RunQueue::new(workers == 1), reactor }
+    }
+
+    pub(crate) fn peer(&self) -> Peer {
+        Peer { stealer: self.queue.stealer(), home: self.reactor.home() }
+    }
+}
