@@ -26,8 +26,8 @@ use std::{
     time::Instant,
 };
 
-/// Set where a model is to run in the process that asks for it.
-const ALONE: &str = "LOOM_ALONE";
+/// The environment variable that is set where a model is to run in the process that asks for it.
+pub const ALONE: &str = "LOOM_ALONE";
 
 /// Preemptions in one execution, unless LOOM_MAX_PREEMPTIONS says otherwise. Most
 /// mistakes need one or two.

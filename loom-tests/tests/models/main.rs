@@ -2,6 +2,7 @@
 #![cfg(loom)]
 
 mod announce_search;
+mod apart;
 mod blocking_queue;
 mod budget;
 mod claim;
