@@ -10,7 +10,7 @@
 //!
 //! Bound: 3 threads, four items; one that leaves lets go of the lock after two steps.
 
-use std::task::Context;
+use std::{cell::Cell, task::Context};
 
 use loom::thread;
 use loom_tests::explore;
@@ -113,34 +113,60 @@ fn what_all_have_seen_goes() {
     });
 }
 
-/// One leaves that has not seen an item, while another is sent: it takes along the first alone.
+/// One leaves that has not seen two items, in two steps, while another is sent: it takes along the
+/// first two alone.
 #[test]
 fn leaver_against_send() {
     explore(|| {
-        let (sender, receiver) = broadcast::channel(2);
+        let (sender, receiver) = broadcast::channel(4);
         let other = sender.subscribe();
         sender.send(1).unwrap();
+        sender.send(2).unwrap();
         let leaver = thread::spawn(move || drop(other));
-        assert!(matches!(sender.send(2), Ok(1 | 2)));
+        assert!(matches!(sender.send(3), Ok(1 | 2)));
         leaver.join().unwrap();
         drop(sender);
-        assert_eq!(sum(receiver), 3);
+        assert_eq!(sum(receiver), 6);
     });
 }
 
-/// One leaves that has not seen two items, in more than one batch, while another one sees them and
-/// what is sent meanwhile: each item goes when all have seen it, and none that somebody has not.
+loom::thread_local! {
+    /// The number of the item that this thread receives; 0 while it receives none.
+    static RECEIVED: Cell<u64> = Cell::new(0);
+}
+
+/// An item that notes if it is dropped where another one is received.
+#[derive(Clone)]
+struct Item(u64);
+
+impl Drop for Item {
+    fn drop(&mut self) {
+        // A panic of this destructor would take the other item along.
+        let received = RECEIVED.with(Cell::get);
+        assert!(received == 0 || received == self.0, "{} dropped in place of {received}", self.0);
+    }
+}
+
+/// Receives the item of this number.
+fn receive(receiver: &mut Receiver<Item>, number: u64) {
+    RECEIVED.with(|received| received.set(number));
+    assert_eq!(receiver.try_recv().map(|item| item.0), Ok(number));
+    RECEIVED.with(|received| received.set(0));
+}
+
+/// One leaves that has not seen three items, in more than one batch, while another one sees them
+/// and what is sent meanwhile: each item goes when all have seen it, and none that somebody has not,
+/// and none in the place of another.
 #[test]
 fn leaver_of_many() {
     explore(|| {
         let (sender, mut receiver) = broadcast::channel(4);
         let other = sender.subscribe();
-        sender.send(1).unwrap();
-        sender.send(2).unwrap();
+        (1..4).for_each(|number| _ = sender.send(Item(number)));
         let leaver = thread::spawn(move || drop(other));
-        assert_eq!((receiver.try_recv(), receiver.try_recv()), (Ok(1), Ok(2)));
-        assert!(matches!(sender.send(3), Ok(1 | 2)));
-        assert_eq!(receiver.try_recv(), Ok(3));
+        (1..4).for_each(|number| receive(&mut receiver, number));
+        assert!(matches!(sender.send(Item(4)), Ok(1 | 2)));
+        receive(&mut receiver, 4);
         leaver.join().unwrap();
         assert!(sender.is_empty(), "all have seen everything");
     });
