@@ -114,6 +114,35 @@ macro_rules! process_wide {
 }
 pub(crate) use process_wide;
 
+/// A static; in a model, where nothing outlives an execution, one of each execution.
+#[cfg(not(loom))]
+macro_rules! shared_static {
+    ($(#[$attr:meta])* static $name:ident: $type:ty = $new:expr;) => {
+        $(#[$attr])*
+        static $name: $type = $new;
+    };
+}
+#[cfg(loom)]
+macro_rules! shared_static {
+    ($(#[$attr:meta])* static $name:ident: $type:ty = $new:expr;) => {
+        loom::lazy_static! {
+            $(#[$attr])*
+            static ref $name: $type = $new;
+        }
+    };
+}
+pub(crate) use shared_static;
+
+/// The time of a model, in ns; `None` outside of models.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) fn model_time() -> Option<u64> {
+    None
+}
+
+#[cfg(loom)]
+pub(crate) use self::stand_ins::{model_time, set_model_time};
+
 /// Atomics and locks for statics: always the standard ones, never modelled.
 pub(crate) mod global {
     pub(crate) use super::wait::WaitLock as Mutex;
@@ -163,7 +192,19 @@ pub(crate) mod deque {
 /// What a doorbell asks of the kernel.
 #[cfg(not(loom))]
 pub(crate) mod eventfd {
-    use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+    use std::{
+        os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        time::Duration,
+    };
+
+    /// A worker's sleep in a model. Elsewhere there is none.
+    pub(crate) enum Sleeper {}
+
+    impl Sleeper {
+        pub(crate) fn sleep(&self, _timeout: Option<Duration>) {
+            match *self {}
+        }
+    }
 
     /// Adds one to an eventfd.
     ///

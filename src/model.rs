@@ -10,6 +10,7 @@ pub mod condition;
 pub mod inbox;
 pub mod slot;
 pub mod socket;
+pub mod worker;
 
 /// Has batches take as many, up to two, in this model: else one.
 pub fn set_batch(size: usize) {
@@ -28,6 +29,12 @@ pub mod kernel {
     /// Sleeps until `fd` has been rung.
     pub fn wait(fd: RawFd) {
         eventfd::wait(fd);
+    }
+
+    /// Rings it.
+    pub fn ring(fd: RawFd) {
+        // SAFETY: loom sees whether it is open.
+        unsafe { eventfd::ring(fd) };
     }
 
     /// How often it has been rung.

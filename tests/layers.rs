@@ -81,6 +81,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/loom/spin.rs",
     "src/loom/stand_ins.rs",
     "src/model.rs",
+    "src/model/worker.rs",
     // Nodes that live in whoever waits, and values behind locks.
     "src/sync/lock/guards.rs",
     "src/sync/lock/mod.rs",

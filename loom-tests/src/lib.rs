@@ -53,9 +53,18 @@ const SEED_STEP: usize = 200;
 /// If loom finds a mistake, if `model` panics in any of its threads, even if the code
 /// under test contains that panic, and if there are too many orders.
 pub fn explore(model: impl Fn() + Send + Sync + 'static) {
+    explore_with_fewer(0, model);
+}
+
+/// The same with so many preemptions fewer, for a model that has too many orders.
+///
+/// # Panics
+///
+/// As [`explore`].
+pub fn explore_with_fewer(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     apart(|| {
         let name = thread::current().name().unwrap_or("model").to_owned();
-        explore_here(&name, None, model);
+        explore_here(&name, preemptions, None, model);
     });
 }
 
@@ -81,7 +90,7 @@ pub fn explore_seeds(model: impl Fn(u64) + Copy + Send + Sync + 'static) {
         let name = thread::current().name().unwrap_or("model").to_owned();
         for seed in seeds() {
             let _told = Told(seed);
-            explore_here(&format!("{name}, seed {seed}"), Some(SEED_CAP), move || model(seed));
+            explore_here(&format!("{name}, seed {seed}"), 0, Some(SEED_CAP), move || model(seed));
         }
     });
 }
@@ -145,19 +154,26 @@ fn run_apart(test: &str) {
     let _ = write!(io::stderr(), "{told}");
 }
 
-/// Up to `limit` executions, if there is one.
-fn explore_here(name: &str, limit: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
+/// With so many preemptions fewer than usual, and up to `limit` executions, if there is one.
+fn explore_here(
+    name: &str,
+    fewer: usize,
+    limit: Option<usize>,
+    model: impl Fn() + Send + Sync + 'static,
+) {
     static RUNS: Once = Once::new();
     RUNS.call_once(count_panics);
 
     let mut builder = loom::model::Builder::new();
-    let preemptions = *builder.preemption_bound.get_or_insert(PREEMPTIONS);
+    let allowed = builder.preemption_bound.unwrap_or(PREEMPTIONS);
+    let preemptions = allowed.saturating_sub(fewer);
+    builder.preemption_bound = Some(preemptions);
     builder.max_branches = BRANCHES;
     if let Some(limit) = limit {
         builder.max_permutations = Some(limit);
         builder.checkpoint_interval = SEED_STEP;
     }
-    let cap = if preemptions > PREEMPTIONS { DEEP_CAP } else { CAP };
+    let cap = if allowed > PREEMPTIONS { DEEP_CAP } else { CAP };
 
     let start = Instant::now();
     let runs = std::sync::Arc::new(AtomicUsize::new(0));

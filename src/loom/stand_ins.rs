@@ -351,11 +351,12 @@ pub(crate) mod deque {
 
 /// The kernel's part in a doorbell: a few numbered bells in place of eventfds.
 pub(crate) mod eventfd {
-    use std::os::fd::RawFd;
+    use std::{os::fd::RawFd, time::Duration};
 
     use loom::{
         cell::UnsafeCell,
         sync::{Condvar, Mutex},
+        thread,
     };
 
     const BELLS: usize = 3;
@@ -432,6 +433,28 @@ pub(crate) mod eventfd {
         }
     }
 
+    /// A worker's sleep at its doorbell.
+    pub(crate) struct Sleeper {
+        fd: RawFd,
+        patient: bool,
+    }
+
+    impl Sleeper {
+        /// For one that is patient, a sleep that would end by itself has no end: what a worker then
+        /// hears, it is rung for. For another one such a sleep may end at once.
+        pub(crate) fn new(fd: RawFd, patient: bool) -> Self {
+            Self { fd, patient }
+        }
+
+        pub(crate) fn sleep(&self, timeout: Option<Duration>) {
+            match timeout {
+                Some(Duration::ZERO) => bell(self.fd).state.lock().unwrap().rung = false,
+                Some(_) if !self.patient => thread::yield_now(),
+                _ => wait(self.fd),
+            }
+        }
+    }
+
     /// How often it has been rung.
     pub(crate) fn rings(fd: RawFd) -> usize {
         bell(fd).state.lock().unwrap().rings
@@ -441,6 +464,20 @@ pub(crate) mod eventfd {
 // Of one model, whose threads are coroutines of one system thread; of no account to loom.
 std::thread_local! {
     static BATCH: std::cell::Cell<usize> = const { std::cell::Cell::new(1) };
+    static TIME: std::cell::Cell<u64> = const { std::cell::Cell::new(FIRST_TIME) };
+}
+
+/// What the clock shows until a model sets it: long after 0, which stands for a time long ago.
+const FIRST_TIME: u64 = 1_000_000_000_000;
+
+/// The time of a model, which stands still unless the model [sets](set_model_time) it.
+pub(crate) fn model_time() -> Option<u64> {
+    Some(TIME.get())
+}
+
+/// Sets the time to so many ns after the beginning.
+pub(crate) fn set_model_time(nanos: u64) {
+    TIME.set(FIRST_TIME + nanos);
 }
 
 /// What a model has [asked for](set_batch); one, unless it did.

@@ -58,6 +58,7 @@ pub(crate) use self::{
     source::{Pollable, Source, poll_ready, poll_ready_shared},
     uring::{Allowed, Features, Garbage, Owned, Refusal, TriedRing, plan},
 };
+use crate::loom::eventfd::Sleeper;
 
 #[cfg_attr(not(test), expect(unused_imports, reason = "for files, which are still to come"))]
 pub(crate) use self::uring::{Open, ReadAt, WriteAt};
@@ -77,6 +78,9 @@ pub(crate) enum Reactor {
     Uring(Box<uring::Uring>),
     #[cfg(test)]
     Memory(memory::Memory),
+    /// Of a model: it sleeps until its doorbell rings, and reports on nothing.
+    #[allow(dead_code, reason = "models make it, and nobody else can")]
+    Modelled(Sleeper),
 }
 
 impl Reactor {
@@ -99,7 +103,7 @@ impl Reactor {
     /// Makes the calling thread the one that turns it, for good.
     pub(crate) fn start(&mut self) -> io::Result<()> {
         match self {
-            Self::Epoll(_) => Ok(()),
+            Self::Epoll(_) | Self::Modelled(_) => Ok(()),
             Self::Uring(uring) => uring.start(),
             #[cfg(test)]
             Self::Memory(memory) => {
@@ -124,6 +128,10 @@ impl Reactor {
                 memory.turn(timeout, wakes);
                 Ok(())
             }
+            Self::Modelled(sleeper) => {
+                sleeper.sleep(timeout);
+                Ok(())
+            }
         }
     }
 
@@ -134,13 +142,14 @@ impl Reactor {
             Self::Uring(_) => "io_uring_enter",
             #[cfg(test)]
             Self::Memory(_) => "no call",
+            Self::Modelled(_) => "a model's sleep",
         }
     }
 
     /// Whether it is this process's, and not that of a parent that forked.
     pub(crate) fn is_ours(&self) -> bool {
         match self {
-            Self::Epoll(_) => true,
+            Self::Epoll(_) | Self::Modelled(_) => true,
             Self::Uring(uring) => uring.is_ours(),
             #[cfg(test)]
             Self::Memory(_) => true,
@@ -154,6 +163,7 @@ impl Reactor {
             Self::Uring(uring) => uring.take_garbage(),
             #[cfg(test)]
             Self::Memory(memory) => memory.take_garbage(),
+            Self::Modelled(_) => Garbage::default(),
         }
     }
 
@@ -164,6 +174,7 @@ impl Reactor {
             Self::Uring(uring) => uring.leave(left),
             #[cfg(test)]
             Self::Memory(memory) => memory.leave(left),
+            Self::Modelled(_) => {}
         }
     }
 
@@ -177,6 +188,7 @@ impl Reactor {
                 let text = "a descriptor cannot be waited for in memory";
                 Err(io::Error::new(io::ErrorKind::Unsupported, text))
             }
+            Self::Modelled(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -187,6 +199,7 @@ impl Reactor {
             Self::Uring(uring) => Ok(uring.register_socket(socket, direction)),
             #[cfg(test)]
             Self::Memory(memory) => Ok(memory.register(socket.endpoint(), socket.key())),
+            Self::Modelled(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -226,6 +239,7 @@ impl Reactor {
             Self::Uring(uring) => uring.lend(read),
             #[cfg(test)]
             Self::Memory(memory) => memory.lend(read),
+            Self::Modelled(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -243,6 +257,8 @@ impl Reactor {
             Self::Uring(uring) => uring.home(),
             #[cfg(test)]
             Self::Memory(memory) => memory.home(),
+            // One that has ended.
+            Self::Modelled(_) => Home::Uring(Weak::new()),
         }
     }
 
@@ -260,6 +276,7 @@ impl Reactor {
                 memory.close(wakes);
                 (0, memory.take_garbage())
             }
+            Self::Modelled(_) => (0, Garbage::default()),
         }
     }
 }

@@ -16,8 +16,9 @@ use super::{
 };
 use crate::{
     loom::{
+        WaitLock,
         atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
-        global,
+        global, shared_static,
     },
     task::Runnable,
     util::{clock, fork::PerProcess, threads},
@@ -68,13 +69,15 @@ static HUBS: [global::AtomicPtr<Hub>; MAX_HUBS] =
     [const { global::AtomicPtr::new(ptr::null_mut()) }; MAX_HUBS];
 
 /// Those that are in no use. A forked child makes hubs of its own.
-fn free() -> &'static global::Mutex<Vec<&'static Hub>> {
-    static FREE: PerProcess<global::Mutex<Vec<&'static Hub>>> = PerProcess::new();
-    FREE.get(|| global::Mutex::new(Vec::new()))
+fn free() -> &'static WaitLock<Vec<&'static Hub>> {
+    shared_static! { static FREE: PerProcess<WaitLock<Vec<&'static Hub>>> = PerProcess::new(); }
+    FREE.get(|| WaitLock::new(Vec::new()))
 }
 
-/// How many there are. Written under the lock of `free`.
-static MADE: global::AtomicU64 = global::AtomicU64::new(0);
+shared_static! {
+    /// How many there are. Written under the lock of `free`.
+    static MADE: global::AtomicU64 = global::AtomicU64::new(0);
+}
 
 impl Hub {
     /// A hub for a new runtime; `None` if too many runtimes are alive.

@@ -10,12 +10,16 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::fork::PerProcess;
+use crate::loom::model_time;
 
 /// The present time.
 #[inline]
 pub(crate) fn now() -> u64 {
     #[cfg(test)]
     if let Some(now) = played::now() {
+        return now;
+    }
+    if let Some(now) = model_time() {
         return now;
     }
     let now = clock_gettime(ClockId::Monotonic);

@@ -3,7 +3,10 @@
 
 use std::cell::Cell;
 
-use crate::loom::global::{AtomicU64, Ordering};
+use crate::loom::{
+    global::{AtomicU64, Ordering},
+    shared_static,
+};
 
 /// xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift
 /// generators, scrambled", 2016). Not for secrets.
@@ -13,7 +16,7 @@ pub(crate) struct Rng(Cell<u64>);
 impl Rng {
     /// A generator of its own stream: successive calls give unrelated streams.
     pub(crate) fn new() -> Self {
-        static STREAMS: AtomicU64 = AtomicU64::new(1);
+        shared_static! { static STREAMS: AtomicU64 = AtomicU64::new(1); }
         // Relaxed: only the uniqueness of the number matters.
         let stream = STREAMS.fetch_add(1, Ordering::Relaxed);
         Self(Cell::new(stream.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1))

@@ -9,6 +9,7 @@ mod claim;
 mod doorbell_shutdown;
 mod generated;
 mod hog_report;
+mod hub_lives;
 mod idle_word;
 mod inbound;
 mod inbox_final_check;
@@ -38,6 +39,7 @@ mod sync_shared_future;
 mod sync_watch;
 mod task_state;
 mod timer_ends;
+mod worker_loop;
 
 mod hubs;
 mod sync_tools;

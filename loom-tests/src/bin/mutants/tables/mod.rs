@@ -2,6 +2,7 @@
 
 mod blocking;
 mod budget;
+mod loops;
 mod orderings;
 mod queues;
 mod receiving;
@@ -25,4 +26,5 @@ pub const TABLES: &[&[Mutant]] = &[
     orderings::ORDERINGS,
     budget::BUDGET,
     blocking::BLOCKING,
+    loops::LOOPS,
 ];

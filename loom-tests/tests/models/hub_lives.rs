@@ -1,0 +1,85 @@
+//! The lives of a hub: acquired, closed, given back, and acquired again.
+//!
+//! Code: `Hub::acquire`, `begin`, `recycle`, `advance`, and the loop of a worker in each life.
+//!
+//! Properties: two runtimes that are alive have two hubs, and who acquires one sees what its last life
+//! did; a new life is open and counts from zero; a ring that is late for the last life takes no wake
+//! from the next, and meets no descriptor that is closed.
+//!
+//! Actors: two that acquire and give back; or a worker of each life, one that rings late for the
+//! first, and one that spawns in the second.
+//!
+//! Bound: 3 threads, two lives.
+
+use std::sync::Arc;
+
+use loom::{cell::UnsafeCell, thread};
+use loom_tests::explore;
+use ringloop::model::worker::{Runtime, Seat, set_time};
+
+/// What each hub's owner has to itself, by the hub's key.
+struct Own([UnsafeCell<()>; 2]);
+
+// SAFETY: loom sees who comes to a cell when another has it.
+unsafe impl Sync for Own {}
+// SAFETY: there is nothing in it.
+unsafe impl Send for Own {}
+
+/// One short life. It ends in the phase that the next must not begin in.
+fn live(own: &Own) -> Runtime {
+    let runtime = Runtime::acquire(1);
+    assert!(runtime.is_open(), "a new life goes on with the end of the last");
+    own.0[usize::from(runtime.key())].with_mut(|_| ());
+    runtime.stop();
+    runtime.recycle();
+    runtime
+}
+
+/// Two threads have one life each, and then another.
+#[test]
+fn acquire_against_recycle() {
+    explore(|| {
+        let own = Arc::new(Own([UnsafeCell::new(()), UnsafeCell::new(())]));
+        let other = {
+            let own = own.clone();
+            thread::spawn(move || [live(&own), live(&own)])
+        };
+        let mut all = vec![live(&own), live(&own)];
+        all.extend(other.join().unwrap());
+        all.sort_by_key(|runtime| runtime.key());
+        all.dedup_by_key(|runtime| runtime.key());
+        for runtime in all {
+            // SAFETY: nobody else is there.
+            unsafe { runtime.free() };
+        }
+    });
+}
+
+fn start(seat: Seat) -> thread::JoinHandle<()> {
+    thread::spawn(move || seat.run(|| ()))
+}
+
+/// Somebody who has pushed a task in the first life rings for it when it has been run, and that life
+/// is over; in the second, a task is pushed to a worker that is about to sleep.
+#[test]
+fn late_ring_against_next_life() {
+    explore(|| {
+        set_time(0);
+        let (first, [seat]) = Runtime::new(0, true);
+        let late = thread::spawn(move || first.notify(0));
+        first.stop();
+        seat.run(|| ());
+        first.recycle();
+
+        let (second, [seat]) = Runtime::new(1, true);
+        assert_eq!(second.key(), first.key());
+        assert!(second.is_open() && second.live() == 0);
+        let worker = start(seat);
+        second.spawn(async move { second.stop() }).detach();
+        worker.join().unwrap();
+        late.join().unwrap();
+        assert_eq!(second.live(), 0);
+        // SAFETY: those that used it have been joined.
+        unsafe { second.free() };
+    });
+}

@@ -1,0 +1,205 @@
+//! The loop of a worker as it is: it drains, runs, searches, parks and rescues, while others push,
+//! wake and close.
+//!
+//! Code: `scheduler/worker.rs` with all that it calls in `scheduler/` and `task/`, and a hub as a
+//! runtime acquires it. Its reactor sleeps at a modelled doorbell and reports on nothing; the clock
+//! stands still but where a model moves it.
+//!
+//! Properties: a task that is pushed from elsewhere is run, though its worker is about to sleep; what
+//! lives when the runtime is closed is cancelled, and the last end stops all workers; a backlog that is
+//! announced, and what waits behind a task without end, is run by another worker. If not, loom sees
+//! everybody wait for ever: sleeps have no end of their own, but for that of the patrol.
+//!
+//! Actors: one or two workers, and one thread that is none.
+//!
+//! Bound: 3 threads, three tasks.
+
+use std::{
+    future,
+    sync::{Arc, Mutex},
+    task::Poll,
+};
+
+use loom::thread;
+use loom_tests::{explore, explore_with_fewer};
+use ringloop::{
+    model::{
+        kernel,
+        worker::{Runtime, Seat, set_time, spawn},
+    },
+    sync::oneshot,
+};
+
+/// In which a task waits that holds its worker.
+const ELSEWHERE: i32 = 2;
+
+/// Has a worker run on a thread of its own.
+fn start(seat: Seat, start: impl FnOnce() + 'static) -> thread::JoinHandle<()> {
+    thread::spawn(move || seat.run(start))
+}
+
+/// The end of a model: no worker is left.
+fn end(runtime: Runtime) {
+    assert_eq!(runtime.live(), 0);
+    // SAFETY: the threads that used it have been joined.
+    unsafe { runtime.free() };
+}
+
+/// A task from elsewhere comes to a worker that is about to sleep, and ends the runtime.
+#[test]
+fn foreign_task_against_park() {
+    explore(|| {
+        set_time(0);
+        let (runtime, [seat]) = Runtime::new(0, true);
+        let worker = start(seat, || ());
+        runtime.spawn(async move { runtime.stop() }).detach();
+        worker.join().unwrap();
+        end(runtime);
+    });
+}
+
+/// A task waits for another thread, whose wake comes as its worker is about to sleep.
+#[test]
+fn foreign_wake_against_park() {
+    explore(|| {
+        set_time(0);
+        let (runtime, [seat]) = Runtime::new(0, true);
+        let (promise, deferred) = oneshot();
+        let worker = start(seat, move || {
+            let wait = async move {
+                deferred.await.unwrap();
+                runtime.stop();
+            };
+            spawn(wait).detach();
+        });
+        promise.set(()).unwrap();
+        worker.join().unwrap();
+        end(runtime);
+    });
+}
+
+/// The runtime is closed while its worker spawns a task that waits for ever, or sleeps behind it.
+#[test]
+fn close_against_spawn() {
+    explore(|| {
+        set_time(0);
+        let (runtime, [seat]) = Runtime::new(0, true);
+        let worker = start(seat, || spawn(future::pending::<()>()).detach());
+        runtime.close(1);
+        worker.join().unwrap();
+        assert!(runtime.is_stopped());
+        end(runtime);
+    });
+}
+
+/// The runtime is closed while its worker sleeps, or is about to, with a task that waits for ever.
+#[test]
+fn close_against_sleeper() {
+    explore_with_fewer(1, || {
+        set_time(0);
+        let (runtime, [seat]) = Runtime::new(0, true);
+        let worker = start(seat, || ());
+        let task = runtime.spawn(future::pending::<()>());
+        while !runtime.is_parked(0) {
+            thread::yield_now();
+        }
+        runtime.close(1);
+        worker.join().unwrap();
+        drop(task);
+        end(runtime);
+    });
+}
+
+/// A task has not begun when the runtime is closed: it ends without a poll.
+#[test]
+fn close_before_the_first_poll() {
+    explore(|| {
+        set_time(0);
+        let (runtime, [seat]) = Runtime::new(0, true);
+        let task = runtime.spawn(async { panic!("it is polled") });
+        runtime.close(1);
+        start(seat, || ()).join().unwrap();
+        drop(task);
+        end(runtime);
+    });
+}
+
+/// So long that four polls of it make two tasks worth a wake.
+const LONG: u64 = 1_000_000;
+
+/// Has the second worker begin when the first is where it gets interesting, in the poll of a task.
+fn later(seat: Seat) -> (impl FnOnce() + Send, impl FnOnce()) {
+    let thread = Arc::new(Mutex::new(None));
+    let begun = thread.clone();
+    let begin = move || *begun.lock().unwrap() = Some(start(seat, || ()));
+    let join = move || thread.lock().unwrap().take().expect("it has begun").join().unwrap();
+    (begin, join)
+}
+
+/// A worker has three tasks, of which the first holds it until another has run, and has looked at
+/// the clock before that: another worker, which is asleep, is named the searcher, and takes one or
+/// two. (One that is about to sleep has too many orders here: see `announce_search`.)
+#[test]
+fn backlog_is_announced() {
+    explore_with_fewer(1, || {
+        set_time(0);
+        let (runtime, [mine, others]) = Runtime::new(0, true);
+        kernel::open(ELSEWHERE);
+        let (begin, join) = later(others);
+        mine.run(|| {
+            let (mut begin, mut polls) = (Some(begin), 0);
+            let first = future::poll_fn(move |cx| {
+                polls += 1;
+                if polls < 4 {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                set_time(LONG);
+                begin.take().expect("this is the last poll")();
+                while !runtime.is_parked(1) {
+                    thread::yield_now();
+                }
+                let holds = async move {
+                    kernel::wait(ELSEWHERE);
+                    runtime.stop();
+                };
+                spawn(holds).detach();
+                spawn(async { kernel::ring(ELSEWHERE) }).detach();
+                spawn(async { kernel::ring(ELSEWHERE) }).detach();
+                Poll::Ready(())
+            });
+            spawn(first).detach();
+        });
+        join();
+        end(runtime);
+    });
+}
+
+/// A task holds its worker and waits for one that it has woken, in the place that others do not steal
+/// from: the patrol, which the other worker has or gets, comes for it.
+#[test]
+fn patrol_comes_for_what_waits() {
+    explore(|| {
+        set_time(0);
+        let (runtime, [mine, others]) = Runtime::new(0, false);
+        kernel::open(ELSEWHERE);
+        let (begin, join) = later(others);
+        mine.run(|| {
+            let (promise, deferred) = oneshot();
+            let waits = async move {
+                deferred.await.unwrap();
+                kernel::ring(ELSEWHERE);
+            };
+            spawn(waits).detach();
+            let holds = async move {
+                begin();
+                promise.set(()).unwrap();
+                kernel::wait(ELSEWHERE);
+                runtime.stop();
+            };
+            spawn(holds).detach();
+        });
+        join();
+        end(runtime);
+    });
+}
