@@ -193,23 +193,50 @@ fn lends(and_back: bool) {
     });
 }
 
-/// A wake finds the task active, and then that its poll has ended; another thread runs it next, which
-/// knows of the one before by that wake alone.
+/// A wake finds the task active, and then that its poll has ended. Before it goes on, another wake has
+/// the task polled once more, and that poll takes the mark that the first wake has left: who runs the
+/// task next knows of that poll by the last step of the first wake alone.
 #[test]
-fn wake_into_the_end_of_a_poll() {
+fn wake_past_another_poll() {
     explore(|| {
-        let bench = Bench::<1, 2>::new();
-        let (_, task) = bench.start();
+        let bench = Bench::<2, 3>::new();
+        let (_, task) = {
+            let (bench, inside, mut polls) = (bench.clone(), Token, 0);
+            start(poll_fn(move |cx| {
+                let _ = &inside;
+                polls += 1;
+                if polls == 1 {
+                    *bench.wakers.lock().unwrap() = [(); 3].map(|()| cx.waker().clone()).into();
+                }
+                if polls == 2 {
+                    // The first step of the wake comes here; it costs no preemption.
+                    thread::yield_now();
+                }
+                bench.poll()
+            }))
+        };
+        drain();
         bench.waker().wake();
-        let runner = thread::spawn(|| _ = run_one());
-        let news = bench.bring(0, Waker::wake);
+        let waker = bench.waker();
+        let news = {
+            let bench = bench.clone();
+            thread::spawn(move || {
+                bench.flags[0].store(true, Relaxed);
+                waker.wake();
+                drain();
+            })
+        };
+        drain();
+        // The second step.
+        thread::yield_now();
+        bench.waker().wake_by_ref();
         drain();
         news.join().unwrap();
+        // The second flag stays down: no poll is the last.
+        task.abort();
         drain();
-        runner.join().unwrap();
-        drain();
-        drop(take(task).unwrap());
-        assert_over();
+        drop(task);
+        assert_over_without_result();
     });
 }
 

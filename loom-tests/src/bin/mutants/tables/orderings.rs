@@ -10,7 +10,7 @@ pub const ORDERINGS: &[Mutant] = &[
         file: "task/state.rs",
         text: "            old = self.0.fetch_or(ACTIVE, Ordering::Acquire);",
         replacement: "            old = self.0.fetch_or(ACTIVE, Ordering::Relaxed);",
-        model: "task_state::wake_into_the_end_of_a_poll",
+        model: "task_state::wake_past_another_poll",
     },
     Mutant {
         name: "slot: a look sees nothing of what the event is about",
