@@ -43,6 +43,8 @@ const DEEP_CAP: usize = 100_000_000;
 const SEEDS: u64 = 8;
 /// Executions for one seed: the next has its turn then, which is no failure.
 const SEED_CAP: usize = 5_000;
+/// Executions of a model that is not explored to its end, which is no failure either.
+const FIRST_CAP: usize = 10_000;
 /// How many executions there are between two looks at that.
 const SEED_STEP: usize = 200;
 
@@ -65,6 +67,18 @@ pub fn explore_with_fewer(preemptions: usize, model: impl Fn() + Send + Sync + '
     apart(|| {
         let name = thread::current().name().unwrap_or("model").to_owned();
         explore_here(&name, preemptions, None, model);
+    });
+}
+
+/// The same, up to a cap, for a model that has too many orders: those that differ late come first.
+///
+/// # Panics
+///
+/// As [`explore`].
+pub fn explore_first(model: impl Fn() + Send + Sync + 'static) {
+    apart(|| {
+        let name = thread::current().name().unwrap_or("model").to_owned();
+        explore_here(&name, 0, Some(FIRST_CAP), model);
     });
 }
 

@@ -433,6 +433,9 @@ pub(crate) mod eventfd {
         }
     }
 
+    /// The sleeps of a patrol are shorter, and naps are not.
+    const SHORT: Duration = Duration::from_millis(100);
+
     /// A worker's sleep at its doorbell.
     pub(crate) struct Sleeper {
         fd: RawFd,
@@ -441,7 +444,7 @@ pub(crate) mod eventfd {
 
     impl Sleeper {
         /// For one that is patient, a sleep that would end by itself has no end: what a worker then
-        /// hears, it is rung for. For another one such a sleep may end at once.
+        /// hears, it is rung for. For another one a [short](SHORT) sleep ends at once.
         pub(crate) fn new(fd: RawFd, patient: bool) -> Self {
             Self { fd, patient }
         }
@@ -449,7 +452,7 @@ pub(crate) mod eventfd {
         pub(crate) fn sleep(&self, timeout: Option<Duration>) {
             match timeout {
                 Some(Duration::ZERO) => bell(self.fd).state.lock().unwrap().rung = false,
-                Some(_) if !self.patient => thread::yield_now(),
+                Some(timeout) if !self.patient && timeout < SHORT => thread::yield_now(),
                 _ => wait(self.fd),
             }
         }

@@ -32,7 +32,7 @@ pub struct Seat {
 
 impl Runtime {
     /// A runtime, and the seats of its workers. Worker `n` sleeps at `first_fd + n`, which it opens. If
-    /// they are `patient`, no sleep ends by itself.
+    /// they are `patient`, no sleep ends by itself, else that of a patrol does, and no nap.
     pub fn new<const WORKERS: usize>(first_fd: RawFd, patient: bool) -> (Self, [Seat; WORKERS]) {
         let runtime = Self::acquire(WORKERS);
         let hub = runtime.0;
@@ -90,6 +90,12 @@ impl Runtime {
 
     pub fn is_parked(self, worker: usize) -> bool {
         self.0.idle.is_parked(worker)
+    }
+
+    /// All sleep, and nobody patrols.
+    pub fn is_at_rest(self) -> bool {
+        let idle = &self.0.idle;
+        (0..self.0.workers()).all(|worker| idle.is_parked(worker)) && !idle.has_patroller()
     }
 
     pub fn live(self) -> u64 {

@@ -10,6 +10,8 @@
 //! announced, and what waits behind a task without end, is run by another worker. If not, loom sees
 //! everybody wait for ever: sleeps have no end of their own, but for that of the patrol.
 //!
+//! What the kernel reports, timers that are due and hogs that are told are not modelled.
+//!
 //! Actors: one or two workers, and one thread that is none.
 //!
 //! Bound: 3 threads, three tasks.
@@ -20,8 +22,14 @@ use std::{
     task::Poll,
 };
 
-use loom::thread;
-use loom_tests::{explore, explore_with_fewer};
+use loom::{
+    sync::atomic::{
+        AtomicBool,
+        Ordering::{Acquire, Release},
+    },
+    thread,
+};
+use loom_tests::{explore, explore_first, explore_with_fewer};
 use ringloop::{
     model::{
         kernel,
@@ -171,6 +179,42 @@ fn backlog_is_announced() {
             spawn(first).detach();
         });
         join();
+        end(runtime);
+    });
+}
+
+/// All sleep, and nobody patrols, since they have worked a moment ago. Then a task comes that holds its
+/// worker, and behind it another, from elsewhere: the worker that sleeps is woken to patrol.
+#[test]
+fn push_behind_a_task_that_holds() {
+    explore_first(|| {
+        set_time(0);
+        let (runtime, seats) = Runtime::new::<2>(0, false);
+        kernel::open(ELSEWHERE);
+        let workers = seats.map(|seat| start(seat, || ()));
+        let rest = || {
+            while runtime.live() > 0 || !runtime.is_at_rest() {
+                thread::yield_now();
+            }
+        };
+        rest();
+        runtime.spawn(async {}).detach();
+        rest();
+        let holding = Arc::new(AtomicBool::new(false));
+        let holds = {
+            let holding = holding.clone();
+            async move {
+                holding.store(true, Release);
+                kernel::wait(ELSEWHERE);
+                runtime.stop();
+            }
+        };
+        runtime.spawn(holds).detach();
+        while !holding.load(Acquire) {
+            thread::yield_now();
+        }
+        runtime.spawn(async { kernel::ring(ELSEWHERE) }).detach();
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
         end(runtime);
     });
 }

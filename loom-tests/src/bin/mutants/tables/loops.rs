@@ -29,6 +29,15 @@ pub const LOOPS: &[Mutant] = &[
         model: "worker_loop::foreign_wake_against_park",
     },
     Mutant {
+        name: "push_foreign: wakes nobody to patrol",
+        file: "scheduler/hub.rs",
+        text: "        if self.idle.sleepers().is_some_and(|sleepers| sleepers.could_patrol) {
+            self.arm_patrol();
+        }",
+        replacement: "",
+        model: "worker_loop::push_behind_a_task_that_holds",
+    },
+    Mutant {
         name: "closing: a task that was missed is not asked again",
         file: "scheduler/worker.rs",
         text: "            self.hub.cancel_all();",
@@ -49,6 +58,13 @@ pub const LOOPS: &[Mutant] = &[
         self.cancel_all();",
         replacement: "        self.advance(Phase::Closing);",
         model: "worker_loop::close_before_the_first_poll",
+    },
+    Mutant {
+        name: "close: a task that waits is asked to end, and not queued for it",
+        file: "task/state.rs",
+        text: "        (old & COMPLETE == 0 && old & ask != ask, push)",
+        replacement: "        (old & COMPLETE == 0 && old & ask != ask, false)",
+        model: "worker_loop::close_against_sleeper",
     },
     Mutant {
         name: "announce: the searcher is not rung",
