@@ -443,8 +443,8 @@ pub(crate) mod eventfd {
     }
 
     impl Sleeper {
-        /// For one that is patient, a sleep that would end by itself has no end: what a worker then
-        /// hears, it is rung for. For another one a [short](SHORT) sleep ends at once.
+        /// For one that is patient, a sleep that would end by itself has no end: a worker then
+        /// wakes up by a ring alone. For another one a [short](SHORT) sleep ends at once.
         pub(crate) fn new(fd: RawFd, patient: bool) -> Self {
             Self { fd, patient }
         }

@@ -2,8 +2,8 @@
 //!
 //! Code: `Hub::acquire`, `begin`, `recycle`, `advance`, and the loop of a worker in each life.
 //!
-//! Properties: two runtimes that are alive have two hubs, and who acquires one sees what its last life
-//! did; a new life is open and counts from zero; a ring that is late for the last life takes no wake
+//! Properties: two runtimes that are alive have two hubs, and a thread that acquires one sees what its
+//! last life did; a new life is open and counts from zero; a ring that is late for the last life takes no wake
 //! from the next, and meets no descriptor that is closed.
 //!
 //! Actors: two that acquire and give back; or a worker of each life, one that rings late for the
@@ -59,8 +59,8 @@ fn start(seat: Seat) -> thread::JoinHandle<()> {
     thread::spawn(move || seat.run(|| ()))
 }
 
-/// Somebody who has pushed a task in the first life rings for it when it has been run, and that life
-/// is over; in the second, a task is pushed to a worker that is about to sleep.
+/// A thread that has pushed a task in the first life rings for it late, when the task has been run and
+/// that life is over; in the second, a task is pushed to a worker that is about to sleep.
 #[test]
 fn late_ring_against_next_life() {
     explore(|| {

@@ -38,7 +38,7 @@ use ringloop::{
     sync::oneshot,
 };
 
-/// In which a task waits that holds its worker.
+/// The bell at which a task waits that holds its worker.
 const ELSEWHERE: i32 = 2;
 
 /// Has a worker run on a thread of its own.
@@ -219,8 +219,8 @@ fn push_behind_a_task_that_holds() {
     });
 }
 
-/// A task holds its worker and waits for one that it has woken, in the place that others do not steal
-/// from: the patrol, which the other worker has or gets, comes for it.
+/// A task holds its worker and waits for another that it has woken, which is in the LIFO slot, where
+/// nobody steals: the other worker takes the patrol, and comes for it.
 #[test]
 fn patrol_comes_for_what_waits() {
     explore(|| {

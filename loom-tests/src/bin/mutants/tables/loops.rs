@@ -97,7 +97,7 @@ pub const LOOPS: &[Mutant] = &[
         model: "worker_loop::patrol_comes_for_what_waits",
     },
     Mutant {
-        name: "patrol: who has ticked since the last look is taken for stuck, who has not is not",
+        name: "patrol: a worker that has ticked is taken for stuck, and one that has not is not",
         file: "scheduler/patrol.rs",
         text: "            if !ticked && is_awake {",
         replacement: "            if ticked && is_awake {",
@@ -126,7 +126,7 @@ pub const LOOPS: &[Mutant] = &[
         model: "hub_lives::late_ring_against_next_life",
     },
     Mutant {
-        name: "notify: who comes late for the last life claims, and does not ring",
+        name: "notify: a worker that was asleep is claimed, and not rung",
         file: "scheduler/hub.rs",
         text: "        if parked {
             self.block(worker).doorbell.ring();
