@@ -37,8 +37,8 @@ pub mod model;
 pub use self::{
     error::{BuildError, ErrorEvent, NoRuntime, RunError, TaskError, TaskId},
     runtime::{
-        Backend, BackendInfo, Builder, Handle, Metrics, Runtime, ShutdownReport, WorkerMetrics,
-        backend, run, spawn, spawn_local, yield_now,
+        Backend, BackendInfo, Builder, Handle, Metrics, Runtime, ShutdownReport, WorkerId,
+        WorkerMetrics, backend, run, spawn, spawn_local, yield_now,
     },
     task::{Join, Task},
     threads::to_thread,

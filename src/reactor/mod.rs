@@ -63,6 +63,9 @@ use crate::loom::eventfd::Sleeper;
 #[cfg_attr(not(test), expect(unused_imports, reason = "for files, which are still to come"))]
 pub(crate) use self::uring::{Open, ReadAt, WriteAt};
 
+#[cfg(test)]
+pub(crate) use self::uring::force;
+
 /// How long the end of a reactor may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Until {

@@ -221,9 +221,9 @@ fn operation_may_be_waited_for_on_another_worker() {
                 let mut read = Box::pin(perform(ReadAt { file, buf, offset: 0 }));
                 let first = poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx).is_pending())).await;
                 assert!(first, "the pipe is empty");
-                read
+                (read,)
             });
-            let read = started.await.unwrap();
+            let (read,) = started.await.unwrap();
             let waiting = handle.spawn_on(workers[wait], move || read);
             writer.write_all(b"moved").unwrap();
             let (result, buf) = waiting.await.unwrap();

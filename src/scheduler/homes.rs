@@ -10,6 +10,8 @@
 use std::cell::Cell;
 
 use super::{balance, worker::Worker};
+#[cfg(test)]
+use crate::reactor;
 
 /// How long a worker must have been busy, in ns.
 const LASTING: u64 = 10_000_000;
@@ -63,7 +65,7 @@ impl Worker {
             return;
         }
         #[cfg(test)]
-        if force::is_on() {
+        if reactor::force::is_on() {
             return self.give_to_any();
         }
         let awake = now.saturating_sub(load.awake_since.get());
@@ -96,34 +98,6 @@ impl Worker {
         if let Some((to, _)) = self.others_indexed().next() {
             self.with_reactor(|reactor| reactor.give_homes(self.home_of(to), 1));
         }
-    }
-}
-
-/// Moves without need, for storms.
-#[cfg(test)]
-pub(crate) mod force {
-    use crate::loom::global::{AtomicU64, Ordering};
-
-    static USERS: AtomicU64 = AtomicU64::new(0);
-
-    /// While it lives, all workers give homes away at each tick.
-    pub(crate) struct Forced(());
-
-    impl Forced {
-        pub(crate) fn new() -> Self {
-            USERS.fetch_add(1, Ordering::Relaxed);
-            Self(())
-        }
-    }
-
-    impl Drop for Forced {
-        fn drop(&mut self) {
-            USERS.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn is_on() -> bool {
-        USERS.load(Ordering::Relaxed) > 0
     }
 }
 

@@ -25,7 +25,7 @@
 
 mod balance;
 mod block;
-pub(crate) mod homes;
+mod homes;
 mod hub;
 pub(crate) mod idle;
 pub(crate) mod inbox;

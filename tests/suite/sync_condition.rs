@@ -213,7 +213,7 @@ fn producers_and_consumers() {
         });
         let n = scaled(60);
         let runtime = cfg.runtime();
-        let (sum, mut rng) = (Count::new(), cfg.rng(49));
+        let sum = Count::new();
         let thread = {
             let buffer = buffer.clone();
             std::thread::spawn(move || {
@@ -230,12 +230,15 @@ fn producers_and_consumers() {
                 }
             })
         };
+        // Patience is drawn anew each time: consumers that all give up after one poll would pass the lock
+        // round among themselves, each dropping it just when it was given.
         let consumers: Vec<_> = (0..4)
-            .map(|_| {
-                let (buffer, sum, turns) = (buffer.clone(), sum.clone(), 1 + rng.below(5));
+            .map(|consumer| {
+                let (buffer, sum, mut rng) = (buffer.clone(), sum.clone(), cfg.rng(49 + consumer));
                 runtime.spawn(async move {
                     let mut taken = 0;
                     while taken < n / 2 {
+                        let turns = 1 + rng.below(5);
                         let take = crate::tools::GiveUpAfter::new(turns, buffer.take());
                         if take.await.is_some() {
                             taken += 1;

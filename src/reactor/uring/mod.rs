@@ -59,6 +59,8 @@ use rustix::{
     io::Errno,
 };
 
+#[cfg(test)]
+pub(crate) use self::moves::force;
 pub(crate) use self::{
     claim::Claim,
     files::{Open, ReadAt, WriteAt},

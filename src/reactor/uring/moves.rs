@@ -172,3 +172,31 @@ impl Uring {
         }
     }
 }
+
+/// Moves without need, for storms.
+#[cfg(test)]
+pub(crate) mod force {
+    use crate::loom::global::{AtomicU64, Ordering};
+
+    static USERS: AtomicU64 = AtomicU64::new(0);
+
+    /// While it lives, all workers give homes away at each tick.
+    pub(crate) struct Forced(());
+
+    impl Forced {
+        pub(crate) fn new() -> Self {
+            USERS.fetch_add(1, Ordering::Relaxed);
+            Self(())
+        }
+    }
+
+    impl Drop for Forced {
+        fn drop(&mut self) {
+            USERS.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_on() -> bool {
+        USERS.load(Ordering::Relaxed) > 0
+    }
+}

@@ -1,7 +1,7 @@
 //! Sockets that go from home to home while they are in use.
 
 use super::*;
-use crate::scheduler::homes::force::Forced;
+use crate::reactor::force::Forced;
 
 const MESSAGES: usize = 300;
 
