@@ -34,6 +34,8 @@ pub struct Load {
     pub server_buffer: usize,
     /// Whether a task of the server burns CPU from time to time.
     pub hog: bool,
+    /// CPU that a server burns for each message before it replies, in microseconds.
+    pub work_us: u32,
     pub pace: Pace,
 }
 
@@ -78,6 +80,8 @@ const ECHO_SMALL: &[&str] = &[
     "uring-poll",
 ];
 const ECHO: &[&str] = ECHO_SMALL.split_last().expect("a list of peers").1;
+/// Servers with a task for each connection.
+const TASKS: &[&str] = &["tokio", "ringloop", "ringloop-lease", "ringloop-owned", "ringloop-epoll"];
 /// Those of the servers that a quick run looks at: there are too many for three minutes.
 pub const QUICK_SERVERS: &[&str] = &["tokio", "ringloop", "ringloop-lease", "uring"];
 
@@ -122,7 +126,13 @@ pub const CASES: &[Case] = &[
     Case { peers: ECHO_SMALL, ..echo("echo_pipelined", Load { burst: 16, ..STEADY }) },
     echo("echo_hog", Load { hog: true, pace: Pace::Open(10_000), ..STEADY }),
     echo("rate_30k", Load { connections: 256, pace: Pace::Open(30_000), ..STEADY }),
+    echo("rate_60k", Load { connections: 256, pace: Pace::Open(60_000), ..STEADY }),
     echo("rate_120k", Load { connections: 256, pace: Pace::Open(120_000), ..STEADY }),
+    Case {
+        operation: "one message echoed after 20 us of CPU",
+        peers: TASKS,
+        ..echo("echo_work", Load { connections: 200, work_us: 20, ..STEADY })
+    },
     Case {
         operation: "one connection: accepted, one message echoed, reset by the client",
         peers: ECHO_SMALL,
@@ -173,6 +183,7 @@ const STEADY: Load = Load {
     burst: 1,
     server_buffer: 4096,
     hog: false,
+    work_us: 0,
     pace: Pace::Closed,
 };
 

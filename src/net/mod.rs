@@ -1,9 +1,9 @@
 //! TCP sockets.
 //!
-//! A socket belongs to no worker: it may be made, used and dropped on any. The worker on
-//! which it first has to wait becomes its home, and wakes its task from then on. When the
-//! home's runtime ends, the next wait, or one that is under way, on a worker of another
-//! runtime, finds the socket a new home.
+//! A socket belongs to no worker: it may be made, used and dropped on any. The worker on which a task
+//! first has to wait for it becomes its home, and wakes its tasks from then on. On io_uring a worker that
+//! cannot keep up hands some of its sockets over to others. When the home's runtime ends, the next wait, or
+//! one that is under way, on a worker of another runtime, finds the socket a new home.
 //!
 //! In a forked child, a socket for which the parent has waited stays the parent's: waits on it
 //! fail, whatever runtime the child has built. A copy of its descriptor makes one of the

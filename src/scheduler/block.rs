@@ -1,4 +1,21 @@
 //! What one worker shares with the others and with other threads.
+//!
+//! | field | written by | when | read by |
+//! |---|---|---|---|
+//! | `inbox` | any thread pushes; the worker or a rescuer takes | a task is woken or spawned elsewhere; each tick | the worker, before it parks; thieves |
+//! | `local_inbox` | any thread pushes; the worker takes | a task of this worker is woken elsewhere; each tick | the worker, before it parks |
+//! | `lifo` | the worker puts; the worker or a rescuer takes | a task wakes another | rescuers |
+//! | `doorbell` | the worker opens and closes it; any thread rings it | the worker's life; it is parked and there is work | |
+//! | `timers` | the worker arms and fires; other threads cancel; a rescuer fires | | the patrol |
+//! | `tick` | the worker | each turn of its loop | the patrol: a worker that has not ticked is held |
+//! | `since` | the worker | tasks begin to run, and stop | threads that push, the patrol |
+//! | `checked` | the worker | it looks at the clock while tasks run | threads that push |
+//! | `rescued` | a rescuer, by an RMW | it takes this worker's things | other rescuers: one at a time is enough |
+//! | `told` | a reporter, by an RMW | it names the task of a long tick | other reporters: each tick is named once |
+//! | `thread` | the worker | it starts | the patrol, which asks the kernel about the thread |
+//! | `running`, `running_at` | the worker | around each poll | reporters |
+//! | `poll_time` | the worker | it looks at the clock while tasks run | thieves |
+//! | `counts` | the worker | as each says | anybody |
 
 use std::{panic::Location, ptr};
 
@@ -45,29 +62,24 @@ pub(crate) struct Block {
     pub(crate) counts: Counts,
 }
 
-/// What a worker counts. Written by it alone, read by anybody.
-#[derive(Default)]
-pub(crate) struct Counts {
-    pub(crate) spawned: Counter,
-    pub(crate) ended: Counter,
-    pub(crate) polls: Counter,
-    pub(crate) parks: Counter,
-    pub(crate) wakeups: Counter,
-    pub(crate) steals: Counter,
-    pub(crate) announces: Counter,
-    pub(crate) patrols: Counter,
-    pub(crate) rescues: Counter,
+/// The counters of a worker, each named once.
+macro_rules! counts {
+    ($($name:ident),* $(,)?) => {
+        /// What a worker counts. Written by it alone, read by anybody.
+        #[derive(Default)]
+        pub(crate) struct Counts {
+            $(pub(crate) $name: Counter,)*
+        }
+
+        impl Counts {
+            pub(super) fn reset(&self) {
+                $(self.$name.set(0);)*
+            }
+        }
+    };
 }
 
-impl Counts {
-    pub(super) fn reset(&self) {
-        let Self { spawned, ended, polls, parks, wakeups, steals, announces, patrols, rescues } =
-            self;
-        for count in [spawned, ended, polls, parks, wakeups, steals, announces, patrols, rescues] {
-            count.set(0);
-        }
-    }
-}
+counts!(spawned, ended, polls, parks, wakeups, steals, announces, patrols, rescues);
 
 /// A counter for people, and for the count of live tasks.
 #[derive(Default)]

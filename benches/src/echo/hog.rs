@@ -16,14 +16,26 @@ pub fn whole_periods(window: Duration) -> Duration {
     PERIOD * periods as u32
 }
 
+/// Work for one message, by so much CPU time of this thread.
+#[inline]
+pub fn work(micros: u32) {
+    if micros > 0 {
+        burn_for(Duration::from_micros(micros.into()), 50);
+    }
+}
+
 /// One burst. It is over after so much CPU time of this thread, not so much time: what else runs on
 /// the core makes it no smaller.
 pub fn burn() {
-    let end = thread_time() + BURST;
+    // About 2 us between looks at the clock.
+    burn_for(BURST, 1000);
+}
+
+fn burn_for(length: Duration, steps: usize) {
+    let end = thread_time() + length;
     let mut state = black_box(1u64);
     while thread_time() < end {
-        // About 2 us between looks at the clock.
-        for _ in 0..1000 {
+        for _ in 0..steps {
             state = (state ^ (state >> 29)).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         }
     }

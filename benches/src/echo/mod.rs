@@ -14,7 +14,9 @@
 //!   100 ms: how long do the others wait? *Not shown:* several such tasks, or a pool for them. CPU
 //!   contains the task's own, which is in the column beside it. With one worker everybody waits for
 //!   the burst; bare loops have nobody to take over with two workers either.
-//! - `rate_30k`, `rate_120k`: what does it cost to be woken often, and how late are the replies?
+//! - `echo_work`: 200 connections, 20 us of CPU for each message, so that one worker cannot keep up: do
+//!   workers share what arrives?
+//! - `rate_30k`, `rate_60k`, `rate_120k`: what does it cost to be woken often, and how late are the replies?
 //!   Arrivals are a Poisson process, latency counts from when a message was due. Time per operation
 //!   is the rate's; a server that falls behind shows by latencies that grow with the window.
 //! - `churn`: what does a connection cost from accept to close? *Not shown:* orderly ends (the
@@ -54,13 +56,15 @@ struct Setup {
     buffer: usize,
     /// Whether to run [`hog`].
     hog: bool,
+    /// CPU to burn for each message, in microseconds.
+    work_us: u32,
 }
 
 /// Runs the echo server of the peer that `spec` names for ever.
 pub fn serve(spec: &Spec) -> Result<(), String> {
-    let &Load { server_buffer, hog, .. } =
+    let &Load { server_buffer, hog, work_us, .. } =
         spec.case.load.as_ref().ok_or("this case has no server")?;
-    let setup = Setup { workers: spec.workers, buffer: server_buffer, hog };
+    let setup = Setup { workers: spec.workers, buffer: server_buffer, hog, work_us };
     let served = match spec.peer.as_str() {
         "tokio" => tokio::serve(setup, true),
         "tokio-ct" => tokio::serve(setup, false),

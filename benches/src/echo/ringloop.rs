@@ -44,40 +44,45 @@ async fn accept(setup: Setup, face: Face) -> io::Result<()> {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         match face {
-            Face::Poll => drop(ringloop::spawn(echo(stream, setup.buffer))),
-            Face::Lease => drop(ringloop::spawn(echo_leases(stream))),
-            Face::Owned => drop(ringloop::spawn(echo_owned(stream, setup.buffer))),
+            Face::Poll => drop(ringloop::spawn(echo(stream, setup))),
+            Face::Lease => drop(ringloop::spawn(echo_leases(stream, setup.work_us))),
+            Face::Owned => drop(ringloop::spawn(echo_owned(stream, setup))),
         }
     }
 }
 
-async fn echo(mut stream: TcpStream, buffer: usize) -> io::Result<()> {
-    let mut buffer = vec![0; buffer];
+async fn echo(mut stream: TcpStream, setup: Setup) -> io::Result<()> {
+    let mut buffer = vec![0; setup.buffer];
     loop {
         match stream.read(&mut buffer).await? {
             0 => return Ok(()),
-            len => stream.write_all(&buffer[..len]).await?,
+            len => {
+                hog::work(setup.work_us);
+                stream.write_all(&buffer[..len]).await?;
+            }
         }
     }
 }
 
-async fn echo_leases(mut stream: TcpStream) -> io::Result<()> {
+async fn echo_leases(mut stream: TcpStream, work_us: u32) -> io::Result<()> {
     loop {
         let lease = stream.read_lease().await?;
         if lease.is_empty() {
             return Ok(());
         }
+        hog::work(work_us);
         stream.write_lease(lease).await?;
     }
 }
 
-async fn echo_owned(mut stream: TcpStream, buffer: usize) -> io::Result<()> {
-    let mut buffer = Vec::with_capacity(buffer);
+async fn echo_owned(mut stream: TcpStream, setup: Setup) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(setup.buffer);
     loop {
         let (read, filled) = stream.read(buffer).await;
         if read? == 0 {
             return Ok(());
         }
+        hog::work(setup.work_us);
         let (written, emptied) = stream.write(filled).await;
         written?;
         buffer = emptied;

@@ -29,16 +29,19 @@ async fn accept(setup: Setup) -> io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        tokio::spawn(echo(stream, setup.buffer));
+        tokio::spawn(echo(stream, setup));
     }
 }
 
-async fn echo(mut stream: TcpStream, buffer: usize) -> io::Result<()> {
-    let mut buffer = vec![0; buffer];
+async fn echo(mut stream: TcpStream, setup: Setup) -> io::Result<()> {
+    let mut buffer = vec![0; setup.buffer];
     loop {
         match stream.read(&mut buffer).await? {
             0 => return Ok(()),
-            len => stream.write_all(&buffer[..len]).await?,
+            len => {
+                hog::work(setup.work_us);
+                stream.write_all(&buffer[..len]).await?;
+            }
         }
     }
 }

@@ -24,6 +24,11 @@ const CAVEATS: &[(&str, &str)] = &[
         "rate_30k",
         "the most that a server can do: it sleeps most of the time, and CPU is what counts.",
     ),
+    ("rate_60k", "the most that a server can do; two workers may share it."),
+    (
+        "echo_work",
+        "work of different lengths. The client has a thread of its own, which takes a part of a core.",
+    ),
     ("rate_120k", "the most that a server can do; beyond it, latency is only a queue's length."),
     (
         "churn",

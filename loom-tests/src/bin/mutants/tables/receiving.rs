@@ -351,4 +351,35 @@ pub const RECEIVING: &[Mutant] = &[
         replacement: "        // Release: what the kernel",
         model: "unit test reactor::slot::tests::note_of_a_read_is_gone_when_the_count_comes_round",
     },
+    // Homes that move.
+    Mutant {
+        name: "moves: what is asked for meanwhile is forgotten",
+        file: "reactor/uring/moves.rs",
+        text: "self.leaving[at].requests |= requests & !(FLUSH | STALE_RECV);",
+        replacement: "",
+        model: "unit test reactor::uring::tests::gifts::homes_that_move_all_the_time_lose_no_byte_and_no_wake",
+    },
+    Mutant {
+        name: "moves: what is in flight goes on after the move",
+        file: "reactor/uring/moves.rs",
+        text: "            if leaving.socket.flights.any_wait() {",
+        replacement: "            if false {",
+        model: "unit test reactor::uring::tests::gifts::homes_that_move_all_the_time_lose_no_byte_and_no_wake",
+    },
+    Mutant {
+        name: "moves: a home that keeps the socket forgets what it was asked for",
+        file: "reactor/uring/moves.rs",
+        text: "                _ => self.answer(&socket, requests),",
+        replacement: "                _ => {}",
+        model: "unit test reactor::uring::tests::gifts::homes_that_move_all_the_time_lose_no_byte_and_no_wake",
+    },
+    Mutant {
+        name: "moves: a request for a socket that has left is answered by the old home",
+        file: "reactor/uring/mod.rs",
+        text: "            match socket.home_other_than(&shared) {
+                // It has left",
+        replacement: "            match socket.home_other_than(&shared).filter(|_| false) {
+                // It has left",
+        model: "unit test reactor::uring::tests::gifts::homes_that_move_all_the_time_lose_no_byte_and_no_wake",
+    },
 ];
