@@ -217,10 +217,10 @@ impl Socket {
         self.source.slot().is_waited_for(direction)
     }
 
-    /// Whether that ring is its home.
-    pub(super) fn is_home_of(&self, ring: &uring::Shared) -> bool {
+    /// Whether it has another home than that ring, which had it.
+    pub(super) fn has_left(&self, ring: &uring::Shared) -> bool {
         self.source.with_home(
-            |home| matches!(home, Some(Home::Uring(home)) if ptr::eq(home.as_ptr(), ring)),
+            |home| matches!(home, Some(Home::Uring(home)) if !ptr::eq(home.as_ptr(), ring)),
         )
     }
 

@@ -98,7 +98,7 @@ impl Uring {
         if socket.flights.is_retired()
             || !socket.outbound.is_idle()
             || self.moves.is_leaving(socket)
-            || !socket.is_home_of(&self.shared)
+            || socket.has_left(&self.shared)
         {
             return;
         }

@@ -166,7 +166,7 @@ impl Shared {
             let _ = self.claim.try_borrow(|| {
                 let read = || Pool::read_apart(gauge, |room| Ok(socket.recv(room)?));
                 // It may have left meanwhile: not while the claim is held here.
-                if socket.is_home_of(self) {
+                if !socket.has_left(self) {
                     received = socket.inbound.receive_instead(read, wakes);
                 }
             });
