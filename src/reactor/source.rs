@@ -222,7 +222,7 @@ pub(crate) fn poll_ready<P: Pollable>(
     cx: &mut Context<'_>,
     door: Door,
 ) -> Poll<io::Result<()>> {
-    settle(io, direction, door)?;
+    ensure_home(io, direction, door)?;
     io.source().slot.poll_ready(direction, cx).map(Ok)
 }
 
@@ -235,13 +235,13 @@ pub(crate) fn poll_ready_shared<P: Pollable>(
     ticket: &mut Option<u64>,
     door: Door,
 ) -> Poll<io::Result<()>> {
-    settle(io, direction, door)?;
+    ensure_home(io, direction, door)?;
     io.source().slot.poll_ready_shared(direction, ticket, cx).map(Ok)
 }
 
 /// Sees to it that there is a home: the first one, or another after a runtime ended.
 #[inline]
-fn settle<P: Pollable>(io: &P, direction: Direction, door: Door) -> io::Result<()> {
+fn ensure_home<P: Pollable>(io: &P, direction: Direction, door: Door) -> io::Result<()> {
     io.source().check_process()?;
     if io.is_reported(direction) {
         return Ok(());

@@ -11,7 +11,7 @@
 //! | `since` | the worker | tasks begin to run, and stop | threads that push, the patrol |
 //! | `checked` | the worker | it looks at the clock while tasks run | threads that push |
 //! | `rescued` | a rescuer, by an RMW | it takes this worker's things | other rescuers: one at a time is enough |
-//! | `told` | a reporter, by an RMW | it names the task of a long tick | other reporters: each tick is named once |
+//! | `reported` | a reporter, by an RMW | it names the task of a long tick | other reporters: each tick is named once |
 //! | `thread` | the worker | it starts | the patrol, which asks the kernel about the thread |
 //! | `running`, `running_at` | the worker | around each poll | reporters |
 //! | `poll_time` | the worker | it looks at the clock while tasks run | thieves |
@@ -51,7 +51,7 @@ pub(crate) struct Block {
     /// When somebody last came to the rescue.
     pub(super) rescued: AtomicU64,
     /// The tick that somebody has last told of, for it was long.
-    pub(super) told: AtomicU64,
+    pub(super) reported: AtomicU64,
     /// The kernel's number of the worker's thread.
     thread: AtomicU32,
     /// What is being polled: 0, or the id of the task, and where it was spawned.
@@ -121,7 +121,7 @@ impl Block {
             since: AtomicU64::new(u64::MAX),
             checked: AtomicU64::new(0),
             rescued: AtomicU64::new(0),
-            told: AtomicU64::new(u64::MAX),
+            reported: AtomicU64::new(u64::MAX),
             thread: AtomicU32::new(0),
             running: AtomicU64::new(0),
             running_at: AtomicPtr::new(ptr::null_mut()),
@@ -136,7 +136,7 @@ impl Block {
     }
 
     /// Whether something waits here that a patrol could take.
-    pub(super) fn has_loot(&self) -> bool {
+    pub(super) fn has_tasks_to_take(&self) -> bool {
         // Relaxed: an estimate.
         !self.inbox.is_empty() || !self.lifo.load(Ordering::Relaxed).is_null()
     }

@@ -53,11 +53,11 @@ use crate::{
 
 /// Where a task belongs: hub (16 bits), owner (16, `!0` for none), registry slot (32).
 #[derive(Clone, Copy)]
-struct Place(u64);
+struct Address(u64);
 
 const NO_OWNER: u16 = !0;
 
-impl Place {
+impl Address {
     fn new(hub: u16, owner: u16, slot: u32) -> Self {
         Self(u64::from(hub) << 48 | u64::from(owner) << 32 | u64::from(slot))
     }
@@ -110,7 +110,7 @@ pub(crate) struct Tasks;
 
 impl Schedule for Tasks {
     fn schedule(task: Runnable) {
-        let place = Place(task.header().place());
+        let place = Address(task.header().place());
         if with_worker(|worker| worker.hub().key() == place.hub()) != Some(true) {
             return schedule_elsewhere(task, place);
         }
@@ -122,7 +122,7 @@ impl Schedule for Tasks {
     }
 
     fn ended(task: &Header) {
-        let place = Place(task.place());
+        let place = Address(task.place());
         let own = with_worker(|worker| {
             let own = worker.hub().key() == place.hub();
             if own {
@@ -138,13 +138,13 @@ impl Schedule for Tasks {
     }
 
     fn report(place: u64, event: &ErrorEvent) {
-        hook::report(Place(place).hub(), event);
+        hook::report(Address(place).hub(), event);
     }
 }
 
 /// Queues a task whose runtime is not this thread's.
 #[inline(never)]
-fn schedule_elsewhere(task: Runnable, place: Place) {
+fn schedule_elsewhere(task: Runnable, place: Address) {
     let hub = Hub::by_key(place.hub());
     match place.owner() {
         Some(owner) => hub.push_home(task, owner),
@@ -204,7 +204,7 @@ unsafe fn create_foreign<F: Future>(
     spawned_at: &'static Location<'static>,
 ) -> (Runnable, Task<F::Output>) {
     let slot = hub.registry.take_slot_foreign();
-    let place = Place::new(hub.key(), owner, slot);
+    let place = Address::new(hub.key(), owner, slot);
     let birth = Birth { place: place.0, id: new_ids(1), spawned_at };
     // SAFETY: by the caller.
     let (entry, registered, task) = unsafe { task::create_unchecked::<F, Tasks>(future, birth) };

@@ -121,7 +121,7 @@ pub(super) struct Watch {
     polls: u64,
     /// What has run since that tick was seen for the second time, and for how long.
     held: Option<(TaskId, Held)>,
-    told: bool,
+    reported: bool,
 }
 
 /// For how long a task holds its thread.
@@ -174,8 +174,8 @@ impl Watch {
     }
 
     /// Names what holds the busy worker, if it does so for long, once.
-    pub(super) fn tell(&mut self, hub: &Hub, worker: usize, now: u64) {
-        if self.told {
+    pub(super) fn report(&mut self, hub: &Hub, worker: usize, now: u64) {
+        if self.reported {
             return;
         }
         let block = hub.block(worker);
@@ -192,8 +192,8 @@ impl Watch {
         if running < HOG {
             return;
         }
-        self.told = true;
-        if block.is_first_to_tell(self.tick) {
+        self.reported = true;
+        if block.is_first_to_report(self.tick) {
             let event = ErrorEvent::TaskHogsWorker { task, spawned_at, worker, running };
             hook::report(hub.key(), &event);
         }
@@ -208,9 +208,9 @@ impl Block {
     }
 
     /// Whether nobody else has told of that tick: then we do.
-    fn is_first_to_tell(&self, tick: u64) -> bool {
+    fn is_first_to_report(&self, tick: u64) -> bool {
         // Relaxed: one of those who come at once.
-        self.told.swap(tick, Ordering::Relaxed) != tick
+        self.reported.swap(tick, Ordering::Relaxed) != tick
     }
 
     /// Whether nobody has just come to the rescue: then we do.
@@ -343,7 +343,7 @@ impl Worker {
 
     /// Has somebody patrol, if nobody does. While nobody sleeps there is no need, but it is
     /// tried again with the next tick.
-    pub(super) fn see_to_patrol(&self) {
+    pub(super) fn ensure_patrol(&self) {
         let idle = &self.hub().idle;
         if idle.has_patroller() || idle.sleepers().is_some() && self.hub().arm_patrol() {
             self.patrol.unwatched.set(false);
@@ -366,7 +366,7 @@ impl Worker {
             if !ticked && is_awake {
                 (busy, stuck) = (true, true);
                 self.rescue(index);
-                watch.tell(self.hub(), index, now);
+                watch.report(self.hub(), index, now);
             }
             patrol.seen[index].set(watch);
         }
@@ -387,9 +387,9 @@ impl Worker {
     pub(super) fn rescue(&self, stuck: usize) {
         let (block, peer) = self.other(stuck);
         let tick = block.tick();
-        let mut taken = block.inbox.take(TAKE, |task| self.push_unjudged(task));
+        let mut taken = block.inbox.take(TAKE, |task| self.push_quietly(task));
         if let Some(task) = block.take_lifo() {
-            self.push_unjudged(task);
+            self.push_quietly(task);
             taken += 1;
         }
         taken += (0..RESCUE_BATCHES).take_while(|_| self.take_from(peer)).count();
@@ -413,7 +413,7 @@ impl Worker {
     fn rescue_rest(&self, stuck: usize, tick: u64) {
         let (block, _) = self.other(stuck);
         if block.tick() == tick {
-            block.inbox.take(TAKE, |task| self.push_unjudged(task));
+            block.inbox.take(TAKE, |task| self.push_quietly(task));
             self.rescue_timers(stuck, tick);
             self.judge_push();
         }

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 pub(crate) use self::seat::{Peer, Seat};
 use super::{
-    NO_OWNER, Place, Tasks, balance,
+    Address, NO_OWNER, Tasks, balance,
     block::Block,
     homes::Load,
     hub::{Hub, Phase},
@@ -185,7 +185,7 @@ impl Worker {
     fn take_mail(&self) {
         let block = self.block();
         let local = block.local_inbox.take(TAKE, |task| self.push_local(task));
-        let stealable = block.inbox.take(TAKE, |task| self.push_unjudged(task));
+        let stealable = block.inbox.take(TAKE, |task| self.push_quietly(task));
         self.more_mail.set(local.max(stealable) == TAKE);
     }
 
@@ -214,7 +214,7 @@ impl Worker {
         let start = clock::now();
         self.block().begin_run(start);
         if self.patrol.is_unwatched(start) && self.has_tasks() {
-            self.see_to_patrol();
+            self.ensure_patrol();
         }
         let (mut since, mut polls) = (start, 0);
         // Few at first: what the last tick saw need not hold for this one.
@@ -269,7 +269,7 @@ impl Worker {
         let ran = task.run();
         self.process.expect_parent();
         if let Ran::Again(task) = ran {
-            match Place(task.header().place()).owner() {
+            match Address(task.header().place()).owner() {
                 Some(_) => self.push_local(task),
                 None => self.push_back(task),
             }
@@ -371,7 +371,8 @@ impl Worker {
     fn leave_patrol(&self) {
         self.hub.idle.give_up_patrol(self.index);
         self.patrol.set_duty(false);
-        let waits = |(block, peer): (&Block, &Peer)| block.has_loot() || peer.backlog() > 0;
+        let waits =
+            |(block, peer): (&Block, &Peer)| block.has_tasks_to_take() || peer.backlog() > 0;
         if self.patrol.saw_stuck() || self.others().any(waits) {
             self.hub.arm_patrol();
         }
@@ -419,7 +420,7 @@ impl Worker {
         if !wakes.is_empty() {
             debug_assert!(!current::in_task(), "what a task wakes has the LIFO slot");
             let of_tasks = wakes.extract_if(.., |waker| task::is_tasks(waker));
-            of_tasks.filter_map(task::wake_for).for_each(|task| self.push_told(task));
+            of_tasks.filter_map(task::wake_for).for_each(|task| self.push_reported(task));
             self.judge_push();
             if !wakes.is_empty() {
                 self.wake_foreign(mem::take(&mut wakes));
@@ -435,7 +436,7 @@ impl Worker {
     fn wake_foreign(&self, wakers: Vec<Waker>) {
         // One that blocks holds the worker as a task may.
         if self.has_tasks() && self.hub.workers() > 1 {
-            self.see_to_patrol();
+            self.ensure_patrol();
         }
         wakers.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
     }
@@ -493,7 +494,7 @@ impl Worker {
     #[inline]
     fn birth(&self, owner: u16, spawned_at: &'static Location<'static>) -> (u32, Birth) {
         let slot = self.hub.registry.take_slot(&self.slots);
-        let place = Place::new(self.hub.key(), owner, slot);
+        let place = Address::new(self.hub.key(), owner, slot);
         (slot, Birth { place: place.0, id: self.next_id(), spawned_at })
     }
 

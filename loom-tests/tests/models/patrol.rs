@@ -61,7 +61,7 @@ impl Stuck {
 }
 
 /// At a tick's end, with tasks left.
-fn see_to_patrol(hub: &Hub) {
+fn ensure_patrol(hub: &Hub) {
     if hub.wants_patrol()
         && let Some(sleeper) = hub.arm_patrol()
     {
@@ -109,7 +109,7 @@ fn wake_up_and_get_stuck(hub: &Hub, stuck: &Stuck, event: impl FnOnce()) {
     hub.park(stuck.worker, false, || false, |_| event());
     hub.give_up_patrol(stuck.worker);
     stuck.tick();
-    see_to_patrol(hub);
+    ensure_patrol(hub);
     stuck.poll();
 }
 
@@ -150,7 +150,7 @@ fn two_sleepers() {
         let (hub, stuck) = (opened(3), Stuck::new(0));
         let sleepers = sleepers(&hub, &[1, 2], &stuck);
         stuck.tick();
-        see_to_patrol(&hub);
+        ensure_patrol(&hub);
         stuck.poll();
         sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
     });
@@ -174,7 +174,7 @@ fn patroller_gets_stuck() {
         };
         let sleepers = sleepers(&hub, &[2], &stuck);
         kernel::wait(0);
-        see_to_patrol(&hub);
+        ensure_patrol(&hub);
         patroller.join().unwrap();
         sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
     });

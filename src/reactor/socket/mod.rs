@@ -57,8 +57,8 @@ pub(crate) struct Socket {
 /// What waits for a socket in its home's ring.
 #[repr(C)]
 pub(super) struct InFlight {
-    pub(super) poll: Place,
-    pub(super) recv: Place,
+    pub(super) poll: FlightCell,
+    pub(super) recv: FlightCell,
     /// What the poll reports on: [`READS`], [`WRITES`]; resets in any case.
     pub(super) reports: AtomicU8,
     /// 1 once the owner is gone.
@@ -73,7 +73,7 @@ pub(super) struct InFlight {
     pub(super) listed: AtomicU32,
     /// How often this process had been forked when it was made.
     forks: u32,
-    pub(super) send: Place,
+    pub(super) send: FlightCell,
 }
 
 /// So many waits to read are for one time: the request, and the end.
@@ -83,9 +83,9 @@ pub(super) const READS: u8 = 1;
 pub(super) const WRITES: u8 = 2;
 
 /// The number of an operation, if it is in flight. Written by the home's worker alone.
-pub(super) struct Place(AtomicU64);
+pub(super) struct FlightCell(AtomicU64);
 
-impl Place {
+impl FlightCell {
     pub(super) fn get(&self) -> Option<FlightId> {
         // Exact at the home; elsewhere a hint, which the home checks. Acquire: what a poll reports
         // was written before it.
@@ -157,10 +157,10 @@ impl Socket {
     }
 
     fn with(source: Source<Endpoint>) -> Arc<Self> {
-        let place = || Place(AtomicU64::new(0));
+        let cell = || FlightCell(AtomicU64::new(0));
         let flights = InFlight {
-            poll: place(),
-            recv: place(),
+            poll: cell(),
+            recv: cell(),
             reports: AtomicU8::new(0),
             retired: AtomicU8::new(0),
             wants_writes: AtomicU8::new(0),
@@ -168,7 +168,7 @@ impl Socket {
             exposure: AtomicU8::new(0),
             listed: AtomicU32::new(0),
             forks: fork::forks(),
-            send: place(),
+            send: cell(),
         };
         Arc::new(Self {
             link: Link::new(),

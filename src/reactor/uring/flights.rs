@@ -44,18 +44,18 @@ pub(super) enum Spent {
 /// The worker's operations. Used by its thread alone.
 #[derive(Default)]
 pub(super) struct Flights {
-    places: Vec<Place>,
+    places: Vec<Entry>,
     free: Vec<u32>,
 }
 
 /// Two have a cache line: each completion touches one.
 #[repr(align(32))]
-struct Place {
+struct Entry {
     generation: u32,
     flight: Option<Flight>,
 }
 
-const _: () = assert!(size_of::<Place>() == 32);
+const _: () = assert!(size_of::<Entry>() == 32);
 
 /// The number of an operation: index and generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Flights {
     /// An operation that is about to be submitted.
     pub(super) fn begin(&mut self, flight: Flight) -> FlightId {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Place { generation: 0, flight: None });
+            self.places.push(Entry { generation: 0, flight: None });
             self.places.len() as u32 - 1
         });
         let place = &mut self.places[index as usize];

@@ -140,7 +140,7 @@ pub(crate) struct Uring {
     /// What is not sent now is given up.
     is_ending: bool,
     /// That completions are lost has been told.
-    told_loss: bool,
+    reported_loss: bool,
     /// Operations that it can have.
     optional: ring::Optional,
     provided: recv::Memory,
@@ -180,7 +180,7 @@ impl Uring {
             retiring: Vec::new(),
             moves: moves::Moves::default(),
             is_ending: false,
-            told_loss: false,
+            reported_loss: false,
             optional,
             provided: recv::Memory::Unused { incremental },
             plain: None,
@@ -205,7 +205,7 @@ impl Uring {
         wakes: &mut Vec<Waker>,
     ) -> io::Result<()> {
         fork::expect_parent(self.shared.process);
-        if self.ring.has_lost() && !self.told_loss {
+        if self.ring.has_lost() && !self.reported_loss {
             return Err(self.lose());
         }
         self.retire_again();
@@ -260,7 +260,7 @@ impl Uring {
     /// flight for ever (S1), so that the runtime has to end: up to there the ring goes on.
     #[cold]
     fn lose(&mut self) -> io::Error {
-        self.told_loss = true;
+        self.reported_loss = true;
         // The reactor's own polls may be over: better twice than not at all.
         self.doorbell.is_armed = false;
         self.bridged.is_armed = false;

@@ -2,7 +2,7 @@
 
 use super::Worker;
 use crate::{
-    scheduler::{Place, Tasks},
+    scheduler::{Address, Tasks},
     task::{Runnable, Schedule as _},
     util::{current, shrink},
 };
@@ -76,13 +76,13 @@ impl Worker {
 
     #[inline]
     pub(in crate::scheduler) fn push_back(&self, task: Runnable) {
-        self.push_unjudged(task);
+        self.push_quietly(task);
         self.judge_push();
     }
 
     /// The same for one of a batch: the caller judges what the queue has become.
     #[inline]
-    pub(in crate::scheduler) fn push_unjudged(&self, task: Runnable) {
+    pub(in crate::scheduler) fn push_quietly(&self, task: Runnable) {
         self.queue.push(task);
         self.pushed.set(self.pushed.get() + 1);
     }
@@ -90,10 +90,10 @@ impl Worker {
     /// Queues a task that the reactor or a timer has woken, one of a batch: whoever has the batch
     /// judges what the queue has become.
     #[inline]
-    pub(super) fn push_told(&self, task: Runnable) {
-        let place = Place(task.header().place());
+    pub(super) fn push_reported(&self, task: Runnable) {
+        let place = Address(task.header().place());
         match place.owner() {
-            None if place.hub() == self.hub.key() => self.push_unjudged(task),
+            None if place.hub() == self.hub.key() => self.push_quietly(task),
             _ => Tasks::schedule(task),
         }
     }

@@ -15,7 +15,7 @@ pub const LOOPS: &[Mutant] = &[
     Mutant {
         name: "loop: takes no mail",
         file: "scheduler/worker.rs",
-        text: "        let stealable = block.inbox.take(TAKE, |task| self.push_unjudged(task));",
+        text: "        let stealable = block.inbox.take(TAKE, |task| self.push_quietly(task));",
         replacement: "        let stealable = 0;",
         model: "worker_loop::foreign_wake_against_park",
     },
