@@ -122,7 +122,8 @@ impl<O: Owned> Complete for Operation<O> {
 /// An operation of which nobody took the output.
 impl<O: Owned> Drop for Operation<O> {
     fn drop(&mut self) {
-        if let Some((operation, result)) = self.state.get_mut().take() {
+        let done = self.state.lock().take();
+        if let Some((operation, result)) = done {
             drop(operation.finish(result));
         }
     }
