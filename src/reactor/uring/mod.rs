@@ -223,7 +223,7 @@ impl Uring {
         if !self.lingering.is_empty() || !self.resetting.is_empty() {
             wait = self.end_lingering(wait);
         }
-        if !self.retiring.is_empty() {
+        if !self.retiring.is_empty() || self.has_leaving() {
             wait = wait.at_most(RETIRE_PAUSE);
         }
         if !self.wakes.is_empty() || !self.garbage.is_empty() {
