@@ -157,7 +157,12 @@ impl Shared {
         self.rescue_gauge.get()
     }
 
-    fn rescue_socket(&self, socket: &Arc<Socket>, events: PollFlags, wakes: &mut Vec<Waker>) {
+    pub(super) fn rescue_socket(
+        &self,
+        socket: &Arc<Socket>,
+        events: PollFlags,
+        wakes: &mut Vec<Waker>,
+    ) {
         if socket.inbound.is_waited_for()
             && let Some(gauge) = self.gauge_of_rescues()
         {

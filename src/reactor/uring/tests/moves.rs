@@ -5,6 +5,8 @@ use std::{
     task::{Context, Wake, Waker},
 };
 
+use rustix::event::PollFlags;
+
 use super::{
     by_hand::{pair, ring},
     *,
@@ -222,5 +224,56 @@ fn what_an_old_home_passes_on_arms_nothing_for_a_socket_that_is_gone() {
         bench.first_tells();
         (0..20).for_each(|_| turn());
         assert!(bench.socket.flights.poll.get().is_none(), "deferred: {defer}: it is kept open");
+    }
+}
+
+/// Gives the socket, for which the first home reports arrivals, to the one at hand.
+fn give(bench: &mut Bench) {
+    let home = AT_HAND.with_borrow(|reactor| reactor.as_ref().unwrap().home());
+    bench.first.give_homes(&home, 1);
+    bench.peer.write_all(b"arrives").unwrap();
+    let _watchdog = Watchdog::new("turns".to_owned());
+    while !bench.socket.has_left(&bench.first.shared) {
+        bench.first.turn(Some(Duration::from_millis(1)), &mut Vec::new()).unwrap();
+    }
+    assert!(!bench.socket.flights.any_wait(), "nothing is in flight");
+    assert_eq!(bench.socket.recv(&mut [MaybeUninit::uninit(); 16]), Ok(7));
+}
+
+#[test]
+fn who_comes_late_for_a_socket_that_has_left_reads_nothing_of_it() {
+    // Goal: bytes keep their order though a rescuer has found the socket in the list of a home that has
+    // given it away since; method: it comes when the new home receives.
+    for defer in [true, false] {
+        let Some(mut bench) = Bench::new(defer) else { return };
+        bench.first.answer(&bench.socket, ARM_READS);
+        give(&mut bench);
+        assert!(matches!(bench.take(), Found::ToArm));
+        AT_HAND.with_borrow_mut(|reactor| bench.socket.arm_recv(reactor.as_mut().unwrap()));
+        assert!(matches!(bench.take(), Found::Nothing));
+        turn();
+        bench.peer.write_all(b"late").unwrap();
+        bench.first.turn(Some(Duration::ZERO), &mut Vec::new()).unwrap();
+        bench.first.shared.rescue_socket(&bench.socket, PollFlags::IN, &mut Vec::new());
+        assert!(matches!(bench.take(), Found::Nothing), "deferred: {defer}: it was read");
+        (0..20).for_each(|_| turn());
+        assert!(matches!(bench.take(), Found::Some(4)), "the new home has it");
+    }
+}
+
+#[test]
+fn request_that_comes_late_goes_on_to_the_new_home() {
+    // Goal: a task that had looked for the home just before the socket left is not left waiting; method:
+    // its request comes to the old home after the move.
+    for defer in [true, false] {
+        let Some(mut bench) = Bench::new(defer) else { return };
+        bench.first.answer(&bench.socket, ARM_READS);
+        let old = bench.first.shared.clone();
+        give(&mut bench);
+        assert!(old.send(&bench.socket, ARM_READS, &mut Garbage::default()));
+        bench.first.turn(Some(Duration::ZERO), &mut Vec::new()).unwrap();
+        assert!(bench.socket.flights.poll.get().is_none(), "the old home has armed it");
+        turn();
+        assert!(bench.socket.flights.poll.get().is_some(), "deferred: {defer}");
     }
 }

@@ -380,6 +380,13 @@ pub const RECEIVING: &[Mutant] = &[
                 // It has left",
         replacement: "            match socket.home_other_than(&shared).filter(|_| false) {
                 // It has left",
-        model: "unit test reactor::uring::tests::gifts::homes_that_move_all_the_time_lose_no_byte_and_no_wake",
+        model: "unit test reactor::uring::tests::moves::request_that_comes_late_goes_on_to_the_new_home",
+    },
+    Mutant {
+        name: "moves: a rescuer reads for a home that has given the socket away",
+        file: "reactor/uring/rescue.rs",
+        text: "if !socket.has_left(self) {",
+        replacement: "{",
+        model: "unit test reactor::uring::tests::moves::who_comes_late_for_a_socket_that_has_left_reads_nothing_of_it",
     },
 ];
