@@ -227,13 +227,17 @@ fn what_an_old_home_passes_on_arms_nothing_for_a_socket_that_is_gone() {
     }
 }
 
-/// Gives the socket, for which the first home reports arrivals, to the one at hand.
-fn give(bench: &mut Bench) {
+/// Gives the socket, for which the first home reports arrivals, to the one at hand. Meanwhile the first
+/// is asked for something, if so.
+fn give(bench: &mut Bench, meanwhile: Option<u32>) {
     let home = AT_HAND.with_borrow(|reactor| reactor.as_ref().unwrap().home());
     bench.first.give_homes(&home, 1);
     bench.peer.write_all(b"arrives").unwrap();
     let _watchdog = Watchdog::new("turns".to_owned());
     while !bench.socket.has_left(&bench.first.shared) {
+        if let Some(request) = meanwhile.filter(|_| bench.first.has_leaving()) {
+            bench.first.answer(&bench.socket, request);
+        }
         bench.first.turn(Some(Duration::from_millis(1)), &mut Vec::new()).unwrap();
     }
     assert!(!bench.socket.flights.any_wait(), "nothing is in flight");
@@ -247,7 +251,7 @@ fn who_comes_late_for_a_socket_that_has_left_reads_nothing_of_it() {
     for defer in [true, false] {
         let Some(mut bench) = Bench::new(defer) else { return };
         bench.first.answer(&bench.socket, ARM_READS);
-        give(&mut bench);
+        give(&mut bench, None);
         assert!(matches!(bench.take(), Found::ToArm));
         AT_HAND.with_borrow_mut(|reactor| bench.socket.arm_recv(reactor.as_mut().unwrap()));
         assert!(matches!(bench.take(), Found::Nothing));
@@ -269,10 +273,25 @@ fn request_that_comes_late_goes_on_to_the_new_home() {
         let Some(mut bench) = Bench::new(defer) else { return };
         bench.first.answer(&bench.socket, ARM_READS);
         let old = bench.first.shared.clone();
-        give(&mut bench);
+        give(&mut bench, None);
         assert!(old.send(&bench.socket, ARM_READS, &mut Garbage::default()));
         bench.first.turn(Some(Duration::ZERO), &mut Vec::new()).unwrap();
         assert!(bench.socket.flights.poll.get().is_none(), "the old home has armed it");
+        turn();
+        assert!(bench.socket.flights.poll.get().is_some(), "deferred: {defer}");
+    }
+}
+
+#[test]
+fn what_is_asked_for_on_the_way_is_asked_of_the_new_home() {
+    // Goal: a task that begins to wait while the socket is on its way is not left waiting; method: it asks
+    // when what is in flight has been cancelled and has not ended.
+    for defer in [true, false] {
+        let Some(mut bench) = Bench::new(defer) else { return };
+        // A poll that goes on after the arrival, so that it has to be cancelled.
+        while bench.socket.flights.may_arm_once() {}
+        bench.first.answer(&bench.socket, ARM_READS);
+        give(&mut bench, Some(ARM_READS));
         turn();
         assert!(bench.socket.flights.poll.get().is_some(), "deferred: {defer}");
     }

@@ -357,7 +357,7 @@ pub const RECEIVING: &[Mutant] = &[
         file: "reactor/uring/moves.rs",
         text: "self.leaving[at].requests |= requests & !(FLUSH | STALE_RECV);",
         replacement: "",
-        model: "unit test reactor::uring::tests::gifts::homes_that_move_all_the_time_lose_no_byte_and_no_wake",
+        model: "unit test reactor::uring::tests::moves::what_is_asked_for_on_the_way_is_asked_of_the_new_home",
     },
     Mutant {
         name: "moves: what is in flight goes on after the move",
