@@ -86,7 +86,8 @@ impl Wheel {
     /// # Safety
     ///
     /// The caller's `Timers` holds the node (N2), and it is in no list.
-    #[inline]
+    // Never: inlined, it makes its callers 12 % dearer for a timer that is armed and cancelled.
+    #[inline(never)]
     pub(super) unsafe fn insert(&mut self, deadline: u64, seq: u64, node: &'static Node) {
         let place = self.place_of(deadline);
         let slot = &mut self.slots[place.index()];
@@ -125,7 +126,8 @@ impl Wheel {
     /// # Safety
     ///
     /// There is one.
-    #[inline]
+    // Never: as `insert`.
+    #[inline(never)]
     unsafe fn take(&mut self, place: Place, at: usize) -> Entry {
         let slot = &mut self.slots[place.index()];
         let entry = slot.swap_remove(at);
