@@ -24,6 +24,7 @@ pub mod io;
 pub mod sync;
 pub mod time;
 
+mod future;
 pub mod net;
 pub mod signal;
 mod threads;
@@ -35,11 +36,14 @@ pub mod compat;
 pub mod model;
 
 pub use self::{
-    error::{BuildError, ErrorEvent, NoRuntime, RunError, TaskError, TaskId},
+    error::{
+        BuildError, CancelCause, ErrorEvent, NoRuntime, RunError, ScopeKind, TaskError, TaskId,
+    },
+    future::{CancelToken, Cancellation, Scope, ScopeEnded, ScopeFuture, finally, scope},
     runtime::{
         Backend, BackendInfo, Builder, Handle, Metrics, Runtime, ShutdownReport, WorkerId,
         WorkerMetrics, backend, run, spawn, spawn_local, yield_now,
     },
-    task::{Join, Task},
+    task::{Cancelled, CatchCancel, Join, Task, Uncancellable, catch_cancel, uncancellable},
     threads::to_thread,
 };

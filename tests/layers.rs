@@ -89,6 +89,11 @@ const UNSAFE_FILES: &[&str] = &[
     "src/sync/rwlock/guards.rs",
     "src/sync/rwlock/mod.rs",
     "src/sync/wait_list.rs",
+    // A shared cause behind an atomic pointer, and the chain of frames on a thread's stack.
+    "src/error/cause.rs",
+    "src/task/cancel/frame.rs",
+    "src/task/cancel/root.rs",
+    "src/task/extra.rs",
     // The one allocation of a task.
     "src/task/handle.rs",
     "src/task/header.rs",

@@ -1,8 +1,20 @@
 //! Every error of the runtime itself. I/O errors pass through as `io::Error`.
 
+mod cause;
 pub(crate) mod hook;
 
-use std::{any::Any, borrow::Cow, error::Error, fmt, panic::Location, sync::Mutex, time::Duration};
+use std::{
+    any::Any,
+    borrow::Cow,
+    error::Error,
+    fmt,
+    panic::Location,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+pub(crate) use self::cause::Cause;
+pub use self::cause::{CancelCause, ScopeKind};
 
 /// Names one task, uniquely within the process. Events and errors speak of tasks by it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,62 +65,61 @@ impl Panic {
 ///     assert!(task.await.unwrap_err().is_cancelled());
 /// });
 /// ```
-pub struct TaskError(TaskErrorKind);
+pub struct TaskError(Arc<Failure>);
 
-/// One pointer, since it is part of every task's result.
-enum TaskErrorKind {
-    Cancelled,
-    Failed(Box<Failure>),
-}
-
+/// What is known of it: behind one pointer, since the error is part of every task's result.
 enum Failure {
+    Cancelled(CancelCause),
     Panicked(Panic),
     /// What the system said.
     NoThread(std::io::Error),
 }
 
 impl TaskError {
-    pub(crate) fn cancelled() -> Self {
-        Self(TaskErrorKind::Cancelled)
+    pub(crate) fn cancelled_by(cause: Cause) -> Self {
+        Self(cause.0)
     }
 
     pub(crate) fn panicked(payload: Payload) -> Self {
-        Self(TaskErrorKind::Failed(Box::new(Failure::Panicked(Panic::new(payload)))))
+        Self(Arc::new(Failure::Panicked(Panic::new(payload))))
     }
 
     pub(crate) fn no_thread(error: std::io::Error) -> Self {
-        Self(TaskErrorKind::Failed(Box::new(Failure::NoThread(error))))
-    }
-
-    fn failure(&self) -> Option<&Failure> {
-        match &self.0 {
-            TaskErrorKind::Cancelled => None,
-            TaskErrorKind::Failed(failure) => Some(failure),
-        }
+        Self(Arc::new(Failure::NoThread(error)))
     }
 
     /// The panic's text, if it was one.
     pub(crate) fn panic_message(&self) -> Option<String> {
-        match self.failure() {
-            Some(Failure::Panicked(panic)) => Some(panic.message()),
+        match &*self.0 {
+            Failure::Panicked(panic) => Some(panic.message()),
             _ => None,
         }
     }
 
     /// Whether the task was cancelled, aborted, or refused by a runtime that was ending.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.0, TaskErrorKind::Cancelled)
+        matches!(*self.0, Failure::Cancelled(_))
+    }
+
+    /// Who cancelled the task, if it was cancelled.
+    ///
+    /// asyncio: the `msg` of the `CancelledError`.
+    pub fn cancel_cause(&self) -> Option<&CancelCause> {
+        match &*self.0 {
+            Failure::Cancelled(cause) => Some(cause),
+            _ => None,
+        }
     }
 
     /// Whether the task panicked, in a poll or in the destructor of its future.
     pub fn is_panicked(&self) -> bool {
-        matches!(self.failure(), Some(Failure::Panicked(_)))
+        matches!(*self.0, Failure::Panicked(_))
     }
 
     /// Whether it was a job of [`to_thread`](crate::to_thread) that never ran: the system refused
     /// a thread for it, and the blocking pool had no other. To try again later may help.
     pub fn is_refused(&self) -> bool {
-        matches!(self.failure(), Some(Failure::NoThread(_)))
+        matches!(*self.0, Failure::NoThread(_))
     }
 
     /// What the panic carried, to look at or to [resume](std::panic::resume_unwind).
@@ -127,36 +138,32 @@ impl TaskError {
     ///
     /// `self`, if the task did not panic.
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send + 'static>, TaskError> {
-        match self.0 {
-            TaskErrorKind::Failed(failure) => match *failure {
-                Failure::Panicked(panic) => Ok(panic.into_payload()),
-                failure => Err(Self(TaskErrorKind::Failed(Box::new(failure)))),
-            },
-            TaskErrorKind::Cancelled => Err(self),
+        if !self.is_panicked() {
+            return Err(self);
+        }
+        match Arc::into_inner(self.0) {
+            Some(Failure::Panicked(panic)) => Ok(panic.into_payload()),
+            _ => unreachable!("no other error shares it"),
         }
     }
 }
 
 impl fmt::Debug for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.failure() {
-            None => f.write_str("TaskError::Cancelled"),
-            Some(Failure::Panicked(panic)) => {
-                write!(f, "TaskError::Panicked({:?})", panic.message())
-            }
-            Some(Failure::NoThread(error)) => write!(f, "TaskError::Refused({error})"),
+        match &*self.0 {
+            Failure::Cancelled(cause) => write!(f, "TaskError::Cancelled({cause})"),
+            Failure::Panicked(panic) => write!(f, "TaskError::Panicked({:?})", panic.message()),
+            Failure::NoThread(error) => write!(f, "TaskError::Refused({error})"),
         }
     }
 }
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.failure() {
-            None => f.write_str("the task was cancelled"),
-            Some(Failure::Panicked(panic)) => {
-                write!(f, "the task panicked: {}", panic.message())
-            }
-            Some(Failure::NoThread(error)) => write!(
+        match &*self.0 {
+            Failure::Cancelled(cause) => write!(f, "the task was {cause}"),
+            Failure::Panicked(panic) => write!(f, "the task panicked: {}", panic.message()),
+            Failure::NoThread(error) => write!(
                 f,
                 "the system refused the blocking pool its first thread: {error}; {RAISE_THREADS}"
             ),
@@ -182,7 +189,7 @@ const RAISE_THREADS: &str = "raise the limit of threads (ulimit -u, the cgroup's
 ///     let task = ringloop::spawn(std::future::pending::<()>());
 ///     task.cancel();
 ///     let error = io::Error::from(task.await.unwrap_err());
-///     assert_eq!(error.to_string(), "the task was cancelled");
+///     assert!(error.to_string().starts_with("the task was cancelled"));
 ///     assert!(error.get_ref().unwrap().is::<ringloop::TaskError>());
 /// });
 /// ```
@@ -194,8 +201,8 @@ impl From<TaskError> for std::io::Error {
 
 impl Error for TaskError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self.failure() {
-            Some(Failure::NoThread(error)) => Some(error),
+        match &*self.0 {
+            Failure::NoThread(error) => Some(error),
             _ => None,
         }
     }

@@ -1,18 +1,27 @@
 //! The two handles of a task: [`Task`] watches, [`Join`] owns.
 
 use std::{
+    borrow::Cow,
     cell::Cell,
     fmt,
     marker::PhantomData,
     mem::MaybeUninit,
+    panic::Location,
     pin::Pin,
     ptr::NonNull,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use super::{Runnable, header::Header, raw, state::Detach};
+use super::{
+    Runnable,
+    cancel::{self, Region},
+    extra::Asked,
+    header::Header,
+    raw,
+    state::Detach,
+};
 use crate::{
-    error::{TaskError, TaskId},
+    error::{CancelCause, Cause, ScopeKind, TaskError, TaskId},
     util::{current, panic},
 };
 
@@ -84,24 +93,55 @@ impl<T> Task<T> {
 
     /// Asks the task to end. `true` if it was unfinished and nobody had asked yet.
     ///
-    /// A task that has not been polled yet is dropped unpolled. Any other is polled
-    /// once more, so that a value that is ready wins; if it is still pending, its
-    /// future is dropped and the result is a [cancelled](TaskError::is_cancelled)
-    /// error. This only asks: await the task to see it end.
+    /// A task that has not been polled yet is dropped unpolled. Any other is polled once more, so
+    /// that a value that is ready wins. If it is still pending, its innermost
+    /// [`catch_cancel`](crate::catch_cancel) hears of it, then the next one outward. When none is
+    /// left, the future is dropped and the result is a [cancelled](TaskError::is_cancelled) error.
+    /// What runs under [`uncancellable`](crate::uncancellable) is not disturbed. This only asks:
+    /// await the task to see it end.
     ///
-    /// asyncio: `Task.cancel`. Here the request stays: it is not used up by code
-    /// that catches it once.
+    /// asyncio: `Task.cancel`. Here the request stays: code that catches it once does not use it
+    /// up; [`Cancelled::consume`](crate::Cancelled::consume) does.
+    #[track_caller]
     pub fn cancel(&self) -> bool {
-        self.request(false)
+        self.request(false, Asked::At(Location::caller()))
     }
 
-    /// Ends the task without another poll, as soon as its worker gets to it.
+    /// As [`cancel`](Self::cancel), with a reason, which the error tells.
+    ///
+    /// asyncio: `Task.cancel(msg)`.
+    ///
+    /// ```
+    /// ringloop::run(async {
+    ///     let task = ringloop::spawn(std::future::pending::<()>());
+    ///     task.cancel_with("the user went away");
+    ///     let error = task.await.unwrap_err();
+    ///     assert_eq!(error.cancel_cause().unwrap().reason(), Some("the user went away"));
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn cancel_with(&self, reason: impl Into<Cow<'static, str>>) -> bool {
+        let mut cause = CancelCause::new(ScopeKind::Task, Some(Location::caller()));
+        cause.reason = Some(reason.into());
+        self.request(false, Asked::By(Cause::new(cause)))
+    }
+
+    /// Ends the task without another poll, as soon as its worker gets to it: no region hears of it.
     /// `true` if it was unfinished and had not been aborted.
+    #[track_caller]
     pub fn abort(&self) -> bool {
-        self.request(true)
+        self.request(true, Asked::At(Location::caller()))
     }
 
-    fn request(&self, abort: bool) -> bool {
+    /// Asks the task to end, as a part of something larger that ends.
+    pub(crate) fn cancel_by(&self, cause: &Cause) -> bool {
+        self.request(false, Asked::By(cause.clone()))
+    }
+
+    fn request(&self, abort: bool, asked: Asked) -> bool {
+        // Before the request, so that whoever sees that finds the cause.
+        // SAFETY: R1: the handle has a reference.
+        unsafe { raw::extra(self.raw) }.ask(asked);
         let (asked, push) = self.header().state.request(abort);
         if push {
             (self.header().vtable.schedule)(Runnable(self.raw));
@@ -124,8 +164,9 @@ impl<T> Task<T> {
     ///     assert!(gone.is_err()); // and the task was cancelled with it
     /// });
     /// ```
+    #[track_caller]
     pub fn join(self) -> Join<T> {
-        Join { task: self }
+        Join { task: self, region: Region::default(), ending: false, made_at: Location::caller() }
     }
 
     /// Takes the result if it is there, else leaves a waker for it.
@@ -253,23 +294,31 @@ fn drop_outputs(task: NonNull<Header>) {
     DROPPING.with(|dropping| dropping.set((depth, None)));
 }
 
-/// A handle that owns a task: a future of its result whose drop cancels the task.
+/// A handle that owns a task: a future of its result that takes the task with it.
 ///
-/// Made by [`Task::join`]. The cancelled task ends by itself, soon after; the
-/// runtime sees to it.
+/// Made by [`Task::join`]. When a scope around it is cancelled, it cancels the task and waits for
+/// its end: what the task has to clean up is done when the scope ends. Whoever awaits sees a value
+/// that the task gives all the same; of a task that was cancelled so it sees nothing, since its own
+/// scope ends then.
 ///
 /// # Cancel safety
 ///
-/// Dropping it before it is ready cancels the task: that is its purpose.
+/// Dropping it before it is ready cancels the task: that is its purpose. The task ends by itself then,
+/// soon after; the runtime sees to it.
 #[must_use = "dropping a Join cancels the task"]
 pub struct Join<T> {
     task: Task<T>,
+    region: Region,
+    /// A scope around it was cancelled, and the task with it.
+    ending: bool,
+    made_at: &'static Location<'static>,
 }
 
 impl<T> Join<T> {
     /// Gives up ownership: the task watches again.
     pub fn detach(self) -> Task<T> {
-        let join = std::mem::ManuallyDrop::new(self);
+        let mut join = std::mem::ManuallyDrop::new(self);
+        drop(std::mem::take(&mut join.region));
         // SAFETY: moved out of a value whose destructor does not run.
         unsafe { std::ptr::read(&raw const join.task) }
     }
@@ -283,14 +332,30 @@ impl<T> Join<T> {
 impl<T> Future for Join<T> {
     type Output = Result<T, TaskError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.task.poll_result(cx)
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if !this.ending {
+            match this.region.poll_catch(cx, |cx| this.task.poll_result(cx)) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(result)) => return Poll::Ready(result),
+                Poll::Ready(Err(gone)) => {
+                    this.ending = true;
+                    this.task.cancel_by(gone.shared_cause());
+                }
+            }
+        }
+        let result = ready!(this.region.poll_masked(|| this.task.poll_result(cx)));
+        if result.as_ref().is_err_and(TaskError::is_cancelled) && cancel::is_outer_requested() {
+            // The scope that asked goes on from here, and drops this.
+            return Poll::Pending;
+        }
+        Poll::Ready(result)
     }
 }
 
 impl<T> Drop for Join<T> {
     fn drop(&mut self) {
-        self.task.cancel();
+        self.task.request(false, Asked::At(self.made_at));
     }
 }
 

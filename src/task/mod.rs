@@ -24,6 +24,8 @@
 //! The table of bits is in [`state`], the table of who may touch which field at
 //! [`Header`], the invariants that unsafe code cites in [`raw`].
 
+mod cancel;
+mod extra;
 mod handle;
 mod header;
 mod raw;
@@ -37,8 +39,12 @@ use std::{
     task::{Context, Poll},
 };
 
-pub use self::handle::{Join, Task};
+pub use self::{
+    cancel::{Cancelled, CatchCancel, Uncancellable, catch_cancel, uncancellable},
+    handle::{Join, Task},
+};
 pub(crate) use self::{
+    cancel::{Node, Scope, new_scope},
     header::{Birth, Header, Schedule},
     raw::Ran,
     waker::{is_tasks, wake_for},

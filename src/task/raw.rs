@@ -18,11 +18,13 @@ use std::{
     marker::PhantomData,
     mem,
     pin::Pin,
-    ptr::NonNull,
+    ptr::{self, NonNull},
     task::{Context, Poll},
 };
 
 use super::{
+    cancel::{self, Delivery},
+    extra::Extra,
     header::{Birth, Header, Schedule},
     state::{Complete, Start, Suspend},
     waker,
@@ -61,9 +63,16 @@ enum Stage<F: Future> {
     Empty,
 }
 
+/// What all blocks begin with.
+#[repr(C)]
+struct Head {
+    header: Header,
+    extra: Extra,
+}
+
 #[repr(C)]
 struct Block<F: Future> {
-    header: Header,
+    head: Head,
     stage: UnsafeCell<Stage<F>>,
 }
 
@@ -91,10 +100,22 @@ pub(super) fn create<F: Future, S: Schedule>(future: F, birth: Birth) -> NonNull
     // SAFETY: fresh memory of this layout. Field by field, so that the future is not
     // moved more often than it must.
     unsafe {
-        (&raw mut (*raw).header).write(Header::new(Table::<F, S>::VTABLE, birth));
+        (&raw mut (*raw).head.header).write(Header::new(Table::<F, S>::VTABLE, birth));
+        (&raw mut (*raw).head.extra).write(Extra::new());
         (&raw mut (*raw).stage).write(UnsafeCell::new(Stage::Future(future)));
     }
     block.cast()
+}
+
+/// What few tasks have.
+///
+/// # Safety
+///
+/// R1, for as long as the reference is used.
+#[inline]
+pub(super) unsafe fn extra<'a>(task: NonNull<Header>) -> &'a Extra {
+    // SAFETY: R1, by the caller; all blocks begin with a head.
+    unsafe { &task.cast::<Head>().as_ref().extra }
 }
 
 /// Frees the block; the stage is empty by now.
@@ -112,7 +133,7 @@ unsafe fn free<F: Future>(task: NonNull<Header>) {
         if waiter.is_some() {
             panic::discard_foreign(waiter);
         }
-        task.drop_in_place();
+        task.cast::<Head>().drop_in_place();
         magazine::release(task.cast(), Layout::new::<Block<F>>());
     }
 }
@@ -152,7 +173,7 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
     let start = header.state.start();
     if start == Start::Drop {
         // SAFETY: R2: we are the runner.
-        unsafe { finish_without_value(task, false, TaskError::cancelled()) };
+        unsafe { finish_cancelled(task, false) };
         return Ran::Done;
     }
     // SAFETY: R1; the borrowed waker does not outlive this call.
@@ -166,10 +187,14 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
         unsafe { finish(task, turn.lent) };
         return Ran::Done;
     }
-    if start == Start::PollCancelled && !header.state.spend_last_turn(turn.yielded) {
+    if start == Start::PollCancelled {
         // SAFETY: R2: we still are the runner.
-        unsafe { finish_without_value(task, turn.lent, TaskError::cancelled()) };
-        return Ran::Done;
+        unsafe {
+            if cancel::deliver(task, turn.yielded) == Delivery::End {
+                finish_cancelled(task, turn.lent);
+                return Ran::Done;
+            }
+        }
     }
     let suspended =
         if turn.yielded { header.state.stay() } else { header.state.suspend(turn.lent) };
@@ -190,13 +215,13 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
 ///
 /// As [`run`].
 pub(super) unsafe fn fail(task: NonNull<Header>, error: TaskError) {
-    // SAFETY: R1: the entry's reference lives until `finish`.
-    let error = match unsafe { task.as_ref() }.state.start() {
-        Start::Drop => TaskError::cancelled(),
-        Start::Poll | Start::PollCancelled => error,
-    };
-    // SAFETY: R2: we are the runner.
-    unsafe { finish_without_value(task, false, error) };
+    // SAFETY: R1: the entry's reference lives until `finish`. R2: we are the runner.
+    unsafe {
+        match task.as_ref().state.start() {
+            Start::Drop => finish_cancelled(task, false),
+            Start::Poll | Start::PollCancelled => finish_without_value(task, false, error),
+        }
+    }
 }
 
 /// What a turn leaves.
@@ -219,14 +244,29 @@ fn enter(task: NonNull<Header>, lent: bool, poll: impl FnOnce() -> Poll<()>) -> 
             current.lent.replace(lent),
             current.budget.replace(current::BUDGET),
             current.yielded.replace(false),
+            current.frame.replace(ptr::null()),
         );
         // No unwinding comes out of here: the table's functions contain it.
         let poll = poll();
         current.task.set(outer.0);
         current.budget.set(outer.2);
+        current.frame.set(outer.4);
         let lent = current.lent.replace(outer.1);
         Turn { poll, yielded: current.yielded.replace(outer.3), lent }
     })
+}
+
+/// Ends a task that was asked to.
+///
+/// # Safety
+///
+/// As [`finish`]; the future is still there.
+unsafe fn finish_cancelled(task: NonNull<Header>, lent: bool) {
+    // SAFETY: R1, by the caller; and its promise.
+    unsafe {
+        let cause = extra(task).take_cause().unwrap_or_else(cancel::shutdown);
+        finish_without_value(task, lent, TaskError::cancelled_by(cause));
+    }
 }
 
 /// # Safety
@@ -379,3 +419,5 @@ unsafe fn drop_output<F: Future, S: Schedule>(task: NonNull<Header>) {
     // SAFETY: the caller's promise.
     unsafe { with_stage::<F, _>(task, |stage| panic::contain(|| drop_in_place(stage))) };
 }
+
+const _: () = assert!(crate::loom::MODELLED || size_of::<Head>() == 72);

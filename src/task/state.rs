@@ -7,10 +7,10 @@
 //! | `COMPLETE` | [`complete`](State::complete) | never | the future is gone, the result is there (or has been taken) |
 //! | `HANDLE` | birth | [`detach`](State::detach) | somebody may take the result |
 //! | `WAITER` | [`offer_waiter`](State::offer_waiter) | [`reclaim_waiter`](State::reclaim_waiter), [`detach`](State::detach) | the waiter's waker is in its cell, and the completer's to take |
-//! | `CANCEL` | [`request`](State::request) | never | cancellation was asked for |
+//! | `CANCEL` | [`request`](State::request) | [`consume_request`](State::consume_request) | cancellation was asked for |
 //! | `ABORT` | [`request`](State::request) | never | ... without another poll |
 //! | `POLLED` | [`suspend`](State::suspend), [`stay`](State::stay) | never | the future has been polled at least once |
-//! | `TOLD` | [`spend_last_turn`](State::spend_last_turn) | never | a cancelled task that kept itself awake has had its one further turn |
+//! | `TOLD` | [`spend_last_turn`](State::spend_last_turn) | [`consume_request`](State::consume_request) | a cancelled task that kept itself awake has had its one further turn |
 //! | rest | | | the count of references |
 //!
 //! A queue entry is a reference, and so is every waker, the handle, and the
@@ -59,6 +59,18 @@ pub(super) struct Snapshot(usize);
 impl Snapshot {
     pub(super) fn is_complete(self) -> bool {
         self.0 & COMPLETE != 0
+    }
+
+    pub(super) fn is_cancelled(self) -> bool {
+        self.0 & CANCEL != 0
+    }
+
+    pub(super) fn is_aborted(self) -> bool {
+        self.0 & ABORT != 0
+    }
+
+    pub(super) fn is_notified(self) -> bool {
+        self.0 & NOTIFIED != 0
     }
 
     fn has_handle(self) -> bool {
@@ -215,6 +227,12 @@ impl State {
         }
         self.0.fetch_or(TOLD, Ordering::Relaxed);
         true
+    }
+
+    /// The task has heard that it was asked to end, and goes on: the next request is a new one.
+    pub(super) fn consume_request(&self) {
+        // AcqRel: as a request.
+        self.0.fetch_and(!(CANCEL | TOLD), Ordering::AcqRel);
     }
 
     /// The result is in its cell, the future is gone.

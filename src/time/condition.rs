@@ -145,5 +145,5 @@ impl Condition {
 }
 
 fn in_time(yes: bool, end: Instant) -> Result<(), Elapsed> {
-    if yes { Ok(()) } else { Err(Elapsed { at: end.as_nanos() }) }
+    if yes { Ok(()) } else { Err(Elapsed::at(end)) }
 }

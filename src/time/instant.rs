@@ -68,11 +68,11 @@ impl Instant {
         self.0.checked_sub(nanos).map(Self)
     }
 
-    pub(super) const fn from_nanos(nanos: u64) -> Self {
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    pub(super) const fn as_nanos(self) -> u64 {
+    pub(crate) const fn as_nanos(self) -> u64 {
         self.0
     }
 }

@@ -1,10 +1,12 @@
 //! A future and a limit to its time.
 
 use std::{
+    borrow::Cow,
     error::Error,
     fmt,
     future::{Future, IntoFuture},
-    io,
+    io, mem,
+    panic::Location,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -13,20 +15,37 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::Instant;
-use crate::{runtime::Deadline, util::current};
+use crate::{
+    error::{CancelCause, Cause, ScopeKind},
+    runtime::Deadline,
+    task::Scope,
+    util::current,
+};
 
 /// Waits for `future`, but no longer than `duration`, counted from this call.
 ///
 /// The future is polled first, so a value that is ready wins over a time that has
 /// passed, and one that is ready at once costs no timer. With [`Duration::ZERO`] the
 /// future is polled exactly once, unless its task has done so much in one go that others
-/// have to have a turn: then it is polled once more after that. When the time is over the
-/// future is not polled any more, and ends when the `Timeout` is dropped: at once, where it
-/// is awaited. A future that blocks its thread instead of waiting can not be interrupted.
+/// have to have a turn: then it is polled once more after that.
 ///
-/// asyncio: `asyncio.wait_for(aw, timeout)`. There the inner task is cancelled and may
-/// still run and answer; here it is dropped. To let it clean up at its own pace, give
-/// it a task of its own and a [`timeout`] to the handle.
+/// When the time is over, regions inside hear of it: [`catch_cancel`](crate::catch_cancel),
+/// innermost first. What runs under [`uncancellable`](crate::uncancellable) comes to its end. Then
+/// the future is dropped, and the `Timeout` is ready: the cleanup is over by then. If the future
+/// gives a value although a region was told, the result is [`Elapsed`] all the same, unless that
+/// region has [consumed](crate::Cancelled::consume) the request. A future that blocks its thread
+/// instead of waiting can not be interrupted.
+///
+/// What becomes of a task whose handle is waited for is said by the handle:
+///
+/// | | when the time is over |
+/// |---|---|
+/// | `timeout(d, job())` | the job is dropped, after its cleanup |
+/// | `timeout(d, spawn(job()))` | the job runs on: the handle only watches |
+/// | `timeout(d, spawn(job()).join())` | the job is cancelled, and has ended when `Elapsed` comes |
+///
+/// asyncio: `asyncio.wait_for(aw, timeout)` and `asyncio.timeout`. There a value that the body
+/// returns after the time wins; here it does not.
 ///
 /// # Cancel safety
 ///
@@ -56,6 +75,7 @@ use crate::{runtime::Deadline, util::current};
 /// });
 /// ```
 #[doc(alias = "wait_for")]
+#[track_caller]
 pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoFuture> {
     let mut timeout = timeout_at(Instant::now() + duration, future);
     // The clock has just been read.
@@ -96,22 +116,30 @@ pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoF
 /// });
 /// ```
 #[doc(alias = "wait_for")]
+#[track_caller]
 pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::IntoFuture> {
     let deadline = Deadline::new(deadline.as_nanos());
-    Timeout { inner: future.into_future(), deadline, asks: true, over: false }
+    let scope = Scope::default();
+    let made_at = Location::caller();
+    let inner = Some(future.into_future());
+    Timeout { inner, scope, deadline, asks: true, over: false, name: None, made_at }
 }
 
 pin_project! {
     /// A future with a limit to its time: what [`timeout`] and [`timeout_at`] return.
     #[must_use = "a timeout does nothing unless awaited"]
     pub struct Timeout<F> {
+        // `None` once the time is over. Above the scope: what is inside is dropped first.
         #[pin]
-        inner: F,
+        inner: Option<F>,
+        scope: Scope,
         deadline: Deadline,
         // Whether the deadline may have passed before the first poll, for all that is known.
         asks: bool,
-        // The deadline has passed, and the future has one turn more.
+        // The deadline has passed.
         over: bool,
+        name: Option<&'static str>,
+        made_at: &'static Location<'static>,
     }
 }
 
@@ -122,21 +150,38 @@ impl<F> Timeout<F> {
         Instant::from_nanos(self.deadline.at())
     }
 
-    /// The future inside.
-    #[must_use]
-    pub fn get_ref(&self) -> &F {
-        &self.inner
+    /// Gives the timeout a name, which its [`Elapsed`] and the
+    /// [cause](crate::CancelCause::name) of what it cancels tell.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use ringloop::time::timeout;
+    ///
+    /// ringloop::run(async {
+    ///     let never = timeout(Duration::ZERO, std::future::pending::<()>()).named("first byte");
+    ///     assert_eq!(never.await.unwrap_err().name(), Some("first byte"));
+    /// });
+    /// ```
+    pub fn named(mut self, name: &'static str) -> Self {
+        self.name = Some(name);
+        self
     }
 
-    /// The future inside, by exclusive reference.
+    /// The future inside. `None` after the time was over.
     #[must_use]
-    pub fn get_mut(&mut self) -> &mut F {
-        &mut self.inner
+    pub fn get_ref(&self) -> Option<&F> {
+        self.inner.as_ref()
     }
 
-    /// The future, without its limit.
+    /// The future inside, by exclusive reference. `None` after the time was over.
     #[must_use]
-    pub fn into_inner(self) -> F {
+    pub fn get_mut(&mut self) -> Option<&mut F> {
+        self.inner.as_mut()
+    }
+
+    /// The future, without its limit. `None` after the time was over.
+    #[must_use]
+    pub fn into_inner(self) -> Option<F> {
         self.inner
     }
 }
@@ -145,18 +190,38 @@ impl<F: Future> Future for Timeout<F> {
     type Output = Result<F::Output, Elapsed>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        if let Poll::Ready(value) = this.inner.poll(cx) {
-            return Poll::Ready(Ok(value));
+        let mut this = self.project();
+        let at = this.deadline.at();
+        let inner = this.inner.as_mut().as_pin_mut();
+        let inner = inner.expect("a Timeout was polled after it was ready");
+        let elapsed = Elapsed { at, name: *this.name };
+        if let Poll::Ready(value) = this.scope.enter(at, || inner.poll(cx)) {
+            let late = this.scope.has_delivered();
+            return Poll::Ready(if late { Err(elapsed) } else { Ok(value) });
+        }
+        if this.scope.is_consumed() {
+            return Poll::Pending;
         }
         if !*this.over {
-            ready!(this.deadline.poll_with(cx, *this.asks));
-            // Without budget the future could not be ready, whatever is there: it has a turn more.
-            // Not two: one that always uses the budget up would never time out.
+            let first = mem::take(this.asks);
+            ready!(this.deadline.poll_with(cx, first));
             *this.over = true;
-            ready!(current::poll_budget(cx));
+            // Without budget the future could not be ready, whatever is there: it has a turn more.
+            // Else a time that was over from the start gives none.
+            if !current::budget_spend() {
+                cx.waker().wake_by_ref();
+            } else if first {
+                this.scope.skip_turn();
+            }
         }
-        Poll::Ready(Err(Elapsed { at: this.deadline.at() }))
+        let cause = || {
+            let mut cause = CancelCause::new(ScopeKind::Timeout, Some(this.made_at));
+            cause.name = this.name.map(Cow::Borrowed);
+            Cause::new(cause)
+        };
+        ready!(this.scope.deliver(cx, cause));
+        this.inner.set(None);
+        Poll::Ready(Err(elapsed))
     }
 }
 
@@ -178,20 +243,35 @@ impl<F: fmt::Debug> fmt::Debug for Timeout<F> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[doc(alias = "TimeoutError")]
 pub struct Elapsed {
-    pub(super) at: u64,
+    at: u64,
+    name: Option<&'static str>,
 }
 
 impl Elapsed {
+    /// Of something without a name.
+    pub(super) fn at(deadline: Instant) -> Self {
+        Self { at: deadline.as_nanos(), name: None }
+    }
+
     /// The time that came.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         Instant::from_nanos(self.at)
     }
+
+    /// The timeout's name, if it has one.
+    #[must_use]
+    pub fn name(&self) -> Option<&'static str> {
+        self.name
+    }
 }
 
 impl fmt::Display for Elapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the deadline has elapsed")
+        match self.name {
+            Some(name) => write!(f, "the deadline of \"{name}\" has elapsed"),
+            None => f.write_str("the deadline has elapsed"),
+        }
     }
 }
 

@@ -60,6 +60,8 @@ pub(crate) struct Current {
     pub(crate) task: Cell<*const ()>,
     /// Whether a waker of `task` has the reference that the runner came with.
     pub(crate) lent: Cell<bool>,
+    /// The innermost scope or region that is being polled, opaque; null outside of them.
+    pub(crate) frame: Cell<*const ()>,
     /// Leaf completions left in this poll.
     pub(crate) budget: Cell<u8>,
     /// The running task asked to go to the back of the queue once this poll is over.
@@ -73,6 +75,7 @@ crate::loom::thread_local! {
             worker: Cell::new(ptr::null()),
             task: Cell::new(ptr::null()),
             lent: Cell::new(false),
+            frame: Cell::new(ptr::null()),
             budget: Cell::new(BUDGET),
             yielded: Cell::new(false),
         }
@@ -156,14 +159,18 @@ pub(crate) fn poll_budget(cx: &Context<'_>) -> Poll<()> {
 /// Runs code that a task calls, but that may run futures of its own, as if no task were polled:
 /// it has no budget.
 pub(crate) fn outside_task<R>(f: impl FnOnce() -> R) -> R {
-    struct Back(*const ());
+    struct Back(*const (), *const ());
     impl Drop for Back {
         fn drop(&mut self) {
-            with(|current| current.task.set(self.0));
+            with(|current| {
+                current.task.set(self.0);
+                current.frame.set(self.1);
+            });
         }
     }
 
-    let _back = Back(with(|current| current.task.replace(ptr::null())));
+    let _back =
+        with(|current| Back(current.task.replace(ptr::null()), current.frame.replace(ptr::null())));
     f()
 }
 

@@ -1,0 +1,293 @@
+//! The tree of scopes and regions, as far as there are regions.
+
+use std::{collections::BTreeMap, sync::Arc, task::Waker};
+
+use super::{
+    frame::{self, Kind},
+    root,
+};
+use crate::{
+    error::{Cause, TaskId},
+    loom::{
+        Mutex,
+        atomic::{AtomicU8, Ordering},
+    },
+    util::panic,
+};
+
+/// Somebody asked the scope to end.
+const ASKED: u8 = 1;
+/// The deadline of the scope has been consumed: it does not come again.
+const CONSUMED: u8 = 2;
+
+/// A scope, a catch or a mask.
+pub(crate) struct Node {
+    kind: Kind,
+    /// For the root of a task: which.
+    task: Option<TaskId>,
+    /// For scopes other than tasks: `ASKED`, `CONSUMED`.
+    request: AtomicU8,
+    links: Mutex<Links>,
+}
+
+#[derive(Default)]
+struct Links {
+    /// In the order in which they were linked, by a number of this node's.
+    children: BTreeMap<u64, Arc<Node>>,
+    linked: u64,
+    /// For a catch: who has told it.
+    told: Option<Told>,
+    /// For a catch: it was told and nobody polled it.
+    deaf: bool,
+    /// For a catch: who polls it. For a mask: a scope that waits for its end. For a scope: who
+    /// polls it, if others may ask it to end.
+    waker: Option<Waker>,
+}
+
+/// A cancellation that has reached a catch.
+#[derive(Clone)]
+pub(super) struct Told {
+    pub(super) by: Arc<Node>,
+    pub(super) cause: Cause,
+}
+
+impl Node {
+    pub(crate) fn new(kind: Kind) -> Arc<Self> {
+        Self::with_task(kind, None)
+    }
+
+    pub(super) fn of_task(task: TaskId) -> Arc<Self> {
+        Self::with_task(Kind::Scope, Some(task))
+    }
+
+    fn with_task(kind: Kind, task: Option<TaskId>) -> Arc<Self> {
+        Arc::new(Self {
+            kind,
+            task,
+            request: AtomicU8::new(0),
+            links: Mutex::new(Links::default()),
+        })
+    }
+
+    /// Asks the scope to end, from any thread. Says whether nobody had asked.
+    pub(crate) fn ask(&self) -> bool {
+        // AcqRel: what was written before is seen by who finds the request: `is_asked`.
+        let first = self.request.fetch_or(ASKED, Ordering::AcqRel) & ASKED == 0;
+        self.wake();
+        first
+    }
+
+    /// Wakes who polls this scope.
+    pub(crate) fn wake(&self) {
+        let waker = self.links.lock().waker.take();
+        if let Some(waker) = waker {
+            panic::contain(|| waker.wake());
+        }
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        // Acquire: pairs with `ask`.
+        self.request.load(Ordering::Acquire) & ASKED != 0
+    }
+
+    pub(crate) fn is_consumed(&self) -> bool {
+        // Relaxed: the scope's own task has written it.
+        self.request.load(Ordering::Relaxed) & CONSUMED != 0
+    }
+
+    /// The scope has a new deadline.
+    pub(crate) fn renew(&self) {
+        // Relaxed: as in `is_consumed`.
+        self.request.fetch_and(!CONSUMED, Ordering::Relaxed);
+    }
+
+    /// Ends the request.
+    pub(super) fn consume(&self) -> bool {
+        if let Some(task) = self.task {
+            return root::consume(task);
+        }
+        // AcqRel: as `ask`; a request that comes after it is a new one.
+        self.request.swap(CONSUMED, Ordering::AcqRel);
+        true
+    }
+
+    /// Leaves the waker of who polls this node. Nothing is cloned if it is the same.
+    pub(crate) fn set_waker(&self, waker: &Waker) {
+        let same = |links: &Links| links.waker.as_ref().is_some_and(|old| old.will_wake(waker));
+        if same(&self.links.lock()) {
+            return;
+        }
+        // Foreign code runs outside of the lock (S6).
+        let new = waker.clone();
+        let old = self.links.lock().waker.replace(new);
+        panic::discard_foreign(old);
+    }
+
+    /// Begins to hear again, and says who has told it.
+    pub(super) fn hear(&self) -> Option<Told> {
+        let mut links = self.links.lock();
+        links.deaf = false;
+        links.told.clone()
+    }
+
+    /// Forgets what it was told.
+    pub(super) fn forget(&self) {
+        let mut links = self.links.lock();
+        links.deaf = false;
+        let told = links.told.take();
+        drop(links);
+        drop(told);
+    }
+
+    /// Whether a catch that hears or a mask is below.
+    pub(super) fn has_below(&self) -> bool {
+        self.links.lock().children.values().any(|child| match child.kind {
+            Kind::Mask => true,
+            Kind::Scope => child.has_below(),
+            Kind::Catch => child.has_below() || !child.links.lock().deaf,
+        })
+    }
+
+    /// Lists the frontier: see the module's page. Says whether there is anything that could act.
+    pub(super) fn frontier(&self, into: &mut Frontier) -> bool {
+        let mut acts = false;
+        for child in self.links.lock().children.values() {
+            acts |= match child.kind {
+                Kind::Mask => {
+                    into.masks.push(child.clone());
+                    true
+                }
+                Kind::Scope => child.frontier(into),
+                Kind::Catch if child.frontier(into) => true,
+                Kind::Catch if child.links.lock().deaf => false,
+                Kind::Catch => {
+                    into.catches.push(child.clone());
+                    true
+                }
+            };
+        }
+        acts
+    }
+
+    /// Calls `each` for every catch that `scope` has told and that hears.
+    fn for_each_told(&self, scope: &Arc<Node>, each: &mut impl FnMut(&mut Links)) {
+        for child in self.links.lock().children.values() {
+            if child.kind == Kind::Mask {
+                continue;
+            }
+            child.for_each_told(scope, each);
+            let mut links = child.links.lock();
+            let told = links.told.as_ref().is_some_and(|told| Arc::ptr_eq(&told.by, scope));
+            if told && !links.deaf {
+                each(&mut links);
+            }
+        }
+    }
+
+    pub(super) fn has_told(self: &Arc<Self>) -> bool {
+        let mut any = false;
+        self.for_each_told(self, &mut |_| any = true);
+        any
+    }
+
+    /// Those that were told and were not polled are passed over from now on.
+    pub(super) fn deafen_told(self: &Arc<Self>) {
+        self.for_each_told(self, &mut |links| links.deaf = true);
+    }
+
+    /// Tells a catch, and wakes who polls it.
+    pub(super) fn tell(&self, told: Told) {
+        let mut links = self.links.lock();
+        let old = links.told.replace(told);
+        let waker = links.waker.take();
+        drop(links);
+        drop(old);
+        if let Some(waker) = waker {
+            panic::contain(|| waker.wake());
+        }
+    }
+}
+
+/// Who is told next.
+#[derive(Default)]
+pub(super) struct Frontier {
+    pub(super) catches: Vec<Arc<Node>>,
+    pub(super) masks: Vec<Arc<Node>>,
+}
+
+/// A node and its place in the tree, which it leaves when this is dropped.
+pub(super) struct Link {
+    node: Arc<Node>,
+    parent: Option<(Arc<Node>, u64)>,
+}
+
+impl Link {
+    /// Links a node below what surrounds the caller.
+    pub(super) fn new(node: Arc<Node>) -> Self {
+        let mut link = Self { node, parent: None };
+        link.follow();
+        link
+    }
+
+    /// A node that is linked when its future is polled.
+    pub(super) fn unlinked(node: Arc<Node>) -> Self {
+        Self { node, parent: None }
+    }
+
+    pub(super) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Sees to it that the parent is what surrounds the caller now.
+    pub(super) fn follow(&mut self) {
+        let now = frame::surrounding();
+        let same = match (&now, &self.parent) {
+            (Some(now), Some((parent, _))) => Arc::ptr_eq(now, parent),
+            (None, None) => return,
+            _ => false,
+        };
+        if same {
+            return;
+        }
+        self.unlink();
+        self.node.forget();
+        self.parent = now.map(|parent| {
+            let mut links = parent.links.lock();
+            let number = links.linked;
+            links.linked += 1;
+            links.children.insert(number, self.node.clone());
+            drop(links);
+            (parent, number)
+        });
+    }
+
+    fn unlink(&mut self) {
+        if let Some((parent, number)) = self.parent.take() {
+            let node = parent.links.lock().children.remove(&number);
+            drop(node);
+        }
+    }
+
+    /// Leaves the tree as a region that came to its end in a poll: nobody has to be woken for that.
+    pub(super) fn end(self) {
+        let waker = self.node.links.lock().waker.take();
+        panic::discard_foreign(waker);
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.unlink();
+        // What it was told refers to the tree, and wakers to tasks: there are no cycles after this.
+        self.node.forget();
+        let waker = self.node.links.lock().waker.take();
+        if self.node.kind == Kind::Mask
+            && let Some(waker) = waker
+        {
+            // A scope waits for this end, and the thread may be another.
+            panic::contain(|| waker.wake());
+        } else {
+            panic::discard_foreign(waker);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The regions: a catch, which hears of a cancellation, and a mask, which hides from it.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+
+use super::{
+    Cancelled,
+    frame::{self, Kind},
+    node::{Link, Node},
+};
+
+/// The part of a region that its future keeps.
+#[derive(Default)]
+pub(crate) struct Region {
+    link: Option<Link>,
+}
+
+impl Region {
+    /// Polls what is inside a catch. An error: the region was told, and what is inside is to be
+    /// dropped, or to be brought to its end under [`poll_masked`](Self::poll_masked).
+    pub(crate) fn poll_catch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<Result<T, Cancelled>> {
+        let polled = frame::enter(&mut self.link, Kind::Catch, u64::MAX, || poll(cx));
+        if let Poll::Ready(value) = polled {
+            self.end();
+            return Poll::Ready(Ok(value));
+        }
+        let node = self.node(Kind::Catch);
+        node.set_waker(cx.waker());
+        let Some(told) = node.hear() else { return Poll::Pending };
+        if node.has_below() {
+            // A region appeared inside since: it hears of it first.
+            node.forget();
+            return Poll::Pending;
+        }
+        self.end();
+        Poll::Ready(Err(Cancelled { scope: told.by, cause: told.cause }))
+    }
+
+    /// Polls what is inside a mask.
+    pub(crate) fn poll_masked<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        let polled = frame::enter(&mut self.link, Kind::Mask, u64::MAX, poll);
+        match polled {
+            Poll::Ready(_) => self.end(),
+            Poll::Pending => _ = self.node(Kind::Mask),
+        }
+        polled
+    }
+
+    fn node(&mut self, kind: Kind) -> &Node {
+        self.link.get_or_insert_with(|| Link::new(Node::new(kind))).node()
+    }
+
+    fn end(&mut self) {
+        if let Some(link) = self.link.take() {
+            link.end();
+        }
+    }
+}
+
+/// Runs `future` as a region that hears of a cancellation: then `future` is dropped, and the code
+/// around it goes on with [`Cancelled`].
+///
+/// The request stands. The code after it may do what needs no await, and return; cleanup that awaits
+/// belongs under [`uncancellable`], or into [`finally`](crate::finally). A value that is ready
+/// when the request comes wins. Where regions are nested, the innermost hears first, and each further
+/// one at the next suspension.
+///
+/// asyncio: `try: await future` / `except CancelledError`. There the request is used up by that;
+/// here [`Cancelled::consume`] says so.
+///
+/// # Cancel safety
+///
+/// That of `future`. Where the whole is dropped, by a `select!` of another library or by
+/// [`abort`](crate::Task::abort), nothing is heard: only destructors run.
+///
+/// # Errors
+///
+/// [`Cancelled`] if a scope around it was cancelled first.
+///
+/// ```
+/// use std::time::Duration;
+/// use ringloop::{catch_cancel, time::{sleep, timeout}};
+///
+/// ringloop::run(async {
+///     let slow = async {
+///         if let Err(gone) = catch_cancel(sleep(Duration::from_secs(60))).await {
+///             println!("{gone}"); // cancelled by its timeout
+///         }
+///     };
+///     assert!(timeout(Duration::from_millis(1), slow).await.is_err());
+/// });
+/// ```
+pub fn catch_cancel<F: IntoFuture>(future: F) -> CatchCancel<F::IntoFuture> {
+    CatchCancel { inner: Some(future.into_future()), region: Region::default() }
+}
+
+pin_project! {
+    /// A region that hears of a cancellation: what [`catch_cancel`] returns.
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct CatchCancel<F> {
+        // Above the region: what is inside is dropped first.
+        #[pin]
+        inner: Option<F>,
+        region: Region,
+    }
+}
+
+impl<F: Future> Future for CatchCancel<F> {
+    type Output = Result<F::Output, Cancelled>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let polled = this.region.poll_catch(cx, |cx| {
+            let inner = this.inner.as_mut().as_pin_mut();
+            inner.expect("a CatchCancel was polled after it was ready").poll(cx)
+        });
+        if polled.is_ready() {
+            this.inner.set(None);
+        }
+        polled
+    }
+}
+
+/// Runs `future` to its end, whatever scopes around it are cancelled meanwhile.
+///
+/// Scopes that are opened inside work as always. What was asked for outside stands, and is heard at
+/// the next suspension after. Only [`abort`](crate::Task::abort) and the deadline of the runtime's
+/// shutdown break it: give it a limit of its own, with a timeout inside.
+///
+/// asyncio: nothing alike; `shield` lets the waiting end and the work go on.
+///
+/// # Cancel safety
+///
+/// That of `future`: a `select!` of another library may still drop it.
+///
+/// ```
+/// use std::time::Duration;
+/// use ringloop::{time::sleep, uncancellable};
+///
+/// ringloop::run(async {
+///     let task = ringloop::spawn(async {
+///         uncancellable(sleep(Duration::from_millis(2))).await;
+///         "written"
+///     });
+///     ringloop::yield_now().await;
+///     task.cancel();
+///     assert_eq!(task.await.unwrap(), "written");
+/// });
+/// ```
+pub fn uncancellable<F: IntoFuture>(future: F) -> Uncancellable<F::IntoFuture> {
+    Uncancellable { inner: future.into_future(), region: Region::default() }
+}
+
+pin_project! {
+    /// A region that hides from cancellation: what [`uncancellable`] returns.
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct Uncancellable<F> {
+        #[pin]
+        inner: F,
+        region: Region,
+    }
+}
+
+impl<F: Future> Future for Uncancellable<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        this.region.poll_masked(|| this.inner.poll(cx))
+    }
+}

@@ -1,0 +1,126 @@
+//! A scope: what a timeout, a group and `scope()` have in common.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use super::{
+    frame::{self, Kind},
+    node::{Frontier, Link, Node, Told},
+    root,
+};
+use crate::error::Cause;
+
+/// Turns in a row for regions that were told, while something keeps their task awake.
+const TURNS: u16 = 1024;
+
+/// The part of a scope that its future keeps.
+#[derive(Default)]
+pub(crate) struct Scope {
+    link: Option<Link>,
+    progress: Progress,
+}
+
+/// How far the delivery of a request has come.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// The task has had its one more turn.
+    turn_given: bool,
+    /// A region has been told.
+    delivered: bool,
+    turns: u16,
+}
+
+impl Scope {
+    /// A scope that may be asked to end by its node.
+    pub(crate) fn with_node(node: Arc<Node>) -> Self {
+        // It is linked at its first poll.
+        Self { link: Some(Link::unlinked(node)), progress: Progress::default() }
+    }
+
+    /// Polls what is inside. `due` is when the scope ends by itself; `u64::MAX`: never.
+    #[inline]
+    pub(crate) fn enter<T>(&mut self, due: u64, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        frame::enter(&mut self.link, Kind::Scope, due, poll)
+    }
+
+    /// Whether regions inside were told, and nobody has consumed the request.
+    pub(crate) fn has_delivered(&self) -> bool {
+        self.progress.delivered && !self.is_consumed()
+    }
+
+    /// Whether the deadline has been consumed.
+    pub(crate) fn is_consumed(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.node().is_consumed())
+    }
+
+    /// After a poll that was pending, of a scope that is to end: delivers the request. Ready: drop
+    /// what is inside and end. Pending: the scope is polled again.
+    pub(crate) fn deliver(&mut self, cx: &Context<'_>, cause: impl FnOnce() -> Cause) -> Poll<()> {
+        if frame::is_outer_requested() {
+            return Poll::Pending;
+        }
+        let woken = root::was_woken();
+        if !self.progress.is_last_turn(woken) {
+            return Poll::Pending;
+        }
+        match &self.link {
+            None => Poll::Ready(()),
+            Some(link) => self.progress.deliver(link.node(), woken, cx.waker(), cause),
+        }
+    }
+
+    /// The request was there before the first poll: there is no further turn.
+    pub(crate) fn skip_turn(&mut self) {
+        self.progress.turn_given = true;
+    }
+
+    /// A request has ended; the next one begins anew.
+    pub(crate) fn reset(&mut self) {
+        self.progress = Progress::default();
+    }
+}
+
+impl Progress {
+    /// Whether the task has no further turn: it has one, the first time, if it was woken during
+    /// this very poll.
+    pub(super) fn is_last_turn(&mut self, woken: bool) -> bool {
+        std::mem::replace(&mut self.turn_given, true) || !woken
+    }
+
+    /// Tells the frontier of `node`, or says that there is nothing left to tell.
+    pub(super) fn deliver(
+        &mut self,
+        node: &Arc<Node>,
+        woken: bool,
+        waker: &Waker,
+        cause: impl FnOnce() -> Cause,
+    ) -> Poll<()> {
+        if node.has_told() {
+            if woken && self.turns < TURNS {
+                self.turns += 1;
+                return Poll::Pending;
+            }
+            node.deafen_told();
+        }
+        self.turns = 0;
+        let mut frontier = Frontier::default();
+        if !node.frontier(&mut frontier) {
+            return Poll::Ready(());
+        }
+        if frontier.catches.is_empty() {
+            for mask in frontier.masks {
+                mask.set_waker(waker);
+            }
+            return Poll::Pending;
+        }
+        let cause = cause();
+        for catch in frontier.catches {
+            catch.tell(Told { by: node.clone(), cause: cause.clone() });
+        }
+        self.delivered = true;
+        waker.wake_by_ref();
+        Poll::Pending
+    }
+}

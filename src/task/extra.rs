@@ -1,0 +1,184 @@
+//! What few tasks have: one word behind the header, which stays null for all others.
+//!
+//! The word is null; or the place in the source where somebody asked the task to end; or a cause that
+//! several tasks share; or an [`Extension`], which has room for the cause and for all the rest.
+//! A plain `cancel` allocates nothing that way, and a group that cancels ten thousand children one
+//! cause.
+//!
+//! * X1 An extension that the word points to stays there until the word is dropped.
+//! * X2 A shared cause in the word is owned by it: whoever takes it out by an RMW owns it.
+
+use std::{panic::Location, ptr};
+
+use super::cancel::Root;
+use crate::{
+    error::{CancelCause, Cause, ScopeKind},
+    loom::{
+        Mutex,
+        atomic::{AtomicPtr, Ordering},
+    },
+};
+
+/// Tags in the lowest bits: all three pointers are aligned to 8.
+const LOCATION: usize = 1;
+const CAUSE: usize = 2;
+const TAGS: usize = 3;
+
+/// Who asks a task to end.
+pub(crate) enum Asked {
+    /// Somebody with a handle, at this place.
+    At(&'static Location<'static>),
+    /// A scope that many tasks belong to, or somebody who gave a reason.
+    By(Cause),
+}
+
+/// The word.
+pub(super) struct Extra(AtomicPtr<()>);
+
+/// The rest, in memory of its own.
+#[derive(Default)]
+pub(super) struct Extension {
+    cause: Mutex<Option<Cause>>,
+    /// Regions of the task that hear of its cancellation; the runner's.
+    pub(super) root: Mutex<Root>,
+}
+
+/// What the word holds when it is neither null nor an extension.
+enum Tagged {
+    At(&'static Location<'static>),
+    By(*const ()),
+}
+
+impl Extra {
+    pub(super) fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    fn tagged(word: *mut ()) -> Option<Tagged> {
+        let untagged = word.map_addr(|addr| addr & !TAGS).cast_const();
+        match word.addr() & TAGS {
+            // SAFETY: so tagged are only pointers to static locations: see `ask`.
+            LOCATION => Some(Tagged::At(unsafe { &*untagged.cast() })),
+            CAUSE => Some(Tagged::By(untagged)),
+            _ => None,
+        }
+    }
+
+    fn existing(&self, word: *mut ()) -> Option<&Extension> {
+        if word.is_null() || word.addr() & TAGS != 0 {
+            return None;
+        }
+        // SAFETY: X1; untagged and not null.
+        Some(unsafe { &*word.cast_const().cast() })
+    }
+
+    /// The extension, if there is one.
+    pub(super) fn get(&self) -> Option<&Extension> {
+        // Acquire: pairs with the CAS in `get_or_make`.
+        self.existing(self.0.load(Ordering::Acquire))
+    }
+
+    /// The extension; the first caller makes it.
+    pub(super) fn get_or_make(&self) -> &Extension {
+        let mut word = self.0.load(Ordering::Acquire);
+        let mut new = None;
+        loop {
+            if let Some(extension) = self.existing(word) {
+                return extension;
+            }
+            let made = new.take().unwrap_or_else(|| Box::new(Extension::default()));
+            let raw = Box::into_raw(made);
+            // SAFETY: fresh memory.
+            let extension = unsafe { &*raw };
+            // Locked until what the word held is in its place: who looks for it waits.
+            let mut cause = extension.cause.lock();
+            // AcqRel: publishes the extension; a cause in the word is seen (X2).
+            match self.0.compare_exchange(word, raw.cast(), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    // SAFETY: X2: just taken out.
+                    *cause = Self::tagged(word).map(|tagged| unsafe { tagged.into_cause() });
+                    drop(cause);
+                    // X1.
+                    return extension;
+                }
+                Err(changed) => {
+                    drop(cause);
+                    // SAFETY: nobody else has seen it.
+                    new = Some(unsafe { Box::from_raw(raw) });
+                    word = changed;
+                }
+            }
+        }
+    }
+
+    /// Notes who asks. The first stays, until it is taken.
+    pub(super) fn ask(&self, asked: Asked) {
+        let word = match asked {
+            Asked::At(location) => {
+                ptr::from_ref(location).cast_mut().cast::<()>().map_addr(|addr| addr | LOCATION)
+            }
+            Asked::By(cause) => cause.into_raw().cast_mut().map_addr(|addr| addr | CAUSE),
+        };
+        // AcqRel: publishes the cause; an extension that is there is seen.
+        let old =
+            self.0.compare_exchange(ptr::null_mut(), word, Ordering::AcqRel, Ordering::Acquire);
+        let Err(old) = old else { return };
+        // SAFETY: X2: it did not get into the word.
+        let cause = Self::tagged(word).map(|tagged| unsafe { tagged.into_cause() });
+        if let Some(extension) = self.existing(old) {
+            let mut first = extension.cause.lock();
+            if first.is_none() {
+                *first = cause;
+            }
+        }
+    }
+
+    /// Takes the cause out.
+    pub(super) fn take_cause(&self) -> Option<Cause> {
+        let word = self.0.load(Ordering::Acquire);
+        if word.is_null() {
+            return None;
+        }
+        if let Some(extension) = self.existing(word) {
+            return extension.cause.lock().take();
+        }
+        // AcqRel: the cause is seen, and is ours (X2), or there is an extension by now.
+        match self.0.compare_exchange(word, ptr::null_mut(), Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: X2: just taken out.
+            Ok(_) => Self::tagged(word).map(|tagged| unsafe { tagged.into_cause() }),
+            Err(now) => self.existing(now)?.cause.lock().take(),
+        }
+    }
+
+    /// The cause, which stays.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        self.get_or_make().cause.lock().clone()
+    }
+}
+
+impl Tagged {
+    /// # Safety
+    ///
+    /// The word's ownership of it has gone to the caller (X2).
+    unsafe fn into_cause(self) -> Cause {
+        match self {
+            Self::At(location) => Cause::new(CancelCause::new(ScopeKind::Task, Some(location))),
+            // SAFETY: the caller's promise.
+            Self::By(raw) => unsafe { Cause::from_raw(raw) },
+        }
+    }
+}
+
+impl Drop for Extra {
+    fn drop(&mut self) {
+        // Relaxed: whoever frees has acquired what all others did.
+        let word = self.0.load(Ordering::Relaxed);
+        if let Some(tagged) = Self::tagged(word) {
+            // SAFETY: X2: the word ends.
+            drop(unsafe { tagged.into_cause() });
+        } else if !word.is_null() {
+            // SAFETY: X1: the word ends.
+            drop(unsafe { Box::from_raw(word.cast::<Extension>()) });
+        }
+    }
+}
