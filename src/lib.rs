@@ -39,7 +39,12 @@ pub use self::{
     error::{
         BuildError, CancelCause, ErrorEvent, NoRuntime, RunError, ScopeKind, TaskError, TaskId,
     },
-    future::{CancelToken, Cancellation, Scope, ScopeEnded, ScopeFuture, finally, scope},
+    future::{
+        AsCompleted, CancelToken, Cancellation, Combine, Empty, Group, GroupClosed, GroupError,
+        LimitedGroup, NotStarted, Scope, ScopeEnded, ScopeFuture, Started, TryGroup, Until, Waited,
+        as_completed, finally, gather, gather_settled, race, race_staggered, scope, shield,
+        task_group, try_gather, try_task_group, wait,
+    },
     runtime::{
         Backend, BackendInfo, Builder, Handle, Metrics, Runtime, ShutdownReport, WorkerId,
         WorkerMetrics, backend, run, spawn, spawn_local, yield_now,
@@ -47,3 +52,11 @@ pub use self::{
     task::{Cancelled, CatchCancel, Join, Task, Uncancellable, catch_cancel, uncancellable},
     threads::to_thread,
 };
+
+/// What macros expand to.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::future::lists::{
+        Cons, Given, Nil, OneOf, ViaFuture, gather_list, race_list, try_gather_list,
+    };
+}

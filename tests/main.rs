@@ -30,12 +30,16 @@ mod backend_limits;
 mod cancel;
 #[path = "suite/clocks.rs"]
 mod clocks;
+#[path = "suite/combinators.rs"]
+mod combinators;
 #[path = "suite/compat.rs"]
 mod compat;
 #[path = "suite/faces.rs"]
 mod faces;
 #[path = "suite/fork_busy.rs"]
 mod fork_busy;
+#[path = "suite/groups.rs"]
+mod groups;
 #[path = "suite/handover.rs"]
 mod handover;
 #[path = "suite/homes.rs"]

@@ -1,11 +1,25 @@
 //! Futures and tasks that belong together: scopes, groups, combinators.
 
+mod combine;
 mod finally;
+mod group;
+pub mod lists;
+mod many;
 mod scope;
+mod staggered;
+mod tasks;
 mod token;
 
 pub use self::{
+    combine::Combine,
     finally::finally,
+    group::{
+        Group, GroupClosed, GroupError, LimitedGroup, NotStarted, Started, TryGroup, task_group,
+        try_task_group,
+    },
+    many::{Empty, gather, race, try_gather},
     scope::{Scope, ScopeEnded, ScopeFuture, scope},
+    staggered::race_staggered,
+    tasks::{AsCompleted, Until, Waited, as_completed, gather_settled, shield, wait},
     token::{CancelToken, Cancellation},
 };

@@ -106,10 +106,14 @@ impl Scope {
         self.ask(cause)
     }
 
-    fn new_cause(&self, location: Option<&'static Location<'static>>) -> CancelCause {
+    pub(super) fn new_cause(&self, location: Option<&'static Location<'static>>) -> CancelCause {
         let mut cause = CancelCause::new(self.shared.kind, location);
         cause.name.clone_from(&self.shared.name.lock());
         cause
+    }
+
+    pub(super) fn set_name(&self, name: Cow<'static, str>) {
+        *self.shared.name.lock() = Some(name);
     }
 
     fn ask(&self, cause: CancelCause) -> bool {
@@ -281,7 +285,7 @@ impl<F> ScopeFuture<F> {
 
     /// Gives the scope a name, which its [cause](CancelCause::name) tells.
     pub fn named(self, name: impl Into<Cow<'static, str>>) -> Self {
-        *self.handle.shared.name.lock() = Some(name.into());
+        self.handle.set_name(name.into());
         self
     }
 }

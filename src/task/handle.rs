@@ -166,11 +166,28 @@ impl<T> Task<T> {
     /// ```
     #[track_caller]
     pub fn join(self) -> Join<T> {
-        Join { task: self, region: Region::default(), ending: false, made_at: Location::caller() }
+        Join {
+            task: self,
+            region: Region::default(),
+            ending: false,
+            ended: None,
+            made_at: Location::caller(),
+        }
+    }
+
+    /// Whether the task has ended; else a waker is left for that.
+    pub(crate) fn poll_finished(&self, cx: &Context<'_>) -> bool {
+        self.is_finished() || !self.leave_waker(cx)
+    }
+
+    /// Whether the result is there and is a panic.
+    pub(crate) fn has_panicked(&self) -> bool {
+        // SAFETY: R2: the task is complete, and the handle has the result.
+        self.is_finished() && unsafe { (self.header().vtable.has_panicked)(self.raw) }
     }
 
     /// Takes the result if it is there, else leaves a waker for it.
-    fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, TaskError>> {
+    pub(crate) fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, TaskError>> {
         assert!(!self.taken, "a Task was polled after it gave its result");
         if !self.is_finished() {
             let own = current::with(|current| current.task.get()) == self.raw.as_ptr().cast();
@@ -311,6 +328,8 @@ pub struct Join<T> {
     region: Region,
     /// A scope around it was cancelled, and the task with it.
     ending: bool,
+    /// The task was cancelled so and has ended.
+    ended: Option<TaskError>,
     made_at: &'static Location<'static>,
 }
 
@@ -318,7 +337,7 @@ impl<T> Join<T> {
     /// Gives up ownership: the task watches again.
     pub fn detach(self) -> Task<T> {
         let mut join = std::mem::ManuallyDrop::new(self);
-        drop(std::mem::take(&mut join.region));
+        drop((std::mem::take(&mut join.region), join.ended.take()));
         // SAFETY: moved out of a value whose destructor does not run.
         unsafe { std::ptr::read(&raw const join.task) }
     }
@@ -344,12 +363,18 @@ impl<T> Future for Join<T> {
                 }
             }
         }
-        let result = ready!(this.region.poll_masked(|| this.task.poll_result(cx)));
-        if result.as_ref().is_err_and(TaskError::is_cancelled) && cancel::is_outer_requested() {
+        let result = match this.ended.take() {
+            Some(error) => Err(error),
+            None => ready!(this.region.poll_masked(|| this.task.poll_result(cx))),
+        };
+        match result {
             // The scope that asked goes on from here, and drops this.
-            return Poll::Pending;
+            Err(error) if error.is_cancelled() && cancel::is_outer_requested() => {
+                this.ended = Some(error);
+                Poll::Pending
+            }
+            result => Poll::Ready(result),
         }
-        Poll::Ready(result)
     }
 }
 

@@ -39,18 +39,19 @@ use std::{
     task::{Context, Poll},
 };
 
+use self::extra::Asked;
 pub use self::{
     cancel::{Cancelled, CatchCancel, Uncancellable, catch_cancel, uncancellable},
     handle::{Join, Task},
 };
 pub(crate) use self::{
-    cancel::{Node, Scope, new_scope},
+    cancel::{Node, Region, Scope, leave_to_outer_scope, new_scope},
     header::{Birth, Header, Schedule},
     raw::Ran,
     waker::{is_tasks, wake_for},
 };
 use crate::{
-    error::{ErrorEvent, TaskError, TaskId, hook},
+    error::{Cause, ErrorEvent, TaskError, TaskId, hook},
     util::current,
 };
 
@@ -138,6 +139,44 @@ where
     unsafe { (Runnable(raw), Registered(raw), Task::from_raw(raw)) }
 }
 
+/// The task that is being polled on this thread.
+pub(crate) fn current_ref() -> Option<TaskRef> {
+    let task = NonNull::new(current::with(|current| current.task.get()).cast_mut())?.cast();
+    // SAFETY: R1: the registry's reference lives until the poll is over.
+    Some(unsafe { TaskRef::from_registered(task) })
+}
+
+/// Asks the task that is being polled to end, as a part of something larger that ends.
+pub(crate) fn cancel_current(cause: &Cause) {
+    if let Some(task) = current_ref() {
+        task.cancel_by(cause);
+    }
+}
+
+/// Ends the task that is being polled as cancelled, whatever regions it has: what is returned is for
+/// its poll to return.
+pub(crate) fn end_current<T>(cause: &Cause) -> Poll<T> {
+    cancel_current(cause);
+    if let Some(task) = current_ref() {
+        task.request(true);
+    }
+    Poll::Pending
+}
+
+/// A task that was cancelled before it was made.
+pub(crate) fn refused_by<T: Send + 'static>(
+    id: TaskId,
+    spawned_at: &'static Location<'static>,
+    cause: Cause,
+) -> Task<T> {
+    let birth = Birth { place: 0, id, spawned_at };
+    let (entry, _registered, task) = create::<_, Nowhere>(std::future::pending(), birth);
+    // SAFETY: R1: the entry's reference.
+    unsafe { raw::extra(entry.0) }.ask(Asked::By(cause));
+    entry.refuse();
+    task
+}
+
 /// A task of a runtime that has ended: its future is dropped unpolled, at once.
 pub(crate) fn refused<F>(
     future: F,
@@ -148,24 +187,25 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    struct Nowhere;
-
-    impl Schedule for Nowhere {
-        fn schedule(_task: Runnable) {
-            unreachable!("it has ended before anybody could wake it");
-        }
-
-        fn ended(_task: &Header) {}
-
-        fn report(_place: u64, event: &ErrorEvent) {
-            hook::report(hook::NOBODY, event);
-        }
-    }
-
     let (entry, _registered, task) =
         create::<F, Nowhere>(future, Birth { place: 0, id, spawned_at });
     entry.refuse();
     task
+}
+
+/// The scheduler of tasks that end before anybody could wake them.
+struct Nowhere;
+
+impl Schedule for Nowhere {
+    fn schedule(_task: Runnable) {
+        unreachable!("it has ended before anybody could wake it");
+    }
+
+    fn ended(_task: &Header) {}
+
+    fn report(_place: u64, event: &ErrorEvent) {
+        hook::report(hook::NOBODY, event);
+    }
 }
 
 /// The registry's reference to a live task. Whoever completes the task takes it over.
@@ -174,6 +214,12 @@ pub(crate) struct Registered(pub(crate) NonNull<Header>);
 
 /// A reference to a task for asking it to end, held by nobody for long.
 pub(crate) struct TaskRef(NonNull<Header>);
+
+// SAFETY: all that it touches is what anybody with a reference may (H1), and the memory, which whoever
+// gives up the last reference frees: the stage is empty by then.
+unsafe impl Send for TaskRef {}
+// SAFETY: as above.
+unsafe impl Sync for TaskRef {}
 
 impl TaskRef {
     /// # Safety
@@ -188,6 +234,13 @@ impl TaskRef {
     pub(crate) fn header(&self) -> &Header {
         // SAFETY: R1: our own reference.
         unsafe { self.0.as_ref() }
+    }
+
+    /// Asks it to end, as a part of something larger that ends.
+    pub(crate) fn cancel_by(&self, cause: &Cause) {
+        // SAFETY: R1: our own reference.
+        unsafe { raw::extra(self.0) }.ask(Asked::By(cause.clone()));
+        self.request(false);
     }
 
     /// As [`Task::cancel`] and [`Task::abort`].

@@ -48,6 +48,8 @@ pub(super) struct VTable {
     give_up: unsafe fn(NonNull<Header>, TaskError),
     /// Moves the result to a `*mut Result<T, TaskError>`.
     pub(super) read_output: unsafe fn(NonNull<Header>, *mut ()),
+    /// Whether the result is there and is a panic.
+    pub(super) has_panicked: unsafe fn(NonNull<Header>) -> bool,
     /// Drops the result, and reports a panic that nobody has seen.
     pub(super) drop_output: unsafe fn(NonNull<Header>),
     pub(super) schedule: fn(super::Runnable),
@@ -83,6 +85,7 @@ impl<F: Future, S: Schedule> Table<F, S> {
         poll: poll::<F>,
         give_up: give_up::<F>,
         read_output: read_output::<F>,
+        has_panicked: has_panicked::<F>,
         drop_output: drop_output::<F, S>,
         schedule: S::schedule,
         ended: S::ended,
@@ -391,6 +394,19 @@ unsafe fn read_output<F: Future>(task: NonNull<Header>, into: *mut ()) {
             Stage::Output(output) => into.cast::<Result<F::Output, TaskError>>().write(output),
             _ => panic!("a task's result was asked for twice"),
         });
+    }
+}
+
+/// # Safety
+///
+/// R2; the stage is the result, or empty.
+unsafe fn has_panicked<F: Future>(task: NonNull<Header>) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        with_stage::<F, _>(task, |stage| match stage {
+            Stage::Output(Err(error)) => error.is_panicked(),
+            _ => false,
+        })
     }
 }
 

@@ -199,7 +199,7 @@ impl<F: Future> Future for Timeout<F> {
             let late = this.scope.has_delivered();
             return Poll::Ready(if late { Err(elapsed) } else { Ok(value) });
         }
-        if this.scope.is_consumed() {
+        if this.scope.is_consumed() && !this.scope.is_asked() {
             return Poll::Pending;
         }
         if !*this.over {

@@ -666,7 +666,7 @@ fn loop_that_swallows_cancels_holds_its_task_only() {
             }
             assert_eq!(task.await.unwrap(), "gave up");
             assert!(turns > 0);
-            assert_eq!(rounds.get(), 2000);
+            assert!(rounds.get() >= 2000);
         });
     });
 }

@@ -53,7 +53,7 @@ pub use self::region::{CatchCancel, Uncancellable, catch_cancel, uncancellable};
 pub(super) use self::root::{Delivery, Root, deliver, shutdown};
 pub(crate) use self::{frame::is_outer_requested, node::Node, region::Region, scope::Scope};
 
-use std::{error::Error, fmt, sync::Arc};
+use std::{error::Error, fmt, sync::Arc, task::Poll};
 
 use crate::error::{CancelCause, Cause};
 
@@ -84,6 +84,15 @@ pub struct Cancelled {
     cause: Cause,
 }
 
+/// Suspends for as long as a scope around the caller is to end: it ends then.
+pub(crate) async fn leave_to_outer_scope() {
+    std::future::poll_fn(|_| match frame::is_outer_requested() {
+        true => Poll::Pending,
+        false => Poll::Ready(()),
+    })
+    .await;
+}
+
 /// The node of a scope with handles of its own.
 pub(crate) fn new_scope() -> Arc<Node> {
     Node::new(frame::Kind::Scope)
@@ -101,6 +110,11 @@ impl Cancelled {
 
     pub(crate) fn shared_cause(&self) -> &Cause {
         &self.cause
+    }
+
+    /// Asks the scope again, if the request has been consumed: what has ended by it is lost.
+    pub(crate) fn insist(&self) {
+        self.scope.insist();
     }
 
     /// Ends the request: the scope goes on as if nobody had asked. Requests of other scopes stand.

@@ -111,6 +111,15 @@ impl Node {
         true
     }
 
+    /// Sees to it that the request stands.
+    pub(super) fn insist(&self) {
+        if let Some(task) = self.task {
+            root::insist(task);
+        } else if self.is_consumed() {
+            self.ask();
+        }
+    }
+
     /// Leaves the waker of who polls this node. Nothing is cloned if it is the same.
     pub(crate) fn set_waker(&self, waker: &Waker) {
         let same = |links: &Links| links.waker.as_ref().is_some_and(|old| old.will_wake(waker));

@@ -66,6 +66,17 @@ pub(super) fn consume(task: TaskId) -> bool {
     true
 }
 
+/// Asks the task that is being polled to end, if it is this one and nobody asks any more.
+pub(super) fn insist(task: TaskId) {
+    if let Some((header, _)) = polled()
+        && header.id() == task
+        && !header.state.load().is_cancelled()
+    {
+        let (_, push) = header.state.request(false);
+        debug_assert!(!push, "it is being polled");
+    }
+}
+
 /// After a poll that was pending, of a task that was asked to end when it began.
 ///
 /// # Safety

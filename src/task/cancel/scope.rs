@@ -50,6 +50,16 @@ impl Scope {
         self.progress.delivered && !self.is_consumed()
     }
 
+    /// Whether its node was asked to end.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.node().is_asked())
+    }
+
+    /// Whether regions are inside, or were.
+    pub(crate) fn has_regions(&self) -> bool {
+        self.link.is_some()
+    }
+
     /// Whether the deadline has been consumed.
     pub(crate) fn is_consumed(&self) -> bool {
         self.link.as_ref().is_some_and(|link| link.node().is_consumed())

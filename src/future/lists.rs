@@ -1,0 +1,470 @@
+//! Futures of different types, run together: what `gather!`, `try_gather!` and `race!` expand to.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+
+use super::combine::{Combine, Ending, Fallible, Member, Members};
+use crate::task::{Join, Task};
+
+pin_project! {
+    /// A future and those behind it.
+    pub struct Cons<F: Future, R> {
+        #[pin]
+        member: Member<F>,
+        value: Option<F::Output>,
+        #[pin]
+        rest: R,
+    }
+}
+
+impl<F: Future, R> Cons<F, R> {
+    /// A list of `future` and `rest`.
+    pub fn new(future: F, rest: R) -> Self {
+        Self { member: Member::new(future), value: None, rest }
+    }
+}
+
+/// The end of a list.
+pub struct Nil;
+
+/// Any list.
+pub trait List {
+    /// Polls all that have no value. Says whether none is left.
+    fn poll_each(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool;
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()>;
+}
+
+impl List for Nil {
+    #[inline]
+    fn poll_each(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> bool {
+        true
+    }
+
+    fn poll_end(self: Pin<&mut Self>, _cx: &mut Context<'_>, _end: &Ending) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+impl<F: Future, R: List> List for Cons<F, R> {
+    #[inline]
+    fn poll_each(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
+        let this = self.project();
+        if this.value.is_none()
+            && let Poll::Ready(value) = this.member.poll(cx)
+        {
+            *this.value = Some(value);
+        }
+        let own = this.value.is_some();
+        this.rest.poll_each(cx) && own
+    }
+
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {
+        let this = self.project();
+        let own = this.member.poll_end(cx, end);
+        if this.rest.poll_end(cx, end).is_ready() { own } else { Poll::Pending }
+    }
+}
+
+/// A list whose values are taken all at once.
+pub trait All: List {
+    type Values;
+    fn take(self: Pin<&mut Self>) -> Self::Values;
+}
+
+impl All for Nil {
+    type Values = ();
+
+    fn take(self: Pin<&mut Self>) {}
+}
+
+impl<F: Future, R: All> All for Cons<F, R> {
+    type Values = (F::Output, R::Values);
+
+    fn take(self: Pin<&mut Self>) -> Self::Values {
+        let this = self.project();
+        (this.value.take().expect("all have one"), this.rest.take())
+    }
+}
+
+/// A list of fallible futures.
+pub trait AllOk: List {
+    type Values;
+    /// Which one failed first, and how.
+    type Error;
+    /// The first error in the list, if there is one yet.
+    fn error(self: Pin<&mut Self>) -> Option<Self::Error>;
+    /// All values; there is no error.
+    fn take(self: Pin<&mut Self>) -> Self::Values;
+}
+
+impl AllOk for Nil {
+    type Values = ();
+    type Error = Infallible;
+
+    fn error(self: Pin<&mut Self>) -> Option<Infallible> {
+        None
+    }
+
+    fn take(self: Pin<&mut Self>) {}
+}
+
+impl<F: Fallible, R: AllOk> AllOk for Cons<F, R> {
+    type Values = (F::Ok, R::Values);
+    type Error = OneOf<F::Error, R::Error>;
+
+    fn error(self: Pin<&mut Self>) -> Option<Self::Error> {
+        let this = self.project();
+        match this.value.take().map(F::into_result) {
+            Some(Err(error)) => return Some(OneOf::This(error)),
+            Some(Ok(value)) => *this.value = Some(F::from_ok(value)),
+            None => {}
+        }
+        this.rest.error().map(OneOf::Rest)
+    }
+
+    fn take(self: Pin<&mut Self>) -> Self::Values {
+        let this = self.project();
+        match this.value.take().map(F::into_result) {
+            Some(Ok(value)) => (value, this.rest.take()),
+            _ => unreachable!("all have a value"),
+        }
+    }
+}
+
+/// A list of which the first value is taken.
+pub trait First: List {
+    /// Which one was first, and its value.
+    type Value;
+    fn poll_first(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Value>;
+}
+
+impl First for Nil {
+    type Value = Infallible;
+
+    #[inline]
+    fn poll_first(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Infallible> {
+        Poll::Pending
+    }
+}
+
+impl<F: Future, R: First> First for Cons<F, R> {
+    type Value = OneOf<F::Output, R::Value>;
+
+    #[inline]
+    fn poll_first(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Value> {
+        let this = self.project();
+        match this.member.poll(cx) {
+            Poll::Ready(value) => Poll::Ready(OneOf::This(value)),
+            Poll::Pending => this.rest.poll_first(cx).map(OneOf::Rest),
+        }
+    }
+}
+
+/// The value of one in a list. The macros bring all of them to one type, each where it stands. A bound
+/// here that says so would make the compiler take futures that hold references for not `Send`: inside
+/// an async block it compares them with all lifetimes forgotten.
+pub enum OneOf<A, R> {
+    /// The first one's.
+    This(A),
+    /// One of those behind it.
+    Rest(R),
+}
+
+/// `(A, (B, ()))` as `(A, B)`.
+pub trait Flatten {
+    type Flat;
+    fn flatten(self) -> Self::Flat;
+}
+
+macro_rules! flatten {
+    ($($name:ident)*) => {
+        flatten!(@nest [$($name)*] [] $($name)*);
+    };
+    (@nest [$($name:ident)*] [$($done:tt)*] ) => {
+        impl<$($name),*> Flatten for nest!(ty $($name)*) {
+            type Flat = ($($name,)*);
+
+            #[allow(non_snake_case, clippy::unused_unit, reason = "one name for type and value")]
+            fn flatten(self) -> Self::Flat {
+                let nest!(pat $($name)*) = self;
+                ($($name,)*)
+            }
+        }
+    };
+    (@nest $all:tt [$($done:tt)*] $next:ident $($rest:ident)*) => {
+        flatten!(@nest $all [$($done)* $next] $($rest)*);
+    };
+}
+macro_rules! nest {
+    (ty) => { () };
+    (ty $head:ident $($tail:ident)*) => { ($head, nest!(ty $($tail)*)) };
+    (pat) => { () };
+    (pat $head:ident $($tail:ident)*) => { ($head, nest!(pat $($tail)*)) };
+}
+
+flatten!();
+flatten!(A);
+flatten!(A B);
+flatten!(A B C);
+flatten!(A B C D);
+flatten!(A B C D E);
+flatten!(A B C D E F);
+flatten!(A B C D E F G);
+flatten!(A B C D E F G H);
+flatten!(A B C D E F G H I);
+flatten!(A B C D E F G H I J);
+flatten!(A B C D E F G H I J K);
+flatten!(A B C D E F G H I J K L);
+
+pin_project! {
+    /// All of them: what [`gather!`](crate::gather) expands to.
+    pub struct GatherList<L> {
+        #[pin]
+        list: L,
+    }
+}
+
+impl<L: All<Values: Flatten>> Members for GatherList<L> {
+    type Outcome = <L::Values as Flatten>::Flat;
+
+    #[inline]
+    fn poll_members(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Outcome> {
+        let mut list = self.project().list;
+        if list.as_mut().poll_each(cx) {
+            return Poll::Ready(list.take().flatten());
+        }
+        Poll::Pending
+    }
+
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {
+        self.project().list.poll_end(cx, end)
+    }
+}
+
+pin_project! {
+    /// All of them, or the first error: what [`try_gather!`](crate::try_gather) expands to.
+    pub struct TryGatherList<L> {
+        #[pin]
+        list: L,
+    }
+}
+
+impl<L: AllOk<Values: Flatten>> Members for TryGatherList<L> {
+    type Outcome = Result<<L::Values as Flatten>::Flat, L::Error>;
+
+    fn poll_members(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Outcome> {
+        let mut list = self.project().list;
+        let all = list.as_mut().poll_each(cx);
+        if let Some(error) = list.as_mut().error() {
+            return Poll::Ready(Err(error));
+        }
+        if all { Poll::Ready(Ok(list.take().flatten())) } else { Poll::Pending }
+    }
+
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {
+        self.project().list.poll_end(cx, end)
+    }
+}
+
+pin_project! {
+    /// The first of them: what [`race!`](crate::race) expands to.
+    pub struct RaceList<L> {
+        #[pin]
+        list: L,
+    }
+}
+
+impl<L: First> Members for RaceList<L> {
+    type Outcome = L::Value;
+
+    #[inline]
+    fn poll_members(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<L::Value> {
+        self.project().list.poll_first(cx)
+    }
+
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {
+        self.project().list.poll_end(cx, end)
+    }
+}
+
+/// See [`gather!`](crate::gather).
+#[track_caller]
+#[inline]
+pub fn gather_list<L: All<Values: Flatten>>(list: L) -> Combine<GatherList<L>> {
+    Combine::new(GatherList { list })
+}
+
+/// See [`try_gather!`](crate::try_gather).
+#[track_caller]
+#[inline]
+pub fn try_gather_list<L: AllOk<Values: Flatten>>(list: L) -> Combine<TryGatherList<L>> {
+    Combine::new(TryGatherList { list })
+}
+
+/// See [`race!`](crate::race).
+#[track_caller]
+#[inline]
+pub fn race_list<L: First>(list: L) -> Combine<RaceList<L>> {
+    Combine::new(RaceList { list })
+}
+
+/// What stands in a list, before it is known whether it is a task.
+pub struct Given<F>(pub F);
+
+/// Any future, as it is.
+pub trait ViaFuture {
+    /// What is run.
+    type Future;
+    /// What is run for it.
+    fn into_member(self) -> Self::Future;
+}
+
+impl<F: IntoFuture> ViaFuture for Given<F> {
+    type Future = F::IntoFuture;
+
+    #[inline]
+    fn into_member(self) -> F::IntoFuture {
+        self.0.into_future()
+    }
+}
+
+impl<T> Given<Task<T>> {
+    /// A task that is given away is owned: a method of the type goes before one of a trait.
+    #[inline]
+    #[track_caller]
+    pub fn into_member(self) -> Join<T> {
+        self.0.join()
+    }
+}
+
+/// Runs several futures of any types at the same time, and waits for all of them: a tuple of their
+/// values.
+///
+/// They run in the task that awaits, and may borrow from it. A task that is given away, instead of
+/// by `&mut`, is owned: it is cancelled with the rest. When a scope around it is cancelled, or one
+/// of the futures panics, the others are ended, with their cleanup, before it goes on.
+///
+/// For a list whose length is not known, see [`gather`](crate::gather()).
+///
+/// asyncio: `asyncio.gather(...)`, which leaves the others running.
+///
+/// # Cancel safety
+///
+/// Values of those that were ready are dropped with it.
+///
+/// ```
+/// ringloop::run(async {
+///     let name = String::from("borrowed");
+///     let (one, length, task) = ringloop::gather!(
+///         async { 1 },
+///         async { name.len() },
+///         ringloop::spawn(async { "a task" }),
+///     )
+///     .await;
+///     assert_eq!((one, length, task.unwrap()), (1, 8, "a task"));
+/// });
+/// ```
+#[macro_export]
+macro_rules! gather {
+    ($($future:expr),* $(,)?) => {
+        $crate::__private::gather_list($crate::__list!($($future),*))
+    };
+}
+
+/// As [`gather!`](crate::gather), for futures of `Result`s with one type of error: the first error
+/// ends the others and is the result.
+///
+/// asyncio: `asyncio.gather(...)` without `return_exceptions`; there the others run on, and their
+/// errors are lost.
+///
+/// # Cancel safety
+///
+/// Values of those that were ready are dropped with it.
+///
+/// ```
+/// ringloop::run(async {
+///     let never = std::future::pending::<Result<(), &str>>();
+///     let result = ringloop::try_gather!(async { Err::<u32, _>("no") }, never).await;
+///     assert_eq!(result, Err("no"));
+/// });
+/// ```
+#[macro_export]
+macro_rules! try_gather {
+    ($($future:expr),* $(,)?) => {
+        {
+            let list = $crate::__private::try_gather_list($crate::__list!($($future),*));
+            async move {
+                match list.await {
+                    Ok(values) => Ok(values),
+                    Err(error) => Err($crate::__one_of!(error; $($future),*)),
+                }
+            }
+        }
+    };
+}
+
+/// Runs several futures with one type of value at the same time; the first that is ready wins.
+///
+/// The losers are ended, with their cleanup, before it is ready itself: a future is dropped, a task
+/// that was given away is cancelled and joined. They are polled in the order in which they stand. To
+/// keep a loser, give it by `&mut`.
+///
+/// asyncio: `asyncio.wait(..., return_when=FIRST_COMPLETED)` and a loop that cancels the rest.
+///
+/// # Cancel safety
+///
+/// That of the futures: none of them is polled any more once another one was ready.
+///
+/// ```
+/// ringloop::run(async {
+///     let slow = ringloop::spawn(async {
+///         std::future::pending::<()>().await;
+///         "slow"
+///     });
+///     let first = ringloop::race!(async { "quick" }, async { slow.join().await.unwrap() });
+///     assert_eq!(first.await, "quick");
+/// });
+/// ```
+#[macro_export]
+macro_rules! race {
+    ($($future:expr),+ $(,)?) => {
+        {
+            let list = $crate::__private::race_list($crate::__list!($($future),+));
+            async move {
+                let value = list.await;
+                $crate::__one_of!(value; $($future),+)
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __list {
+    () => { $crate::__private::Nil };
+    ($future:expr $(, $rest:expr)*) => {{
+        #[allow(unused_imports, reason = "not for tasks")]
+        use $crate::__private::ViaFuture as _;
+        $crate::__private::Cons::new(
+            $crate::__private::Given($future).into_member(),
+            $crate::__list!($($rest),*),
+        )
+    }};
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __one_of {
+    ($value:expr;) => { match $value {} };
+    ($value:expr; $head:expr $(, $tail:expr)*) => {
+        match $value {
+            $crate::__private::OneOf::This(value) => value,
+            $crate::__private::OneOf::Rest(rest) => $crate::__one_of!(rest; $($tail),*),
+        }
+    };
+}
