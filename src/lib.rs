@@ -30,6 +30,7 @@ pub mod signal;
 mod threads;
 
 pub mod compat;
+pub mod testing;
 
 #[cfg(loom)]
 #[doc(hidden)]
