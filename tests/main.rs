@@ -127,6 +127,12 @@ mod task_crowds;
 mod task_faults;
 #[path = "suite/task_local.rs"]
 mod task_local;
+#[path = "suite/testing_clock.rs"]
+mod testing_clock;
+#[path = "suite/testing_runs.rs"]
+mod testing_runs;
+#[path = "suite/testing_tools.rs"]
+mod testing_tools;
 #[path = "suite/threads.rs"]
 mod threads;
 #[path = "suite/time.rs"]

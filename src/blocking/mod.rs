@@ -174,6 +174,11 @@ impl Pool {
         self.0.queue.jobs() as u64
     }
 
+    /// Whether nothing is queued, and all that ran has ended and woken those who waited for it.
+    pub(crate) fn rests(&self) -> bool {
+        self.0.queue.rests()
+    }
+
     pub(crate) fn threads(&self) -> usize {
         self.0.queue.threads()
     }

@@ -51,7 +51,7 @@ pub(crate) fn report(key: u16, event: &ErrorEvent) {
         ErrorEvent::TaskPanicked { task, .. } => listener.key == key && *task >= listener.since,
         _ => listener.key == key,
     };
-    let begun = clock::now();
+    let begun = clock::machine();
     let hook = listeners().lock().iter_mut().find(mine).map(|listener| {
         listener.calls.push(begun);
         listener.hook.clone()

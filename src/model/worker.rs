@@ -9,7 +9,7 @@ use crate::{
         set_model_time,
     },
     reactor::Reactor,
-    scheduler::{self, Hub, Phase, Worker},
+    scheduler::{self, Hub, Options, Phase, Standstill, Worker},
     task::Task,
 };
 
@@ -36,13 +36,14 @@ impl Runtime {
     pub fn new<const WORKERS: usize>(first_fd: RawFd, patient: bool) -> (Self, [Seat; WORKERS]) {
         let runtime = Self::acquire(WORKERS);
         let hub = runtime.0;
+        let standstill = Standstill::new(Options::default());
         let mut seats = Vec::new();
         for index in 0..WORKERS {
             let fd = first_fd + index as RawFd;
             eventfd::open(fd);
             hub.block(index).doorbell.open_raw(fd);
             let reactor = Reactor::Modelled(Sleeper::new(fd, patient));
-            seats.push(scheduler::Seat::new(reactor, WORKERS));
+            seats.push(scheduler::Seat::new(reactor, WORKERS, &standstill));
         }
         let peers: Arc<[_]> = seats.iter().map(scheduler::Seat::peer).collect();
         let mut index = 0..;

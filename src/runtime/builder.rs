@@ -9,7 +9,12 @@ use std::{
 use rustix::io::Errno;
 
 use super::{
-    Backend, BackendInfo, Handle, Inner, Runtime, backend::Choice, context, crew::Crew, run,
+    Backend, BackendInfo, Handle, Inner, Runtime,
+    backend::Choice,
+    context,
+    crew::Crew,
+    run,
+    testing::{Replay, TestOptions, Watched},
 };
 use crate::{
     blocking,
@@ -18,9 +23,9 @@ use crate::{
         hook::{self, Hook},
     },
     reactor::{Allowed, Reactor, TriedRing},
-    scheduler::{self, Hub, MAX_HUBS, MAX_WORKERS, Peer, Seat},
+    scheduler::{self, Hub, MAX_HUBS, MAX_WORKERS, Peer, Seat, Standstill},
     task,
-    util::{current::RuntimeId, fork, gate::Gate, threads},
+    util::{clock::played::Clock, current::RuntimeId, fork, gate::Gate, threads},
 };
 
 /// Options of a runtime.
@@ -43,6 +48,7 @@ pub struct Builder {
     blocking_threads: usize,
     shutdown_deadline: Duration,
     on_error: Option<Hook>,
+    pub(super) tests: TestOptions,
 }
 
 impl Default for Builder {
@@ -60,6 +66,7 @@ impl fmt::Debug for Builder {
             .field("name", &self.name)
             .field("blocking_threads", &self.blocking_threads)
             .field("shutdown_deadline", &self.shutdown_deadline)
+            .field("tests", &self.tests)
             .finish_non_exhaustive()
     }
 }
@@ -75,6 +82,7 @@ impl Builder {
             blocking_threads: 512,
             shutdown_deadline: Duration::from_secs(10),
             on_error: None,
+            tests: TestOptions::default(),
         }
     }
 
@@ -147,9 +155,10 @@ impl Builder {
     /// fix.
     pub fn build(self) -> Result<Runtime, BuildError> {
         let deadline = self.shutdown_deadline;
+        let replay = Replay::new(self.tests.seed()?);
         let (inner, seats) = self.prepare()?;
         let crew = Crew::start(&inner, seats, 0)?;
-        Ok(Runtime::new_with(Handle { inner }, crew, deadline))
+        Ok(Runtime::new_with(Handle { inner }, crew, deadline, replay))
     }
 
     /// Runs `main` on a runtime that lasts as long: [`run`](crate::run) with options.
@@ -160,7 +169,10 @@ impl Builder {
     /// [panicked](RunError::is_panicked) if `main` did.
     #[track_caller]
     pub fn run<F: Future>(self, main: F) -> Result<F::Output, RunError> {
-        run::run_here(self, main)
+        let replay = Replay::new(self.tests.seed()?);
+        let result = run::run_here(self, Watched::new(main));
+        replay.judge(&result);
+        result
     }
 
     /// Does everything that can fail, but for the threads.
@@ -183,10 +195,12 @@ impl Builder {
             ));
         }
         let choice = Choice::find(self.backend, workers, self.allowed)?;
+        let options = self.tests.resolve(&choice.info)?;
         let hub = Hub::acquire(workers).ok_or_else(|| {
             BuildError::new(format!("{MAX_HUBS} runtimes are alive: drop some of them first"))
         })?;
-        let seats = match seats(hub, workers, &choice.info, choice.rings) {
+        let standstill = Standstill::new(options);
+        let seats = match seats(hub, workers, &choice.info, choice.rings, &standstill) {
             Ok(seats) => seats,
             Err(error) => {
                 hub.blocks().for_each(|block| block.doorbell.close());
@@ -219,20 +233,24 @@ impl Builder {
                 self.blocking_threads,
                 id,
                 hub.key(),
-                surround(inner.clone()),
+                surround(inner.clone(), standstill.clone()),
             ),
+            standstill: standstill.clone(),
             name: self.name,
             shutdown_deadline: self.shutdown_deadline,
             last_metrics: parking_lot::Mutex::new(None),
             process: fork::generation(),
         });
+        let pool = Arc::downgrade(&inner);
+        standstill.set_pool(move || pool.upgrade().is_none_or(|inner| inner.pool.rests()));
         Ok((inner, seats))
     }
 }
 
-/// Has threads of the blocking pool find their runtime as the current one.
-fn surround(inner: Weak<Inner>) -> blocking::Surround {
+/// Has threads of the blocking pool find their runtime as the current one, and go by its clock.
+fn surround(inner: Weak<Inner>, standstill: Arc<Standstill>) -> blocking::Surround {
     Box::new(move |life| {
+        let _playing = standstill.clock().map(Clock::play);
         // Where it is gone, nobody queues any more.
         let _entered = inner.upgrade().map(|inner| context::enter(Handle { inner }));
         life();
@@ -245,6 +263,7 @@ fn seats(
     workers: usize,
     info: &BackendInfo,
     rings: Option<Vec<TriedRing>>,
+    standstill: &Arc<Standstill>,
 ) -> Result<Vec<Seat>, BuildError> {
     let mut rings = rings.map(Vec::into_iter);
     (0..workers)
@@ -264,7 +283,7 @@ fn seats(
                     format!("worker {worker} of {workers} cannot set up {}{advice}", info.backend);
                 BuildError::io(text, error)
             };
-            Ok(Seat::new(reactor.map_err(refused)?, workers))
+            Ok(Seat::new(reactor.map_err(refused)?, workers, standstill))
         })
         .collect()
 }

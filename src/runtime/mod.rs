@@ -16,13 +16,12 @@ mod owned_tests;
 mod run;
 mod shutdown;
 mod spawn;
+mod testing;
 
 use std::{fmt, panic::Location, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
-use self::crew::Crew;
-pub(crate) use self::deadline::Deadline;
 pub use self::{
     backend::{Backend, BackendInfo, backend},
     builder::Builder,
@@ -30,11 +29,16 @@ pub use self::{
     run::run,
     spawn::{WorkerId, spawn, spawn_local, yield_now},
 };
+use self::{
+    crew::Crew,
+    testing::{Replay, Watched},
+};
+pub(crate) use self::{deadline::Deadline, testing::MockClock};
 use crate::{
     blocking,
     error::{BuildError, ErrorEvent, NoRuntime, RunError, hook},
     reactor::Home,
-    scheduler::{self, Hub},
+    scheduler::{self, Hub, Standstill},
     task::{self, Task},
     util::{current::RuntimeId, fork, gate::Gate},
 };
@@ -48,6 +52,7 @@ struct Inner {
     backend: BackendInfo,
     homes: Vec<Home>,
     pool: blocking::Pool,
+    standstill: Arc<Standstill>,
     name: String,
     shutdown_deadline: Duration,
     /// The counters, once the runtime has ended and the hub is another's.
@@ -99,6 +104,8 @@ pub struct Runtime {
     handle: Handle,
     crew: Option<Crew>,
     deadline: Duration,
+    /// Dropped last: it may have something to say.
+    _replay: Replay,
 }
 
 impl Runtime {
@@ -111,8 +118,8 @@ impl Runtime {
         Builder::new().build()
     }
 
-    fn new_with(handle: Handle, crew: Crew, deadline: Duration) -> Self {
-        Self { handle, crew: Some(crew), deadline }
+    fn new_with(handle: Handle, crew: Crew, deadline: Duration, replay: Replay) -> Self {
+        Self { handle, crew: Some(crew), deadline, _replay: replay }
     }
 
     /// Runs `future` on the workers while this thread waits, so that the future may
@@ -129,7 +136,7 @@ impl Runtime {
         F: Future + Send,
         F::Output: Send,
     {
-        self.handle.block_on(future)
+        self.handle.block_on(Watched::new(future))
     }
 
     /// Starts a task. See [`Handle::spawn`].

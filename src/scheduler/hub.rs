@@ -280,7 +280,8 @@ impl Hub {
             return 0;
         }
         let mut now = None;
-        let is_held = |worker| self.block(worker).is_held(|| *now.get_or_insert_with(clock::now));
+        let is_held =
+            |worker| self.block(worker).is_held(|| *now.get_or_insert_with(clock::machine));
         let chosen = self.idle.choose(favourite % workers, workers, is_held);
         chosen.unwrap_or_else(|| self.least_held())
     }

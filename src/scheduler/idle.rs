@@ -237,6 +237,12 @@ impl Idle {
         self.load().is_parked(worker)
     }
 
+    /// Whether every worker is parked, and nobody has been woken. After a fence (P2).
+    pub(crate) fn are_all_parked(&self, workers: usize) -> bool {
+        // Acquire: what each did before it parked is seen.
+        self.word.load(Ordering::Acquire) & PARKED == (1 << workers) - 1
+    }
+
     /// Which worker a foreign thread should give work to: its favourite if that is awake and not
     /// held by a task, else any other such worker, else the lowest that sleeps, so that few
     /// work at low load. `None`: all are held.

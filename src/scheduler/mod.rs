@@ -33,6 +33,8 @@ mod monitor;
 mod patrol;
 mod queue;
 pub(crate) mod registry;
+mod shuffle;
+mod standstill;
 mod timers;
 mod worker;
 
@@ -41,6 +43,7 @@ use std::{panic::Location, ptr::NonNull};
 pub(crate) use self::{
     hub::{Hub, MAX_HUBS, Phase, Tick},
     idle::MAX_WORKERS,
+    standstill::{AllBlocked, MainWatch, Options, Standstill},
     worker::{Peer, Seat, Worker},
 };
 use crate::{
@@ -101,8 +104,7 @@ pub(crate) fn with_timers<R>(f: impl FnOnce(&mut Timers) -> R) -> Option<R> {
 /// only a task which holds the worker could make it late for that.
 #[inline]
 pub(crate) fn is_far(time: u64) -> bool {
-    const FAR: u64 = 10_000_000;
-    with_worker(|worker| time > worker.tick_start().saturating_add(FAR)).unwrap_or(false)
+    with_worker(|worker| worker.is_far(time)).unwrap_or(false)
 }
 
 /// The [`Schedule`] of all tasks that workers run.

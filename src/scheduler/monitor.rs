@@ -90,7 +90,7 @@ fn watch(hub: &'static Hub, state: &AtomicU8) {
                     state.compare_exchange(WATCHING, RESTING, Ordering::Relaxed, Ordering::Relaxed);
             }
         } else if !ticked {
-            watch.report(hub, 0, clock::now());
+            watch.report(hub, 0, clock::machine());
         }
     }
 }

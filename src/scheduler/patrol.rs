@@ -234,7 +234,7 @@ impl Patrol {
             last: Cell::new(0),
             worked: Cell::new(0),
             // The first sleep is a nap: who works meanwhile has not been seen.
-            active: Cell::new(clock::now()),
+            active: Cell::new(clock::machine()),
             unwatched: Cell::new(false),
             glanced: Cell::new(0),
             suspects: Default::default(),

@@ -26,6 +26,12 @@ impl Shared {
         Self { mailbox: Mailbox::new(), timers: BriefLock::new(None) }
     }
 
+    /// Runs `f`, no foreign code, with the timers of a worker that is at work.
+    #[inline]
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut Timers) -> R) -> Option<R> {
+        self.timers.lock().as_mut().map(f)
+    }
+
     /// Fires what is due, in the place of a worker that is stuck, `limit` timers at most. Says
     /// whether others are due.
     pub(super) fn rescue(&self, limit: usize, wakes: &mut Vec<Waker>) -> bool {
@@ -51,8 +57,8 @@ pub(super) enum Own {
 
 impl Own {
     /// Opens the timers of a worker, until it [closes](Self::close) them.
-    pub(super) fn open(block: &'static Block, alone: bool) -> Self {
-        let timers = Timers::new(&block.timers.mailbox, clock::now());
+    pub(super) fn open(block: &'static Block, alone: bool, now: u64) -> Self {
+        let timers = Timers::new(&block.timers.mailbox, now);
         if alone {
             return Self::Alone(RefCell::new(timers));
         }
@@ -65,9 +71,7 @@ impl Own {
     pub(super) fn with<R>(&self, f: impl FnOnce(&mut Timers) -> R) -> R {
         match self {
             Self::Alone(timers) => f(&mut timers.borrow_mut()),
-            Self::Shared(shared) => {
-                f(shared.timers.lock().as_mut().expect("open while its worker is at work"))
-            }
+            Self::Shared(shared) => shared.with(f).expect("open while its worker is at work"),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The worker: its queues, and its loop.
 
+mod parts;
 mod seat;
 mod tasks;
 #[cfg(test)]
@@ -29,17 +30,23 @@ use super::{
     patrol::Patrol,
     queue::{KEEPS, RunQueue},
     registry::FreeSlots,
+    standstill::{Settled, Standstill},
     timers,
 };
 use crate::{
     error::TaskId,
     loom::atomic::Ordering,
     reactor::{
-        Home, Reactor, Until,
+        Reactor, Until,
         timers::{Timers, Trim},
     },
     task::{self, Birth, Header, Ran, Registered, Runnable, Task},
-    util::{clock, current, fork, panic, rand::Rng, threads},
+    util::{
+        clock::{self, played},
+        current, fork, panic,
+        rand::Rng,
+        threads,
+    },
 };
 
 /// Task time between two looks at the reactor, in ns.
@@ -58,6 +65,9 @@ pub(super) const TAKE: usize = 256;
 const FIRE: usize = 256;
 /// ... but as many at least.
 const FIRE_LEAST: usize = 32;
+/// A deadline that comes so long after the beginning of a tick, in ns, is only missed by a task that
+/// holds the worker.
+const FAR: u64 = 10_000_000;
 /// While a runtime ends, nobody sleeps longer than this: a task may have been spawned
 /// behind the back of whoever cancelled the others.
 const CLOSING_PARK: Duration = Duration::from_millis(10);
@@ -101,10 +111,22 @@ pub(crate) struct Worker {
     has_lost: Cell<bool>,
     /// What a task must not return from in another: a child that it has forked.
     process: fork::Native,
+    standstill: Arc<Standstill>,
+    /// What its tasks and timers go by, if that is not the machine's clock.
+    clock: Option<played::Clock>,
+    /// [`FAR`]; with a clock of its own, no deadline is far from a tick.
+    far: u64,
+    /// If ready tasks run in an order of its own.
+    shuffled: Option<Rng>,
+    /// Polls of tasks by the last look at the reactor [for a standstill](Self::looks_again).
+    pub(super) looked: Cell<u64>,
 }
 
 impl Worker {
     pub(crate) fn new(index: usize, hub: &'static Hub, seat: Seat, peers: Arc<[Peer]>) -> Self {
+        let standstill = seat.standstill;
+        let clock = standstill.clock().cloned();
+        let now = clock.as_ref().map_or_else(clock::machine, played::Clock::now);
         Self {
             index,
             hub,
@@ -115,7 +137,7 @@ impl Worker {
             local: RefCell::new(VecDeque::new()),
             lifo_run: Cell::new(0),
             reactor: RefCell::new(seat.reactor),
-            timers: timers::Own::open(hub.block(index), hub.workers() == 1),
+            timers: timers::Own::open(hub.block(index), hub.workers() == 1, now),
             wakes: RefCell::new(Vec::new()),
             slots: FreeSlots::default(),
             ids: Cell::new((0, 0)),
@@ -127,6 +149,12 @@ impl Worker {
             monitor: (hub.workers() == 1).then(Monitor::new),
             has_lost: Cell::new(false),
             process: fork::Native::new(),
+            far: if clock.is_some() { u64::MAX } else { FAR },
+            clock,
+            // Each worker has a stream of its own.
+            shuffled: standstill.seed().map(|seed| Rng::from_seed(seed, index as u64)),
+            standstill,
+            looked: Cell::new(u64::MAX),
         }
     }
 
@@ -156,14 +184,24 @@ impl Worker {
     }
 
     /// The loop, until `done`. The thread is [entered](Self::enter).
+    ///
+    /// Meanwhile this thread is on the program's time, but for `done`.
     pub(crate) fn run(&self, done: impl Fn() -> bool) {
+        let _playing = self.clock.as_ref().map(played::Clock::play);
+        let done = || match self.clock {
+            None => done(),
+            Some(_) => played::outside(&done),
+        };
         loop {
             self.block().begin_tick();
             self.drain_inboxes();
             if self.patrol.is_on_duty() && self.has_tasks() {
                 self.leave_patrol();
             }
-            let now = self.run_tasks(&done);
+            let now = match &self.shuffled {
+                None => self.run_tasks(&done),
+                Some(rng) => self.run_shuffled(rng, &done),
+            };
             if done() {
                 self.block().end_run();
                 return;
@@ -191,7 +229,7 @@ impl Worker {
 
     /// The next task. Without one, the rest of a full inbox comes before the end of the tick.
     #[inline]
-    fn next_task_or_mail(&self) -> Option<Runnable> {
+    pub(super) fn next_task_or_mail(&self) -> Option<Runnable> {
         // Not by `or_else`: the compiler calls it, for each task.
         match self.next_task() {
             None if self.more_mail.get() => self.next_of_mail(),
@@ -211,7 +249,7 @@ impl Worker {
         if self.backlog() >= balance::TASKS {
             self.judge_push();
         }
-        let start = clock::now();
+        let start = clock::machine();
         self.block().begin_run(start);
         if self.patrol.is_unwatched(start) && self.has_tasks() {
             self.ensure_patrol();
@@ -223,7 +261,7 @@ impl Worker {
             self.poll(task);
             polls += 1;
             if polls == check {
-                let now = clock::now();
+                let now = clock::machine();
                 self.note_polls(polls, since, now);
                 (since, polls) = (now, 0);
                 check = self.polls_between_checks().min(2 * check);
@@ -236,15 +274,16 @@ impl Worker {
         if polls == 0 {
             return since;
         }
-        let now = clock::now();
+        let now = clock::machine();
         self.note_polls(polls, since, now);
         now
     }
 
-    /// When the running tick began; `u64::MAX` between ticks.
-    pub(super) fn tick_start(&self) -> u64 {
+    /// Whether the running tick, of which there is none between ticks, began long before `time`.
+    #[inline]
+    pub(super) fn is_far(&self, time: u64) -> bool {
         // Relaxed: this thread's own word.
-        self.block().since.load(Ordering::Relaxed)
+        time > self.block().since.load(Ordering::Relaxed).saturating_add(self.far)
     }
 
     fn polls_between_checks(&self) -> u64 {
@@ -252,7 +291,7 @@ impl Worker {
     }
 
     #[inline]
-    fn note_polls(&self, polls: u64, since: u64, now: u64) {
+    pub(super) fn note_polls(&self, polls: u64, since: u64, now: u64) {
         let block = self.block();
         block.counts.polls.add(polls);
         block.note_check(now);
@@ -264,7 +303,7 @@ impl Worker {
     }
 
     #[inline]
-    fn poll(&self, task: Runnable) {
+    pub(super) fn poll(&self, task: Runnable) {
         self.block().set_running(task.header());
         let ran = task.run();
         self.process.expect_parent();
@@ -297,7 +336,9 @@ impl Worker {
         }
     }
 
+    /// At the machine's time `now`.
     fn expire_timers(&self, now: u64) {
+        let now = self.clock.as_ref().map_or(now, played::Clock::now);
         if self.next_deadline().is_some_and(|deadline| deadline <= now) {
             let queued = self.backlog() + self.local.borrow().len();
             let limit = FIRE.saturating_sub(queued).max(FIRE_LEAST);
@@ -317,6 +358,9 @@ impl Worker {
     /// Sleeps in the reactor, by the protocol of the essay.
     fn park(&self, now: u64, done: &impl Fn() -> bool) {
         let (hub, me) = (self.hub, self.index);
+        if self.standstill.is_wanted() && self.looks_again() {
+            return self.patrol_if_due(now);
+        }
         let trim = match self.block().timers.mailbox.trim_pool(now) {
             Trim::Nothing => None,
             Trim::Later(pause) => Some(pause),
@@ -330,12 +374,19 @@ impl Worker {
         // could announce the backlog to itself.
         self.with_wakes(|wakes| {
             let sleep = |how| {
+                let limit = match self.standstill.is_wanted() {
+                    false => None,
+                    true => match self.settle(wakes) {
+                        Settled::Stay => return,
+                        Settled::Sleep(limit) => limit,
+                    },
+                };
                 let pause = match how {
                     Sleep::Patrol => Some(self.patrol.pause()),
                     Sleep::Long => self.patrol.nap(now),
                 };
                 self.block().counts.parks.add(1);
-                self.turn_into(self.park_timeout([pause, trim]), wakes);
+                self.turn_into(self.park_timeout([pause, trim, limit]), wakes);
                 self.block().counts.wakeups.add(1);
                 (slept, napped) = (true, pause.is_some());
             };
@@ -354,7 +405,7 @@ impl Worker {
         self.search_invited();
         self.patrol.set_duty(hub.idle.is_patroller(me));
         if slept && (napped || self.patrol.is_on_duty()) {
-            let now = clock::now();
+            let now = clock::machine();
             self.expire_timers(now);
             if !self.has_tasks() && !self.block().has_mail() {
                 self.look_around(now);
@@ -383,17 +434,19 @@ impl Worker {
         self.block().has_mail() || self.has_tasks() || done() || self.sees_backlog()
     }
 
-    /// How long to sleep: for the timers, to look around after a `pause`, and to `trim` the pool of timers.
-    fn park_timeout(&self, [pause, trim]: [Option<Duration>; 2]) -> Option<Duration> {
-        let until = self
-            .next_deadline()
-            .map(|deadline| Duration::from_nanos(deadline.saturating_sub(clock::now())));
+    /// How long to sleep: for the timers, to look around after a pause, to trim the pool of timers, and
+    /// to look for a standstill.
+    fn park_timeout(&self, [pause, trim, look]: [Option<Duration>; 3]) -> Option<Duration> {
+        // A clock of its own does not go on while it sleeps.
+        let deadline = if self.clock.is_none() { self.next_deadline() } else { None };
+        let until = deadline
+            .map(|deadline| Duration::from_nanos(deadline.saturating_sub(clock::machine())));
         let closing = (self.hub.phase() != Phase::Open).then_some(CLOSING_PARK);
-        [until, pause, trim, closing].into_iter().flatten().min()
+        [until, pause, trim, look, closing].into_iter().flatten().min()
     }
 
     /// Turns the reactor and wakes whom it says, as a batch.
-    fn turn(&self, timeout: Option<Duration>) {
+    pub(super) fn turn(&self, timeout: Option<Duration>) {
         self.with_wakes(|wakes| self.turn_into(timeout, wakes));
     }
 
@@ -547,7 +600,7 @@ impl Worker {
         self.hub.registry.retire(&self.slots);
         let (hub, block) = (self.hub, self.block());
         let mut wakes = self.wakes.take();
-        let (now, limit) = (clock::now(), hub.deadline());
+        let (now, limit) = (clock::machine(), hub.deadline());
         let until = Until {
             sent: limit.saturating_sub(clock::nanos(CANCELLING)).min(now + clock::nanos(SENDING)),
             ended: limit.min(now + clock::nanos(SENDING)).max(now) + clock::nanos(CANCELLING),
@@ -557,62 +610,5 @@ impl Worker {
         wakes.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
         panic::discard_foreign(garbage);
         block.doorbell.close();
-    }
-
-    pub(crate) fn hub(&self) -> &'static Hub {
-        self.hub
-    }
-
-    pub(crate) fn index(&self) -> usize {
-        self.index
-    }
-
-    /// Runs `f` with the reactor, which is not being turned: a task is.
-    pub(crate) fn with_reactor<R>(&self, f: impl FnOnce(&mut Reactor) -> R) -> R {
-        f(&mut self.reactor.borrow_mut())
-    }
-
-    /// The same where a destructor may be running anywhere.
-    pub(crate) fn try_with_reactor<R>(&self, f: impl FnOnce(&mut Reactor) -> R) -> Option<R> {
-        self.reactor.try_borrow_mut().ok().map(|mut reactor| f(&mut reactor))
-    }
-
-    #[inline]
-    pub(super) fn block(&self) -> &'static Block {
-        self.block
-    }
-
-    pub(super) fn backlog(&self) -> usize {
-        self.queue.len()
-    }
-
-    pub(super) fn poll_time(&self) -> u64 {
-        self.poll_time.get()
-    }
-
-    pub(super) fn queue(&self) -> &RunQueue {
-        &self.queue
-    }
-
-    pub(super) fn home_of(&self, worker: usize) -> &Home {
-        &self.peers[worker].home
-    }
-
-    pub(super) fn other(&self, index: usize) -> (&'static Block, &Peer) {
-        (self.hub.block(index), &self.peers[index])
-    }
-
-    pub(super) fn others_indexed(&self) -> impl Iterator<Item = (usize, (&'static Block, &Peer))> {
-        let workers = self.peers.len();
-        let start = self.rng.below(workers);
-        (0..workers)
-            .map(move |step| (start + step) % workers)
-            .filter(|&index| index != self.index)
-            .map(|index| (index, self.other(index)))
-    }
-
-    /// All others, from a random one on.
-    pub(super) fn others(&self) -> impl Iterator<Item = (&'static Block, &Peer)> {
-        self.others_indexed().map(|(_, other)| other)
     }
 }

@@ -1,9 +1,13 @@
 //! The one place that reads the clock.
 //!
 //! Inside the crate time is a `u64`: nanoseconds of the monotonic clock, which counts from
-//! the start of the machine. It lasts 584 years, fits a register and leaves a simulated
-//! clock one function to replace. The clock is asked directly: the checks and conversions
-//! of [`Instant`] take a quarter of a reading, which every timer and every tick pays.
+//! the start of the machine. It lasts 584 years and fits a register. The clock is asked directly: the
+//! checks and conversions of [`Instant`] take a quarter of a reading, which every timer and every tick
+//! pays.
+//!
+//! There are two times. That of the *program*, [`now`], is what tasks and their timers go by; a test
+//! may [play](played) it. That of the *machine*, [`machine`], is what the runtime itself goes by: how
+//! long a tick lasts, whether a task holds its worker, how long the end may take.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +16,18 @@ use rustix::time::{ClockId, clock_gettime};
 use super::fork::PerProcess;
 use crate::loom::model_time;
 
-/// The present time.
+/// The present time of the program.
 #[inline]
 pub(crate) fn now() -> u64 {
-    #[cfg(test)]
-    if let Some(now) = played::now() {
-        return now;
+    match played::now() {
+        None => machine(),
+        Some(now) => now,
     }
+}
+
+/// The present time of the machine.
+#[inline]
+pub(crate) fn machine() -> u64 {
     if let Some(now) = model_time() {
         return now;
     }
@@ -27,42 +36,92 @@ pub(crate) fn now() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// The present time on the standard scale: cheaper than to convert [`now`].
+/// The present time of the program on the standard scale: cheaper than to convert [`now`].
 #[cfg_attr(not(feature = "hyper"), expect(dead_code, reason = "for an optional feature"))]
 #[inline]
 pub(crate) fn now_std() -> Instant {
-    Instant::now()
+    match played::now() {
+        None => Instant::now(),
+        Some(now) => to_std(now),
+    }
 }
 
-/// A clock that a thread's reactor plays.
-#[cfg(test)]
+/// Clocks that a runtime plays for its program.
 pub(crate) mod played {
-    use std::{cell::Cell, time::Duration};
+    use std::{cell::RefCell, sync::Arc};
+
+    use crate::loom::global::{AtomicBool, AtomicU64, Ordering};
+
+    /// Whether a clock has ever been played in this process. For all others it is what [`now`] costs.
+    static EVER: AtomicBool = AtomicBool::new(false);
 
     thread_local! {
-        static NOW: Cell<Option<u64>> = const { Cell::new(None) };
+        static HERE: RefCell<Option<Clock>> = const { RefCell::new(None) };
+    }
+
+    /// A clock that stands still until it is moved on.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Clock(Arc<AtomicU64>);
+
+    impl Clock {
+        /// One that stands at the present time of the machine: what code takes from the machine's
+        /// clock, and compares, is not years away.
+        pub(crate) fn new() -> Self {
+            // Relaxed: who plays the clock on a thread has been given it after this.
+            EVER.store(true, Ordering::Relaxed);
+            Self(Arc::new(AtomicU64::new(super::machine())))
+        }
+
+        pub(crate) fn now(&self) -> u64 {
+            // Acquire: pairs with `move_to`.
+            self.0.load(Ordering::Acquire)
+        }
+
+        /// Moves it on to that time, never back.
+        pub(crate) fn move_to(&self, time: u64) {
+            // Release: who sees the time sees what was done before it came.
+            self.0.fetch_max(time, Ordering::AcqRel);
+        }
+
+        /// Plays it on this thread until the value is dropped.
+        pub(crate) fn play(&self) -> Playing {
+            Playing(HERE.with(|here| here.replace(Some(self.clone()))))
+        }
+    }
+
+    /// What was played on this thread before comes back when this is dropped.
+    pub(crate) struct Playing(Option<Clock>);
+
+    impl Drop for Playing {
+        fn drop(&mut self) {
+            let _ = HERE.try_with(|here| here.replace(self.0.take()));
+        }
+    }
+
+    /// Runs `f` by the machine's clock.
+    pub(crate) fn outside<R>(f: impl FnOnce() -> R) -> R {
+        let _playing = Playing(HERE.with(|here| here.take()));
+        f()
     }
 
     /// The time on this thread, if it is played here.
+    #[inline]
     pub(crate) fn now() -> Option<u64> {
-        NOW.get()
+        // Relaxed: a thread on which a clock is played has seen it.
+        if EVER.load(Ordering::Relaxed) { here() } else { None }
     }
 
-    /// Plays it on this thread from here on, or no more.
-    pub(crate) fn set(now: Option<u64>) {
-        NOW.set(now);
-    }
-
-    /// Moves it on.
-    pub(crate) fn advance(by: Duration) {
-        NOW.set(now().map(|now| now.saturating_add(super::nanos(by))));
+    #[cold]
+    fn here() -> Option<u64> {
+        // A thread that ends has none.
+        HERE.try_with(|here| here.borrow().as_ref().map(Clock::now)).ok().flatten()
     }
 }
 
 /// One moment on both scales.
 fn moment() -> (Instant, u64) {
     static MOMENT: PerProcess<(Instant, u64)> = PerProcess::new();
-    *MOMENT.get(|| closest(Instant::now, now))
+    *MOMENT.get(|| closest(Instant::now, machine))
 }
 
 /// Between readings that nobody has interrupted passes less.

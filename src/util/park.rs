@@ -43,7 +43,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 /// As [`block_on`].
 #[track_caller]
 pub(crate) fn block_on_timeout<F: Future>(future: F, timeout: Duration) -> Option<F::Output> {
-    run(future, Some(clock::now().saturating_add(clock::nanos(timeout))))
+    run(future, Some(clock::machine().saturating_add(clock::nanos(timeout))))
 }
 
 #[track_caller]
@@ -57,7 +57,7 @@ fn run<F: Future>(future: F, deadline: Option<u64>) -> Option<F::Output> {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut cx = Context::from_waker(&waker);
     loop {
-        let left = deadline.map(|deadline| deadline.saturating_sub(clock::now()));
+        let left = deadline.map(|deadline| deadline.saturating_sub(clock::machine()));
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return Some(output);
         }

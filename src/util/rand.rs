@@ -22,6 +22,15 @@ impl Rng {
         Self(Cell::new(stream.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1))
     }
 
+    /// The generator of a seed, and of one of its streams: the same numbers each time.
+    pub(crate) fn from_seed(seed: u64, stream: u64) -> Self {
+        // Mixed as splitmix64 does, so that seeds which differ little give other numbers from the first.
+        let mut x = seed ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Self(Cell::new((x ^ x >> 31) | 1))
+    }
+
     /// A number below `bound`, which must not be 0.
     pub(crate) fn below(&self, bound: usize) -> usize {
         let mut x = self.0.get();

@@ -97,7 +97,7 @@ fn wait_for_end(thread: u32, deadline: u64) -> bool {
 fn look_until(done: impl Fn() -> bool, deadline: u64) -> bool {
     let mut pause = LOOK;
     while !done() {
-        if clock::now() >= deadline {
+        if clock::machine() >= deadline {
             return false;
         }
         thread::sleep(pause);

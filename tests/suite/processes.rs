@@ -37,7 +37,8 @@ pub fn isolated_with<F: FnOnce()>(prepare: impl FnOnce(&mut Command), body: F) {
     assert!(ran, "child {}:\n{stdout}\n{stderr}", output.status);
 }
 
-fn this_binary(test: &str) -> Command {
+/// One test in a process of its own.
+pub fn this_binary(test: &str) -> Command {
     let path = std::env::current_exe().expect("path of the test binary");
     let mut command = Command::new(path);
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]);

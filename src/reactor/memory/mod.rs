@@ -1,4 +1,4 @@
-//! A reactor without a kernel: connections in memory, and a clock that jumps.
+//! A reactor without a kernel: connections in memory.
 //!
 //! It is compiled for tests only. It shows that all bytes pass the seam ([`Endpoint`] and
 //! [`Reactor`](super::Reactor)): the same streams, listeners and timers run on it, without a descriptor
@@ -6,10 +6,10 @@
 //! same each time.
 //!
 //! * An [`End`] is one end of a connection, or a listener. It reports edges, as epoll does.
-//! * Time stands still while tasks run. A turn that finds nothing to report moves the clock on to
-//!   the next deadline.
-//! * A turn without a deadline looks every millisecond at what other threads have left: their
-//!   wake-ups are not simulated.
+//! * Its runtime plays the program's clock, which jumps when everything waits: a turn does not sleep for
+//!   a timer.
+//! * A turn that waits looks every millisecond at what other threads have left: their wake-ups are not
+//!   simulated.
 
 mod net;
 
@@ -32,13 +32,7 @@ use super::{
     endpoint::Endpoint,
     slot::{self, Ready},
 };
-use crate::{
-    loom::global::{AtomicBool, Ordering},
-    util::clock,
-};
-
-/// Where the clock starts: one second.
-const START: u64 = 1_000_000_000;
+use crate::loom::global::{AtomicBool, Ordering};
 
 /// Between two looks at what other threads have left.
 const LOOK: Duration = Duration::from_millis(1);
@@ -65,19 +59,14 @@ impl Memory {
         Ok(Self { shared: Arc::new(shared), gauge, left: Garbage::default() })
     }
 
-    /// Makes its clock that of the calling thread.
-    pub(crate) fn start(&self) {
-        clock::played::set(Some(START));
-    }
-
     /// See [`Reactor::turn`](super::Reactor::turn).
     pub(crate) fn turn(&mut self, timeout: Option<Duration>, wakes: &mut Vec<Waker>) {
         let has_left = !self.left.is_empty();
         wakes.append(self.left.wakes());
         if !has_left && self.shared.net.lock().events.is_empty() {
             match timeout {
-                Some(rest) => clock::played::advance(rest),
-                None => thread::park_timeout(LOOK),
+                Some(Duration::ZERO) => {}
+                rest => thread::park_timeout(rest.unwrap_or(LOOK).min(LOOK)),
             }
         }
         let events = mem::take(&mut self.shared.net.lock().events);
@@ -127,7 +116,6 @@ impl Memory {
         self.shared.closed.store(true, Ordering::Relaxed);
         let told = Ready::READABLE.and(Ready::WRITABLE);
         self.shared.net.lock().watched().for_each(|key| slot::deliver(key, told, wakes));
-        clock::played::set(None);
     }
 }
 

@@ -168,6 +168,11 @@ impl Timers {
         self.wheel.next()
     }
 
+    /// The earliest deadline: a look at all timers.
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.wheel.first()
+    }
+
     /// How many timers are armed: [`Mailbox::armed`], which any thread may ask.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {

@@ -311,6 +311,12 @@ impl Wheel {
         next
     }
 
+    /// The earliest deadline. Unlike [`next`](Self::next) it looks at each timer.
+    pub(super) fn first(&self) -> Option<u64> {
+        let filed = self.slots.iter().flatten();
+        self.due.iter().chain(filed).map(|entry| entry.deadline).min()
+    }
+
     fn find_next(&self) -> Option<u64> {
         let level = self.occupied.iter().position(|slots| *slots != 0)?;
         let place = Place::new(level, self.occupied[level].trailing_zeros() as usize);

@@ -527,7 +527,7 @@ impl Uring {
         self.take_mail();
         self.drain_sends(until.sent, wakes);
         while self.flights.len() > 0 || self.doorbell.is_armed || self.bridged.is_armed {
-            let now = clock::now();
+            let now = clock::machine();
             if now >= until.ended {
                 break;
             }

@@ -45,7 +45,7 @@ const RETRY: Duration = Duration::from_millis(100);
 pub(super) type Timed = VecDeque<(u64, Weak<Socket>)>;
 
 fn after(time: Duration) -> u64 {
-    clock::now().saturating_add(clock::nanos(time))
+    clock::machine().saturating_add(clock::nanos(time))
 }
 
 /// When the time of the first that is still there is up.
@@ -185,7 +185,7 @@ impl Uring {
     /// Resets those whose time is up, and sees to it that the worker wakes for the next.
     #[cold]
     pub(super) fn end_lingering(&mut self, wait: Wait) -> Wait {
-        let now = clock::now();
+        let now = clock::machine();
         while front(&mut self.lingering).is_some_and(|until| until <= now) {
             self.reset_first();
         }
@@ -232,7 +232,7 @@ impl Uring {
             wakes.drain(..).for_each(|waker| panic::contain(|| waker.wake()));
             panic::discard_foreign(self.take_garbage());
             self.flush();
-            let now = clock::now();
+            let now = clock::machine();
             if !self.flights.any_send() || now >= deadline {
                 return;
             }

@@ -1,9 +1,11 @@
 //! What a worker is made of before it has a thread, and what the others know of it.
 
+use std::sync::Arc;
+
 use crate::{
     loom::deque::Stealer,
     reactor::{Home, Reactor},
-    scheduler::queue::RunQueue,
+    scheduler::{queue::RunQueue, standstill::Standstill},
     task::Runnable,
 };
 
@@ -26,12 +28,13 @@ impl Peer {
 pub(crate) struct Seat {
     pub(super) queue: RunQueue,
     pub(super) reactor: Reactor,
+    pub(super) standstill: Arc<Standstill>,
 }
 
 impl Seat {
-    /// For a worker among so many.
-    pub(crate) fn new(reactor: Reactor, workers: usize) -> Self {
-        Self { queue: RunQueue::new(workers == 1), reactor }
+    /// For a worker among so many, who have the `standstill` in common.
+    pub(crate) fn new(reactor: Reactor, workers: usize, standstill: &Arc<Standstill>) -> Self {
+        Self { queue: RunQueue::new(workers == 1), reactor, standstill: standstill.clone() }
     }
 
     pub(crate) fn peer(&self) -> Peer {

@@ -20,6 +20,12 @@ impl Worker {
             return Some(task);
         }
         self.lifo_run.set(0);
+        self.next_queued()
+    }
+
+    /// The same without the LIFO slot.
+    #[inline]
+    pub(in crate::scheduler) fn next_queued(&self) -> Option<Runnable> {
         if !self.local.borrow().is_empty() {
             return self.next_beside_local();
         }

@@ -12,7 +12,7 @@ use std::{
 use super::*;
 use crate::{
     reactor::{self, Allowed, Direction, Source, poll_ready},
-    scheduler::with_worker,
+    scheduler::{standstill, with_worker},
 };
 
 /// Runs `test` for each backend that works here, with so many workers, none of which runs.
@@ -24,8 +24,9 @@ fn on_every_backend(workers: usize, test: impl Fn(&'static Hub, Vec<Worker>)) {
             Some(rings) => Reactor::uring(rings.next().unwrap(), &hub.block(index).doorbell),
             None => Reactor::epoll(&hub.block(index).doorbell),
         };
-        let seats: Vec<_> =
-            (0..workers).map(reactor).map(|made| Seat::new(made.unwrap(), workers)).collect();
+        let standstill = Standstill::new(standstill::Options::default());
+        let seat = |made: std::io::Result<Reactor>| Seat::new(made.unwrap(), workers, &standstill);
+        let seats: Vec<_> = (0..workers).map(reactor).map(seat).collect();
         let peers: Arc<[Peer]> = seats.iter().map(Seat::peer).collect();
         let made = |(index, seat)| Worker::new(index, hub, seat, peers.clone());
         test(hub, seats.into_iter().enumerate().map(made).collect());

@@ -1,0 +1,433 @@
+//! What a runtime does when everything in it waits: for tests.
+//!
+//! A *standstill* is found by the worker that parks last, between its final look and its sleep: every
+//! worker is parked, no task is ready, and this worker has looked at its reactor since it last polled a
+//! task. What follows depends on who waits for it, in this order:
+//!
+//! 1. Tasks that wait for a standstill ([`AllBlocked`]) are woken.
+//! 2. A [played](crate::util::clock::played) clock jumps to the next deadline, and the workers that have
+//!    timers then are woken. It stays while a blocking job is queued or runs. While the kernel may have
+//!    something to report (a descriptor is registered, or an operation in flight) it stays for a time,
+//!    the patience of the clock, in which nothing has run.
+//! 3. Where there is nothing of all that, no task can run again, unless a thread that is none of the
+//!    runtime's wakes one. If none does so for a time, the main futures fail with a list of the tasks.
+//!
+//! A worker with neighbours does not see what their reactors have to report. So where the kernel may
+//! have something, a standstill of several workers has to last for [`SETTLE`] before step 1.
+//!
+//! Where nobody waits for a standstill, all this costs one load for each time that a worker parks.
+
+use std::{
+    fmt::Write,
+    future::Future,
+    mem,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use super::{
+    hub::{Hub, Phase},
+    with_worker,
+    worker::Worker,
+};
+use crate::{
+    loom::global::{AtomicBool, Mutex, Ordering},
+    reactor::timers::Timers,
+    util::{
+        clock::{self, played},
+        panic,
+    },
+};
+
+/// How long nothing must have run on several workers, in ns, if the kernel may have something to report.
+const SETTLE: u64 = 1_000_000;
+/// How often to look whether the last blocking job has ended, for which nobody may wait.
+const LOOK: Duration = Duration::from_millis(1);
+/// The patience of a clock, unless the program sets another.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(10);
+/// So many tasks are listed.
+const LISTED: usize = 100;
+
+/// What a test asks of a runtime.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Options {
+    /// To play the program's clock.
+    pub(crate) plays_clock: bool,
+    /// To run what is ready in an order that depends on this.
+    pub(crate) seed: Option<u64>,
+    /// After how long a main future that no task and no timer can wake is given up.
+    pub(crate) deadlock: Option<Duration>,
+}
+
+type PoolRests = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// Who waits for a standstill of one runtime.
+pub(crate) struct Standstill {
+    /// Whether anybody does. Written under the lock of `state`.
+    wanted: AtomicBool,
+    options: Options,
+    clock: Option<played::Clock>,
+    pool_rests: OnceLock<PoolRests>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Tasks that wait for it.
+    watchers: Vec<Arc<Ticket>>,
+    /// Main futures.
+    mains: Vec<Arc<Ticket>>,
+    /// Polls of tasks when a standstill was last found, and the machine's time when so many were first
+    /// found.
+    calm: (u64, u64),
+    /// The clock jumps.
+    jumps: bool,
+    /// How long it stays while the kernel may have something to report, in ns.
+    patience: u64,
+}
+
+/// Somebody who waits to be told something, once.
+#[derive(Default)]
+struct Ticket(Mutex<(Option<Waker>, Option<String>)>);
+
+impl Ticket {
+    /// What it was told; until then, whom to wake.
+    fn poll(&self, cx: &Context<'_>) -> Option<String> {
+        let waker = cx.waker().clone();
+        let mut ticket = self.0.lock();
+        let told = ticket.1.take();
+        let old = if told.is_none() { ticket.0.replace(waker) } else { ticket.0.take() };
+        drop(ticket);
+        panic::discard_foreign(old);
+        told
+    }
+
+    fn tell(&self, text: String) -> Option<Waker> {
+        let mut ticket = self.0.lock();
+        ticket.1 = Some(text);
+        ticket.0.take()
+    }
+}
+
+/// What a worker is to do.
+pub(super) enum Settled {
+    /// Not to sleep: there is something to do.
+    Stay,
+    /// To sleep, for so long at most.
+    Sleep(Option<Duration>),
+}
+
+impl Standstill {
+    pub(crate) fn new(options: Options) -> Arc<Self> {
+        Arc::new(Self {
+            wanted: AtomicBool::new(options.plays_clock),
+            options,
+            clock: options.plays_clock.then(played::Clock::new),
+            pool_rests: OnceLock::new(),
+            state: Mutex::new(State {
+                watchers: Vec::new(),
+                mains: Vec::new(),
+                calm: (u64::MAX, 0),
+                jumps: true,
+                patience: clock::nanos(PATIENCE),
+            }),
+        })
+    }
+
+    /// How it learns that no blocking job is queued or runs.
+    pub(crate) fn set_pool(&self, rests: impl Fn() -> bool + Send + Sync + 'static) {
+        let _ = self.pool_rests.set(Box::new(rests));
+    }
+
+    /// The clock that it plays.
+    pub(crate) fn clock(&self) -> Option<&played::Clock> {
+        self.clock.as_ref()
+    }
+
+    pub(super) fn seed(&self) -> Option<u64> {
+        self.options.seed
+    }
+
+    /// Whether the clock jumps by itself.
+    pub(crate) fn set_jumps(&self, hub: &Hub, jumps: bool) {
+        self.state.lock().jumps = jumps;
+        // Who sleeps judges anew.
+        hub.wake_all();
+    }
+
+    pub(crate) fn set_patience(&self, hub: &Hub, patience: Duration) {
+        self.state.lock().patience = clock::nanos(patience);
+        hub.wake_all();
+    }
+
+    /// Moves the clock on, and has the timers fire that are due then.
+    pub(crate) fn advance(&self, hub: &Hub, by: Duration) {
+        if let Some(clock) = &self.clock {
+            clock.move_to(clock.now().saturating_add(clock::nanos(by)));
+            hub.wake_all();
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_wanted(&self) -> bool {
+        // Relaxed: who began to wait did so before its worker parked, and who finds a standstill parks
+        // after that, by an RMW of the same word.
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    /// Changes who waits.
+    fn edit<R>(&self, edit: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.state.lock();
+        let result = edit(&mut state);
+        let waits = !state.watchers.is_empty() || !state.mains.is_empty() || self.clock.is_some();
+        self.wanted.store(waits, Ordering::Relaxed);
+        result
+    }
+
+    fn pool_rests(&self) -> bool {
+        self.pool_rests.get().is_none_or(|rests| rests())
+    }
+
+    /// The number of a main future, which is given up when nothing can wake it.
+    fn add_main(self: &Arc<Self>) -> Option<Main> {
+        self.options.deadlock?;
+        let ticket = Arc::new(Ticket::default());
+        self.edit(|state| state.mains.push(ticket.clone()));
+        Some(Main { standstill: self.clone(), ticket })
+    }
+}
+
+impl Hub {
+    /// Has every worker come round that sleeps.
+    fn wake_all(&self) {
+        for (worker, block) in self.blocks().enumerate() {
+            if self.idle.notify(worker) {
+                block.doorbell.ring();
+            }
+        }
+    }
+
+    /// The tasks that have not ended, in words.
+    fn list_tasks(&self) -> String {
+        let mut tasks = Vec::new();
+        self.registry.for_each(|task| {
+            let task = task.header();
+            tasks.push((task.id().0, format!("{task:?}")));
+        });
+        tasks.sort_unstable();
+        let mut list = format!("{} tasks wait:", tasks.len());
+        for (_, task) in tasks.iter().take(LISTED) {
+            let _ = write!(list, "\n  {task}");
+        }
+        if let Some(more) = tasks.len().checked_sub(LISTED + 1) {
+            let _ = write!(list, "\n  and {} more", more + 1);
+        }
+        list
+    }
+}
+
+impl Worker {
+    /// Before it parks, where somebody waits for a standstill: looks at the reactor once more, if tasks
+    /// have run here since the last time. `true`: it did, and the worker is to come round again.
+    pub(super) fn looks_again(&self) -> bool {
+        let polls = self.block().counts.polls.get();
+        if self.looked.replace(polls) == polls {
+            return false;
+        }
+        self.turn(Some(Duration::ZERO));
+        true
+    }
+
+    /// Between the final look and sleep, where somebody waits for a standstill. Adds those who are to be
+    /// woken to `wakes`.
+    #[cold]
+    pub(super) fn settle(&self, wakes: &mut Vec<Waker>) -> Settled {
+        let (hub, standstill) = (self.hub(), self.standstill());
+        if self.looked.get() != self.block().counts.polls.get() {
+            return Settled::Stay;
+        }
+        // First: a job that has ended by now has woken who waits for it.
+        let pool_rests = standstill.pool_rests();
+        // With the lock: a worker that has found its timers due, and leaves, is parked until then, or its
+        // timers are gone.
+        let mut state = standstill.state.lock();
+        if !hub.idle.are_all_parked(hub.workers()) || hub.blocks().any(|block| block.has_mail()) {
+            // Who is awake, or about to wake, comes here in its turn.
+            return Settled::Sleep(None);
+        }
+        let waits = self.homes().map(|home| home.registered() + home.in_flight()).sum::<u64>() > 0;
+        let now = clock::machine();
+        let polls = hub.blocks().map(|block| block.counts.polls.get()).sum();
+        if state.calm.0 != polls {
+            state.calm = (polls, now);
+        }
+        let lasts = now.saturating_sub(state.calm.1);
+        let wait_for = |time: u64| Settled::Sleep(Some(Duration::from_nanos(time - lasts)));
+
+        if !state.watchers.is_empty() {
+            if waits && hub.workers() > 1 && lasts < SETTLE {
+                return wait_for(SETTLE);
+            }
+            drop(state);
+            let told = standstill.edit(|state| mem::take(&mut state.watchers));
+            wakes.extend(told.iter().filter_map(|ticket| ticket.tell(String::new())));
+            return Settled::Stay;
+        }
+        let first = (0..hub.workers()).filter_map(|worker| self.first_deadline_of(worker)).min();
+        if let (Some(clock), Some(first), true) = (standstill.clock(), first, state.jumps) {
+            if first > clock.now() {
+                if !pool_rests {
+                    return Settled::Sleep(Some(LOOK));
+                }
+                if waits && lasts < state.patience {
+                    return wait_for(state.patience);
+                }
+                clock.move_to(first);
+            }
+            return self.wake_for_timers(clock.now());
+        }
+        let can_fire = first.is_some() && standstill.clock().is_none();
+        let limit = standstill.options.deadlock.map(clock::nanos);
+        match limit {
+            Some(limit) if !state.mains.is_empty() && hub.phase() == Phase::Open => {
+                if can_fire || waits {
+                    return Settled::Sleep(None);
+                }
+                if !pool_rests {
+                    return Settled::Sleep(Some(LOOK));
+                }
+                if lasts < limit {
+                    return wait_for(limit);
+                }
+                drop(state);
+                self.report_deadlock(wakes, limit);
+                Settled::Stay
+            }
+            _ => Settled::Sleep(None),
+        }
+    }
+
+    /// Tells main futures that nobody can wake them.
+    fn report_deadlock(&self, wakes: &mut Vec<Waker>, limit: u64) {
+        let mains = self.standstill().edit(|state| mem::take(&mut state.mains));
+        let text = format!(
+            "deadlock: nothing can wake the main future. No task is ready, no timer can fire, nothing is \
+             under way in the kernel or in the blocking pool, and no other thread has woken a task for \
+             {:?}. {}",
+            Duration::from_nanos(limit),
+            self.hub().list_tasks()
+        );
+        wakes.extend(mains.iter().filter_map(|ticket| ticket.tell(text.clone())));
+    }
+
+    /// Has the workers come round that have timers which are due by now.
+    fn wake_for_timers(&self, now: u64) -> Settled {
+        let hub = self.hub();
+        let mut settled = Settled::Sleep(None);
+        for worker in 0..hub.workers() {
+            if self.first_deadline_of(worker).is_none_or(|first| first > now) {
+                continue;
+            }
+            if worker == self.index() {
+                settled = Settled::Stay;
+            } else if hub.idle.notify(worker) {
+                hub.block(worker).doorbell.ring();
+            }
+        }
+        settled
+    }
+
+    /// The earliest deadline of a worker's timers, but for those that mean never.
+    fn first_deadline_of(&self, worker: usize) -> Option<u64> {
+        let first = |timers: &mut Timers| {
+            // What was cancelled elsewhere is not waited for.
+            timers.drain_mailbox();
+            timers.first().filter(|&first| first != u64::MAX)
+        };
+        match worker == self.index() {
+            true => self.timers.with(first),
+            false => self.hub().block(worker).timers.with(first)?,
+        }
+    }
+}
+
+/// A main future that is to hear of a deadlock.
+struct Main {
+    standstill: Arc<Standstill>,
+    ticket: Arc<Ticket>,
+}
+
+impl Drop for Main {
+    fn drop(&mut self) {
+        let own = |ticket: &Arc<Ticket>| Arc::ptr_eq(ticket, &self.ticket);
+        self.standstill.edit(|state| state.mains.retain(|ticket| !own(ticket)));
+    }
+}
+
+/// Whether somebody waits for a main future on this worker, and what for.
+#[derive(Default)]
+pub(crate) struct MainWatch(Watched);
+
+#[derive(Default)]
+enum Watched {
+    /// It has not been polled.
+    #[default]
+    New,
+    No,
+    Yes(Main),
+}
+
+impl MainWatch {
+    /// At each poll of the main future. Returns the report if it can never be woken.
+    #[inline]
+    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Option<String> {
+        match &self.0 {
+            Watched::No => None,
+            Watched::Yes(main) => main.ticket.poll(cx),
+            Watched::New => {
+                let main = with_worker(|worker| worker.standstill().add_main()).flatten();
+                let Some(main) = main else {
+                    self.0 = Watched::No;
+                    return None;
+                };
+                main.ticket.poll(cx);
+                self.0 = Watched::Yes(main);
+                None
+            }
+        }
+    }
+}
+
+/// Waits for a standstill of the runtime whose worker polls it first.
+#[derive(Default)]
+pub(crate) struct AllBlocked(Option<(Arc<Standstill>, Arc<Ticket>)>);
+
+impl Future for AllBlocked {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some((_, ticket)) = &self.0 {
+            return match ticket.poll(cx) {
+                None => Poll::Pending,
+                Some(_) => Poll::Ready(()),
+            };
+        }
+        let standstill = with_worker(|worker| worker.standstill().clone());
+        let standstill = standstill.expect(
+            "wait_all_blocked awaited outside a ringloop runtime: call it inside ringloop::run or on a task",
+        );
+        let ticket = Arc::new(Ticket::default());
+        ticket.poll(cx);
+        standstill.edit(|state| state.watchers.push(ticket.clone()));
+        self.0 = Some((standstill, ticket));
+        Poll::Pending
+    }
+}
+
+impl Drop for AllBlocked {
+    fn drop(&mut self) {
+        let Some((standstill, own)) = self.0.take() else { return };
+        standstill.edit(|state| state.watchers.retain(|ticket| !Arc::ptr_eq(ticket, &own)));
+    }
+}
