@@ -241,6 +241,18 @@ impl Cfg {
         }
     }
 
+    /// [`Cfg::once`] by a mock clock.
+    pub fn mocked<F: Future>(&self, main: F) -> F::Output {
+        let log = ErrorLog::default();
+        let result = self.builder_with(&log).mock_clock().run(main);
+        log.assert_silent();
+        match result {
+            Ok(output) => output,
+            Err(error) if error.is_panicked() => resume_unwind(error.into_panic()),
+            Err(error) => panic!("run: {error}"),
+        }
+    }
+
     /// Runs what `make` gives in both forms, one-shot and on a runtime's own threads.
     pub fn everywhere<F>(&self, mut make: impl FnMut() -> F)
     where

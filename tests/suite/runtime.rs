@@ -4,11 +4,10 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringloop::testing::wait_all_blocked;
 use ringloop::{Handle, Runtime, spawn, yield_now};
 
-use crate::harness::{
-    deliberate, loud, must_panic, on_every, scaled, settle, wait_until, wait_until_async,
-};
+use crate::harness::{deliberate, loud, must_panic, on_every, scaled, settle, wait_until};
 use crate::measure::{open_fds, resident_bytes, thread_count};
 use crate::processes::isolated;
 use crate::tools::{Count, Flag, Slot};
@@ -149,8 +148,8 @@ fn metrics_count_what_happened() {
                 .collect();
             let sleeper = spawn(ringloop::time::sleep(Duration::from_secs(100)));
             let metrics = || Handle::current().metrics();
-            wait_until_async(|| release.waiters() == 100, || "all wait".into()).await;
-            wait_until_async(|| metrics().armed_timers == 1, || format!("{:?}", metrics())).await;
+            wait_all_blocked().await;
+            assert_eq!((release.waiters(), metrics().armed_timers), (100, 1));
             assert!(metrics().live_tasks >= 101);
             sleeper.cancel();
             let _ = sleeper.await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ringloop::sync::Event;
+use ringloop::testing::wait_all_blocked;
 use ringloop::{spawn, yield_now};
 
 use crate::harness::{on_every, scaled};
@@ -49,9 +50,8 @@ fn set_then_clear_wakes_tasks() {
                     })
                 })
                 .collect();
-            while waiting.get() < 50 {
-                yield_now().await;
-            }
+            wait_all_blocked().await;
+            assert_eq!(waiting.get(), 50);
             event.set();
             event.clear();
             for task in tasks {

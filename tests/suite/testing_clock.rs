@@ -1,7 +1,7 @@
 //! The mock clock: nothing takes time, and everything is exact.
 
-use std::future::{Future, pending};
-use std::panic::{catch_unwind, resume_unwind};
+use std::future::pending;
+use std::panic::catch_unwind;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant as StdInstant};
@@ -14,28 +14,16 @@ use ringloop::testing::{Clock, poll_once, wait_all_blocked};
 use ringloop::time::{Instant, interval, sleep, sleep_until, timeout, timeout_at};
 use ringloop::{Builder, spawn, to_thread, yield_now};
 
-use crate::harness::{Cfg, ErrorLog, on_every, scaled};
+use crate::harness::{on_every, scaled};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 
-/// Runs `main` by a mock clock.
-fn mocked<F: Future>(cfg: &Cfg, main: F) -> F::Output {
-    let log = ErrorLog::default();
-    let result = cfg.builder_with(&log).mock_clock().run(main);
-    log.assert_silent();
-    match result {
-        Ok(output) => output,
-        Err(error) if error.is_panicked() => resume_unwind(error.into_panic()),
-        Err(error) => panic!("{error}"),
-    }
-}
-
 #[test]
 fn hours_pass_at_once_and_to_the_nanosecond() {
     on_every(|cfg| {
-        mocked(cfg, async {
+        cfg.mocked(async {
             let begun = Instant::now();
             yield_now().await;
             assert_eq!(begun.elapsed(), Duration::ZERO, "it stands still while something runs");
@@ -70,7 +58,7 @@ fn timers_fire_in_their_order_each_at_its_time() {
         let mut rng = cfg.rng(18);
         let lengths: Vec<_> =
             (0..scaled(1000)).map(|_| Duration::from_nanos(rng.next() % (1 << 50))).collect();
-        mocked(cfg, async {
+        cfg.mocked(async {
             let (begun, log) = (Instant::now(), Arc::new(Mutex::new(Vec::new())));
             let tasks: Vec<_> = lengths
                 .iter()
@@ -96,7 +84,7 @@ fn timers_fire_in_their_order_each_at_its_time() {
 #[test]
 fn timers_that_nobody_waits_for_do_not_move_it() {
     on_every(|cfg| {
-        mocked(cfg, async {
+        cfg.mocked(async {
             let begun = Instant::now();
             for number in 0..50 {
                 // Dropped here, and on another worker.
@@ -122,7 +110,7 @@ fn it_waits_for_blocking_jobs() {
     // Goal: a job that takes real time is not overtaken by a timeout. Method: the job ends only when
     // another thread has seen the program wait, for longer than anything else takes.
     on_every(|cfg| {
-        mocked(cfg, async {
+        cfg.mocked(async {
             let begun = Instant::now();
             for length in [0, 1, 20] {
                 let job = to_thread(move || {
@@ -143,7 +131,7 @@ fn it_waits_for_blocking_jobs() {
 #[test]
 fn all_blocked_comes_before_a_jump() {
     on_every(|cfg| {
-        mocked(cfg, async {
+        cfg.mocked(async {
             let begun = Instant::now();
             let task = spawn(sleep(HOUR));
             wait_all_blocked().await;
@@ -158,7 +146,7 @@ fn all_blocked_comes_before_a_jump() {
 #[test]
 fn it_is_moved_by_hand() {
     on_every(|cfg| {
-        mocked(cfg, async {
+        cfg.mocked(async {
             let (clock, begun) = (Clock::current(), Instant::now());
             clock.set_autojump(false);
             let tasks: Vec<_> = (1..=20).map(|number| spawn(sleep(number * SECOND))).collect();
@@ -196,7 +184,7 @@ async fn connection() -> (TcpStream, TcpStream) {
 fn sockets_of_one_runtime_are_faster_than_any_timeout() {
     // Method: messages back and forth, each under a timeout that must not be over; in between, time passes.
     on_every(|cfg| {
-        mocked(cfg, async {
+        cfg.mocked(async {
             let (mut near, mut far) = connection().await;
             let begun = Instant::now();
             let echo = spawn(async move {
@@ -240,8 +228,8 @@ fn peers_outside_are_waited_for_as_long_as_it_is_told() {
             let mut buf = [0; 4];
             timeout(SECOND, stream.read_exact(&mut buf)).await.is_ok()
         };
-        assert!(mocked(cfg, async { read_in_time(Duration::MAX).await }));
-        assert!(!mocked(cfg, async { read_in_time(Duration::ZERO).await }));
+        assert!(cfg.mocked(async { read_in_time(Duration::MAX).await }));
+        assert!(!cfg.mocked(async { read_in_time(Duration::ZERO).await }));
         peer.join().unwrap();
     });
 }
@@ -286,7 +274,7 @@ fn hyper_goes_by_it() {
     use ringloop::compat::hyper::HyperTimer;
 
     on_every(|cfg| {
-        mocked(cfg, async {
+        cfg.mocked(async {
             let begun = HyperTimer.now();
             HyperTimer.sleep(HOUR).await;
             assert_eq!(HyperTimer.now() - begun, HOUR);
