@@ -32,7 +32,9 @@ use crate::{
 /// # Who goes by it
 ///
 /// On workers' threads and in jobs of `to_thread`: everything in [`time`](crate::time),
-/// `Condition::wait_timeout`, and hyper's timer (`compat::hyper::HyperTimer`, its `now` included).
+/// `Condition::wait_timeout`, and hyper's timer (`compat::hyper::HyperTimer`, its `now` included). So do the
+/// pauses of `TcpListener::bind` while an address is in use, and of a listener when there are no
+/// descriptors left: they take no real time.
 ///
 /// What does *not*, and shows the machine's time:
 ///

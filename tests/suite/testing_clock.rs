@@ -9,10 +9,10 @@ use std::time::{Duration, Instant as StdInstant};
 use futures_util::future::{join, join_all};
 use ringloop::io::{AsyncReadExt, AsyncWriteExt};
 use ringloop::net::{TcpListener, TcpStream};
-use ringloop::sync::{Condition, Lock};
+use ringloop::sync::{Condition, Lock, oneshot};
 use ringloop::testing::{Clock, poll_once, wait_all_blocked};
 use ringloop::time::{Instant, interval, sleep, sleep_until, timeout, timeout_at};
-use ringloop::{Builder, spawn, to_thread, yield_now};
+use ringloop::{Builder, Handle, spawn, to_thread, yield_now};
 
 use crate::harness::{on_every, scaled};
 
@@ -106,9 +106,39 @@ fn timers_that_nobody_waits_for_do_not_move_it() {
 }
 
 #[test]
+fn timer_that_was_dropped_on_another_worker_does_not_move_it() {
+    // Method: one worker arms a timer and sleeps; another drops it, and all wait for a thread outside.
+    on_every(|cfg| {
+        if cfg.single() {
+            return;
+        }
+        cfg.mocked(async {
+            let begun = Instant::now();
+            let handle = Handle::current();
+            let armed = handle.spawn_on(handle.worker_ids()[1], || async {
+                let mut armed = Box::pin(sleep(HOUR));
+                assert!(poll_once(&mut armed).is_pending());
+                armed
+            });
+            let armed = armed.await.unwrap();
+            wait_all_blocked().await;
+            drop(armed);
+            let (promise, deferred) = oneshot();
+            let thread = thread::spawn(move || {
+                thread::sleep(20 * MS);
+                promise.set(()).unwrap();
+            });
+            deferred.await.unwrap();
+            assert_eq!(begun.elapsed(), Duration::ZERO);
+            thread.join().unwrap();
+        });
+    });
+}
+
+#[test]
 fn it_waits_for_blocking_jobs() {
-    // Goal: a job that takes real time is not overtaken by a timeout. Method: the job ends only when
-    // another thread has seen the program wait, for longer than anything else takes.
+    // Goal: a job that takes real time is not overtaken by a timeout. Method: jobs that take longer than
+    // anything else here.
     on_every(|cfg| {
         cfg.mocked(async {
             let begun = Instant::now();

@@ -13,7 +13,7 @@ use ringloop::time::{
 };
 use ringloop::{Handle, Task, spawn, yield_now};
 
-use crate::harness::{loud, on_every, scaled, wait_until, wait_until_async};
+use crate::harness::{loud, on_every, scaled, wait_until};
 use crate::sync_tools::{panicking_waker, spend_budget};
 use crate::tools::{Count, Log, Polled, Slot, poll_by_hand};
 
