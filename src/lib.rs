@@ -29,6 +29,7 @@ pub mod net;
 pub mod signal;
 mod threads;
 
+mod attributes;
 pub mod compat;
 pub mod testing;
 
@@ -36,6 +37,14 @@ pub mod testing;
 #[doc(hidden)]
 pub mod model;
 
+/// What the code calls that the attributes write.
+#[doc(hidden)]
+pub mod __macros {
+    pub use crate::attributes::{Sweep, main_on as main};
+}
+
+#[cfg(feature = "macros")]
+pub use self::attributes::{main, test};
 pub use self::{
     error::{
         BuildError, CancelCause, ErrorEvent, NoRuntime, RunError, ScopeKind, TaskError, TaskId,

@@ -20,6 +20,9 @@ mod tools;
 
 #[path = "suite/alloc_faults.rs"]
 mod alloc_faults;
+#[cfg(feature = "macros")]
+#[path = "suite/attributes.rs"]
+mod attributes;
 #[path = "suite/backend_choice.rs"]
 mod backend_choice;
 #[path = "suite/backend_fork.rs"]

@@ -33,7 +33,7 @@ use self::{
     crew::Crew,
     testing::{Replay, Watched},
 };
-pub(crate) use self::{deadline::Deadline, testing::MockClock};
+pub(crate) use self::{deadline::Deadline, run::run_on, testing::MockClock};
 use crate::{
     blocking,
     error::{BuildError, ErrorEvent, NoRuntime, RunError, hook},

@@ -38,7 +38,13 @@ use crate::{
 /// ```
 #[track_caller]
 pub fn run<F: Future>(main: F) -> F::Output {
-    match run_here(Builder::new(), main) {
+    run_on(Builder::new(), main)
+}
+
+/// [`run`] with options.
+#[track_caller]
+pub(crate) fn run_on<F: Future>(builder: Builder, main: F) -> F::Output {
+    match run_here(builder, main) {
         Ok(value) => value,
         Err(error) => match error.try_into_panic() {
             Ok(payload) => std::panic::resume_unwind(payload),

@@ -17,7 +17,7 @@ pub const RANKS: &[&[&str]] = &[
     &["runtime"],
     &["time", "io"],
     &["net", "fs", "process", "signal", "threads", "future"],
-    &["streams", "protocol", "tls", "introspect"],
+    &["streams", "protocol", "tls", "introspect", "attributes"],
     &["compat", "testing", "model", "bin", "lib"],
 ];
 
