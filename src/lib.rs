@@ -25,6 +25,7 @@ pub mod sync;
 pub mod time;
 
 mod future;
+mod calls;
 pub mod net;
 pub mod signal;
 mod threads;
@@ -55,6 +56,7 @@ pub use self::{
         as_completed, finally, gather, gather_settled, race, race_staggered, scope, shield,
         task_group, try_gather, try_task_group, wait,
     },
+    calls::CallHandle,
     runtime::{
         Backend, BackendInfo, Builder, Handle, Metrics, Runtime, ShutdownReport, WorkerId,
         WorkerMetrics, backend, run, spawn, spawn_local, yield_now,

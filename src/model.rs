@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use crate::{loom::eventfd, reactor, util};
 
 pub mod blocking;
+pub mod calls;
 pub mod condition;
 pub mod inbox;
 pub mod slot;

@@ -31,6 +31,8 @@ mod backend_fork;
 mod backend_limits;
 #[path = "suite/cancel.rs"]
 mod cancel;
+#[path = "suite/calls.rs"]
+mod calls;
 #[path = "suite/clocks.rs"]
 mod clocks;
 #[path = "suite/combinators.rs"]

@@ -114,7 +114,6 @@ pub(crate) fn introduce(ask: fn() -> Option<Here>) {
 }
 
 /// The task that is polled on this thread.
-#[cfg_attr(not(debug_assertions), allow(dead_code, reason = "for reports of debug builds"))]
 pub(crate) fn here() -> Option<Here> {
     ASK.peek().and_then(|ask| ask())
 }

@@ -396,6 +396,14 @@ pub enum ErrorEvent {
         /// The panic's text.
         message: String,
     },
+    /// A function that [`Handle::call_soon`](crate::Handle::call_soon) or its siblings called panicked.
+    #[non_exhaustive]
+    CallPanicked {
+        /// Where it was scheduled.
+        scheduled_at: &'static Location<'static>,
+        /// The panic's text.
+        message: String,
+    },
     /// A runtime does not get what it would use: io_uring, or rings of full size. It works
     /// all the same, with less speed. It is told once per runtime; standard error, which hears
     /// where there is no hook, is not told of a seccomp filter that refuses io_uring.
@@ -480,6 +488,9 @@ impl fmt::Display for ErrorEvent {
                     f,
                     "task {task} (spawned at {spawned_at}) panicked and nobody took its result: {message}"
                 )
+            }
+            Self::CallPanicked { scheduled_at, message } => {
+                write!(f, "the call that was scheduled at {scheduled_at} panicked: {message}")
             }
             Self::BackendFallback { backend, reason } => {
                 write!(f, "the backend is {backend}, and less than it could be: {reason}")

@@ -4,7 +4,10 @@
 //! timer on the worker that polls it. The timer stays there when the task moves on,
 //! until it ends or the deadline is reset from another worker.
 
-use std::task::{Context, Poll, Waker};
+use std::{
+    future::poll_fn,
+    task::{Context, Poll, Waker},
+};
 
 use crate::{
     reactor::timers::{End, TimerRef},
@@ -57,6 +60,21 @@ impl Deadline {
         if (asks || !is_far(self.at)) && clock::now() >= self.at {
             return Poll::Ready(());
         }
+        self.arm(cx);
+        Poll::Pending
+    }
+
+    /// Waits for the time, but is not ready before the worker has looked at its timers: at the end of
+    /// its tick.
+    fn poll_in_next_tick(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.entry.is_some() {
+            return self.poll(cx);
+        }
+        self.arm(cx);
+        Poll::Pending
+    }
+
+    fn arm(&mut self, cx: &mut Context<'_>) {
         // Cloned out here, as clones are foreign code.
         let waker = cx.waker().clone();
         let at = self.at;
@@ -66,7 +84,6 @@ impl Deadline {
             "time::sleep, timeout or interval awaited outside a ringloop runtime: \
              call it inside ringloop::run or on a task"
         );
-        Poll::Pending
     }
 
     /// Waits for another time from now on. A task that waits already is woken by
@@ -102,6 +119,16 @@ impl Deadline {
     }
 }
 
+/// Waits for the worker's next tick. Between this one and that, it looks at its timers and its reactor.
+///
+/// # Panics
+///
+/// If the calling thread is not a worker.
+pub(crate) async fn next_tick() {
+    let mut deadline = Deadline::new(clock::now());
+    poll_fn(|cx| deadline.poll_in_next_tick(cx)).await;
+}
+
 impl Drop for Deadline {
     fn drop(&mut self) {
         self.disarm();
@@ -110,11 +137,6 @@ impl Drop for Deadline {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        future::poll_fn,
-        task::{Context, Waker},
-    };
-
     use super::*;
 
     fn send_and_sync<T: Send + Sync + Unpin>() {}

@@ -33,7 +33,11 @@ use self::{
     crew::Crew,
     testing::{Replay, Watched},
 };
-pub(crate) use self::{deadline::Deadline, run::run_on, testing::MockClock};
+pub(crate) use self::{
+    deadline::{Deadline, next_tick},
+    run::run_on,
+    testing::MockClock,
+};
 use crate::{
     blocking,
     error::{BuildError, ErrorEvent, NoRuntime, RunError, hook},

@@ -161,6 +161,12 @@ impl Handle {
         }
     }
 
+    /// Whether this thread is one of its workers.
+    pub(crate) fn is_here(&self) -> bool {
+        let key = self.inner.hub.key();
+        scheduler::with_worker(|worker| worker.hub().key() == key) == Some(true)
+    }
+
     fn spawn_at<F>(&self, future: F, spawned_at: &'static Location<'static>) -> Task<F::Output>
     where
         F: Future + Send + 'static,
@@ -170,8 +176,7 @@ impl Handle {
         if !inner.is_ours() {
             return task::refused(future, scheduler::new_ids(1), spawned_at);
         }
-        let here = scheduler::with_worker(|worker| worker.hub().key() == inner.hub.key());
-        if here == Some(true) && inner.gate.is_open() {
+        if self.is_here() && inner.gate.is_open() {
             return spawn_at(future, spawned_at);
         }
         let mut future = Some(future);

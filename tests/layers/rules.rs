@@ -16,7 +16,7 @@ pub const RANKS: &[&[&str]] = &[
     &["scheduler", "blocking"],
     &["runtime"],
     &["time", "io"],
-    &["net", "fs", "process", "signal", "threads", "future"],
+    &["net", "fs", "process", "signal", "threads", "future", "calls"],
     &["streams", "protocol", "tls", "introspect", "attributes"],
     &["compat", "testing", "model", "bin", "lib"],
 ];

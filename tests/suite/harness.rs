@@ -336,7 +336,7 @@ pub enum Kind {
 impl ErrorLog {
     pub fn hear(&self, event: &ErrorEvent) {
         let kind = match event {
-            ErrorEvent::TaskPanicked { .. } => Kind::Panic,
+            ErrorEvent::TaskPanicked { .. } | ErrorEvent::CallPanicked { .. } => Kind::Panic,
             ErrorEvent::AcceptPaused { .. } => Kind::AcceptPaused,
             ErrorEvent::TaskHogsWorker { .. } => Kind::Hog,
             ErrorEvent::ShutdownTimedOut { .. } => Kind::Shutdown,

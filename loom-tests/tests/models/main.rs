@@ -5,6 +5,7 @@ mod announce_search;
 mod apart;
 mod blocking_queue;
 mod budget;
+mod call_cancel;
 mod claim;
 mod doorbell_shutdown;
 mod generated;

@@ -2,6 +2,7 @@
 
 mod blocking;
 mod budget;
+mod calls;
 mod loops;
 mod orderings;
 mod queues;
@@ -26,5 +27,6 @@ pub const TABLES: &[&[Mutant]] = &[
     orderings::ORDERINGS,
     budget::BUDGET,
     blocking::BLOCKING,
+    calls::CALLS,
     loops::LOOPS,
 ];
