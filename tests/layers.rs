@@ -74,7 +74,8 @@ const UNSAFE_FILES: &[&str] = &[
     "src/scheduler/mod.rs",
     "src/scheduler/registry.rs",
     "src/scheduler/worker.rs",
-    // A handler that runs in the middle of anything.
+    // Handlers that run in the middle of anything.
+    "src/runtime/interrupt.rs",
     "src/signal/mod.rs",
     // The door to cells and descriptors, and what stands in for them in a model.
     "src/loom.rs",

@@ -52,6 +52,8 @@ mod homes;
 #[cfg(feature = "hyper")]
 #[path = "suite/hyper_pipelining.rs"]
 mod hyper_pipelining;
+#[path = "suite/interrupt.rs"]
+mod interrupt;
 #[path = "suite/io_fd.rs"]
 mod io_fd;
 #[path = "suite/kill.rs"]

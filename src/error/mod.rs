@@ -217,6 +217,7 @@ enum RunErrorKind {
     Nested,
     Closed,
     Cancelled,
+    Interrupted,
     Panicked(Box<Panic>),
     Build(BuildError),
 }
@@ -230,9 +231,11 @@ impl RunError {
         Self(RunErrorKind::Closed)
     }
 
-    pub(crate) fn from_task(error: TaskError) -> Self {
+    /// Of a main that has no value, perhaps since SIGINT came.
+    pub(crate) fn from_main(error: TaskError, interrupted: bool) -> Self {
         Self(match error.try_into_panic() {
             Ok(payload) => RunErrorKind::Panicked(Box::new(Panic::new(payload))),
+            Err(_) if interrupted => RunErrorKind::Interrupted,
             Err(_) => RunErrorKind::Cancelled,
         })
     }
@@ -259,9 +262,17 @@ impl RunError {
         matches!(self.0, RunErrorKind::Closed)
     }
 
-    /// Whether the future was cancelled, as by a shutdown while it ran.
+    /// Whether the future was cancelled, as by a shutdown while it ran. By Ctrl-C, it was
+    /// [interrupted](Self::is_interrupted).
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0, RunErrorKind::Cancelled)
+    }
+
+    /// Whether Ctrl-C (SIGINT) has cancelled the future: see [`run`](crate::run).
+    ///
+    /// asyncio: `KeyboardInterrupt`.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self.0, RunErrorKind::Interrupted)
     }
 
     /// Whether the future panicked.
@@ -299,6 +310,9 @@ impl fmt::Display for RunError {
                 "the runtime has been shut down: keep the Runtime alive for as long as its handles run futures",
             ),
             RunErrorKind::Cancelled => f.write_str("the future was cancelled before it had a value"),
+            RunErrorKind::Interrupted => {
+                f.write_str("the future was cancelled by Ctrl-C (SIGINT) before it had a value")
+            }
             RunErrorKind::Panicked(panic) => {
                 write!(f, "the future panicked: {}", panic.message())
             }

@@ -166,6 +166,8 @@ impl Builder {
     /// # Errors
     ///
     /// As [`build`](Self::build); [nested](RunError::is_nested) on a worker's thread;
+    /// [interrupted](RunError::is_interrupted) when Ctrl-C has cancelled `main`, under the conditions of
+    /// [`run`](crate::run), and without the end of the process;
     /// [panicked](RunError::is_panicked) if `main` did.
     #[track_caller]
     pub fn run<F: Future>(self, main: F) -> Result<F::Output, RunError> {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Handle, Inner, builder, context, shutdown};
+use super::{Handle, Inner, builder, context, interrupt, shutdown};
 use crate::{
     error::BuildError,
     loom::{Condvar, WaitLock},
@@ -125,7 +125,7 @@ impl Start {
         let _context = context::enter(Handle { inner: inner.clone() });
         let worker = Worker::new(self.index, hub, seat, self.peers);
         worker.enter(|| {
-            worker.run(|| worker.has_stopped() || worker.has_lost());
+            interrupt::attend(&worker, || worker.has_stopped() || worker.has_lost(), || {});
             if worker.has_lost() {
                 shutdown::end_after_loss(&inner, &worker);
                 worker.run(|| worker.has_stopped());

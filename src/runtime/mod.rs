@@ -8,6 +8,7 @@ mod context;
 mod crew;
 mod deadline;
 mod inspect;
+mod interrupt;
 pub(crate) mod operation;
 #[cfg_attr(not(test), expect(dead_code, reason = "for files, which are still to come"))]
 mod owned;
@@ -35,6 +36,7 @@ use self::{
 };
 pub(crate) use self::{
     deadline::{Deadline, next_tick},
+    interrupt::Listening,
     run::run_on,
     testing::MockClock,
 };

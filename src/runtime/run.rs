@@ -1,13 +1,19 @@
 //! Running a main future: on the calling thread, or on a runtime's workers.
 
 use std::{
+    cell::Cell,
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
-    thread::{self, Thread},
+    thread,
 };
 
-use super::{Builder, Handle, context, crew::Crew, shutdown};
+use super::{
+    Builder, Handle, context,
+    crew::Crew,
+    interrupt::{self, Waiter},
+    shutdown,
+};
 use crate::{
     error::{RunError, TaskError},
     scheduler::{self, Worker},
@@ -25,7 +31,12 @@ use crate::{
 /// There is a worker for each core that is available to the process;
 /// [`Builder::run`] takes options.
 ///
-/// asyncio: `asyncio.run`.
+/// Ctrl-C (SIGINT) cancels `main`: it is dropped where it waits, with its destructors, and the runtime ends.
+/// Then the process ends as by the signal itself, unless `main` had a value all the same. A second Ctrl-C
+/// ends the process at once. That is so if the signal had its default disposition when this was
+/// called, and while nobody [listens](crate::signal::ctrl_c) for it.
+///
+/// asyncio: `asyncio.run`, which raises `KeyboardInterrupt` then, and does so on the main thread only.
 ///
 /// # Panics
 ///
@@ -46,6 +57,7 @@ pub fn run<F: Future>(main: F) -> F::Output {
 pub(crate) fn run_on<F: Future>(builder: Builder, main: F) -> F::Output {
     match run_here(builder, main) {
         Ok(value) => value,
+        Err(error) if error.is_interrupted() => interrupt::end_process(),
         Err(error) => match error.try_into_panic() {
             Ok(payload) => std::panic::resume_unwind(payload),
             Err(error) => panic!("ringloop::run: {error}"),
@@ -68,24 +80,34 @@ pub(super) fn run_here<F: Future>(builder: Builder, main: F) -> Result<F::Output
     let role = RoleForNow::take(Role::Worker(handle.inner.id));
     let context = context::enter(handle.clone());
     let worker = Worker::new(0, hub, first, peers);
+    let watch = interrupt::watch(hub, None);
+    let interrupted = Cell::new(false);
     let (result, deadline) = worker.enter(|| {
         // SAFETY: the loop below ends when the task has, which is before `main`'s
         // borrows do: they outlive this function.
         let mut task = unsafe { worker.spawn_local(main, spawned_at) };
-        worker.run(|| task.is_finished() || worker.has_lost());
+        let interrupt = || {
+            if watch.is_some() {
+                interrupted.set(true);
+                task.cancel();
+            }
+        };
+        interrupt::attend(&worker, || task.is_finished() || worker.has_lost(), interrupt);
         if worker.has_lost() {
             shutdown::end_after_loss(&handle.inner, &worker);
             worker.run(|| task.is_finished());
         }
         // A child that `main` has forked cannot end the parent's runtime.
         fork::expect_parent(handle.inner.process);
+        // From here on SIGINT ends the process, if that is its default.
+        drop(watch);
         let result = take(&mut task);
         (result, shutdown::close_worker(&handle, &worker))
     });
     worker.close();
     shutdown::finish(&handle, crew, deadline);
     drop((context, role));
-    result.map_err(RunError::from_task)
+    result.map_err(|error| RunError::from_main(error, interrupted.get()))
 }
 
 /// The result of a task that is finished.
@@ -107,7 +129,8 @@ impl Handle {
     /// [Nested](RunError::is_nested) on a worker's thread, where waiting would block
     /// other tasks; [closed](RunError::is_closed) after the runtime's end;
     /// [cancelled](RunError::is_cancelled) when the runtime ends meanwhile;
-    /// [panicked](RunError::is_panicked) if the future did.
+    /// [interrupted](RunError::is_interrupted) when Ctrl-C has cancelled the future, under the conditions
+    /// of [`run`]; [panicked](RunError::is_panicked) if the future did.
     ///
     /// A forked child has no worker to run it: with a handle from before the fork, it gets
     /// [closed](RunError::is_closed) at once.
@@ -133,31 +156,36 @@ impl Handle {
             return Err(RunError::nested());
         }
         let spawned_at = std::panic::Location::caller();
+        let waiter = Waiter::new();
+        let _watch = interrupt::watch(inner.hub, Some(&waiter));
         // SAFETY: the future is `Send`. It may borrow: this function does not return,
         // nor unwind, before the task has ended and its future is gone.
         let spawn = || unsafe { scheduler::spawn_foreign(inner.hub, future, spawned_at) };
         let Some(task) = inner.gate.pass(spawn, || {}) else {
             return Err(RunError::closed());
         };
-        wait_for(task).map_err(RunError::from_task)
+        wait_for(task, &waiter).map_err(|error| RunError::from_main(error, waiter.is_interrupted()))
     }
 }
 
-/// Blocks this thread until the task has ended. Does not unwind.
-fn wait_for<T>(task: Task<T>) -> Result<T, TaskError> {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+/// Blocks this thread until the task has ended, and cancels it when the thread is interrupted. Does
+/// not unwind.
+fn wait_for<T>(task: Task<T>, waiter: &Arc<Waiter>) -> Result<T, TaskError> {
+    let waker = Waker::from(waiter.clone());
     let mut task = pin!(task);
     loop {
+        if waiter.is_interrupted() {
+            task.cancel();
+        }
         match task.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(result) => return result,
             Poll::Pending => thread::park(),
         }
+    }
+}
+
+impl Wake for Waiter {
+    fn wake(self: Arc<Self>) {
+        self.unpark();
     }
 }

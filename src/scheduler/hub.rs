@@ -17,7 +17,7 @@ use super::{
 use crate::{
     loom::{
         WaitLock,
-        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
         global, shared_static,
     },
     task::Runnable,
@@ -53,7 +53,11 @@ pub(crate) struct Hub {
     phase: AtomicU8,
     /// When the runtime is to have ended, once it is closing.
     deadline: AtomicU64,
+    /// Whether SIGINT has come for one of the mains: see `runtime/interrupt.rs`.
+    interrupted: AtomicBool,
     pub(crate) registry: Registry,
+    /// The mains that SIGINT is to cancel.
+    mains: CachePadded<AtomicUsize>,
     /// Tasks spawned and ended by threads that are no workers.
     spawned: CachePadded<Counter>,
     ended: CachePadded<Counter>,
@@ -108,6 +112,7 @@ impl Hub {
         // Relaxed: handed to the workers by the start of their threads.
         self.workers.store(workers, Ordering::Relaxed);
         self.phase.store(Phase::Open as u8, Ordering::Relaxed);
+        self.interrupted.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn new(key: u16) -> Self {
@@ -117,6 +122,8 @@ impl Hub {
             workers: AtomicUsize::new(0),
             phase: AtomicU8::new(Phase::Open as u8),
             deadline: AtomicU64::new(0),
+            interrupted: AtomicBool::new(false),
+            mains: CachePadded::new(AtomicUsize::new(0)),
             registry: Registry::new(),
             spawned: CachePadded::default(),
             ended: CachePadded::default(),
@@ -202,6 +209,45 @@ impl Hub {
                 block.doorbell.ring();
             }
         }
+    }
+
+    /// A main begins that SIGINT is to cancel.
+    pub(crate) fn add_main(&self) {
+        // Relaxed: a signal has no order with what other threads do.
+        self.mains.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It has ended.
+    pub(crate) fn remove_main(&self) {
+        self.mains.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// SIGINT has come: marks every hub that has mains, and has its worker 0 look. Called by a handler:
+    /// it takes no lock, allocates nothing, and does not wait.
+    pub(crate) fn interrupt_all() {
+        let hubs = HUBS.iter().take(MADE.load(Ordering::Relaxed) as usize);
+        // Acquire: pairs with `acquire`.
+        for hub in hubs.map(|place| place.load(Ordering::Acquire)) {
+            // SAFETY: null, or leaked, so valid for ever.
+            let Some(hub) = (unsafe { hub.as_ref() }) else { continue };
+            if hub.mains.load(Ordering::Relaxed) > 0 {
+                // Release: with `is_interrupted`, before the ring.
+                hub.interrupted.store(true, Ordering::Release);
+                hub.block(0).doorbell.ring();
+            }
+        }
+    }
+
+    /// Whether SIGINT has come.
+    #[inline]
+    pub(crate) fn is_interrupted(&self) -> bool {
+        // Acquire: pairs with `interrupt_all`.
+        self.interrupted.load(Ordering::Acquire)
+    }
+
+    /// Worker 0 sees to it.
+    pub(crate) fn take_interrupt(&self) {
+        self.interrupted.store(false, Ordering::Relaxed);
     }
 
     /// What all its workers are at.

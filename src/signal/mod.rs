@@ -16,7 +16,10 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::{
     loom::global::{AtomicU64, Mutex, Ordering},
     reactor::{Direction, Source},
-    runtime::operation::{self, Operation},
+    runtime::{
+        Listening,
+        operation::{self, Operation},
+    },
     util::fork::PerProcess,
 };
 
@@ -25,6 +28,11 @@ use crate::{
 /// It listens from the call on, so that a signal that comes before the await is not
 /// lost. From the first call on, SIGINT no longer ends the process by itself. Everybody
 /// who waits hears of each.
+///
+/// While one listens, a signal does not [interrupt a main](crate::run). Once it has heard a signal, or is
+/// dropped, it does not listen any more: where nobody else does, the next signal cancels the main, if
+/// SIGINT had its default disposition when that began. To hear of each signal, call this again before
+/// the work on the last one begins.
 ///
 /// A handler that was there before is still called. Other code that sets one later, by
 /// sigaction(2), without calling the one that it replaces, takes the signal away: then nobody who
@@ -48,7 +56,11 @@ use crate::{
 /// });
 /// ```
 pub fn ctrl_c() -> CtrlC {
-    CtrlC { state: listen().map_err(Some) }
+    // Before the handler is there: no signal interrupts a main in between.
+    let listening = Listening::begin();
+    let state = listen().map_err(Some);
+    let listening = state.is_ok().then_some(listening);
+    CtrlC { state, listening }
 }
 
 /// The future of [`ctrl_c`].
@@ -56,6 +68,8 @@ pub fn ctrl_c() -> CtrlC {
 #[must_use = "futures do nothing unless awaited"]
 pub struct CtrlC {
     state: Result<(Source<OwnedFd>, Since), Option<io::Error>>,
+    /// Until it has heard.
+    listening: Option<Listening>,
 }
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -109,9 +123,13 @@ impl Future for CtrlC {
     type Output = io::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.state {
+        let polled = match &mut self.state {
             Ok((source, since)) => operation::poll(source, cx, since),
             Err(error) => Poll::Ready(Err(error.take().expect("not polled after its end"))),
+        };
+        if polled.is_ready() {
+            self.listening = None;
         }
+        polled
     }
 }

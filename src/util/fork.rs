@@ -98,7 +98,7 @@ fn end() -> ! {
 pub(crate) struct Owner(AtomicU32);
 
 impl Owner {
-    pub(crate) fn nobody() -> Self {
+    pub(crate) const fn nobody() -> Self {
         Self(AtomicU32::new(0))
     }
 

@@ -1,8 +1,10 @@
 //! Tests in processes of their own, and helper processes: this binary runs itself again.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{guarded, loud, test_name};
 
@@ -91,6 +93,17 @@ impl Helper {
         self.child.id()
     }
 
+    /// Sends it SIGINT.
+    pub fn interrupt(&self) {
+        let pid = Pid::from_raw(self.id() as i32).expect("a process");
+        kill_process(pid, Signal::INT).expect("it has not been waited for");
+    }
+
+    /// Waits for its end, of whatever kind.
+    pub fn wait(mut self) -> ExitStatus {
+        self.child.wait().expect("helper can be waited for")
+    }
+
     /// Waits for a clean end.
     pub fn finish(mut self) {
         let status = self.child.wait().expect("helper can be waited for");
@@ -133,6 +146,7 @@ fn child_role() {
         "flood" => crate::net_listener::flood_role(&args),
         "busy" => crate::kill::busy_role(&args),
         "ctrl_c" => crate::signal::ctrl_c_role(&args),
+        "interrupt" => crate::interrupt::interrupt_role(&args),
         "stopped" => crate::scheduler::stopped_role(),
         other => panic!("no role {other}"),
     }

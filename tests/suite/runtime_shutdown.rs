@@ -54,7 +54,7 @@ async fn held<T>(guard: AddOnDrop, started: Count, future: impl Future<Output = 
 }
 
 #[test]
-fn leftovers_are_dropped_exactly_once_when_run_returns() {
+fn t14_leftovers_are_dropped_exactly_once_when_run_returns() {
     // Goal: T14 without cleanup; method: tasks of all kinds left pending by main, counted after.
     isolated(|| {
         on_every(|cfg| {

@@ -143,6 +143,8 @@ fn signal_storm_does_not_disturb_io() {
     isolated(|| {
         on_every(|cfg| {
             cfg.once(async {
+                // As long as somebody listens, no signal interrupts this main.
+                let _listens = ctrl_c();
                 let heard = ctrl_c();
                 let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
                 let theirs = stop.clone();

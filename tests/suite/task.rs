@@ -595,7 +595,7 @@ fn yield_in_combinator_wakes_the_right_task() {
 }
 
 #[test]
-fn run_inside_a_task_is_refused() {
+fn t16_run_inside_a_task_is_refused() {
     // Goal: T16; method: every form of run and block_on, inside main and inside a task.
     on_every(|cfg| {
         cfg.everywhere(|| async {
