@@ -39,6 +39,9 @@ mod clocks;
 mod combinators;
 #[path = "suite/compat.rs"]
 mod compat;
+#[cfg(feature = "macros")]
+#[path = "suite/examples.rs"]
+mod examples;
 #[path = "suite/faces.rs"]
 mod faces;
 #[path = "suite/fork_busy.rs"]

@@ -85,6 +85,21 @@ impl Helper {
         }
     }
 
+    /// The lines that it prints until it says `word`.
+    pub fn lines_until(&mut self, word: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            let n = self.output.read_line(&mut line).expect("helper speaks");
+            assert!(n > 0, "the helper ended in silence, after {lines:?}");
+            let line = line.trim_end_matches('\n');
+            if line.strip_prefix(ROLE_MARK) == Some(word) {
+                return lines;
+            }
+            lines.push(line.to_owned());
+        }
+    }
+
     pub fn expect(&mut self, word: &str) {
         assert_eq!(self.hear(), word);
     }
@@ -145,6 +160,8 @@ fn child_role() {
         "crowd" => crate::net_load::crowd_role(&args),
         "flood" => crate::net_listener::flood_role(&args),
         "busy" => crate::kill::busy_role(&args),
+        #[cfg(feature = "macros")]
+        "example" => crate::examples::example_role(&args),
         "ctrl_c" => crate::signal::ctrl_c_role(&args),
         "interrupt" => crate::interrupt::interrupt_role(&args),
         "stopped" => crate::scheduler::stopped_role(),

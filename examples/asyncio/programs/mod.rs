@@ -1,0 +1,16 @@
+//! One program in each file, with asyncio's beside it.
+
+mod async_methods;
+mod callbacks;
+mod print_sum;
+mod shared_future;
+mod task_states;
+
+/// Their names, and how they are run.
+pub const ALL: &[(&str, fn())] = &[
+    ("print_sum", print_sum::main),
+    ("shared_future", shared_future::main),
+    ("task_states", task_states::main),
+    ("async_methods", async_methods::main),
+    ("callbacks", || callbacks::main().expect("the network is this machine")),
+];

@@ -1,0 +1,57 @@
+//! The programs of `examples/asyncio`: what they print is what asyncio's print.
+
+use crate::processes::{Helper, say};
+
+#[path = "../../examples/asyncio/programs/mod.rs"]
+mod programs;
+
+/// The helper's side: one program.
+pub fn example_role(args: &[String]) {
+    let [name] = args else { panic!("{args:?}") };
+    let program = programs::ALL.iter().find(|(known, _)| known == name);
+    say("begin");
+    program.expect("a program").1();
+    say("end");
+}
+
+/// Runs a program on a process of its own, by its defaults, and compares what it prints.
+fn prints(name: &str, expected: &[&str]) {
+    let mut helper = Helper::start("example", &[name.to_owned()]);
+    helper.expect("begin");
+    assert_eq!(helper.lines_until("end"), expected, "{name}");
+    helper.finish();
+}
+
+#[test]
+fn print_sum() {
+    prints("print_sum", &["Compute 1 + 2 ...", "1 + 2 = 3"]);
+}
+
+#[test]
+fn shared_future() {
+    prints("shared_future", &["coro1 waits", "coro2 works", "data"]);
+}
+
+#[test]
+fn task_states() {
+    prints("task_states", &["pending", "Hello World", "finished", "42"]);
+}
+
+#[test]
+fn async_methods() {
+    let begin = ["3", "2", "1"];
+    let expected = [&begin[..], &["ready"], &begin, &["start"], &begin, &["ready"]].concat();
+    prints("async_methods", &expected);
+}
+
+#[test]
+fn callbacks() {
+    let digits = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    prints("callbacks", &[&digits[..], &["downloaded: a page"]].concat());
+}
+
+#[test]
+fn every_program_is_tested() {
+    let names: Vec<_> = programs::ALL.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["print_sum", "shared_future", "task_states", "async_methods", "callbacks"]);
+}
