@@ -24,8 +24,8 @@ pub mod io;
 pub mod sync;
 pub mod time;
 
-mod future;
 mod calls;
+mod future;
 pub mod net;
 pub mod signal;
 mod threads;
@@ -47,6 +47,7 @@ pub mod __macros {
 #[cfg(feature = "macros")]
 pub use self::attributes::{main, test};
 pub use self::{
+    calls::CallHandle,
     error::{
         BuildError, CancelCause, ErrorEvent, NoRuntime, RunError, ScopeKind, TaskError, TaskId,
     },
@@ -56,7 +57,6 @@ pub use self::{
         as_completed, finally, gather, gather_settled, race, race_staggered, scope, shield,
         task_group, try_gather, try_task_group, wait,
     },
-    calls::CallHandle,
     runtime::{
         Backend, BackendInfo, Builder, Handle, Metrics, Runtime, ShutdownReport, WorkerId,
         WorkerMetrics, backend, run, spawn, spawn_local, yield_now,

@@ -29,10 +29,10 @@ mod backend_choice;
 mod backend_fork;
 #[path = "suite/backend_limits.rs"]
 mod backend_limits;
-#[path = "suite/cancel.rs"]
-mod cancel;
 #[path = "suite/calls.rs"]
 mod calls;
+#[path = "suite/cancel.rs"]
+mod cancel;
 #[path = "suite/clocks.rs"]
 mod clocks;
 #[path = "suite/combinators.rs"]
