@@ -147,6 +147,8 @@ mod testing_tools;
 mod threads;
 #[path = "suite/time.rs"]
 mod time;
+#[path = "suite/trees.rs"]
+mod trees;
 #[path = "suite/wakers.rs"]
 mod wakers;
 #[path = "suite/whose_thread.rs"]

@@ -54,7 +54,7 @@ pub enum Pace {
 }
 
 /// Areas in the order in which they run.
-pub const AREAS: &[&str] = &["echo", "http", "sched", "sync", "timers"];
+pub const AREAS: &[&str] = &["echo", "http", "sched", "sync", "tasks", "timers"];
 
 /// The peer all ratios refer to.
 pub const REFERENCE: &str = "tokio";
@@ -171,6 +171,24 @@ pub const CASES: &[Case] = &[
     queue("queue_8_8", "one number through a queue of 128, 8 producers and 8 consumers"),
     Case { peers: EVENTS, ..lock("event_10k", "one of 10 000 waiters woken by an event") },
     lock("barrier_64", "one arrival at a barrier of 64 tasks"),
+    Case {
+        peers: &["tokio", "tokio-ct", "futures-unordered", "ringloop"],
+        ..tasks("task_group_10k", "one of 10 000 tasks of a group, spawned and joined")
+    },
+    tasks("gather_10k_futures", "one of 10 000 futures run together, each suspends once"),
+    tasks("gather_10k_tasks", "one of 10 000 tasks spawned, and their values collected in order"),
+    Case {
+        peers: &["tokio", "tokio-ct", "tokio-random", "futures", "ringloop"],
+        ..tasks("race_2_ready", "one race of a future that is ready and one that never is")
+    },
+    tasks("race_2_tasks", "one race of two tasks, the loser cancelled and joined"),
+    tasks("cancel_tree_10k", "one of 10 000 tasks in a tree that is cancelled and joined"),
+    tasks("timeout_at_ready", "one timeout at a known time around a future that is ready"),
+    Case {
+        peers: &["ringloop"],
+        ..tasks("scope_enter", "one scope around a future that is ready")
+    },
+    Case { peers: &["ringloop"], ..tasks("catch_cancel_1", "one region that suspends once") },
     timers("timers_100k", "one of 100 000 concurrent tasks sleeping 1-20 ms"),
     timers("timer_arm_cancel", "one sleep of 1 s polled once and dropped"),
     timers("timeout_ready", "one timeout of 1 s around a future that is ready"),
@@ -202,6 +220,11 @@ const fn sched(name: &'static str, operation: &'static str) -> Case {
 
 const fn timers(name: &'static str, operation: &'static str) -> Case {
     Case { area: "timers", name, operation, unit: Unit::Time, peers: TIMERS, load: None }
+}
+
+const fn tasks(name: &'static str, operation: &'static str) -> Case {
+    let peers = &["tokio", "tokio-ct", "ringloop"];
+    Case { area: "tasks", name, operation, unit: Unit::Time, peers, load: None }
 }
 
 const fn lock(name: &'static str, operation: &'static str) -> Case {

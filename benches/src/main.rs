@@ -26,6 +26,7 @@ mod sample;
 mod sched;
 mod sync;
 mod sys;
+mod tasks;
 mod timers;
 
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! What few tasks have: one word behind the header, which stays null for all others.
 //!
-//! The word is null; or the place in the source where somebody asked the task to end; or a cause that
-//! several tasks share; or an [`Extension`], which has room for the cause and for all the rest.
+//! The word is null; or the place in the source where somebody asked the task to end; or a cause, which
+//! several tasks may share; or an [`Extension`], which has room for the cause and for all the rest.
 //! A plain `cancel` allocates nothing that way, and a group that cancels ten thousand children one
 //! cause.
 //!
@@ -19,17 +19,28 @@ use crate::{
     },
 };
 
-/// Tags in the lowest bits: all three pointers are aligned to 8.
+/// Tags in the lowest bits: all these pointers are aligned to 8.
 const LOCATION: usize = 1;
 const CAUSE: usize = 2;
+const OWNERS_CAUSE: usize = 3;
 const TAGS: usize = 3;
 
 /// Who asks a task to end.
 pub(crate) enum Asked {
     /// Somebody with a handle, at this place.
     At(&'static Location<'static>),
-    /// A scope that many tasks belong to, or somebody who gave a reason.
-    By(Cause),
+    /// Somebody with a handle, for a reason.
+    For(Cause),
+    /// A group or an owner of the task, which it cannot refuse.
+    Owner(Cause),
+}
+
+/// Why a task is to end, as far as it is known.
+#[derive(Clone)]
+pub(super) struct Noted {
+    pub(super) cause: Cause,
+    /// A group or an owner asks: the task cannot consume that.
+    pub(super) owner: bool,
 }
 
 /// The word.
@@ -38,7 +49,7 @@ pub(super) struct Extra(AtomicPtr<()>);
 /// The rest, in memory of its own.
 #[derive(Default)]
 pub(super) struct Extension {
-    cause: Mutex<Option<Cause>>,
+    noted: Mutex<Option<Noted>>,
     /// Regions of the task that hear of its cancellation; the runner's.
     pub(super) root: Mutex<Root>,
 }
@@ -46,7 +57,8 @@ pub(super) struct Extension {
 /// What the word holds when it is neither null nor an extension.
 enum Tagged {
     At(&'static Location<'static>),
-    By(*const ()),
+    For(*const ()),
+    Owner(*const ()),
 }
 
 impl Extra {
@@ -59,7 +71,8 @@ impl Extra {
         match word.addr() & TAGS {
             // SAFETY: so tagged are only pointers to static locations: see `ask`.
             LOCATION => Some(Tagged::At(unsafe { &*untagged.cast() })),
-            CAUSE => Some(Tagged::By(untagged)),
+            CAUSE => Some(Tagged::For(untagged)),
+            OWNERS_CAUSE => Some(Tagged::Owner(untagged)),
             _ => None,
         }
     }
@@ -91,18 +104,18 @@ impl Extra {
             // SAFETY: fresh memory.
             let extension = unsafe { &*raw };
             // Locked until what the word held is in its place: who looks for it waits.
-            let mut cause = extension.cause.lock();
+            let mut noted = extension.noted.lock();
             // AcqRel: publishes the extension; a cause in the word is seen (X2).
             match self.0.compare_exchange(word, raw.cast(), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     // SAFETY: X2: just taken out.
-                    *cause = Self::tagged(word).map(|tagged| unsafe { tagged.into_cause() });
-                    drop(cause);
+                    *noted = Self::tagged(word).map(|tagged| unsafe { tagged.into_noted() });
+                    drop(noted);
                     // X1.
                     return extension;
                 }
                 Err(changed) => {
-                    drop(cause);
+                    drop(noted);
                     // SAFETY: nobody else has seen it.
                     new = Some(unsafe { Box::from_raw(raw) });
                     word = changed;
@@ -111,48 +124,59 @@ impl Extra {
         }
     }
 
-    /// Notes who asks. The first stays, until it is taken.
+    /// Notes who asks. The first stays, until it is taken; but an owner goes before somebody with a
+    /// handle, whose request the task may consume.
     pub(super) fn ask(&self, asked: Asked) {
         let word = match asked {
             Asked::At(location) => {
                 ptr::from_ref(location).cast_mut().cast::<()>().map_addr(|addr| addr | LOCATION)
             }
-            Asked::By(cause) => cause.into_raw().cast_mut().map_addr(|addr| addr | CAUSE),
+            Asked::For(cause) => cause.into_raw().cast_mut().map_addr(|addr| addr | CAUSE),
+            Asked::Owner(cause) => cause.into_raw().cast_mut().map_addr(|addr| addr | OWNERS_CAUSE),
         };
-        // AcqRel: publishes the cause; an extension that is there is seen.
-        let old =
-            self.0.compare_exchange(ptr::null_mut(), word, Ordering::AcqRel, Ordering::Acquire);
-        let Err(old) = old else { return };
+        let owner = word.addr() & TAGS == OWNERS_CAUSE;
+        // Acquire: an extension that is there is seen.
+        let mut old = self.0.load(Ordering::Acquire);
+        while old.is_null() || (owner && matches!(old.addr() & TAGS, LOCATION | CAUSE)) {
+            // AcqRel: publishes the cause; what is there is seen, and an earlier cause is ours (X2).
+            match self.0.compare_exchange(old, word, Ordering::AcqRel, Ordering::Acquire) {
+                // SAFETY: X2: just taken out.
+                Ok(_) => {
+                    return drop(Self::tagged(old).map(|tagged| unsafe { tagged.into_noted() }));
+                }
+                Err(changed) => old = changed,
+            }
+        }
         // SAFETY: X2: it did not get into the word.
-        let cause = Self::tagged(word).map(|tagged| unsafe { tagged.into_cause() });
+        let mut new = Self::tagged(word).map(|tagged| unsafe { tagged.into_noted() });
         if let Some(extension) = self.existing(old) {
-            let mut first = extension.cause.lock();
-            if first.is_none() {
-                *first = cause;
+            let mut first = extension.noted.lock();
+            if first.as_ref().is_none_or(|first| owner && !first.owner) {
+                std::mem::swap(&mut *first, &mut new);
             }
         }
     }
 
-    /// Takes the cause out.
-    pub(super) fn take_cause(&self) -> Option<Cause> {
+    /// Takes out who asked.
+    pub(super) fn take_noted(&self) -> Option<Noted> {
         let word = self.0.load(Ordering::Acquire);
         if word.is_null() {
             return None;
         }
         if let Some(extension) = self.existing(word) {
-            return extension.cause.lock().take();
+            return extension.noted.lock().take();
         }
         // AcqRel: the cause is seen, and is ours (X2), or there is an extension by now.
         match self.0.compare_exchange(word, ptr::null_mut(), Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: X2: just taken out.
-            Ok(_) => Self::tagged(word).map(|tagged| unsafe { tagged.into_cause() }),
-            Err(now) => self.existing(now)?.cause.lock().take(),
+            Ok(_) => Self::tagged(word).map(|tagged| unsafe { tagged.into_noted() }),
+            Err(_) => self.take_noted(),
         }
     }
 
-    /// The cause, which stays.
-    pub(super) fn cause(&self) -> Option<Cause> {
-        self.get_or_make().cause.lock().clone()
+    /// Who asked, which stays.
+    pub(super) fn noted(&self) -> Option<Noted> {
+        self.get_or_make().noted.lock().clone()
     }
 }
 
@@ -160,12 +184,17 @@ impl Tagged {
     /// # Safety
     ///
     /// The word's ownership of it has gone to the caller (X2).
-    unsafe fn into_cause(self) -> Cause {
-        match self {
-            Self::At(location) => Cause::new(CancelCause::new(ScopeKind::Task, Some(location))),
-            // SAFETY: the caller's promise.
-            Self::By(raw) => unsafe { Cause::from_raw(raw) },
-        }
+    unsafe fn into_noted(self) -> Noted {
+        let (raw, owner) = match self {
+            Self::At(location) => {
+                let cause = Cause::new(CancelCause::new(ScopeKind::Task, Some(location)));
+                return Noted { cause, owner: false };
+            }
+            Self::For(raw) => (raw, false),
+            Self::Owner(raw) => (raw, true),
+        };
+        // SAFETY: the caller's promise.
+        Noted { cause: unsafe { Cause::from_raw(raw) }, owner }
     }
 }
 
@@ -175,7 +204,7 @@ impl Drop for Extra {
         let word = self.0.load(Ordering::Relaxed);
         if let Some(tagged) = Self::tagged(word) {
             // SAFETY: X2: the word ends.
-            drop(unsafe { tagged.into_cause() });
+            drop(unsafe { tagged.into_noted() });
         } else if !word.is_null() {
             // SAFETY: X1: the word ends.
             drop(unsafe { Box::from_raw(word.cast::<Extension>()) });

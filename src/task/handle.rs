@@ -123,7 +123,7 @@ impl<T> Task<T> {
     pub fn cancel_with(&self, reason: impl Into<Cow<'static, str>>) -> bool {
         let mut cause = CancelCause::new(ScopeKind::Task, Some(Location::caller()));
         cause.reason = Some(reason.into());
-        self.request(false, Asked::By(Cause::new(cause)))
+        self.request(false, Asked::For(Cause::new(cause)))
     }
 
     /// Ends the task without another poll, as soon as its worker gets to it: no region hears of it.
@@ -135,7 +135,7 @@ impl<T> Task<T> {
 
     /// Asks the task to end, as a part of something larger that ends.
     pub(crate) fn cancel_by(&self, cause: &Cause) -> bool {
-        self.request(false, Asked::By(cause.clone()))
+        self.request(false, Asked::Owner(cause.clone()))
     }
 
     fn request(&self, abort: bool, asked: Asked) -> bool {

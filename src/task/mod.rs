@@ -172,7 +172,7 @@ pub(crate) fn refused_by<T: Send + 'static>(
     let birth = Birth { place: 0, id, spawned_at };
     let (entry, _registered, task) = create::<_, Nowhere>(std::future::pending(), birth);
     // SAFETY: R1: the entry's reference.
-    unsafe { raw::extra(entry.0) }.ask(Asked::By(cause));
+    unsafe { raw::extra(entry.0) }.ask(Asked::Owner(cause));
     entry.refuse();
     task
 }
@@ -239,7 +239,7 @@ impl TaskRef {
     /// Asks it to end, as a part of something larger that ends.
     pub(crate) fn cancel_by(&self, cause: &Cause) {
         // SAFETY: R1: our own reference.
-        unsafe { raw::extra(self.0) }.ask(Asked::By(cause.clone()));
+        unsafe { raw::extra(self.0) }.ask(Asked::Owner(cause.clone()));
         self.request(false);
     }
 

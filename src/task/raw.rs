@@ -267,7 +267,7 @@ fn enter(task: NonNull<Header>, lent: bool, poll: impl FnOnce() -> Poll<()>) -> 
 unsafe fn finish_cancelled(task: NonNull<Header>, lent: bool) {
     // SAFETY: R1, by the caller; and its promise.
     unsafe {
-        let cause = extra(task).take_cause().unwrap_or_else(cancel::shutdown);
+        let cause = extra(task).take_noted().map_or_else(cancel::shutdown, |noted| noted.cause);
         finish_without_value(task, lent, TaskError::cancelled_by(cause));
     }
 }

@@ -610,3 +610,38 @@ fn many_children_of_one_group() {
         });
     });
 }
+
+#[test]
+fn child_cannot_consume_what_its_group_asks() {
+    // Goal: a group's request stands, or the group would wait for ever; the same for an owning join.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let body = |started: Flag, consumed: Log| async move {
+                started.set();
+                let gone = catch_cancel(pending::<()>()).await.unwrap_err();
+                consumed.push(gone.consume().to_string());
+                pending::<()>().await;
+            };
+            let consumed = Log::new();
+            let result = task_group(async |g: Group| {
+                let started = Flag::new();
+                let child = g.spawn(body(started.clone(), consumed.clone()));
+                started.wait().await;
+                // A request by its handle first: that of the group goes before it.
+                child.cancel();
+                g.cancel();
+                pending::<()>().await;
+            });
+            assert!(result.await.is_err());
+            let started = Flag::new();
+            let owned = spawn(body(started.clone(), consumed.clone()));
+            started.wait().await;
+            assert!(timeout(SHORT, owned.join()).await.is_err());
+            let answers = consumed.take();
+            assert_eq!(answers.last().unwrap(), "false");
+            if cfg.single() {
+                assert_eq!(answers, ["false", "false"]);
+            }
+        });
+    });
+}

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::Spec;
-use crate::{catalogue, echo, external, http, load, sched, sync, sys, timers};
+use crate::{catalogue, echo, external, http, load, sched, sync, sys, tasks, timers};
 
 /// What a server prints before its port.
 pub const PORT: &str = "port ";
@@ -48,6 +48,7 @@ pub fn inside(arguments: &[String]) -> Result<(), String> {
     let sample = match spec.case.area {
         "sched" => sched::run(&spec, last_core)?,
         "sync" => sync::run(&spec)?,
+        "tasks" => tasks::run(&spec)?,
         "timers" => timers::run(&spec)?,
         other => return Err(format!("area {other} does not run inside its peer")),
     };

@@ -119,8 +119,9 @@ impl Cancelled {
 
     /// Ends the request: the scope goes on as if nobody had asked. Requests of other scopes stand.
     ///
-    /// A timeout whose time has come does not come again. `false` if the scope is a task other than
-    /// the one that calls: a task consumes its own cancellation only.
+    /// A timeout whose time has come does not come again. A task consumes what was asked by its
+    /// handle, and only in its own code. What its group, the scope around its owner or the end of the
+    /// runtime asks of it stands. `false`: it stands.
     ///
     /// asyncio: `Task.uncancel`, of which there is one for each `cancel`; here it is one for the
     /// scope, however often it was asked.

@@ -5,7 +5,11 @@ use std::{ptr::NonNull, sync::Arc, task::Poll};
 use super::{node::Node, scope::Progress};
 use crate::{
     error::{CancelCause, Cause, ScopeKind, TaskId},
-    task::{extra::Extra, header::Header, raw, waker},
+    task::{
+        extra::{Asked, Extra},
+        header::Header,
+        raw, waker,
+    },
     util::current,
 };
 
@@ -54,14 +58,25 @@ pub(super) fn was_woken() -> bool {
     })
 }
 
-/// Ends the request to the task that is being polled, if it is this one.
+/// Ends the request to the task that is being polled, if it is this one, and if somebody with a handle
+/// has made it. What a group, an owner or the runtime asks for stands until the task ends.
+///
+/// 1. The bit is cleared, and then the cause is taken out.
+/// 2. Whoever asks notes the cause and then sets the bit. If the cause comes before step 1 takes it,
+///    it is found there, and the request is made again; else the bit is set after it was cleared.
 pub(super) fn consume(task: TaskId) -> bool {
     let Some((header, extra)) = polled() else { return false };
-    if header.id() != task {
+    if header.id() != task || extra.noted().is_none_or(|noted| noted.owner) {
         return false;
     }
-    drop(extra.take_cause());
     header.state.consume_request();
+    if let Some(noted) = extra.take_noted()
+        && noted.owner
+    {
+        extra.ask(Asked::Owner(noted.cause));
+        insist(task);
+        return false;
+    }
     extra.get_or_make().root.lock().progress = Progress::default();
     true
 }
@@ -103,11 +118,16 @@ pub(in crate::task) unsafe fn deliver(task: NonNull<Header>, yielded: bool) -> D
     // SAFETY: R1: the runner's reference outlives it.
     let waker = unsafe { waker::borrow(task) };
     let delivered = match progress.is_last_turn(woken) {
-        true => progress.deliver(&node, woken, &waker, || extra.cause().unwrap_or_else(shutdown)),
+        true => progress.deliver(&node, woken, &waker, || cause(extra)),
         false => Poll::Pending,
     };
     root.lock().progress = progress;
     if delivered.is_ready() { Delivery::End } else { Delivery::GoOn }
+}
+
+/// Why the task is to end.
+fn cause(extra: &Extra) -> Cause {
+    extra.noted().map_or_else(shutdown, |noted| noted.cause)
 }
 
 /// The cause of a request that nobody gave one for: the runtime's own.
