@@ -16,6 +16,8 @@
 //!    ([`balance`]). The essay on sleeping is at [`idle`].
 //! 5. A worker that hogs its thread in one long poll is found by the patrol
 //!    ([`patrol`]), which takes what waits there, fires its [`timers`], and names the task.
+//! 6. Where a test waits for it, the worker that parks last finds that everything waits
+//!    ([`standstill`]).
 //!
 //! # A tick
 //!

@@ -12,6 +12,7 @@ use crate::{
 
 impl Worker {
     /// A tick's tasks. Returns the time.
+    #[cold]
     pub(super) fn run_shuffled(&self, rng: &Rng, done: &impl Fn() -> bool) -> u64 {
         let count = self.shuffle(rng);
         if count > 0 {

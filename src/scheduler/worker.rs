@@ -228,7 +228,8 @@ impl Worker {
     }
 
     /// The next task. Without one, the rest of a full inbox comes before the end of the tick.
-    #[inline]
+    // Always, as the next ones: that a test's tick calls them as well must not make them calls here.
+    #[inline(always)]
     pub(super) fn next_task_or_mail(&self) -> Option<Runnable> {
         // Not by `or_else`: the compiler calls it, for each task.
         match self.next_task() {
@@ -290,7 +291,7 @@ impl Worker {
         (CHECK_NS / self.poll_time.get().max(1)).clamp(1, CHECK_POLLS)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn note_polls(&self, polls: u64, since: u64, now: u64) {
         let block = self.block();
         block.counts.polls.add(polls);

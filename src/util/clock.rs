@@ -19,10 +19,13 @@ use crate::loom::model_time;
 /// The present time of the program.
 #[inline]
 pub(crate) fn now() -> u64 {
-    match played::now() {
-        None => machine(),
-        Some(now) => now,
-    }
+    if played::is_possible() { now_if_played() } else { machine() }
+}
+
+/// Apart, so that whoever asks needs no room for it.
+#[cold]
+fn now_if_played() -> u64 {
+    played::now().unwrap_or_else(machine)
 }
 
 /// The present time of the machine.
@@ -37,13 +40,16 @@ pub(crate) fn machine() -> u64 {
 }
 
 /// The present time of the program on the standard scale: cheaper than to convert [`now`].
-#[cfg_attr(not(feature = "hyper"), expect(dead_code, reason = "for an optional feature"))]
+#[cfg(feature = "hyper")]
 #[inline]
 pub(crate) fn now_std() -> Instant {
-    match played::now() {
-        None => Instant::now(),
-        Some(now) => to_std(now),
-    }
+    if played::is_possible() { now_std_if_played() } else { Instant::now() }
+}
+
+#[cfg(feature = "hyper")]
+#[cold]
+fn now_std_if_played() -> Instant {
+    played::now().map_or_else(Instant::now, to_std)
 }
 
 /// Clocks that a runtime plays for its program.
@@ -104,15 +110,15 @@ pub(crate) mod played {
         f()
     }
 
-    /// The time on this thread, if it is played here.
-    #[inline]
-    pub(crate) fn now() -> Option<u64> {
+    /// Whether a clock may be played on this thread: a load and a branch.
+    #[inline(always)]
+    pub(super) fn is_possible() -> bool {
         // Relaxed: a thread on which a clock is played has seen it.
-        if EVER.load(Ordering::Relaxed) { here() } else { None }
+        EVER.load(Ordering::Relaxed)
     }
 
-    #[cold]
-    fn here() -> Option<u64> {
+    /// The time on this thread, if it is played here.
+    pub(super) fn now() -> Option<u64> {
         // A thread that ends has none.
         HERE.try_with(|here| here.borrow().as_ref().map(Clock::now)).ok().flatten()
     }

@@ -12,7 +12,7 @@ const LIFO_RUN: u8 = 3;
 
 impl Worker {
     /// The next task to run.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_task(&self) -> Option<Runnable> {
         if self.block().has_lifo()
             && let Some(task) = self.next_of_lifo()
@@ -24,7 +24,7 @@ impl Worker {
     }
 
     /// The same without the LIFO slot.
-    #[inline]
+    #[inline(always)]
     pub(in crate::scheduler) fn next_queued(&self) -> Option<Runnable> {
         if !self.local.borrow().is_empty() {
             return self.next_beside_local();
