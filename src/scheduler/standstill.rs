@@ -33,7 +33,10 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    loom::global::{AtomicBool, Mutex, Ordering},
+    loom::{
+        WaitLock,
+        atomic::{AtomicBool, Ordering},
+    },
     reactor::timers::Timers,
     util::{
         clock::{self, played},
@@ -70,7 +73,7 @@ pub(crate) struct Standstill {
     options: Options,
     clock: Option<played::Clock>,
     pool_rests: OnceLock<PoolRests>,
-    state: Mutex<State>,
+    state: WaitLock<State>,
 }
 
 struct State {
@@ -89,7 +92,7 @@ struct State {
 
 /// Somebody who waits to be told something, once.
 #[derive(Default)]
-struct Ticket(Mutex<(Option<Waker>, Option<String>)>);
+struct Ticket(WaitLock<(Option<Waker>, Option<String>)>);
 
 impl Ticket {
     /// What it was told; until then, whom to wake.
@@ -125,7 +128,7 @@ impl Standstill {
             options,
             clock: options.plays_clock.then(played::Clock::new),
             pool_rests: OnceLock::new(),
-            state: Mutex::new(State {
+            state: WaitLock::new(State {
                 watchers: Vec::new(),
                 mains: Vec::new(),
                 calm: (u64::MAX, 0),
@@ -180,9 +183,14 @@ impl Standstill {
     fn edit<R>(&self, edit: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state.lock();
         let result = edit(&mut state);
+        self.note(&state);
+        result
+    }
+
+    /// Notes, with the lock, whether anybody waits.
+    fn note(&self, state: &State) {
         let waits = !state.watchers.is_empty() || !state.mains.is_empty() || self.clock.is_some();
         self.wanted.store(waits, Ordering::Relaxed);
-        result
     }
 
     fn pool_rests(&self) -> bool {
@@ -269,8 +277,11 @@ impl Worker {
             if waits && hub.workers() > 1 && lasts < SETTLE {
                 return wait_for(SETTLE);
             }
+            // Before the lock goes: for whoever looks next, this worker is awake, and will wake them.
+            let _ = hub.idle.notify(self.index());
+            let told = mem::take(&mut state.watchers);
+            standstill.note(&state);
             drop(state);
-            let told = standstill.edit(|state| mem::take(&mut state.watchers));
             wakes.extend(told.iter().filter_map(|ticket| ticket.tell(String::new())));
             return Settled::Stay;
         }
@@ -300,8 +311,12 @@ impl Worker {
                 if lasts < limit {
                     return wait_for(limit);
                 }
+                // As above.
+                let _ = hub.idle.notify(self.index());
+                let mains = mem::take(&mut state.mains);
+                standstill.note(&state);
                 drop(state);
-                self.report_deadlock(wakes, limit);
+                self.report_deadlock(&mains, wakes, limit);
                 Settled::Stay
             }
             _ => Settled::Sleep(None),
@@ -309,8 +324,7 @@ impl Worker {
     }
 
     /// Tells main futures that nobody can wake them.
-    fn report_deadlock(&self, wakes: &mut Vec<Waker>, limit: u64) {
-        let mains = self.standstill().edit(|state| mem::take(&mut state.mains));
+    fn report_deadlock(&self, mains: &[Arc<Ticket>], wakes: &mut Vec<Waker>, limit: u64) {
         let text = format!(
             "deadlock: nothing can wake the main future. No task is ready, no timer can fire, nothing is \
              under way in the kernel or in the blocking pool, and no other thread has woken a task for \

@@ -241,14 +241,19 @@ fn sockets_of_one_runtime_are_faster_than_any_timeout() {
 
 #[test]
 fn peers_outside_are_waited_for_as_long_as_it_is_told() {
-    // Method: a thread answers after a real while, longer than the patience or shorter.
+    // Method: a thread answers after a real while; and, where nobody is to wait for it, only when the
+    // timeout is over.
     on_every(|cfg| {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
+        let (go, may_go) = std::sync::mpsc::channel::<()>();
         let peer = thread::spawn(move || {
-            for _ in 0..2 {
+            for waits in [false, true] {
                 let (stream, _) = listener.accept().unwrap();
                 thread::sleep(30 * MS);
+                if waits {
+                    may_go.recv().unwrap();
+                }
                 std::io::Write::write_all(&mut &stream, b"late").unwrap();
             }
         });
@@ -260,6 +265,7 @@ fn peers_outside_are_waited_for_as_long_as_it_is_told() {
         };
         assert!(cfg.mocked(async { read_in_time(Duration::MAX).await }));
         assert!(!cfg.mocked(async { read_in_time(Duration::ZERO).await }));
+        go.send(()).unwrap();
         peer.join().unwrap();
     });
 }
