@@ -91,7 +91,8 @@ pub(super) fn watch(hub: &'static Hub, waiter: Option<&Arc<Waiter>>) -> Option<W
     let is_ours = disposition == ours();
     let first = state.mains == 0;
     // With no main it is ours only in a forked child, which has inherited it.
-    if !is_ours && !(first && disposition == libc::SIG_DFL) {
+    let is_free = is_ours || first && disposition == libc::SIG_DFL;
+    if !is_free {
         return None;
     }
     if first {
