@@ -111,8 +111,8 @@ impl Hub {
         self.idle.reset();
         // Relaxed: handed to the workers by the start of their threads.
         self.workers.store(workers, Ordering::Relaxed);
-        self.phase.store(Phase::Open as u8, Ordering::Relaxed);
         self.interrupted.store(false, Ordering::Relaxed);
+        self.phase.store(Phase::Open as u8, Ordering::Relaxed);
     }
 
     pub(crate) fn new(key: u16) -> Self {
