@@ -27,7 +27,8 @@ impl Handle {
     ///
     /// It is never called within this call. On one worker, calls and tasks that become ready have their
     /// turns in the order in which they came. A call that is scheduled by a call runs in the worker's
-    /// next turn, after a look at the reactor and the timers: so a chain of calls keeps nobody waiting.
+    /// next turn: after all that is ready in this one, and after a look at the reactor and the timers. So
+    /// a chain of calls keeps nobody waiting.
     ///
     /// `f` must not block. If it panics, the [error hook](crate::Builder::on_error) hears of that, and
     /// the rest goes on. After the runtime has begun to end, `f` is dropped uncalled.

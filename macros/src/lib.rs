@@ -1,7 +1,7 @@
 //! The attributes of ringloop, which exports and documents them.
 //!
-//! They are written by hand, without a parser of Rust: all that they have to read is the head of one
-//! function. So they add a fraction of a second to a build, instead of many.
+//! All that they have to read is the head of one function. So they do that by hand, and a program that uses
+//! ringloop does not have to build a parser of Rust first.
 
 mod arguments;
 mod function;

@@ -30,6 +30,8 @@ pub fn interrupt_role(args: &[String]) {
     let cases = Cfg::all();
     let fits = |cfg: &&Cfg| cfg.backend() == backend && cfg.workers.to_string() == *workers;
     let cfg = cases.iter().find(fits).expect("in the sweep");
+    // A shell that starts the tests in the background has it ignored.
+    set_disposition(libc::SIG_DFL);
     match case.as_str() {
         "builder" => interrupted(cfg.builder().run(waits())),
         "runtime" => runtime(cfg),
@@ -127,8 +129,7 @@ async fn leftovers() {
 }
 
 fn ignored(cfg: &Cfg) {
-    // SAFETY: no handler of ours.
-    unsafe { libc::signal(SIGINT, libc::SIG_IGN) };
+    set_disposition(libc::SIG_IGN);
     cfg.builder()
         .run(async {
             say("ready");
@@ -330,11 +331,19 @@ fn disposition() -> libc::sighandler_t {
     }
 }
 
+/// Without a handler of our own.
+fn set_disposition(handler: libc::sighandler_t) {
+    assert!(handler == libc::SIG_DFL || handler == libc::SIG_IGN);
+    // SAFETY: neither is a handler.
+    unsafe { libc::signal(SIGINT, handler) };
+}
+
 #[test]
 fn disposition_is_restored() {
     // Goal: outside of mains SIGINT is what it was, also after mains that overlap; what main has set
     // stays, and what was set before is left alone.
     isolated(|| {
+        set_disposition(libc::SIG_DFL);
         on_every(|cfg| {
             assert_eq!(disposition(), libc::SIG_DFL);
             cfg.once(async { assert_ne!(disposition(), libc::SIG_DFL) });
@@ -347,12 +356,10 @@ fn disposition_is_restored() {
                 assert_ne!(disposition(), libc::SIG_DFL);
             });
             assert_eq!(disposition(), libc::SIG_DFL);
-            // SAFETY: no handler of ours.
-            let set = |handler| unsafe { libc::signal(SIGINT, handler) };
-            cfg.once(async { set(libc::SIG_IGN) });
+            cfg.once(async { set_disposition(libc::SIG_IGN) });
             assert_eq!(disposition(), libc::SIG_IGN);
             cfg.once(async { assert_eq!(disposition(), libc::SIG_IGN) });
-            set(libc::SIG_DFL);
+            set_disposition(libc::SIG_DFL);
         });
     });
 }
@@ -361,6 +368,7 @@ fn disposition_is_restored() {
 fn forked_child_dies_of_its_own_ctrl_c() {
     // Goal: a child that inherits the handler is ended by the signal, and the parent's main goes on.
     isolated(|| {
+        set_disposition(libc::SIG_DFL);
         on_every(|cfg| {
             let runtime = cfg.runtime();
             runtime.must_run(async {

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use ringloop::net::TcpListener;
 use ringloop::{ErrorEvent, Runtime, Task, spawn, spawn_local, to_thread, yield_now};
 
-use crate::harness::{Cfg, ErrorLog, Kind, on_every, scaled, wait_until, wait_until_async};
+use crate::harness::{
+    Cfg, ErrorLog, Kind, deliberate, on_every, scaled, wait_until, wait_until_async,
+};
 use crate::measure::{open_fds, thread_count};
 use crate::processes::isolated;
 use crate::tools::{AddOnDrop, Count, Flag, Slot};
@@ -72,6 +74,36 @@ fn t14_leftovers_are_dropped_exactly_once_when_run_returns() {
             log.assert_silent();
             assert_eq!(open_fds(), fds);
         });
+    });
+}
+
+#[test]
+fn t14_errors_of_leftovers_are_reported() {
+    // Goal: what fails while it is cancelled at the end is not lost; method: destructors that panic, and
+    // others beside them that do not.
+    struct Fails;
+    impl Drop for Fails {
+        fn drop(&mut self) {
+            deliberate("in a leftover's destructor");
+        }
+    }
+    on_every(|cfg| {
+        let (log, dropped) = (ErrorLog::default(), Count::new());
+        let leave = async || {
+            for _ in 0..3 {
+                let (fails, guard) = (Fails, dropped.on_drop());
+                spawn(async {
+                    let _guards = (guard, fails);
+                    pending::<()>().await;
+                })
+                .detach();
+            }
+            yield_now().await;
+        };
+        cfg.builder_with(&log).run(leave()).unwrap();
+        assert_eq!((dropped.get(), log.count(Kind::Panic)), (3, 3));
+        assert!(log.take(Kind::Panic).iter().all(|text| text.contains("in a leftover")));
+        log.assert_silent();
     });
 }
 
