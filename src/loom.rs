@@ -231,6 +231,45 @@ pub(crate) mod eventfd {
     }
 }
 
+/// A ring of a model. Elsewhere there is none.
+#[cfg(not(loom))]
+pub(crate) mod ring {
+    pub(crate) enum Ring {}
+
+    impl Ring {
+        pub(crate) fn poll(&mut self, _id: u64, _multi: u32) {
+            match *self {}
+        }
+
+        pub(crate) fn receive(&mut self, _id: u64) {
+            match *self {}
+        }
+
+        pub(crate) fn cancel(&mut self, _id: u64, _flags: u32) {
+            match *self {}
+        }
+
+        pub(crate) fn has_work(&self) -> bool {
+            match *self {}
+        }
+
+        pub(crate) fn enter(&mut self, _wait: bool) {
+            match *self {}
+        }
+
+        pub(crate) fn completion(&mut self) -> Option<(u64, i32, u32)> {
+            match *self {}
+        }
+    }
+}
+
+#[cfg(loom)]
+mod kernel;
+#[cfg(loom)]
+pub(crate) mod ring {
+    pub(crate) use super::kernel::{Kernel, Ring};
+}
+
 mod spin;
 pub(crate) use self::spin::SpinLock;
 

@@ -11,6 +11,7 @@ pub mod condition;
 pub mod inbox;
 pub mod slot;
 pub mod socket;
+pub mod uring;
 pub mod worker;
 
 /// Has batches take as many, up to two, in this model: else one.

@@ -37,6 +37,8 @@ const UNSAFE_FILES: &[&str] = &[
     "src/buf.rs",
     "src/net/connection/buffers.rs",
     "src/reactor/socket/mod.rs",
+    "src/reactor/uring/any.rs",
+    "src/reactor/uring/entry.rs",
     "src/reactor/uring/faults.rs",
     "src/reactor/uring/files.rs",
     "src/reactor/uring/tests/limits.rs",

@@ -133,6 +133,10 @@ impl<T> Mutex<T> {
         self.0.lock().expect("nobody panics with the lock held")
     }
 
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().expect("nobody panics with the lock held")
+    }
+
     /// As `SpinLock::with_exclusive`, and sees whether somebody has the lock.
     ///
     /// # Safety
@@ -407,6 +411,13 @@ pub(crate) mod eventfd {
             state.rings += 1;
             bell.heard.notify_all();
         });
+    }
+
+    /// Ends a sleep, as the kernel does when an operation completes.
+    pub(crate) fn nudge(fd: RawFd) {
+        let bell = bell(fd);
+        bell.state.lock().unwrap().rung = true;
+        bell.heard.notify_all();
     }
 
     /// # Safety

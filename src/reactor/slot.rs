@@ -43,7 +43,7 @@ use crate::{
     loom::{
         BriefLock,
         atomic::{AtomicU64, Ordering},
-        global,
+        global, pick, shared_static,
     },
     util::{fork::PerProcess, panic},
 };
@@ -465,14 +465,16 @@ struct Free {
     used: u32,
 }
 
-const FIRST: u32 = 64;
+const FIRST: u32 = pick(64, 1) as u32;
 /// 64 * 2^22 descriptors: more than a kernel gives.
 const CHUNKS: usize = 22;
 
-static POOL: Pool = Pool {
-    chunks: [const { global::AtomicPtr::new(ptr::null_mut()) }; CHUNKS],
-    free: PerProcess::new(),
-};
+shared_static! {
+    static POOL: Pool = Pool {
+        chunks: [const { global::AtomicPtr::new(ptr::null_mut()) }; CHUNKS],
+        free: PerProcess::new(),
+    };
+}
 
 impl Pool {
     fn get(&self, index: u32) -> Option<&'static Slot> {

@@ -7,14 +7,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
     Home, Reactor,
     slot::{Direction, Ready, Seen, SlotRef},
 };
-use crate::util::fork::Owner;
+use crate::{loom::Mutex, util::fork::Owner};
 
 /// An open descriptor and its slot. It belongs to no worker until it first has to
 /// wait; then the worker at hand registers it, and becomes its home.

@@ -24,6 +24,7 @@ mod ring_mailbox;
 mod slot_event;
 mod slot_urgent;
 mod socket_close;
+mod socket_home;
 mod spin_lock;
 mod sync_barrier;
 mod sync_broadcast;

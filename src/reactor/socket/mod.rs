@@ -39,7 +39,10 @@ use super::{
     uring::{self, FlightId, Link, Node},
 };
 use crate::{
-    loom::global::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+    loom::{
+        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+        global,
+    },
     util::fork,
 };
 
@@ -64,11 +67,11 @@ pub(super) struct InFlight {
     /// 1 once the owner is gone.
     pub(super) retired: AtomicU8,
     /// 1 once somebody has waited to write.
-    pub(super) wants_writes: AtomicU8,
+    pub(super) wants_writes: global::AtomicU8,
     /// How often it was waited for by an operation for one time.
-    once: AtomicU8,
+    once: global::AtomicU8,
     /// What others may have of it: see [`close`].
-    exposure: AtomicU8,
+    exposure: global::AtomicU8,
     /// Where the home has it in its list, plus 1.
     pub(super) listed: AtomicU32,
     /// How often this process had been forked when it was made.
@@ -163,9 +166,9 @@ impl Socket {
             recv: cell(),
             reports: AtomicU8::new(0),
             retired: AtomicU8::new(0),
-            wants_writes: AtomicU8::new(0),
-            once: AtomicU8::new(0),
-            exposure: AtomicU8::new(0),
+            wants_writes: global::AtomicU8::new(0),
+            once: global::AtomicU8::new(0),
+            exposure: global::AtomicU8::new(0),
             listed: AtomicU32::new(0),
             forks: fork::forks(),
             send: cell(),

@@ -19,7 +19,11 @@ use std::{
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::{io::Errno, io_uring::IoringEnterFlags};
 
-use super::{BRIDGE, CANCELLED, DOORBELL, ring::Plan};
+use super::{
+    BRIDGE, CANCELLED, DOORBELL,
+    entry::{self, Submission, completion},
+    ring::Plan,
+};
 
 /// What can go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,14 +260,7 @@ impl Faults {
     ) -> &'a mut [cqueue::Entry] {
         let Some(interference) = &mut self.0 else { return ring.completion().fill(batch) };
         interference.hold(ring);
-        let mut count = 0;
-        while let Some(place) = batch.get_mut(count) {
-            let Some(entry) = interference.next() else { break };
-            place.write(entry);
-            count += 1;
-        }
-        // SAFETY: so many have been written.
-        unsafe { &mut *(&raw mut batch[..count] as *mut [cqueue::Entry]) }
+        entry::fill(batch, || interference.next())
     }
 }
 
@@ -492,56 +489,21 @@ fn is_before(first: &cqueue::Entry, second: &cqueue::Entry, is_old: bool) -> boo
     first.user_data() == second.user_data() || !is_old && has_buffer(first) && has_buffer(second)
 }
 
-pub(super) fn completion(user_data: u64, result: i32, flags: u32) -> cqueue::Entry {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&user_data.to_ne_bytes());
-    bytes[8..12].copy_from_slice(&result.to_ne_bytes());
-    bytes[12..].copy_from_slice(&flags.to_ne_bytes());
-    // SAFETY: `struct io_uring_cqe`, which is plain numbers.
-    unsafe { mem::transmute::<[u8; 16], cqueue::Entry>(bytes) }
-}
-
-/// `struct io_uring_sqe`.
-struct Submission([u8; 64]);
-
-impl From<squeue::Entry> for Submission {
-    fn from(entry: squeue::Entry) -> Self {
-        // SAFETY: plain numbers, all of them written by its maker.
-        Self(unsafe { mem::transmute::<squeue::Entry, [u8; 64]>(entry) })
-    }
-}
-
 impl From<Submission> for squeue::Entry {
     fn from(submission: Submission) -> Self {
-        // SAFETY: as above.
+        // SAFETY: plain numbers.
         unsafe { mem::transmute::<[u8; 64], Self>(submission.0) }
     }
 }
 
 impl Submission {
-    fn field<const N: usize>(&self, at: usize) -> [u8; N] {
-        self.0[at..at + N].try_into().expect("as many bytes")
-    }
-
-    fn opcode(&self) -> u8 {
-        self.0[0]
-    }
-
     fn clear_priority(&mut self, bits: u16) {
         let priority = u16::from_ne_bytes(self.field(2)) & !bits;
         self.0[2..4].copy_from_slice(&priority.to_ne_bytes());
     }
 
-    fn len(&self) -> u32 {
-        u32::from_ne_bytes(self.field(24))
-    }
-
     fn set_len(&mut self, len: u32) {
         self.0[24..28].copy_from_slice(&len.to_ne_bytes());
-    }
-
-    fn user_data(&self) -> u64 {
-        u64::from_ne_bytes(self.field(32))
     }
 
     fn set_buffer_group(&mut self, group: u16) {

@@ -17,7 +17,9 @@
 //! and collect wakers. Nobody else's code runs meanwhile: wakers and what completed
 //! operations leave behind are handed to the caller (S6).
 
+mod any;
 pub(crate) mod claim;
+mod entry;
 #[cfg(test)]
 mod faults;
 mod files;
@@ -61,6 +63,13 @@ use rustix::{
 
 #[cfg(test)]
 pub(crate) use self::moves::force;
+use self::{
+    any::AnyRing,
+    flights::{Flight, Flights, Spent},
+    ring::Wait,
+    send::Timed,
+    shared::orphan,
+};
 pub(crate) use self::{
     claim::Claim,
     files::{Open, ReadAt, WriteAt},
@@ -70,12 +79,6 @@ pub(crate) use self::{
     owned::Owned,
     plan::{Allowed, Features, Refusal, TriedRing, plan},
     shared::Shared,
-};
-use self::{
-    flights::{Flight, Flights, Spent},
-    ring::{Ring, Wait},
-    send::Timed,
-    shared::orphan,
 };
 use super::{
     Direction, Home, Pool, Socket, Until, doorbell::Doorbell, epoll::Epoll, slot::Ready,
@@ -118,7 +121,7 @@ const STALE_RECV: u32 = 1 << 5;
 const ALL: u32 = u32::MAX;
 
 pub(crate) struct Uring {
-    ring: Ring,
+    ring: AnyRing,
     flights: Flights,
     shared: Arc<Shared>,
     bridge: Epoll,
@@ -158,11 +161,28 @@ struct Armed {
 impl Uring {
     /// A reactor that its worker's thread has yet to [start](Self::start).
     pub(crate) fn new(tried: TriedRing, doorbell: &'static Doorbell) -> io::Result<Self> {
-        let TriedRing { ring, incremental, optional } = tried;
-        let bridge = Epoll::bridge()?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let bell_fd = bell.as_raw_fd();
+        let this = Self::with(tried, doorbell, bell_fd)?;
         doorbell.open(bell);
+        Ok(this)
+    }
+
+    /// One of a model, whose doorbell is open, and which sleeps at `bell`.
+    #[allow(dead_code, reason = "models make it, and nobody else can")]
+    pub(crate) fn modelled(
+        ring: crate::loom::ring::Ring,
+        doorbell: &'static Doorbell,
+        bell: RawFd,
+    ) -> io::Result<Self> {
+        let ring = AnyRing::Modelled(ring);
+        let tried = TriedRing { ring, incremental: false, optional: ring::Optional::default() };
+        Self::with(tried, doorbell, bell)
+    }
+
+    fn with(tried: TriedRing, doorbell: &'static Doorbell, bell_fd: RawFd) -> io::Result<Self> {
+        let TriedRing { ring, incremental, optional } = tried;
+        let bridge = Epoll::bridge()?;
         let shared = Arc::new(Shared::new(doorbell, bridge.shared()));
         let bridged = Armed { fd: bridge.as_fd().as_raw_fd(), user_data: BRIDGE, is_armed: false };
         Ok(Self {

@@ -127,7 +127,7 @@ impl Uring {
 
     /// Whether sockets are on their way.
     #[inline]
-    pub(super) fn has_leaving(&self) -> bool {
+    pub(crate) fn has_leaving(&self) -> bool {
         !self.moves.leaving.is_empty()
     }
 

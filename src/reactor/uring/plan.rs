@@ -22,6 +22,7 @@ use rustix::{
 #[cfg(test)]
 use super::faults;
 use super::{
+    any::AnyRing,
     provided,
     ring::{NEEDED, Optional, Plan, Ring, Wait},
     sandbox,
@@ -73,7 +74,7 @@ impl Allowed {
 
 /// A ring that works, once its worker's thread starts it.
 pub(crate) struct TriedRing {
-    pub(super) ring: Ring,
+    pub(super) ring: AnyRing,
     /// Provided buffers can be consumed in pieces.
     pub(super) incremental: bool,
     /// Operations that it can have.
@@ -296,6 +297,7 @@ fn make(plan: Plan, workers: usize) -> Result<Vec<TriedRing>, Failed> {
     let make = |_| {
         let ring = make_one(plan, &mut patience)?;
         ring.restrict(plan.optional).map_err(Failed::at(REGISTER))?;
+        let ring = AnyRing::Kernel(ring);
         Ok(TriedRing { ring, incremental: plan.incremental, optional: plan.optional })
     };
     (0..workers).map(make).collect()

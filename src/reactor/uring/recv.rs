@@ -112,7 +112,9 @@ impl Uring {
 
     fn has_memory(&mut self) -> bool {
         if let Memory::Unused { incremental } = self.provided {
-            let made = Provided::new(self.ring.io_uring(), incremental, self.shared.doorbell);
+            // A receive of a model brings no bytes.
+            let Some(ring) = self.ring.io_uring() else { return true };
+            let made = Provided::new(ring, incremental, self.shared.doorbell);
             self.provided = match made {
                 Ok(provided) => {
                     let _ = self.shared.gauge.set(provided.gauge());

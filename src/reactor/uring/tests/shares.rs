@@ -5,7 +5,7 @@ use super::*;
 use crate::reactor::{
     Doorbell, Pool,
     socket::{Flow, Found, Inbound},
-    uring::{faults, provided::Provided},
+    uring::{entry, provided::Provided},
 };
 
 /// A socket of the runtime's and its peer, which does not block.
@@ -143,11 +143,12 @@ fn buffer_that_comes_back_without_bytes_is_provided_again() {
     for incremental in [true, false] {
         let Some(uring) = ring(true) else { return };
         let doorbell = Box::leak(Box::new(Doorbell::new()));
-        let mut provided = Provided::new(uring.ring.io_uring(), incremental, doorbell).unwrap();
+        let mut provided =
+            Provided::new(uring.ring.io_uring().unwrap(), incremental, doorbell).unwrap();
         for (result, flags) in [(0, BUF_MORE), (0, 0), (-104, 0)] {
             let back = flags == 0 || !incremental;
             let before = provided.tail();
-            let completion = faults::completion(1, result, BUFFER | flags | 1 << 16);
+            let completion = entry::completion(1, result, BUFFER | flags | 1 << 16);
             assert!(provided.received(&completion).is_none());
             provided.provide();
             assert_eq!(provided.tail() - before, u16::from(back), "{result} {flags}");
@@ -188,10 +189,11 @@ fn shares_get_smaller_as_leases_hold_more() {
     for (incremental, size) in [(true, 64 << 10), (false, 8 << 10)] {
         let Some(uring) = ring(true) else { return };
         let doorbell = Box::leak(Box::new(Doorbell::new()));
-        let mut provided = Provided::new(uring.ring.io_uring(), incremental, doorbell).unwrap();
+        let mut provided =
+            Provided::new(uring.ring.io_uring().unwrap(), incremental, doorbell).unwrap();
         let all = provided.share();
         assert_eq!(all, 1 << 20);
-        let completion = |id: u32| faults::completion(1, 100, BUFFER | id << 16);
+        let completion = |id: u32| entry::completion(1, 100, BUFFER | id << 16);
         let first = provided.received(&completion(0)).unwrap();
         let second = provided.received(&completion(1)).unwrap();
         assert_eq!(provided.share(), all - 2 * size / 8);

@@ -3,6 +3,7 @@
 mod blocking;
 mod budget;
 mod calls;
+mod homes;
 mod loops;
 mod orderings;
 mod queues;
@@ -29,4 +30,5 @@ pub const TABLES: &[&[Mutant]] = &[
     blocking::BLOCKING,
     calls::CALLS,
     loops::LOOPS,
+    homes::HOMES,
 ];

@@ -1,0 +1,152 @@
+//! The mutants of homes: who asks, who answers, who moves, and who ends.
+
+use crate::run::Mutant;
+
+/// By step.
+#[rustfmt::skip]
+pub const HOMES: &[Mutant] = &[
+    // Asking.
+    Mutant {
+        name: "homes: two find the first home at once",
+        file: "reactor/source.rs",
+        text: "if let Some(alive) = home.clone().filter(Home::is_alive) {",
+        replacement: "if let Some(alive) = home.clone().filter(|_| false) {",
+        model: "socket_home::two_first_waits",
+    },
+    Mutant {
+        name: "homes: who asks another worker's ring does not tell it",
+        file: "reactor/socket/mod.rs",
+        text: "if !at.upgrade().is_some_and(|home| home.send(self, request, &mut left)) {",
+        replacement: "if at.upgrade().is_none() {",
+        model: "socket_home::question_against_answer",
+    },
+    Mutant {
+        name: "homes: a question in the mailbox is not answered",
+        file: "reactor/uring/mod.rs",
+        text: "                None => self.answer(&socket, requests),",
+        replacement: "                None => {}",
+        model: "socket_home::question_against_answer",
+    },
+    Mutant {
+        name: "homes: a poll that is over counts until all have looked again",
+        file: "reactor/uring/poll.rs",
+        text: "            socket.flights.poll.set(None);
+        }
+        let mut ready = u32::try_from(completion.result()).map_or(Ready::NONE, Ready::from_poll);
+        if !more(completion.flags()) {
+            // It was for one time, or was ended: whoever waits is to try and see.
+            ready = ready.and(Ready::READABLE).and(Ready::WRITABLE);
+        }
+        socket.event(generation, ready, wakes);",
+        replacement: "        }
+        let mut ready = u32::try_from(completion.result()).map_or(Ready::NONE, Ready::from_poll);
+        if !more(completion.flags()) {
+            // It was for one time, or was ended: whoever waits is to try and see.
+            ready = ready.and(Ready::READABLE).and(Ready::WRITABLE);
+        }
+        socket.event(generation, ready, wakes);
+        if !more(completion.flags()) {
+            socket.flights.poll.set(None);
+        }",
+        model: "socket_home::report_against_end",
+    },
+    // Moving.
+    Mutant {
+        name: "homes: what is asked for on the way is forgotten",
+        file: "reactor/uring/moves.rs",
+        text: "self.leaving[at].requests |= requests & !(FLUSH | STALE_RECV);",
+        replacement: "",
+        model: "socket_home::receive_against_move",
+    },
+    Mutant {
+        name: "homes: a socket moves with its poll in the old ring",
+        file: "reactor/uring/moves.rs",
+        text: "            if leaving.socket.flights.any_wait() {",
+        replacement: "            if false {",
+        model: "socket_home::receive_against_move",
+    },
+    Mutant {
+        name: "homes: the old home answers for a socket that has left",
+        file: "reactor/uring/mod.rs",
+        text: "            match socket.home_other_than(&shared) {
+                // It has left",
+        replacement: "            match socket.home_other_than(&shared).filter(|_| false) {
+                // It has left",
+        model: "socket_home::move_against_question_and_drop",
+    },
+    Mutant {
+        name: "homes: a socket that stays is not answered",
+        file: "reactor/uring/moves.rs",
+        text: "                _ => self.answer(&socket, requests),",
+        replacement: "                _ => {}",
+        model: "socket_home::move_against_end_of_the_new_home",
+    },
+    // Dropping.
+    Mutant {
+        name: "homes: what waits for a socket whose owner is gone goes on",
+        file: "reactor/uring/mod.rs",
+        text: "        if requests & RETIRE != 0 {
+            self.cancel_waits(socket);
+            self.linger(socket);
+            if socket.flights.any_wait() {
+                self.retiring.push(socket.clone());
+            }",
+        replacement: "        if requests & RETIRE != 0 {
+            self.linger(socket);",
+        model: "socket_home::question_against_drop",
+    },
+    Mutant {
+        name: "homes: a socket whose owner is gone is kept on its way",
+        file: "reactor/uring/moves.rs",
+        text: "            self.leaving.swap_remove(at);
+            return requests;",
+        replacement: "            return 0;",
+        model: "socket_home::move_against_receive_and_drop",
+    },
+    // Ending.
+    Mutant {
+        name: "homes: a home that has closed leaves what lies in its mailbox",
+        file: "reactor/uring/mod.rs",
+        text: "        self.shared.take_orphans(&mut orphans);",
+        replacement: "",
+        model: "socket_home::question_against_end",
+    },
+    Mutant {
+        name: "homes: who asks a home that has closed leaves the question there",
+        file: "reactor/uring/shared.rs",
+        text: "                self.take_orphans(left);
+                return false;",
+        replacement: "                let _ = left;
+                return false;",
+        model: "socket_home::question_against_end",
+    },
+    Mutant {
+        name: "homes: nobody looks again when a home does not answer",
+        file: "reactor/uring/shared.rs",
+        text: "    socket.event(socket.generation(), Ready::READABLE.and(Ready::WRITABLE), wakes);",
+        replacement: "",
+        model: "socket_home::question_against_end",
+    },
+    Mutant {
+        name: "homes: nobody looks again when there is no home to ask",
+        file: "reactor/socket/mod.rs",
+        text: "                        self.event(self.generation(), again, left.wakes());",
+        replacement: "                        let _ = again;",
+        model: "socket_home::question_against_end",
+    },
+    Mutant {
+        name: "homes: a receive that no home will arm is still waited for",
+        file: "reactor/uring/shared.rs",
+        text: "        socket.inbound.disarmed(false, wakes);",
+        replacement: "",
+        model: "socket_home::receive_against_end",
+    },
+    Mutant {
+        name: "homes: a home ends with what it was asked for before",
+        file: "reactor/uring/mod.rs",
+        text: "        while self.flights.len() > 0 || self.doorbell.is_armed || self.bridged.is_armed {",
+        replacement: "        while self.doorbell.is_armed || self.bridged.is_armed {
+            mem::forget(mem::take(&mut self.flights));",
+        model: "socket_home::drop_against_end",
+    },
+];
