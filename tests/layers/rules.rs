@@ -49,6 +49,24 @@ pub const DOORS: &[(&str, &str, &str)] = &[
     ("std::time::Instant::now", "src/util/clock.rs", "call `crate::util::clock::now`"),
 ];
 
+/// What no file may touch: the path, and why.
+pub const CLOSED: &[(&str, &str)] = &[
+    ("std::time::SystemTime", WALL_CLOCK),
+    ("std::time::UNIX_EPOCH", WALL_CLOCK),
+    ("rustix::time::ClockId::Realtime", WALL_CLOCK),
+    ("rustix::time::ClockId::RealtimeCoarse", WALL_CLOCK),
+    ("rustix::time::ClockId::RealtimeAlarm", WALL_CLOCK),
+    ("rustix::time::ClockId::Tai", WALL_CLOCK),
+    ("rustix::time::TimerfdClockId::Realtime", WALL_CLOCK),
+    ("libc::CLOCK_REALTIME", WALL_CLOCK),
+    ("libc::CLOCK_REALTIME_COARSE", WALL_CLOCK),
+    ("libc::CLOCK_TAI", WALL_CLOCK),
+    ("libc::gettimeofday", WALL_CLOCK),
+    ("libc::time", WALL_CLOCK),
+];
+
+const WALL_CLOCK: &str = "the wall clock jumps; call `crate::util::clock::now`";
+
 /// The files that may look at `cfg(loom)`.
 const LOOM_CFG_FILES: &[&str] = &["src/loom.rs", "src/lib.rs"];
 
@@ -125,7 +143,7 @@ impl Tree {
         })
     }
 
-    /// Use of what has one door, past that door.
+    /// Use of what has one door, past that door, and of what has none.
     pub fn doors(&self) -> Vec<Violation> {
         self.each(|file| {
             let mut found = Vec::new();
@@ -140,6 +158,11 @@ impl Tree {
                     if opened(door) && !is_home(home, &file.name) {
                         let text = format!("`{path}` is for {home} only; {instead}");
                         found.push((reference.line, text));
+                    }
+                }
+                for (closed, why) in CLOSED {
+                    if opened(closed) {
+                        found.push((reference.line, format!("`{path}` is for no file: {why}")));
                     }
                 }
             }

@@ -153,6 +153,10 @@ fn doors_are_watched_in_every_spelling() {
         "use std::thread;\nfn f() { thread::Builder::new(); }",
         "use std::time::Instant;\nfn f() { Instant::now(); }",
         "use std::time::Instant as Clock;\nfn f() { h.get_or_init(Clock::now); }",
+        "use std::time::SystemTime;",
+        "use std::time;\nfn f() { time::UNIX_EPOCH.elapsed(); }",
+        "use rustix::time::{ClockId, clock_gettime};\nfn f() { clock_gettime(ClockId::Realtime); }",
+        "fn f() { unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, p) }; }",
     ] {
         assert!(!door_lines("src/net/tcp.rs", text).is_empty(), "{text}");
     }
