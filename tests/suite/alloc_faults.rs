@@ -1,16 +1,22 @@
-//! Memory that cannot be had: each allocation of a set-up fails once.
+//! Memory that cannot be had: each allocation of a set-up fails once; and processes whose memory has a
+//! limit.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::io::Write as _;
+use std::fs;
+use std::io::{ErrorKind, PipeWriter, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
 use ringloop::io::{AsyncReadExt, AsyncWriteExt};
 use ringloop::net::{TcpListener, TcpStream};
 use ringloop::{spawn, to_thread};
+use rustix::process::Resource;
 
 use crate::faults;
-use crate::harness::{on_every, scale};
+use crate::harness::{Cfg, loud, on_every, scale};
+use crate::measure;
 use crate::processes::isolated;
 
 /// The allocator of all tests, which fails once when [`FAIL_AFTER`] says so.
@@ -86,6 +92,50 @@ fn set_up(builder: ringloop::Builder) -> Result<(), String> {
     ran.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
+/// Runs `body` in a fork; returns what it said, how it ended, and what it wrote to standard error.
+fn fork_apart(body: impl FnOnce(&mut PipeWriter)) -> (String, String, String) {
+    let (mut said, says) = std::io::pipe().unwrap();
+    let fork = faults::fork(|speak| {
+        // SAFETY: two open descriptors.
+        assert_eq!(unsafe { libc::dup2(says.as_raw_fd(), 2) }, 2);
+        body(speak);
+    });
+    drop(says);
+    let (words, end) = fork.last_words();
+    let mut stderr = String::new();
+    said.read_to_string(&mut stderr).unwrap();
+    (words, end, stderr)
+}
+
+/// What became of a set-up of which one allocation was to fail.
+#[derive(PartialEq, Eq)]
+enum Fate {
+    /// There were not so many.
+    Spared,
+    /// It went on, or told an error.
+    Lived,
+    Aborted,
+}
+
+/// Has allocation `nth` of a set-up fail, in a fork.
+fn fail_one(cfg: &Cfg, nth: isize) -> Fate {
+    let (words, end, stderr) = fork_apart(|speak| {
+        FAIL_AFTER.store(nth, Ordering::Relaxed);
+        let result = set_up(cfg.builder());
+        let left = FAIL_AFTER.swap(-1, Ordering::Relaxed);
+        writeln!(speak, "{}", if left >= 0 { "all" } else { "one failed" }).unwrap();
+        if left >= 0 {
+            result.unwrap();
+        }
+    });
+    match end.as_str() {
+        "exit 0" if words.starts_with("all") => Fate::Spared,
+        "exit 0" => Fate::Lived,
+        "signal Some(6)" if stderr.contains(NO_MEMORY[0]) => Fate::Aborted,
+        _ => panic!("allocation {nth}: {end}, {words:?}, {stderr}"),
+    }
+}
+
 #[test]
 fn allocation_that_fails_is_an_error_or_a_clean_abort() {
     // Goal: test 50, no corruption and no hang where memory cannot be had; method: in forks of a
@@ -102,31 +152,164 @@ fn allocation_that_fails_is_an_error_or_a_clean_abort() {
             let (mut aborts, mut allocations) = (0, 0);
             for nth in (first..).step_by(step) {
                 assert!(nth < 10_000, "set-ups allocate without end");
-                let (mut said, says) = std::io::pipe().unwrap();
-                let fork = faults::fork(|speak| {
-                    // SAFETY: two open descriptors.
-                    assert_eq!(unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&says), 2) }, 2);
-                    FAIL_AFTER.store(nth, Ordering::Relaxed);
-                    let result = set_up(cfg.builder());
-                    let left = FAIL_AFTER.swap(-1, Ordering::Relaxed);
-                    writeln!(speak, "{}", if left >= 0 { "all" } else { "one failed" }).unwrap();
-                    if left >= 0 {
-                        result.unwrap();
-                    }
-                });
-                drop(says);
-                let (words, end) = fork.last_words();
-                let mut stderr = String::new();
-                std::io::Read::read_to_string(&mut said, &mut stderr).unwrap();
                 allocations = nth;
-                match end.as_str() {
-                    "exit 0" if words.starts_with("all") => break,
-                    "exit 0" => {}
-                    "signal Some(6)" if stderr.contains("memory allocation of") => aborts += 1,
-                    _ => panic!("allocation {nth}: {end}, {words:?}, {stderr}"),
+                match fail_one(cfg, nth) {
+                    Fate::Spared => break,
+                    Fate::Lived => {}
+                    Fate::Aborted => aborts += 1,
                 }
             }
             assert!(allocations > 20 && aborts > 0, "{aborts} aborts of {allocations}");
+        });
+    });
+}
+
+/// So many allocations are tried one by one.
+const EACH: isize = 48;
+
+#[test]
+fn each_of_the_first_allocations_may_fail() {
+    // Goal: test 50, i = 0, 1, 2 and so on; method: as above, with the first allocations of a set-up one
+    // by one, with one worker.
+    isolated(|| {
+        on_every(|cfg| {
+            if cfg.single() {
+                let fates: Vec<Fate> = (0..EACH).map(|nth| fail_one(cfg, nth)).collect();
+                assert!(!fates.contains(&Fate::Spared), "a set-up has more allocations");
+                assert!(fates.contains(&Fate::Aborted), "nothing failed");
+            }
+        });
+    });
+}
+
+/// How a set-up in too little memory ended.
+#[derive(Debug, Default)]
+struct Ends {
+    done: u32,
+    refused: u32,
+    aborted: u32,
+    killed: u32,
+}
+
+impl Ends {
+    /// Runs a set-up in a fork that `enter` gives its limit.
+    fn try_one(&mut self, what: &str, cfg: &Cfg, enter: impl FnOnce()) {
+        let (words, end, stderr) = fork_apart(|speak| {
+            enter();
+            let refused = set_up(cfg.builder()).is_err();
+            let _ = speak.write_all(if refused { b"refused" } else { b"done" });
+        });
+        *match end.as_str() {
+            "exit 0" if words.starts_with("done") => &mut self.done,
+            "exit 0" if words.starts_with("refused") => &mut self.refused,
+            "signal Some(6)" if NO_MEMORY.iter().any(|said| stderr.contains(said)) => {
+                &mut self.aborted
+            }
+            // By the kernel, which has no other way in a full cgroup.
+            "signal Some(9)" => &mut self.killed,
+            _ => panic!("{what} on {cfg}: {end}, {words:?}, {stderr}"),
+        } += 1;
+    }
+}
+
+/// What the standard library says before it aborts for want of memory: of its own, or for a thread's
+/// signal stack.
+const NO_MEMORY: [&str; 2] = ["memory allocation of", "(os error 12)"];
+
+#[test]
+fn address_space_that_runs_out_is_an_error_or_a_clean_abort() {
+    // Goal: test 50, near a limit of memory; method: forks whose address space, or data, may grow by so
+    // much, from nothing to far more than a set-up takes: in steps of four times, or of two with a scale.
+    isolated(|| {
+        on_every(|cfg| {
+            if cfg.workers > 2 {
+                return;
+            }
+            for (resource, total) in [(Resource::As, "VmSize:"), (Resource::Data, "VmData:")] {
+                let mut ends = Ends::default();
+                let powers = (14..=30).step_by(if scale() > 1 { 1 } else { 2 });
+                for room in [0].into_iter().chain(powers.map(|power| 1 << power)) {
+                    ends.try_one(&format!("{resource:?} and {room} bytes"), cfg, || {
+                        let used = measure::status_number("/proc/self/status", total).unwrap();
+                        faults::limit(resource, used as u64 * 1024 + room);
+                    });
+                }
+                assert!(
+                    ends.done > 0 && ends.refused + ends.aborted > 0 && ends.killed == 0,
+                    "{resource:?}: {ends:?}"
+                );
+            }
+        });
+    });
+}
+
+/// A memory cgroup below this process's own, removed when this is dropped.
+struct MemoryGroup(PathBuf);
+
+impl MemoryGroup {
+    /// One of so many bytes. An error: the kernel refuses, or there is no memory controller.
+    fn new(bytes: u64) -> std::io::Result<Self> {
+        let own = fs::read_to_string("/proc/self/cgroup")?;
+        let path = |line: &str, which: &str| {
+            let (_, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            let has = controllers.split(',').any(|controller| controller == which);
+            has.then(|| path.trim_start_matches('/').to_owned())
+        };
+        let find = |which| own.lines().find_map(|line| path(line, which));
+        // The second version has one hierarchy, whose list of controllers is empty.
+        let (parent, limit) = match (find("memory"), find("")) {
+            (Some(path), _) => {
+                (Path::new("/sys/fs/cgroup/memory").join(path), "memory.limit_in_bytes")
+            }
+            (None, Some(path)) => (Path::new("/sys/fs/cgroup").join(path), "memory.max"),
+            (None, None) => return Err(ErrorKind::NotFound.into()),
+        };
+        // A new one each time: what a process has left charged is given back late.
+        let place = parent.join(format!("ringloop-{}-{bytes}", std::process::id()));
+        fs::create_dir(&place)?;
+        let this = Self(place);
+        // Without a controller there is no such file.
+        let mut file = fs::OpenOptions::new().write(true).open(this.0.join(limit))?;
+        file.write_all(bytes.to_string().as_bytes())?;
+        Ok(this)
+    }
+
+    /// The calling process belongs to it from here on.
+    fn enter(&self) {
+        fs::write(self.0.join("cgroup.procs"), "0").expect("a group of our own");
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn full_memory_cgroup_is_an_error_or_a_clean_end() {
+    // Goal: test 50, near the limit of a memory cgroup; method: forks in a group of their own, whose limit
+    // goes from less than a set-up takes to far more. Where the kernel gives no such group, it has to say
+    // why; address spaces with a limit have a test of their own.
+    isolated(|| {
+        if let Err(error) = MemoryGroup::new(1 << 28) {
+            loud(&format!("NOTE no memory cgroup may be made here: {error}"));
+            let refused =
+                [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem, ErrorKind::NotFound];
+            assert!(refused.contains(&error.kind()), "{error}");
+            return;
+        }
+        on_every(|cfg| {
+            if cfg.workers > 2 {
+                return;
+            }
+            let mut ends = Ends::default();
+            for bytes in (18..=28).step_by(2).map(|power| 1 << power) {
+                let group = MemoryGroup::new(bytes).expect("as before");
+                ends.try_one(&format!("a group of {bytes} bytes"), cfg, || group.enter());
+            }
+            assert!(ends.done > 0 && ends.done < 6, "{ends:?}");
         });
     });
 }

@@ -54,7 +54,8 @@ pub fn own_thread_id() -> i32 {
     rustix::thread::gettid().as_raw_nonzero().get()
 }
 
-fn status_number(path: &str, key: &str) -> Option<usize> {
+/// A number of a file such as `/proc/self/status`.
+pub fn status_number(path: &str, key: &str) -> Option<usize> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find(|line| line.starts_with(key))?;
     line.split_whitespace().nth(1)?.parse().ok()
