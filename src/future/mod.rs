@@ -8,6 +8,8 @@ mod many;
 mod scope;
 mod staggered;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub use self::{

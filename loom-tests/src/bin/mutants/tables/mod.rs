@@ -3,6 +3,7 @@
 mod blocking;
 mod budget;
 mod calls;
+mod cancel;
 mod homes;
 mod loops;
 mod orderings;
@@ -29,6 +30,7 @@ pub const TABLES: &[&[Mutant]] = &[
     budget::BUDGET,
     blocking::BLOCKING,
     calls::CALLS,
+    cancel::CANCEL,
     loops::LOOPS,
     homes::HOMES,
 ];
