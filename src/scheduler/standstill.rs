@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     loom::{
-        WaitLock,
+        WaitGuard, WaitLock,
         atomic::{AtomicBool, Ordering},
     },
     reactor::timers::Timers,
@@ -277,11 +277,8 @@ impl Worker {
             if waits && hub.workers() > 1 && lasts < SETTLE {
                 return wait_for(SETTLE);
             }
-            // Before the lock goes: for whoever looks next, this worker is awake, and will wake them.
-            let _ = hub.idle.notify(self.index());
             let told = mem::take(&mut state.watchers);
-            standstill.note(&state);
-            drop(state);
+            self.end_standstill(state);
             wakes.extend(told.iter().filter_map(|ticket| ticket.tell(String::new())));
             return Settled::Stay;
         }
@@ -298,29 +295,43 @@ impl Worker {
             }
             return self.wake_for_timers(clock.now());
         }
-        let can_fire = first.is_some() && standstill.clock().is_none();
-        let limit = standstill.options.deadlock.map(clock::nanos);
-        match limit {
-            Some(limit) if !state.mains.is_empty() && hub.phase() == Phase::Open => {
-                if can_fire || waits {
-                    return Settled::Sleep(None);
-                }
-                if !pool_rests {
-                    return Settled::Sleep(Some(LOOK));
-                }
-                if lasts < limit {
-                    return wait_for(limit);
-                }
-                // As above.
-                let _ = hub.idle.notify(self.index());
-                let mains = mem::take(&mut state.mains);
-                standstill.note(&state);
-                drop(state);
-                self.report_deadlock(&mains, wakes, limit);
-                Settled::Stay
-            }
-            _ => Settled::Sleep(None),
+        if waits || first.is_some() && standstill.clock().is_none() {
+            return Settled::Sleep(None);
         }
+        self.settle_mains(state, pool_rests, lasts, wakes)
+    }
+
+    /// The same where no timer can fire and the kernel has nothing to report.
+    fn settle_mains(
+        &self,
+        mut state: WaitGuard<'_, State>,
+        pool_rests: bool,
+        lasts: u64,
+        wakes: &mut Vec<Waker>,
+    ) -> Settled {
+        let Some(limit) = self.standstill().options.deadlock.map(clock::nanos) else {
+            return Settled::Sleep(None);
+        };
+        if state.mains.is_empty() || self.hub().phase() != Phase::Open {
+            return Settled::Sleep(None);
+        }
+        if !pool_rests {
+            return Settled::Sleep(Some(LOOK));
+        }
+        if lasts < limit {
+            return Settled::Sleep(Some(Duration::from_nanos(limit - lasts)));
+        }
+        let mains = mem::take(&mut state.mains);
+        self.end_standstill(state);
+        self.report_deadlock(&mains, wakes, limit);
+        Settled::Stay
+    }
+
+    /// Some that waited for it have been taken from `state`, to be woken.
+    fn end_standstill(&self, state: WaitGuard<'_, State>) {
+        // Before the lock goes: for whoever looks next, this worker is awake, and will wake them.
+        let _ = self.hub().idle.notify(self.index());
+        self.standstill().note(&state);
     }
 
     /// Tells main futures that nobody can wake them.
