@@ -118,7 +118,8 @@ fn timer_that_was_dropped_on_another_worker_does_not_move_it() {
             let armed = handle.spawn_on(handle.worker_ids()[1], || async {
                 let mut armed = Box::pin(sleep(HOUR));
                 assert!(poll_once(&mut armed).is_pending());
-                armed
+                // As a list: it is not to be awaited.
+                vec![armed]
             });
             let armed = armed.await.unwrap();
             wait_all_blocked().await;
