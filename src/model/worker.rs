@@ -9,7 +9,7 @@ use crate::{
         set_model_time,
     },
     reactor::Reactor,
-    scheduler::{self, Hub, Options, Phase, Standstill, Worker},
+    scheduler::{self, AllBlocked, Hub, Options, Phase, Standstill, Worker},
     task::Task,
 };
 
@@ -142,6 +142,11 @@ impl Seat {
         });
         worker.close();
     }
+}
+
+/// Waits until everything waits.
+pub fn all_blocked() -> impl Future<Output = ()> + Send {
+    AllBlocked::default()
 }
 
 /// Spawns a task that may be stolen, on the thread of a worker.

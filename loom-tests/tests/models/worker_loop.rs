@@ -7,8 +7,9 @@
 //!
 //! Properties: a task that is pushed from elsewhere is run, though its worker is about to sleep; what
 //! lives when the runtime is closed is cancelled, and the last end stops all workers; a backlog that is
-//! announced, and what waits behind a task without end, is run by another worker. If not, loom sees
-//! everybody wait for ever: sleeps have no end of their own, but for that of the patrol.
+//! announced, and what waits behind a task without end, is run by another worker; who waits until
+//! everything waits hears of it, and not before. If not, loom sees everybody wait for ever: sleeps have no
+//! end of their own, but for that of the patrol.
 //!
 //! What the kernel reports, timers that are due and hogs that are told are not modelled.
 //!
@@ -33,7 +34,7 @@ use loom_tests::{explore, explore_first, explore_with_fewer};
 use ringloop::{
     model::{
         kernel,
-        worker::{Runtime, Seat, set_time, spawn},
+        worker::{Runtime, Seat, all_blocked, set_time, spawn},
     },
     sync::oneshot,
 };
@@ -82,6 +83,51 @@ fn foreign_wake_against_park() {
         });
         promise.set(()).unwrap();
         worker.join().unwrap();
+        end(runtime);
+    });
+}
+
+/// A task waits until everything waits, and another thread's wake comes before it, meanwhile or after it.
+#[test]
+fn standstill_against_foreign_wake() {
+    explore(|| {
+        set_time(0);
+        let (runtime, [seat]) = Runtime::new(0, true);
+        let (promise, deferred) = oneshot();
+        let worker = start(seat, move || {
+            let wait = async move {
+                all_blocked().await;
+                deferred.await.unwrap();
+                runtime.stop();
+            };
+            spawn(wait).detach();
+        });
+        promise.set(()).unwrap();
+        worker.join().unwrap();
+        end(runtime);
+    });
+}
+
+/// A task waits until everything waits, while the neighbour has something to run.
+#[test]
+fn standstill_of_two() {
+    explore_first(|| {
+        set_time(0);
+        let (runtime, [first, second]) = Runtime::new(0, true);
+        let ran = Arc::new(AtomicBool::new(false));
+        let runs = ran.clone();
+        let workers = [
+            start(first, move || {
+                let wait = async move {
+                    all_blocked().await;
+                    assert!(ran.load(Acquire));
+                    runtime.stop();
+                };
+                spawn(wait).detach();
+            }),
+            start(second, move || spawn(async move { runs.store(true, Release) }).detach()),
+        ];
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
         end(runtime);
     });
 }
