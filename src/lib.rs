@@ -65,6 +65,12 @@ pub use self::{
     threads::to_thread,
 };
 
+/// Pages on what runs through the whole library.
+pub mod guide {
+    #[doc = include_str!("../docs/cancellation.md")]
+    pub mod cancellation {}
+}
+
 /// What macros expand to.
 #[doc(hidden)]
 pub mod __private {

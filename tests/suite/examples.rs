@@ -51,7 +51,62 @@ fn callbacks() {
 }
 
 #[test]
+fn gathers() {
+    prints("gathers", &["Task A: 2", "Task B: 2", "Task B: 3", "[2, 6]"]);
+}
+
+#[test]
+fn waits() {
+    prints("waits", &["1 2 1", "3 0", "too slow"]);
+}
+
+#[test]
+fn completed() {
+    prints("completed", &["1", "2", "3"]);
+}
+
+#[test]
+fn shields() {
+    prints("shields", &["gave up waiting", "saved", "done"]);
+}
+
+#[test]
+fn potatoes() {
+    let fill = ["potato: filling the shelf", "tomato: filling the shelf"];
+    prints("potatoes", &[&fill[..], &fill, &["20 times potato", "20 times tomato"]].concat());
+}
+
+#[test]
+fn contexts() {
+    prints(
+        "contexts",
+        &[
+            "game loading...",
+            "game start...",
+            "game exit...",
+            "connected",
+            "using the connection",
+            "disconnected",
+            "error: broken",
+        ],
+    );
+}
+
+#[test]
 fn every_program_is_tested() {
     let names: Vec<_> = programs::ALL.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names, ["print_sum", "shared_future", "task_states", "async_methods", "callbacks"]);
+    let tested = [
+        "print_sum",
+        "shared_future",
+        "task_states",
+        "async_methods",
+        "callbacks",
+        "gathers",
+        "waits",
+        "completed",
+        "shields",
+        "potatoes",
+        "contexts",
+    ];
+    assert_eq!(names, tested);
 }

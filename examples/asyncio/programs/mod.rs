@@ -2,9 +2,15 @@
 
 mod async_methods;
 mod callbacks;
+mod completed;
+mod contexts;
+mod gathers;
+mod potatoes;
 mod print_sum;
 mod shared_future;
+mod shields;
 mod task_states;
+mod waits;
 
 /// Their names, and how they are run.
 pub const ALL: &[(&str, fn())] = &[
@@ -13,4 +19,10 @@ pub const ALL: &[(&str, fn())] = &[
     ("task_states", task_states::main),
     ("async_methods", async_methods::main),
     ("callbacks", || callbacks::main().expect("the network is this machine")),
+    ("gathers", gathers::main),
+    ("waits", waits::main),
+    ("completed", completed::main),
+    ("shields", shields::main),
+    ("potatoes", potatoes::main),
+    ("contexts", contexts::main),
 ];
