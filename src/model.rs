@@ -201,7 +201,7 @@ pub mod task {
         F::Output: Send + 'static,
         S: Schedule,
     {
-        let birth = task::Birth { place: 0, id: TaskId(id), spawned_at: Location::caller() };
+        let birth = task::Birth { place: 0, id: TaskId(id), origin: Location::caller().into() };
         let (entry, registered, task) = task::create::<F, By<S>>(future, birth);
         (Runnable(entry), Registered(registered), task)
     }

@@ -73,7 +73,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/scheduler/inbox.rs",
     "src/scheduler/mod.rs",
     "src/scheduler/registry.rs",
-    "src/scheduler/worker.rs",
+    "src/scheduler/worker/spawn.rs",
     // A handler that runs in the middle of anything.
     "src/signal/mod.rs",
     // The door to cells and descriptors, and what stands in for them in a model.

@@ -121,6 +121,8 @@ mod task_chains;
 mod task_crowds;
 #[path = "suite/task_faults.rs"]
 mod task_faults;
+#[path = "suite/task_handles.rs"]
+mod task_handles;
 #[path = "suite/task_local.rs"]
 mod task_local;
 #[path = "suite/threads.rs"]

@@ -32,6 +32,19 @@ impl fmt::Display for TaskId {
     }
 }
 
+/// A task as reports show it: its number, and its name if it has one.
+pub(crate) struct Named<'a>(pub(crate) TaskId, pub(crate) Option<&'a str>);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)?;
+        match self.1 {
+            Some(name) => write!(f, " \"{name}\""),
+            None => Ok(()),
+        }
+    }
+}
+
 type Payload = Box<dyn Any + Send + 'static>;
 
 /// A payload that several threads may look at: errors are `Sync`, so that they fit
@@ -391,6 +404,8 @@ pub enum ErrorEvent {
     TaskPanicked {
         /// Which task.
         task: TaskId,
+        /// Its name, if it has one.
+        name: Option<String>,
         /// Where it was spawned.
         spawned_at: &'static Location<'static>,
         /// The panic's text.
@@ -421,6 +436,8 @@ pub enum ErrorEvent {
     TaskHogsWorker {
         /// Which task.
         task: TaskId,
+        /// Its name, if it has one.
+        name: Option<String>,
         /// Where it was spawned.
         spawned_at: &'static Location<'static>,
         /// The worker's number.
@@ -446,6 +463,8 @@ pub enum ErrorEvent {
     LockHeldByWaiter {
         /// Which task.
         task: TaskId,
+        /// Its name, if it has one.
+        name: Option<String>,
         /// Where it was spawned.
         spawned_at: &'static Location<'static>,
     },
@@ -475,7 +494,8 @@ fn is_forbidden(error: &std::io::Error) -> bool {
 impl fmt::Display for ErrorEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TaskPanicked { task, spawned_at, message } => {
+            Self::TaskPanicked { task, name, spawned_at, message } => {
+                let task = Named(*task, name.as_deref());
                 write!(
                     f,
                     "task {task} (spawned at {spawned_at}) panicked and nobody took its result: {message}"
@@ -494,20 +514,22 @@ impl fmt::Display for ErrorEvent {
                 "accepting is paused until a descriptor is freed: {error}; \
                  raise the limit (ulimit -n) or cap the connections"
             ),
-            Self::TaskHogsWorker { task, spawned_at, worker, running } => write!(
+            Self::TaskHogsWorker { task, name, spawned_at, worker, running } => write!(
                 f,
-                "task {task} (spawned at {spawned_at}) has held worker {worker} for {running:?} in one poll; \
-                 move blocking work to ringloop::to_thread, or yield in long loops"
+                "task {} (spawned at {spawned_at}) has held worker {worker} for {running:?} in one poll; \
+                 move blocking work to ringloop::to_thread, or yield in long loops",
+                Named(*task, name.as_deref()),
             ),
             Self::ThreadRefused { error } => write!(
                 f,
                 "the system refuses a thread for blocking jobs, which wait for the others, or fail \
                  if there is none: {error}; {RAISE_THREADS}"
             ),
-            Self::LockHeldByWaiter { task, spawned_at } => write!(
+            Self::LockHeldByWaiter { task, name, spawned_at } => write!(
                 f,
-                "task {task} (spawned at {spawned_at}) waits for a lock that it acquired itself; \
-                 unless it handed the guard on, it waits for itself: drop the guard before"
+                "task {} (spawned at {spawned_at}) waits for a lock that it acquired itself; \
+                 unless it handed the guard on, it waits for itself: drop the guard before",
+                Named(*task, name.as_deref()),
             ),
             Self::CompletionsLost { worker } => write!(
                 f,

@@ -5,7 +5,7 @@ use std::{fmt, future::pending, panic::Location};
 use super::{Handle, context};
 use crate::{
     scheduler::{self, Worker},
-    task::{self, Task},
+    task::{self, Origin, Task},
     util::current,
 };
 
@@ -127,11 +127,16 @@ where
     let spawn = |worker: &Worker| unsafe { worker.spawn_local(future, spawned_at) };
     match scheduler::with_worker(spawn) {
         Some(task) => task,
-        None => panic!(
-            "ringloop::spawn_local at {spawned_at}: this thread is not a worker; \
-             call it inside ringloop::run(async {{ .. }}) or on a task"
-        ),
+        None => not_a_worker(spawned_at),
     }
+}
+
+#[cold]
+fn not_a_worker(spawned_at: &Location<'_>) -> ! {
+    panic!(
+        "ringloop::spawn_local at {spawned_at}: this thread is not a worker; \
+         call it inside ringloop::run(async {{ .. }}) or on a task"
+    )
 }
 
 impl Handle {
@@ -166,22 +171,139 @@ impl Handle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        if self.is_here() {
+            spawn_at(future, spawned_at)
+        } else {
+            self.send(future, spawned_at.into())
+        }
+    }
+
+    /// Whether this thread is a worker of the runtime, which has not begun to end.
+    fn is_here(&self) -> bool {
         let inner = &*self.inner;
-        if !inner.is_ours() {
-            return task::refused(future, scheduler::new_ids(1), spawned_at);
-        }
         let here = scheduler::with_worker(|worker| worker.hub().key() == inner.hub.key());
-        if here == Some(true) && inner.gate.is_open() {
-            return spawn_at(future, spawned_at);
+        here == Some(true) && inner.is_ours() && inner.gate.is_open()
+    }
+
+    /// Starts a task from a thread that is no worker of the runtime.
+    fn send<F>(&self, future: F, origin: Origin) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let inner = &*self.inner;
+        let mut new = Some((future, origin));
+        let mut take = || new.take().expect("taken once");
+        let spawn = || {
+            let (future, origin) = take();
+            // SAFETY: `Send` and `'static`.
+            unsafe { scheduler::spawn_foreign(inner.hub, future, origin) }
+        };
+        let spawned = if inner.is_ours() { inner.gate.pass(spawn, || {}) } else { None };
+        spawned.unwrap_or_else(|| {
+            let (future, origin) = take();
+            task::refused(future, scheduler::new_ids(1), origin)
+        })
+    }
+}
+
+impl task::Builder {
+    /// Starts the task on the current runtime, as [`spawn`](crate::spawn).
+    ///
+    /// # Panics
+    ///
+    /// On a thread that belongs to no runtime; [`spawn_to`](Self::spawn_to) works from anywhere.
+    #[track_caller]
+    pub fn spawn<F>(self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let spawned_at = Location::caller();
+        match context::current() {
+            Ok(handle) => handle.build(self.into_origin(spawned_at), future),
+            Err(error) => panic!("ringloop::task::Builder::spawn at {spawned_at}: {error}"),
         }
-        let mut future = Some(future);
-        let mut take = || future.take().expect("taken once");
-        // SAFETY: `Send` and `'static`.
-        let spawn = || unsafe { scheduler::spawn_foreign(inner.hub, take(), spawned_at) };
-        match inner.gate.pass(spawn, || {}) {
-            Some(task) => task,
-            None => task::refused(take(), scheduler::new_ids(1), spawned_at),
+    }
+
+    /// Starts the task on the runtime of a handle, from any thread, as [`Handle::spawn`].
+    ///
+    /// ```
+    /// let rt = ringloop::Runtime::new().unwrap();
+    /// let builder = ringloop::task::Builder::new().name("from afar");
+    /// let task = builder.spawn_to(&rt.handle(), async { 7 });
+    /// assert_eq!(task.name(), Some("from afar"));
+    /// assert_eq!(rt.run(task).unwrap().unwrap(), 7);
+    /// ```
+    #[track_caller]
+    pub fn spawn_to<F>(self, runtime: &Handle, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        runtime.build(self.into_origin(Location::caller()), future)
+    }
+
+    /// Starts the task on this worker, where it stays, as [`spawn_local`](crate::spawn_local).
+    ///
+    /// # Panics
+    ///
+    /// On a thread that is not a worker.
+    #[track_caller]
+    pub fn spawn_local<F>(self, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let spawned_at = Location::caller();
+        let origin = self.into_origin(spawned_at);
+        let spawned = if size_of::<F>() > BOXED {
+            build_local(origin, Box::pin(future))
+        } else {
+            build_local(origin, future)
+        };
+        spawned.unwrap_or_else(|| not_a_worker(spawned_at))
+    }
+}
+
+fn build_local<F>((origin, eager): (Origin, bool), future: F) -> Option<Task<F::Output>>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    scheduler::with_worker(|worker| match eager {
+        true => worker.spawn_local_eager(future, origin),
+        // SAFETY: `'static`.
+        false => unsafe { worker.spawn_local(future, origin) },
+    })
+}
+
+impl Handle {
+    fn build<F>(&self, origin: (Origin, bool), future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        if size_of::<F>() > BOXED {
+            self.build_unboxed(origin, Box::pin(future))
+        } else {
+            self.build_unboxed(origin, future)
         }
+    }
+
+    fn build_unboxed<F>(&self, (origin, eager): (Origin, bool), future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        if !self.is_here() {
+            return self.send(future, origin);
+        }
+        let spawn = |worker: &Worker| match eager {
+            true => worker.spawn_eager(future, origin),
+            false => worker.spawn(future, origin),
+        };
+        scheduler::with_worker(spawn).expect("this thread is a worker")
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
     registry::Registry,
 };
 use crate::{
+    error::TaskId,
     loom::{
         WaitLock,
         atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
@@ -257,6 +258,18 @@ impl Hub {
     pub(crate) fn cancel_all(&self) {
         let abort = self.phase() >= Phase::Aborting;
         self.registry.for_each(|task| task.request(abort));
+    }
+
+    /// The name of a task that has not ended. It looks at all of them.
+    #[cold]
+    pub(crate) fn name_of(&self, id: TaskId) -> Option<String> {
+        let mut name = None;
+        self.registry.for_each(|task| {
+            if task.header().id() == id {
+                name = task.name().map(str::to_owned);
+            }
+        });
+        name
     }
 
     /// Queues a task from a thread that is none of its workers.

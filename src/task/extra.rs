@@ -8,7 +8,7 @@
 //! * X1 An extension that the word points to stays there until the word is dropped.
 //! * X2 A shared cause in the word is owned by it: whoever takes it out by an RMW owns it.
 
-use std::{panic::Location, ptr};
+use std::{borrow::Cow, panic::Location, ptr};
 
 use super::cancel::Root;
 use crate::{
@@ -32,12 +32,27 @@ pub(crate) enum Asked {
     By(Cause),
 }
 
+impl Asked {
+    /// Somebody who gives a reason to end the task with this name.
+    pub(super) fn for_reason(
+        extra: &Extra,
+        reason: Cow<'static, str>,
+        location: &'static Location<'static>,
+    ) -> Self {
+        let cause = CancelCause::new(ScopeKind::Task, Some(location));
+        let name = extra.name().cloned();
+        Self::By(Cause::new(CancelCause { name, reason: Some(reason), ..cause }))
+    }
+}
+
 /// The word.
 pub(super) struct Extra(AtomicPtr<()>);
 
 /// The rest, in memory of its own.
 #[derive(Default)]
 pub(super) struct Extension {
+    /// Given at birth.
+    pub(super) name: Option<Cow<'static, str>>,
     cause: Mutex<Option<Cause>>,
     /// Regions of the task that hear of its cancellation; the runner's.
     pub(super) root: Mutex<Root>,
@@ -50,8 +65,14 @@ enum Tagged {
 }
 
 impl Extra {
-    pub(super) fn new() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
+    #[inline]
+    pub(super) fn new(extension: Option<Box<Extension>>) -> Self {
+        Self(AtomicPtr::new(extension.map_or(ptr::null_mut(), |box_| Box::into_raw(box_).cast())))
+    }
+
+    /// The task's name. Only an extension from its birth has one.
+    pub(super) fn name(&self) -> Option<&Cow<'static, str>> {
+        self.get()?.name.as_ref()
     }
 
     fn tagged(word: *mut ()) -> Option<Tagged> {
@@ -96,7 +117,7 @@ impl Extra {
             match self.0.compare_exchange(word, raw.cast(), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     // SAFETY: X2: just taken out.
-                    *cause = Self::tagged(word).map(|tagged| unsafe { tagged.into_cause() });
+                    *cause = Self::tagged(word).map(|tagged| unsafe { tagged.into_cause(None) });
                     drop(cause);
                     // X1.
                     return extension;
@@ -124,7 +145,7 @@ impl Extra {
             self.0.compare_exchange(ptr::null_mut(), word, Ordering::AcqRel, Ordering::Acquire);
         let Err(old) = old else { return };
         // SAFETY: X2: it did not get into the word.
-        let cause = Self::tagged(word).map(|tagged| unsafe { tagged.into_cause() });
+        let cause = Self::tagged(word).map(|tagged| unsafe { tagged.into_cause(self.name()) });
         if let Some(extension) = self.existing(old) {
             let mut first = extension.cause.lock();
             if first.is_none() {
@@ -145,7 +166,7 @@ impl Extra {
         // AcqRel: the cause is seen, and is ours (X2), or there is an extension by now.
         match self.0.compare_exchange(word, ptr::null_mut(), Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: X2: just taken out.
-            Ok(_) => Self::tagged(word).map(|tagged| unsafe { tagged.into_cause() }),
+            Ok(_) => Self::tagged(word).map(|tagged| unsafe { tagged.into_cause(None) }),
             Err(now) => self.existing(now)?.cause.lock().take(),
         }
     }
@@ -160,9 +181,12 @@ impl Tagged {
     /// # Safety
     ///
     /// The word's ownership of it has gone to the caller (X2).
-    unsafe fn into_cause(self) -> Cause {
+    unsafe fn into_cause(self, name: Option<&Cow<'static, str>>) -> Cause {
         match self {
-            Self::At(location) => Cause::new(CancelCause::new(ScopeKind::Task, Some(location))),
+            Self::At(location) => Cause::new(CancelCause {
+                name: name.cloned(),
+                ..CancelCause::new(ScopeKind::Task, Some(location))
+            }),
             // SAFETY: the caller's promise.
             Self::By(raw) => unsafe { Cause::from_raw(raw) },
         }
@@ -175,7 +199,7 @@ impl Drop for Extra {
         let word = self.0.load(Ordering::Relaxed);
         if let Some(tagged) = Self::tagged(word) {
             // SAFETY: X2: the word ends.
-            drop(unsafe { tagged.into_cause() });
+            drop(unsafe { tagged.into_cause(None) });
         } else if !word.is_null() {
             // SAFETY: X1: the word ends.
             drop(unsafe { Box::from_raw(word.cast::<Extension>()) });

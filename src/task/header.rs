@@ -1,12 +1,18 @@
 //! What every task has, whatever its future: 64 bytes at the start of its memory.
 
 use std::{
+    fmt,
     panic::Location,
     ptr::{self, NonNull},
     task::Waker,
 };
 
-use super::{Runnable, raw::VTable, state::State};
+use super::{
+    Runnable,
+    extra::{Extension, Extra},
+    raw::VTable,
+    state::State,
+};
 use crate::{
     error::{ErrorEvent, TaskId},
     loom::{
@@ -36,12 +42,26 @@ pub(crate) struct Header {
     pub(super) waiter: UnsafeCell<Option<Waker>>,
 }
 
-/// Where a task belongs, in words of whoever schedules it. Opaque to the task.
-#[derive(Debug, Clone, Copy)]
+/// What a task is born with.
 pub(crate) struct Birth {
+    /// Where it belongs, in words of the scheduler. Opaque to the task.
     pub(crate) place: u64,
     pub(crate) id: TaskId,
+    pub(crate) origin: Origin,
+}
+
+/// What the code that spawns a task says of it.
+pub(crate) struct Origin {
     pub(crate) spawned_at: &'static Location<'static>,
+    /// What few tasks have. Most have none, and pay nothing for it.
+    pub(super) extension: Option<Box<Extension>>,
+}
+
+impl From<&'static Location<'static>> for Origin {
+    #[inline]
+    fn from(spawned_at: &'static Location<'static>) -> Self {
+        Self { spawned_at, extension: None }
+    }
 }
 
 /// Whoever queues tasks. No value exists: what is needed to find the queue is in
@@ -60,14 +80,19 @@ pub(crate) trait Schedule: 'static {
 }
 
 impl Header {
-    pub(super) fn new(vtable: &'static VTable, birth: Birth) -> Self {
+    pub(super) fn new(
+        vtable: &'static VTable,
+        place: u64,
+        id: TaskId,
+        spawned_at: &'static Location<'static>,
+    ) -> Self {
         Self {
             state: State::new(),
             vtable,
             next: AtomicPtr::new(ptr::null_mut()),
-            place: birth.place,
-            id: birth.id,
-            spawned_at: birth.spawned_at,
+            place,
+            id,
+            spawned_at,
             waiter: UnsafeCell::new(None),
         }
     }
@@ -83,6 +108,18 @@ impl Header {
 
     pub(crate) fn spawned_at(&self) -> &'static Location<'static> {
         self.spawned_at
+    }
+
+    /// What `Debug` shows of the task.
+    pub(super) fn describe(&self, extra: &Extra, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut task = f.debug_struct("Task");
+        task.field("id", &self.id);
+        if let Some(name) = extra.name() {
+            task.field("name", name);
+        }
+        task.field("state", &self.state.load());
+        task.field("spawned_at", &format_args!("{}", self.spawned_at));
+        task.finish()
     }
 
     /// Sets the link to the next task of a list.
@@ -121,16 +158,6 @@ impl Header {
     pub(crate) fn linked(&self) -> Option<NonNull<Header>> {
         // Acquire: pairs with `link`.
         NonNull::new(self.next.load(Ordering::Acquire))
-    }
-}
-
-impl std::fmt::Debug for Header {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Task")
-            .field("id", &self.id)
-            .field("state", &self.state.load())
-            .field("spawned_at", &format_args!("{}", self.spawned_at))
-            .finish()
     }
 }
 

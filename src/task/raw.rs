@@ -1,5 +1,31 @@
 //! The memory of a task and what depends on the type of its future.
 //!
+//! # The life of a task
+//!
+//! 1. [`create`](super::create) makes one block of memory: a [`Header`] of 64 bytes and the
+//!    future. It is born `ACTIVE`, with references for its first queue entry
+//!    (a [`Runnable`](super::Runnable)), for the registry of live tasks and for its [`Task`](super::Task) handle.
+//! 2. A worker takes the entry and calls [`Runnable::run`](super::Runnable::run): edge
+//!    [`start`](super::state::State::start), one poll, then one of four exits.
+//! 3. *Pending*: edge [`suspend`](super::state::State::suspend); the entry's reference is
+//!    given up in the same atomic operation. If it was woken during the poll, it stays
+//!    active and is queued again instead.
+//! 4. *Yielded*: edge [`stay`](super::state::State::stay): it is queued again in any case.
+//! 5. *Ready, panicked or cancelled*: the future is dropped and the result takes its
+//!    place; the registry forgets the task; edge [`complete`](super::state::State::complete);
+//!    the waiter is woken, or, when there is no handle, the result dropped.
+//! 6. A [wake](super::state::State::wake_by_ref) of an idle task makes it `ACTIVE`: the waker takes a
+//!    reference and calls [`Schedule::schedule`]. One of an active task sets `NOTIFIED`.
+//! 7. The last reference frees the block: a handle, or a waker that somebody kept.
+//!
+//! A panic, in the poll or in any destructor, is contained where it arises and
+//! becomes the task's result (S8).
+//!
+//! The table of bits is in [`state`](super::state), the table of who may touch which field at
+//! [`Header`], the invariants that unsafe code cites below.
+//!
+//! # The memory
+//!
 //! A task is one block: [`Header`], then the stage, which is the future, then its
 //! result, then nothing. Everything outside this file handles a
 //! `NonNull<Header>`; the header's table leads back to the type.
@@ -24,8 +50,8 @@ use std::{
 
 use super::{
     cancel::{self, Delivery},
-    extra::Extra,
-    header::{Birth, Header, Schedule},
+    extra::{Asked, Extra},
+    header::{Birth, Header, Origin, Schedule},
     state::{Complete, Start, Suspend},
     waker,
 };
@@ -100,8 +126,10 @@ pub(super) fn create<F: Future, S: Schedule>(future: F, birth: Birth) -> NonNull
     // SAFETY: fresh memory of this layout. Field by field, so that the future is not
     // moved more often than it must.
     unsafe {
-        (&raw mut (*raw).head.header).write(Header::new(Table::<F, S>::VTABLE, birth));
-        (&raw mut (*raw).head.extra).write(Extra::new());
+        let Birth { place, id, origin: Origin { spawned_at, extension } } = birth;
+        let header = Header::new(Table::<F, S>::VTABLE, place, id, spawned_at);
+        (&raw mut (*raw).head.header).write(header);
+        (&raw mut (*raw).head.extra).write(Extra::new(extension));
         (&raw mut (*raw).stage).write(UnsafeCell::new(Stage::Future(future)));
     }
     block.cast()
@@ -116,6 +144,24 @@ pub(super) fn create<F: Future, S: Schedule>(future: F, birth: Birth) -> NonNull
 pub(super) unsafe fn extra<'a>(task: NonNull<Header>) -> &'a Extra {
     // SAFETY: R1, by the caller; all blocks begin with a head.
     unsafe { &task.cast::<Head>().as_ref().extra }
+}
+
+/// Asks a task to end, as [`Task::cancel`](super::Task::cancel) and
+/// [`Task::abort`](super::Task::abort).
+///
+/// # Safety
+///
+/// The caller has a reference (R1).
+pub(super) unsafe fn ask(task: NonNull<Header>, abort: bool, asked: Asked) -> bool {
+    // SAFETY: R1, by the caller.
+    let (header, extra) = unsafe { (task.as_ref(), extra(task)) };
+    // Before the request, so that who sees that finds the cause.
+    extra.ask(asked);
+    let (asked, push) = header.state.request(abort);
+    if push {
+        (header.vtable.schedule)(super::Runnable(task));
+    }
+    asked
 }
 
 /// Frees the block; the stage is empty by now.
@@ -264,7 +310,8 @@ fn enter(task: NonNull<Header>, lent: bool, poll: impl FnOnce() -> Poll<()>) -> 
 unsafe fn finish_cancelled(task: NonNull<Header>, lent: bool) {
     // SAFETY: R1, by the caller; and its promise.
     unsafe {
-        let cause = extra(task).take_cause().unwrap_or_else(cancel::shutdown);
+        let extra = extra(task);
+        let cause = extra.take_cause().unwrap_or_else(|| cancel::shutdown(extra.name()));
         finish_without_value(task, lent, TaskError::cancelled_by(cause));
     }
 }
@@ -408,8 +455,11 @@ unsafe fn drop_output<F: Future, S: Schedule>(task: NonNull<Header>) {
     if let Some(message) = unseen {
         // SAFETY: R1.
         let header = unsafe { task.as_ref() };
+        // SAFETY: R1.
+        let name = unsafe { extra(task) }.name().map(|name| name.clone().into_owned());
         let event = ErrorEvent::TaskPanicked {
             task: header.id(),
+            name,
             spawned_at: header.spawned_at(),
             message,
         };

@@ -1,6 +1,6 @@
 //! The outermost scope: a task. Its request is in its state word, and its node in its extension.
 
-use std::{ptr::NonNull, sync::Arc, task::Poll};
+use std::{borrow::Cow, ptr::NonNull, sync::Arc, task::Poll};
 
 use super::{node::Node, scope::Progress};
 use crate::{
@@ -92,7 +92,10 @@ pub(in crate::task) unsafe fn deliver(task: NonNull<Header>, yielded: bool) -> D
     // SAFETY: R1: the runner's reference outlives it.
     let waker = unsafe { waker::borrow(task) };
     let delivered = match progress.is_last_turn(woken) {
-        true => progress.deliver(&node, woken, &waker, || extra.cause().unwrap_or_else(shutdown)),
+        true => {
+            let cause = || extra.cause().unwrap_or_else(|| shutdown(extra.name()));
+            progress.deliver(&node, woken, &waker, cause)
+        }
         false => Poll::Pending,
     };
     root.lock().progress = progress;
@@ -100,8 +103,9 @@ pub(in crate::task) unsafe fn deliver(task: NonNull<Header>, yielded: bool) -> D
 }
 
 /// The cause of a request that nobody gave one for: the runtime's own.
-pub(in crate::task) fn shutdown() -> Cause {
+pub(in crate::task) fn shutdown(name: Option<&Cow<'static, str>>) -> Cause {
     let mut cause = CancelCause::new(ScopeKind::Task, None);
+    cause.name = name.cloned();
     cause.reason = Some("its runtime shuts down".into());
     Cause::new(cause)
 }
