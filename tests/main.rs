@@ -119,6 +119,8 @@ mod task;
 mod task_chains;
 #[path = "suite/task_crowds.rs"]
 mod task_crowds;
+#[path = "suite/task_ends.rs"]
+mod task_ends;
 #[path = "suite/task_faults.rs"]
 mod task_faults;
 #[path = "suite/task_handles.rs"]

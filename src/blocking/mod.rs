@@ -30,7 +30,7 @@ pub(crate) use self::resolver::resolve;
 use crate::{
     error::{ErrorEvent, TaskError, TaskId, hook},
     loom::WaitLock,
-    task::{self, Birth, Header, Origin, Runnable, Schedule, Task},
+    task::{self, Birth, Caller, Header, Origin, Runnable, Schedule, Task},
     util::{
         current::{self, Role, RuntimeId},
         fork,
@@ -125,6 +125,10 @@ impl Schedule for Jobs {
 
     fn report(place: u64, event: &ErrorEvent) {
         hook::report(place as u16, event);
+    }
+
+    fn defer(place: u64, at: &'static Location<'static>, caller: Caller) {
+        caller.send(place as u16, at);
     }
 }
 

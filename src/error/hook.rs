@@ -47,9 +47,9 @@ pub(crate) fn clear(key: u16) {
 
 /// Tells the hook of `key`; if it panics, standard error hears both. Does not panic.
 pub(crate) fn report(key: u16, event: &ErrorEvent) {
-    let mine = |listener: &&mut Listener| match event {
-        ErrorEvent::TaskPanicked { task, .. } => listener.key == key && *task >= listener.since,
-        _ => listener.key == key,
+    let task = event.late_task();
+    let mine = |listener: &&mut Listener| {
+        listener.key == key && task.is_none_or(|task| task >= listener.since)
     };
     let begun = clock::now();
     let hook = listeners().lock().iter_mut().find(mine).map(|listener| {

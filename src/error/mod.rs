@@ -411,6 +411,18 @@ pub enum ErrorEvent {
         /// The panic's text.
         message: String,
     },
+    /// A callback of [`Task::on_done`](crate::Task::on_done) panicked.
+    #[non_exhaustive]
+    CallbackPanicked {
+        /// The task whose end it was called for.
+        task: TaskId,
+        /// The task's name, if it has one.
+        name: Option<String>,
+        /// Where the task was spawned.
+        spawned_at: &'static Location<'static>,
+        /// The panic's text.
+        message: String,
+    },
     /// A runtime does not get what it would use: io_uring, or rings of full size. It works
     /// all the same, with less speed. It is told once per runtime; standard error, which hears
     /// where there is no hook, is not told of a seccomp filter that refuses io_uring.
@@ -491,6 +503,16 @@ fn is_forbidden(error: &std::io::Error) -> bool {
     matches!(error.kind(), PermissionDenied | Unsupported)
 }
 
+impl ErrorEvent {
+    /// The task that it is about, if that may have ended long before.
+    pub(crate) fn late_task(&self) -> Option<TaskId> {
+        match self {
+            Self::TaskPanicked { task, .. } | Self::CallbackPanicked { task, .. } => Some(*task),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for ErrorEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -499,6 +521,13 @@ impl fmt::Display for ErrorEvent {
                 write!(
                     f,
                     "task {task} (spawned at {spawned_at}) panicked and nobody took its result: {message}"
+                )
+            }
+            Self::CallbackPanicked { task, name, spawned_at, message } => {
+                let task = Named(*task, name.as_deref());
+                write!(
+                    f,
+                    "a callback for the end of task {task} (spawned at {spawned_at}) panicked: {message}"
                 )
             }
             Self::BackendFallback { backend, reason } => {

@@ -195,6 +195,7 @@ impl Builder {
             }
         };
         hook::introduce(task::here);
+        task::introduce(super::callbacks::spawn);
         let is_told = self.on_error.is_some() || !choice.by_filter;
         if let Some(hook) = self.on_error {
             hook::set(hub.key(), scheduler::new_ids(1), hook);
@@ -226,6 +227,7 @@ impl Builder {
             last_metrics: parking_lot::Mutex::new(None),
             process: fork::generation(),
         });
+        super::callbacks::add(&inner);
         Ok((inner, seats))
     }
 }

@@ -4,6 +4,7 @@
 
 mod backend;
 mod builder;
+mod callbacks;
 mod context;
 mod crew;
 mod deadline;
@@ -26,7 +27,7 @@ pub(crate) use self::deadline::Deadline;
 pub use self::{
     backend::{Backend, BackendInfo, backend},
     builder::Builder,
-    inspect::{Metrics, ShutdownReport, WorkerMetrics},
+    inspect::{Metrics, ShutdownReport, WorkerMetrics, all_tasks},
     run::run,
     spawn::{WorkerId, spawn, spawn_local, yield_now},
 };
@@ -73,6 +74,7 @@ impl Inner {
     /// The runtime has ended and all its threads are gone.
     fn release_hub(&self) {
         hook::clear(self.hub.key());
+        callbacks::remove(self);
         self.hub.recycle();
     }
 }

@@ -12,6 +12,7 @@ use crossbeam_utils::CachePadded;
 use super::{
     block::{Block, Counter},
     idle::{Idle, MAX_WORKERS},
+    new_ids,
     registry::Registry,
 };
 use crate::{
@@ -51,6 +52,8 @@ pub(crate) struct Hub {
     /// Each on lines of its own: every park writes it, every push reads it.
     pub(crate) idle: CachePadded<Idle>,
     workers: AtomicUsize,
+    /// The first task that can be of this life.
+    first: AtomicU64,
     phase: AtomicU8,
     /// When the runtime is to have ended, once it is closing.
     deadline: AtomicU64,
@@ -108,6 +111,7 @@ impl Hub {
         self.idle.reset();
         // Relaxed: handed to the workers by the start of their threads.
         self.workers.store(workers, Ordering::Relaxed);
+        self.first.store(new_ids(1).0, Ordering::Relaxed);
         self.phase.store(Phase::Open as u8, Ordering::Relaxed);
     }
 
@@ -116,6 +120,7 @@ impl Hub {
             key,
             idle: CachePadded::new(Idle::new()),
             workers: AtomicUsize::new(0),
+            first: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Open as u8),
             deadline: AtomicU64::new(0),
             registry: Registry::new(),
@@ -154,6 +159,12 @@ impl Hub {
 
     pub(crate) fn key(&self) -> u16 {
         self.key
+    }
+
+    /// Whether a task that names this hub is of its present life.
+    pub(crate) fn has_born(&self, task: TaskId) -> bool {
+        // Relaxed: as `workers`.
+        task.0 >= self.first.load(Ordering::Relaxed)
     }
 
     pub(crate) fn workers(&self) -> usize {

@@ -36,7 +36,7 @@ pub(crate) mod registry;
 mod timers;
 mod worker;
 
-use std::ptr::NonNull;
+use std::{panic::Location, ptr::NonNull};
 
 pub(crate) use self::{
     hub::{Hub, MAX_HUBS, Phase, Tick},
@@ -47,7 +47,7 @@ use crate::{
     error::{ErrorEvent, TaskId, hook},
     loom::global::{AtomicU64, Ordering},
     reactor::timers::Timers,
-    task::{self, Birth, Header, Origin, Runnable, Schedule, Task},
+    task::{self, Birth, Caller, Header, Origin, Runnable, Schedule, Task},
     util::{current, rand::Rng},
 };
 
@@ -139,6 +139,21 @@ impl Schedule for Tasks {
 
     fn report(place: u64, event: &ErrorEvent) {
         hook::report(Address(place).hub(), event);
+    }
+
+    fn defer(place: u64, at: &'static Location<'static>, caller: Caller) {
+        let key = Address(place).hub();
+        let mut caller = Some(caller);
+        with_worker(|worker| {
+            // A task of the hub's earlier life has no worker.
+            if worker.hub().key() == key && worker.hub().has_born(caller.as_ref()?.task()) {
+                worker.spawn(caller.take()?, at).detach();
+            }
+            Some(())
+        });
+        if let Some(caller) = caller {
+            caller.send(key, at);
+        }
     }
 }
 

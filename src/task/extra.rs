@@ -10,7 +10,7 @@
 
 use std::{borrow::Cow, panic::Location, ptr};
 
-use super::cancel::Root;
+use super::{cancel::Root, done::Callbacks};
 use crate::{
     error::{CancelCause, Cause, ScopeKind},
     loom::{
@@ -54,6 +54,8 @@ pub(super) struct Extension {
     /// Given at birth.
     pub(super) name: Option<Cow<'static, str>>,
     cause: Mutex<Option<Cause>>,
+    /// Who wants to hear of the task's end.
+    pub(super) callbacks: Mutex<Callbacks>,
     /// Regions of the task that hear of its cancellation; the runner's.
     pub(super) root: Mutex<Root>,
 }

@@ -14,8 +14,9 @@ use std::{
 };
 
 use super::{
-    Canceller, TaskRef,
+    Canceller, OnDone, Outcome, TaskRef,
     cancel::{self, Region},
+    done,
     extra::{Asked, Extra},
     header::Header,
     raw,
@@ -175,6 +176,38 @@ impl<T> Task<T> {
     pub fn canceller(&self) -> Canceller {
         // SAFETY: R1: the handle has a reference.
         Canceller::new(unsafe { TaskRef::to(self.raw) })
+    }
+
+    /// Has `callback` called when the task has ended, or soon if it has ended already.
+    ///
+    /// It is called on a worker of the runtime, never within this call or within the task's last
+    /// poll. The callbacks of one task are called one after the other, in the order in which they
+    /// were registered. One that panics is [reported](crate::ErrorEvent::CallbackPanicked), and the
+    /// rest are called. A callback that blocks holds a worker.
+    ///
+    /// It is called also if the handle is dropped, and for a task that is cancelled by the end of its
+    /// runtime. What is registered after that end is dropped uncalled, for there is no worker.
+    ///
+    /// asyncio: `Task.add_done_callback`. There the callback gets the task; here it gets what can be
+    /// shared: the result is for the handle.
+    ///
+    /// ```
+    /// use ringloop::sync::oneshot;
+    ///
+    /// ringloop::run(async {
+    ///     let (ended, hears) = oneshot();
+    ///     let task = ringloop::spawn(async { 7 });
+    ///     task.on_done(move |outcome| ended.set(outcome.is_ok()).unwrap()).keep();
+    ///     assert!(hears.await.unwrap());
+    ///     assert_eq!(task.await.unwrap(), 7);
+    /// });
+    /// ```
+    #[doc(alias = "add_done_callback")]
+    #[track_caller]
+    pub fn on_done(&self, callback: impl FnOnce(Outcome) + Send + 'static) -> OnDone {
+        // SAFETY: R1: the handle has a reference.
+        let task = unsafe { TaskRef::to(self.raw) };
+        done::register(&task, Box::new(callback), Location::caller())
     }
 
     /// The result, if the task has ended; it does not wait.

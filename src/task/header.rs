@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     Runnable,
+    done::Caller,
     extra::{Extension, Extra},
     raw::VTable,
     state::State,
@@ -77,6 +78,9 @@ pub(crate) trait Schedule: 'static {
 
     /// Something happened that nobody is waiting for.
     fn report(place: u64, event: &ErrorEvent);
+
+    /// Spawns who calls the callbacks of a task that has ended.
+    fn defer(place: u64, at: &'static Location<'static>, caller: Caller);
 }
 
 impl Header {

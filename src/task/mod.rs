@@ -19,9 +19,11 @@
 mod builder;
 mod cancel;
 mod canceller;
+mod done;
 mod extra;
 mod handle;
 mod header;
+mod info;
 mod raw;
 mod state;
 mod waker;
@@ -29,6 +31,7 @@ mod waker;
 use std::{
     fmt,
     mem::ManuallyDrop,
+    panic::Location,
     ptr::NonNull,
     task::{Context, Poll},
 };
@@ -38,10 +41,13 @@ pub use self::{
     builder::Builder,
     cancel::{Cancelled, CatchCancel, Uncancellable, catch_cancel, uncancellable},
     canceller::{Canceller, current_task},
+    done::{OnDone, Outcome},
     handle::{BlockingJoinError, Join, Task},
+    info::{TaskInfo, TaskState},
 };
 pub(crate) use self::{
     cancel::{Node, Scope, new_scope},
+    done::{Caller, introduce},
     header::{Birth, Header, Origin, Schedule},
     raw::Ran,
     waker::{is_tasks, wake_for},
@@ -153,6 +159,10 @@ where
 
         fn report(_place: u64, event: &ErrorEvent) {
             hook::report(hook::NOBODY, event);
+        }
+
+        fn defer(_place: u64, _at: &'static Location<'static>, caller: Caller) {
+            caller.give_up();
         }
     }
 

@@ -43,13 +43,16 @@ use std::{
     alloc::Layout,
     marker::PhantomData,
     mem,
+    panic::Location,
     pin::Pin,
     ptr::{self, NonNull},
     task::{Context, Poll},
 };
 
 use super::{
+    TaskRef,
     cancel::{self, Delivery},
+    done::{self, Caller, End},
     extra::{Asked, Extra},
     header::{Birth, Header, Origin, Schedule},
     state::{Complete, Start, Suspend},
@@ -69,9 +72,9 @@ use crate::{
 /// stage (R2), or for `free` its last reference; what more each wants stands at its body.
 pub(super) struct VTable {
     /// Polls the future. Ready or panicked: the result is stored, the future gone.
-    poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Poll<()>,
+    poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Poll<End>,
     /// Drops the future and stores the error.
-    give_up: unsafe fn(NonNull<Header>, TaskError),
+    give_up: unsafe fn(NonNull<Header>, TaskError) -> End,
     /// Moves the result to a `*mut Result<T, TaskError>`.
     pub(super) read_output: unsafe fn(NonNull<Header>, *mut ()),
     /// Drops the result, and reports a panic that nobody has seen.
@@ -79,6 +82,7 @@ pub(super) struct VTable {
     pub(super) schedule: fn(super::Runnable),
     ended: fn(&Header),
     pub(super) report: fn(u64, &ErrorEvent),
+    pub(super) defer: fn(u64, &'static Location<'static>, Caller),
     /// Frees the memory.
     free: unsafe fn(NonNull<Header>),
 }
@@ -113,6 +117,7 @@ impl<F: Future, S: Schedule> Table<F, S> {
         schedule: S::schedule,
         ended: S::ended,
         report: S::report,
+        defer: S::defer,
         free: free::<F>,
     };
 }
@@ -228,9 +233,9 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
     let turn = enter(task, false, || unsafe {
         (header.vtable.poll)(task, &mut Context::from_waker(&waker))
     });
-    if turn.poll.is_ready() {
+    if let Poll::Ready(end) = turn.poll {
         // SAFETY: R2: the result was just stored.
-        unsafe { finish(task, turn.lent) };
+        unsafe { finish(task, turn.lent, end) };
         return Ran::Done;
     }
     if start == Start::PollCancelled {
@@ -272,7 +277,7 @@ pub(super) unsafe fn fail(task: NonNull<Header>, error: TaskError) {
 
 /// What a turn leaves.
 struct Turn {
-    poll: Poll<()>,
+    poll: Poll<End>,
     yielded: bool,
     /// A waker has the runner's reference: see `waker.rs`.
     lent: bool,
@@ -283,7 +288,7 @@ struct Turn {
 ///
 /// Polls nest, where a task is refused: what was set comes back.
 #[inline]
-fn enter(task: NonNull<Header>, lent: bool, poll: impl FnOnce() -> Poll<()>) -> Turn {
+fn enter(task: NonNull<Header>, lent: bool, poll: impl FnOnce() -> Poll<End>) -> Turn {
     current::with(|current| {
         let outer = (
             current.task.replace(task.as_ptr().cast_const().cast()),
@@ -323,11 +328,11 @@ unsafe fn finish_without_value(task: NonNull<Header>, lent: bool, error: TaskErr
     // Destructors of a future run as part of its task.
     let turn = enter(task, lent, || {
         // SAFETY: the caller's promise: R2, R4.
-        unsafe { (task.as_ref().vtable.give_up)(task, error) };
-        Poll::Ready(())
+        Poll::Ready(unsafe { (task.as_ref().vtable.give_up)(task, error) })
     });
+    let Poll::Ready(end) = turn.poll else { unreachable!("just given") };
     // SAFETY: the result is stored.
-    unsafe { finish(task, turn.lent) };
+    unsafe { finish(task, turn.lent, end) };
 }
 
 /// Completes a task whose result is in its stage: tells registry and waiter, gives
@@ -336,12 +341,13 @@ unsafe fn finish_without_value(task: NonNull<Header>, lent: bool, error: TaskErr
 /// # Safety
 ///
 /// The caller is the runner.
-unsafe fn finish(task: NonNull<Header>, lent: bool) {
+unsafe fn finish(task: NonNull<Header>, lent: bool, end: End) {
     // SAFETY: R1: the registry's reference is ours until the end of this function.
     let header = unsafe { task.as_ref() };
     // First, so that who waits for the task finds it gone from every count.
     (header.vtable.ended)(header);
-    match header.state.complete() {
+    let before = header.state.complete(end);
+    match before.completed() {
         // SAFETY: R2: no handle; nobody else comes to the stage.
         Complete::DropOutput => unsafe { (header.vtable.drop_output)(task) },
         Complete::Keep => {}
@@ -351,6 +357,10 @@ unsafe fn finish(task: NonNull<Header>, lent: bool) {
             // The waker is foreign code.
             panic::contain(|| waker.expect("WAITER means that a waker is there").wake());
         }
+    }
+    if before.has_callbacks() {
+        // SAFETY: R1, as above.
+        done::ended(unsafe { TaskRef::to(task) });
     }
     // SAFETY: these are the runner's: the one `ended` left to it, and its own if it has one.
     unsafe { drop_refs(task, if lent { 1 } else { 2 }) };
@@ -369,7 +379,7 @@ unsafe fn with_stage<F: Future, R>(task: NonNull<Header>, f: impl FnOnce(&mut St
 /// # Safety
 ///
 /// R2, R4; the stage is the future.
-unsafe fn poll<F: Future>(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<()> {
+unsafe fn poll<F: Future>(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<End> {
     // SAFETY: the caller's promise.
     unsafe {
         with_stage::<F, _>(task, |stage| {
@@ -383,8 +393,7 @@ unsafe fn poll<F: Future>(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<(
                 Ok(Poll::Ready(value)) => Ok(value),
                 Err(payload) => Err(TaskError::panicked(payload)),
             };
-            store(stage, output);
-            Poll::Ready(())
+            Poll::Ready(store(stage, output))
         })
     }
 }
@@ -392,14 +401,14 @@ unsafe fn poll<F: Future>(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<(
 /// # Safety
 ///
 /// R2, R4; the stage is the future.
-unsafe fn give_up<F: Future>(task: NonNull<Header>, error: TaskError) {
+unsafe fn give_up<F: Future>(task: NonNull<Header>, error: TaskError) -> End {
     // SAFETY: the caller's promise.
     unsafe { with_stage::<F, _>(task, |stage| store(stage, Err(error))) }
 }
 
 /// Drops the future in place and puts the result there. If its destructor panics,
 /// that is the result.
-fn store<F: Future>(stage: &mut Stage<F>, mut output: Result<F::Output, TaskError>) {
+fn store<F: Future>(stage: &mut Stage<F>, mut output: Result<F::Output, TaskError>) -> End {
     if let Err(payload) = panic::catch(|| drop_in_place(stage)) {
         if output.as_ref().is_err_and(TaskError::is_panicked) {
             // The poll's own panic is the cause: it stays the result.
@@ -409,7 +418,14 @@ fn store<F: Future>(stage: &mut Stage<F>, mut output: Result<F::Output, TaskErro
             panic::contain(|| drop(unseen));
         }
     }
+    let end = match &output {
+        Ok(_) => End::Value,
+        Err(error) if error.is_panicked() => End::Panicked,
+        Err(error) if error.is_cancelled() => End::Cancelled,
+        Err(_) => End::Refused,
+    };
     *stage = Stage::Output(output);
+    end
 }
 
 /// Empties the stage without moving what is in it (R3), also if that panics.

@@ -89,7 +89,7 @@ impl Worker {
     }
 
     #[inline]
-    fn register<T>(&self, slot: u32, registered: Registered, task: &Task<T>) {
+    pub(super) fn register<T>(&self, slot: u32, registered: Registered, task: &Task<T>) {
         self.block().counts.spawned.add(1);
         self.hub.registry.insert(slot, registered);
         if self.hub.phase() != Phase::Open {

@@ -1,0 +1,48 @@
+//! Where callbacks of [`Task::on_done`](crate::Task::on_done) run if they become due on a thread that
+//! is no worker of their runtime.
+
+use std::{panic::Location, sync::Weak};
+
+use parking_lot::Mutex;
+
+use super::Inner;
+use crate::{scheduler, task::Caller, util::fork::PerProcess};
+
+/// The runtimes that have not ended, each by the key of its hub.
+fn runtimes() -> &'static Mutex<Vec<(u16, Weak<Inner>)>> {
+    static RUNTIMES: PerProcess<Mutex<Vec<(u16, Weak<Inner>)>>> = PerProcess::new();
+    RUNTIMES.get(|| Mutex::new(Vec::new()))
+}
+
+/// A runtime starts.
+pub(super) fn add(inner: &std::sync::Arc<Inner>) {
+    let mut runtimes = runtimes().lock();
+    // One that could not end in time has kept its hub, and its key.
+    runtimes.retain(|(_, runtime)| runtime.strong_count() > 0);
+    runtimes.push((inner.hub.key(), std::sync::Arc::downgrade(inner)));
+}
+
+/// A runtime has ended, and its key is for the next.
+pub(super) fn remove(inner: &Inner) {
+    runtimes().lock().retain(|(key, _)| *key != inner.hub.key());
+}
+
+/// Spawns a caller on the runtime of its task; after that runtime's end it gives up.
+pub(super) fn spawn(key: u16, at: &'static Location<'static>, caller: Caller) {
+    let runtime = runtimes().lock().iter().find(|(of, _)| *of == key).map(|(_, it)| it.clone());
+    let runtime = runtime.and_then(|runtime| runtime.upgrade());
+    let mut caller = Some(caller);
+    if let Some(inner) = runtime.filter(|inner| inner.is_ours()) {
+        let is_of_this_life = caller.as_ref().is_some_and(|it| inner.hub.has_born(it.task()));
+        let spawn = || {
+            if is_of_this_life && let Some(caller) = caller.take() {
+                // SAFETY: `Send` and `'static`.
+                unsafe { scheduler::spawn_foreign(inner.hub, caller, at) }.detach();
+            }
+        };
+        inner.gate.pass(spawn, || {});
+    }
+    if let Some(caller) = caller {
+        caller.give_up();
+    }
+}
