@@ -127,6 +127,8 @@ mod task_faults;
 mod task_handles;
 #[path = "suite/task_local.rs"]
 mod task_local;
+#[path = "suite/task_waits.rs"]
+mod task_waits;
 #[path = "suite/threads.rs"]
 mod threads;
 #[path = "suite/time.rs"]

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use crate::{
     reactor::timers::{End, TimerRef},
     scheduler::{is_far, with_timers},
-    util::{clock, panic},
+    util::{clock, current, panic, wait::WaitKind},
 };
 
 /// A time in nanoseconds of `util::clock` (`u64::MAX`: never) and, while somebody
@@ -43,6 +43,7 @@ impl Deadline {
     pub(crate) fn poll_with(&mut self, cx: &mut Context<'_>, asks: bool) -> Poll<()> {
         if let Some(entry) = &self.entry {
             let Poll::Ready(end) = entry.poll(cx) else {
+                current::waits_for(WaitKind::Timer, self.at);
                 return Poll::Pending;
             };
             self.disarm();
@@ -66,6 +67,7 @@ impl Deadline {
             "time::sleep, timeout or interval awaited outside a ringloop runtime: \
              call it inside ringloop::run or on a task"
         );
+        current::waits_for(WaitKind::Timer, at);
         Poll::Pending
     }
 

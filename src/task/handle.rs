@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     error::{Cause, Named, TaskError, TaskId},
-    util::{current, panic, park},
+    util::{current, panic, park, wait::WaitKind},
 };
 
 /// A handle that watches a task: a future of its result.
@@ -297,6 +297,7 @@ impl<T> Task<T> {
             let own = current::with(|current| current.task.get()) == self.raw.as_ptr().cast();
             assert!(!own, "a task awaits itself: it would wait for ever");
             if self.leave_waker(cx) {
+                current::waits_for(WaitKind::Task, self.id().0);
                 return Poll::Pending;
             }
         }

@@ -11,15 +11,14 @@ use super::{
     Runnable,
     done::Caller,
     extra::{Extension, Extra},
+    info::WaitsFor,
     raw::VTable,
     state::State,
 };
 use crate::{
     error::{ErrorEvent, TaskId},
-    loom::{
-        UnsafeCell,
-        atomic::{AtomicPtr, Ordering},
-    },
+    loom::{UnsafeCell, atomic::Ordering},
+    util::wait::LinkOrWait,
 };
 
 /// The head of a task's one allocation; the future, later its result, follows.
@@ -27,16 +26,19 @@ use crate::{
 /// Who may touch what:
 /// * H1 `state`, `id`, `vtable`, `place`, `spawned_at`: anybody with a reference.
 /// * H2 `next`: the holder of the queue entry, and while the entry is in an inbox, those whom the
-///   inbox's rules name; after completion the handle that drops the result.
+///   inbox's rules name; then the runner, which notes there what the task waits for, so that the
+///   next holder of an entry finds a note and no link: an inbox sets the link before it shows the
+///   task. After completion the handle that drops the result. Anybody may look for a note.
 /// * H3 `waiter`: the handle, while the state has no `WAITER`; the completer, once
 ///   it has seen `WAITER` in its completing edge.
 /// * H4 the stage behind the header: the runner, of whom there is one while the task is
 ///   `ACTIVE`; from `COMPLETE` on the handle if there is one, else the completer.
 #[repr(C)]
 pub(crate) struct Header {
+    /// First: `current.task` points to it.
+    next: LinkOrWait,
     pub(super) state: State,
     pub(super) vtable: &'static VTable,
-    next: AtomicPtr<Header>,
     place: u64,
     id: TaskId,
     spawned_at: &'static Location<'static>,
@@ -91,9 +93,9 @@ impl Header {
         spawned_at: &'static Location<'static>,
     ) -> Self {
         Self {
+            next: LinkOrWait::new(),
             state: State::new(),
             vtable,
-            next: AtomicPtr::new(ptr::null_mut()),
             place,
             id,
             spawned_at,
@@ -114,6 +116,23 @@ impl Header {
         self.spawned_at
     }
 
+    /// The task's poll begins.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the runner (H2).
+    #[inline]
+    pub(super) unsafe fn clear_wait(&self) {
+        self.next.clear();
+    }
+
+    /// What the task waits for, if it is suspended and one of our own futures has said so.
+    pub(super) fn waits_for(&self) -> Option<WaitsFor> {
+        let now = self.state.load();
+        let wait = self.next.get().filter(|_| !now.is_active() && !now.is_complete())?;
+        Some(WaitsFor(wait))
+    }
+
     /// What `Debug` shows of the task.
     pub(super) fn describe(&self, extra: &Extra, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut task = f.debug_struct("Task");
@@ -122,6 +141,9 @@ impl Header {
             task.field("name", name);
         }
         task.field("state", &self.state.load());
+        if let Some(wait) = self.waits_for() {
+            task.field("waits_for", &format_args!("{wait}"));
+        }
         task.field("spawned_at", &format_args!("{}", self.spawned_at));
         task.finish()
     }
@@ -133,7 +155,8 @@ impl Header {
     /// The caller has the right of H2.
     pub(crate) unsafe fn set_next(&self, next: Option<NonNull<Header>>) {
         // Relaxed: the caller alone has to do with it.
-        self.next.store(next.map_or(ptr::null_mut(), NonNull::as_ptr), Ordering::Relaxed);
+        let next = next.map_or(ptr::null_mut(), |next| next.as_ptr().cast());
+        self.next.link().store(next, Ordering::Relaxed);
     }
 
     /// Takes the link out.
@@ -143,9 +166,10 @@ impl Header {
     /// The caller has the right of H2.
     pub(crate) unsafe fn take_next(&self) -> Option<NonNull<Header>> {
         // Relaxed: the caller alone has to do with it.
-        let next = NonNull::new(self.next.load(Ordering::Relaxed));
-        self.next.store(ptr::null_mut(), Ordering::Relaxed);
-        next
+        let next = NonNull::new(self.next.link().load(Ordering::Relaxed));
+        debug_assert!(self.next.get().is_none(), "a note is no link");
+        self.next.link().store(ptr::null_mut(), Ordering::Relaxed);
+        next.map(NonNull::cast)
     }
 
     /// Links the next task of an inbox, for others to see.
@@ -155,13 +179,13 @@ impl Header {
     /// The caller has the right of H2.
     pub(crate) unsafe fn link(&self, next: NonNull<Header>) {
         // Release: publishes that task; pairs with `linked`.
-        self.next.store(next.as_ptr(), Ordering::Release);
+        self.next.link().store(next.as_ptr().cast(), Ordering::Release);
     }
 
     /// The next task of an inbox, if it has been linked.
     pub(crate) fn linked(&self) -> Option<NonNull<Header>> {
         // Acquire: pairs with `link`.
-        NonNull::new(self.next.load(Ordering::Acquire))
+        NonNull::new(self.next.link().load(Ordering::Acquire)).map(NonNull::cast)
     }
 }
 

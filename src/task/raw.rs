@@ -227,6 +227,8 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
         unsafe { finish_cancelled(task, false) };
         return Ran::Done;
     }
+    // SAFETY: H2: we are the runner.
+    unsafe { header.clear_wait() };
     // SAFETY: R1; the borrowed waker does not outlive this call.
     let waker = unsafe { waker::borrow(task) };
     // SAFETY: R2, R3, R4.

@@ -13,6 +13,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use super::wait::{LinkOrWait, WaitKind};
 use crate::loom::{
     global::{AtomicU64, Ordering},
     pick,
@@ -56,7 +57,8 @@ pub(crate) struct Current {
     role: Cell<Role>,
     /// The scheduler's worker that this thread is, opaque at this rank; null on other threads.
     pub(crate) worker: Cell<*const ()>,
-    /// The header of the task that is being polled, opaque; null between polls.
+    /// The header of the task that is being polled, opaque but for its first word, a [`LinkOrWait`];
+    /// null between polls.
     pub(crate) task: Cell<*const ()>,
     /// Whether a waker of `task` has the reference that the runner came with.
     pub(crate) lent: Cell<bool>,
@@ -172,6 +174,18 @@ pub(crate) fn outside_task<R>(f: impl FnOnce() -> R) -> R {
     let _back =
         with(|current| Back(current.task.replace(ptr::null()), current.frame.replace(ptr::null())));
     f()
+}
+
+/// Notes what the task that is being polled waits for. Each place where a task suspends calls it.
+#[inline]
+pub(crate) fn waits_for(kind: WaitKind, key: u64) {
+    with(|current| {
+        // SAFETY: null, or a header, which begins with such a word and which its runner keeps while
+        // it is polled: on this thread, below us.
+        if let Some(word) = unsafe { current.task.get().cast::<LinkOrWait>().as_ref() } {
+            word.note(kind, key);
+        }
+    });
 }
 
 /// Whether this thread is inside the poll of a task.

@@ -92,9 +92,7 @@ mod tests {
     fn every_kind_comes_back_and_a_timer_gives_way() {
         let word = LinkOrWait::new();
         assert_eq!(word.get(), None);
-        for kind in
-            [WaitKind::Timer, WaitKind::Primitive, WaitKind::Descriptor, WaitKind::Task]
-        {
+        for kind in [WaitKind::Timer, WaitKind::Primitive, WaitKind::Descriptor, WaitKind::Task] {
             for key in [0, 7, (1 << 58) - 1] {
                 word.clear();
                 word.note(kind, key);

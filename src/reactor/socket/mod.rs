@@ -40,7 +40,7 @@ use super::{
 };
 use crate::{
     loom::global::{AtomicU8, AtomicU32, AtomicU64, Ordering},
-    util::fork,
+    util::{current, fork, wait::WaitKind},
 };
 
 /// In this order: what every message needs is in the middle, from the end of `outbound` to the
@@ -379,6 +379,10 @@ impl Pollable for Arc<Socket> {
         &self.source
     }
 
+    fn number(&self) -> u64 {
+        self.source.get().number()
+    }
+
     fn register(&self, reactor: &mut Reactor, direction: Direction) -> io::Result<Home> {
         reactor.register_socket(self, direction)
     }
@@ -414,6 +418,13 @@ impl Pollable for Arc<Socket> {
             Ok(home.clone())
         })?;
         Ok(())
+    }
+}
+
+impl Socket {
+    /// Notes that the task which is polled waits for this socket.
+    pub(crate) fn note_wait(&self) {
+        current::waits_for(WaitKind::Descriptor, self.source.get().number());
     }
 }
 
