@@ -64,6 +64,8 @@ const UNSAFE_FILES: &[&str] = &[
     // Calls for which rustix has no name: the clock of another thread, and a receive into no memory.
     "src/util/threads.rs",
     "src/reactor/endpoint.rs",
+    // Values on this thread's stack, by the address of their keys.
+    "src/task/local.rs",
     // The first word of the task that is polled.
     "src/util/current.rs",
     // A main that borrows, and futures that only their thread may touch.

@@ -117,6 +117,8 @@ mod sync_storms;
 mod task;
 #[path = "suite/task_chains.rs"]
 mod task_chains;
+#[path = "suite/task_context.rs"]
+mod task_context;
 #[path = "suite/task_crowds.rs"]
 mod task_crowds;
 #[path = "suite/task_ends.rs"]

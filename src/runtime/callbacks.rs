@@ -1,12 +1,15 @@
 //! Where callbacks of [`Task::on_done`](crate::Task::on_done) run if they become due on a thread that
 //! is no worker of their runtime.
 
-use std::{panic::Location, sync::Weak};
+use std::{
+    panic::Location,
+    sync::{Arc, Weak},
+};
 
 use parking_lot::Mutex;
 
 use super::Inner;
-use crate::{scheduler, task::Caller, util::fork::PerProcess};
+use crate::{task::Caller, util::fork::PerProcess};
 
 /// The runtimes that have not ended, each by the key of its hub.
 fn runtimes() -> &'static Mutex<Vec<(u16, Weak<Inner>)>> {
@@ -15,11 +18,11 @@ fn runtimes() -> &'static Mutex<Vec<(u16, Weak<Inner>)>> {
 }
 
 /// A runtime starts.
-pub(super) fn add(inner: &std::sync::Arc<Inner>) {
+pub(super) fn add(inner: &Arc<Inner>) {
     let mut runtimes = runtimes().lock();
     // One that could not end in time has kept its hub, and its key.
     runtimes.retain(|(_, runtime)| runtime.strong_count() > 0);
-    runtimes.push((inner.hub.key(), std::sync::Arc::downgrade(inner)));
+    runtimes.push((inner.hub.key(), Arc::downgrade(inner)));
 }
 
 /// A runtime has ended, and its key is for the next.
@@ -31,18 +34,13 @@ pub(super) fn remove(inner: &Inner) {
 pub(super) fn spawn(key: u16, at: &'static Location<'static>, caller: Caller) {
     let runtime = runtimes().lock().iter().find(|(of, _)| *of == key).map(|(_, it)| it.clone());
     let runtime = runtime.and_then(|runtime| runtime.upgrade());
+    let of_this_life = |inner: &Arc<Inner>| inner.hub.has_born(caller.task());
+    let Some(inner) = runtime.filter(of_this_life) else { return caller.give_up() };
     let mut caller = Some(caller);
-    if let Some(inner) = runtime.filter(|inner| inner.is_ours()) {
-        let is_of_this_life = caller.as_ref().is_some_and(|it| inner.hub.has_born(it.task()));
-        let spawn = || {
-            if is_of_this_life && let Some(caller) = caller.take() {
-                // SAFETY: `Send` and `'static`.
-                unsafe { scheduler::spawn_foreign(inner.hub, caller, at) }.detach();
-            }
-        };
-        inner.gate.pass(spawn, || {});
-    }
-    if let Some(caller) = caller {
-        caller.give_up();
+    let spawned = inner.try_spawn(|| (caller.take().expect("called once"), at.into()));
+    match (spawned, caller) {
+        (Some(task), _) => task.detach(),
+        (None, Some(caller)) => caller.give_up(),
+        (None, None) => unreachable!("what took it has spawned it"),
     }
 }

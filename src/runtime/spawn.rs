@@ -2,7 +2,7 @@
 
 use std::{fmt, future::pending, panic::Location};
 
-use super::{Handle, context};
+use super::{Handle, Inner, context};
 use crate::{
     scheduler::{self, Worker},
     task::{self, Origin, Task},
@@ -191,19 +191,28 @@ impl Handle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let inner = &*self.inner;
         let mut new = Some((future, origin));
         let mut take = || new.take().expect("taken once");
-        let spawn = || {
-            let (future, origin) = take();
-            // SAFETY: `Send` and `'static`.
-            unsafe { scheduler::spawn_foreign(inner.hub, future, origin) }
-        };
-        let spawned = if inner.is_ours() { inner.gate.pass(spawn, || {}) } else { None };
-        spawned.unwrap_or_else(|| {
+        self.inner.try_spawn(&mut take).unwrap_or_else(|| {
             let (future, origin) = take();
             task::refused(future, scheduler::new_ids(1), origin)
         })
+    }
+}
+
+impl Inner {
+    /// Starts a task from a thread that is no worker of the runtime. After its end `make` is not called.
+    pub(super) fn try_spawn<F>(&self, make: impl FnOnce() -> (F, Origin)) -> Option<Task<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let spawn = || {
+            let (future, origin) = make();
+            // SAFETY: `Send` and `'static`.
+            unsafe { scheduler::spawn_foreign(self.hub, future, origin) }
+        };
+        if self.is_ours() { self.gate.pass(spawn, || {}) } else { None }
     }
 }
 

@@ -147,7 +147,7 @@ impl Worker {
         let unwound = Unwound;
         let started = self.reactor.borrow_mut().start();
         started.expect("what a ring needs to start was tried out when it was made");
-        let result = body();
+        let result = task::hidden(body);
         std::mem::forget(unwound);
         current::with(|current| current.worker.set(std::ptr::null()));
         result

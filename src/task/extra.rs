@@ -10,13 +10,14 @@
 
 use std::{borrow::Cow, panic::Location, ptr};
 
-use super::{cancel::Root, done::Callbacks};
+use super::{cancel::Root, done::Callbacks, local::Kept};
 use crate::{
     error::{CancelCause, Cause, ScopeKind},
     loom::{
-        Mutex,
+        Mutex, UnsafeCell,
         atomic::{AtomicPtr, Ordering},
     },
+    util::panic,
 };
 
 /// Tags in the lowest bits: all three pointers are aligned to 8.
@@ -49,15 +50,40 @@ impl Asked {
 pub(super) struct Extra(AtomicPtr<()>);
 
 /// The rest, in memory of its own.
-#[derive(Default)]
 pub(super) struct Extension {
     /// Given at birth.
     pub(super) name: Option<Cow<'static, str>>,
     cause: Mutex<Option<Cause>>,
+    /// Values that it inherited; the runner's (L3). Given at birth, empty after the end.
+    pub(super) locals: UnsafeCell<Vec<Box<dyn Kept>>>,
     /// Who wants to hear of the task's end.
     pub(super) callbacks: Mutex<Callbacks>,
     /// Regions of the task that hear of its cancellation; the runner's.
     pub(super) root: Mutex<Root>,
+}
+
+impl Default for Extension {
+    fn default() -> Self {
+        Self::with_locals(Vec::new())
+    }
+}
+
+impl Extension {
+    pub(super) fn with_locals(locals: Vec<Box<dyn Kept>>) -> Self {
+        Self {
+            name: None,
+            cause: Mutex::new(None),
+            locals: UnsafeCell::new(locals),
+            callbacks: Mutex::default(),
+            root: Mutex::default(),
+        }
+    }
+
+    /// Whether it was given values at birth.
+    pub(super) fn has_locals(&mut self) -> bool {
+        // SAFETY: alone, by `&mut`.
+        self.locals.with_mut(|locals| unsafe { !(*locals).is_empty() })
+    }
 }
 
 /// What the word holds when it is neither null nor an extension.
@@ -204,7 +230,9 @@ impl Drop for Extra {
             drop(unsafe { tagged.into_cause(None) });
         } else if !word.is_null() {
             // SAFETY: X1: the word ends.
-            drop(unsafe { Box::from_raw(word.cast::<Extension>()) });
+            let extension = unsafe { Box::from_raw(word.cast::<Extension>()) };
+            // Of a runtime that could not end in time, there may be foreign things left in it.
+            panic::discard_foreign(extension);
         }
     }
 }

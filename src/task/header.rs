@@ -12,6 +12,7 @@ use super::{
     done::Caller,
     extra::{Extension, Extra},
     info::WaitsFor,
+    local,
     raw::VTable,
     state::State,
 };
@@ -63,7 +64,7 @@ pub(crate) struct Origin {
 impl From<&'static Location<'static>> for Origin {
     #[inline]
     fn from(spawned_at: &'static Location<'static>) -> Self {
-        Self { spawned_at, extension: None }
+        Self { spawned_at, extension: local::inherit() }
     }
 }
 

@@ -24,6 +24,7 @@ mod extra;
 mod handle;
 mod header;
 mod info;
+mod local;
 mod raw;
 mod state;
 mod waker;
@@ -44,11 +45,13 @@ pub use self::{
     done::{OnDone, Outcome},
     handle::{BlockingJoinError, Join, Task},
     info::{TaskInfo, TaskState},
+    local::{LocalKey, LocalScope, NoLocal},
 };
 pub(crate) use self::{
     cancel::{Node, Scope, new_scope},
     done::{Caller, introduce},
     header::{Birth, Header, Origin, Schedule},
+    local::hidden,
     raw::Ran,
     waker::{is_tasks, wake_for},
 };
@@ -287,12 +290,6 @@ pub(crate) fn here() -> Option<hook::Here> {
 fn polled() -> Option<ManuallyDrop<TaskRef>> {
     let task = NonNull::new(current::with(|current| current.task.get()).cast_mut())?;
     Some(ManuallyDrop::new(TaskRef(task.cast())))
-}
-
-/// Runs a turn of one task within that of another, as if the latter was not there.
-pub(crate) fn nested<R>(turn: impl FnOnce() -> R) -> R {
-    // What a turn sets, it sets back: see `raw::enter`.
-    turn()
 }
 
 /// Calls `f` with the task that is polled on this thread.

@@ -55,6 +55,7 @@ use super::{
     done::{self, Caller, End},
     extra::{Asked, Extra},
     header::{Birth, Header, Origin, Schedule},
+    local,
     state::{Complete, Start, Suspend},
     waker,
 };
@@ -83,6 +84,8 @@ pub(super) struct VTable {
     ended: fn(&Header),
     pub(super) report: fn(u64, &ErrorEvent),
     pub(super) defer: fn(u64, &'static Location<'static>, Caller),
+    /// The plain table, in that of a task with inherited values.
+    plain: Option<&'static VTable>,
     /// Frees the memory.
     free: unsafe fn(NonNull<Header>),
 }
@@ -119,6 +122,15 @@ impl<F: Future, S: Schedule> Table<F, S> {
         report: S::report,
         defer: S::defer,
         free: free::<F>,
+        plain: None,
+    };
+
+    /// That of a task with inherited values, which are at hand while foreign code of it runs.
+    const WITH_LOCALS: &'static VTable = &VTable {
+        poll: poll_with_locals,
+        give_up: give_up_with_locals,
+        plain: Some(Self::VTABLE),
+        ..*Self::VTABLE
     };
 }
 
@@ -131,8 +143,10 @@ pub(super) fn create<F: Future, S: Schedule>(future: F, birth: Birth) -> NonNull
     // SAFETY: fresh memory of this layout. Field by field, so that the future is not
     // moved more often than it must.
     unsafe {
-        let Birth { place, id, origin: Origin { spawned_at, extension } } = birth;
-        let header = Header::new(Table::<F, S>::VTABLE, place, id, spawned_at);
+        let Birth { place, id, origin: Origin { spawned_at, mut extension } } = birth;
+        let has_locals = extension.as_mut().is_some_and(|extension| extension.has_locals());
+        let vtable = if has_locals { Table::<F, S>::WITH_LOCALS } else { Table::<F, S>::VTABLE };
+        let header = Header::new(vtable, place, id, spawned_at);
         (&raw mut (*raw).head.header).write(header);
         (&raw mut (*raw).head.extra).write(Extra::new(extension));
         (&raw mut (*raw).stage).write(UnsafeCell::new(Stage::Future(future)));
@@ -406,6 +420,54 @@ unsafe fn poll<F: Future>(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<E
 unsafe fn give_up<F: Future>(task: NonNull<Header>, error: TaskError) -> End {
     // SAFETY: the caller's promise.
     unsafe { with_stage::<F, _>(task, |stage| store(stage, Err(error))) }
+}
+
+/// Polls with the values at hand that the task inherited.
+///
+/// # Safety
+///
+/// R2, R4; the stage is the future, and the task has inherited values.
+unsafe fn poll_with_locals(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<End> {
+    // SAFETY: the caller's promise.
+    unsafe { with_locals(task, |plain| (plain.poll)(task, cx)) }
+}
+
+/// # Safety
+///
+/// As [`poll_with_locals`].
+unsafe fn give_up_with_locals(task: NonNull<Header>, error: TaskError) -> End {
+    let give_up = |plain: &VTable| {
+        // SAFETY: the caller's promise.
+        Poll::Ready(unsafe { (plain.give_up)(task, error) })
+    };
+    // SAFETY: as above.
+    match unsafe { with_locals(task, give_up) } {
+        Poll::Ready(end) => end,
+        Poll::Pending => unreachable!("just given"),
+    }
+}
+
+/// Calls the plain table with the values at hand, which end with the future.
+///
+/// # Safety
+///
+/// As [`poll_with_locals`].
+unsafe fn with_locals(
+    task: NonNull<Header>,
+    call: impl FnOnce(&'static VTable) -> Poll<End>,
+) -> Poll<End> {
+    // SAFETY: R1.
+    let (header, extra) = unsafe { (task.as_ref(), extra(task)) };
+    let plain = header.vtable.plain.expect("the table of a task with inherited values");
+    let locals = &extra.get().expect("it has been there from birth").locals;
+    // SAFETY: L3: we are the runner, whose one turn this is.
+    let polled = locals.with(|kept| local::enter_kept(unsafe { &*kept }, || call(plain)));
+    if polled.is_ready() {
+        // SAFETY: L3.
+        let kept = locals.with_mut(|kept| mem::take(unsafe { &mut *kept }));
+        kept.into_iter().for_each(panic::discard_foreign);
+    }
+    polled
 }
 
 /// Drops the future in place and puts the result there. If its destructor panics,

@@ -64,6 +64,8 @@ pub(crate) struct Current {
     pub(crate) lent: Cell<bool>,
     /// The innermost scope or region that is being polled, opaque; null outside of them.
     pub(crate) frame: Cell<*const ()>,
+    /// The innermost frame of task-local values, opaque; null where there are none.
+    pub(crate) locals: Cell<*const ()>,
     /// Leaf completions left in this poll.
     pub(crate) budget: Cell<u8>,
     /// The running task asked to go to the back of the queue once this poll is over.
@@ -78,6 +80,7 @@ crate::loom::thread_local! {
             task: Cell::new(ptr::null()),
             lent: Cell::new(false),
             frame: Cell::new(ptr::null()),
+            locals: Cell::new(ptr::null()),
             budget: Cell::new(BUDGET),
             yielded: Cell::new(false),
         }

@@ -101,7 +101,8 @@ impl Worker {
     /// Gives a new task its first turn at once, within the poll of the task that spawned it.
     fn start_now(&self, task: Runnable) {
         self.block().set_running(task.header());
-        task::nested(|| self.turn_of(task));
+        // The rest of what a turn sets, it sets back.
+        task::hidden(|| self.turn_of(task));
         let outer = task::with_polled(|outer| self.block().set_running(outer));
         if outer.is_none() {
             self.block().set_idle();
