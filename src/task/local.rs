@@ -169,7 +169,8 @@ impl<T: 'static> LocalKey<T> {
     }
 
     #[doc(hidden)]
-    pub const fn inherited() -> Self
+    #[must_use]
+    pub const fn inherited(self) -> Self
     where
         T: Clone + Send,
     {
@@ -339,21 +340,15 @@ impl<T, F> fmt::Debug for LocalScope<T, F> {
 /// ```
 #[macro_export]
 macro_rules! task_local {
-    () => {};
-    ($(#[$attr:meta])* $vis:vis inherited static $name:ident: $type:ty; $($rest:tt)*) => {
-        $(#[$attr])*
-        $vis static $name: $crate::task::LocalKey<$type> = $crate::task::LocalKey::inherited();
-        $crate::task_local!($($rest)*);
-    };
-    ($(#[$attr:meta])* $vis:vis inherited static $name:ident: $type:ty) => {
-        $crate::task_local!($(#[$attr])* $vis inherited static $name: $type;);
-    };
-    ($(#[$attr:meta])* $vis:vis static $name:ident: $type:ty; $($rest:tt)*) => {
-        $(#[$attr])*
-        $vis static $name: $crate::task::LocalKey<$type> = $crate::task::LocalKey::new();
-        $crate::task_local!($($rest)*);
-    };
-    ($(#[$attr:meta])* $vis:vis static $name:ident: $type:ty) => {
-        $crate::task_local!($(#[$attr])* $vis static $name: $type;);
+    // Nothing is ever matched by `never`: it says how often `inherited` stands there.
+    ($(
+        $(#[$attr:meta])*
+        $vis:vis $(inherited $(@ $never:tt)?)? static $name:ident: $type:ty
+    );* $(;)?) => {
+        $(
+            $(#[$attr])*
+            $vis static $name: $crate::task::LocalKey<$type> =
+                $crate::task::LocalKey::new()$(.inherited() $($never)?)?;
+        )*
     };
 }
