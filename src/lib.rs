@@ -42,7 +42,7 @@ pub use self::{
     future::{CancelToken, Cancellation, Scope, ScopeEnded, ScopeFuture, finally, scope},
     runtime::{
         Backend, BackendInfo, Builder, Handle, Metrics, Runtime, ShutdownReport, WorkerId,
-        WorkerMetrics, all_tasks, backend, run, spawn, spawn_local, yield_now,
+        WorkerMetrics, all_tasks, backend, run, spawn, spawn_local, spawn_logged, yield_now,
     },
     task::{
         Cancelled, Canceller, CatchCancel, Join, Task, Uncancellable, catch_cancel, current_task,

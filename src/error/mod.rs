@@ -411,6 +411,18 @@ pub enum ErrorEvent {
         /// The panic's text.
         message: String,
     },
+    /// A task of [`spawn_logged`](crate::spawn_logged) has ended with an error.
+    #[non_exhaustive]
+    TaskFailed {
+        /// Which task.
+        task: TaskId,
+        /// Its name, if it has one.
+        name: Option<String>,
+        /// Where it was spawned.
+        spawned_at: &'static Location<'static>,
+        /// The error's text.
+        error: String,
+    },
     /// A callback of [`Task::on_done`](crate::Task::on_done) panicked.
     #[non_exhaustive]
     CallbackPanicked {
@@ -522,6 +534,10 @@ impl fmt::Display for ErrorEvent {
                     f,
                     "task {task} (spawned at {spawned_at}) panicked and nobody took its result: {message}"
                 )
+            }
+            Self::TaskFailed { task, name, spawned_at, error } => {
+                let task = Named(*task, name.as_deref());
+                write!(f, "task {task} (spawned at {spawned_at}) failed: {error}")
             }
             Self::CallbackPanicked { task, name, spawned_at, message } => {
                 let task = Named(*task, name.as_deref());

@@ -29,7 +29,7 @@ pub use self::{
     builder::Builder,
     inspect::{Metrics, ShutdownReport, WorkerMetrics, all_tasks},
     run::run,
-    spawn::{WorkerId, spawn, spawn_local, yield_now},
+    spawn::{WorkerId, spawn, spawn_local, spawn_logged, yield_now},
 };
 use crate::{
     blocking,
@@ -97,6 +97,7 @@ impl Inner {
 /// let b = rt.run(async { a + 1 }).unwrap();
 /// assert_eq!(b, 2);
 /// ```
+#[doc(alias = "asyncio.Runner")]
 pub struct Runtime {
     handle: Handle,
     crew: Option<Crew>,
@@ -169,6 +170,7 @@ impl fmt::Debug for Runtime {
 /// aborted. What becomes of sockets is said [there](crate::net).
 ///
 /// asyncio: the event loop object, with its thread-safe methods only.
+#[doc(alias = "AbstractEventLoop")]
 #[derive(Clone)]
 pub struct Handle {
     inner: Arc<Inner>,
@@ -189,6 +191,8 @@ impl Handle {
     ///     assert!(ringloop::Handle::current().workers() > 0);
     /// });
     /// ```
+    #[doc(alias = "get_running_loop")]
+    #[doc(alias = "get_event_loop")]
     #[track_caller]
     pub fn current() -> Handle {
         match Self::try_current() {

@@ -38,6 +38,8 @@ use crate::{
 ///     ringloop::spawn(async move { println!("{shared}") });
 /// });
 /// ```
+#[doc(alias = "create_task")]
+#[doc(alias = "ensure_future")]
 #[track_caller]
 #[inline]
 pub fn spawn<F>(future: F) -> Task<F::Output>
@@ -81,6 +83,45 @@ where
     match context::current() {
         Ok(handle) => handle.spawn_at(future, spawned_at),
         Err(error) => panic!("ringloop::spawn at {spawned_at}: {error}"),
+    }
+}
+
+/// Starts a task whose error goes to the [hook](crate::Builder::on_error), as
+/// [`ErrorEvent::TaskFailed`](crate::ErrorEvent::TaskFailed): nobody has to await it to hear of it.
+///
+/// The error is told when the task ends with it. A panic is told as of any task: when its handle
+/// is dropped.
+///
+/// asyncio: "Task exception was never retrieved", which is told when the task is collected.
+///
+/// # Panics
+///
+/// On a thread that belongs to no runtime.
+///
+/// ```
+/// use std::io;
+///
+/// let (told, hears) = std::sync::mpsc::channel();
+/// ringloop::Builder::new()
+///     .on_error(move |event| told.send(event.to_string()).unwrap())
+///     .run(async {
+///         ringloop::spawn_logged(async { Err(io::Error::other("no such page")) }).await.unwrap();
+///     })
+///     .unwrap();
+/// assert!(hears.recv().unwrap().ends_with("failed: no such page"));
+/// ```
+#[track_caller]
+pub fn spawn_logged<F, E>(future: F) -> Task<()>
+where
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: fmt::Display + 'static,
+{
+    spawn_at(logged(future), Location::caller())
+}
+
+async fn logged<E: fmt::Display>(future: impl Future<Output = Result<(), E>>) {
+    if let Err(error) = future.await {
+        task::report_failure(&error);
     }
 }
 
@@ -152,6 +193,7 @@ impl Handle {
     /// let task = std::thread::spawn(move || handle.spawn(async { "from afar" })).join().unwrap();
     /// assert_eq!(rt.run(task).unwrap().unwrap(), "from afar");
     /// ```
+    #[doc(alias = "run_coroutine_threadsafe")]
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Task<F::Output>
     where
@@ -417,6 +459,7 @@ impl Handle {
 ///     }
 /// });
 /// ```
+#[doc(alias = "sleep(0)")]
 pub async fn yield_now() {
     let mut yielded = false;
     std::future::poll_fn(|cx| {

@@ -53,6 +53,8 @@ use crate::{
 /// });
 /// assert_eq!(sum, 3);
 /// ```
+#[doc(alias = "JoinHandle")]
+#[doc(alias = "asyncio.Task")]
 #[must_use = "dropping a Task detaches it: await it, join it, or call `.detach()`"]
 pub struct Task<T> {
     raw: NonNull<Header>,
@@ -106,6 +108,7 @@ impl<T> Task<T> {
     /// Whether the task has ended: with a value, cancelled, or by a panic.
     ///
     /// asyncio: `Task.done`.
+    #[doc(alias = "done")]
     pub fn is_finished(&self) -> bool {
         self.header().state.load().is_complete()
     }

@@ -16,6 +16,7 @@
 //! });
 //! ```
 
+mod budget;
 mod builder;
 mod cancel;
 mod canceller;
@@ -39,6 +40,7 @@ use std::{
 
 use self::extra::{Asked, Extra};
 pub use self::{
+    budget::{Unconstrained, consume_budget, unconstrained},
     builder::Builder,
     cancel::{Cancelled, CatchCancel, Uncancellable, catch_cancel, uncancellable},
     canceller::{Canceller, current_task},
@@ -290,6 +292,20 @@ pub(crate) fn here() -> Option<hook::Here> {
 fn polled() -> Option<ManuallyDrop<TaskRef>> {
     let task = NonNull::new(current::with(|current| current.task.get()).cast_mut())?;
     Some(ManuallyDrop::new(TaskRef(task.cast())))
+}
+
+/// Tells the hook that the task which is polled on this thread has ended with an error.
+#[cold]
+pub(crate) fn report_failure(error: &dyn fmt::Display) {
+    let Some(task) = polled() else { return };
+    let header = task.header();
+    let event = ErrorEvent::TaskFailed {
+        task: header.id(),
+        name: task.name().map(str::to_owned),
+        spawned_at: header.spawned_at(),
+        error: error.to_string(),
+    };
+    (header.vtable.report)(header.place(), &event);
 }
 
 /// Calls `f` with the task that is polled on this thread.

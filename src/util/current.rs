@@ -68,6 +68,8 @@ pub(crate) struct Current {
     pub(crate) locals: Cell<*const ()>,
     /// Leaf completions left in this poll.
     pub(crate) budget: Cell<u8>,
+    /// What is polled may go on without budget.
+    unconstrained: Cell<bool>,
     /// The running task asked to go to the back of the queue once this poll is over.
     pub(crate) yielded: Cell<bool>,
 }
@@ -82,6 +84,7 @@ crate::loom::thread_local! {
             frame: Cell::new(ptr::null()),
             locals: Cell::new(ptr::null()),
             budget: Cell::new(BUDGET),
+            unconstrained: Cell::new(false),
             yielded: Cell::new(false),
         }
     };
@@ -145,9 +148,26 @@ pub(crate) fn budget_spend() -> bool {
                 current.budget.set(rest);
                 true
             }
-            None => false,
+            None => current.unconstrained.get(),
         }
     })
+}
+
+/// Runs `f` with or without limit; afterwards the limit and what was left of the budget are as before.
+pub(crate) fn with_budget<R>(unconstrained: bool, f: impl FnOnce() -> R) -> R {
+    struct Back(bool, u8);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            with(|current| {
+                current.unconstrained.set(self.0);
+                current.budget.set(self.1);
+            });
+        }
+    }
+
+    let _back =
+        with(|current| Back(current.unconstrained.replace(unconstrained), current.budget.get()));
+    f()
 }
 
 /// [`budget_spend`] for a future that could complete at once: pending, its waker woken,

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ringloop::task::{Builder, Outcome, TaskState, current_task};
-use ringloop::{TaskId, all_tasks, spawn, to_thread, yield_now};
+use ringloop::task::{Builder, Outcome, TaskState, consume_budget, current_task, unconstrained};
+use ringloop::{TaskId, all_tasks, spawn, spawn_local, spawn_logged, to_thread, yield_now};
 
 use crate::harness::{
     ErrorLog, Kind, deliberate, on_every, on_every_within, scaled, wait_until, wait_until_async,
 };
-use crate::tools::{Count, Flag, Log, Slot};
+use crate::tools::{Count, Flag, Log, Polled, Slot};
 
 #[test]
 fn t10_callbacks_run_once_in_order_and_not_inline() {
@@ -276,5 +276,66 @@ fn t12_list_tells_names_and_states_and_ends_with_the_runtime() {
         drop(task);
         drop(runtime);
         assert!(handle.all_tasks().is_empty());
+    });
+}
+
+#[test]
+fn error_of_a_logged_task_reaches_the_hook() {
+    // Goal: an error is told once, when the task ends, whether its handle lives or not; a value says
+    // nothing; a cancelled one neither.
+    on_every(|cfg| {
+        let log = ErrorLog::default();
+        cfg.once_with(&log, async {
+            spawn_logged(async { Ok::<_, String>(()) }).await.unwrap();
+            let cancelled = spawn_logged(pending::<Result<(), String>>());
+            cancelled.cancel();
+            assert!(cancelled.await.unwrap_err().is_cancelled());
+            assert_eq!(log.count(Kind::Other), 0);
+            spawn_logged(async { Err("awaited") }).await.unwrap();
+            assert_eq!(log.count(Kind::Other), 1);
+            spawn_logged(async { Err("dropped") }).detach();
+            wait_until_async(|| log.count(Kind::Other) == 2, || "the hook hears".into()).await;
+            let texts = log.take(Kind::Other);
+            assert!(texts[0].ends_with("failed: awaited"), "{texts:?}");
+            assert!(texts[1].ends_with("failed: dropped"), "{texts:?}");
+        });
+        log.assert_silent();
+    });
+}
+
+#[test]
+fn budget_is_spent_or_lifted_by_authors_of_leaves() {
+    // Goal: `consume_budget` yields when the budget is spent, `unconstrained` never does and leaves the
+    // budget as it was, also for a task that starts eagerly within; method: polls are counted.
+    on_every(|cfg| {
+        cfg.once(async {
+            let polls = Count::new();
+            let spends = |times: usize| async move {
+                for _ in 0..times {
+                    consume_budget().await;
+                }
+            };
+            spawn_local(Polled::new(Box::pin(spends(128)), &polls)).await.unwrap();
+            assert_eq!(polls.get(), 1);
+            spawn_local(Polled::new(Box::pin(spends(129)), &polls)).await.unwrap();
+            assert_eq!(polls.get(), 3);
+            spawn_local(Polled::new(Box::pin(unconstrained(spends(10_000))), &polls))
+                .await
+                .unwrap();
+            assert_eq!(polls.get(), 4);
+            let around = async move {
+                spends(100).await;
+                unconstrained(async {
+                    spends(1000).await;
+                    let eager = Builder::new().eager().spawn(spends(129));
+                    assert!(!eager.is_finished(), "the limit of a task is its own");
+                    eager.detach();
+                })
+                .await;
+                spends(28).await;
+            };
+            spawn_local(Polled::new(Box::pin(around), &polls)).await.unwrap();
+            assert_eq!(polls.get(), 5);
+        });
     });
 }

@@ -5,6 +5,7 @@ use crate::{
     error::TaskId,
     scheduler::{Address, NO_OWNER, Tasks, hub::Phase, new_ids},
     task::{self, Birth, Origin, Registered, Runnable, Task},
+    util::current,
 };
 
 impl Worker {
@@ -102,7 +103,7 @@ impl Worker {
     fn start_now(&self, task: Runnable) {
         self.block().set_running(task.header());
         // The rest of what a turn sets, it sets back.
-        task::hidden(|| self.turn_of(task));
+        current::with_budget(false, || task::hidden(|| self.turn_of(task)));
         let outer = task::with_polled(|outer| self.block().set_running(outer));
         if outer.is_none() {
             self.block().set_idle();
