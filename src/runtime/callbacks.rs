@@ -11,9 +11,12 @@ use parking_lot::Mutex;
 use super::Inner;
 use crate::{task::Caller, util::fork::PerProcess};
 
-/// The runtimes that have not ended, each by the key of its hub.
-fn runtimes() -> &'static Mutex<Vec<(u16, Weak<Inner>)>> {
-    static RUNTIMES: PerProcess<Mutex<Vec<(u16, Weak<Inner>)>>> = PerProcess::new();
+/// Each by the key of its hub.
+type Runtimes = Mutex<Vec<(u16, Weak<Inner>)>>;
+
+/// The runtimes that have not ended.
+fn runtimes() -> &'static Runtimes {
+    static RUNTIMES: PerProcess<Runtimes> = PerProcess::new();
     RUNTIMES.get(|| Mutex::new(Vec::new()))
 }
 
