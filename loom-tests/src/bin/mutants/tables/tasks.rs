@@ -341,18 +341,18 @@ pub const TASKS: &[Mutant] = &[
         name: "finish: counts what was lent before the future was dropped",
         file: "task/raw.rs",
         text: "    // SAFETY: the result is stored.
-    unsafe { finish(task, turn.lent) };",
+    unsafe { finish(task, turn.lent, end) };",
         replacement: "    let _ = turn;
-    unsafe { finish(task, lent) };",
+    unsafe { finish(task, lent, end) };",
         model: "task_state::lent_and_back_with_a_cancelled_future",
     },
     Mutant {
         name: "finish: gives up what was lent as the future was dropped",
         file: "task/raw.rs",
         text: "    // SAFETY: the result is stored.
-    unsafe { finish(task, turn.lent) };",
+    unsafe { finish(task, turn.lent, end) };",
         replacement: "    let _ = turn;
-    unsafe { finish(task, lent) };",
+    unsafe { finish(task, lent, end) };",
         model: "task_state::lent_by_a_cancelled_future",
     },
     Mutant {
