@@ -376,10 +376,22 @@ unsafe fn finish(task: NonNull<Header>, lent: bool, end: End) {
     }
     if before.has_callbacks() {
         // SAFETY: R1, as above.
-        done::ended(unsafe { TaskRef::to(task) });
+        unsafe { call_back(task) };
     }
     // SAFETY: these are the runner's: the one `ended` left to it, and its own if it has one.
     unsafe { drop_refs(task, if lent { 1 } else { 2 }) };
+}
+
+/// Callbacks wait for the end that has come.
+///
+/// # Safety
+///
+/// The caller has a reference (R1).
+#[cold]
+#[inline(never)]
+unsafe fn call_back(task: NonNull<Header>) {
+    // SAFETY: R1, by the caller.
+    done::ended(unsafe { TaskRef::to(task) });
 }
 
 /// # Safety
@@ -472,6 +484,7 @@ unsafe fn with_locals(
 
 /// Drops the future in place and puts the result there. If its destructor panics,
 /// that is the result.
+#[inline]
 fn store<F: Future>(stage: &mut Stage<F>, mut output: Result<F::Output, TaskError>) -> End {
     if let Err(payload) = panic::catch(|| drop_in_place(stage)) {
         if output.as_ref().is_err_and(TaskError::is_panicked) {

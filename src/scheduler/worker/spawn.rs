@@ -71,7 +71,8 @@ impl Worker {
         task
     }
 
-    #[inline]
+    // As a call it would hand a large value back through memory, for each task.
+    #[inline(always)]
     pub(super) fn birth(&self, owner: u16, origin: Origin) -> (u32, Birth) {
         let slot = self.hub.registry.take_slot(&self.slots);
         let place = Address::new(self.hub.key(), owner, slot);
