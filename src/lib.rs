@@ -12,7 +12,7 @@ mod error;
 mod util;
 
 mod reactor;
-mod task;
+pub mod task;
 
 mod blocking;
 mod buf;
@@ -59,9 +59,12 @@ pub use self::{
     },
     runtime::{
         Backend, BackendInfo, Builder, Handle, Metrics, Runtime, ShutdownReport, WorkerId,
-        WorkerMetrics, backend, run, spawn, spawn_local, yield_now,
+        WorkerMetrics, all_tasks, backend, run, spawn, spawn_local, spawn_logged, yield_now,
     },
-    task::{Cancelled, CatchCancel, Join, Task, Uncancellable, catch_cancel, uncancellable},
+    task::{
+        Cancelled, Canceller, CatchCancel, Join, Task, Uncancellable, catch_cancel, current_task,
+        uncancellable,
+    },
     threads::to_thread,
 };
 

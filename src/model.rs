@@ -137,6 +137,11 @@ pub mod task {
         fn report(_place: u64, event: &ErrorEvent) {
             S::report(event);
         }
+
+        fn defer(_place: u64, _at: &'static Location<'static>, caller: task::Caller) {
+            // Its destructor calls.
+            drop(caller);
+        }
     }
 
     pub struct Runnable(pub(super) task::Runnable);
@@ -203,7 +208,7 @@ pub mod task {
         F::Output: Send + 'static,
         S: Schedule,
     {
-        let birth = task::Birth { place: 0, id: TaskId(id), spawned_at: Location::caller() };
+        let birth = task::Birth { place: 0, id: TaskId(id), origin: Location::caller().into() };
         let (entry, registered, task) = task::create::<F, By<S>>(future, birth);
         (Runnable(entry), Registered(registered), task)
     }

@@ -66,6 +66,10 @@ const UNSAFE_FILES: &[&str] = &[
     // Calls for which rustix has no name: the clock of another thread, and a receive into no memory.
     "src/util/threads.rs",
     "src/reactor/endpoint.rs",
+    // Values on this thread's stack, by the address of their keys.
+    "src/task/local.rs",
+    // The first word of the task that is polled.
+    "src/util/current.rs",
     // A main that borrows, and futures that only their thread may touch.
     "src/runtime/run.rs",
     "src/runtime/spawn.rs",
@@ -75,7 +79,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/scheduler/inbox.rs",
     "src/scheduler/mod.rs",
     "src/scheduler/registry.rs",
-    "src/scheduler/worker.rs",
+    "src/scheduler/worker/spawn.rs",
     // Handlers that run in the middle of anything.
     "src/runtime/interrupt.rs",
     "src/signal/mod.rs",

@@ -131,12 +131,20 @@ mod sync_storms;
 mod task;
 #[path = "suite/task_chains.rs"]
 mod task_chains;
+#[path = "suite/task_context.rs"]
+mod task_context;
 #[path = "suite/task_crowds.rs"]
 mod task_crowds;
+#[path = "suite/task_ends.rs"]
+mod task_ends;
 #[path = "suite/task_faults.rs"]
 mod task_faults;
+#[path = "suite/task_handles.rs"]
+mod task_handles;
 #[path = "suite/task_local.rs"]
 mod task_local;
+#[path = "suite/task_waits.rs"]
+mod task_waits;
 #[path = "suite/testing_clock.rs"]
 mod testing_clock;
 #[path = "suite/testing_runs.rs"]

@@ -30,7 +30,7 @@ pub(crate) use self::resolver::resolve;
 use crate::{
     error::{ErrorEvent, TaskError, TaskId, hook},
     loom::WaitLock,
-    task::{self, Birth, Header, Runnable, Schedule, Task},
+    task::{self, Birth, Caller, Header, Origin, Runnable, Schedule, Task},
     util::{
         current::{self, Role, RuntimeId},
         fork,
@@ -126,6 +126,10 @@ impl Schedule for Jobs {
     fn report(place: u64, event: &ErrorEvent) {
         hook::report(place as u16, event);
     }
+
+    fn defer(place: u64, at: &'static Location<'static>, caller: Caller) {
+        caller.send(place as u16, at);
+    }
 }
 
 impl Pool {
@@ -148,17 +152,12 @@ impl Pool {
     }
 
     /// Queues a job. After the pool closed it is dropped uncalled, and cancelled.
-    pub(crate) fn spawn<F, T>(
-        &self,
-        id: TaskId,
-        job: F,
-        spawned_at: &'static Location<'static>,
-    ) -> Task<T>
+    pub(crate) fn spawn<F, T>(&self, id: TaskId, job: F, origin: impl Into<Origin>) -> Task<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let birth = Birth { place: u64::from(self.0.hook), id, spawned_at };
+        let birth = Birth { place: u64::from(self.0.hook), id, origin: origin.into() };
         let (entry, _registered, task) =
             task::create::<_, Jobs>(Job { closure: Some(job), pool: self.0.clone() }, birth);
         match self.0.queue.push(entry) {

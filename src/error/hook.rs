@@ -5,7 +5,7 @@
 //! goes to standard error. So does one in a forked child of the hook's process: the hook may
 //! need what a thread of the parent holds.
 
-use std::{fmt, io, os::fd::AsFd, panic::Location, sync::Arc};
+use std::{borrow::Cow, fmt, io, os::fd::AsFd, panic::Location, sync::Arc};
 
 use super::{ErrorEvent, TaskId};
 use crate::{
@@ -47,9 +47,9 @@ pub(crate) fn clear(key: u16) {
 
 /// Tells the hook of `key`; if it panics, standard error hears both. Does not panic.
 pub(crate) fn report(key: u16, event: &ErrorEvent) {
-    let mine = |listener: &&mut Listener| match event {
-        ErrorEvent::TaskPanicked { task, .. } => listener.key == key && *task >= listener.since,
-        _ => listener.key == key,
+    let task = event.late_task();
+    let mine = |listener: &&mut Listener| {
+        listener.key == key && task.is_none_or(|task| task >= listener.since)
     };
     let begun = clock::machine();
     let hook = listeners().lock().iter_mut().find(mine).map(|listener| {
@@ -94,10 +94,10 @@ pub(crate) fn tell_stderr(event: &ErrorEvent) {
 }
 
 /// What is known of the task that is polled on this thread.
-#[derive(Clone, Copy)]
 #[cfg_attr(not(debug_assertions), allow(dead_code, reason = "for reports of debug builds"))]
 pub(crate) struct Here {
     pub(crate) task: TaskId,
+    pub(crate) name: Option<Cow<'static, str>>,
     pub(crate) spawned_at: &'static Location<'static>,
     /// Where it belongs, for `report`.
     pub(crate) place: u64,

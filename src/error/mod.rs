@@ -32,6 +32,19 @@ impl fmt::Display for TaskId {
     }
 }
 
+/// A task as reports show it: its number, and its name if it has one.
+pub(crate) struct Named<'a>(pub(crate) TaskId, pub(crate) Option<&'a str>);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)?;
+        match self.1 {
+            Some(name) => write!(f, " \"{name}\""),
+            None => Ok(()),
+        }
+    }
+}
+
 type Payload = Box<dyn Any + Send + 'static>;
 
 /// A payload that several threads may look at: errors are `Sync`, so that they fit
@@ -405,6 +418,8 @@ pub enum ErrorEvent {
     TaskPanicked {
         /// Which task.
         task: TaskId,
+        /// Its name, if it has one.
+        name: Option<String>,
         /// Where it was spawned.
         spawned_at: &'static Location<'static>,
         /// The panic's text.
@@ -415,6 +430,30 @@ pub enum ErrorEvent {
     CallPanicked {
         /// Where it was scheduled.
         scheduled_at: &'static Location<'static>,
+        /// The panic's text.
+        message: String,
+    },
+    /// A task of [`spawn_logged`](crate::spawn_logged) has ended with an error.
+    #[non_exhaustive]
+    TaskFailed {
+        /// Which task.
+        task: TaskId,
+        /// Its name, if it has one.
+        name: Option<String>,
+        /// Where it was spawned.
+        spawned_at: &'static Location<'static>,
+        /// The error's text.
+        error: String,
+    },
+    /// A callback of [`Task::on_done`](crate::Task::on_done) panicked.
+    #[non_exhaustive]
+    CallbackPanicked {
+        /// The task whose end it was called for.
+        task: TaskId,
+        /// The task's name, if it has one.
+        name: Option<String>,
+        /// Where the task was spawned.
+        spawned_at: &'static Location<'static>,
         /// The panic's text.
         message: String,
     },
@@ -443,6 +482,8 @@ pub enum ErrorEvent {
     TaskHogsWorker {
         /// Which task.
         task: TaskId,
+        /// Its name, if it has one.
+        name: Option<String>,
         /// Where it was spawned.
         spawned_at: &'static Location<'static>,
         /// The worker's number.
@@ -468,6 +509,8 @@ pub enum ErrorEvent {
     LockHeldByWaiter {
         /// Which task.
         task: TaskId,
+        /// Its name, if it has one.
+        name: Option<String>,
         /// Where it was spawned.
         spawned_at: &'static Location<'static>,
     },
@@ -494,10 +537,21 @@ fn is_forbidden(error: &std::io::Error) -> bool {
     matches!(error.kind(), PermissionDenied | Unsupported)
 }
 
+impl ErrorEvent {
+    /// The task that it is about, if that may have ended long before.
+    pub(crate) fn late_task(&self) -> Option<TaskId> {
+        match self {
+            Self::TaskPanicked { task, .. } | Self::CallbackPanicked { task, .. } => Some(*task),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for ErrorEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TaskPanicked { task, spawned_at, message } => {
+            Self::TaskPanicked { task, name, spawned_at, message } => {
+                let task = Named(*task, name.as_deref());
                 write!(
                     f,
                     "task {task} (spawned at {spawned_at}) panicked and nobody took its result: {message}"
@@ -505,6 +559,17 @@ impl fmt::Display for ErrorEvent {
             }
             Self::CallPanicked { scheduled_at, message } => {
                 write!(f, "the call that was scheduled at {scheduled_at} panicked: {message}")
+            }
+            Self::TaskFailed { task, name, spawned_at, error } => {
+                let task = Named(*task, name.as_deref());
+                write!(f, "task {task} (spawned at {spawned_at}) failed: {error}")
+            }
+            Self::CallbackPanicked { task, name, spawned_at, message } => {
+                let task = Named(*task, name.as_deref());
+                write!(
+                    f,
+                    "a callback for the end of task {task} (spawned at {spawned_at}) panicked: {message}"
+                )
             }
             Self::BackendFallback { backend, reason } => {
                 write!(f, "the backend is {backend}, and less than it could be: {reason}")
@@ -519,20 +584,22 @@ impl fmt::Display for ErrorEvent {
                 "accepting is paused until a descriptor is freed: {error}; \
                  raise the limit (ulimit -n) or cap the connections"
             ),
-            Self::TaskHogsWorker { task, spawned_at, worker, running } => write!(
+            Self::TaskHogsWorker { task, name, spawned_at, worker, running } => write!(
                 f,
-                "task {task} (spawned at {spawned_at}) has held worker {worker} for {running:?} in one poll; \
-                 move blocking work to ringloop::to_thread, or yield in long loops"
+                "task {} (spawned at {spawned_at}) has held worker {worker} for {running:?} in one poll; \
+                 move blocking work to ringloop::to_thread, or yield in long loops",
+                Named(*task, name.as_deref()),
             ),
             Self::ThreadRefused { error } => write!(
                 f,
                 "the system refuses a thread for blocking jobs, which wait for the others, or fail \
                  if there is none: {error}; {RAISE_THREADS}"
             ),
-            Self::LockHeldByWaiter { task, spawned_at } => write!(
+            Self::LockHeldByWaiter { task, name, spawned_at } => write!(
                 f,
-                "task {task} (spawned at {spawned_at}) waits for a lock that it acquired itself; \
-                 unless it handed the guard on, it waits for itself: drop the guard before"
+                "task {} (spawned at {spawned_at}) waits for a lock that it acquired itself; \
+                 unless it handed the guard on, it waits for itself: drop the guard before",
+                Named(*task, name.as_deref()),
             ),
             Self::CompletionsLost { worker } => write!(
                 f,

@@ -196,6 +196,11 @@ impl Endpoint {
         by_kind!(self, fd => SockRef::from(fd).set_linger(linger), _end => Ok(()))
     }
 
+    /// The descriptor's number, for reports.
+    pub(crate) fn number(&self) -> u64 {
+        by_kind!(self, fd => fd.as_raw_fd() as u64, _end => 0)
+    }
+
     /// getsockname(2) of an IP socket.
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         by_kind!(self, fd => ip_addr(SockRef::from(fd).local_addr()?), end => Ok(end.local_addr()))

@@ -3,7 +3,7 @@
 use std::{
     io,
     mem::ManuallyDrop,
-    os::fd::AsFd,
+    os::fd::{AsFd, AsRawFd as _},
     task::{Context, Poll},
 };
 
@@ -13,7 +13,10 @@ use super::{
     Home, Reactor,
     slot::{Direction, Ready, Seen, SlotRef},
 };
-use crate::{loom::Mutex, util::fork::Owner};
+use crate::{
+    loom::Mutex,
+    util::{current, fork::Owner, wait::WaitKind},
+};
 
 /// An open descriptor and its slot. It belongs to no worker until it first has to
 /// wait; then the worker at hand registers it, and becomes its home.
@@ -39,6 +42,11 @@ pub(crate) trait Pollable {
     type Io: AsFd;
 
     fn source(&self) -> &Source<Self::Io>;
+
+    /// The descriptor's number, for reports.
+    fn number(&self) -> u64 {
+        self.source().get().as_fd().as_raw_fd() as u64
+    }
 
     /// Has a reactor report on it. Somebody waits for this direction, and may come to
     /// [`confirm`](Self::confirm) the other.
@@ -222,7 +230,8 @@ pub(crate) fn poll_ready<P: Pollable>(
     door: Door,
 ) -> Poll<io::Result<()>> {
     ensure_home(io, direction, door)?;
-    io.source().slot.poll_ready(direction, cx).map(Ok)
+    let ready = io.source().slot.poll_ready(direction, cx);
+    note_wait(io, ready).map(Ok)
 }
 
 /// The same for one of several futures that wait for this direction. `ticket` is given
@@ -235,7 +244,17 @@ pub(crate) fn poll_ready_shared<P: Pollable>(
     door: Door,
 ) -> Poll<io::Result<()>> {
     ensure_home(io, direction, door)?;
-    io.source().slot.poll_ready_shared(direction, ticket, cx).map(Ok)
+    let ready = io.source().slot.poll_ready_shared(direction, ticket, cx);
+    note_wait(io, ready).map(Ok)
+}
+
+/// Notes what the task waits for, if it does.
+#[inline]
+fn note_wait<P: Pollable>(io: &P, ready: Poll<()>) -> Poll<()> {
+    if ready.is_pending() {
+        current::waits_for(WaitKind::Descriptor, io.number());
+    }
+    ready
 }
 
 /// Sees to it that there is a home: the first one, or another after a runtime ended.

@@ -211,6 +211,7 @@ impl Builder {
             }
         };
         hook::introduce(task::here);
+        task::introduce(super::callbacks::spawn);
         let is_told = self.on_error.is_some() || !choice.by_filter;
         if let Some(hook) = self.on_error {
             hook::set(hub.key(), scheduler::new_ids(1), hook);
@@ -245,6 +246,7 @@ impl Builder {
         });
         let pool = Arc::downgrade(&inner);
         standstill.set_pool(move || pool.upgrade().is_none_or(|inner| inner.pool.rests()));
+        super::callbacks::add(&inner);
         Ok((inner, seats))
     }
 }

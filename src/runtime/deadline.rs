@@ -12,7 +12,7 @@ use std::{
 use crate::{
     reactor::timers::{End, TimerRef},
     scheduler::{is_far, with_timers},
-    util::{clock, panic},
+    util::{clock, current, panic, wait::WaitKind},
 };
 
 /// A time in nanoseconds of `util::clock` (`u64::MAX`: never) and, while somebody
@@ -46,6 +46,7 @@ impl Deadline {
     pub(crate) fn poll_with(&mut self, cx: &mut Context<'_>, asks: bool) -> Poll<()> {
         if let Some(entry) = &self.entry {
             let Poll::Ready(end) = entry.poll(cx) else {
+                current::waits_for(WaitKind::Timer, self.at);
                 return Poll::Pending;
             };
             self.disarm();
@@ -84,6 +85,7 @@ impl Deadline {
             "time::sleep, timeout or interval awaited outside a ringloop runtime: \
              call it inside ringloop::run or on a task"
         );
+        current::waits_for(WaitKind::Timer, at);
     }
 
     /// Waits for another time from now on. A task that waits already is woken by

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Handle;
-use crate::{reactor::Home, scheduler::Hub};
+use crate::{reactor::Home, scheduler::Hub, task::TaskInfo};
 
 /// Counters of a runtime at one instant, as exact as reading them one by one allows.
 ///
@@ -155,6 +155,56 @@ impl Handle {
             })
             .collect();
         metrics
+    }
+}
+
+impl Handle {
+    /// The tasks that have been spawned on the runtime and have not ended, in no order.
+    ///
+    /// A task that is spawned or ends while they are listed may be in the list or not. Jobs of
+    /// [`to_thread`](crate::to_thread) are no tasks of the runtime. After the runtime's end the list is
+    /// empty.
+    ///
+    /// asyncio: `asyncio.all_tasks(loop)`.
+    pub fn all_tasks(&self) -> Vec<TaskInfo> {
+        let mut tasks = Vec::new();
+        {
+            // While it is held, the hub is not given to another runtime.
+            let last = self.inner.last_metrics.lock();
+            if last.is_none() && self.inner.is_ours() {
+                self.inner.hub.registry.for_each(|task| tasks.push(task.clone()));
+            }
+        }
+        // A task that ends meanwhile is freed here, where its destructors may do as they please.
+        tasks.into_iter().map(TaskInfo::of).collect()
+    }
+}
+
+/// The tasks of the current runtime that have not ended: see [`Handle::all_tasks`].
+///
+/// asyncio: `asyncio.all_tasks`.
+///
+/// # Panics
+///
+/// On a thread that belongs to no runtime.
+///
+/// ```
+/// use ringloop::{all_tasks, task::Builder};
+///
+/// ringloop::run(async {
+///     let task = Builder::new().name("waits").spawn(std::future::pending::<()>());
+///     let listed = all_tasks();
+///     let info = listed.iter().find(|info| info.name() == Some("waits")).unwrap();
+///     assert_eq!(info.id(), task.id());
+///     info.canceller().cancel();
+///     assert!(task.await.unwrap_err().is_cancelled());
+/// });
+/// ```
+#[track_caller]
+pub fn all_tasks() -> Vec<TaskInfo> {
+    match Handle::try_current() {
+        Ok(handle) => handle.all_tasks(),
+        Err(error) => panic!("ringloop::all_tasks: {error}"),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod backend;
 mod builder;
+mod callbacks;
 mod context;
 mod crew;
 mod deadline;
@@ -26,9 +27,9 @@ use parking_lot::Mutex;
 pub use self::{
     backend::{Backend, BackendInfo, backend},
     builder::Builder,
-    inspect::{Metrics, ShutdownReport, WorkerMetrics},
+    inspect::{Metrics, ShutdownReport, WorkerMetrics, all_tasks},
     run::run,
-    spawn::{WorkerId, spawn, spawn_local, yield_now},
+    spawn::{WorkerId, spawn, spawn_local, spawn_logged, yield_now},
 };
 use self::{
     crew::Crew,
@@ -84,6 +85,7 @@ impl Inner {
     /// The runtime has ended and all its threads are gone.
     fn release_hub(&self) {
         hook::clear(self.hub.key());
+        callbacks::remove(self);
         self.hub.recycle();
     }
 }
@@ -106,6 +108,7 @@ impl Inner {
 /// let b = rt.run(async { a + 1 }).unwrap();
 /// assert_eq!(b, 2);
 /// ```
+#[doc(alias = "asyncio.Runner")]
 pub struct Runtime {
     handle: Handle,
     crew: Option<Crew>,
@@ -180,6 +183,7 @@ impl fmt::Debug for Runtime {
 /// aborted. What becomes of sockets is said [there](crate::net).
 ///
 /// asyncio: the event loop object, with its thread-safe methods only.
+#[doc(alias = "AbstractEventLoop")]
 #[derive(Clone)]
 pub struct Handle {
     inner: Arc<Inner>,
@@ -200,6 +204,8 @@ impl Handle {
     ///     assert!(ringloop::Handle::current().workers() > 0);
     /// });
     /// ```
+    #[doc(alias = "get_running_loop")]
+    #[doc(alias = "get_event_loop")]
     #[track_caller]
     pub fn current() -> Handle {
         match Self::try_current() {

@@ -2,10 +2,10 @@
 
 use std::{fmt, future::pending, panic::Location};
 
-use super::{Handle, context};
+use super::{Handle, Inner, context};
 use crate::{
     scheduler::{self, Worker},
-    task::{self, Task},
+    task::{self, Origin, Task},
     util::current,
 };
 
@@ -38,6 +38,8 @@ use crate::{
 ///     ringloop::spawn(async move { println!("{shared}") });
 /// });
 /// ```
+#[doc(alias = "create_task")]
+#[doc(alias = "ensure_future")]
 #[track_caller]
 #[inline]
 pub fn spawn<F>(future: F) -> Task<F::Output>
@@ -84,6 +86,45 @@ where
     }
 }
 
+/// Starts a task whose error goes to the [hook](crate::Builder::on_error), as
+/// [`ErrorEvent::TaskFailed`](crate::ErrorEvent::TaskFailed): nobody has to await it to hear of it.
+///
+/// The error is told when the task ends with it. A panic is told as of any task: when its handle
+/// is dropped.
+///
+/// asyncio: "Task exception was never retrieved", which is told when the task is collected.
+///
+/// # Panics
+///
+/// On a thread that belongs to no runtime.
+///
+/// ```
+/// use std::io;
+///
+/// let (told, hears) = std::sync::mpsc::channel();
+/// ringloop::Builder::new()
+///     .on_error(move |event| told.send(event.to_string()).unwrap())
+///     .run(async {
+///         ringloop::spawn_logged(async { Err(io::Error::other("no such page")) }).await.unwrap();
+///     })
+///     .unwrap();
+/// assert!(hears.recv().unwrap().ends_with("failed: no such page"));
+/// ```
+#[track_caller]
+pub fn spawn_logged<F, E>(future: F) -> Task<()>
+where
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: fmt::Display + 'static,
+{
+    spawn_at(logged(future), Location::caller())
+}
+
+async fn logged<E: fmt::Display>(future: impl Future<Output = Result<(), E>>) {
+    if let Err(error) = future.await {
+        task::report_failure(&error);
+    }
+}
+
 /// Starts a task that stays on this worker: its future need not be `Send`.
 ///
 /// Between two of its suspensions no other task of this worker runs, which is
@@ -127,11 +168,16 @@ where
     let spawn = |worker: &Worker| unsafe { worker.spawn_local(future, spawned_at) };
     match scheduler::with_worker(spawn) {
         Some(task) => task,
-        None => panic!(
-            "ringloop::spawn_local at {spawned_at}: this thread is not a worker; \
-             call it inside ringloop::run(async {{ .. }}) or on a task"
-        ),
+        None => not_a_worker(spawned_at),
     }
+}
+
+#[cold]
+fn not_a_worker(spawned_at: &Location<'_>) -> ! {
+    panic!(
+        "ringloop::spawn_local at {spawned_at}: this thread is not a worker; \
+         call it inside ringloop::run(async {{ .. }}) or on a task"
+    )
 }
 
 impl Handle {
@@ -147,6 +193,7 @@ impl Handle {
     /// let task = std::thread::spawn(move || handle.spawn(async { "from afar" })).join().unwrap();
     /// assert_eq!(rt.run(task).unwrap().unwrap(), "from afar");
     /// ```
+    #[doc(alias = "run_coroutine_threadsafe")]
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> Task<F::Output>
     where
@@ -161,32 +208,153 @@ impl Handle {
         }
     }
 
-    /// Whether this thread is one of its workers.
-    pub(crate) fn is_here(&self) -> bool {
-        let key = self.inner.hub.key();
-        scheduler::with_worker(|worker| worker.hub().key() == key) == Some(true)
-    }
-
     fn spawn_at<F>(&self, future: F, spawned_at: &'static Location<'static>) -> Task<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        if self.is_here() {
+            spawn_at(future, spawned_at)
+        } else {
+            self.send(future, spawned_at.into())
+        }
+    }
+
+    /// Whether this thread is a worker of the runtime, which has not begun to end.
+    pub(crate) fn is_here(&self) -> bool {
         let inner = &*self.inner;
-        if !inner.is_ours() {
-            return task::refused(future, scheduler::new_ids(1), spawned_at);
+        let here = scheduler::with_worker(|worker| worker.hub().key() == inner.hub.key());
+        here == Some(true) && inner.is_ours() && inner.gate.is_open()
+    }
+
+    /// Starts a task from a thread that is no worker of the runtime.
+    fn send<F>(&self, future: F, origin: Origin) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let mut new = Some((future, origin));
+        let mut take = || new.take().expect("taken once");
+        self.inner.try_spawn(&mut take).unwrap_or_else(|| {
+            let (future, origin) = take();
+            task::refused(future, scheduler::new_ids(1), origin)
+        })
+    }
+}
+
+impl Inner {
+    /// Starts a task from a thread that is no worker of the runtime. After its end `make` is not called.
+    pub(super) fn try_spawn<F>(&self, make: impl FnOnce() -> (F, Origin)) -> Option<Task<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let spawn = || {
+            let (future, origin) = make();
+            // SAFETY: `Send` and `'static`.
+            unsafe { scheduler::spawn_foreign(self.hub, future, origin) }
+        };
+        if self.is_ours() { self.gate.pass(spawn, || {}) } else { None }
+    }
+}
+
+impl task::Builder {
+    /// Starts the task on the current runtime, as [`spawn`](crate::spawn).
+    ///
+    /// # Panics
+    ///
+    /// On a thread that belongs to no runtime; [`spawn_to`](Self::spawn_to) works from anywhere.
+    #[track_caller]
+    pub fn spawn<F>(self, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let spawned_at = Location::caller();
+        match context::current() {
+            Ok(handle) => handle.build(self.into_origin(spawned_at), future),
+            Err(error) => panic!("ringloop::task::Builder::spawn at {spawned_at}: {error}"),
         }
-        if self.is_here() && inner.gate.is_open() {
-            return spawn_at(future, spawned_at);
+    }
+
+    /// Starts the task on the runtime of a handle, from any thread, as [`Handle::spawn`].
+    ///
+    /// ```
+    /// let rt = ringloop::Runtime::new().unwrap();
+    /// let builder = ringloop::task::Builder::new().name("from afar");
+    /// let task = builder.spawn_to(&rt.handle(), async { 7 });
+    /// assert_eq!(task.name(), Some("from afar"));
+    /// assert_eq!(rt.run(task).unwrap().unwrap(), 7);
+    /// ```
+    #[track_caller]
+    pub fn spawn_to<F>(self, runtime: &Handle, future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        runtime.build(self.into_origin(Location::caller()), future)
+    }
+
+    /// Starts the task on this worker, where it stays, as [`spawn_local`](crate::spawn_local).
+    ///
+    /// # Panics
+    ///
+    /// On a thread that is not a worker.
+    #[track_caller]
+    pub fn spawn_local<F>(self, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let spawned_at = Location::caller();
+        let origin = self.into_origin(spawned_at);
+        let spawned = if size_of::<F>() > BOXED {
+            build_local(origin, Box::pin(future))
+        } else {
+            build_local(origin, future)
+        };
+        spawned.unwrap_or_else(|| not_a_worker(spawned_at))
+    }
+}
+
+fn build_local<F>((origin, eager): (Origin, bool), future: F) -> Option<Task<F::Output>>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    scheduler::with_worker(|worker| match eager {
+        true => worker.spawn_local_eager(future, origin),
+        // SAFETY: `'static`.
+        false => unsafe { worker.spawn_local(future, origin) },
+    })
+}
+
+impl Handle {
+    fn build<F>(&self, origin: (Origin, bool), future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        if size_of::<F>() > BOXED {
+            self.build_unboxed(origin, Box::pin(future))
+        } else {
+            self.build_unboxed(origin, future)
         }
-        let mut future = Some(future);
-        let mut take = || future.take().expect("taken once");
-        // SAFETY: `Send` and `'static`.
-        let spawn = || unsafe { scheduler::spawn_foreign(inner.hub, take(), spawned_at) };
-        match inner.gate.pass(spawn, || {}) {
-            Some(task) => task,
-            None => task::refused(take(), scheduler::new_ids(1), spawned_at),
+    }
+
+    fn build_unboxed<F>(&self, (origin, eager): (Origin, bool), future: F) -> Task<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        if !self.is_here() {
+            return self.send(future, origin);
         }
+        let spawn = |worker: &Worker| match eager {
+            true => worker.spawn_eager(future, origin),
+            false => worker.spawn(future, origin),
+        };
+        scheduler::with_worker(spawn).expect("this thread is a worker")
     }
 }
 
@@ -291,6 +459,7 @@ impl Handle {
 ///     }
 /// });
 /// ```
+#[doc(alias = "sleep(0)")]
 pub async fn yield_now() {
     let mut yielded = false;
     std::future::poll_fn(|cx| {

@@ -12,9 +12,11 @@ use crossbeam_utils::CachePadded;
 use super::{
     block::{Block, Counter},
     idle::{Idle, MAX_WORKERS},
+    new_ids,
     registry::Registry,
 };
 use crate::{
+    error::TaskId,
     loom::{
         WaitLock,
         atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
@@ -50,6 +52,8 @@ pub(crate) struct Hub {
     /// Each on lines of its own: every park writes it, every push reads it.
     pub(crate) idle: CachePadded<Idle>,
     workers: AtomicUsize,
+    /// The first task that can be of this life.
+    first: AtomicU64,
     phase: AtomicU8,
     /// When the runtime is to have ended, once it is closing.
     deadline: AtomicU64,
@@ -112,6 +116,7 @@ impl Hub {
         // Relaxed: handed to the workers by the start of their threads.
         self.workers.store(workers, Ordering::Relaxed);
         self.interrupted.store(false, Ordering::Relaxed);
+        self.first.store(new_ids(1).0, Ordering::Relaxed);
         self.phase.store(Phase::Open as u8, Ordering::Relaxed);
     }
 
@@ -120,6 +125,7 @@ impl Hub {
             key,
             idle: CachePadded::new(Idle::new()),
             workers: AtomicUsize::new(0),
+            first: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Open as u8),
             deadline: AtomicU64::new(0),
             interrupted: AtomicBool::new(false),
@@ -160,6 +166,12 @@ impl Hub {
 
     pub(crate) fn key(&self) -> u16 {
         self.key
+    }
+
+    /// Whether a task that names this hub is of its present life.
+    pub(crate) fn has_born(&self, task: TaskId) -> bool {
+        // Relaxed: as `workers`.
+        task.0 >= self.first.load(Ordering::Relaxed)
     }
 
     pub(crate) fn workers(&self) -> usize {
@@ -303,6 +315,18 @@ impl Hub {
     pub(crate) fn cancel_all(&self) {
         let abort = self.phase() >= Phase::Aborting;
         self.registry.for_each(|task| task.request(abort));
+    }
+
+    /// The name of a task that has not ended. It looks at all of them.
+    #[cold]
+    pub(crate) fn name_of(&self, id: TaskId) -> Option<String> {
+        let mut name = None;
+        self.registry.for_each(|task| {
+            if task.header().id() == id {
+                name = task.name().map(str::to_owned);
+            }
+        });
+        name
     }
 
     /// Queues a task from a thread that is none of its workers.

@@ -52,7 +52,7 @@ use crate::{
     error::{ErrorEvent, TaskId, hook},
     loom::global::{AtomicU64, Ordering},
     reactor::timers::Timers,
-    task::{self, Birth, Header, Runnable, Schedule, Task},
+    task::{self, Birth, Caller, Header, Origin, Runnable, Schedule, Task},
     util::{current, rand::Rng},
 };
 
@@ -144,6 +144,21 @@ impl Schedule for Tasks {
     fn report(place: u64, event: &ErrorEvent) {
         hook::report(Address(place).hub(), event);
     }
+
+    fn defer(place: u64, at: &'static Location<'static>, caller: Caller) {
+        let key = Address(place).hub();
+        let mut caller = Some(caller);
+        with_worker(|worker| {
+            // A task of the hub's earlier life has no worker.
+            if worker.hub().key() == key && worker.hub().has_born(caller.as_ref()?.task()) {
+                worker.spawn(caller.take()?, at).detach();
+            }
+            Some(())
+        });
+        if let Some(caller) = caller {
+            caller.send(key, at);
+        }
+    }
 }
 
 /// Queues a task whose runtime is not this thread's.
@@ -173,10 +188,10 @@ fn favourite() -> usize {
 pub(crate) unsafe fn spawn_foreign<F: Future>(
     hub: &'static Hub,
     future: F,
-    spawned_at: &'static Location<'static>,
+    origin: impl Into<Origin>,
 ) -> Task<F::Output> {
     // SAFETY: by the caller.
-    let (entry, task) = unsafe { create_foreign(hub, NO_OWNER, future, spawned_at) };
+    let (entry, task) = unsafe { create_foreign(hub, NO_OWNER, future, origin.into()) };
     hub.push_foreign(entry, favourite());
     task
 }
@@ -190,10 +205,10 @@ pub(crate) unsafe fn spawn_on<F: Future>(
     hub: &'static Hub,
     owner: usize,
     future: F,
-    spawned_at: &'static Location<'static>,
+    origin: impl Into<Origin>,
 ) -> Task<F::Output> {
     // SAFETY: by the caller; from its first poll on the future stays with its owner (S13).
-    let (entry, task) = unsafe { create_foreign(hub, owner as u16, future, spawned_at) };
+    let (entry, task) = unsafe { create_foreign(hub, owner as u16, future, origin.into()) };
     hub.push_home(entry, owner);
     task
 }
@@ -205,11 +220,11 @@ unsafe fn create_foreign<F: Future>(
     hub: &'static Hub,
     owner: u16,
     future: F,
-    spawned_at: &'static Location<'static>,
+    origin: Origin,
 ) -> (Runnable, Task<F::Output>) {
     let slot = hub.registry.take_slot_foreign();
     let place = Address::new(hub.key(), owner, slot);
-    let birth = Birth { place: place.0, id: new_ids(1), spawned_at };
+    let birth = Birth { place: place.0, id: new_ids(1), origin };
     // SAFETY: by the caller.
     let (entry, registered, task) = unsafe { task::create_unchecked::<F, Tasks>(future, birth) };
     hub.count_foreign_spawn();

@@ -194,7 +194,13 @@ impl Watch {
         }
         self.reported = true;
         if block.is_first_to_report(self.tick) {
-            let event = ErrorEvent::TaskHogsWorker { task, spawned_at, worker, running };
+            let event = ErrorEvent::TaskHogsWorker {
+                task,
+                name: hub.name_of(task),
+                spawned_at,
+                worker,
+                running,
+            };
             hook::report(hub.key(), &event);
         }
     }

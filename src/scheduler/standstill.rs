@@ -220,8 +220,7 @@ impl Hub {
     fn list_tasks(&self) -> String {
         let mut tasks = Vec::new();
         self.registry.for_each(|task| {
-            let task = task.header();
-            tasks.push((task.id().0, format!("{task:?}")));
+            tasks.push((task.header().id().0, format!("{task:?}")));
         });
         tasks.sort_unstable();
         let mut list = format!("{} tasks wait:", tasks.len());

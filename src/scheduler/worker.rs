@@ -2,6 +2,7 @@
 
 mod parts;
 mod seat;
+mod spawn;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -10,7 +11,6 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     mem,
-    panic::Location,
     sync::Arc,
     task::Waker,
     time::Duration,
@@ -20,13 +20,12 @@ use rustix::io::Errno;
 
 pub(crate) use self::seat::{Peer, Seat};
 use super::{
-    Address, NO_OWNER, Tasks, balance,
+    Address, balance,
     block::Block,
     homes::Load,
     hub::{Hub, Phase},
     idle::Sleep,
     monitor::Monitor,
-    new_ids,
     patrol::Patrol,
     queue::{KEEPS, RunQueue},
     registry::FreeSlots,
@@ -34,13 +33,12 @@ use super::{
     timers,
 };
 use crate::{
-    error::TaskId,
     loom::atomic::Ordering,
     reactor::{
         Reactor, Until,
         timers::{Timers, Trim},
     },
-    task::{self, Birth, Header, Ran, Registered, Runnable, Task},
+    task::{self, Header, Ran, Runnable},
     util::{
         clock::{self, played},
         current, fork, panic,
@@ -177,7 +175,7 @@ impl Worker {
         let unwound = Unwound;
         let started = self.reactor.borrow_mut().start();
         started.expect("what a ring needs to start was tried out when it was made");
-        let result = body();
+        let result = task::hidden(body);
         std::mem::forget(unwound);
         current::with(|current| current.worker.set(std::ptr::null()));
         result
@@ -306,6 +304,12 @@ impl Worker {
     #[inline]
     pub(super) fn poll(&self, task: Runnable) {
         self.block().set_running(task.header());
+        self.turn_of(task);
+        self.block().set_idle();
+    }
+
+    #[inline]
+    pub(super) fn turn_of(&self, task: Runnable) {
         let ran = task.run();
         self.process.expect_parent();
         if let Ran::Again(task) = ran {
@@ -314,7 +318,6 @@ impl Worker {
                 None => self.push_back(task),
             }
         }
-        self.block().set_idle();
     }
 
     /// After the tasks of a tick: timers, then I/O, others' work, or sleep.
@@ -503,73 +506,6 @@ impl Worker {
             self.hub.advance(Phase::Stopped);
         } else if self.index == 0 && !self.has_tasks() {
             self.hub.cancel_all();
-        }
-    }
-
-    /// Spawns a task that may be stolen.
-    #[inline]
-    pub(crate) fn spawn<F>(
-        &self,
-        future: F,
-        spawned_at: &'static Location<'static>,
-    ) -> Task<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        let (slot, birth) = self.birth(NO_OWNER, spawned_at);
-        let (entry, registered, task) = task::create::<F, Tasks>(future, birth);
-        self.register(slot, registered, &task);
-        self.push_back(entry);
-        task
-    }
-
-    /// Spawns a task that stays here.
-    ///
-    /// # Safety
-    ///
-    /// If `F` is not `'static`, the caller keeps this worker running until the task
-    /// has ended, and sees that before anything that `F` borrows ends.
-    pub(crate) unsafe fn spawn_local<F: Future>(
-        &self,
-        future: F,
-        spawned_at: &'static Location<'static>,
-    ) -> Task<F::Output> {
-        let (slot, birth) = self.birth(self.index as u16, spawned_at);
-        // SAFETY: S13: its place names this worker as its owner, so that it is queued
-        // here alone; `'static` or not is the caller's care.
-        let (entry, registered, task) =
-            unsafe { task::create_unchecked::<F, Tasks>(future, birth) };
-        self.register(slot, registered, &task);
-        self.push_local(entry);
-        task
-    }
-
-    #[inline]
-    fn birth(&self, owner: u16, spawned_at: &'static Location<'static>) -> (u32, Birth) {
-        let slot = self.hub.registry.take_slot(&self.slots);
-        let place = Address::new(self.hub.key(), owner, slot);
-        (slot, Birth { place: place.0, id: self.next_id(), spawned_at })
-    }
-
-    #[inline]
-    fn next_id(&self) -> TaskId {
-        let (mut next, mut end) = self.ids.get();
-        if next == end {
-            next = new_ids(IDS).0;
-            end = next + IDS;
-        }
-        self.ids.set((next + 1, end));
-        TaskId(next)
-    }
-
-    #[inline]
-    fn register<T>(&self, slot: u32, registered: Registered, task: &Task<T>) {
-        self.block().counts.spawned.add(1);
-        self.hub.registry.insert(slot, registered);
-        if self.hub.phase() != Phase::Open {
-            // Refused: it is dropped unpolled when its turn comes.
-            task.cancel();
         }
     }
 

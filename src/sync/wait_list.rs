@@ -51,7 +51,7 @@ use crate::{
         atomic::{AtomicU8, Ordering},
         batch, const_fn, pick,
     },
-    util::panic,
+    util::{current, panic, wait::WaitKind},
 };
 
 /// How far a [`Waiter`] has come.
@@ -239,6 +239,7 @@ impl<T> WaitList<T> {
             Some(next) => unsafe { set_prev(next, this) },
         }
         self.len += 1;
+        current::waits_for(WaitKind::Primitive, ptr::from_ref(self).addr() as u64);
         // Relaxed: its owner reads it, and who else may do anything has the lock.
         waiter.status.store(QUEUED, Ordering::Relaxed);
     }
@@ -430,6 +431,7 @@ pub(super) fn poll_queued<S, T>(
         let old = list(&mut lock.lock()).replace_waker(waiter.as_mut(), new);
         panic::discard_foreign(old);
     }
+    current::waits_for(WaitKind::Primitive, waiter.home.get().addr() as u64);
     // It was granted before it had the waker, or else the waker will be woken.
     waiter.status()
 }

@@ -8,15 +8,16 @@
 //! * X1 An extension that the word points to stays there until the word is dropped.
 //! * X2 A shared cause in the word is owned by it: whoever takes it out by an RMW owns it.
 
-use std::{panic::Location, ptr};
+use std::{borrow::Cow, panic::Location, ptr};
 
-use super::cancel::Root;
+use super::{cancel::Root, done::Callbacks, local::Kept};
 use crate::{
     error::{CancelCause, Cause, ScopeKind},
     loom::{
-        Mutex,
+        Mutex, UnsafeCell,
         atomic::{AtomicPtr, Ordering},
     },
+    util::panic,
 };
 
 /// Tags in the lowest bits: all these pointers are aligned to 8.
@@ -43,15 +44,57 @@ pub(super) struct Noted {
     pub(super) owner: bool,
 }
 
+impl Asked {
+    /// Somebody who gives a reason to end the task with this name.
+    pub(super) fn for_reason(
+        extra: &Extra,
+        reason: Cow<'static, str>,
+        location: &'static Location<'static>,
+    ) -> Self {
+        let cause = CancelCause::new(ScopeKind::Task, Some(location));
+        let name = extra.name().cloned();
+        Self::For(Cause::new(CancelCause { name, reason: Some(reason), ..cause }))
+    }
+}
+
 /// The word.
 pub(super) struct Extra(AtomicPtr<()>);
 
 /// The rest, in memory of its own.
-#[derive(Default)]
 pub(super) struct Extension {
+    /// Given at birth.
+    pub(super) name: Option<Cow<'static, str>>,
     noted: Mutex<Option<Noted>>,
+    /// Values that it inherited; the runner's (L3). Given at birth, empty after the end.
+    pub(super) locals: UnsafeCell<Vec<Box<dyn Kept>>>,
+    /// Who wants to hear of the task's end.
+    pub(super) callbacks: Mutex<Callbacks>,
     /// Regions of the task that hear of its cancellation; the runner's.
     pub(super) root: Mutex<Root>,
+}
+
+impl Default for Extension {
+    fn default() -> Self {
+        Self::with_locals(Vec::new())
+    }
+}
+
+impl Extension {
+    pub(super) fn with_locals(locals: Vec<Box<dyn Kept>>) -> Self {
+        Self {
+            name: None,
+            noted: Mutex::new(None),
+            locals: UnsafeCell::new(locals),
+            callbacks: Mutex::default(),
+            root: Mutex::default(),
+        }
+    }
+
+    /// Whether it was given values at birth.
+    pub(super) fn has_locals(&mut self) -> bool {
+        // SAFETY: alone, by `&mut`.
+        self.locals.with_mut(|locals| unsafe { !(*locals).is_empty() })
+    }
 }
 
 /// What the word holds when it is neither null nor an extension.
@@ -62,8 +105,14 @@ enum Tagged {
 }
 
 impl Extra {
-    pub(super) fn new() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
+    #[inline]
+    pub(super) fn new(extension: Option<Box<Extension>>) -> Self {
+        Self(AtomicPtr::new(extension.map_or(ptr::null_mut(), |box_| Box::into_raw(box_).cast())))
+    }
+
+    /// The task's name. Only an extension from its birth has one.
+    pub(super) fn name(&self) -> Option<&Cow<'static, str>> {
+        self.get()?.name.as_ref()
     }
 
     fn tagged(word: *mut ()) -> Option<Tagged> {
@@ -109,7 +158,7 @@ impl Extra {
             match self.0.compare_exchange(word, raw.cast(), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     // SAFETY: X2: just taken out.
-                    *noted = Self::tagged(word).map(|tagged| unsafe { tagged.into_noted() });
+                    *noted = Self::tagged(word).map(|tagged| unsafe { tagged.into_noted(None) });
                     drop(noted);
                     // X1.
                     return extension;
@@ -142,13 +191,15 @@ impl Extra {
             match self.0.compare_exchange(old, word, Ordering::AcqRel, Ordering::Acquire) {
                 // SAFETY: X2: just taken out.
                 Ok(_) => {
-                    return drop(Self::tagged(old).map(|tagged| unsafe { tagged.into_noted() }));
+                    return drop(
+                        Self::tagged(old).map(|tagged| unsafe { tagged.into_noted(None) }),
+                    );
                 }
                 Err(changed) => old = changed,
             }
         }
         // SAFETY: X2: it did not get into the word.
-        let mut new = Self::tagged(word).map(|tagged| unsafe { tagged.into_noted() });
+        let mut new = Self::tagged(word).map(|tagged| unsafe { tagged.into_noted(self.name()) });
         if let Some(extension) = self.existing(old) {
             let mut first = extension.noted.lock();
             if first.as_ref().is_none_or(|first| owner && !first.owner) {
@@ -169,7 +220,7 @@ impl Extra {
         // AcqRel: the cause is seen, and is ours (X2), or there is an extension by now.
         match self.0.compare_exchange(word, ptr::null_mut(), Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: X2: just taken out.
-            Ok(_) => Self::tagged(word).map(|tagged| unsafe { tagged.into_noted() }),
+            Ok(_) => Self::tagged(word).map(|tagged| unsafe { tagged.into_noted(None) }),
             Err(_) => self.take_noted(),
         }
     }
@@ -184,10 +235,11 @@ impl Tagged {
     /// # Safety
     ///
     /// The word's ownership of it has gone to the caller (X2).
-    unsafe fn into_noted(self) -> Noted {
+    unsafe fn into_noted(self, name: Option<&Cow<'static, str>>) -> Noted {
         let (raw, owner) = match self {
             Self::At(location) => {
-                let cause = Cause::new(CancelCause::new(ScopeKind::Task, Some(location)));
+                let cause = CancelCause::new(ScopeKind::Task, Some(location));
+                let cause = Cause::new(CancelCause { name: name.cloned(), ..cause });
                 return Noted { cause, owner: false };
             }
             Self::For(raw) => (raw, false),
@@ -204,10 +256,12 @@ impl Drop for Extra {
         let word = self.0.load(Ordering::Relaxed);
         if let Some(tagged) = Self::tagged(word) {
             // SAFETY: X2: the word ends.
-            drop(unsafe { tagged.into_noted() });
+            drop(unsafe { tagged.into_noted(None) });
         } else if !word.is_null() {
             // SAFETY: X1: the word ends.
-            drop(unsafe { Box::from_raw(word.cast::<Extension>()) });
+            let extension = unsafe { Box::from_raw(word.cast::<Extension>()) };
+            // Of a runtime that could not end in time, there may be foreign things left in it.
+            panic::discard_foreign(extension);
         }
     }
 }

@@ -10,19 +10,21 @@ use std::{
     pin::Pin,
     ptr::NonNull,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use super::{
-    Runnable,
+    Canceller, OnDone, Outcome, TaskRef,
     cancel::{self, Region},
-    extra::Asked,
+    done,
+    extra::{Asked, Extra},
     header::Header,
     raw,
     state::Detach,
 };
 use crate::{
-    error::{CancelCause, Cause, ScopeKind, TaskError, TaskId},
-    util::{current, panic},
+    error::{Cause, Named, TaskError, TaskId},
+    util::{current, panic, park, wait::WaitKind},
 };
 
 /// A handle that watches a task: a future of its result.
@@ -51,7 +53,9 @@ use crate::{
 /// });
 /// assert_eq!(sum, 3);
 /// ```
-#[must_use = "dropping a Task detaches it; await it, join it, or say `drop(task)`"]
+#[doc(alias = "JoinHandle")]
+#[doc(alias = "asyncio.Task")]
+#[must_use = "dropping a Task detaches it: await it, join it, or call `.detach()`"]
 pub struct Task<T> {
     raw: NonNull<Header>,
     taken: bool,
@@ -79,14 +83,32 @@ impl<T> Task<T> {
         unsafe { self.raw.as_ref() }
     }
 
-    /// The task's identity. asyncio: `Task.get_name` comes nearest.
+    fn extra(&self) -> &Extra {
+        // SAFETY: R1: the handle has a reference.
+        unsafe { raw::extra(self.raw) }
+    }
+
+    /// The task's number, which no other task of the process has.
     pub fn id(&self) -> TaskId {
         self.header().id()
+    }
+
+    /// The name that its [`Builder`](crate::task::Builder) gave it.
+    ///
+    /// asyncio: `Task.get_name`, which makes one up for a task that was given none.
+    pub fn name(&self) -> Option<&str> {
+        self.extra().name().map(|name| &**name)
+    }
+
+    /// The place in the source that spawned it.
+    pub fn spawned_at(&self) -> &'static Location<'static> {
+        self.header().spawned_at()
     }
 
     /// Whether the task has ended: with a value, cancelled, or by a panic.
     ///
     /// asyncio: `Task.done`.
+    #[doc(alias = "done")]
     pub fn is_finished(&self) -> bool {
         self.header().state.load().is_complete()
     }
@@ -121,9 +143,7 @@ impl<T> Task<T> {
     /// ```
     #[track_caller]
     pub fn cancel_with(&self, reason: impl Into<Cow<'static, str>>) -> bool {
-        let mut cause = CancelCause::new(ScopeKind::Task, Some(Location::caller()));
-        cause.reason = Some(reason.into());
-        self.request(false, Asked::For(Cause::new(cause)))
+        self.request(false, Asked::for_reason(self.extra(), reason.into(), Location::caller()))
     }
 
     /// Ends the task without another poll, as soon as its worker gets to it: no region hears of it.
@@ -139,14 +159,118 @@ impl<T> Task<T> {
     }
 
     fn request(&self, abort: bool, asked: Asked) -> bool {
-        // Before the request, so that whoever sees that finds the cause.
         // SAFETY: R1: the handle has a reference.
-        unsafe { raw::extra(self.raw) }.ask(asked);
-        let (asked, push) = self.header().state.request(abort);
-        if push {
-            (self.header().vtable.schedule)(Runnable(self.raw));
+        unsafe { raw::ask(self.raw, abort, asked) }
+    }
+
+    /// What cancels the task from elsewhere: it can be cloned and sent, and keeps no result alive.
+    ///
+    /// asyncio: the task itself, of which every holder can do everything.
+    ///
+    /// ```
+    /// ringloop::run(async {
+    ///     let task = ringloop::spawn(std::future::pending::<()>());
+    ///     let canceller = task.canceller();
+    ///     std::thread::spawn(move || canceller.cancel()).join().unwrap();
+    ///     assert!(task.await.unwrap_err().is_cancelled());
+    /// });
+    /// ```
+    #[doc(alias = "abort_handle")]
+    pub fn canceller(&self) -> Canceller {
+        // SAFETY: R1: the handle has a reference.
+        Canceller::new(unsafe { TaskRef::to(self.raw) })
+    }
+
+    /// Has `callback` called when the task has ended, or soon if it has ended already.
+    ///
+    /// It is called on a worker of the runtime, never within this call or within the task's last
+    /// poll. The callbacks of one task are called one after the other, in the order in which they
+    /// were registered. One that panics is [reported](crate::ErrorEvent::CallbackPanicked), and the
+    /// rest are called. A callback that blocks holds a worker.
+    ///
+    /// It is called also if the handle is dropped, and for a task that is cancelled by the end of its
+    /// runtime. What is registered after that end is dropped uncalled, for there is no worker.
+    ///
+    /// asyncio: `Task.add_done_callback`. There the callback gets the task; here it gets what can be
+    /// shared: the result is for the handle.
+    ///
+    /// ```
+    /// use ringloop::sync::oneshot;
+    ///
+    /// ringloop::run(async {
+    ///     let (ended, hears) = oneshot();
+    ///     let task = ringloop::spawn(async { 7 });
+    ///     task.on_done(move |outcome| ended.set(outcome.is_ok()).unwrap()).keep();
+    ///     assert!(hears.await.unwrap());
+    ///     assert_eq!(task.await.unwrap(), 7);
+    /// });
+    /// ```
+    #[doc(alias = "add_done_callback")]
+    #[track_caller]
+    pub fn on_done(&self, callback: impl FnOnce(Outcome) + Send + 'static) -> OnDone {
+        // SAFETY: R1: the handle has a reference.
+        let task = unsafe { TaskRef::to(self.raw) };
+        done::register(&task, Box::new(callback), Location::caller())
+    }
+
+    /// The result, if the task has ended; it does not wait.
+    ///
+    /// asyncio: `Task.result`, which raises `InvalidStateError` before the task's end.
+    ///
+    /// # Panics
+    ///
+    /// If the task has given its result already.
+    ///
+    /// ```
+    /// ringloop::run(async {
+    ///     let mut task = ringloop::spawn(async { 7 });
+    ///     while !task.is_finished() {
+    ///         ringloop::yield_now().await;
+    ///     }
+    ///     assert_eq!(task.try_result().unwrap().unwrap(), 7);
+    /// });
+    /// ```
+    #[doc(alias = "result")]
+    pub fn try_result(&mut self) -> Option<Result<T, TaskError>> {
+        assert!(!self.taken, "a Task was asked after it gave its result");
+        self.is_finished().then(|| self.take_result())
+    }
+
+    /// Waits on a plain thread for the result, for `timeout` at most.
+    ///
+    /// asyncio: `concurrent.futures.Future.result(timeout)`.
+    ///
+    /// # Errors
+    ///
+    /// [`BlockingJoinError`], which gives the handle back: the time is over, or this thread is a
+    /// worker, whose tasks it would hold up. There the task is to be awaited.
+    ///
+    /// # Panics
+    ///
+    /// If the task has given its result already.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let rt = ringloop::Runtime::new().unwrap();
+    /// let slow = rt.spawn(std::future::pending::<()>());
+    /// let error = slow.blocking_join(Duration::from_millis(1)).unwrap_err();
+    /// assert!(error.is_timeout());
+    /// let slow = error.into_task();
+    /// slow.cancel();
+    /// assert!(slow.blocking_join(Duration::from_secs(60)).unwrap().is_err());
+    /// ```
+    pub fn blocking_join(
+        mut self,
+        timeout: Duration,
+    ) -> Result<Result<T, TaskError>, BlockingJoinError<T>> {
+        if current::must_not_block() {
+            return Err(BlockingJoinError { task: self, on_worker: true });
         }
-        asked
+        match park::block_on_timeout(&mut self, timeout) {
+            Some(result) => Ok(result),
+            None => Err(BlockingJoinError { task: self, on_worker: false }),
+        }
     }
 
     /// Lets the task run on without its handle: says that dropping is meant.
@@ -193,6 +317,7 @@ impl<T> Task<T> {
             let own = current::with(|current| current.task.get()) == self.raw.as_ptr().cast();
             assert!(!own, "a task awaits itself: it would wait for ever");
             if self.leave_waker(cx) {
+                current::waits_for(WaitKind::Task, self.id().0);
                 return Poll::Pending;
             }
         }
@@ -202,12 +327,17 @@ impl<T> Task<T> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        Poll::Ready(self.take_result())
+    }
+
+    /// The result of a task that is complete.
+    fn take_result(&mut self) -> Result<T, TaskError> {
         self.taken = true;
         let mut output = MaybeUninit::<Result<T, TaskError>>::uninit();
         // SAFETY: R2: the task is complete, and the handle takes the result once.
         unsafe {
             (self.header().vtable.read_output)(self.raw, output.as_mut_ptr().cast());
-            Poll::Ready(output.assume_init())
+            output.assume_init()
         }
     }
 
@@ -267,9 +397,55 @@ impl<T> Drop for Task<T> {
 
 impl<T> fmt::Debug for Task<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.header().fmt(f)
+        self.header().describe(self.extra(), f)
     }
 }
+
+/// Why [`Task::blocking_join`] has no result: it gives the handle back.
+pub struct BlockingJoinError<T> {
+    task: Task<T>,
+    on_worker: bool,
+}
+
+impl<T> BlockingJoinError<T> {
+    /// Whether the time was over before the task's end.
+    pub fn is_timeout(&self) -> bool {
+        !self.on_worker
+    }
+
+    /// Whether it was refused, since the thread is a worker of a runtime and must not block.
+    pub fn is_on_worker(&self) -> bool {
+        self.on_worker
+    }
+
+    /// The handle.
+    pub fn into_task(self) -> Task<T> {
+        self.task
+    }
+}
+
+impl<T> fmt::Debug for BlockingJoinError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BlockingJoinError({self})")
+    }
+}
+
+impl<T> fmt::Display for BlockingJoinError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let task = Named(self.task.id(), self.task.name());
+        if self.on_worker {
+            write!(
+                f,
+                "this thread is a worker of a runtime, so it must not block for task {task}: \
+                 await the task, or move the call to ringloop::to_thread"
+            )
+        } else {
+            write!(f, "task {task} has not ended in time")
+        }
+    }
+}
+
+impl<T> std::error::Error for BlockingJoinError<T> {}
 
 /// Results that are dropped one within the other, before they are listed.
 const DEEPEST: usize = 16;

@@ -1,57 +1,65 @@
-//! Tasks: memory, state, wakers, handles. They know no queue and no thread.
+//! Tasks: what a program starts and then awaits, cancels, names or lists.
 //!
-//! # The life of a task
+//! [`spawn`](crate::spawn) starts one and gives its handle, a [`Task`]: it watches, [`Task::join`]
+//! owns. A [`Builder`] gives a task a name, or its first turn at once. A [`Canceller`] can end a task
+//! and knows nothing of its result; [`current_task`] gives that of the task that asks.
 //!
-//! 1. [`create`] makes one block of memory: a [`Header`] of 64 bytes and the
-//!    future. It is born `ACTIVE`, with references for its first queue entry
-//!    (a [`Runnable`]), for the registry of live tasks and for its [`Task`] handle.
-//! 2. A worker takes the entry and calls [`Runnable::run`]: edge
-//!    [`start`](state::State::start), one poll, then one of four exits.
-//! 3. *Pending*: edge [`suspend`](state::State::suspend); the entry's reference is
-//!    given up in the same atomic operation. If it was woken during the poll, it stays
-//!    active and is queued again instead.
-//! 4. *Yielded*: edge [`stay`](state::State::stay): it is queued again in any case.
-//! 5. *Ready, panicked or cancelled*: the future is dropped and the result takes its
-//!    place; the registry forgets the task; edge [`complete`](state::State::complete);
-//!    the waiter is woken, or, when there is no handle, the result dropped.
-//! 6. A [wake](state::State::wake_by_ref) of an idle task makes it `ACTIVE`: the waker takes a
-//!    reference and calls [`Schedule::schedule`]. One of an active task sets `NOTIFIED`.
-//! 7. The last reference frees the block: a handle, or a waker that somebody kept.
+//! ```
+//! use ringloop::task;
 //!
-//! A panic, in the poll or in any destructor, is contained where it arises and
-//! becomes the task's result (S8).
-//!
-//! The table of bits is in [`state`], the table of who may touch which field at
-//! [`Header`], the invariants that unsafe code cites in [`raw`].
+//! ringloop::run(async {
+//!     let worker = task::Builder::new().name("worker").spawn(async {
+//!         task::current_task().unwrap().name().unwrap().to_owned()
+//!     });
+//!     assert_eq!(worker.name(), Some("worker"));
+//!     assert_eq!(worker.await.unwrap(), "worker");
+//! });
+//! ```
 
+mod budget;
+mod builder;
 mod cancel;
+mod canceller;
+mod done;
 mod extra;
 mod handle;
 mod header;
+mod info;
+mod local;
 mod raw;
 mod state;
 mod waker;
 
 use std::{
+    fmt,
     mem::ManuallyDrop,
     panic::Location,
     ptr::NonNull,
     task::{Context, Poll},
 };
 
-use self::extra::Asked;
+use self::extra::{Asked, Extra};
 pub use self::{
+    budget::{Unconstrained, consume_budget, unconstrained},
+    builder::Builder,
     cancel::{Cancelled, CatchCancel, Uncancellable, catch_cancel, uncancellable},
-    handle::{Join, Task},
+    canceller::{Canceller, current_task},
+    done::{OnDone, Outcome},
+    handle::{BlockingJoinError, Join, Task},
+    info::{TaskInfo, TaskState},
+    local::{LocalKey, LocalScope, NoLocal},
 };
 pub(crate) use self::{
     cancel::{Node, Region, Scope, leave_to_outer_scope, new_scope},
-    header::{Birth, Header, Schedule},
+    done::{Caller, introduce},
+    header::{Birth, Header, Origin, Schedule},
+    local::hidden,
     raw::Ran,
     waker::{is_tasks, wake_for},
 };
+pub use crate::error::TaskId;
 use crate::{
-    error::{Cause, ErrorEvent, TaskError, TaskId, hook},
+    error::{Cause, ErrorEvent, TaskError, hook},
     util::current,
 };
 
@@ -169,7 +177,7 @@ pub(crate) fn refused_by<T: Send + 'static>(
     spawned_at: &'static Location<'static>,
     cause: Cause,
 ) -> Task<T> {
-    let birth = Birth { place: 0, id, spawned_at };
+    let birth = Birth { place: 0, id, origin: spawned_at.into() };
     let (entry, _registered, task) = create::<_, Nowhere>(std::future::pending(), birth);
     // SAFETY: R1: the entry's reference.
     unsafe { raw::extra(entry.0) }.ask(Asked::Owner(cause));
@@ -178,17 +186,13 @@ pub(crate) fn refused_by<T: Send + 'static>(
 }
 
 /// A task of a runtime that has ended: its future is dropped unpolled, at once.
-pub(crate) fn refused<F>(
-    future: F,
-    id: TaskId,
-    spawned_at: &'static Location<'static>,
-) -> Task<F::Output>
+pub(crate) fn refused<F>(future: F, id: TaskId, origin: impl Into<Origin>) -> Task<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
     let (entry, _registered, task) =
-        create::<F, Nowhere>(future, Birth { place: 0, id, spawned_at });
+        create::<F, Nowhere>(future, Birth { place: 0, id, origin: origin.into() });
     entry.refuse();
     task
 }
@@ -206,29 +210,48 @@ impl Schedule for Nowhere {
     fn report(_place: u64, event: &ErrorEvent) {
         hook::report(hook::NOBODY, event);
     }
+
+    fn defer(_place: u64, _at: &'static Location<'static>, caller: Caller) {
+        caller.give_up();
+    }
 }
 
 /// The registry's reference to a live task. Whoever completes the task takes it over.
 #[derive(Clone, Copy)]
 pub(crate) struct Registered(pub(crate) NonNull<Header>);
 
-/// A reference to a task for asking it to end, held by nobody for long.
+/// A reference to a task, whatever its result.
 pub(crate) struct TaskRef(NonNull<Header>);
 
-// SAFETY: all that it touches is what anybody with a reference may (H1), and the memory, which whoever
-// gives up the last reference frees: the stage is empty by then.
+// SAFETY: what it reaches is the state word, the extra word and what never changes (H1), which
+// are for any thread; the last reference frees a block whose stage is empty.
 unsafe impl Send for TaskRef {}
 // SAFETY: as above.
 unsafe impl Sync for TaskRef {}
 
+impl Clone for TaskRef {
+    fn clone(&self) -> Self {
+        self.header().state.add_ref();
+        Self(self.0)
+    }
+}
+
 impl TaskRef {
+    /// # Safety
+    ///
+    /// The caller has a reference during the call.
+    unsafe fn to(task: NonNull<Header>) -> Self {
+        // SAFETY: R1, by the caller.
+        unsafe { task.as_ref() }.state.add_ref();
+        Self(task)
+    }
+
     /// # Safety
     ///
     /// The caller sees to it that a reference of the registry lives during the call.
     pub(crate) unsafe fn from_registered(raw: NonNull<Header>) -> Self {
         // SAFETY: R1: the registry's reference.
-        unsafe { raw.as_ref() }.state.add_ref();
-        Self(raw)
+        unsafe { Self::to(raw) }
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -238,17 +261,37 @@ impl TaskRef {
 
     /// Asks it to end, as a part of something larger that ends.
     pub(crate) fn cancel_by(&self, cause: &Cause) {
-        // SAFETY: R1: our own reference.
-        unsafe { raw::extra(self.0) }.ask(Asked::Owner(cause.clone()));
+        self.extra().ask(Asked::Owner(cause.clone()));
         self.request(false);
     }
 
-    /// As [`Task::cancel`] and [`Task::abort`].
+    fn extra(&self) -> &Extra {
+        // SAFETY: R1: our own reference.
+        unsafe { raw::extra(self.0) }
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.extra().name().map(|name| &**name)
+    }
+
+    /// As [`Task::cancel`] and [`Task::abort`], by the runtime.
     pub(crate) fn request(&self, abort: bool) {
         let (_, push) = self.header().state.request(abort);
         if push {
             (self.header().vtable.schedule)(Runnable(self.0));
         }
+    }
+
+    /// The same by somebody, who is noted.
+    fn ask(&self, abort: bool, asked: Asked) -> bool {
+        // SAFETY: R1: our own reference.
+        unsafe { raw::ask(self.0, abort, asked) }
+    }
+}
+
+impl fmt::Debug for TaskRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.header().describe(self.extra(), f)
     }
 }
 
@@ -278,13 +321,39 @@ pub(crate) fn yield_turn(cx: &Context<'_>) -> Poll<()> {
 /// The task that is polled on this thread, for reports by code that knows no tasks: the
 /// answer that [`hook::introduce`] takes.
 pub(crate) fn here() -> Option<hook::Here> {
-    let task = NonNull::new(current::with(|current| current.task.get()).cast_mut())?;
-    // SAFETY: R1: who polls it has a reference, and does not get ahead of this call.
-    let header = unsafe { task.cast::<Header>().as_ref() };
+    let task = polled()?;
+    let header = task.header();
     Some(hook::Here {
         task: header.id(),
+        name: task.extra().name().cloned(),
         spawned_at: header.spawned_at(),
         place: header.place(),
         report: header.vtable.report,
     })
+}
+
+/// The task that is polled on this thread, by the reference of its runner, which does not get ahead
+/// of the caller.
+fn polled() -> Option<ManuallyDrop<TaskRef>> {
+    let task = NonNull::new(current::with(|current| current.task.get()).cast_mut())?;
+    Some(ManuallyDrop::new(TaskRef(task.cast())))
+}
+
+/// Tells the hook that the task which is polled on this thread has ended with an error.
+#[cold]
+pub(crate) fn report_failure(error: &dyn fmt::Display) {
+    let Some(task) = polled() else { return };
+    let header = task.header();
+    let event = ErrorEvent::TaskFailed {
+        task: header.id(),
+        name: task.name().map(str::to_owned),
+        spawned_at: header.spawned_at(),
+        error: error.to_string(),
+    };
+    (header.vtable.report)(header.place(), &event);
+}
+
+/// Calls `f` with the task that is polled on this thread.
+pub(crate) fn with_polled<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
+    polled().map(|task| f(task.header()))
 }

@@ -1,5 +1,31 @@
 //! The memory of a task and what depends on the type of its future.
 //!
+//! # The life of a task
+//!
+//! 1. [`create`](super::create) makes one block of memory: a [`Header`] of 64 bytes and the
+//!    future. It is born `ACTIVE`, with references for its first queue entry
+//!    (a [`Runnable`](super::Runnable)), for the registry of live tasks and for its [`Task`](super::Task) handle.
+//! 2. A worker takes the entry and calls [`Runnable::run`](super::Runnable::run): edge
+//!    [`start`](super::state::State::start), one poll, then one of four exits.
+//! 3. *Pending*: edge [`suspend`](super::state::State::suspend); the entry's reference is
+//!    given up in the same atomic operation. If it was woken during the poll, it stays
+//!    active and is queued again instead.
+//! 4. *Yielded*: edge [`stay`](super::state::State::stay): it is queued again in any case.
+//! 5. *Ready, panicked or cancelled*: the future is dropped and the result takes its
+//!    place; the registry forgets the task; edge [`complete`](super::state::State::complete);
+//!    the waiter is woken, or, when there is no handle, the result dropped.
+//! 6. A [wake](super::state::State::wake_by_ref) of an idle task makes it `ACTIVE`: the waker takes a
+//!    reference and calls [`Schedule::schedule`]. One of an active task sets `NOTIFIED`.
+//! 7. The last reference frees the block: a handle, or a waker that somebody kept.
+//!
+//! A panic, in the poll or in any destructor, is contained where it arises and
+//! becomes the task's result (S8).
+//!
+//! The table of bits is in [`state`](super::state), the table of who may touch which field at
+//! [`Header`], the invariants that unsafe code cites below.
+//!
+//! # The memory
+//!
 //! A task is one block: [`Header`], then the stage, which is the future, then its
 //! result, then nothing. Everything outside this file handles a
 //! `NonNull<Header>`; the header's table leads back to the type.
@@ -17,15 +43,19 @@ use std::{
     alloc::Layout,
     marker::PhantomData,
     mem,
+    panic::Location,
     pin::Pin,
     ptr::{self, NonNull},
     task::{Context, Poll},
 };
 
 use super::{
+    TaskRef,
     cancel::{self, Delivery},
-    extra::Extra,
-    header::{Birth, Header, Schedule},
+    done::{self, Caller, End},
+    extra::{Asked, Extra},
+    header::{Birth, Header, Origin, Schedule},
+    local,
     state::{Complete, Start, Suspend},
     waker,
 };
@@ -43,9 +73,9 @@ use crate::{
 /// stage (R2), or for `free` its last reference; what more each wants stands at its body.
 pub(super) struct VTable {
     /// Polls the future. Ready or panicked: the result is stored, the future gone.
-    poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Poll<()>,
+    poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Poll<End>,
     /// Drops the future and stores the error.
-    give_up: unsafe fn(NonNull<Header>, TaskError),
+    give_up: unsafe fn(NonNull<Header>, TaskError) -> End,
     /// Moves the result to a `*mut Result<T, TaskError>`.
     pub(super) read_output: unsafe fn(NonNull<Header>, *mut ()),
     /// Whether the result is there and is a panic.
@@ -55,6 +85,9 @@ pub(super) struct VTable {
     pub(super) schedule: fn(super::Runnable),
     ended: fn(&Header),
     pub(super) report: fn(u64, &ErrorEvent),
+    pub(super) defer: fn(u64, &'static Location<'static>, Caller),
+    /// The plain table, in that of a task with inherited values.
+    plain: Option<&'static VTable>,
     /// Frees the memory.
     free: unsafe fn(NonNull<Header>),
 }
@@ -90,7 +123,17 @@ impl<F: Future, S: Schedule> Table<F, S> {
         schedule: S::schedule,
         ended: S::ended,
         report: S::report,
+        defer: S::defer,
         free: free::<F>,
+        plain: None,
+    };
+
+    /// That of a task with inherited values, which are at hand while foreign code of it runs.
+    const WITH_LOCALS: &'static VTable = &VTable {
+        poll: poll_with_locals,
+        give_up: give_up_with_locals,
+        plain: Some(Self::VTABLE),
+        ..*Self::VTABLE
     };
 }
 
@@ -103,8 +146,12 @@ pub(super) fn create<F: Future, S: Schedule>(future: F, birth: Birth) -> NonNull
     // SAFETY: fresh memory of this layout. Field by field, so that the future is not
     // moved more often than it must.
     unsafe {
-        (&raw mut (*raw).head.header).write(Header::new(Table::<F, S>::VTABLE, birth));
-        (&raw mut (*raw).head.extra).write(Extra::new());
+        let Birth { place, id, origin: Origin { spawned_at, mut extension } } = birth;
+        let has_locals = extension.as_mut().is_some_and(|extension| extension.has_locals());
+        let vtable = if has_locals { Table::<F, S>::WITH_LOCALS } else { Table::<F, S>::VTABLE };
+        let header = Header::new(vtable, place, id, spawned_at);
+        (&raw mut (*raw).head.header).write(header);
+        (&raw mut (*raw).head.extra).write(Extra::new(extension));
         (&raw mut (*raw).stage).write(UnsafeCell::new(Stage::Future(future)));
     }
     block.cast()
@@ -119,6 +166,24 @@ pub(super) fn create<F: Future, S: Schedule>(future: F, birth: Birth) -> NonNull
 pub(super) unsafe fn extra<'a>(task: NonNull<Header>) -> &'a Extra {
     // SAFETY: R1, by the caller; all blocks begin with a head.
     unsafe { &task.cast::<Head>().as_ref().extra }
+}
+
+/// Asks a task to end, as [`Task::cancel`](super::Task::cancel) and
+/// [`Task::abort`](super::Task::abort).
+///
+/// # Safety
+///
+/// The caller has a reference (R1).
+pub(super) unsafe fn ask(task: NonNull<Header>, abort: bool, asked: Asked) -> bool {
+    // SAFETY: R1, by the caller.
+    let (header, extra) = unsafe { (task.as_ref(), extra(task)) };
+    // Before the request, so that who sees that finds the cause.
+    extra.ask(asked);
+    let (asked, push) = header.state.request(abort);
+    if push {
+        (header.vtable.schedule)(super::Runnable(task));
+    }
+    asked
 }
 
 /// Frees the block; the stage is empty by now.
@@ -179,15 +244,17 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
         unsafe { finish_cancelled(task, false) };
         return Ran::Done;
     }
+    // SAFETY: H2: we are the runner.
+    unsafe { header.clear_wait() };
     // SAFETY: R1; the borrowed waker does not outlive this call.
     let waker = unsafe { waker::borrow(task) };
     // SAFETY: R2, R3, R4.
     let turn = enter(task, false, || unsafe {
         (header.vtable.poll)(task, &mut Context::from_waker(&waker))
     });
-    if turn.poll.is_ready() {
+    if let Poll::Ready(end) = turn.poll {
         // SAFETY: R2: the result was just stored.
-        unsafe { finish(task, turn.lent) };
+        unsafe { finish(task, turn.lent, end) };
         return Ran::Done;
     }
     if start == Start::PollCancelled {
@@ -229,7 +296,7 @@ pub(super) unsafe fn fail(task: NonNull<Header>, error: TaskError) {
 
 /// What a turn leaves.
 struct Turn {
-    poll: Poll<()>,
+    poll: Poll<End>,
     yielded: bool,
     /// A waker has the runner's reference: see `waker.rs`.
     lent: bool,
@@ -240,7 +307,7 @@ struct Turn {
 ///
 /// Polls nest, where a task is refused: what was set comes back.
 #[inline]
-fn enter(task: NonNull<Header>, lent: bool, poll: impl FnOnce() -> Poll<()>) -> Turn {
+fn enter(task: NonNull<Header>, lent: bool, poll: impl FnOnce() -> Poll<End>) -> Turn {
     current::with(|current| {
         let outer = (
             current.task.replace(task.as_ptr().cast_const().cast()),
@@ -267,7 +334,9 @@ fn enter(task: NonNull<Header>, lent: bool, poll: impl FnOnce() -> Poll<()>) -> 
 unsafe fn finish_cancelled(task: NonNull<Header>, lent: bool) {
     // SAFETY: R1, by the caller; and its promise.
     unsafe {
-        let cause = extra(task).take_noted().map_or_else(cancel::shutdown, |noted| noted.cause);
+        let extra = extra(task);
+        let noted = extra.take_noted().map(|noted| noted.cause);
+        let cause = noted.unwrap_or_else(|| cancel::shutdown(extra.name()));
         finish_without_value(task, lent, TaskError::cancelled_by(cause));
     }
 }
@@ -279,11 +348,11 @@ unsafe fn finish_without_value(task: NonNull<Header>, lent: bool, error: TaskErr
     // Destructors of a future run as part of its task.
     let turn = enter(task, lent, || {
         // SAFETY: the caller's promise: R2, R4.
-        unsafe { (task.as_ref().vtable.give_up)(task, error) };
-        Poll::Ready(())
+        Poll::Ready(unsafe { (task.as_ref().vtable.give_up)(task, error) })
     });
+    let Poll::Ready(end) = turn.poll else { unreachable!("just given") };
     // SAFETY: the result is stored.
-    unsafe { finish(task, turn.lent) };
+    unsafe { finish(task, turn.lent, end) };
 }
 
 /// Completes a task whose result is in its stage: tells registry and waiter, gives
@@ -292,12 +361,13 @@ unsafe fn finish_without_value(task: NonNull<Header>, lent: bool, error: TaskErr
 /// # Safety
 ///
 /// The caller is the runner.
-unsafe fn finish(task: NonNull<Header>, lent: bool) {
+unsafe fn finish(task: NonNull<Header>, lent: bool, end: End) {
     // SAFETY: R1: the registry's reference is ours until the end of this function.
     let header = unsafe { task.as_ref() };
     // First, so that who waits for the task finds it gone from every count.
     (header.vtable.ended)(header);
-    match header.state.complete() {
+    let before = header.state.complete(end);
+    match before.completed() {
         // SAFETY: R2: no handle; nobody else comes to the stage.
         Complete::DropOutput => unsafe { (header.vtable.drop_output)(task) },
         Complete::Keep => {}
@@ -308,8 +378,24 @@ unsafe fn finish(task: NonNull<Header>, lent: bool) {
             panic::contain(|| waker.expect("WAITER means that a waker is there").wake());
         }
     }
+    if before.has_callbacks() {
+        // SAFETY: R1, as above.
+        unsafe { call_back(task) };
+    }
     // SAFETY: these are the runner's: the one `ended` left to it, and its own if it has one.
     unsafe { drop_refs(task, if lent { 1 } else { 2 }) };
+}
+
+/// Callbacks wait for the end that has come.
+///
+/// # Safety
+///
+/// The caller has a reference (R1).
+#[cold]
+#[inline(never)]
+unsafe fn call_back(task: NonNull<Header>) {
+    // SAFETY: R1, by the caller.
+    done::ended(unsafe { TaskRef::to(task) });
 }
 
 /// # Safety
@@ -325,7 +411,7 @@ unsafe fn with_stage<F: Future, R>(task: NonNull<Header>, f: impl FnOnce(&mut St
 /// # Safety
 ///
 /// R2, R4; the stage is the future.
-unsafe fn poll<F: Future>(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<()> {
+unsafe fn poll<F: Future>(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<End> {
     // SAFETY: the caller's promise.
     unsafe {
         with_stage::<F, _>(task, |stage| {
@@ -339,8 +425,7 @@ unsafe fn poll<F: Future>(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<(
                 Ok(Poll::Ready(value)) => Ok(value),
                 Err(payload) => Err(TaskError::panicked(payload)),
             };
-            store(stage, output);
-            Poll::Ready(())
+            Poll::Ready(store(stage, output))
         })
     }
 }
@@ -348,14 +433,63 @@ unsafe fn poll<F: Future>(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<(
 /// # Safety
 ///
 /// R2, R4; the stage is the future.
-unsafe fn give_up<F: Future>(task: NonNull<Header>, error: TaskError) {
+unsafe fn give_up<F: Future>(task: NonNull<Header>, error: TaskError) -> End {
     // SAFETY: the caller's promise.
     unsafe { with_stage::<F, _>(task, |stage| store(stage, Err(error))) }
 }
 
+/// Polls with the values at hand that the task inherited.
+///
+/// # Safety
+///
+/// R2, R4; the stage is the future, and the task has inherited values.
+unsafe fn poll_with_locals(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<End> {
+    // SAFETY: the caller's promise.
+    unsafe { with_locals(task, |plain| (plain.poll)(task, cx)) }
+}
+
+/// # Safety
+///
+/// As [`poll_with_locals`].
+unsafe fn give_up_with_locals(task: NonNull<Header>, error: TaskError) -> End {
+    let give_up = |plain: &VTable| {
+        // SAFETY: the caller's promise.
+        Poll::Ready(unsafe { (plain.give_up)(task, error) })
+    };
+    // SAFETY: as above.
+    match unsafe { with_locals(task, give_up) } {
+        Poll::Ready(end) => end,
+        Poll::Pending => unreachable!("just given"),
+    }
+}
+
+/// Calls the plain table with the values at hand, which end with the future.
+///
+/// # Safety
+///
+/// As [`poll_with_locals`].
+unsafe fn with_locals(
+    task: NonNull<Header>,
+    call: impl FnOnce(&'static VTable) -> Poll<End>,
+) -> Poll<End> {
+    // SAFETY: R1.
+    let (header, extra) = unsafe { (task.as_ref(), extra(task)) };
+    let plain = header.vtable.plain.expect("the table of a task with inherited values");
+    let locals = &extra.get().expect("it has been there from birth").locals;
+    // SAFETY: L3: we are the runner, whose one turn this is.
+    let polled = locals.with(|kept| local::enter_kept(unsafe { &*kept }, || call(plain)));
+    if polled.is_ready() {
+        // SAFETY: L3.
+        let kept = locals.with_mut(|kept| mem::take(unsafe { &mut *kept }));
+        kept.into_iter().for_each(panic::discard_foreign);
+    }
+    polled
+}
+
 /// Drops the future in place and puts the result there. If its destructor panics,
 /// that is the result.
-fn store<F: Future>(stage: &mut Stage<F>, mut output: Result<F::Output, TaskError>) {
+#[inline]
+fn store<F: Future>(stage: &mut Stage<F>, mut output: Result<F::Output, TaskError>) -> End {
     if let Err(payload) = panic::catch(|| drop_in_place(stage)) {
         if output.as_ref().is_err_and(TaskError::is_panicked) {
             // The poll's own panic is the cause: it stays the result.
@@ -365,7 +499,14 @@ fn store<F: Future>(stage: &mut Stage<F>, mut output: Result<F::Output, TaskErro
             panic::contain(|| drop(unseen));
         }
     }
+    let end = match &output {
+        Ok(_) => End::Value,
+        Err(error) if error.is_panicked() => End::Panicked,
+        Err(error) if error.is_cancelled() => End::Cancelled,
+        Err(_) => End::Refused,
+    };
     *stage = Stage::Output(output);
+    end
 }
 
 /// Empties the stage without moving what is in it (R3), also if that panics.
@@ -424,8 +565,11 @@ unsafe fn drop_output<F: Future, S: Schedule>(task: NonNull<Header>) {
     if let Some(message) = unseen {
         // SAFETY: R1.
         let header = unsafe { task.as_ref() };
+        // SAFETY: R1.
+        let name = unsafe { extra(task) }.name().map(|name| name.clone().into_owned());
         let event = ErrorEvent::TaskPanicked {
             task: header.id(),
+            name,
             spawned_at: header.spawned_at(),
             message,
         };

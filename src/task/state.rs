@@ -11,6 +11,8 @@
 //! | `ABORT` | [`request`](State::request) | never | ... without another poll |
 //! | `POLLED` | [`suspend`](State::suspend), [`stay`](State::stay) | never | the future has been polled at least once |
 //! | `TOLD` | [`spend_last_turn`](State::spend_last_turn) | [`consume_request`](State::consume_request) | a cancelled task that kept itself awake has had its one further turn |
+//! | `CALLBACKS` | [`note_callbacks`](State::note_callbacks) | never | somebody has registered a callback for the end: see `done.rs` |
+//! | `END` (2 bits) | [`complete`](State::complete) | never | how the task ended |
 //! | rest | | | the count of references |
 //!
 //! A queue entry is a reference, and so is every waker, the handle, and the
@@ -39,6 +41,7 @@
 //! does, counts nothing on its way: the reference goes from the queue entry to the runner, to
 //! the waker, and with the wake to the next queue entry.
 
+use super::done::End;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 
 const ACTIVE: usize = 1;
@@ -50,7 +53,22 @@ const CANCEL: usize = 1 << 5;
 const ABORT: usize = 1 << 6;
 const POLLED: usize = 1 << 7;
 const TOLD: usize = 1 << 8;
+const CALLBACKS: usize = 1 << 9;
+const END: usize = 3 << 10;
+const CANCELLED: usize = 1 << 10;
+const PANICKED: usize = 2 << 10;
 const REF: usize = 1 << 12;
+
+impl End {
+    const fn bits(self) -> usize {
+        match self {
+            Self::Value => 0,
+            Self::Cancelled => CANCELLED,
+            Self::Panicked => PANICKED,
+            Self::Refused => END,
+        }
+    }
+}
 
 /// One value of the word.
 #[derive(Clone, Copy)]
@@ -71,6 +89,37 @@ impl Snapshot {
 
     pub(super) fn is_notified(self) -> bool {
         self.0 & NOTIFIED != 0
+    }
+
+    /// Whether it is in a queue, or polled.
+    pub(super) fn is_active(self) -> bool {
+        self.0 & ACTIVE != 0
+    }
+
+    /// How it ended, if it has.
+    pub(super) fn end(self) -> Option<End> {
+        self.is_complete().then_some(match self.0 & END {
+            0 => End::Value,
+            CANCELLED => End::Cancelled,
+            PANICKED => End::Panicked,
+            _ => End::Refused,
+        })
+    }
+
+    /// Whether somebody has registered a callback for the end.
+    #[inline]
+    pub(super) fn has_callbacks(self) -> bool {
+        self.0 & CALLBACKS != 0
+    }
+
+    /// What the completer, which has replaced this value, has to do with the result.
+    #[inline]
+    pub(super) fn completed(self) -> Complete {
+        match (self.has_handle(), self.has_waiter()) {
+            (false, _) => Complete::DropOutput,
+            (true, false) => Complete::Keep,
+            (true, true) => Complete::WakeWaiter,
+        }
     }
 
     fn has_handle(self) -> bool {
@@ -94,6 +143,7 @@ impl std::fmt::Debug for Snapshot {
             (ABORT, "ABORT"),
             (POLLED, "POLLED"),
             (TOLD, "TOLD"),
+            (CALLBACKS, "CALLBACKS"),
         ];
         let mut set = f.debug_set();
         for (bit, name) in names {
@@ -235,17 +285,22 @@ impl State {
         self.0.fetch_and(!(CANCEL | TOLD), Ordering::AcqRel);
     }
 
-    /// The result is in its cell, the future is gone.
-    pub(super) fn complete(&self) -> Complete {
+    /// The result is in its cell, the future is gone. Returns the value before.
+    #[inline]
+    pub(super) fn complete(&self, end: End) -> Snapshot {
         // Release: publishes the result to the handle. Acquire: sees the waker of
         // the waiter (`offer_waiter`).
-        let old = Snapshot(self.0.fetch_xor(ACTIVE | COMPLETE, Ordering::AcqRel));
+        let edge = ACTIVE | COMPLETE | end.bits();
+        let old = Snapshot(self.0.fetch_xor(edge, Ordering::AcqRel));
         debug_assert!(!old.is_complete());
-        match (old.has_handle(), old.has_waiter()) {
-            (false, _) => Complete::DropOutput,
-            (true, false) => Complete::Keep,
-            (true, true) => Complete::WakeWaiter,
-        }
+        old
+    }
+
+    /// A callback is in the list, whose lock the caller holds. `true`: the task is complete.
+    pub(super) fn note_callbacks(&self) -> bool {
+        // Acquire: who sees COMPLETE sees how the task ended. What is in the list is published by
+        // the list's lock.
+        Snapshot(self.0.fetch_or(CALLBACKS, Ordering::Acquire)).is_complete()
     }
 
     /// Wakes without giving up a reference. `true`: the caller pushes a queue

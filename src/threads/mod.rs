@@ -25,6 +25,8 @@ use crate::{runtime::Handle, task::Task};
 ///     assert_eq!(sum, 5050);
 /// });
 /// ```
+#[doc(alias = "run_in_executor")]
+#[doc(alias = "spawn_blocking")]
 #[track_caller]
 pub fn to_thread<F, T>(f: F) -> Task<T>
 where

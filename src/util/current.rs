@@ -13,6 +13,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use super::wait::{LinkOrWait, WaitKind};
 use crate::loom::{
     global::{AtomicU64, Ordering},
     pick,
@@ -56,14 +57,19 @@ pub(crate) struct Current {
     role: Cell<Role>,
     /// The scheduler's worker that this thread is, opaque at this rank; null on other threads.
     pub(crate) worker: Cell<*const ()>,
-    /// The header of the task that is being polled, opaque; null between polls.
+    /// The header of the task that is being polled, opaque but for its first word, a [`LinkOrWait`];
+    /// null between polls.
     pub(crate) task: Cell<*const ()>,
     /// Whether a waker of `task` has the reference that the runner came with.
     pub(crate) lent: Cell<bool>,
     /// The innermost scope or region that is being polled, opaque; null outside of them.
     pub(crate) frame: Cell<*const ()>,
+    /// The innermost frame of task-local values, opaque; null where there are none.
+    pub(crate) locals: Cell<*const ()>,
     /// Leaf completions left in this poll.
     pub(crate) budget: Cell<u8>,
+    /// What is polled may go on without budget.
+    unconstrained: Cell<bool>,
     /// The running task asked to go to the back of the queue once this poll is over.
     pub(crate) yielded: Cell<bool>,
 }
@@ -76,7 +82,9 @@ crate::loom::thread_local! {
             task: Cell::new(ptr::null()),
             lent: Cell::new(false),
             frame: Cell::new(ptr::null()),
+            locals: Cell::new(ptr::null()),
             budget: Cell::new(BUDGET),
+            unconstrained: Cell::new(false),
             yielded: Cell::new(false),
         }
     };
@@ -140,9 +148,26 @@ pub(crate) fn budget_spend() -> bool {
                 current.budget.set(rest);
                 true
             }
-            None => false,
+            None => current.unconstrained.get(),
         }
     })
+}
+
+/// Runs `f` with or without limit; afterwards the limit and what was left of the budget are as before.
+pub(crate) fn with_budget<R>(unconstrained: bool, f: impl FnOnce() -> R) -> R {
+    struct Back(bool, u8);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            with(|current| {
+                current.unconstrained.set(self.0);
+                current.budget.set(self.1);
+            });
+        }
+    }
+
+    let _back =
+        with(|current| Back(current.unconstrained.replace(unconstrained), current.budget.get()));
+    f()
 }
 
 /// [`budget_spend`] for a future that could complete at once: pending, its waker woken,
@@ -172,6 +197,18 @@ pub(crate) fn outside_task<R>(f: impl FnOnce() -> R) -> R {
     let _back =
         with(|current| Back(current.task.replace(ptr::null()), current.frame.replace(ptr::null())));
     f()
+}
+
+/// Notes what the task that is being polled waits for. Each place where a task suspends calls it.
+#[inline]
+pub(crate) fn waits_for(kind: WaitKind, key: u64) {
+    with(|current| {
+        // SAFETY: null, or a header, which begins with such a word and which its runner keeps while
+        // it is polled: on this thread, below us.
+        if let Some(word) = unsafe { current.task.get().cast::<LinkOrWait>().as_ref() } {
+            word.note(kind, key);
+        }
+    });
 }
 
 /// Whether this thread is inside the poll of a task.

@@ -11,3 +11,4 @@ pub(crate) mod prefetch;
 pub(crate) mod rand;
 pub(crate) mod shrink;
 pub(crate) mod threads;
+pub(crate) mod wait;

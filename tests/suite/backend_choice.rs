@@ -286,7 +286,7 @@ fn filter_of_something_else_leaves_the_rings() {
 }
 
 /// What `body` says on standard error.
-fn stderr_of(body: impl FnOnce()) -> String {
+pub fn stderr_of(body: impl FnOnce()) -> String {
     let (path, before) = (std::env::temp_dir(), rustix::io::dup(io::stderr()).unwrap());
     let path = path.join(format!("ringloop-stderr-{}", std::process::id()));
     let file = fs::File::options().read(true).append(true).create_new(true).open(&path);

@@ -287,7 +287,7 @@ fn task_cancels_itself_at_its_next_await() {
 }
 
 #[test]
-fn task_that_awaits_itself_panics() {
+fn t8_task_that_awaits_itself_panics() {
     // Goal: T8, an error and no hang; method: the task awaits its own handle, by itself and in a
     // timeout, and hands the handle on with its panic.
     on_every(|cfg| {
@@ -421,7 +421,7 @@ fn join_dropped_inside_destructor_of_another_task_cancels() {
 }
 
 #[test]
-fn panic_nobody_collects_reaches_hook_once() {
+fn t9_panic_nobody_collects_reaches_hook_once() {
     // Goal: T9; method: handles dropped before or after the panic, collected, or cancelled; the
     // hook hears exactly the uncollected panics, each once, and other tasks go on.
     on_every(|cfg| {
@@ -494,7 +494,7 @@ fn error_hook_that_panics_harms_nobody() {
 }
 
 #[test]
-fn handle_dropped_of_blocked_task_lets_it_complete() {
+fn t11_handle_dropped_of_blocked_task_lets_it_complete() {
     // Goal: T11; method: detach a task blocked on a timer and on a flag; both finish.
     on_every(|cfg| {
         cfg.mocked(async {

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ringloop::{Task, TaskError, spawn, to_thread, yield_now};
+use ringloop::{Builder, ErrorEvent, Task, TaskError, spawn, spawn_logged, to_thread, yield_now};
 
 use crate::harness::{
     ErrorLog, Kind, deliberate, on_every, on_every_within, panic_text, scaled, wait_until_async,
@@ -348,5 +348,35 @@ fn panics_in_a_storm_leave_workers_alive() {
             }
             assert_alive().await;
         });
+    });
+}
+
+#[test]
+fn t71_failing_hook_and_what_it_heard_reach_standard_error() {
+    // Goal: T71; method: a hook that panics at each event, of a panic that nobody takes, of a callback
+    // that panics and of an error of `spawn_logged`; the runtime lives on.
+    crate::processes::isolated(|| {
+        let text = crate::backend_choice::stderr_of(|| {
+            let failing = |_: &ErrorEvent| deliberate("of the hook");
+            let runtime = Builder::new().workers(2).on_error(failing).build().unwrap();
+            runtime
+                .run(async {
+                    spawn(async { deliberate("of a task") }).detach();
+                    let called = Flag::new();
+                    let done = spawn(async {});
+                    done.on_done(|_| deliberate("of a callback")).keep();
+                    let calls = called.clone();
+                    done.on_done(move |_| calls.set()).keep();
+                    called.wait().await;
+                    spawn_logged(async { Err("an error") }).await.unwrap();
+                    assert_alive().await;
+                })
+                .unwrap();
+            assert!(runtime.shutdown(Duration::from_secs(20)).is_clean());
+        });
+        for heard in ["of a task", "of a callback", "failed: an error"] {
+            assert_eq!(text.matches(heard).count(), 1, "{text}");
+        }
+        assert_eq!(text.matches("the error hook panicked: of the hook").count(), 3, "{text}");
     });
 }

@@ -39,6 +39,7 @@ mod sync_queue;
 mod sync_semaphore;
 mod sync_shared_future;
 mod sync_watch;
+mod task_done;
 mod task_state;
 mod timer_ends;
 mod worker_loop;

@@ -159,7 +159,10 @@ fn poll_queue<T>(
         match socket.inbound.take(arm, cx.waker(), &mut get) {
             Found::Some(found) => return Poll::Ready(Some(Received::Some(found))),
             Found::End(end) => return Poll::Ready(Some(Received::of_end(end))),
-            Found::Nothing => return Poll::Pending,
+            Found::Nothing => {
+                socket.note_wait();
+                return Poll::Pending;
+            }
             Found::ToRead => return Poll::Ready(None),
             Found::ToArm => {
                 let armed = operation::with_reactor(|reactor| Ok(socket.arm_recv(reactor)));

@@ -164,6 +164,7 @@ pub(super) fn poll_push(
         }
         Queued::Full(whole) => {
             *chunk = Some(whole);
+            socket.note_wait();
             return Poll::Pending;
         }
         Queued::Failed(error) => {
@@ -236,7 +237,11 @@ fn try_write_behind(socket: &Arc<Socket>, bytes: &[u8]) -> Option<io::Result<usi
 fn poll_room(socket: &Arc<Socket>, cx: &mut Context<'_>) -> Poll<()> {
     // In a forked child nothing makes room: the write says so.
     let ready = socket.outbound.has_room(cx.waker()) || socket.check_process().is_err();
-    if ready { Poll::Ready(()) } else { Poll::Pending }
+    if ready {
+        return Poll::Ready(());
+    }
+    socket.note_wait();
+    Poll::Pending
 }
 
 /// Waits until the kernel has everything, for the owner of the write side: it costs a load where
@@ -252,7 +257,10 @@ pub(in crate::net) fn poll_flush(
     socket.check_process()?;
     match socket.outbound.flushed(cx.waker()) {
         Some(result) => Poll::Ready(result.map_err(io::Error::from_raw_os_error)),
-        None => Poll::Pending,
+        None => {
+            socket.note_wait();
+            Poll::Pending
+        }
     }
 }
 

@@ -43,7 +43,7 @@ use crate::{
         atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
         global,
     },
-    util::fork,
+    util::{current, fork, wait::WaitKind},
 };
 
 /// In this order: what every message needs is in the middle, from the end of `outbound` to the
@@ -382,6 +382,10 @@ impl Pollable for Arc<Socket> {
         &self.source
     }
 
+    fn number(&self) -> u64 {
+        self.source.get().number()
+    }
+
     fn register(&self, reactor: &mut Reactor, direction: Direction) -> io::Result<Home> {
         reactor.register_socket(self, direction)
     }
@@ -417,6 +421,13 @@ impl Pollable for Arc<Socket> {
             Ok(home.clone())
         })?;
         Ok(())
+    }
+}
+
+impl Socket {
+    /// Notes that the task which is polled waits for this socket.
+    pub(crate) fn note_wait(&self) {
+        current::waits_for(WaitKind::Descriptor, self.source.get().number());
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::{PipeReader, PipeWriter, Write, pipe},
+    panic::Location,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,7 +13,7 @@ use std::{
 use super::*;
 use crate::{
     reactor::{self, Allowed, Direction, Source, poll_ready},
-    scheduler::{standstill, with_worker},
+    scheduler::{NO_OWNER, Tasks, standstill, with_worker},
 };
 
 /// Runs `test` for each backend that works here, with so many workers, none of which runs.
@@ -79,7 +80,7 @@ impl Awaited {
 
 /// The entry of a task that ends in its first poll.
 fn short_task(worker: &Worker, owner: u16) -> Runnable {
-    let (slot, birth) = worker.birth(owner, Location::caller());
+    let (slot, birth) = worker.birth(owner, Location::caller().into());
     let (entry, registered, task) = task::create::<_, Tasks>(async {}, birth);
     worker.register(slot, registered, &task);
     entry

@@ -10,7 +10,7 @@ pub(super) use unknown::Holder;
 
 #[cfg(debug_assertions)]
 mod known {
-    use std::{future::poll_fn, pin::pin};
+    use std::{borrow::Cow, future::poll_fn, pin::pin};
 
     use super::DebugStruct;
     use crate::{
@@ -68,8 +68,9 @@ mod known {
             if self.task.load(Ordering::Relaxed) == here.task.0
                 && self.reported.swap(here.task.0, Ordering::Relaxed) != here.task.0
             {
-                let Here { task, spawned_at, .. } = here;
-                (here.report)(here.place, &ErrorEvent::LockHeldByWaiter { task, spawned_at });
+                let Here { task, name, spawned_at, .. } = here;
+                let name = name.map(Cow::into_owned);
+                (here.report)(here.place, &ErrorEvent::LockHeldByWaiter { task, name, spawned_at });
             }
         }
 

@@ -1,6 +1,6 @@
 //! The outermost scope: a task. Its request is in its state word, and its node in its extension.
 
-use std::{ptr::NonNull, sync::Arc, task::Poll};
+use std::{borrow::Cow, ptr::NonNull, sync::Arc, task::Poll};
 
 use super::{node::Node, scope::Progress};
 use crate::{
@@ -127,12 +127,14 @@ pub(in crate::task) unsafe fn deliver(task: NonNull<Header>, yielded: bool) -> D
 
 /// Why the task is to end.
 fn cause(extra: &Extra) -> Cause {
-    extra.noted().map_or_else(shutdown, |noted| noted.cause)
+    let noted = extra.noted().map(|noted| noted.cause);
+    noted.unwrap_or_else(|| shutdown(extra.name()))
 }
 
 /// The cause of a request that nobody gave one for: the runtime's own.
-pub(in crate::task) fn shutdown() -> Cause {
+pub(in crate::task) fn shutdown(name: Option<&Cow<'static, str>>) -> Cause {
     let mut cause = CancelCause::new(ScopeKind::Task, None);
+    cause.name = name.cloned();
     cause.reason = Some("its runtime shuts down".into());
     Cause::new(cause)
 }

@@ -153,29 +153,63 @@ pub const TASKS: &[Mutant] = &[
     Mutant {
         name: "complete: publishes no result",
         file: "task/state.rs",
-        text: "self.0.fetch_xor(ACTIVE | COMPLETE, Ordering::AcqRel)",
-        replacement: "self.0.fetch_xor(ACTIVE | COMPLETE, Ordering::Acquire)",
+        text: "self.0.fetch_xor(edge, Ordering::AcqRel)",
+        replacement: "self.0.fetch_xor(edge, Ordering::Acquire)",
         model: "task_state::join_against_end",
     },
     Mutant {
         name: "complete: before the result is there",
         file: "task/raw.rs",
-        text: "            store(stage, output);
-            Poll::Ready(())",
-        replacement: "            let _ = task.as_ref().state.complete();
-            store(stage, output);
-            Poll::Ready(())",
+        text: "            Poll::Ready(store(stage, output))",
+        replacement: "            let _ = task.as_ref().state.complete(End::Value);
+            Poll::Ready(store(stage, output))",
         model: "task_state::join_against_end",
     },
     Mutant {
         name: "complete: still in the registry",
         file: "task/raw.rs",
         text: "    (header.vtable.ended)(header);
-    match header.state.complete() {",
-        replacement: "    let complete = header.state.complete();
-    (header.vtable.ended)(header);
-    match complete {",
+    let before = header.state.complete(end);",
+        replacement: "    let before = header.state.complete(end);
+    (header.vtable.ended)(header);",
         model: "task_state::join_against_end",
+    },
+    Mutant {
+        name: "on_done: says so before the callback is there",
+        file: "task/done.rs",
+        text: "    let mut callbacks = task.extra().get_or_make().callbacks.lock();
+    let number = callbacks.count;
+    callbacks.count += 1;
+    callbacks.list.push_back((number, callback));
+    let start = task.header().state.note_callbacks() && !mem::replace(&mut callbacks.called, true);",
+        replacement: "    let complete = task.header().state.note_callbacks();
+    let mut callbacks = task.extra().get_or_make().callbacks.lock();
+    let number = callbacks.count;
+    callbacks.count += 1;
+    callbacks.list.push_back((number, callback));
+    let start = complete && !mem::replace(&mut callbacks.called, true);",
+        model: "task_done::registration_against_the_end",
+    },
+    Mutant {
+        name: "on_done: does not see that the task has ended",
+        file: "task/done.rs",
+        text: "    let start = task.header().state.note_callbacks() && !mem::replace(&mut callbacks.called, true);",
+        replacement: "    let start = !task.header().state.note_callbacks() && mem::replace(&mut callbacks.called, true);",
+        model: "task_done::registration_against_the_end",
+    },
+    Mutant {
+        name: "on_done: the end starts a second caller",
+        file: "task/done.rs",
+        text: "    let start = !callbacks.list.is_empty() && !mem::replace(&mut callbacks.called, true);",
+        replacement: "    let start = !callbacks.list.is_empty();",
+        model: "task_done::registration_against_the_end",
+    },
+    Mutant {
+        name: "on_done: a caller that has gone is thought at work",
+        file: "task/done.rs",
+        text: "            callbacks.called = false;",
+        replacement: "",
+        model: "task_done::registration_against_the_end",
     },
     Mutant {
         name: "offer_waiter: to a task that has ended",
@@ -307,18 +341,18 @@ pub const TASKS: &[Mutant] = &[
         name: "finish: counts what was lent before the future was dropped",
         file: "task/raw.rs",
         text: "    // SAFETY: the result is stored.
-    unsafe { finish(task, turn.lent) };",
+    unsafe { finish(task, turn.lent, end) };",
         replacement: "    let _ = turn;
-    unsafe { finish(task, lent) };",
+    unsafe { finish(task, lent, end) };",
         model: "task_state::lent_and_back_with_a_cancelled_future",
     },
     Mutant {
         name: "finish: gives up what was lent as the future was dropped",
         file: "task/raw.rs",
         text: "    // SAFETY: the result is stored.
-    unsafe { finish(task, turn.lent) };",
+    unsafe { finish(task, turn.lent, end) };",
         replacement: "    let _ = turn;
-    unsafe { finish(task, lent) };",
+    unsafe { finish(task, lent, end) };",
         model: "task_state::lent_by_a_cancelled_future",
     },
     Mutant {

@@ -162,8 +162,8 @@ pub const WORKERS: &[Mutant] = &[
     Mutant {
         name: "take: sees nothing of what was linked",
         file: "task/header.rs",
-        text: "NonNull::new(self.next.load(Ordering::Acquire))",
-        replacement: "NonNull::new(self.next.load(Ordering::Relaxed))",
+        text: "NonNull::new(self.next.link().load(Ordering::Acquire))",
+        replacement: "NonNull::new(self.next.link().load(Ordering::Relaxed))",
         model: "inbox_final_check::two_pushers",
     },
     Mutant {
@@ -210,8 +210,8 @@ pub const WORKERS: &[Mutant] = &[
     Mutant {
         name: "push: links and publishes nothing",
         file: "task/header.rs",
-        text: "self.next.store(next.as_ptr(), Ordering::Release)",
-        replacement: "self.next.store(next.as_ptr(), Ordering::Relaxed)",
+        text: "self.next.link().store(next.as_ptr().cast(), Ordering::Release)",
+        replacement: "self.next.link().store(next.as_ptr().cast(), Ordering::Relaxed)",
         model: "inbox_final_check::two_pushers",
     },
     Mutant {

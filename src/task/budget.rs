@@ -1,0 +1,94 @@
+//! The budget of a poll, for authors of futures of their own.
+//!
+//! A task may complete 128 leaf operations in one poll; then the next one that is ready makes it
+//! yield, so that a task whose data is always there does not keep its worker from the others.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+
+use crate::util::current;
+
+/// Spends one unit of the running task's budget; where none is left, it yields first.
+///
+/// For the author of a future that can be ready many times in a row without suspending: a loop over
+/// data that is there already. Every leaf of this crate does it by itself. Outside of tasks it is
+/// ready at once.
+///
+/// asyncio: nothing alike: there a loop that is always ready holds up all others, if it does not
+/// `await sleep(0)`.
+///
+/// # Cancel safety
+///
+/// Nothing is lost.
+///
+/// ```
+/// use ringloop::task::consume_budget;
+///
+/// ringloop::run(async {
+///     let mut sum = 0;
+///     for number in 0..1000_u64 {
+///         sum += number;
+///         consume_budget().await; // other tasks run in between
+///     }
+///     assert_eq!(sum, 499_500);
+/// });
+/// ```
+pub async fn consume_budget() {
+    poll_fn(|cx| current::poll_budget(cx)).await;
+}
+
+/// Polls `future` without the budget: it may complete any number of leaf operations in one poll.
+///
+/// Other tasks of the worker wait meanwhile. The budget of the code around it is as it was.
+///
+/// # Cancel safety
+///
+/// That of `future`.
+///
+/// ```
+/// use ringloop::{sync::Lock, task::unconstrained};
+///
+/// ringloop::run(async {
+///     let lock = Lock::new(0);
+///     unconstrained(async {
+///         for _ in 0..1000 {
+///             *lock.lock().await += 1; // never yields: nobody else has the lock
+///         }
+///     })
+///     .await;
+///     assert_eq!(*lock.lock().await, 1000);
+/// });
+/// ```
+pub fn unconstrained<F: Future>(future: F) -> Unconstrained<F> {
+    Unconstrained { future }
+}
+
+pin_project! {
+    /// A future that is polled without the budget: see [`unconstrained`].
+    #[must_use = "futures do nothing unless they are awaited"]
+    pub struct Unconstrained<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Unconstrained<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let future = self.project().future;
+        current::with_budget(true, || future.poll(cx))
+    }
+}
+
+impl<F> fmt::Debug for Unconstrained<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unconstrained").finish_non_exhaustive()
+    }
+}
