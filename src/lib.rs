@@ -77,7 +77,7 @@ pub mod guide {
 /// What macros expand to.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::future::lists::{
+    pub use crate::future::{
         Cons, Given, Nil, OneOf, ViaFuture, gather_list, race_list, try_gather_list,
     };
 }

@@ -3,7 +3,7 @@
 mod combine;
 mod finally;
 mod group;
-pub mod lists;
+mod lists;
 mod many;
 mod scope;
 mod staggered;
@@ -19,6 +19,7 @@ pub use self::{
         Group, GroupClosed, GroupError, LimitedGroup, NotStarted, Started, TryGroup, task_group,
         try_task_group,
     },
+    lists::{Cons, Given, Nil, OneOf, ViaFuture, gather_list, race_list, try_gather_list},
     many::{Empty, gather, race, try_gather},
     scope::{Scope, ScopeEnded, ScopeFuture, scope},
     staggered::race_staggered,

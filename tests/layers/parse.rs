@@ -151,7 +151,10 @@ impl Parser<'_> {
         }
         let renamed = self.is(at, "as");
         let name = if renamed { self.text(at + 1) } else { path.last().map_or("", String::as_str) };
-        imports.push(Import { name: name.to_owned(), path, at: start });
+        // In a macro's body, `use $crate::..` is for whoever calls it.
+        if !path.is_empty() {
+            imports.push(Import { name: name.to_owned(), path, at: start });
+        }
         at + if renamed { 2 } else { 0 }
     }
 
@@ -160,7 +163,11 @@ impl Parser<'_> {
         let mut found = Vec::new();
         let mut at = 0;
         while at < self.tokens.len() {
-            let starts = self.tokens[at].kind == Kind::Word && self.is(at + 1, "::");
+            // `$crate::__..` in a macro's body is for whoever calls it: only the root has such names.
+            let hidden = self.tokens.get(at + 2).is_some_and(|next| next.text.starts_with("__"));
+            let of_macro = at > 0 && self.is(at - 1, "$") && hidden;
+            let word = self.tokens[at].kind == Kind::Word && !of_macro;
+            let starts = word && self.is(at + 1, "::");
             if in_use[at] || !starts {
                 at += 1;
                 continue;
