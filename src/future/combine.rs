@@ -16,8 +16,8 @@ use std::{
 use pin_project_lite::pin_project;
 
 use crate::{
-    error::{CancelCause, Cause, ScopeKind},
-    task::{Cancelled, Region, Scope},
+    error::{CancelCause, Cause, ScopeKind, TaskError},
+    task::{Cancelled, Region, Scope, Task},
     util::panic,
 };
 
@@ -48,6 +48,9 @@ pub trait Members {
 
     /// Polls those that run. Ready: the outcome is certain, and some may still run.
     fn poll_members(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Outcome>;
+
+    /// Drops those that have nothing to clean up. Says whether none is left.
+    fn end_quietly(self: Pin<&mut Self>) -> bool;
 
     /// Ends those that run. Ready: none is left.
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()>;
@@ -100,7 +103,12 @@ impl<M: Members> Future for Combine<M> {
             let polled = panic::catch(|| this.region.poll_catch(cx, |cx| members.poll_members(cx)));
             let outcome = match polled {
                 Ok(Poll::Pending) => return Poll::Pending,
-                Ok(Poll::Ready(Ok(value))) => Outcome::Value(value),
+                Ok(Poll::Ready(Ok(value))) => {
+                    if this.members.as_mut().end_quietly() {
+                        return Poll::Ready(value);
+                    }
+                    Outcome::Value(value)
+                }
                 Ok(Poll::Ready(Err(gone))) => Outcome::Cancelled(gone),
                 Err(payload) => Outcome::Panicked(payload),
             };
@@ -129,6 +137,88 @@ impl<M: Members> Future for Combine<M> {
     }
 }
 
+/// One of several that are run together.
+pub trait OneOfMany {
+    type Output;
+
+    /// Polls it. Pending for ever after it was ready once.
+    fn poll_one(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output>;
+    /// Drops it, if it has nothing to clean up. Says whether it is gone.
+    fn end_quietly(self: Pin<&mut Self>) -> bool;
+    /// Ends it. What it still gives is dropped.
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()>;
+}
+
+/// One of several of whose output the parts have names.
+pub trait FallibleOne: OneOfMany {
+    type Ok;
+    type Error;
+    fn into_result(output: Self::Output) -> Result<Self::Ok, Self::Error>;
+    fn from_ok(value: Self::Ok) -> Self::Output;
+}
+
+impl<T, E, M: OneOfMany<Output = Result<T, E>>> FallibleOne for M {
+    type Ok = T;
+    type Error = E;
+
+    fn into_result(output: Result<T, E>) -> Result<T, E> {
+        output
+    }
+
+    fn from_ok(value: T) -> Result<T, E> {
+        Ok(value)
+    }
+}
+
+/// A task that was given away: it is cancelled, and waited for.
+pub struct TaskMember<T> {
+    task: Option<Task<T>>,
+    ending: bool,
+}
+
+impl<T> TaskMember<T> {
+    pub(super) fn new(task: Task<T>) -> Self {
+        Self { task: Some(task), ending: false }
+    }
+}
+
+impl<T> OneOfMany for TaskMember<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll_one(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(task) = &mut self.task else { return Poll::Pending };
+        let result = ready!(task.poll_result(cx));
+        self.task = None;
+        Poll::Ready(result)
+    }
+
+    fn end_quietly(self: Pin<&mut Self>) -> bool {
+        self.task.is_none()
+    }
+
+    fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {
+        let Some(task) = &self.task else { return Poll::Ready(()) };
+        if !self.ending {
+            task.cancel_by(end.cause());
+        }
+        if !task.poll_finished(cx) {
+            self.ending = true;
+            return Poll::Pending;
+        }
+        // With its result: a panic is told as of any task whose handle is dropped.
+        self.task = None;
+        Poll::Ready(())
+    }
+}
+
+impl<T> Drop for TaskMember<T> {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.cancel();
+        }
+    }
+}
+
 pin_project! {
     /// One future of several: a scope of its own.
     pub struct Member<F> {
@@ -147,12 +237,6 @@ impl<F: Future> Member<F> {
         Self { inner: Some(future), scope: Scope::default(), polling: false, ending: false }
     }
 
-    /// Polls it. Pending for ever after it was ready once.
-    #[inline]
-    pub(super) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.poll_due(cx, u64::MAX)
-    }
-
     #[inline]
     fn poll_due(self: Pin<&mut Self>, cx: &mut Context<'_>, due: u64) -> Poll<F::Output> {
         let mut this = self.project();
@@ -165,13 +249,29 @@ impl<F: Future> Member<F> {
         }
         polled
     }
+}
 
-    /// Ends it: drops it, after its regions have heard of that. What it still gives is dropped.
-    pub(super) fn poll_end(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        end: &Ending,
-    ) -> Poll<()> {
+impl<F: Future> OneOfMany for Member<F> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll_one(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.poll_due(cx, u64::MAX)
+    }
+
+    #[inline]
+    fn end_quietly(self: Pin<&mut Self>) -> bool {
+        let mut this = self.project();
+        if this.inner.is_some() {
+            if this.scope.has_regions() {
+                return false;
+            }
+            panic::contain(|| this.inner.set(None));
+        }
+        true
+    }
+
+    fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {
         let this = self.as_mut().project();
         if this.inner.is_none() {
             return Poll::Ready(());

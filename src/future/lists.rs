@@ -8,24 +8,24 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::combine::{Combine, Ending, Fallible, Member, Members};
-use crate::task::{Join, Task};
+use super::combine::{Combine, Ending, FallibleOne, Member, Members, OneOfMany, TaskMember};
+use crate::task::Task;
 
 pin_project! {
-    /// A future and those behind it.
-    pub struct Cons<F: Future, R> {
+    /// One and those behind it.
+    pub struct Cons<M: OneOfMany, R> {
         #[pin]
-        member: Member<F>,
-        value: Option<F::Output>,
+        member: M,
+        value: Option<M::Output>,
         #[pin]
         rest: R,
     }
 }
 
-impl<F: Future, R> Cons<F, R> {
-    /// A list of `future` and `rest`.
-    pub fn new(future: F, rest: R) -> Self {
-        Self { member: Member::new(future), value: None, rest }
+impl<M: OneOfMany, R> Cons<M, R> {
+    /// A list of `member` and `rest`.
+    pub fn new(member: M, rest: R) -> Self {
+        Self { member, value: None, rest }
     }
 }
 
@@ -36,6 +36,7 @@ pub struct Nil;
 pub trait List {
     /// Polls all that have no value. Says whether none is left.
     fn poll_each(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool;
+    fn end_quietly(self: Pin<&mut Self>) -> bool;
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()>;
 }
 
@@ -45,22 +46,34 @@ impl List for Nil {
         true
     }
 
+    #[inline]
+    fn end_quietly(self: Pin<&mut Self>) -> bool {
+        true
+    }
+
     fn poll_end(self: Pin<&mut Self>, _cx: &mut Context<'_>, _end: &Ending) -> Poll<()> {
         Poll::Ready(())
     }
 }
 
-impl<F: Future, R: List> List for Cons<F, R> {
+impl<M: OneOfMany, R: List> List for Cons<M, R> {
     #[inline]
     fn poll_each(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
         let this = self.project();
         if this.value.is_none()
-            && let Poll::Ready(value) = this.member.poll(cx)
+            && let Poll::Ready(value) = this.member.poll_one(cx)
         {
             *this.value = Some(value);
         }
         let own = this.value.is_some();
         this.rest.poll_each(cx) && own
+    }
+
+    #[inline]
+    fn end_quietly(self: Pin<&mut Self>) -> bool {
+        let this = self.project();
+        let own = this.member.end_quietly();
+        this.rest.end_quietly() && own
     }
 
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {
@@ -82,8 +95,8 @@ impl All for Nil {
     fn take(self: Pin<&mut Self>) {}
 }
 
-impl<F: Future, R: All> All for Cons<F, R> {
-    type Values = (F::Output, R::Values);
+impl<M: OneOfMany, R: All> All for Cons<M, R> {
+    type Values = (M::Output, R::Values);
 
     fn take(self: Pin<&mut Self>) -> Self::Values {
         let this = self.project();
@@ -113,15 +126,15 @@ impl AllOk for Nil {
     fn take(self: Pin<&mut Self>) {}
 }
 
-impl<F: Fallible, R: AllOk> AllOk for Cons<F, R> {
-    type Values = (F::Ok, R::Values);
-    type Error = OneOf<F::Error, R::Error>;
+impl<M: FallibleOne, R: AllOk> AllOk for Cons<M, R> {
+    type Values = (M::Ok, R::Values);
+    type Error = OneOf<M::Error, R::Error>;
 
     fn error(self: Pin<&mut Self>) -> Option<Self::Error> {
         let this = self.project();
-        match this.value.take().map(F::into_result) {
+        match this.value.take().map(M::into_result) {
             Some(Err(error)) => return Some(OneOf::This(error)),
-            Some(Ok(value)) => *this.value = Some(F::from_ok(value)),
+            Some(Ok(value)) => *this.value = Some(M::from_ok(value)),
             None => {}
         }
         this.rest.error().map(OneOf::Rest)
@@ -129,7 +142,7 @@ impl<F: Fallible, R: AllOk> AllOk for Cons<F, R> {
 
     fn take(self: Pin<&mut Self>) -> Self::Values {
         let this = self.project();
-        match this.value.take().map(F::into_result) {
+        match this.value.take().map(M::into_result) {
             Some(Ok(value)) => (value, this.rest.take()),
             _ => unreachable!("all have a value"),
         }
@@ -152,13 +165,13 @@ impl First for Nil {
     }
 }
 
-impl<F: Future, R: First> First for Cons<F, R> {
-    type Value = OneOf<F::Output, R::Value>;
+impl<M: OneOfMany, R: First> First for Cons<M, R> {
+    type Value = OneOf<M::Output, R::Value>;
 
     #[inline]
     fn poll_first(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Value> {
         let this = self.project();
-        match this.member.poll(cx) {
+        match this.member.poll_one(cx) {
             Poll::Ready(value) => Poll::Ready(OneOf::This(value)),
             Poll::Pending => this.rest.poll_first(cx).map(OneOf::Rest),
         }
@@ -241,6 +254,11 @@ impl<L: All<Values: Flatten>> Members for GatherList<L> {
         Poll::Pending
     }
 
+    #[inline]
+    fn end_quietly(self: Pin<&mut Self>) -> bool {
+        self.project().list.end_quietly()
+    }
+
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {
         self.project().list.poll_end(cx, end)
     }
@@ -266,6 +284,11 @@ impl<L: AllOk<Values: Flatten>> Members for TryGatherList<L> {
         if all { Poll::Ready(Ok(list.take().flatten())) } else { Poll::Pending }
     }
 
+    #[inline]
+    fn end_quietly(self: Pin<&mut Self>) -> bool {
+        self.project().list.end_quietly()
+    }
+
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {
         self.project().list.poll_end(cx, end)
     }
@@ -285,6 +308,11 @@ impl<L: First> Members for RaceList<L> {
     #[inline]
     fn poll_members(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<L::Value> {
         self.project().list.poll_first(cx)
+    }
+
+    #[inline]
+    fn end_quietly(self: Pin<&mut Self>) -> bool {
+        self.project().list.end_quietly()
     }
 
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {
@@ -319,26 +347,25 @@ pub struct Given<F>(pub F);
 /// Any future, as it is.
 pub trait ViaFuture {
     /// What is run.
-    type Future;
+    type Member;
     /// What is run for it.
-    fn into_member(self) -> Self::Future;
+    fn into_member(self) -> Self::Member;
 }
 
 impl<F: IntoFuture> ViaFuture for Given<F> {
-    type Future = F::IntoFuture;
+    type Member = Member<F::IntoFuture>;
 
     #[inline]
-    fn into_member(self) -> F::IntoFuture {
-        self.0.into_future()
+    fn into_member(self) -> Self::Member {
+        Member::new(self.0.into_future())
     }
 }
 
 impl<T> Given<Task<T>> {
     /// A task that is given away is owned: a method of the type goes before one of a trait.
     #[inline]
-    #[track_caller]
-    pub fn into_member(self) -> Join<T> {
-        self.0.join()
+    pub fn into_member(self) -> TaskMember<T> {
+        TaskMember::new(self.0)
     }
 }
 

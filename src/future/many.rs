@@ -9,7 +9,7 @@ use std::{
 use futures_util::stream::{FuturesUnordered, Stream};
 use pin_project_lite::pin_project;
 
-use super::combine::{Combine, Ending, Fallible, Member, Members};
+use super::combine::{Combine, Ending, Fallible, Member, Members, OneOfMany};
 
 pin_project! {
     /// A future that says which it is.
@@ -25,7 +25,7 @@ impl<F: Future> Future for Indexed<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        this.member.poll(cx).map(|value| (*this.index, value))
+        this.member.poll_one(cx).map(|value| (*this.index, value))
     }
 }
 
@@ -48,6 +48,15 @@ impl<F: Future> Running<F> {
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Drops them all, if none has anything to clean up.
+    pub(super) fn end_quietly(&mut self) -> bool {
+        let mut all = true;
+        for member in Pin::new(&mut self.0).iter_pin_mut() {
+            all &= member.project().member.end_quietly();
+        }
+        all
     }
 
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {
@@ -82,6 +91,10 @@ impl<F: Future> Members for GatherMany<F> {
         }
         let values = this.values.drain(..);
         Poll::Ready(values.map(|value| value.expect("each was ready")).collect())
+    }
+
+    fn end_quietly(mut self: Pin<&mut Self>) -> bool {
+        self.running.end_quietly()
     }
 
     fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {
@@ -143,6 +156,10 @@ impl<F: Fallible> Members for TryGatherMany<F> {
         Poll::Ready(Ok(values.map(|value| value.expect("each was ready")).collect()))
     }
 
+    fn end_quietly(mut self: Pin<&mut Self>) -> bool {
+        self.running.end_quietly()
+    }
+
     fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {
         self.running.poll_end(cx, end)
     }
@@ -192,6 +209,10 @@ impl<F: Future> Members for RaceMany<F> {
 
     fn poll_members(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Outcome> {
         self.running.poll_next(cx).map(|first| first.expect("at least one runs"))
+    }
+
+    fn end_quietly(mut self: Pin<&mut Self>) -> bool {
+        self.running.end_quietly()
     }
 
     fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {

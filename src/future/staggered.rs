@@ -73,6 +73,10 @@ impl<I: Iterator<Item: Fallible>> Members for Staggered<I> {
         }
     }
 
+    fn end_quietly(mut self: Pin<&mut Self>) -> bool {
+        self.running.end_quietly()
+    }
+
     fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {
         self.running.poll_end(cx, end)
     }

@@ -49,6 +49,10 @@ impl<T> Members for SettleTasks<T> {
         Poll::Ready(std::mem::take(&mut self.results))
     }
 
+    fn end_quietly(self: Pin<&mut Self>) -> bool {
+        self.results.len() == self.tasks.len()
+    }
+
     fn poll_end(mut self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {
         if !std::mem::replace(&mut self.ending, true) {
             for task in &self.tasks[self.results.len()..] {

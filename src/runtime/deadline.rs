@@ -132,8 +132,11 @@ pub(crate) async fn next_tick() {
 }
 
 impl Drop for Deadline {
+    #[inline]
     fn drop(&mut self) {
-        self.disarm();
+        if self.entry.is_some() {
+            self.disarm();
+        }
     }
 }
 

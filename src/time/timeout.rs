@@ -194,10 +194,11 @@ impl<F: Future> Future for Timeout<F> {
         let at = this.deadline.at();
         let inner = this.inner.as_mut().as_pin_mut();
         let inner = inner.expect("a Timeout was polled after it was ready");
-        let elapsed = Elapsed { at, name: *this.name };
         if let Poll::Ready(value) = this.scope.enter(at, || inner.poll(cx)) {
-            let late = this.scope.has_delivered();
-            return Poll::Ready(if late { Err(elapsed) } else { Ok(value) });
+            if this.scope.has_delivered() {
+                return Poll::Ready(Err(Elapsed { at, name: *this.name }));
+            }
+            return Poll::Ready(Ok(value));
         }
         if this.scope.is_consumed() && !this.scope.is_asked() {
             return Poll::Pending;
@@ -221,7 +222,7 @@ impl<F: Future> Future for Timeout<F> {
         };
         ready!(this.scope.deliver(cx, cause));
         this.inner.set(None);
-        Poll::Ready(Err(elapsed))
+        Poll::Ready(Err(Elapsed { at, name: *this.name }))
     }
 }
 

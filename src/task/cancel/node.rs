@@ -1,6 +1,6 @@
 //! The tree of scopes and regions, as far as there are regions.
 
-use std::{collections::BTreeMap, sync::Arc, task::Waker};
+use std::{sync::Arc, task::Waker};
 
 use super::{
     frame::{self, Kind},
@@ -32,9 +32,7 @@ pub(crate) struct Node {
 
 #[derive(Default)]
 struct Links {
-    /// In the order in which they were linked, by a number of this node's.
-    children: BTreeMap<u64, Arc<Node>>,
-    linked: u64,
+    children: Children,
     /// For a catch: who has told it.
     told: Option<Told>,
     /// For a catch: it was told and nobody polled it.
@@ -42,6 +40,39 @@ struct Links {
     /// For a catch: who polls it. For a mask: a scope that waits for its end. For a scope: who
     /// polls it, if others may ask it to end.
     waker: Option<Waker>,
+}
+
+/// The children of a node, in the order in which they were linked.
+#[derive(Default)]
+struct Children {
+    /// By their numbers, which ascend. One that has left keeps its place until half of them have.
+    list: Vec<(u64, Option<Arc<Node>>)>,
+    live: usize,
+    next: u64,
+}
+
+impl Children {
+    fn add(&mut self, node: Arc<Node>) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.live += 1;
+        self.list.push((number, Some(node)));
+        number
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Arc<Node>> {
+        let at = self.list.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        let node = self.list[at].1.take()?;
+        self.live -= 1;
+        if self.live * 2 < self.list.len() {
+            self.list.retain(|(_, node)| node.is_some());
+        }
+        Some(node)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.list.iter().filter_map(|(_, node)| node.as_ref())
+    }
 }
 
 /// A cancellation that has reached a catch.
@@ -150,7 +181,7 @@ impl Node {
 
     /// Whether a catch that hears or a mask is below.
     pub(super) fn has_below(&self) -> bool {
-        self.links.lock().children.values().any(|child| match child.kind {
+        self.links.lock().children.iter().any(|child| match child.kind {
             Kind::Mask => true,
             Kind::Scope => child.has_below(),
             Kind::Catch => child.has_below() || !child.links.lock().deaf,
@@ -160,7 +191,7 @@ impl Node {
     /// Lists the frontier: see the module's page. Says whether there is anything that could act.
     pub(super) fn frontier(&self, into: &mut Frontier) -> bool {
         let mut acts = false;
-        for child in self.links.lock().children.values() {
+        for child in self.links.lock().children.iter() {
             acts |= match child.kind {
                 Kind::Mask => {
                     into.masks.push(child.clone());
@@ -180,7 +211,7 @@ impl Node {
 
     /// Calls `each` for every catch that `scope` has told and that hears.
     fn for_each_told(&self, scope: &Arc<Node>, each: &mut impl FnMut(&mut Links)) {
-        for child in self.links.lock().children.values() {
+        for child in self.links.lock().children.iter() {
             if child.kind == Kind::Mask {
                 continue;
             }
@@ -224,8 +255,11 @@ pub(super) struct Frontier {
     pub(super) masks: Vec<Arc<Node>>,
 }
 
-/// A node and its place in the tree, which it leaves when this is dropped.
-pub(super) struct Link {
+/// A node and its place in the tree, which it leaves when this is dropped. One pointer, since every
+/// scope has room for one.
+pub(super) struct Link(Box<Place>);
+
+struct Place {
     node: Arc<Node>,
     parent: Option<(Arc<Node>, u64)>,
 }
@@ -233,24 +267,24 @@ pub(super) struct Link {
 impl Link {
     /// Links a node below what surrounds the caller.
     pub(super) fn new(node: Arc<Node>) -> Self {
-        let mut link = Self { node, parent: None };
+        let mut link = Self::unlinked(node);
         link.follow();
         link
     }
 
     /// A node that is linked when its future is polled.
     pub(super) fn unlinked(node: Arc<Node>) -> Self {
-        Self { node, parent: None }
+        Self(Box::new(Place { node, parent: None }))
     }
 
     pub(super) fn node(&self) -> &Arc<Node> {
-        &self.node
+        &self.0.node
     }
 
     /// Sees to it that the parent is what surrounds the caller now.
     pub(super) fn follow(&mut self) {
         let now = frame::surrounding();
-        let same = match (&now, &self.parent) {
+        let same = match (&now, &self.0.parent) {
             (Some(now), Some((parent, _))) => Arc::ptr_eq(now, parent),
             (None, None) => return,
             _ => false,
@@ -259,27 +293,23 @@ impl Link {
             return;
         }
         self.unlink();
-        self.node.forget();
-        self.parent = now.map(|parent| {
-            let mut links = parent.links.lock();
-            let number = links.linked;
-            links.linked += 1;
-            links.children.insert(number, self.node.clone());
-            drop(links);
+        self.node().forget();
+        self.0.parent = now.map(|parent| {
+            let number = parent.links.lock().children.add(self.node().clone());
             (parent, number)
         });
     }
 
     fn unlink(&mut self) {
-        if let Some((parent, number)) = self.parent.take() {
-            let node = parent.links.lock().children.remove(&number);
+        if let Some((parent, number)) = self.0.parent.take() {
+            let node = parent.links.lock().children.remove(number);
             drop(node);
         }
     }
 
     /// Leaves the tree as a region that came to its end in a poll: nobody has to be woken for that.
     pub(super) fn end(self) {
-        let waker = self.node.links.lock().waker.take();
+        let waker = self.node().links.lock().waker.take();
         panic::discard_foreign(waker);
     }
 }
@@ -288,11 +318,12 @@ impl Drop for Link {
     fn drop(&mut self) {
         self.unlink();
         // What it was told refers to the tree, and wakers to tasks: there are no cycles after this.
-        self.node.forget();
-        let waker = self.node.links.lock().waker.take();
-        if self.node.kind == Kind::Mask
-            && let Some(waker) = waker
-        {
+        let mut links = self.node().links.lock();
+        let (told, waker) = (links.told.take(), links.waker.take());
+        drop(links);
+        drop(told);
+        let Some(waker) = waker else { return };
+        if self.node().kind == Kind::Mask {
             // A scope waits for this end, and the thread may be another.
             panic::contain(|| waker.wake());
         } else {
