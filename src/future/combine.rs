@@ -266,7 +266,11 @@ impl<F: Future> OneOfMany for Member<F> {
             if this.scope.has_regions() {
                 return false;
             }
-            panic::contain(|| this.inner.set(None));
+            if std::mem::needs_drop::<F>() {
+                panic::contain(|| this.inner.set(None));
+            } else {
+                this.inner.set(None);
+            }
         }
         true
     }

@@ -153,7 +153,7 @@ where
 }
 
 #[test]
-fn spinning_on_yields_lets_timers_and_sockets_be_served() {
+fn t58_spinning_on_yields_lets_timers_and_sockets_be_served() {
     // Goal: T58; method: tasks that do nothing but yield, one per worker.
     on_every(|cfg| {
         served_beside(cfg, |stop| async move {
@@ -165,7 +165,7 @@ fn spinning_on_yields_lets_timers_and_sockets_be_served() {
 }
 
 #[test]
-fn spinning_on_ready_reads_lets_timers_and_sockets_be_served() {
+fn t58_spinning_on_ready_reads_lets_timers_and_sockets_be_served() {
     // Goal: T58; method: tasks that read a socket which a plain thread fills without pause: every
     // read is ready at once, only the budget makes them yield.
     on_every(|cfg| {
@@ -198,7 +198,7 @@ fn spinning_on_ready_reads_lets_timers_and_sockets_be_served() {
 }
 
 #[test]
-fn spinning_on_ready_writes_lets_timers_and_sockets_be_served() {
+fn t58_spinning_on_ready_writes_lets_timers_and_sockets_be_served() {
     // Goal: T58 for writes; method: a plain thread reads all that is sent, one byte at a time.
     on_every(|cfg| {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -218,7 +218,7 @@ fn spinning_on_ready_writes_lets_timers_and_sockets_be_served() {
 }
 
 #[test]
-fn spinning_on_ready_tasks_and_timers_lets_others_be_served() {
+fn t58_spinning_on_ready_tasks_and_timers_lets_others_be_served() {
     // Goal: T58 for the remaining leaves; method: awaits of finished tasks, of sleeps that are over
     // and of timeouts around ready futures.
     on_every(|cfg| {
@@ -233,7 +233,7 @@ fn spinning_on_ready_tasks_and_timers_lets_others_be_served() {
 }
 
 #[test]
-fn what_is_ready_in_one_poll_lets_others_run() {
+fn t58_what_is_ready_in_one_poll_lets_others_run() {
     // Goal: T58 where nothing suspends but for the budget; method: tasks that have finished, sleeps
     // that are over and were awaited before, timeouts that have passed, and some around what is ready.
     on_every(|cfg| {
@@ -310,7 +310,7 @@ fn tasks_woken_in_one_poll_run_in_that_order() {
 }
 
 #[test]
-fn tasks_queued_behind_a_hog_are_taken_to_other_workers() {
+fn t72_tasks_queued_behind_a_hog_are_taken_to_other_workers() {
     // Goal: patrol, and T72; method: a task spawns 50 others and then spins in the same poll until
     // they have all run, which they can on another worker only; the hook names the hog.
     on_every(|cfg| {

@@ -14,7 +14,7 @@ use crate::sync_tools::{
 use crate::tools::Flag;
 
 #[test]
-fn cancelled_while_filling_leaves_unique_indexes() {
+fn t51_cancelled_while_filling_leaves_unique_indexes() {
     // T51, D-37. Method: of two who wait, one leaves; two later arrivals complete the round.
     by_hand("T51", || {
         for leaver in 0..2 {
@@ -56,7 +56,7 @@ fn the_last_arrives_also_without_budget() {
 }
 
 #[test]
-fn reset_breaks_those_who_wait_and_no_others() {
+fn t52_reset_breaks_those_who_wait_and_no_others() {
     // T52.
     by_hand("T52 reset", || {
         let barrier = Barrier::new(2);
@@ -72,7 +72,7 @@ fn reset_breaks_those_who_wait_and_no_others() {
 }
 
 #[test]
-fn abort_breaks_until_reset() {
+fn t52_abort_breaks_until_reset() {
     // T52.
     by_hand("T52 abort", || {
         let barrier = Barrier::new(2);
@@ -92,7 +92,7 @@ fn abort_breaks_until_reset() {
 }
 
 #[test]
-fn arrivals_while_others_leave_are_of_the_next_round() {
+fn t52_arrivals_while_others_leave_are_of_the_next_round() {
     // T52. Method: more than a batch; the next round begins in the wakers of this one, and is broken
     // while this one is not yet all on its way.
     by_hand("T52 draining", || {

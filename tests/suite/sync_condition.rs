@@ -13,7 +13,7 @@ use crate::sync_tools::{
 use crate::tools::Count;
 
 #[test]
-fn notified_then_cancelled_before_it_runs() {
+fn t49_notified_then_cancelled_before_it_runs() {
     // T49, before the wake arrives. Method: two wait, one is notified and dropped; the other gets it.
     by_hand("T49 before", || {
         let (lock, condition) = (Lock::new(()), Condition::new());
@@ -29,7 +29,7 @@ fn notified_then_cancelled_before_it_runs() {
 }
 
 #[test]
-fn notified_then_cancelled_while_it_locks_again() {
+fn t49_notified_then_cancelled_while_it_locks_again() {
     // T49, while re-locking. Method: as above, but the first one is polled, and finds the lock held; it
     // goes while it waits for the lock, or after the lock was handed to it.
     by_hand("T49 re-locking", || {
@@ -59,7 +59,7 @@ fn notified_then_cancelled_while_it_locks_again() {
 }
 
 #[test]
-fn cancelled_wait_leaves_the_lock_to_others() {
+fn t50_cancelled_wait_leaves_the_lock_to_others() {
     // T50. Goal: the lock is never held by a wait that is gone; method: dropped unpolled, waiting, and
     // while it locks again.
     by_hand("T50", || {

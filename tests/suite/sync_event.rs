@@ -13,7 +13,7 @@ use crate::sync_tools::{
 use crate::tools::{Count, Flag};
 
 #[test]
-fn set_then_clear_wakes_those_who_waited() {
+fn t48_set_then_clear_wakes_those_who_waited() {
     // T48. Method: more waiters than one batch; set and clear before any of them runs.
     by_hand("T48", || {
         for n in [1, 32, 33, 100] {
@@ -34,7 +34,7 @@ fn set_then_clear_wakes_those_who_waited() {
 }
 
 #[test]
-fn set_then_clear_wakes_tasks() {
+fn t48_set_then_clear_wakes_tasks() {
     // T48 with tasks.
     on_every(|cfg| {
         cfg.once(async {

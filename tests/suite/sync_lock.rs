@@ -14,7 +14,7 @@ use crate::sync_tools::{
 use crate::tools::{Count, CountWakes, Flag, Log};
 
 #[test]
-fn grants_rotate() {
+fn t42_grants_rotate() {
     // T42. Goal: first come, first served; method: three tasks loop on a lock and let the others run
     // while they hold it. On one worker the order is exact.
     on_every(|cfg| {
@@ -44,7 +44,7 @@ fn grants_rotate() {
 }
 
 #[test]
-fn granted_then_cancelled_goes_to_the_next() {
+fn t43_granted_then_cancelled_goes_to_the_next() {
     // T43. Goal: never two owners, never none; method: the first waiter is granted and dropped before
     // it runs, in each place of the line.
     by_hand("T43", || {
@@ -69,7 +69,7 @@ fn granted_then_cancelled_goes_to_the_next() {
 }
 
 #[test]
-fn cancelled_in_the_queue_is_passed_over() {
+fn t44_cancelled_in_the_queue_is_passed_over() {
     // T44. Method: of four waiters, the first, one in the middle and the last leave before the holder
     // lets go.
     by_hand("T44", || {
@@ -91,7 +91,7 @@ fn cancelled_in_the_queue_is_passed_over() {
 }
 
 #[test]
-fn panic_cancel_and_abort_unlock() {
+fn t45_panic_cancel_and_abort_unlock() {
     // T45. Goal: a guard that is dropped by whatever way lets the next go on.
     on_every(|cfg| {
         for way in 0..3 {

@@ -21,7 +21,7 @@ fn filled(items: &[u32]) -> Queue<u32> {
 }
 
 #[test]
-fn a_cancelled_getter_leaves_its_item() {
+fn t53_a_cancelled_getter_leaves_its_item() {
     // T53. Method: a getter waits, a put wakes it, and it is dropped before it runs.
     by_hand("T53", || {
         let queue = filled(&[]);
@@ -45,7 +45,7 @@ fn a_cancelled_getter_leaves_its_item() {
 }
 
 #[test]
-fn a_cancelled_putter_has_put_nothing() {
+fn t54_a_cancelled_putter_has_put_nothing() {
     // T54. Method: dropped while it waits, and dropped when it was given room but has not run.
     by_hand("T54", || {
         let queue = filled(&[1]);
@@ -66,7 +66,7 @@ fn a_cancelled_putter_has_put_nothing() {
 }
 
 #[test]
-fn shutdown_as_in_asyncio() {
+fn t55_shutdown_as_in_asyncio() {
     // T55. Empty; with items; at once; at once with one item in work; and task_done past zero.
     by_hand("T55 empty", || {
         let queue = filled(&[]);
@@ -149,7 +149,7 @@ fn shutdown_meets_promises() {
 }
 
 #[test]
-fn equal_priorities_first_in_first_out() {
+fn t56_equal_priorities_first_in_first_out() {
     // T56.
     #[derive(PartialEq, Eq, Debug)]
     struct Job(u32, u32);

@@ -32,7 +32,7 @@ fn none_are_had_at_once() {
 }
 
 #[test]
-fn waiters_in_order_newcomer_last() {
+fn t46_waiters_in_order_newcomer_last() {
     // T46. Method: none left and three wait; three are added, and a newcomer asks before they run.
     by_hand("T46", || {
         let semaphore = Semaphore::new(0);
@@ -55,7 +55,7 @@ fn waiters_in_order_newcomer_last() {
 }
 
 #[test]
-fn newcomer_runs_last_on_one_worker() {
+fn t46_newcomer_runs_last_on_one_worker() {
     // T46 with tasks.
     on_every(|cfg| {
         cfg.once(async {

@@ -201,7 +201,7 @@ fn barrier_storm(steps: usize) {
 }
 
 #[test]
-fn storm_of_acquires_cancels_and_releases() {
+fn t47_storm_of_acquires_cancels_and_releases() {
     // T47.
     semaphore_storm(scaled(100_000));
 }

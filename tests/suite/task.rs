@@ -46,7 +46,7 @@ fn task_id_is_unique_and_printable() {
 }
 
 #[test]
-fn task_cancelled_before_first_poll_never_runs() {
+fn t1_task_cancelled_before_first_poll_never_runs() {
     // Goal: T1; method: with one worker the task cannot have started when main cancels it. With
     // more, another worker may have been faster, and then it ran to its value.
     on_every(|cfg| {
@@ -135,7 +135,7 @@ fn join_of_finished_task_gives_value_and_detach_gives_watching_handle() {
 }
 
 #[test]
-fn cancel_after_value_became_ready_delivers_value_then_cancels_next_await() {
+fn t3_cancel_after_value_became_ready_delivers_value_then_cancels_next_await() {
     // Goal: T3; method: the awaited flag is set and cancel follows at once, before or while the
     // task is polled; in every order the value, or the step after the flag, must be seen.
     on_every(|cfg| {
@@ -544,7 +544,7 @@ fn spawned_tasks_run_in_fifo_order_on_one_worker() {
 }
 
 #[test]
-fn yield_now_lets_each_ready_task_run_once() {
+fn t13_yield_now_lets_each_ready_task_run_once() {
     // Goal: T13; method: main yields once with 100 ready tasks on one worker.
     on_every(|cfg| {
         if !cfg.single() {
@@ -614,7 +614,7 @@ fn t16_run_inside_a_task_is_refused() {
 }
 
 #[test]
-fn foreign_thread_spawns_abandons_and_cancels() {
+fn t17_foreign_thread_spawns_abandons_and_cancels() {
     // Goal: T17; method: a plain thread spawns by handle, drops one handle, cancels another task.
     on_every(|cfg| {
         let runtime = cfg.runtime();

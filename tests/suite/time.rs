@@ -81,7 +81,7 @@ fn sleep_until_and_timeouts_are_never_early() {
 }
 
 #[test]
-fn equal_deadlines_fire_in_order_and_cancelled_ones_are_gone_at_once() {
+fn t59_equal_deadlines_fire_in_order_and_cancelled_ones_are_gone_at_once() {
     // Goal: T59; method: 1000 tasks with one deadline on one worker log their turn, 1000 others are
     // cancelled first; the counter shows them gone.
     on_every(|cfg| {
@@ -273,7 +273,7 @@ fn zero_sleep_yields_once() {
 }
 
 #[test]
-fn timeout_of_zero_polls_exactly_once() {
+fn t25_timeout_of_zero_polls_exactly_once() {
     // Goal: T25 as decided; method: count polls; a ready value wins.
     on_every(|cfg| {
         cfg.everywhere(|| async {
@@ -721,5 +721,33 @@ fn timer_from_another_thread_wakes_a_parked_worker() {
         }
         far.abort();
         assert!(runtime.must_run(far).unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
+fn t27_value_that_comes_exactly_at_the_deadline() {
+    // Goal: T27; method: on a clock that is played the inner sleep and the timeout are due at one time,
+    // in both orders of their making.
+    on_every(|cfg| {
+        if !cfg.single() {
+            return;
+        }
+        let main = async {
+            for inner_first in [true, false] {
+                let at = Instant::now() + Duration::from_millis(5);
+                let mut inner = Box::pin(sleep_until(at));
+                if inner_first {
+                    std::future::poll_fn(|cx| {
+                        assert!(inner.as_mut().poll(cx).is_pending());
+                        Poll::Ready(())
+                    })
+                    .await;
+                }
+                // Polled first, the value wins.
+                assert_eq!(timeout_at(at, inner).await, Ok(()));
+                assert_eq!(Instant::now(), at);
+            }
+        };
+        cfg.builder().mock_clock().run(main).unwrap();
     });
 }

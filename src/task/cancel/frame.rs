@@ -9,7 +9,10 @@ use super::{
     node::{Link, Node},
     root,
 };
-use crate::util::{clock, current};
+use crate::util::{
+    clock,
+    current::{self, Current},
+};
 
 /// What a node or a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +79,7 @@ pub(super) fn enter<T>(
     poll: impl FnOnce() -> T,
 ) -> T {
     struct Pop<'a> {
+        current: &'a Current,
         frame: &'a Frame,
         slot: &'a mut Option<Link>,
     }
@@ -83,7 +87,7 @@ pub(super) fn enter<T>(
     impl Drop for Pop<'_> {
         #[inline]
         fn drop(&mut self) {
-            current::with(|current| current.frame.set(self.frame.outer.cast()));
+            self.current.frame.set(self.frame.outer.cast());
             *self.slot = self.frame.link.take();
         }
     }
@@ -91,11 +95,13 @@ pub(super) fn enter<T>(
     if let Some(link) = slot {
         link.follow();
     }
-    let outer = current::with(|current| current.frame.get()).cast();
-    let frame = Frame { outer, kind, due, link: Cell::new(slot.take()) };
-    current::with(|current| current.frame.set(ptr::from_ref(&frame).cast()));
-    let _pop = Pop { frame: &frame, slot };
-    poll()
+    current::with(|current| {
+        let outer = current.frame.get().cast();
+        let frame = Frame { outer, kind, due, link: Cell::new(slot.take()) };
+        current.frame.set(ptr::from_ref(&frame).cast());
+        let _pop = Pop { current, frame: &frame, slot };
+        poll()
+    })
 }
 
 /// The innermost frame.

@@ -13,12 +13,13 @@ pub const CANCEL: &[Mutant] = &[
     Mutant {
         name: "cancel: a panic leaves its frame in the chain",
         file: "task/cancel/frame.rs",
-        text: "    let _pop = Pop { frame: &frame, slot };
-    poll()",
-        replacement: "    let pop = std::mem::ManuallyDrop::new(Pop { frame: &frame, slot });
-    let polled = poll();
-    drop(std::mem::ManuallyDrop::into_inner(pop));
-    polled",
+        text: "        let _pop = Pop { current, frame: &frame, slot };
+        poll()",
+        replacement:
+            "        let pop = std::mem::ManuallyDrop::new(Pop { current, frame: &frame, slot });
+        let polled = poll();
+        drop(std::mem::ManuallyDrop::into_inner(pop));
+        polled",
         model: "unit test future::tests::rule_2_panic_leaves_the_chain_in_order",
     },
     Mutant {
@@ -26,7 +27,7 @@ pub const CANCEL: &[Mutant] = &[
         file: "task/cancel/node.rs",
         text: "        if same {
             return;",
-        replacement: "        if same || self.parent.is_some() {
+        replacement: "        if same || self.0.parent.is_some() {
             return;",
         model: "unit test future::tests::rule_3_region_follows_who_polls_it",
     },
