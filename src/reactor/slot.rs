@@ -32,6 +32,11 @@
 //! would be that of the last bytes, alone, and the mark's would have come before: to a read that
 //! found nothing, and asked; behind another event, and so asked; or first, where what was read
 //! was called out later, to a read that found nothing, or as the first of two.
+//!
+//! A read that finds nothing proves as little at a mark. While a signal is pending for its thread, or
+//! work of the kernel's, as when rings end, recv(2) does not go past a mark at the front: it says `EAGAIN`,
+//! with bytes behind the mark that no event tells again. So where a mark has been seen, or may have
+//! come, such a read has the socket asked, and what is readable stays ready.
 
 use std::{
     mem,
@@ -129,6 +134,11 @@ pub(crate) struct Seen(u64);
 impl Seen {
     pub(crate) fn is_ready(self, direction: Direction) -> bool {
         self.0 & Ready::of(direction) != 0
+    }
+
+    /// Whether urgent data has been seen.
+    pub(crate) fn was_urgent(self) -> bool {
+        self.0 & Ready::URGENT.0 != 0
     }
 }
 
@@ -242,13 +252,12 @@ impl Slot {
         }
     }
 
-    /// A read found nothing. Whether what arrived may have been the mark of urgent data: see the
-    /// essay.
+    /// A read found nothing. Whether that may be since it stands at the mark of urgent data, or since
+    /// what arrived was one: see the essay.
     pub(crate) fn may_hide_mark(&self, seen: Seen) -> bool {
         // Relaxed: as in `took_all`.
         let took = self.drained.load(Ordering::Relaxed) == seen.0 & !READY_MASK | SOME;
-        seen.0 & Ready::URGENT.0 == 0
-            && (seen.0 & Ready::AGAIN.0 != 0 || seen.0 & Ready::ARRIVED.0 != 0 && !took)
+        seen.0 & (Ready::URGENT.0 | Ready::AGAIN.0) != 0 || seen.0 & Ready::ARRIVED.0 != 0 && !took
     }
 
     /// Urgent data has been seen.
@@ -565,9 +574,17 @@ mod tests {
             self.bytes.iter().chain(&self.early).any(|&mark| mark)
         }
 
-        /// What recv(2) does: up to the mark; a mark at the front is skipped.
-        fn read(&mut self, room: usize) -> usize {
+        /// What poll(2) says: a mark at the front does not count.
+        fn is_readable(&self) -> bool {
+            self.bytes.len() > usize::from(self.bytes.first() == Some(&true))
+        }
+
+        /// What recv(2) does: up to the mark; a mark at the front is skipped, unless a signal is pending.
+        fn read(&mut self, room: usize, signal: bool) -> usize {
             if self.bytes.first() == Some(&true) {
+                if signal {
+                    return 0;
+                }
                 self.bytes.remove(0);
             }
             let end = self.bytes.iter().position(|&mark| mark).unwrap_or(self.bytes.len());
@@ -590,24 +607,30 @@ mod tests {
     }
 
     /// As `operation::poll` does, one look or one attempt at a time. Says whether it is to go on.
-    fn read_step(slot: &Slot, stream: &mut Stream, looked: &mut Option<Seen>, room: usize) -> bool {
+    fn read_step(
+        slot: &Slot,
+        stream: &mut Stream,
+        looked: &mut Option<Seen>,
+        room: usize,
+        signal: bool,
+    ) -> bool {
         let Some(seen) = looked.take() else {
             *looked = Some(slot.look()).filter(|seen| seen.is_ready(Direction::Read));
             return looked.is_some();
         };
-        match stream.read(room) {
-            0 => {
-                if slot.may_hide_mark(seen) && stream.has_mark() {
-                    slot.is_urgent();
-                }
-                slot.clear(seen, Direction::Read);
+        // As `Source` does, which asks the socket.
+        let ask = |stream: &Stream| {
+            if stream.has_mark() {
+                slot.is_urgent();
             }
+            stream.is_readable()
+        };
+        match stream.read(room, signal) {
+            0 if slot.may_hide_mark(seen) && ask(stream) => {}
+            0 => slot.clear(seen, Direction::Read),
             read if read < room => {
-                if !slot.drained(seen, Direction::Read) {
-                    match stream.has_mark() {
-                        true => slot.is_urgent(),
-                        false => slot.took_all(seen),
-                    }
+                if !slot.drained(seen, Direction::Read) && !ask(stream) {
+                    slot.took_all(seen);
                 }
             }
             _ => slot.took(seen, Direction::Read),
@@ -617,8 +640,9 @@ mod tests {
 
     #[test]
     fn no_byte_stays_behind_a_mark_in_any_order() {
-        // Goal: whatever comes when, no reader is left with bytes. Method: seeded histories: bytes and marks that arrive in order or early, wake-ups told singly or
-        // together, reads of any size, in any order; in the end all is told, and all must be read.
+        // Goal: whatever comes when, no reader is left with bytes. Method: seeded histories: bytes and
+        // marks that arrive in order or early, wake-ups told singly or together, reads of any size, with a
+        // signal pending or not, in any order; in the end all is told, and all must be read.
         for seed in 0..200_000 {
             let mut state: u64 = seed + 1;
             let mut below = |bound: usize| {
@@ -650,17 +674,20 @@ mod tests {
                         let count = 1 + below(3);
                         stream.tell(count.min(stream.untold), &slot);
                     }
-                    _ => _ = read_step(&slot, &mut stream, &mut looked, 1 + below(4)),
+                    _ => {
+                        let (room, signal) = (1 + below(4), below(3) == 0);
+                        read_step(&slot, &mut stream, &mut looked, room, signal);
+                    }
                 }
             }
             stream.early.clear();
             while stream.untold > 0 {
                 stream.tell(1, &slot);
                 if below(2) == 0 {
-                    read_step(&slot, &mut stream, &mut looked, 64);
+                    read_step(&slot, &mut stream, &mut looked, 64, below(3) == 0);
                 }
             }
-            while read_step(&slot, &mut stream, &mut looked, 64) {}
+            while read_step(&slot, &mut stream, &mut looked, 64, below(3) == 0) {}
             let left = stream.bytes.iter().filter(|&&mark| !mark).count();
             assert_eq!(left, 0, "seed {seed}");
         }

@@ -116,8 +116,9 @@ impl<T: AsFd> Source<T> {
     #[inline(never)]
     pub(crate) fn clear(&self, seen: Seen, direction: Direction, has_marks: bool) {
         let asks = has_marks && direction == Direction::Read && self.slot.may_hide_mark(seen);
-        if asks && has_urgent(self.get()) {
-            self.slot.is_urgent();
+        if asks && self.ask_for_mark().intersects(PollFlags::IN) {
+            // A mark has stopped the read, or something has come since.
+            return;
         }
         self.slot.clear(seen, direction);
     }
@@ -126,17 +127,34 @@ impl<T: AsFd> Source<T> {
     #[inline]
     pub(crate) fn drained(&self, seen: Seen, direction: Direction) {
         if !self.slot.drained(seen, direction) {
-            self.ask_for_mark(seen);
+            self.drained_unless_stopped(seen);
         }
     }
 
     /// A read was short: unless a mark has stopped it, it took all there was.
     #[cold]
-    fn ask_for_mark(&self, seen: Seen) {
-        match has_urgent(self.get()) {
-            true => self.slot.is_urgent(),
-            false => self.slot.took_all(seen),
+    fn drained_unless_stopped(&self, seen: Seen) {
+        if !self.ask_for_mark().intersects(PollFlags::IN | PollFlags::PRI) {
+            self.slot.took_all(seen);
         }
+    }
+
+    /// Asks the descriptor for urgent data (`PRI`), which is noted, and for what can be read (`IN`).
+    #[cold]
+    fn ask_for_mark(&self) -> PollFlags {
+        let mut fds = [PollFd::new(self.get(), PollFlags::IN | PollFlags::PRI)];
+        let asked = poll(&mut fds, Some(&Timespec::default()));
+        let events = if asked.is_ok() { fds[0].revents() } else { PollFlags::empty() };
+        if events.intersects(PollFlags::PRI) {
+            self.slot.is_urgent();
+        }
+        events
+    }
+
+    /// Asks the descriptor whether there is urgent data, which has yet to be read past.
+    #[cold]
+    pub(crate) fn has_mark(&self) -> bool {
+        self.ask_for_mark().intersects(PollFlags::PRI)
     }
 
     /// The operation that was tried after `seen` took something, and may have left more.
@@ -211,14 +229,6 @@ impl<T: AsFd> Source<T> {
             ManuallyDrop::take(&mut self.io)
         }
     }
-}
-
-/// Whether there is urgent data, which has yet to be read past.
-#[cold]
-fn has_urgent(io: &impl AsFd) -> bool {
-    let mut fds = [PollFd::new(io, PollFlags::PRI)];
-    poll(&mut fds, Some(&Timespec::default())).is_ok()
-        && fds[0].revents().intersects(PollFlags::PRI)
 }
 
 /// Waits until `io`, which was not ready, may be. `door` leads to the reactor at hand.

@@ -1,6 +1,8 @@
 //! Urgent data: a read stops there, with bytes behind it.
 
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ringloop::net::TcpListener;
@@ -21,6 +23,79 @@ fn send_urgent(peer: &Plain) {
 
 fn send(peer: &mut Plain, bytes: &[u8]) {
     std::io::Write::write_all(peer, bytes).unwrap();
+}
+
+/// While `f` runs, its thread gets one signal after the other, with a handler that does nothing.
+fn under_signals<R>(f: impl FnOnce() -> R) -> R {
+    extern "C" fn ignore(_: libc::c_int) {}
+    // SAFETY: all zero is a valid value; the handler touches nothing.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = ignore as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        action.sa_flags = libc::SA_RESTART;
+        assert_eq!(libc::sigaction(libc::SIGVTALRM, &action, std::ptr::null_mut()), 0);
+    }
+    // SAFETY: no conditions.
+    let target = unsafe { libc::pthread_self() };
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                // SAFETY: that thread waits for the end of this one.
+                unsafe { libc::pthread_kill(target, libc::SIGVTALRM) };
+                // Without a pause it would do nothing but handle signals.
+                let told = Instant::now();
+                while told.elapsed() < Duration::from_micros(5) {
+                    std::hint::spin_loop();
+                }
+            }
+        });
+        let stop = SetOnDrop(&stop);
+        let result = f();
+        drop(stop);
+        result
+    })
+}
+
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn bytes_behind_urgent_data_are_read_though_signals_are_pending() {
+    // Goal: recv(2) says that there is nothing at a mark while a signal is pending, and that is not
+    // believed; method: bytes, an urgent one, and more, again and again, to a thread that gets signals.
+    // Not by leases: a receive in a ring that a signal stops there tells nobody if it has brought nothing.
+    on_every(|cfg| {
+        if !cfg.single() {
+            return;
+        }
+        for verb in 1..VERBS {
+            let exchange = async move {
+                let what = format!("verb {verb}");
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let mut peer = Plain::connect(listener.local_addr().unwrap()).unwrap();
+                peer.set_nodelay(true).unwrap();
+                let (mut near, _) = listener.accept().await.unwrap();
+                for _ in 0..200 {
+                    send(&mut peer, b"abc");
+                    send_urgent(&peer);
+                    send(&mut peer, b"def");
+                    let mut got = Vec::new();
+                    while got.len() < 6 {
+                        got.append(&mut soon(&what, read(&mut near, verb)).await.unwrap());
+                    }
+                    assert_eq!(got, b"abcdef", "{what}");
+                }
+            };
+            // This thread is the one worker.
+            under_signals(|| cfg.once(exchange));
+        }
+    });
 }
 
 #[test]

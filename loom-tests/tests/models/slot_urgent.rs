@@ -1,7 +1,7 @@
 //! A reader that trusts short reads, on a socket with urgent data.
 //!
 //! Code: `reactor/slot.rs` as it is; the kernel's socket is a stand-in behind a lock, as in the kernel:
-//! a read stops at a mark, and a mark that is the first is skipped.
+//! a read stops at a mark, and a mark that is the first is skipped, unless a signal is pending.
 //!
 //! Property: no byte is left behind a mark with its reader asleep; else loom sees the reader wait
 //! for ever.
@@ -43,9 +43,16 @@ struct Kernel {
     queue: Vec<Item>,
     /// A mark that has come before the bytes that go first.
     early: bool,
+    /// A signal is pending for the reader: until its next read returns that is stopped by it.
+    signal: bool,
 }
 
 impl Kernel {
+    /// What poll(2) says: a mark at the front does not count.
+    fn is_readable(&self) -> bool {
+        self.queue.len() > usize::from(self.queue.first() == Some(&Mark))
+    }
+
     fn has_mark(&self) -> bool {
         self.early || self.queue.contains(&Mark)
     }
@@ -53,6 +60,9 @@ impl Kernel {
     /// Up to the next mark.
     fn read(&mut self) -> usize {
         if self.queue.first() == Some(&Mark) {
+            if std::mem::take(&mut self.signal) {
+                return 0;
+            }
             self.queue.remove(0);
         }
         let end = self.queue.iter().position(|&item| item == Mark).unwrap_or(self.queue.len());
@@ -91,6 +101,15 @@ impl Socket {
         wakes.into_iter().for_each(Waker::wake);
     }
 
+    /// Asks as `Source` does: whether something can be read.
+    fn ask(&self) -> bool {
+        let kernel = self.kernel.lock().unwrap();
+        if kernel.has_mark() {
+            self.slot.is_urgent();
+        }
+        kernel.is_readable()
+    }
+
     /// Reads so many bytes, as `operation::poll` does.
     fn read(&self, bytes: usize) {
         let mut read = 0;
@@ -103,18 +122,11 @@ impl Socket {
                 }
                 let got = self.kernel.lock().unwrap().read();
                 read += got;
-                let has_mark = || self.kernel.lock().unwrap().has_mark();
                 if got > 0 {
-                    if !self.slot.drained(seen) {
-                        match has_mark() {
-                            true => self.slot.is_urgent(),
-                            false => self.slot.took_all(seen),
-                        }
+                    if !self.slot.drained(seen) && !self.ask() {
+                        self.slot.took_all(seen);
                     }
-                } else {
-                    if self.slot.may_hide_mark(seen) && has_mark() {
-                        self.slot.is_urgent();
-                    }
+                } else if !self.slot.may_hide_mark(seen) || !self.ask() {
                     self.slot.clear(seen);
                 }
                 if read == bytes {
@@ -182,6 +194,27 @@ fn arrivals_told_together() {
     against_reader(2, |socket| {
         socket.arrive(&[Byte, Mark, Byte]);
         socket.look_and_tell();
+    });
+}
+
+/// They are told together, and a signal stops the read at the mark.
+#[test]
+fn signal_at_the_mark() {
+    against_reader(2, |socket| {
+        socket.kernel.lock().unwrap().signal = true;
+        socket.arrive(&[Byte, Mark, Byte]);
+        socket.look_and_tell();
+    });
+}
+
+/// Each arrival is told for itself, and a signal stops the read at the mark.
+#[test]
+fn signal_at_a_mark_told_singly() {
+    against_reader(1, |socket| {
+        socket.kernel.lock().unwrap().signal = true;
+        socket.arrive(&[Mark, Byte]);
+        socket.tell_one();
+        socket.tell_one();
     });
 }
 

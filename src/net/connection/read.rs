@@ -160,14 +160,19 @@ fn poll_queue<T>(
             Found::Some(found) => return Poll::Ready(Some(Received::Some(found))),
             Found::End(end) => return Poll::Ready(Some(Received::of_end(end))),
             Found::Nothing => {
+                if socket.may_stop_at_mark() {
+                    operation::with_any_reactor(|reactor| socket.end_recv(reactor));
+                }
                 socket.note_wait();
                 return Poll::Pending;
             }
             Found::ToRead => return Poll::Ready(None),
             Found::ToArm => {
-                let armed = operation::with_reactor(|reactor| Ok(socket.arm_recv(reactor)));
-                if !matches!(armed, Ok(true)) {
-                    // On epoll, or on no worker: the reader's own call works, or says why not.
+                let arm = || operation::with_reactor(|reactor| Ok(socket.arm_recv(reactor)));
+                let has_marks = socket.was_urgent() || socket.may_stop_at_mark();
+                if has_marks || !matches!(arm(), Ok(true)) {
+                    // On epoll, or on no worker: the reader's own call works, or says why not. And where
+                    // there may be marks, at which a receive may sleep on.
                     socket.inbound.not_armed();
                 }
             }

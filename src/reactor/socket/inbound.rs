@@ -16,6 +16,10 @@
 //!    the [claim](crate::reactor::uring::claim) has it.
 //! 5. Without memory to lend the receive ends, and the reader takes the next bytes itself, into
 //!    memory of its own. After that it tries the home again.
+//! 6. A receive that goes on may sleep on at the mark of urgent data, with bytes behind it (see the
+//!    [slot](crate::reactor::slot)). Mostly the arrival before the mark has said that there is more; so
+//!    a reader that finds nothing then asks the socket. If there is a mark, the reader has the receive
+//!    ended, and from then on takes the bytes of that socket itself.
 
 use std::{collections::VecDeque, io, mem, task::Waker};
 
@@ -60,6 +64,9 @@ pub(crate) struct Inbound {
     used: AtomicU8,
     /// 1 if the last look left nothing for the next. A hint; written under the lock.
     quiet: AtomicU8,
+    /// 1 if the last arrival has left some, as the kernel says. Written by the home before the arrival
+    /// is queued, and looked at by the reader after the queue.
+    left_some: AtomicU8,
     state: BriefLock<State>,
 }
 
@@ -191,7 +198,12 @@ impl Inbound {
             end: None,
             readers: Waiting::new(),
         };
-        Self { used: AtomicU8::new(0), quiet: AtomicU8::new(0), state: BriefLock::new(state) }
+        Self {
+            used: AtomicU8::new(0),
+            quiet: AtomicU8::new(0),
+            left_some: AtomicU8::new(0),
+            state: BriefLock::new(state),
+        }
     }
 
     /// A reader asks, who would have the home receive (`arm`) or else would rather read by
@@ -262,6 +274,23 @@ impl Inbound {
         if let Some(error) = end.as_ref().err().and_then(io::Error::raw_os_error) {
             self.ended(End::Failed(error));
         }
+    }
+
+    /// Whether what arrives next has left some.
+    pub(crate) fn leaves_some(&self, some: bool) {
+        // Relaxed: the lock of the queue, which is taken next, publishes it.
+        self.left_some.store(u8::from(some), Ordering::Relaxed);
+    }
+
+    /// Whether the last arrival has left some, of which nothing has come yet. Says it once.
+    pub(crate) fn has_left_some(&self) -> bool {
+        // Relaxed: as above. The store may undo that of another arrival: what that has left is in the
+        // socket by then, and the reader asks the socket next.
+        let some = self.left_some.load(Ordering::Relaxed) != 0;
+        if some {
+            self.left_some.store(0, Ordering::Relaxed);
+        }
+        some
     }
 
     /// Bytes arrived, in order. `share`: how many of them may be unread.

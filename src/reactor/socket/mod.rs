@@ -43,7 +43,7 @@ use crate::{
         atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
         global,
     },
-    util::{current, fork, wait::WaitKind},
+    util::{current, fork, panic, wait::WaitKind},
 };
 
 /// In this order: what every message needs is in the middle, from the end of `outbound` to the
@@ -326,6 +326,32 @@ impl Socket {
     /// Has the home receive into lent memory. `false`: it cannot.
     pub(crate) fn arm_recv(self: &Arc<Self>, at_hand: &mut Reactor) -> bool {
         self.ask(at_hand, uring::ARM_RECV)
+    }
+
+    /// Whether a receive into lent memory may sleep on at the mark of urgent data: the one before has
+    /// left something. For a reader that finds nothing queued.
+    #[inline]
+    pub(crate) fn may_stop_at_mark(&self) -> bool {
+        self.inbound.has_left_some() && self.source.has_mark()
+    }
+
+    /// Whether urgent data has been seen.
+    pub(crate) fn was_urgent(&self) -> bool {
+        self.source.look().was_urgent()
+    }
+
+    /// Has the home end the receive; `at_hand` is this thread's reactor, if it has one.
+    #[cold]
+    pub(crate) fn end_recv(self: &Arc<Self>, at_hand: Option<&mut Reactor>) {
+        if let Some(at_hand) = at_hand {
+            self.ask(at_hand, uring::END_RECV);
+        } else if let Some(Home::Uring(home)) = self.source.home()
+            && let Some(home) = home.upgrade()
+        {
+            let mut left = Garbage::default();
+            home.send(self, uring::END_RECV, &mut left);
+            panic::discard_foreign(left);
+        }
     }
 
     /// Tells the home that something is to be sent; `at_hand` is this thread's reactor, if it

@@ -117,6 +117,8 @@ pub(crate) const FLUSH: u32 = 1 << 4;
 /// Somebody has received in the place of what is armed: if that was for one time, it is to be
 /// armed anew, since the kernel finds nothing, and after many such finds would block a thread.
 const STALE_RECV: u32 = 1 << 5;
+/// ... to end what it receives into lent memory: it may sleep on at a mark.
+pub(crate) const END_RECV: u32 = 1 << 6;
 /// All of them, of a home that has ended with operations in flight.
 const ALL: u32 = u32::MAX;
 
@@ -357,7 +359,8 @@ impl Uring {
             if requests & ARM_READS != 0 {
                 self.report(socket, Direction::Read);
             }
-            if requests & STALE_RECV != 0 && socket.flights.is_armed_once() {
+            let is_stale = requests & STALE_RECV != 0 && socket.flights.is_armed_once();
+            if is_stale || requests & END_RECV != 0 {
                 self.cancel(socket.flights.recv.get());
             }
             if requests & ARM_RECV != 0 {

@@ -25,7 +25,7 @@ use std::{
 };
 
 use super::{
-    FLUSH, RETIRE, STALE_RECV, Shared, Uring,
+    END_RECV, FLUSH, RETIRE, STALE_RECV, Shared, Uring,
     flights::{Flight, Spent},
     orphan,
 };
@@ -75,8 +75,8 @@ impl Moves {
             self.leaving.swap_remove(at);
             return requests;
         }
-        // No receive of this home is to be armed anew.
-        self.leaving[at].requests |= requests & !(FLUSH | STALE_RECV);
+        // What this home receives ends as it is.
+        self.leaving[at].requests |= requests & !(FLUSH | STALE_RECV | END_RECV);
         requests & FLUSH
     }
 }

@@ -139,6 +139,7 @@ impl Uring {
         let mut starved = false;
         if let Some(lease) = lease {
             let share = || provided.map_or(0, Provided::share);
+            socket.inbound.leaves_some(cqueue::sock_nonempty(completion.flags()));
             if socket.inbound.arrived(lease, share, wakes) == Flow::Stop {
                 self.cancel(socket.flights.recv.get());
             }

@@ -54,7 +54,7 @@ pub const HOMES: &[Mutant] = &[
     Mutant {
         name: "homes: what is asked for on the way is forgotten",
         file: "reactor/uring/moves.rs",
-        text: "self.leaving[at].requests |= requests & !(FLUSH | STALE_RECV);",
+        text: "self.leaving[at].requests |= requests & !(FLUSH | STALE_RECV | END_RECV);",
         replacement: "",
         model: "socket_home::receive_against_move",
     },

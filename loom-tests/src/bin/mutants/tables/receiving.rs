@@ -56,9 +56,16 @@ pub const RECEIVING: &[Mutant] = &[
     Mutant {
         name: "slot: an arrival that brings nothing is forgotten",
         file: "reactor/slot.rs",
-        text: "            && (seen.0 & Ready::AGAIN.0 != 0 || seen.0 & Ready::ARRIVED.0 != 0 && !took)",
-        replacement: "            && seen.0 & Ready::AGAIN.0 != 0",
+        text: "|| seen.0 & Ready::ARRIVED.0 != 0 && !took",
+        replacement: "|| seen.0 & Ready::ARRIVED.0 != 0 && !took && false",
         model: "slot_urgent::mark_that_is_early",
+    },
+    Mutant {
+        name: "slot: a read that a signal stops at a mark has found nothing",
+        file: "reactor/slot.rs",
+        text: "seen.0 & (Ready::URGENT.0 | Ready::AGAIN.0) != 0 ||",
+        replacement: "seen.0 & Ready::AGAIN.0 != 0 ||",
+        model: "slot_urgent::signal_at_the_mark",
     },
     // Leases.
     Mutant {
@@ -355,7 +362,7 @@ pub const RECEIVING: &[Mutant] = &[
     Mutant {
         name: "moves: what is asked for meanwhile is forgotten",
         file: "reactor/uring/moves.rs",
-        text: "self.leaving[at].requests |= requests & !(FLUSH | STALE_RECV);",
+        text: "self.leaving[at].requests |= requests & !(FLUSH | STALE_RECV | END_RECV);",
         replacement: "",
         model: "unit test reactor::uring::tests::moves::what_is_asked_for_on_the_way_is_asked_of_the_new_home",
     },
