@@ -235,7 +235,7 @@ flatten!(A B C D E F G H I J K);
 flatten!(A B C D E F G H I J K L);
 
 pin_project! {
-    /// All of them: what [`gather!`](crate::gather) expands to.
+    /// All of them: what [`gather!`](macro@crate::gather) expands to.
     pub struct GatherList<L> {
         #[pin]
         list: L,
@@ -265,7 +265,7 @@ impl<L: All<Values: Flatten>> Members for GatherList<L> {
 }
 
 pin_project! {
-    /// All of them, or the first error: what [`try_gather!`](crate::try_gather) expands to.
+    /// All of them, or the first error: what [`try_gather!`](macro@crate::try_gather) expands to.
     pub struct TryGatherList<L> {
         #[pin]
         list: L,
@@ -295,7 +295,7 @@ impl<L: AllOk<Values: Flatten>> Members for TryGatherList<L> {
 }
 
 pin_project! {
-    /// The first of them: what [`race!`](crate::race) expands to.
+    /// The first of them: what [`race!`](macro@crate::race) expands to.
     pub struct RaceList<L> {
         #[pin]
         list: L,
@@ -320,21 +320,21 @@ impl<L: First> Members for RaceList<L> {
     }
 }
 
-/// See [`gather!`](crate::gather).
+/// See [`gather!`](macro@crate::gather).
 #[track_caller]
 #[inline]
 pub fn gather_list<L: All<Values: Flatten>>(list: L) -> Combine<GatherList<L>> {
     Combine::new(GatherList { list })
 }
 
-/// See [`try_gather!`](crate::try_gather).
+/// See [`try_gather!`](macro@crate::try_gather).
 #[track_caller]
 #[inline]
 pub fn try_gather_list<L: AllOk<Values: Flatten>>(list: L) -> Combine<TryGatherList<L>> {
     Combine::new(TryGatherList { list })
 }
 
-/// See [`race!`](crate::race).
+/// See [`race!`](macro@crate::race).
 #[track_caller]
 #[inline]
 pub fn race_list<L: First>(list: L) -> Combine<RaceList<L>> {
@@ -403,7 +403,7 @@ macro_rules! gather {
     };
 }
 
-/// As [`gather!`](crate::gather), for futures of `Result`s with one type of error: the first error
+/// As [`gather!`](macro@crate::gather), for futures of `Result`s with one type of error: the first error
 /// ends the others and is the result.
 ///
 /// asyncio: `asyncio.gather(...)` without `return_exceptions`; there the others run on, and their

@@ -104,7 +104,7 @@ impl<F: Future> Members for GatherMany<F> {
 
 /// Runs futures of one type at the same time, and waits for all of them: their values, in order.
 ///
-/// As [`gather!`](crate::gather), for a list whose length is not known. They run in the task that
+/// As [`gather!`](macro@crate::gather), for a list whose length is not known. They run in the task that
 /// awaits, and may borrow from it. For tasks see [`gather_settled`](crate::gather_settled).
 ///
 /// asyncio: `asyncio.gather(*coroutines)`.
@@ -238,7 +238,7 @@ impl std::error::Error for Empty {}
 ///
 /// The losers are ended, with their cleanup, before it is ready itself. To race tasks, give their
 /// [`join`](crate::Task::join): the losers are cancelled and joined. For futures of different types
-/// see [`race!`](crate::race).
+/// see [`race!`](macro@crate::race).
 ///
 /// asyncio: `asyncio.wait(..., return_when=FIRST_COMPLETED)` and a loop that cancels the rest.
 ///

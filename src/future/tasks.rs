@@ -173,15 +173,10 @@ pub async fn wait<T>(
         }
         let over = match until {
             Until::All => first == tasks.len(),
-            Until::First => {
-                // Every task gets a waker, so that the first to end is heard of.
-                tasks.iter().fold(false, |any, task| task.poll_finished(cx) || any)
-            }
+            Until::First => tasks.iter().any(|task| task.poll_finished(cx)),
             Until::FirstError => {
-                let look = |any: bool, task: &Task<T>| {
-                    (task.poll_finished(cx) && task.has_panicked()) || any
-                };
-                tasks.iter().fold(first == tasks.len(), look)
+                let failed = |task: &Task<T>| task.poll_finished(cx) && task.has_panicked();
+                first == tasks.len() || tasks.iter().any(failed)
             }
         };
         if !over && (deadline.at() == u64::MAX || deadline.poll_with(cx, true).is_pending()) {

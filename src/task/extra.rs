@@ -189,11 +189,10 @@ impl Extra {
         while old.is_null() || (owner && matches!(old.addr() & TAGS, LOCATION | CAUSE)) {
             // AcqRel: publishes the cause; what is there is seen, and an earlier cause is ours (X2).
             match self.0.compare_exchange(old, word, Ordering::AcqRel, Ordering::Acquire) {
-                // SAFETY: X2: just taken out.
                 Ok(_) => {
-                    return drop(
-                        Self::tagged(old).map(|tagged| unsafe { tagged.into_noted(None) }),
-                    );
+                    // SAFETY: X2: just taken out.
+                    drop(Self::tagged(old).map(|tagged| unsafe { tagged.into_noted(None) }));
+                    return;
                 }
                 Err(changed) => old = changed,
             }

@@ -267,12 +267,12 @@ fn t31_shield_goes_on_and_its_failure_is_reported() {
             let (started, gate) = (Flag::new(), Flag::new());
             let (set, wait_for) = (started.clone(), gate.clone());
             let caller = spawn(async move {
-                let inner = shield(async move {
+                let inner: Task<()> = shield(async move {
                     wait_for.wait().await;
                     deliberate("shielded")
                 });
                 set.set();
-                inner.await.map(|()| ())
+                inner.await
             });
             started.wait().await;
             caller.cancel();

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ringloop::time::{sleep, timeout};
 use ringloop::{
-    Group, GroupClosed, Scope, ScopeKind, TryGroup, catch_cancel, finally, scope, spawn,
-    task_group, try_task_group, yield_now,
+    Group, GroupClosed, GroupError, Scope, ScopeKind, Task, TryGroup, catch_cancel, finally, scope,
+    spawn, task_group, try_task_group, yield_now,
 };
 
 use crate::harness::{deliberate, on_every, scaled, settle};
@@ -424,8 +424,8 @@ fn panics_of_children_are_apart_and_a_body_that_panics_joins_its_children() {
                 })
                 .detach();
                 started.wait().await;
-                let bad = g.spawn(async { deliberate("child") });
-                let error = bad.await.map(|()| ()).unwrap_err();
+                let bad: Task<()> = g.spawn(async { deliberate("child") });
+                let error = bad.await.unwrap_err();
                 assert!(error.is_cancelled(), "the group has the panic");
                 pending::<()>().await;
                 Ok(())
@@ -438,14 +438,14 @@ fn panics_of_children_are_apart_and_a_body_that_panics_joins_its_children() {
             let cleaned = Count::new();
             let counted = cleaned.clone();
             let task = spawn(async move {
-                task_group(async |g: Group| {
+                let result: Result<(), GroupError> = task_group(async |g: Group| {
                     let started = Flag::new();
                     g.spawn(with_cleanup(started.clone(), counted)).detach();
                     started.wait().await;
                     deliberate("body")
                 })
-                .await
-                .map(|()| ())
+                .await;
+                result
             });
             assert!(task.await.unwrap_err().is_panicked());
             assert_eq!(cleaned.get(), 1);

@@ -163,9 +163,12 @@ fn inherited_values_end_with_the_task() {
             let dropped = Count::new();
             let value = Counted(dropped.clone(), std::sync::Arc::new(dropped.on_drop()));
             let weak = std::sync::Arc::downgrade(&value.1);
-            let child = COUNTED
-                .scope(value, async { spawn(async { COUNTED.with(|counted| counted.0.get()) }) });
-            let child = child.await;
+            let mut child = None;
+            let spawning = async {
+                child = Some(spawn(async { COUNTED.with(|counted| counted.0.get()) }));
+            };
+            COUNTED.scope(value, spawning).await;
+            let child = child.expect("spawned");
             wait_until_async(|| child.is_finished(), || "the child ends".into()).await;
             assert_eq!((dropped.get(), weak.strong_count()), (1, 0));
             assert_eq!(child.await.unwrap(), 0);

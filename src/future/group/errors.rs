@@ -7,7 +7,7 @@ use crate::{
     sync::Promise,
 };
 
-/// What a task that [`Group::start`] runs has to tell it.
+/// What a task that [`Group::start`](crate::Group::start) runs has to tell it.
 #[derive(Debug)]
 pub struct Started<T>(pub(super) Promise<T>);
 
