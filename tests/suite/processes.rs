@@ -86,6 +86,7 @@ impl Helper {
     }
 
     /// The lines that it prints until it says `word`.
+    #[cfg(feature = "macros")]
     pub fn lines_until(&mut self, word: &str) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
