@@ -17,7 +17,7 @@ use rustix::process::Resource;
 use crate::faults;
 use crate::harness::{Cfg, loud, on_every, scale};
 use crate::measure;
-use crate::processes::isolated;
+use crate::processes::isolated_with;
 
 /// The allocator of all tests, which fails once when [`FAIL_AFTER`] says so.
 struct Failing;
@@ -136,13 +136,18 @@ fn fail_one(cfg: &Cfg, nth: isize) -> Fate {
     }
 }
 
+/// Where memory is refused, the standard library's backtrace of that may wait for its own lock for ever.
+fn without_backtraces(command: &mut std::process::Command) {
+    command.env("RUST_BACKTRACE", "0");
+}
+
 #[test]
 fn allocation_that_fails_is_an_error_or_a_clean_abort() {
     // Goal: test 50, no corruption and no hang where memory cannot be had; method: in forks of a
     // process, one allocation of a set-up fails, then a later one, and so on until none is left to
     // fail; the fork goes on, tells an error, or aborts with the standard library's words. Of each 16
     // allocations one is tried, another one each time; all with a scale of 16.
-    isolated(|| {
+    isolated_with(without_backtraces, || {
         on_every(|cfg| {
             if cfg.workers > 2 {
                 return;
@@ -171,7 +176,7 @@ const EACH: isize = 48;
 fn each_of_the_first_allocations_may_fail() {
     // Goal: test 50, i = 0, 1, 2 and so on; method: as above, with the first allocations of a set-up one
     // by one, with one worker.
-    isolated(|| {
+    isolated_with(without_backtraces, || {
         on_every(|cfg| {
             if cfg.single() {
                 let fates: Vec<Fate> = (0..EACH).map(|nth| fail_one(cfg, nth)).collect();
@@ -220,7 +225,7 @@ const NO_MEMORY: [&str; 2] = ["memory allocation of", "(os error 12)"];
 fn address_space_that_runs_out_is_an_error_or_a_clean_abort() {
     // Goal: test 50, near a limit of memory; method: forks whose address space, or data, may grow by so
     // much, from nothing to far more than a set-up takes: in steps of four times, or of two with a scale.
-    isolated(|| {
+    isolated_with(without_backtraces, || {
         on_every(|cfg| {
             if cfg.workers > 2 {
                 return;
@@ -292,7 +297,7 @@ fn full_memory_cgroup_is_an_error_or_a_clean_end() {
     // Goal: test 50, near the limit of a memory cgroup; method: forks in a group of their own, whose limit
     // goes from less than a set-up takes to far more. Where the kernel gives no such group, it has to say
     // why; address spaces with a limit have a test of their own.
-    isolated(|| {
+    isolated_with(without_backtraces, || {
         if let Err(error) = MemoryGroup::new(1 << 28) {
             loud(&format!("NOTE no memory cgroup may be made here: {error}"));
             let refused =

@@ -826,3 +826,44 @@ fn many_regions_below_one_scope() {
         });
     });
 }
+
+#[test]
+fn t14_cleanup_of_leftovers_completes_at_the_end_of_run() {
+    // Goal: T14 with cleanup that awaits; method: leftovers in `finally`, one of them in a group.
+    on_every(|cfg| {
+        let cleaned = Count::new();
+        let started = Count::new();
+        cfg.builder()
+            .run(async {
+                for in_group in [false, true] {
+                    let (cleaned, begun) = (cleaned.clone(), started.clone());
+                    let leftover = async move {
+                        let body = async {
+                            begun.add();
+                            pending::<()>().await;
+                        };
+                        let cleanup = async {
+                            sleep(SHORT).await;
+                            yields(3).await;
+                            cleaned.add();
+                        };
+                        let _ = finally(body, cleanup, LONG).await;
+                    };
+                    if in_group {
+                        let group = ringloop::task_group(async |g: ringloop::Group| {
+                            g.spawn(leftover).detach();
+                            pending::<()>().await;
+                        });
+                        spawn(async move { group.await.map_err(drop) }).detach();
+                    } else {
+                        spawn(leftover).detach();
+                    }
+                }
+                while started.get() < 2 {
+                    yield_now().await;
+                }
+            })
+            .unwrap();
+        assert_eq!(cleaned.get(), 2);
+    });
+}

@@ -75,7 +75,7 @@ fn seed_shuffles_all_that_is_ready() {
         }
         for woken in 0..3 {
             let mut counts = std::collections::BTreeMap::new();
-            for seed in 0..600 {
+            for seed in 0..150 {
                 let main = async {
                     let (log, go) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Event::new()));
                     let tasks = [0, 1, 2].map(|task| {
@@ -101,7 +101,7 @@ fn seed_shuffles_all_that_is_ready() {
                 *counts.entry(order).or_insert(0) += 1;
             }
             assert_eq!(counts.len(), 6, "{counts:?}");
-            assert!(counts.values().all(|&count| count > 50), "{counts:?}");
+            assert!(counts.values().all(|&count| count > 9), "{counts:?}");
         }
     });
 }
