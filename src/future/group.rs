@@ -444,7 +444,7 @@ where
 /// ringloop::run(async {
 ///     let failed = try_task_group(async |g| {
 ///         g.spawn(async { Err::<(), _>("no such host") }).detach();
-///         g.spawn(async { std::future::pending().await }).detach();
+///         g.spawn(std::future::pending::<Result<(), _>>()).detach();
 ///         Ok("body")
 ///     });
 ///     assert_eq!(failed.await.unwrap_err().errors(), ["no such host"]);
