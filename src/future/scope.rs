@@ -303,7 +303,7 @@ impl<F: Future> Future for ScopeFuture<F> {
             this.handle.end();
             return Poll::Ready(Ok(value));
         }
-        // Before the request is looked for: who asks later finds it.
+        // Before the request is looked for: a request that comes later finds the waker.
         shared.node.set_waker(cx.waker());
         if !shared.node.is_asked() {
             let at = shared.deadline.load(Ordering::Relaxed);

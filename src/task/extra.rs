@@ -173,7 +173,7 @@ impl Extra {
         }
     }
 
-    /// Notes who asks. The first stays, until it is taken; but an owner goes before somebody with a
+    /// Notes the one that asks. The first stays, until it is taken; but an owner goes before somebody with a
     /// handle, whose request the task may consume.
     pub(super) fn ask(&self, asked: Asked) {
         let word = match asked {

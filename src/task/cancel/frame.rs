@@ -38,7 +38,7 @@ impl Frame {
     /// The node; the first region that asks makes it.
     fn node(&self) -> Arc<Node> {
         let link = self.link.take().unwrap_or_else(|| {
-            // The surroundings of this frame, not of who asks.
+            // The surroundings of this frame, not of the caller.
             let inner = current::with(|current| current.frame.replace(self.outer.cast()));
             let _back = Back(inner);
             Link::new(Node::new(self.kind))

@@ -33,7 +33,7 @@ pub(crate) struct Node {
 #[derive(Default)]
 struct Links {
     children: Children,
-    /// For a catch: who has told it.
+    /// For a catch: the cancellation that has reached it.
     told: Option<Told>,
     /// For a catch: it was told and nobody polled it.
     deaf: bool,
@@ -102,13 +102,13 @@ impl Node {
 
     /// Asks the scope to end, from any thread. Says whether nobody had asked.
     pub(crate) fn ask(&self) -> bool {
-        // AcqRel: what was written before is seen by who finds the request: `is_asked`.
+        // AcqRel: what was written before is seen by the scope that finds the request: `is_asked`.
         let first = self.request.fetch_or(ASKED, Ordering::AcqRel) & ASKED == 0;
         self.wake();
         first
     }
 
-    /// Wakes who polls this scope.
+    /// Wakes the task that polls this scope.
     pub(crate) fn wake(&self) {
         let waker = self.links.lock().waker.take();
         if let Some(waker) = waker {
@@ -151,7 +151,7 @@ impl Node {
         }
     }
 
-    /// Leaves the waker of who polls this node. Nothing is cloned if it is the same.
+    /// Leaves the waker by which this node is polled. Nothing is cloned if it is the same.
     pub(crate) fn set_waker(&self, waker: &Waker) {
         let same = |links: &Links| links.waker.as_ref().is_some_and(|old| old.will_wake(waker));
         if same(&self.links.lock()) {
@@ -163,7 +163,7 @@ impl Node {
         panic::discard_foreign(old);
     }
 
-    /// Begins to hear again, and says who has told it.
+    /// Begins to hear again; returns the cancellation that has reached it.
     pub(super) fn hear(&self) -> Option<Told> {
         let mut links = self.links.lock();
         links.deaf = false;
@@ -235,7 +235,7 @@ impl Node {
         self.for_each_told(self, &mut |links| links.deaf = true);
     }
 
-    /// Tells a catch, and wakes who polls it.
+    /// Tells a catch, and wakes the task that polls it.
     pub(super) fn tell(&self, told: Told) {
         let mut links = self.links.lock();
         let old = links.told.replace(told);
