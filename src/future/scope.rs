@@ -296,6 +296,7 @@ impl<F: Future> Future for ScopeFuture<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let shared = &*this.handle.shared;
+        // Relaxed: `reschedule` wakes this future after its store, and the wake publishes it.
         let at = shared.deadline.load(Ordering::Relaxed);
         let inner = this.inner.as_mut().as_pin_mut();
         let inner = inner.expect("a ScopeFuture was polled after it was ready");
@@ -306,6 +307,7 @@ impl<F: Future> Future for ScopeFuture<F> {
         // Before the request is looked for: a request that comes later finds the waker.
         shared.node.set_waker(cx.waker());
         if !shared.node.is_asked() {
+            // Relaxed: as above; a store after `set_waker` brings another poll.
             let at = shared.deadline.load(Ordering::Relaxed);
             if at == u64::MAX || shared.node.is_consumed() {
                 this.scope.reset();
@@ -318,6 +320,7 @@ impl<F: Future> Future for ScopeFuture<F> {
                 this.scope.reset();
                 return Poll::Pending;
             }
+            // Release: pairs with `expired`.
             shared.expired.store(true, Ordering::Release);
             this.handle.note(Cause::new(this.handle.new_cause(Some(shared.made_at))));
         }

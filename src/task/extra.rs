@@ -142,6 +142,7 @@ impl Extra {
 
     /// The extension; the first caller makes it.
     pub(super) fn get_or_make(&self) -> &Extension {
+        // Acquire: pairs with the CAS below, of the caller that was first.
         let mut word = self.0.load(Ordering::Acquire);
         let mut new = None;
         loop {
@@ -184,7 +185,7 @@ impl Extra {
             Asked::Owner(cause) => cause.into_raw().cast_mut().map_addr(|addr| addr | OWNERS_CAUSE),
         };
         let owner = word.addr() & TAGS == OWNERS_CAUSE;
-        // Acquire: an extension that is there is seen.
+        // Acquire: an extension that is there is seen; pairs with the CAS in `get_or_make`.
         let mut old = self.0.load(Ordering::Acquire);
         while old.is_null() || (owner && matches!(old.addr() & TAGS, LOCATION | CAUSE)) {
             // AcqRel: publishes the cause; what is there is seen, and an earlier cause is ours (X2).
@@ -209,6 +210,7 @@ impl Extra {
 
     /// Takes out who asked.
     pub(super) fn take_noted(&self) -> Option<Noted> {
+        // Acquire: pairs with the CAS in `ask` and in `get_or_make`.
         let word = self.0.load(Ordering::Acquire);
         if word.is_null() {
             return None;
