@@ -78,6 +78,6 @@ pub mod guide {
 #[doc(hidden)]
 pub mod __private {
     pub use crate::future::{
-        Cons, Given, Nil, OneOf, ViaFuture, gather_list, race_list, try_gather_list,
+        Cons, First, Given, Kept, Nil, OneOf, ViaFuture, poll_all, poll_all_ok, run_list,
     };
 }

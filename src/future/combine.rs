@@ -18,29 +18,34 @@ use pin_project_lite::pin_project;
 use crate::{
     error::{CancelCause, Cause, ScopeKind, TaskError},
     task::{Cancelled, Region, Scope, Task},
-    util::panic,
+    util::{panic, rare::Rare},
 };
 
-/// A future of a `Result`. It names the parts of its output without a parameter of their own.
-pub trait Fallible: Future {
+/// A `Result`. It names its parts without parameters of their own.
+pub trait ResultLike {
     type Ok;
     type Error;
-    fn into_result(output: Self::Output) -> Result<Self::Ok, Self::Error>;
-    fn from_ok(value: Self::Ok) -> Self::Output;
+    fn into_result(self) -> Result<Self::Ok, Self::Error>;
+    fn from_ok(value: Self::Ok) -> Self;
 }
 
-impl<T, E, F: Future<Output = Result<T, E>>> Fallible for F {
+impl<T, E> ResultLike for Result<T, E> {
     type Ok = T;
     type Error = E;
 
-    fn into_result(output: Result<T, E>) -> Result<T, E> {
-        output
+    fn into_result(self) -> Result<T, E> {
+        self
     }
 
-    fn from_ok(value: T) -> Result<T, E> {
+    fn from_ok(value: T) -> Self {
         Ok(value)
     }
 }
+
+/// The value of a future whose output is a `Result`.
+pub type OkOf<F> = <<F as Future>::Output as ResultLike>::Ok;
+/// Its error.
+pub type ErrorOf<F> = <<F as Future>::Output as ResultLike>::Error;
 
 /// Futures that are run together.
 pub trait Members {
@@ -71,6 +76,12 @@ enum Outcome<T> {
     Cancelled(Cancelled),
 }
 
+/// What is left to do once the outcome is certain.
+struct End<T> {
+    outcome: Outcome<T>,
+    ending: Ending,
+}
+
 pin_project! {
     /// Runs members together: the future of the combinators.
     #[must_use = "futures do nothing unless awaited"]
@@ -79,16 +90,57 @@ pin_project! {
         #[pin]
         members: M,
         region: Region,
-        outcome: Option<(Outcome<M::Outcome>, Option<Ending>)>,
+        // Only where some still run then.
+        end: Rare<Box<End<M::Outcome>>>,
         made_at: &'static Location<'static>,
     }
 }
 
 impl<M: Members> Combine<M> {
     #[track_caller]
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(members: M) -> Self {
-        Self { members, region: Region::default(), outcome: None, made_at: Location::caller() }
+        Self {
+            members,
+            region: Region::default(),
+            end: Rare::default(),
+            made_at: Location::caller(),
+        }
+    }
+
+    /// Steps 2 and 3.
+    #[cold]
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<M::Outcome> {
+        let this = self.project();
+        let end = this.end.as_mut().expect("there is an outcome");
+        let members = this.members;
+        ready!(this.region.poll_masked(|| members.poll_end(cx, &end.ending)));
+        if let Outcome::Cancelled(gone) = &end.outcome {
+            // There is no outcome any more: the request must not be consumed by another branch.
+            gone.insist();
+            return Poll::Pending;
+        }
+        match this.end.take().expect("just used").outcome {
+            Outcome::Value(value) => Poll::Ready(value),
+            Outcome::Panicked(payload) => std::panic::resume_unwind(payload),
+            Outcome::Cancelled(_) => unreachable!("returned above"),
+        }
+    }
+
+    /// The outcome is certain: those that run have to end.
+    #[cold]
+    fn begin_end(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        outcome: Outcome<M::Outcome>,
+    ) -> Poll<M::Outcome> {
+        let cause = match &outcome {
+            Outcome::Cancelled(gone) => gone.shared_cause().clone(),
+            _ => Cause::new(CancelCause::new(ScopeKind::Combinator, Some(self.made_at))),
+        };
+        let end = End { outcome, ending: Ending(cause) };
+        *self.as_mut().project().end = Rare::new(Box::new(end));
+        self.poll_end(cx)
     }
 }
 
@@ -96,44 +148,25 @@ impl<M: Members> Future for Combine<M> {
     type Output = M::Outcome;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<M::Outcome> {
-        let mut this = self.project();
-        if this.outcome.is_none() {
-            let members = this.members.as_mut();
-            let polled = panic::catch(|| this.region.poll_catch(cx, |cx| members.poll_members(cx)));
-            let outcome = match polled {
-                Ok(Poll::Pending) => return Poll::Pending,
-                Ok(Poll::Ready(Ok(value))) => {
-                    if this.members.as_mut().end_quietly() {
-                        return Poll::Ready(value);
-                    }
-                    Outcome::Value(value)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<M::Outcome> {
+        let mut this = self.as_mut().project();
+        if this.end.is_some() {
+            return self.poll_end(cx);
+        }
+        let members = this.members.as_mut();
+        let polled = panic::catch(|| this.region.poll_catch(cx, |cx| members.poll_members(cx)));
+        let outcome = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(Ok(value))) => {
+                if this.members.end_quietly() {
+                    return Poll::Ready(value);
                 }
-                Ok(Poll::Ready(Err(gone))) => Outcome::Cancelled(gone),
-                Err(payload) => Outcome::Panicked(payload),
-            };
-            *this.outcome = Some((outcome, None));
-        }
-        let (outcome, ending) = this.outcome.as_mut().expect("just set");
-        let made_at = *this.made_at;
-        let members = this.members;
-        let ending = ending.get_or_insert_with(|| {
-            Ending(match outcome {
-                Outcome::Cancelled(gone) => gone.shared_cause().clone(),
-                _ => Cause::new(CancelCause::new(ScopeKind::Combinator, Some(made_at))),
-            })
-        });
-        ready!(this.region.poll_masked(|| members.poll_end(cx, ending)));
-        if let Outcome::Cancelled(gone) = outcome {
-            // There is no outcome any more: the request must not be consumed by another branch.
-            gone.insist();
-            return Poll::Pending;
-        }
-        match this.outcome.take().expect("just used").0 {
-            Outcome::Value(value) => Poll::Ready(value),
-            Outcome::Panicked(payload) => std::panic::resume_unwind(payload),
-            Outcome::Cancelled(_) => unreachable!("returned above"),
-        }
+                Outcome::Value(value)
+            }
+            Ok(Poll::Ready(Err(gone))) => Outcome::Cancelled(gone),
+            Err(payload) => Outcome::Panicked(payload),
+        };
+        self.begin_end(cx, outcome)
     }
 }
 
@@ -149,27 +182,6 @@ pub trait OneOfMany {
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()>;
 }
 
-/// One of several of whose output the parts have names.
-pub trait FallibleOne: OneOfMany {
-    type Ok;
-    type Error;
-    fn into_result(output: Self::Output) -> Result<Self::Ok, Self::Error>;
-    fn from_ok(value: Self::Ok) -> Self::Output;
-}
-
-impl<T, E, M: OneOfMany<Output = Result<T, E>>> FallibleOne for M {
-    type Ok = T;
-    type Error = E;
-
-    fn into_result(output: Result<T, E>) -> Result<T, E> {
-        output
-    }
-
-    fn from_ok(value: T) -> Result<T, E> {
-        Ok(value)
-    }
-}
-
 /// A task that was given away: it is cancelled, and waited for.
 pub struct TaskMember<T> {
     task: Option<Task<T>>,
@@ -177,6 +189,7 @@ pub struct TaskMember<T> {
 }
 
 impl<T> TaskMember<T> {
+    #[inline]
     pub(super) fn new(task: Task<T>) -> Self {
         Self { task: Some(task), ending: false }
     }
@@ -233,11 +246,12 @@ pin_project! {
 }
 
 impl<F: Future> Member<F> {
+    #[inline(always)]
     pub(super) fn new(future: F) -> Self {
         Self { inner: Some(future), scope: Scope::default(), polling: false, ending: false }
     }
 
-    #[inline]
+    #[inline(always)]
     fn poll_due(self: Pin<&mut Self>, cx: &mut Context<'_>, due: u64) -> Poll<F::Output> {
         let mut this = self.project();
         let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Pending };
@@ -254,12 +268,12 @@ impl<F: Future> Member<F> {
 impl<F: Future> OneOfMany for Member<F> {
     type Output = F::Output;
 
-    #[inline]
+    #[inline(always)]
     fn poll_one(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         self.poll_due(cx, u64::MAX)
     }
 
-    #[inline]
+    #[inline(always)]
     fn end_quietly(self: Pin<&mut Self>) -> bool {
         let mut this = self.project();
         if this.inner.is_some() {

@@ -8,15 +8,14 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::combine::{Combine, Ending, FallibleOne, Member, Members, OneOfMany, TaskMember};
+use super::combine::{Combine, Ending, Member, Members, OneOfMany, ResultLike, TaskMember};
 use crate::task::Task;
 
 pin_project! {
     /// One and those behind it.
-    pub struct Cons<M: OneOfMany, R> {
+    pub struct Cons<M, R> {
         #[pin]
         member: M,
-        value: Option<M::Output>,
         #[pin]
         rest: R,
     }
@@ -24,8 +23,9 @@ pin_project! {
 
 impl<M: OneOfMany, R> Cons<M, R> {
     /// A list of `member` and `rest`.
+    #[inline(always)]
     pub fn new(member: M, rest: R) -> Self {
-        Self { member, value: None, rest }
+        Self { member, rest }
     }
 }
 
@@ -34,19 +34,12 @@ pub struct Nil;
 
 /// Any list.
 pub trait List {
-    /// Polls all that have no value. Says whether none is left.
-    fn poll_each(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool;
     fn end_quietly(self: Pin<&mut Self>) -> bool;
     fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()>;
 }
 
 impl List for Nil {
-    #[inline]
-    fn poll_each(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> bool {
-        true
-    }
-
-    #[inline]
+    #[inline(always)]
     fn end_quietly(self: Pin<&mut Self>) -> bool {
         true
     }
@@ -57,19 +50,7 @@ impl List for Nil {
 }
 
 impl<M: OneOfMany, R: List> List for Cons<M, R> {
-    #[inline]
-    fn poll_each(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
-        let this = self.project();
-        if this.value.is_none()
-            && let Poll::Ready(value) = this.member.poll_one(cx)
-        {
-            *this.value = Some(value);
-        }
-        let own = this.value.is_some();
-        this.rest.poll_each(cx) && own
-    }
-
-    #[inline]
+    #[inline(always)]
     fn end_quietly(self: Pin<&mut Self>) -> bool {
         let this = self.project();
         let own = this.member.end_quietly();
@@ -83,8 +64,81 @@ impl<M: OneOfMany, R: List> List for Cons<M, R> {
     }
 }
 
+pin_project! {
+    /// A member whose value is kept until the others have theirs.
+    pub struct Kept<M: OneOfMany> {
+        #[pin]
+        member: M,
+        value: Option<M::Output>,
+    }
+}
+
+impl<M: OneOfMany> Kept<M> {
+    /// A member that has no value yet.
+    #[inline(always)]
+    pub fn new(member: M) -> Self {
+        Self { member, value: None }
+    }
+
+    /// Whether it has a value, after a poll if it has to be polled for that.
+    #[inline]
+    fn poll_kept(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
+        let this = self.project();
+        if this.value.is_none()
+            && let Poll::Ready(value) = this.member.poll_one(cx)
+        {
+            *this.value = Some(value);
+        }
+        this.value.is_some()
+    }
+
+    fn value(self: Pin<&mut Self>) -> &mut Option<M::Output> {
+        self.project().value
+    }
+}
+
+impl<M: OneOfMany> OneOfMany for Kept<M> {
+    type Output = M::Output;
+
+    #[inline]
+    fn poll_one(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<M::Output> {
+        self.project().member.poll_one(cx)
+    }
+
+    #[inline(always)]
+    fn end_quietly(self: Pin<&mut Self>) -> bool {
+        self.project().member.end_quietly()
+    }
+
+    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {
+        self.project().member.poll_end(cx, end)
+    }
+}
+
+/// A list that keeps its values.
+pub trait Keeps: List {
+    /// Polls all that have no value. Says whether none is left.
+    fn poll_each(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool;
+}
+
+impl Keeps for Nil {
+    #[inline]
+    fn poll_each(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> bool {
+        true
+    }
+}
+
+impl<M: OneOfMany, R: Keeps> Keeps for Cons<Kept<M>, R> {
+    #[inline]
+    fn poll_each(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
+        let this = self.project();
+        let own = this.member.poll_kept(cx);
+        this.rest.poll_each(cx) && own
+    }
+}
+
 /// A list whose values are taken all at once.
-pub trait All: List {
+pub trait All: Keeps {
     type Values;
     fn take(self: Pin<&mut Self>) -> Self::Values;
 }
@@ -95,17 +149,17 @@ impl All for Nil {
     fn take(self: Pin<&mut Self>) {}
 }
 
-impl<M: OneOfMany, R: All> All for Cons<M, R> {
+impl<M: OneOfMany, R: All> All for Cons<Kept<M>, R> {
     type Values = (M::Output, R::Values);
 
     fn take(self: Pin<&mut Self>) -> Self::Values {
         let this = self.project();
-        (this.value.take().expect("all have one"), this.rest.take())
+        (this.member.value().take().expect("all have one"), this.rest.take())
     }
 }
 
 /// A list of fallible futures.
-pub trait AllOk: List {
+pub trait AllOk: Keeps {
     type Values;
     /// Which one failed first, and how.
     type Error;
@@ -126,15 +180,16 @@ impl AllOk for Nil {
     fn take(self: Pin<&mut Self>) {}
 }
 
-impl<M: FallibleOne, R: AllOk> AllOk for Cons<M, R> {
-    type Values = (M::Ok, R::Values);
-    type Error = OneOf<M::Error, R::Error>;
+impl<M: OneOfMany<Output: ResultLike>, R: AllOk> AllOk for Cons<Kept<M>, R> {
+    type Values = (<M::Output as ResultLike>::Ok, R::Values);
+    type Error = OneOf<<M::Output as ResultLike>::Error, R::Error>;
 
     fn error(self: Pin<&mut Self>) -> Option<Self::Error> {
         let this = self.project();
-        match this.value.take().map(M::into_result) {
+        let own = this.member.value();
+        match own.take().map(ResultLike::into_result) {
             Some(Err(error)) => return Some(OneOf::This(error)),
-            Some(Ok(value)) => *this.value = Some(M::from_ok(value)),
+            Some(Ok(value)) => *own = Some(M::Output::from_ok(value)),
             None => {}
         }
         this.rest.error().map(OneOf::Rest)
@@ -142,7 +197,7 @@ impl<M: FallibleOne, R: AllOk> AllOk for Cons<M, R> {
 
     fn take(self: Pin<&mut Self>) -> Self::Values {
         let this = self.project();
-        match this.value.take().map(M::into_result) {
+        match this.member.value().take().map(ResultLike::into_result) {
             Some(Ok(value)) => (value, this.rest.take()),
             _ => unreachable!("all have a value"),
         }
@@ -153,13 +208,14 @@ impl<M: FallibleOne, R: AllOk> AllOk for Cons<M, R> {
 pub trait First: List {
     /// Which one was first, and its value.
     type Value;
+    /// Polls one after the other, until one is ready.
     fn poll_first(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Value>;
 }
 
 impl First for Nil {
     type Value = Infallible;
 
-    #[inline]
+    #[inline(always)]
     fn poll_first(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Infallible> {
         Poll::Pending
     }
@@ -168,7 +224,7 @@ impl First for Nil {
 impl<M: OneOfMany, R: First> First for Cons<M, R> {
     type Value = OneOf<M::Output, R::Value>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_first(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Value> {
         let this = self.project();
         match this.member.poll_one(cx) {
@@ -234,27 +290,29 @@ flatten!(A B C D E F G H I J);
 flatten!(A B C D E F G H I J K);
 flatten!(A B C D E F G H I J K L);
 
+/// How to poll a list. A pointer: bounds on a closure, as those on the types of the values, would make the
+/// compiler take futures that hold references for not `Send`.
+type Plan<L, T> = fn(Pin<&mut L>, &mut Context<'_>) -> Poll<T>;
+
 pin_project! {
-    /// All of them: what [`gather!`](macro@crate::gather) expands to.
-    pub struct GatherList<L> {
+    /// A list that is run: what the macros expand to.
+    pub struct Planned<L, T> {
         #[pin]
         list: L,
+        plan: Plan<L, T>,
     }
 }
 
-impl<L: All<Values: Flatten>> Members for GatherList<L> {
-    type Outcome = <L::Values as Flatten>::Flat;
+impl<L: List, T> Members for Planned<L, T> {
+    type Outcome = T;
 
-    #[inline]
-    fn poll_members(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Outcome> {
-        let mut list = self.project().list;
-        if list.as_mut().poll_each(cx) {
-            return Poll::Ready(list.take().flatten());
-        }
-        Poll::Pending
+    #[inline(always)]
+    fn poll_members(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = self.project();
+        (this.plan)(this.list, cx)
     }
 
-    #[inline]
+    #[inline(always)]
     fn end_quietly(self: Pin<&mut Self>) -> bool {
         self.project().list.end_quietly()
     }
@@ -264,81 +322,35 @@ impl<L: All<Values: Flatten>> Members for GatherList<L> {
     }
 }
 
-pin_project! {
-    /// All of them, or the first error: what [`try_gather!`](macro@crate::try_gather) expands to.
-    pub struct TryGatherList<L> {
-        #[pin]
-        list: L,
-    }
-}
-
-impl<L: AllOk<Values: Flatten>> Members for TryGatherList<L> {
-    type Outcome = Result<<L::Values as Flatten>::Flat, L::Error>;
-
-    fn poll_members(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Outcome> {
-        let mut list = self.project().list;
-        let all = list.as_mut().poll_each(cx);
-        if let Some(error) = list.as_mut().error() {
-            return Poll::Ready(Err(error));
-        }
-        if all { Poll::Ready(Ok(list.take().flatten())) } else { Poll::Pending }
-    }
-
-    #[inline]
-    fn end_quietly(self: Pin<&mut Self>) -> bool {
-        self.project().list.end_quietly()
-    }
-
-    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {
-        self.project().list.poll_end(cx, end)
-    }
-}
-
-pin_project! {
-    /// The first of them: what [`race!`](macro@crate::race) expands to.
-    pub struct RaceList<L> {
-        #[pin]
-        list: L,
-    }
-}
-
-impl<L: First> Members for RaceList<L> {
-    type Outcome = L::Value;
-
-    #[inline]
-    fn poll_members(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<L::Value> {
-        self.project().list.poll_first(cx)
-    }
-
-    #[inline]
-    fn end_quietly(self: Pin<&mut Self>) -> bool {
-        self.project().list.end_quietly()
-    }
-
-    fn poll_end(self: Pin<&mut Self>, cx: &mut Context<'_>, end: &Ending) -> Poll<()> {
-        self.project().list.poll_end(cx, end)
-    }
-}
-
-/// See [`gather!`](macro@crate::gather).
+/// Runs a list: what the macros call.
 #[track_caller]
-#[inline]
-pub fn gather_list<L: All<Values: Flatten>>(list: L) -> Combine<GatherList<L>> {
-    Combine::new(GatherList { list })
+#[inline(always)]
+pub fn run_list<L: List, T>(list: L, plan: Plan<L, T>) -> Combine<Planned<L, T>> {
+    Combine::new(Planned { list, plan })
 }
 
-/// See [`try_gather!`](macro@crate::try_gather).
-#[track_caller]
+/// All values: see [`gather!`](macro@crate::gather).
 #[inline]
-pub fn try_gather_list<L: AllOk<Values: Flatten>>(list: L) -> Combine<TryGatherList<L>> {
-    Combine::new(TryGatherList { list })
+pub fn poll_all<L: All<Values: Flatten>>(
+    mut list: Pin<&mut L>,
+    cx: &mut Context<'_>,
+) -> Poll<<L::Values as Flatten>::Flat> {
+    if list.as_mut().poll_each(cx) {
+        return Poll::Ready(list.take().flatten());
+    }
+    Poll::Pending
 }
 
-/// See [`race!`](macro@crate::race).
-#[track_caller]
-#[inline]
-pub fn race_list<L: First>(list: L) -> Combine<RaceList<L>> {
-    Combine::new(RaceList { list })
+/// All values, or the first error: see [`try_gather!`](macro@crate::try_gather).
+pub fn poll_all_ok<L: AllOk<Values: Flatten>>(
+    mut list: Pin<&mut L>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<<L::Values as Flatten>::Flat, L::Error>> {
+    let all = list.as_mut().poll_each(cx);
+    if let Some(error) = list.as_mut().error() {
+        return Poll::Ready(Err(error));
+    }
+    if all { Poll::Ready(Ok(list.take().flatten())) } else { Poll::Pending }
 }
 
 /// What stands in a list, before it is known whether it is a task.
@@ -355,7 +367,7 @@ pub trait ViaFuture {
 impl<F: IntoFuture> ViaFuture for Given<F> {
     type Member = Member<F::IntoFuture>;
 
-    #[inline]
+    #[inline(always)]
     fn into_member(self) -> Self::Member {
         Member::new(self.0.into_future())
     }
@@ -399,7 +411,10 @@ impl<T> Given<Task<T>> {
 #[macro_export]
 macro_rules! gather {
     ($($future:expr),* $(,)?) => {
-        $crate::__private::gather_list($crate::__list!($($future),*))
+        $crate::__private::run_list(
+            $crate::__list!({ $crate::__private::Kept::new } $($future),*),
+            $crate::__private::poll_all,
+        )
     };
 }
 
@@ -423,15 +438,13 @@ macro_rules! gather {
 #[macro_export]
 macro_rules! try_gather {
     ($($future:expr),* $(,)?) => {
-        {
-            let list = $crate::__private::try_gather_list($crate::__list!($($future),*));
-            async move {
-                match list.await {
-                    Ok(values) => Ok(values),
-                    Err(error) => Err($crate::__one_of!(error; $($future),*)),
-                }
-            }
-        }
+        $crate::__private::run_list(
+            $crate::__list!({ $crate::__private::Kept::new } $($future),*),
+            |list, cx| {
+                let polled = $crate::__private::poll_all_ok(list, cx);
+                polled.map_err(|error| $crate::__one_of!(error; $($future),*))
+            },
+        )
     };
 }
 
@@ -460,26 +473,26 @@ macro_rules! try_gather {
 #[macro_export]
 macro_rules! race {
     ($($future:expr),+ $(,)?) => {
-        {
-            let list = $crate::__private::race_list($crate::__list!($($future),+));
-            async move {
-                let value = list.await;
-                $crate::__one_of!(value; $($future),+)
-            }
-        }
+        $crate::__private::run_list(
+            $crate::__list!({} $($future),+),
+            |list, cx| {
+                let polled = $crate::__private::First::poll_first(list, cx);
+                polled.map(|value| $crate::__one_of!(value; $($future),+))
+            },
+        )
     };
 }
 
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __list {
-    () => { $crate::__private::Nil };
-    ($future:expr $(, $rest:expr)*) => {{
+    ({$($keep:tt)*}) => { $crate::__private::Nil };
+    ({$($keep:tt)*} $future:expr $(, $rest:expr)*) => {{
         #[allow(unused_imports, reason = "not for tasks")]
         use $crate::__private::ViaFuture as _;
         $crate::__private::Cons::new(
-            $crate::__private::Given($future).into_member(),
-            $crate::__list!($($rest),*),
+            $($keep)* ($crate::__private::Given($future).into_member()),
+            $crate::__list!({$($keep)*} $($rest),*),
         )
     }};
 }

@@ -9,7 +9,7 @@ use std::{
 use futures_util::stream::{FuturesUnordered, Stream};
 use pin_project_lite::pin_project;
 
-use super::combine::{Combine, Ending, Fallible, Member, Members, OneOfMany};
+use super::combine::{Combine, Ending, ErrorOf, Member, Members, OkOf, OneOfMany, ResultLike};
 
 pin_project! {
     /// A future that says which it is.
@@ -134,20 +134,20 @@ where
 }
 
 /// All of them, or the first error: what [`try_gather`] runs.
-pub struct TryGatherMany<F: Fallible> {
+pub struct TryGatherMany<F: Future<Output: ResultLike>> {
     running: Running<F>,
-    values: Vec<Option<F::Ok>>,
+    values: Vec<Option<OkOf<F>>>,
 }
 
-impl<F: Fallible> Unpin for TryGatherMany<F> {}
+impl<F: Future<Output: ResultLike>> Unpin for TryGatherMany<F> {}
 
-impl<F: Fallible> Members for TryGatherMany<F> {
-    type Outcome = Result<Vec<F::Ok>, F::Error>;
+impl<F: Future<Output: ResultLike>> Members for TryGatherMany<F> {
+    type Outcome = Result<Vec<OkOf<F>>, ErrorOf<F>>;
 
     fn poll_members(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Outcome> {
         let this = &mut *self;
         while let Some((index, value)) = std::task::ready!(this.running.poll_next(cx)) {
-            match F::into_result(value) {
+            match value.into_result() {
                 Ok(value) => this.values[index] = Some(value),
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -186,7 +186,7 @@ impl<F: Fallible> Members for TryGatherMany<F> {
 #[track_caller]
 pub fn try_gather<I>(futures: I) -> Combine<TryGatherMany<<I::Item as IntoFuture>::IntoFuture>>
 where
-    I: IntoIterator<Item: IntoFuture<IntoFuture: Fallible>>,
+    I: IntoIterator<Item: IntoFuture<Output: ResultLike>>,
 {
     let mut running = Running::new();
     let mut values = Vec::new();

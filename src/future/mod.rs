@@ -19,7 +19,7 @@ pub use self::{
         Group, GroupClosed, GroupError, LimitedGroup, NotStarted, Started, TryGroup, task_group,
         try_task_group,
     },
-    lists::{Cons, Given, Nil, OneOf, ViaFuture, gather_list, race_list, try_gather_list},
+    lists::{Cons, First, Given, Kept, Nil, OneOf, ViaFuture, poll_all, poll_all_ok, run_list},
     many::{Empty, gather, race, try_gather},
     scope::{Scope, ScopeEnded, ScopeFuture, scope},
     staggered::race_staggered,

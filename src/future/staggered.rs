@@ -7,25 +7,25 @@ use std::{
 };
 
 use super::{
-    combine::{Combine, Ending, Fallible, Members},
+    combine::{Combine, Ending, ErrorOf, Members, OkOf, ResultLike},
     many::Running,
 };
 use crate::{runtime::Deadline, time::Instant};
 
 /// Attempts of which some have begun: what [`race_staggered`] runs.
-pub struct Staggered<I: Iterator<Item: Fallible>> {
+pub struct Staggered<I: Iterator<Item: Future<Output: ResultLike>>> {
     attempts: std::iter::Fuse<I>,
     delay: Duration,
     /// When the next attempt begins.
     next: Deadline,
     running: Running<I::Item>,
     begun: usize,
-    errors: Vec<Option<<I::Item as Fallible>::Error>>,
+    errors: Vec<Option<ErrorOf<I::Item>>>,
 }
 
-impl<I: Iterator<Item: Fallible>> Unpin for Staggered<I> {}
+impl<I: Iterator<Item: Future<Output: ResultLike>>> Unpin for Staggered<I> {}
 
-impl<I: Iterator<Item: Fallible>> Staggered<I> {
+impl<I: Iterator<Item: Future<Output: ResultLike>>> Staggered<I> {
     fn begin(&mut self) -> bool {
         let Some(attempt) = self.attempts.next() else { return false };
         self.running.push(self.begun, attempt);
@@ -36,8 +36,8 @@ impl<I: Iterator<Item: Fallible>> Staggered<I> {
     }
 }
 
-impl<I: Iterator<Item: Fallible>> Members for Staggered<I> {
-    type Outcome = Result<(usize, <I::Item as Fallible>::Ok), Vec<<I::Item as Fallible>::Error>>;
+impl<I: Iterator<Item: Future<Output: ResultLike>>> Members for Staggered<I> {
+    type Outcome = Result<(usize, OkOf<I::Item>), Vec<ErrorOf<I::Item>>>;
 
     fn poll_members(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Outcome> {
         let this = &mut *self;
@@ -46,7 +46,7 @@ impl<I: Iterator<Item: Fallible>> Members for Staggered<I> {
         }
         loop {
             match this.running.poll_next(cx) {
-                Poll::Ready(Some((index, output))) => match I::Item::into_result(output) {
+                Poll::Ready(Some((index, output))) => match output.into_result() {
                     Ok(value) => return Poll::Ready(Ok((index, value))),
                     Err(error) => {
                         this.errors[index] = Some(error);
@@ -120,7 +120,7 @@ impl<I: Iterator<Item: Fallible>> Members for Staggered<I> {
 #[doc(alias = "happy_eyeballs")]
 pub fn race_staggered<I>(delay: Duration, attempts: I) -> Combine<Staggered<I::IntoIter>>
 where
-    I: IntoIterator<Item: Fallible>,
+    I: IntoIterator<Item: Future<Output: ResultLike>>,
 {
     Combine::new(Staggered {
         attempts: attempts.into_iter().fuse(),

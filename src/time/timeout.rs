@@ -76,6 +76,7 @@ use crate::{
 /// ```
 #[doc(alias = "wait_for")]
 #[track_caller]
+#[inline]
 pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoFuture> {
     let mut timeout = timeout_at(Instant::now() + duration, future);
     // The clock has just been read.
@@ -117,6 +118,7 @@ pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoF
 /// ```
 #[doc(alias = "wait_for")]
 #[track_caller]
+#[inline]
 pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::IntoFuture> {
     let deadline = Deadline::new(deadline.as_nanos());
     let scope = Scope::default();
@@ -186,20 +188,10 @@ impl<F> Timeout<F> {
     }
 }
 
-impl<F: Future> Future for Timeout<F> {
-    type Output = Result<F::Output, Elapsed>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+impl<F: Future> Timeout<F> {
+    /// What is inside is pending.
+    fn poll_deadline(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let mut this = self.project();
-        let at = this.deadline.at();
-        let inner = this.inner.as_mut().as_pin_mut();
-        let inner = inner.expect("a Timeout was polled after it was ready");
-        if let Poll::Ready(value) = this.scope.enter(at, || inner.poll(cx)) {
-            if this.scope.has_delivered() {
-                return Poll::Ready(Err(Elapsed { at, name: *this.name }));
-            }
-            return Poll::Ready(Ok(value));
-        }
         if this.scope.is_consumed() && !this.scope.is_asked() {
             return Poll::Pending;
         }
@@ -222,7 +214,26 @@ impl<F: Future> Future for Timeout<F> {
         };
         ready!(this.scope.deliver(cx, cause));
         this.inner.set(None);
-        Poll::Ready(Err(Elapsed { at, name: *this.name }))
+        Poll::Ready(Elapsed { at: this.deadline.at(), name: *this.name })
+    }
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.as_mut().project();
+        let at = this.deadline.at();
+        let inner = this.inner.as_mut().as_pin_mut();
+        let inner = inner.expect("a Timeout was polled after it was ready");
+        match this.scope.enter(at, || inner.poll(cx)) {
+            Poll::Ready(_) if this.scope.has_delivered() => {
+                Poll::Ready(Err(Elapsed { at, name: *this.name }))
+            }
+            Poll::Ready(value) => Poll::Ready(Ok(value)),
+            Poll::Pending => self.poll_deadline(cx).map(Err),
+        }
     }
 }
 

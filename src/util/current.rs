@@ -94,7 +94,10 @@ crate::loom::thread_local! {
 /// the thread ends.
 #[inline(always)]
 pub(crate) fn with<R>(f: impl FnOnce(&Current) -> R) -> R {
-    CURRENT.with(f)
+    let current = CURRENT.with(ptr::from_ref);
+    // SAFETY: it lives as long as its thread, on which `f` runs. `LocalKey::with` would not be inlined
+    // around an `f` that polls futures.
+    f(unsafe { &*current })
 }
 
 /// What this thread is.

@@ -9,6 +9,7 @@ pub(crate) mod panic;
 pub(crate) mod park;
 pub(crate) mod prefetch;
 pub(crate) mod rand;
+pub(crate) mod rare;
 pub(crate) mod shrink;
 pub(crate) mod threads;
 pub(crate) mod wait;

@@ -2,6 +2,7 @@
 //!
 //! * F1 `current.frame` is null or points to a frame on this thread's stack, whose `enter` has not
 //!   returned; so does each frame's `outer`. A frame is reached only while something inside is polled.
+//!   So its `link` lives: `enter` borrows it.
 
 use std::{cell::Cell, ptr, sync::Arc};
 
@@ -12,6 +13,7 @@ use super::{
 use crate::util::{
     clock,
     current::{self, Current},
+    rare::Rare,
 };
 
 /// What a node or a frame is.
@@ -26,32 +28,35 @@ pub(crate) enum Kind {
 }
 
 /// One link of the chain.
-pub(super) struct Frame {
-    outer: *const Frame,
+pub(super) struct Frame<'a> {
+    outer: *const (),
     kind: Kind,
     /// When a scope ends by itself, in nanoseconds of the clock.
     due: u64,
-    link: Cell<Option<Link>>,
+    /// Where the scope or region keeps its node.
+    link: &'a Cell<Rare<Link>>,
 }
 
-impl Frame {
+impl Frame<'_> {
     /// The node; the first region that asks makes it.
     fn node(&self) -> Arc<Node> {
-        let link = self.link.take().unwrap_or_else(|| {
+        let mut slot = self.link.take();
+        let link = slot.get_or_insert_with(|| {
             // The surroundings of this frame, not of the caller.
-            let inner = current::with(|current| current.frame.replace(self.outer.cast()));
-            let _back = Back(inner);
-            Link::new(Node::new(self.kind))
+            current::with(|current| {
+                let _back = Back { current, frame: current.frame.replace(self.outer) };
+                Link::new(Node::new(self.kind))
+            })
         });
         let node = link.node().clone();
-        self.link.set(Some(link));
+        self.link.set(slot);
         node
     }
 
     /// Whether this scope is to end.
     fn is_requested(&self) -> bool {
         let link = self.link.take();
-        let (asked, consumed) = match &link {
+        let (asked, consumed) = match link.as_ref() {
             Some(link) => (link.node().is_asked(), link.node().is_consumed()),
             None => (false, false),
         };
@@ -61,52 +66,37 @@ impl Frame {
 }
 
 /// Makes a frame the innermost again.
-struct Back(*const ());
+struct Back<'a> {
+    current: &'a Current,
+    frame: *const (),
+}
 
-impl Drop for Back {
+impl Drop for Back<'_> {
+    #[inline]
     fn drop(&mut self) {
-        current::with(|current| current.frame.set(self.0));
+        self.current.frame.set(self.frame);
     }
 }
 
 /// Polls what is inside a scope or a region. Its node, if it has one, is linked to what surrounds
 /// it now; one that is made meanwhile is found in `slot` afterwards, also if the poll panics.
-#[inline]
-pub(super) fn enter<T>(
-    slot: &mut Option<Link>,
-    kind: Kind,
-    due: u64,
-    poll: impl FnOnce() -> T,
-) -> T {
-    struct Pop<'a> {
-        current: &'a Current,
-        frame: &'a Frame,
-        slot: &'a mut Option<Link>,
-    }
-
-    impl Drop for Pop<'_> {
-        #[inline]
-        fn drop(&mut self) {
-            self.current.frame.set(self.frame.outer.cast());
-            *self.slot = self.frame.link.take();
-        }
-    }
-
-    if let Some(link) = slot {
+#[inline(always)]
+pub(super) fn enter<T>(slot: &mut Rare<Link>, kind: Kind, due: u64, poll: impl FnOnce() -> T) -> T {
+    if let Some(link) = slot.as_mut() {
         link.follow();
     }
     current::with(|current| {
-        let outer = current.frame.get().cast();
-        let frame = Frame { outer, kind, due, link: Cell::new(slot.take()) };
+        let outer = current.frame.get();
+        let frame = Frame { outer, kind, due, link: Cell::from_mut(slot) };
         current.frame.set(ptr::from_ref(&frame).cast());
-        let _pop = Pop { current, frame: &frame, slot };
+        let _back = Back { current, frame: outer };
         poll()
     })
 }
 
 /// The innermost frame.
-fn innermost<'a>() -> Option<&'a Frame> {
-    let frame = current::with(|current| current.frame.get()).cast::<Frame>();
+fn innermost<'a>() -> Option<&'a Frame<'a>> {
+    let frame = current::with(|current| current.frame.get()).cast::<Frame<'a>>();
     // SAFETY: F1; the reference does not leave this module, whose functions return before `enter`.
     unsafe { frame.as_ref() }
 }
@@ -129,7 +119,7 @@ pub(crate) fn is_outer_requested() -> bool {
             Kind::Scope | Kind::Catch => {}
         }
         // SAFETY: F1.
-        next = unsafe { frame.outer.as_ref() };
+        next = unsafe { frame.outer.cast::<Frame<'_>>().as_ref() };
     }
     root::is_requested()
 }

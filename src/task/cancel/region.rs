@@ -12,26 +12,34 @@ use super::{
     frame::{self, Kind},
     node::{Link, Node},
 };
+use crate::util::rare::Rare;
 
 /// The part of a region that its future keeps.
 #[derive(Default)]
 pub(crate) struct Region {
-    link: Option<Link>,
+    link: Rare<Link>,
 }
 
 impl Region {
     /// Polls what is inside a catch. An error: the region was told, and what is inside is to be
     /// dropped, or to be brought to its end under [`poll_masked`](Self::poll_masked).
+    #[inline(always)]
     pub(crate) fn poll_catch<T>(
         &mut self,
         cx: &mut Context<'_>,
         poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<Result<T, Cancelled>> {
-        let polled = frame::enter(&mut self.link, Kind::Catch, u64::MAX, || poll(cx));
-        if let Poll::Ready(value) = polled {
-            self.end();
-            return Poll::Ready(Ok(value));
+        match frame::enter(&mut self.link, Kind::Catch, u64::MAX, || poll(cx)) {
+            Poll::Ready(value) => {
+                self.end();
+                Poll::Ready(Ok(value))
+            }
+            Poll::Pending => self.suspend(cx).map(Err),
         }
+    }
+
+    /// What is inside a catch is pending.
+    fn suspend(&mut self, cx: &mut Context<'_>) -> Poll<Cancelled> {
         let node = self.node(Kind::Catch);
         node.set_waker(cx.waker());
         let Some(told) = node.hear() else { return Poll::Pending };
@@ -41,7 +49,7 @@ impl Region {
             return Poll::Pending;
         }
         self.end();
-        Poll::Ready(Err(Cancelled { scope: told.by, cause: told.cause }))
+        Poll::Ready(Cancelled { scope: told.by, cause: told.cause })
     }
 
     /// Polls what is inside a mask.
@@ -58,6 +66,7 @@ impl Region {
         self.link.get_or_insert_with(|| Link::new(Node::new(kind))).node()
     }
 
+    #[inline(always)]
     fn end(&mut self) {
         if let Some(link) = self.link.take() {
             link.end();

@@ -10,7 +10,7 @@ use super::{
     node::{Frontier, Link, Node, Told},
     root,
 };
-use crate::error::Cause;
+use crate::{error::Cause, util::rare::Rare};
 
 /// Turns in a row for regions that were told, while something keeps their task awake.
 const TURNS: u16 = 1024;
@@ -18,7 +18,7 @@ const TURNS: u16 = 1024;
 /// The part of a scope that its future keeps.
 #[derive(Default)]
 pub(crate) struct Scope {
-    link: Option<Link>,
+    link: Rare<Link>,
     progress: Progress,
 }
 
@@ -36,16 +36,17 @@ impl Scope {
     /// A scope that may be asked to end by its node.
     pub(crate) fn with_node(node: Arc<Node>) -> Self {
         // It is linked at its first poll.
-        Self { link: Some(Link::unlinked(node)), progress: Progress::default() }
+        Self { link: Rare::new(Link::unlinked(node)), progress: Progress::default() }
     }
 
     /// Polls what is inside. `due` is when the scope ends by itself; `u64::MAX`: never.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter<T>(&mut self, due: u64, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
         frame::enter(&mut self.link, Kind::Scope, due, poll)
     }
 
     /// Whether regions inside were told, and nobody has consumed the request.
+    #[inline]
     pub(crate) fn has_delivered(&self) -> bool {
         self.progress.delivered && !self.is_consumed()
     }
@@ -61,6 +62,7 @@ impl Scope {
     }
 
     /// Whether the deadline has been consumed.
+    #[inline]
     pub(crate) fn is_consumed(&self) -> bool {
         self.link.as_ref().is_some_and(|link| link.node().is_consumed())
     }
@@ -75,7 +77,7 @@ impl Scope {
         if !self.progress.is_last_turn(woken) {
             return Poll::Pending;
         }
-        match &self.link {
+        match self.link.as_ref() {
             None => Poll::Ready(()),
             Some(link) => self.progress.deliver(link.node(), woken, cx.waker(), cause),
         }

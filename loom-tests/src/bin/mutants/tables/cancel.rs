@@ -13,12 +13,10 @@ pub const CANCEL: &[Mutant] = &[
     Mutant {
         name: "cancel: a panic leaves its frame in the chain",
         file: "task/cancel/frame.rs",
-        text: "        let _pop = Pop { current, frame: &frame, slot };
+        text: "        let _back = Back { current, frame: outer };
         poll()",
-        replacement:
-            "        let pop = std::mem::ManuallyDrop::new(Pop { current, frame: &frame, slot });
-        let polled = poll();
-        drop(std::mem::ManuallyDrop::into_inner(pop));
+        replacement: "        let polled = poll();
+        drop(Back { current, frame: outer });
         polled",
         model: "unit test future::tests::rule_2_panic_leaves_the_chain_in_order",
     },
