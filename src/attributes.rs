@@ -2,13 +2,14 @@
 
 use std::{
     panic::resume_unwind,
+    pin::pin,
     process::{ExitCode, Termination},
     sync::mpsc::{self, RecvTimeoutError},
     time::Duration,
 };
 
 use crate::{
-    runtime::{self, Backend, Builder},
+    runtime::{self, Backend, Builder, Handle},
     time,
     util::{panic, threads},
 };
@@ -210,6 +211,21 @@ pub use ringloop_macros::main;
 /// async fn has_a_name() {}
 /// ```
 ///
+/// # Tests that hang
+///
+/// A test that nothing in the runtime can wake any more fails after 5 s, with a list of its tasks and of what
+/// each waits for: see [`Builder::test_deadlock`]. One that waits for a plain thread for longer than that sets a
+/// [`timeout`](crate::time::timeout). A `deadline` that is over lists the tasks as well.
+///
+/// ```test_harness
+/// #[ringloop::test]
+/// #[should_panic(expected = "deadlock")]
+/// async fn waits_for_ever() {
+///     let never = ringloop::spawn(std::future::pending::<()>());
+///     never.await.unwrap();
+/// }
+/// ```
+///
 /// # Results and panics
 ///
 /// An error is a failure, as in any test. A test with `#[should_panic]` has to panic on each of the runtimes,
@@ -270,6 +286,8 @@ pub fn main_on<F: Future>(builder: Builder, main: F) -> F::Output {
     runtime::run_on(builder, main)
 }
 
+/// After how long a test that nothing can wake is given up. A plain thread may be about to wake it.
+const DEADLOCK: Duration = Duration::from_secs(5);
 /// How long a test whose worker is held may go on after its deadline.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -377,7 +395,8 @@ impl Case<'_> {
     where
         F: Future<Output: Termination>,
     {
-        let mut builder = Builder::new().workers(self.workers).backend(self.backend);
+        let builder = Builder::new().workers(self.workers).backend(self.backend);
+        let mut builder = builder.test_deadlock(Some(DEADLOCK));
         if let Some(name) = &self.sweep.name {
             builder = builder.name(name);
         }
@@ -385,10 +404,15 @@ impl Case<'_> {
         let main = async {
             match self.sweep.deadline {
                 None => body().await.report(),
-                Some(deadline) => match time::timeout(deadline, body()).await {
-                    Ok(value) => value.report(),
-                    Err(_) => panic!("the test has not ended within {deadline:?}"),
-                },
+                Some(deadline) => {
+                    let mut body = pin!(body());
+                    // By reference: what the tasks wait for is listed while the body lives.
+                    let Ok(value) = time::timeout(deadline, body.as_mut()).await else {
+                        let tasks = Handle::current().list_tasks();
+                        panic!("the test has not ended within {deadline:?}. {tasks}");
+                    };
+                    value.report()
+                }
             }
         };
         panic::catch(|| runtime::run_on(builder, main))

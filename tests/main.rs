@@ -39,6 +39,8 @@ mod clocks;
 mod combinators;
 #[path = "suite/compat.rs"]
 mod compat;
+#[path = "suite/debug_mode.rs"]
+mod debug_mode;
 #[cfg(feature = "macros")]
 #[path = "suite/examples.rs"]
 mod examples;

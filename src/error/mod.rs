@@ -491,6 +491,32 @@ pub enum ErrorEvent {
         /// For how long at least, so far.
         running: Duration,
     },
+    /// One poll of a task took long. Only [debug mode](crate::Builder::debug) looks for it, which tells
+    /// each such poll at its end, whether others wait or not.
+    #[non_exhaustive]
+    SlowPoll {
+        /// Which task.
+        task: TaskId,
+        /// Its name, if it has one.
+        name: Option<String>,
+        /// Where it was spawned.
+        spawned_at: &'static Location<'static>,
+        /// How long the poll took.
+        took: Duration,
+    },
+    /// A task has caught one and the same cancellation many times and goes on. Only
+    /// [debug mode](crate::Builder::debug) looks for it, which tells it once for each request.
+    #[non_exhaustive]
+    CancelIgnored {
+        /// Which task.
+        task: TaskId,
+        /// Its name, if it has one.
+        name: Option<String>,
+        /// Where it was spawned.
+        spawned_at: &'static Location<'static>,
+        /// How often so far.
+        catches: u64,
+    },
     /// The system refuses a thread for blocking jobs. They wait for the threads that there are; if
     /// there is none, they [fail](TaskError::is_refused). It is told once, and again after a
     /// thread could be had.
@@ -545,6 +571,37 @@ impl ErrorEvent {
             _ => None,
         }
     }
+
+    /// A mistake that a task makes.
+    fn fmt_mistake(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TaskHogsWorker { task, name, spawned_at, worker, running } => write!(
+                f,
+                "task {} (spawned at {spawned_at}) has held worker {worker} for {running:?} in one poll; \
+                 move blocking work to ringloop::to_thread, or yield in long loops",
+                Named(*task, name.as_deref()),
+            ),
+            Self::SlowPoll { task, name, spawned_at, took } => write!(
+                f,
+                "task {} (spawned at {spawned_at}) took {took:?} in one poll; \
+                 move blocking work to ringloop::to_thread, or yield in long loops",
+                Named(*task, name.as_deref()),
+            ),
+            Self::CancelIgnored { task, name, spawned_at, catches } => write!(
+                f,
+                "task {} (spawned at {spawned_at}) has caught its cancellation {catches} times and goes on; \
+                 let it return after its cleanup, or call Cancelled::consume",
+                Named(*task, name.as_deref()),
+            ),
+            Self::LockHeldByWaiter { task, name, spawned_at } => write!(
+                f,
+                "task {} (spawned at {spawned_at}) waits for a lock that it acquired itself; \
+                 unless it handed the guard on, it waits for itself: drop the guard before",
+                Named(*task, name.as_deref()),
+            ),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for ErrorEvent {
@@ -584,22 +641,14 @@ impl fmt::Display for ErrorEvent {
                 "accepting is paused until a descriptor is freed: {error}; \
                  raise the limit (ulimit -n) or cap the connections"
             ),
-            Self::TaskHogsWorker { task, name, spawned_at, worker, running } => write!(
-                f,
-                "task {} (spawned at {spawned_at}) has held worker {worker} for {running:?} in one poll; \
-                 move blocking work to ringloop::to_thread, or yield in long loops",
-                Named(*task, name.as_deref()),
-            ),
+            Self::TaskHogsWorker { .. }
+            | Self::SlowPoll { .. }
+            | Self::CancelIgnored { .. }
+            | Self::LockHeldByWaiter { .. } => self.fmt_mistake(f),
             Self::ThreadRefused { error } => write!(
                 f,
                 "the system refuses a thread for blocking jobs, which wait for the others, or fail \
                  if there is none: {error}; {RAISE_THREADS}"
-            ),
-            Self::LockHeldByWaiter { task, name, spawned_at } => write!(
-                f,
-                "task {} (spawned at {spawned_at}) waits for a lock that it acquired itself; \
-                 unless it handed the guard on, it waits for itself: drop the guard before",
-                Named(*task, name.as_deref()),
             ),
             Self::CompletionsLost { worker } => write!(
                 f,

@@ -200,7 +200,7 @@ impl<T> OneOfMany for TaskMember<T> {
 
     fn poll_one(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(task) = &mut self.task else { return Poll::Pending };
-        let result = ready!(task.poll_result(cx));
+        let result = ready!(task.poll_result_of_many(cx));
         self.task = None;
         Poll::Ready(result)
     }

@@ -27,12 +27,17 @@ pub struct SettleTasks<T> {
     tasks: Vec<Task<T>>,
     results: Vec<Result<T, TaskError>>,
     ending: bool,
+    /// Whether the tasks know who waits for them.
+    noted: bool,
 }
 
 impl<T> Unpin for SettleTasks<T> {}
 
 impl<T> SettleTasks<T> {
     fn poll_all(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !std::mem::replace(&mut self.noted, true) {
+            self.tasks.iter().for_each(Task::note_awaiter);
+        }
         while let Some(task) = self.tasks.get_mut(self.results.len()) {
             self.results.push(ready!(task.poll_result(cx)));
         }
@@ -99,7 +104,7 @@ impl<T> Drop for SettleTasks<T> {
 pub fn gather_settled<T>(tasks: impl IntoIterator<Item = Task<T>>) -> Combine<SettleTasks<T>> {
     let tasks: Vec<_> = tasks.into_iter().collect();
     let results = Vec::with_capacity(tasks.len());
-    Combine::new(SettleTasks { tasks, results, ending: false })
+    Combine::new(SettleTasks { tasks, results, ending: false, noted: false })
 }
 
 /// When [`wait`] is over.
@@ -167,6 +172,7 @@ pub async fn wait<T>(
     // Those before it have ended: `All` looks at one at a time, so that it has not to leave a waker
     // with each for each that ends.
     let mut first = 0;
+    tasks.iter().for_each(Task::note_awaiter);
     std::future::poll_fn(|cx| {
         while first < tasks.len() && tasks[first].poll_finished(cx) {
             first += 1;
@@ -211,7 +217,7 @@ impl<T> Future for Numbered<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let index = self.index;
         let task = self.task.as_mut().expect("taken only when nobody polls any more");
-        task.poll_result(cx).map(|result| (index, result))
+        task.poll_result_of_many(cx).map(|result| (index, result))
     }
 }
 

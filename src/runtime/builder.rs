@@ -14,7 +14,7 @@ use super::{
     context,
     crew::Crew,
     run,
-    testing::{Replay, TestOptions, Watched},
+    testing::{Replay, TestOptions},
 };
 use crate::{
     blocking,
@@ -172,7 +172,7 @@ impl Builder {
     #[track_caller]
     pub fn run<F: Future>(self, main: F) -> Result<F::Output, RunError> {
         let replay = Replay::new(self.tests.seed()?);
-        let result = run::run_here(self, Watched::new(main));
+        let result = run::run_here(self, main);
         replay.judge(&result);
         result
     }

@@ -178,6 +178,11 @@ impl Handle {
         // A task that ends meanwhile is freed here, where its destructors may do as they please.
         tasks.into_iter().map(TaskInfo::of).collect()
     }
+
+    /// The tasks that have not ended, in words.
+    pub(crate) fn list_tasks(&self) -> String {
+        self.inner.hub.list_tasks()
+    }
 }
 
 /// The tasks of the current runtime that have not ended: see [`Handle::all_tasks`].

@@ -8,6 +8,7 @@ mod callbacks;
 mod context;
 mod crew;
 mod deadline;
+mod debug;
 mod inspect;
 mod interrupt;
 pub(crate) mod operation;
@@ -31,10 +32,7 @@ pub use self::{
     run::run,
     spawn::{WorkerId, spawn, spawn_local, spawn_logged, yield_now},
 };
-use self::{
-    crew::Crew,
-    testing::{Replay, Watched},
-};
+use self::{crew::Crew, testing::Replay};
 pub(crate) use self::{
     deadline::{Deadline, next_tick},
     interrupt::Listening,
@@ -145,7 +143,7 @@ impl Runtime {
         F: Future + Send,
         F::Output: Send,
     {
-        self.handle.block_on(Watched::new(future))
+        self.handle.block_on(future)
     }
 
     /// Starts a task. See [`Handle::spawn`].

@@ -13,6 +13,7 @@ use super::{
     crew::Crew,
     interrupt::{self, Waiter},
     shutdown,
+    testing::Watched,
 };
 use crate::{
     error::{RunError, TaskError},
@@ -85,7 +86,7 @@ pub(super) fn run_here<F: Future>(builder: Builder, main: F) -> Result<F::Output
     let (result, deadline) = worker.enter(|| {
         // SAFETY: the loop below ends when the task has, which is before `main`'s
         // borrows do: they outlive this function.
-        let mut task = unsafe { worker.spawn_local(main, spawned_at) };
+        let mut task = unsafe { worker.spawn_local(Watched::new(main), spawned_at) };
         let interrupt = || {
             if watch.is_some() {
                 interrupted.set(true);
@@ -156,6 +157,7 @@ impl Handle {
             return Err(RunError::nested());
         }
         let spawned_at = std::panic::Location::caller();
+        let future = Watched::new(future);
         let waiter = Waiter::new();
         let _watch = interrupt::watch(inner.hub, Some(&waiter));
         // SAFETY: the future is `Send`. It may borrow: this function does not return,

@@ -13,7 +13,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{BackendInfo, Builder, Handle};
+use super::{BackendInfo, Builder, Handle, debug::DebugOptions};
 use crate::{
     error::{BuildError, RunError},
     scheduler::{Hub, MainWatch, Options, Standstill},
@@ -31,6 +31,7 @@ pub(super) struct TestOptions {
     seed: Option<u64>,
     /// Unless the default is to be taken.
     deadlock: Option<Option<Duration>>,
+    pub(super) debug: DebugOptions,
 }
 
 impl TestOptions {
@@ -55,6 +56,7 @@ impl TestOptions {
             plays_clock,
             seed: self.seed()?,
             deadlock: self.deadlock.unwrap_or(is_test.then_some(DEADLOCK)),
+            slow_poll: self.debug.resolve()?,
         })
     }
 }
@@ -135,9 +137,10 @@ impl Builder {
     /// wait, instead of waiting for ever. `None` switches that off. Default: after 1 s with
     /// [`mock_clock`](Self::mock_clock) or [`test_seed`](Self::test_seed), else `None`.
     ///
-    /// It is for [`run`](Self::run) and [`Runtime::run`](crate::Runtime::run). A deadlock is found when no task is ready, no
-    /// timer can fire, no blocking job is queued or runs, no socket or other descriptor is registered
-    /// and no operation is under way. Then only a thread that is none of the runtime's could wake a
+    /// It is for [`run`](Self::run), [`Runtime::run`](crate::Runtime::run) and
+    /// [`Handle::block_on`](crate::Handle::block_on). A deadlock is found when no task is ready, no timer can
+    /// fire, no blocking job is queued or runs, no socket or other descriptor is registered and no
+    /// operation is under way. Then only a thread that is none of the runtime's could wake a
     /// task: if none does so for the time `after`, by the machine's clock, there is no hope. Choose it
     /// longer than such a thread may take.
     ///

@@ -53,7 +53,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(10);
 /// So many tasks are listed.
 const LISTED: usize = 100;
 
-/// What a test asks of a runtime.
+/// What is asked of a runtime beside running tasks: for tests, and in debug mode.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Options {
     /// To play the program's clock.
@@ -62,6 +62,8 @@ pub(crate) struct Options {
     pub(crate) seed: Option<u64>,
     /// After how long a main future that no task and no timer can wake is given up.
     pub(crate) deadlock: Option<Duration>,
+    /// In debug mode, how long a poll may take without a report.
+    pub(crate) slow_poll: Option<Duration>,
 }
 
 type PoolRests = Box<dyn Fn() -> bool + Send + Sync>;
@@ -148,6 +150,11 @@ impl Standstill {
         self.clock.as_ref()
     }
 
+    /// As [`Current::slow_poll`](crate::util::current::Current::slow_poll).
+    pub(super) fn slow_poll(&self) -> u64 {
+        self.options.slow_poll.map_or(0, |limit| clock::nanos(limit).max(1))
+    }
+
     pub(super) fn seed(&self) -> Option<u64> {
         self.options.seed
     }
@@ -217,7 +224,7 @@ impl Hub {
     }
 
     /// The tasks that have not ended, in words.
-    fn list_tasks(&self) -> String {
+    pub(crate) fn list_tasks(&self) -> String {
         let mut tasks = Vec::new();
         self.registry.for_each(|task| {
             tasks.push((task.header().id().0, format!("{task:?}")));

@@ -171,13 +171,17 @@ impl Worker {
             debug_assert!(current.worker.get().is_null());
             self.block().set_thread(threads::id());
             current.worker.set(std::ptr::from_ref(self).cast());
+            current.slow_poll.set(self.standstill().slow_poll());
         });
         let unwound = Unwound;
         let started = self.reactor.borrow_mut().start();
         started.expect("what a ring needs to start was tried out when it was made");
         let result = task::hidden(body);
         std::mem::forget(unwound);
-        current::with(|current| current.worker.set(std::ptr::null()));
+        current::with(|current| {
+            current.worker.set(std::ptr::null());
+            current.slow_poll.set(0);
+        });
         result
     }
 

@@ -1,6 +1,7 @@
 //! A meeting of a fixed number.
 
 use std::{
+    borrow::Cow,
     error::Error,
     fmt,
     pin::Pin,
@@ -12,7 +13,7 @@ use pin_project_lite::pin_project;
 use super::wait_list::{Status, WaitList, Waiter, Wakers, poll_queued};
 use crate::{
     loom::{Mutex, const_fn},
-    util::{current, panic, park},
+    util::{current, panic, park, wait::WaitKind},
 };
 
 /// Lets tasks wait until a fixed number of them has arrived.
@@ -87,9 +88,20 @@ impl Barrier {
         #[track_caller]
         pub fn new(parties: usize) -> Self {
             assert!(parties > 0, "a barrier is for one task at least");
-            let state = State { arrived: 0, aborted: false, waiters: WaitList::new() };
+            let state = State { arrived: 0, aborted: false, waiters: WaitList::new(WaitKind::Barrier) };
             Self { parties, state: Mutex::new(state) }
         }
+    }
+
+    /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) tells for those that wait here.
+    ///
+    /// ```
+    /// let named = ringloop::sync::Barrier::new(2).named("accounts");
+    /// ```
+    #[must_use]
+    pub fn named(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.state.lock().waiters.set_name(name.into());
+        self
     }
 
     /// Arrives, and waits for the others of this round.

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     loom::{Mutex, pick},
-    util::{panic, park, shrink},
+    util::{panic, park, shrink, wait::WaitKind},
 };
 
 /// How many items a receiver that leaves looks at before it lets go of the lock.
@@ -57,7 +57,7 @@ pub fn channel<T: Clone>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         capacity,
         senders: 1,
         receivers: 1,
-        waiters: WaitList::new(),
+        waiters: WaitList::new(WaitKind::Broadcast),
     };
     let shared = Arc::new(Shared { state: Mutex::new(state) });
     (Sender { shared: shared.clone() }, Receiver { shared, next: 0 })

@@ -38,7 +38,7 @@ use super::{
 };
 use crate::{
     loom::atomic::{AtomicUsize, Ordering},
-    util::park,
+    util::{park, wait::WaitKind},
 };
 
 /// Makes a channel with room for `capacity` items; both ends can be cloned.
@@ -72,7 +72,7 @@ use crate::{
 #[must_use]
 pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared {
-        exchange: Exchange::new(capacity),
+        exchange: Exchange::new(capacity, [WaitKind::Receiver, WaitKind::Sender]),
         closed: Event::new(),
         senders: AtomicUsize::new(1),
         receivers: AtomicUsize::new(1),

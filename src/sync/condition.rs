@@ -1,6 +1,7 @@
 //! Waiting, with a lock let go, until what it guards has changed.
 
 use std::{
+    borrow::Cow,
     fmt,
     future::{pending, poll_fn},
     mem,
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::{
     loom::{Mutex, const_fn},
-    util::{current, panic, park},
+    util::{current, panic, park, wait::WaitKind},
 };
 
 /// Lets tasks wait until what a [`Lock`] guards has changed.
@@ -77,8 +78,19 @@ impl Condition {
         /// A condition for which nobody waits.
         #[must_use]
         pub fn new() -> Self {
-            Self { state: Mutex::new(State { round: 0, lock: 0, waiters: WaitList::new() }) }
+            Self { state: Mutex::new(State { round: 0, lock: 0, waiters: WaitList::new(WaitKind::Condition) }) }
         }
+    }
+
+    /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) tells for those that wait here.
+    ///
+    /// ```
+    /// let named = ringloop::sync::Condition::new().named("accounts");
+    /// ```
+    #[must_use]
+    pub fn named(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.state.lock().waiters.set_name(name.into());
+        self
     }
 
     /// Unlocks, waits to be notified, and locks again.

@@ -1,6 +1,7 @@
 //! Something that happens, and who waits for it.
 
 use std::{
+    borrow::Cow,
     fmt,
     pin::Pin,
     task::{Context, Poll},
@@ -15,7 +16,7 @@ use crate::{
         atomic::{AtomicBool, Ordering},
         const_fn, raise,
     },
-    util::{current, panic, park},
+    util::{current, panic, park, wait::WaitKind},
 };
 
 /// A flag that tasks wait for.
@@ -62,9 +63,20 @@ impl Event {
         /// An event that is not set.
         #[must_use]
         pub fn new() -> Self {
-            let state = State { round: 0, waiters: WaitList::new() };
+            let state = State { round: 0, waiters: WaitList::new(WaitKind::Event) };
             Self { set: AtomicBool::new(false), state: Mutex::new(state) }
         }
+    }
+
+    /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) tells for those that wait here.
+    ///
+    /// ```
+    /// let named = ringloop::sync::Event::new().named("accounts");
+    /// ```
+    #[must_use]
+    pub fn named(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.state.lock().waiters.set_name(name.into());
+        self
     }
 
     /// Whether it is set.

@@ -1,6 +1,7 @@
 //! A wake-up that is kept for a task that comes later.
 
 use std::{
+    borrow::Cow,
     fmt,
     future::Future,
     mem,
@@ -13,7 +14,7 @@ use pin_project_lite::pin_project;
 use super::wait_list::{Status, WaitList, Waiter, Wakers, poll_queued};
 use crate::{
     loom::{Mutex, const_fn},
-    util::{current, panic, park},
+    util::{current, panic, park, wait::WaitKind},
 };
 
 /// Wakes tasks that wait for something to have changed elsewhere: one, or all.
@@ -76,9 +77,20 @@ impl Notify {
         /// Without a notification, and nobody waits.
         #[must_use]
         pub fn new() -> Self {
-            let state = State { kept: false, round: 0, waiters: WaitList::new() };
+            let state = State { kept: false, round: 0, waiters: WaitList::new(WaitKind::Notify) };
             Self { state: Mutex::new(state) }
         }
+    }
+
+    /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) tells for those that wait here.
+    ///
+    /// ```
+    /// let named = ringloop::sync::Notify::new().named("accounts");
+    /// ```
+    #[must_use]
+    pub fn named(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.state.lock().waiters.set_name(name.into());
+        self
     }
 
     /// Notifies the task that has waited longest; if no task waits, the next one that does.

@@ -5,7 +5,7 @@ use std::{convert::Infallible, error::Error, fmt, future::poll_fn};
 use super::permits::{Permits, Refusal};
 use crate::{
     loom::{UnsafeCell, const_fn},
-    util::current,
+    util::{current, wait::WaitKind},
 };
 
 /// A value that is made once, by the first who needs it, while the others wait.
@@ -70,7 +70,7 @@ impl<T> OnceCell<T> {
         /// An empty cell.
         #[must_use]
         pub fn new() -> Self {
-            Self { permits: Permits::new(1), value: UnsafeCell::new(None) }
+            Self { permits: Permits::new(1, WaitKind::OnceCell), value: UnsafeCell::new(None) }
         }
     }
 

@@ -18,6 +18,7 @@ use std::{
     future::{Future, poll_fn},
     mem,
     pin::Pin,
+    ptr,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -25,7 +26,7 @@ use std::{
 
 use crate::{
     loom::Mutex,
-    util::{current, panic, park},
+    util::{current, panic, park, wait::WaitKind},
 };
 
 /// Makes a promise of one value, and the future of it.
@@ -163,6 +164,7 @@ impl<T> Slot<T> {
                 panic::discard_foreign((old, new));
                 return result.map_or(Poll::Pending, Poll::Ready);
             }
+            current::waits_for(WaitKind::Oneshot, ptr::from_ref(self).addr() as u64);
             if matches!(&state.waiter, Waiter::Task(waker) if waker.will_wake(cx.waker())) {
                 return Poll::Pending;
             }
@@ -188,6 +190,7 @@ impl<T> Slot<T> {
                 panic::discard_foreign(new);
                 return current::poll_budget(cx);
             }
+            current::waits_for(WaitKind::Oneshot, ptr::from_ref(self).addr() as u64);
             if state.promise.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 return Poll::Pending;
             }

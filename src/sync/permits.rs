@@ -21,6 +21,7 @@
 //! * P2 While `WAITERS` is set, only the holder of the lock writes the word.
 
 use std::{
+    borrow::Cow,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -34,7 +35,7 @@ use crate::{
         atomic::{AtomicUsize, Ordering},
         const_fn,
     },
-    util::{current, panic},
+    util::{current, panic, wait::WaitKind},
 };
 
 /// Somebody waits.
@@ -70,9 +71,15 @@ impl Permits {
     const_fn! {
         /// `count` is at most [`MAX_PERMITS`].
         #[inline]
-        pub(super) fn new(count: usize) -> Self {
-            Self { word: AtomicUsize::new(count << SHIFT), waiters: Mutex::new(WaitList::new()) }
+        pub(super) fn new(count: usize, kind: WaitKind) -> Self {
+            let waiters = Mutex::new(WaitList::new(kind));
+            Self { word: AtomicUsize::new(count << SHIFT), waiters }
         }
+    }
+
+    /// Gives it a name, for reports.
+    pub(super) fn set_name(&self, name: Cow<'static, str>) {
+        self.waiters.lock().set_name(name);
     }
 
     /// How many are left.

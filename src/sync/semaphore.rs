@@ -1,6 +1,6 @@
 //! Permits for whatever there is a limited number of.
 
-use std::{error::Error, fmt, mem, sync::Arc};
+use std::{borrow::Cow, error::Error, fmt, mem, sync::Arc};
 
 use super::permits::{Closed, MAX_PERMITS, Permits, Refusal};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
         atomic::{AtomicUsize, Ordering},
         const_fn,
     },
-    util::park,
+    util::{park, wait::WaitKind},
 };
 
 /// A number of permits, for which tasks wait in line.
@@ -97,8 +97,19 @@ impl Semaphore {
         #[track_caller]
         fn with_bound(permits: usize, bound: usize) -> Self {
             assert!(permits <= MAX_PERMITS, "more permits than Semaphore::MAX_PERMITS");
-            Self { permits: Permits::new(permits), total: AtomicUsize::new(permits), bound }
+            Self { permits: Permits::new(permits, WaitKind::Semaphore), total: AtomicUsize::new(permits), bound }
         }
+    }
+
+    /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) tells for those that wait here.
+    ///
+    /// ```
+    /// let named = ringloop::sync::Semaphore::new(1).named("accounts");
+    /// ```
+    #[must_use]
+    pub fn named(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.permits.set_name(name.into());
+        self
     }
 
     /// Waits for a permit.

@@ -25,7 +25,7 @@ use std::{
 use super::oneshot::{BrokenPromise, Deferred, Promise, oneshot};
 use crate::{
     loom::Mutex,
-    util::{current, panic, park},
+    util::{current, panic, park, wait::WaitKind},
 };
 
 /// A future that any number of tasks and threads await: each has a clone, and each gets a
@@ -241,6 +241,7 @@ impl<T: Clone> Future for SharedFuture<T> {
                 }
                 return Poll::Ready(value(outcome));
             }
+            current::waits_for(WaitKind::SharedFuture, Arc::as_ptr(&this.shared).addr() as u64);
             let mine = this.ticket.and_then(|ticket| state.waiters.get(&ticket));
             if mine.is_some_and(|waker| waker.will_wake(cx.waker())) {
                 return Poll::Pending;

@@ -35,6 +35,7 @@
 //!   anybody who will come back waits in it, since the futures borrow or own its primitive.
 
 use std::{
+    borrow::Cow,
     cell::Cell,
     marker::PhantomPinned,
     mem::MaybeUninit,
@@ -51,7 +52,10 @@ use crate::{
         atomic::{AtomicU8, Ordering},
         batch, const_fn, pick,
     },
-    util::{current, panic, wait::WaitKind},
+    util::{
+        current, names, panic,
+        wait::{NAMED, WaitKind},
+    },
 };
 
 /// How far a [`Waiter`] has come.
@@ -75,6 +79,8 @@ const REFUSED: u8 = 3;
 /// A place in a [`WaitList`], with a value that says what is wanted, or what was given.
 pub(super) struct Waiter<T> {
     status: AtomicU8,
+    /// As in that list, for reports.
+    tag: Cell<Tag>,
     /// The list it was last pushed to. The owner's own, by `Pin<&mut Waiter>`.
     home: Cell<*const WaitList<T>>,
     inner: UnsafeCell<Inner<T>>,
@@ -100,6 +106,7 @@ impl<T> Waiter<T> {
     pub(super) fn new(value: T) -> Self {
         Self {
             status: AtomicU8::new(IDLE),
+            tag: Cell::new(Tag::NONE),
             home: Cell::new(ptr::null()),
             inner: UnsafeCell::new(Inner { prev: None, next: None, waker: None, value }),
             _pinned: PhantomPinned,
@@ -164,7 +171,50 @@ impl<T> Drop for Waiter<T> {
 pub(super) struct WaitList<T> {
     first: Option<NonNull<Waiter<T>>>,
     last: Option<NonNull<Waiter<T>>>,
-    len: usize,
+    len: u32,
+    label: Label,
+}
+
+/// A tag that owns its name's number.
+struct Label(Tag);
+
+impl Drop for Label {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.name() != 0 {
+            names::remove(self.0.name());
+        }
+    }
+}
+
+/// What a list belongs to, for reports: its kind, and the number of its name.
+#[derive(Clone, Copy)]
+struct Tag(u32);
+
+impl Tag {
+    const NONE: Self = Self(0);
+
+    const fn new(kind: WaitKind) -> Self {
+        Self(kind as u32)
+    }
+
+    fn with_name(self, name: u32) -> Self {
+        Self(name << 8 | self.0 & 255)
+    }
+
+    fn name(self) -> u32 {
+        self.0 >> 8
+    }
+
+    /// Notes that the task which is polled waits in the list at `address`.
+    #[inline]
+    fn note(self, address: u64) {
+        let key = match self.name() {
+            0 => address,
+            name => NAMED | u64::from(name),
+        };
+        current::waits_for_number(self.0 as u8, key);
+    }
 }
 
 // SAFETY: who holds the list holds the lock, which makes it the one who may use the waiters
@@ -173,15 +223,21 @@ unsafe impl<T: Send> Send for WaitList<T> {}
 
 impl<T> WaitList<T> {
     const_fn! {
-        pub(super) fn new() -> Self {
-            Self { first: None, last: None, len: 0 }
+        /// `kind` is for reports.
+        pub(super) fn new(kind: WaitKind) -> Self {
+            Self { first: None, last: None, len: 0, label: Label(Tag::new(kind)) }
         }
+    }
+
+    /// Gives it a name, for reports.
+    pub(super) fn set_name(&mut self, name: Cow<'static, str>) {
+        self.label = Label(self.label.0.with_name(names::add(name)));
     }
 
     /// How many wait.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     #[inline]
@@ -219,6 +275,7 @@ impl<T> WaitList<T> {
     ) {
         assert!(waiter.status() == Status::Idle, "a waiter is in one list at most");
         waiter.home.set(self);
+        waiter.tag.set(self.label.0);
         let waiter: &Waiter<T> = waiter.into_ref().get_ref();
         let this = Some(NonNull::from(waiter));
         // SAFETY: W1: the owner's until it is queued, below.
@@ -239,7 +296,7 @@ impl<T> WaitList<T> {
             Some(next) => unsafe { set_prev(next, this) },
         }
         self.len += 1;
-        current::waits_for(WaitKind::Primitive, ptr::from_ref(self).addr() as u64);
+        self.label.0.note(ptr::from_ref(self).addr() as u64);
         // Relaxed: its owner reads it, and who else may do anything has the lock.
         waiter.status.store(QUEUED, Ordering::Relaxed);
     }
@@ -431,7 +488,7 @@ pub(super) fn poll_queued<S, T>(
         let old = list(&mut lock.lock()).replace_waker(waiter.as_mut(), new);
         panic::discard_foreign(old);
     }
-    current::waits_for(WaitKind::Primitive, waiter.home.get().addr() as u64);
+    waiter.tag.get().note(waiter.home.get().addr() as u64);
     // It was granted before it had the waker, or else the waker will be woken.
     waiter.status()
 }

@@ -32,7 +32,10 @@ use super::{
     until::{Place, Stamped, Until, tell},
     wait_list::WaitList,
 };
-use crate::{loom::Mutex, util::current};
+use crate::{
+    loom::Mutex,
+    util::{current, wait::WaitKind},
+};
 
 /// Makes a channel that holds `value`. Its receiver has seen that one.
 #[must_use]
@@ -42,8 +45,8 @@ pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
         version: 0,
         senders: 1,
         receivers: 1,
-        changed: WaitList::new(),
-        closed: WaitList::new(),
+        changed: WaitList::new(WaitKind::Watch),
+        closed: WaitList::new(WaitKind::Watch),
     };
     let shared = Arc::new(Shared { writing: Mutex::new(()), state: Mutex::new(state) });
     (Sender { shared: shared.clone() }, Receiver { shared, seen: 0 })

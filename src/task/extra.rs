@@ -1,7 +1,7 @@
 //! What few tasks have: one word behind the header, which stays null for all others.
 //!
-//! The word is null; or the place in the source where somebody asked the task to end; or a cause, which
-//! several tasks may share; or an [`Extension`], which has room for the cause and for all the rest.
+//! The word is null; or the number of the task that waits for this one in a combinator; or the place in
+//! the source where somebody asked the task to end; or a cause, which several tasks may share; or an [`Extension`], which has room for the cause and for all the rest.
 //! A plain `cancel` allocates nothing that way, and a group that cancels ten thousand children one
 //! cause.
 //!
@@ -12,10 +12,10 @@ use std::{borrow::Cow, panic::Location, ptr};
 
 use super::{cancel::Root, done::Callbacks, local::Kept};
 use crate::{
-    error::{CancelCause, Cause, ScopeKind},
+    error::{CancelCause, Cause, ScopeKind, TaskId},
     loom::{
         Mutex, UnsafeCell,
-        atomic::{AtomicPtr, Ordering},
+        atomic::{AtomicPtr, AtomicU64, Ordering},
     },
     util::panic,
 };
@@ -24,7 +24,8 @@ use crate::{
 const LOCATION: usize = 1;
 const CAUSE: usize = 2;
 const OWNERS_CAUSE: usize = 3;
-const TAGS: usize = 3;
+const AWAITER: usize = 4;
+const TAGS: usize = 7;
 
 /// Who asks a task to end.
 pub(crate) enum Asked {
@@ -71,6 +72,8 @@ pub(super) struct Extension {
     pub(super) callbacks: Mutex<Callbacks>,
     /// Regions of the task that hear of its cancellation; the runner's.
     pub(super) root: Mutex<Root>,
+    /// The number of the task that waits for this one in a combinator, or 0.
+    awaiter: AtomicU64,
 }
 
 impl Default for Extension {
@@ -87,7 +90,13 @@ impl Extension {
             locals: UnsafeCell::new(locals),
             callbacks: Mutex::default(),
             root: Mutex::default(),
+            awaiter: AtomicU64::new(0),
         }
+    }
+
+    fn set_awaiter(&self, awaiter: TaskId) {
+        // Relaxed: for reports.
+        self.awaiter.store(awaiter.0, Ordering::Relaxed);
     }
 
     /// Whether it was given values at birth.
@@ -126,6 +135,46 @@ impl Extra {
         }
     }
 
+    /// Whether nothing is in the word that may not be replaced.
+    fn is_free(word: *mut ()) -> bool {
+        word.is_null() || word.addr() & TAGS == AWAITER
+    }
+
+    fn tagged_awaiter(word: *mut ()) -> Option<TaskId> {
+        (word.addr() & TAGS == AWAITER).then(|| TaskId((word.addr() as u64) >> TAGS.count_ones()))
+    }
+
+    /// Notes that a task waits for this one in a combinator. A task that is being cancelled and has no
+    /// extension has no room for it.
+    pub(super) fn note_awaiter(&self, awaiter: TaskId) {
+        let tagged = (awaiter.0 << TAGS.count_ones()) as usize | AWAITER;
+        let tagged = ptr::without_provenance_mut(tagged);
+        // Acquire: an extension that is there is seen; pairs with the CAS in `get_or_make`.
+        let mut word = self.0.load(Ordering::Acquire);
+        while Self::is_free(word) && word != tagged {
+            // Relaxed: for reports; Acquire as above.
+            match self.0.compare_exchange(word, tagged, Ordering::Relaxed, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(changed) => word = changed,
+            }
+        }
+        if let Some(extension) = self.existing(word) {
+            extension.set_awaiter(awaiter);
+        }
+    }
+
+    /// The task that waits for this one in a combinator, for reports.
+    pub(super) fn awaiter(&self) -> Option<TaskId> {
+        // Acquire: as in `get`.
+        let word = self.0.load(Ordering::Acquire);
+        let extended = || {
+            let awaiter = &self.existing(word)?.awaiter;
+            // Relaxed: for reports.
+            Some(TaskId(awaiter.load(Ordering::Relaxed))).filter(|awaiter| awaiter.0 != 0)
+        };
+        Self::tagged_awaiter(word).or_else(extended)
+    }
+
     fn existing(&self, word: *mut ()) -> Option<&Extension> {
         if word.is_null() || word.addr() & TAGS != 0 {
             return None;
@@ -161,6 +210,9 @@ impl Extra {
                     // SAFETY: X2: just taken out.
                     *noted = Self::tagged(word).map(|tagged| unsafe { tagged.into_noted(None) });
                     drop(noted);
+                    if let Some(awaiter) = Self::tagged_awaiter(word) {
+                        extension.set_awaiter(awaiter);
+                    }
                     // X1.
                     return extension;
                 }
@@ -187,7 +239,7 @@ impl Extra {
         let owner = word.addr() & TAGS == OWNERS_CAUSE;
         // Acquire: an extension that is there is seen; pairs with the CAS in `get_or_make`.
         let mut old = self.0.load(Ordering::Acquire);
-        while old.is_null() || (owner && matches!(old.addr() & TAGS, LOCATION | CAUSE)) {
+        while Self::is_free(old) || (owner && matches!(old.addr() & TAGS, LOCATION | CAUSE)) {
             // AcqRel: publishes the cause; what is there is seen, and an earlier cause is ours (X2).
             match self.0.compare_exchange(old, word, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
@@ -212,7 +264,7 @@ impl Extra {
     pub(super) fn take_noted(&self) -> Option<Noted> {
         // Acquire: pairs with the CAS in `ask` and in `get_or_make`.
         let word = self.0.load(Ordering::Acquire);
-        if word.is_null() {
+        if Self::is_free(word) {
             return None;
         }
         if let Some(extension) = self.existing(word) {
@@ -258,7 +310,7 @@ impl Drop for Extra {
         if let Some(tagged) = Self::tagged(word) {
             // SAFETY: X2: the word ends.
             drop(unsafe { tagged.into_noted(None) });
-        } else if !word.is_null() {
+        } else if !Self::is_free(word) {
             // SAFETY: X1: the word ends.
             let extension = unsafe { Box::from_raw(word.cast::<Extension>()) };
             // Of a runtime that could not end in time, there may be foreign things left in it.

@@ -310,6 +310,26 @@ impl<T> Task<T> {
         self.is_finished() && unsafe { (self.header().vtable.has_panicked)(self.raw) }
     }
 
+    /// [`poll_result`](Self::poll_result) by a combinator, which waits for several tasks.
+    pub(crate) fn poll_result_of_many(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, TaskError>> {
+        let polled = self.poll_result(cx);
+        if polled.is_pending() {
+            self.note_awaiter();
+        }
+        polled
+    }
+
+    /// Notes that the task which is polled waits for this one, beside others.
+    pub(crate) fn note_awaiter(&self) {
+        if let Some(awaiter) = super::with_polled(Header::id) {
+            // SAFETY: R1: the handle has a reference.
+            unsafe { raw::extra(self.raw) }.note_awaiter(awaiter);
+        }
+    }
+
     /// Takes the result if it is there, else leaves a waker for it.
     pub(crate) fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, TaskError>> {
         assert!(!self.taken, "a Task was polled after it gave its result");

@@ -145,6 +145,9 @@ impl Header {
         if let Some(wait) = self.waits_for() {
             task.field("waits_for", &format_args!("{wait}"));
         }
+        if let Some(awaiter) = extra.awaiter() {
+            task.field("awaited_by", &awaiter);
+        }
         task.field("spawned_at", &format_args!("{}", self.spawned_at));
         task.finish()
     }

@@ -6,8 +6,8 @@ use super::{Canceller, TaskRef};
 use crate::{
     error::TaskId,
     util::{
-        clock,
-        wait::{Wait, WaitKind},
+        clock, names,
+        wait::{NAMED, Wait, WaitKind},
     },
 };
 
@@ -17,6 +17,7 @@ pub struct TaskInfo {
     task: Canceller,
     state: TaskState,
     waits_for: Option<WaitsFor>,
+    awaited_by: Option<TaskId>,
 }
 
 /// How far a task has come.
@@ -40,7 +41,8 @@ impl TaskInfo {
             () => TaskState::Suspended,
         };
         let waits_for = task.header().waits_for();
-        Self { task: Canceller::new(task), state, waits_for }
+        let awaited_by = task.extra().awaiter();
+        Self { task: Canceller::new(task), state, waits_for, awaited_by }
     }
 
     /// The task's number.
@@ -65,10 +67,44 @@ impl TaskInfo {
 
     /// What the task waits for, in words, if it is suspended in a future of this crate.
     ///
-    /// `"task 17"`, `"descriptor 9"`, `"a timer in 3ms"`, or the primitive of [`sync`](crate::sync) by
-    /// its address, which is the same for all that wait for the same one.
+    /// `"task 17"`, `"descriptor 9"`, `"a timer in 3ms"`, or a primitive of [`sync`](crate::sync):
+    /// `"Lock \"accounts\""` if it has a [name](crate::sync::Lock::named), else by its address, which is the
+    /// same for all that wait for the same one.
     pub fn waits_for(&self) -> Option<impl fmt::Display + fmt::Debug + use<>> {
         self.waits_for
+    }
+
+    /// The task whose end it waits for, if it waits for one directly.
+    pub fn awaits(&self) -> Option<TaskId> {
+        let wait = self.waits_for?.0;
+        (wait.kind == WaitKind::Task).then_some(TaskId(wait.key))
+    }
+
+    /// The task that waits for this one in a combinator: the one that was last to begin with that. A
+    /// combinator waits for several tasks, so that [`awaits`](Self::awaits) of its own task tells only one
+    /// of them.
+    ///
+    /// With both, who waits for whom is a graph; tasks that wait for each other are a cycle in it.
+    ///
+    /// asyncio: `Task._asyncio_awaited_by`, and `asyncio.print_call_graph`.
+    ///
+    /// ```
+    /// use ringloop::{all_tasks, current_task, gather, spawn, yield_now};
+    ///
+    /// ringloop::run(async {
+    ///     let (first, second) = (spawn(yield_now()), spawn(yield_now()));
+    ///     let (id, own) = (first.id(), current_task().unwrap().id());
+    ///     let look = async {
+    ///         let listed = all_tasks();
+    ///         let info = listed.iter().find(|info| info.id() == id).unwrap();
+    ///         assert_eq!(info.awaited_by(), Some(own));
+    ///     };
+    ///     let (ended, also, ()) = gather!(first, second, look).await;
+    ///     ended.and(also).unwrap();
+    /// });
+    /// ```
+    pub fn awaited_by(&self) -> Option<TaskId> {
+        self.awaited_by
     }
 
     /// What ends the task.
@@ -85,13 +121,18 @@ impl fmt::Display for WaitsFor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = self.0.key;
         match self.0.kind {
-            WaitKind::Primitive => write!(f, "a lock or another primitive at {key:#x}"),
-            WaitKind::Descriptor => write!(f, "descriptor {key}"),
             WaitKind::Timer => {
                 let left = Duration::from_nanos(key.saturating_sub(clock::now()));
                 write!(f, "a timer in {}ms", left.as_millis())
             }
-            WaitKind::Task => write!(f, "task {key}"),
+            kind @ (WaitKind::Descriptor | WaitKind::Task | WaitKind::Operation) => {
+                write!(f, "{} {key}", kind.name())
+            }
+            kind if key & NAMED == 0 => write!(f, "{} at {key:#x}", kind.name()),
+            kind => match names::get(key as u32) {
+                Some(name) => write!(f, "{} {name:?}", kind.name()),
+                None => write!(f, "{} that is gone", kind.name()),
+            },
         }
     }
 }

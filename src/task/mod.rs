@@ -20,6 +20,7 @@ mod budget;
 mod builder;
 mod cancel;
 mod canceller;
+mod debug;
 mod done;
 mod extra;
 mod handle;
@@ -322,14 +323,18 @@ pub(crate) fn yield_turn(cx: &Context<'_>) -> Poll<()> {
 /// answer that [`hook::introduce`] takes.
 pub(crate) fn here() -> Option<hook::Here> {
     let task = polled()?;
-    let header = task.header();
-    Some(hook::Here {
+    Some(here_of(task.header(), task.extra()))
+}
+
+/// The same of any task.
+fn here_of(header: &Header, extra: &Extra) -> hook::Here {
+    hook::Here {
         task: header.id(),
-        name: task.extra().name().cloned(),
+        name: extra.name().cloned(),
         spawned_at: header.spawned_at(),
         place: header.place(),
         report: header.vtable.report,
-    })
+    }
 }
 
 /// The task that is polled on this thread, by the reference of its runner, which does not get ahead

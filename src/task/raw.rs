@@ -52,6 +52,7 @@ use std::{
 use super::{
     TaskRef,
     cancel::{self, Delivery},
+    debug,
     done::{self, Caller, End},
     extra::{Asked, Extra},
     header::{Birth, Header, Origin, Schedule},
@@ -317,7 +318,7 @@ fn enter(task: NonNull<Header>, lent: bool, poll: impl FnOnce() -> Poll<End>) ->
             current.frame.replace(ptr::null()),
         );
         // No unwinding comes out of here: the table's functions contain it.
-        let poll = poll();
+        let poll = if current.slow_poll.get() == 0 { poll() } else { debug::timed(poll) };
         current.task.set(outer.0);
         current.budget.set(outer.2);
         current.frame.set(outer.4);

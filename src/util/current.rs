@@ -72,6 +72,8 @@ pub(crate) struct Current {
     unconstrained: Cell<bool>,
     /// The running task asked to go to the back of the queue once this poll is over.
     pub(crate) yielded: Cell<bool>,
+    /// In debug mode, from how many ns on a poll is reported; else 0.
+    pub(crate) slow_poll: Cell<u64>,
 }
 
 crate::loom::thread_local! {
@@ -86,6 +88,7 @@ crate::loom::thread_local! {
             budget: Cell::new(BUDGET),
             unconstrained: Cell::new(false),
             yielded: Cell::new(false),
+            slow_poll: Cell::new(0),
         }
     };
 }
@@ -205,6 +208,12 @@ pub(crate) fn outside_task<R>(f: impl FnOnce() -> R) -> R {
 /// Notes what the task that is being polled waits for. Each place where a task suspends calls it.
 #[inline]
 pub(crate) fn waits_for(kind: WaitKind, key: u64) {
+    waits_for_number(kind as u8, key);
+}
+
+/// [`waits_for`], with the number of a kind.
+#[inline]
+pub(crate) fn waits_for_number(kind: u8, key: u64) {
     with(|current| {
         // SAFETY: null, or a header, which begins with such a word and which its runner keeps while
         // it is polled: on this thread, below us.

@@ -5,6 +5,7 @@ pub(crate) mod current;
 pub(crate) mod fork;
 pub(crate) mod gate;
 pub(crate) mod magazine;
+pub(crate) mod names;
 pub(crate) mod panic;
 pub(crate) mod park;
 pub(crate) mod prefetch;

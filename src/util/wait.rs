@@ -13,19 +13,93 @@ const WAIT: u64 = 1;
 /// Where the key begins; below it, and above `WAIT`, is the kind.
 const KEY: u32 = 6;
 
-/// The kinds of what a task can wait for, each with what its key is.
+/// The kinds of what a task can wait for. The key of a primitive is its name's number, with [`NAMED`],
+/// or an address: that of its list of waiters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum WaitKind {
-    /// A primitive of `sync`: the address of its list of waiters.
-    Primitive = 1,
     /// A descriptor that is to be ready: its number.
-    Descriptor = 2,
+    Descriptor,
     /// A point in time, in ns of the clock.
-    Timer = 3,
+    Timer,
     /// The end of a task: its number.
-    Task = 4,
+    Task,
+    /// An operation that the kernel or the blocking pool carries out: its number.
+    Operation,
+    Lock,
+    RwLock,
+    Semaphore,
+    Event,
+    Condition,
+    Barrier,
+    Notify,
+    OnceCell,
+    QueueGet,
+    QueuePut,
+    QueueJoin,
+    Receiver,
+    Sender,
+    Broadcast,
+    Watch,
+    Oneshot,
+    SharedFuture,
 }
+
+impl WaitKind {
+    const ALL: [Self; 21] = [
+        Self::Descriptor,
+        Self::Timer,
+        Self::Task,
+        Self::Operation,
+        Self::Lock,
+        Self::RwLock,
+        Self::Semaphore,
+        Self::Event,
+        Self::Condition,
+        Self::Barrier,
+        Self::Notify,
+        Self::OnceCell,
+        Self::QueueGet,
+        Self::QueuePut,
+        Self::QueueJoin,
+        Self::Receiver,
+        Self::Sender,
+        Self::Broadcast,
+        Self::Watch,
+        Self::Oneshot,
+        Self::SharedFuture,
+    ];
+
+    /// As reports call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Descriptor => "descriptor",
+            Self::Timer => "a timer",
+            Self::Task => "task",
+            Self::Operation => "operation",
+            Self::Lock => "Lock",
+            Self::RwLock => "RwLock",
+            Self::Semaphore => "Semaphore",
+            Self::Event => "Event",
+            Self::Condition => "Condition",
+            Self::Barrier => "Barrier",
+            Self::Notify => "Notify",
+            Self::OnceCell => "OnceCell",
+            Self::QueueGet => "get of Queue",
+            Self::QueuePut => "put of Queue",
+            Self::QueueJoin => "join of Queue",
+            Self::Receiver => "Receiver",
+            Self::Sender => "Sender",
+            Self::Broadcast => "broadcast::Receiver",
+            Self::Watch => "watch",
+            Self::Oneshot => "Deferred",
+            Self::SharedFuture => "SharedFuture",
+        }
+    }
+}
+
+/// Set in the key of a primitive that has a name: the rest is the name's number.
+pub(crate) const NAMED: u64 = 1 << 57;
 
 /// What a task waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,11 +132,11 @@ impl LinkOrWait {
     /// Notes what the task that is polled waits for. The last one stays; a timer is noted only where
     /// there is nothing else, since most are limits on something else.
     #[inline]
-    pub(crate) fn note(&self, kind: WaitKind, key: u64) {
-        if kind == WaitKind::Timer && self.get().is_some() {
+    pub(crate) fn note(&self, kind: u8, key: u64) {
+        if kind == WaitKind::Timer as u8 && self.get().is_some() {
             return;
         }
-        let word = key << KEY | (kind as u64) << 1 | WAIT;
+        let word = key << KEY | u64::from(kind) << 1 | WAIT;
         // Relaxed: for reports.
         self.0.store(ptr::without_provenance_mut(word as usize), Ordering::Relaxed);
     }
@@ -74,12 +148,7 @@ impl LinkOrWait {
         if word & WAIT == 0 {
             return None;
         }
-        let kind = match (word >> 1) & 31 {
-            1 => WaitKind::Primitive,
-            2 => WaitKind::Descriptor,
-            3 => WaitKind::Timer,
-            _ => WaitKind::Task,
-        };
+        let kind = WaitKind::ALL[(word >> 1) as usize & 31];
         Some(Wait { kind, key: word >> KEY })
     }
 }
@@ -92,14 +161,16 @@ mod tests {
     fn every_kind_comes_back_and_a_timer_gives_way() {
         let word = LinkOrWait::new();
         assert_eq!(word.get(), None);
-        for kind in [WaitKind::Timer, WaitKind::Primitive, WaitKind::Descriptor, WaitKind::Task] {
+        for (number, kind) in WaitKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, number);
             for key in [0, 7, (1 << 58) - 1] {
                 word.clear();
-                word.note(kind, key);
+                word.note(kind as u8, key);
                 assert_eq!(word.get(), Some(Wait { kind, key }));
             }
         }
-        word.note(WaitKind::Timer, 1);
+        word.note(WaitKind::Task as u8, 2);
+        word.note(WaitKind::Timer as u8, 1);
         assert_eq!(word.get().unwrap().kind, WaitKind::Task);
         let mut aligned = 0_u64;
         word.link().store(ptr::from_mut(&mut aligned).cast(), Ordering::Relaxed);

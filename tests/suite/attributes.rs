@@ -171,10 +171,22 @@ fn sweep_has_a_deadline() {
             std::future::pending::<()>().await
         })
     });
-    assert_eq!(text, "the test has not ended within 5ms");
+    assert!(text.starts_with("the test has not ended within 5ms. 1 tasks wait:\n"), "{text}");
     assert_eq!(dropped.get(), 1);
     let sweep = Sweep::new("in time").workers(&[1, 2]).deadline(Duration::from_secs(60));
     assert_eq!(sweep.run(ringloop::yield_now), ExitCode::SUCCESS);
+}
+
+#[test]
+fn sweep_lists_what_waits_for_ever() {
+    // Goal: a test that nothing can wake fails without a deadline, and names its tasks.
+    let text = must_panic(|| {
+        Sweep::new("waits").run(async || {
+            let named = ringloop::task::Builder::new().name("never");
+            named.spawn(std::future::pending::<()>()).await.unwrap();
+        })
+    });
+    assert!(text.starts_with("deadlock: ") && text.contains("\"never\""), "{text}");
 }
 
 #[test]

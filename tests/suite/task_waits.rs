@@ -4,11 +4,15 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use ringloop::net::{TcpListener, TcpStream};
-use ringloop::sync::Lock;
-use ringloop::task::{Builder, TaskState};
+use ringloop::sync::{
+    Barrier, Condition, Event, Lock, Notify, OnceCell, Queue, RwLock, Semaphore, SharedFuture,
+    broadcast, channel, oneshot, watch,
+};
+use ringloop::task::{Builder, TaskId, TaskState};
 use ringloop::time::{sleep, timeout};
-use ringloop::{Task, all_tasks, spawn, yield_now};
+use ringloop::{Task, Until, all_tasks, spawn, yield_now};
 
 use crate::harness::{on_every, wait_until_async};
 
@@ -45,7 +49,7 @@ fn wait_is_told_for_each_kind_of_leaf() {
             };
             let (plain, limited) = (locker(false), locker(true));
             let (of_plain, of_limited) = (waits_for(&plain).await, waits_for(&limited).await);
-            assert!(of_plain.as_ref().unwrap().starts_with("a lock or another primitive at 0x"));
+            assert!(of_plain.as_ref().unwrap().starts_with("Lock at 0x"));
             assert_eq!(of_plain, of_limited);
 
             let id = plain.id();
@@ -86,6 +90,149 @@ fn wait_is_told_for_each_kind_of_leaf() {
 }
 
 #[test]
+fn each_primitive_is_told_by_its_kind_and_its_name() {
+    // Goal: every place of `sync` where a task suspends says which; method: one task at each.
+    /// A task whose future is dropped while it waits.
+    async fn told<F>(waiting: F) -> String
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let task = spawn(async move { drop(waiting.await) });
+        let told = waits_for(&task).await.expect("it waits for something of ours");
+        task.cancel();
+        assert!(task.await.unwrap_err().is_cancelled());
+        told
+    }
+    on_every(|cfg| {
+        cfg.once(async {
+            let lock = Arc::new(Lock::new(()).named("accounts"));
+            let _locked = lock.lock().await;
+            let other = lock.clone();
+            let waiting = told(async move { drop(other.lock().await) });
+            assert_eq!(waiting.await, "Lock \"accounts\"");
+            let lock = Arc::new(RwLock::new(()).named("table"));
+            let _written = lock.write().await;
+            let other = lock.clone();
+            let waiting = told(async move { drop(other.read().await) });
+            assert_eq!(waiting.await, "RwLock \"table\"");
+            let none = Semaphore::new(0).named("slots");
+            let waiting = told(async move { none.acquire().await.is_ok() });
+            assert_eq!(waiting.await, "Semaphore \"slots\"");
+            let event = Event::new().named("started");
+            assert_eq!(told(async move { event.wait().await }).await, "Event \"started\"");
+            let notify = Notify::new().named("changed");
+            assert_eq!(told(async move { notify.notified().await }).await, "Notify \"changed\"");
+            let barrier = Barrier::new(2).named("start");
+            let waiting = told(async move { barrier.wait().await.is_ok() });
+            assert_eq!(waiting.await, "Barrier \"start\"");
+            let condition = Condition::new().named("filled");
+            let waiting = told(async move {
+                let lock = Lock::new(());
+                drop(condition.wait(lock.lock().await).await);
+            });
+            assert_eq!(waiting.await, "Condition \"filled\"");
+            let cell = OnceCell::new();
+            let waiting = told(async move {
+                let make = || async { cell.get_or_init(pending::<()>).await };
+                let (first, second) = (make(), make());
+                ringloop::gather!(second, first).await;
+            });
+            assert!(waiting.await.starts_with("OnceCell at 0x"));
+
+            let queue = Arc::new(Queue::bounded(1).named("jobs"));
+            let other = queue.clone();
+            let waiting = told(async move { other.get().await.is_ok() });
+            assert_eq!(waiting.await, "get of Queue \"jobs\"");
+            queue.put(1).await.unwrap();
+            let other = queue.clone();
+            let waiting = told(async move { other.put(2).await.is_ok() });
+            assert_eq!(waiting.await, "put of Queue \"jobs\"");
+            let waiting = told(async move { queue.join().await });
+            assert_eq!(waiting.await, "join of Queue \"jobs\"");
+            let (sender, receiver) = channel::<u32>(1);
+            let waiting = told(async move { receiver.recv().await.is_ok() });
+            assert!(waiting.await.starts_with("Receiver at 0x"));
+            drop(sender);
+            let (sender, _receiver) = channel(1);
+            sender.send(1).await.unwrap();
+            let waiting = told(async move { sender.send(2).await.is_ok() });
+            assert!(waiting.await.starts_with("Sender at 0x"));
+            let (_sender, mut receiver) = broadcast::channel::<u32>(1);
+            let waiting = told(async move { receiver.recv().await.is_ok() });
+            assert!(waiting.await.starts_with("broadcast::Receiver at 0x"));
+            let (_sender, mut receiver) = watch::channel(0);
+            let waiting = told(async move { receiver.changed().await.is_ok() });
+            assert!(waiting.await.starts_with("watch at 0x"));
+            let (_promise, deferred) = oneshot::<u32>();
+            assert!(told(deferred).await.starts_with("Deferred at 0x"));
+            let (_promise, future) = SharedFuture::<u32>::new();
+            assert!(told(future).await.starts_with("SharedFuture at 0x"));
+        });
+    });
+}
+
+#[test]
+fn name_is_told_of_the_primitive_that_has_it_now() {
+    // Goal: a number that was given back does not give its name to another; method: named locks that
+    // come and go, and a name that is changed.
+    on_every(|cfg| {
+        cfg.once(async {
+            for name in ["one", "two", "three"] {
+                let lock = Arc::new(Lock::new(()).named("none").named(name));
+                let held = lock.lock().await;
+                let other = lock.clone();
+                let task = spawn(async move { drop(other.lock().await) });
+                assert_eq!(waits_for(&task).await, Some(format!("Lock {name:?}")));
+                drop(held);
+                task.await.unwrap();
+            }
+        });
+    });
+}
+
+#[test]
+fn combinators_record_who_awaits_whom() {
+    // Goal: each task that a combinator waits for knows by whom, also one that has an extension, or is
+    // named later; method: all combinators over tasks, with a task that waits for ever in each.
+    on_every(|cfg| {
+        cfg.once(async {
+            let made = || {
+                let first = Builder::new().name("first").spawn(pending::<()>());
+                let tasks = [first, spawn(pending::<()>()), spawn(pending::<()>())];
+                let ids: Vec<_> = tasks.iter().map(Task::id).collect();
+                (tasks, ids)
+            };
+            let check = async |waiting: Task<()>, ids: Vec<TaskId>| {
+                let awaited = || {
+                    let listed = all_tasks();
+                    let of = |id| listed.iter().find(|info| info.id() == id).unwrap().awaited_by();
+                    ids.iter().all(|&id| of(id) == Some(waiting.id()))
+                };
+                wait_until_async(awaited, || "they know who waits".into()).await;
+                waiting.cancel();
+                _ = waiting.await;
+                all_tasks()
+                    .iter()
+                    .filter(|i| ids.contains(&i.id()))
+                    .for_each(|i| _ = i.canceller().cancel());
+            };
+            let ([one, two, three], ids) = made();
+            check(spawn(async { drop(ringloop::gather!(one, two, three).await) }), ids).await;
+            let ([one, two, three], ids) = made();
+            check(spawn(async { drop(ringloop::race!(one, two, three).await) }), ids).await;
+            let (tasks, ids) = made();
+            check(spawn(async { drop(ringloop::gather_settled(tasks).await) }), ids).await;
+            let (mut tasks, ids) = made();
+            let waiting = async move { drop(ringloop::wait(&mut tasks, Until::All, None).await) };
+            check(spawn(waiting), ids).await;
+            let (tasks, ids) = made();
+            check(spawn(async { ringloop::as_completed(tasks).for_each(async |_| ()).await }), ids)
+                .await;
+        });
+    });
+}
+
+#[test]
 fn t74_cycle_of_awaiting_tasks_is_visible() {
     // Goal: T74, as data: two tasks that await each other are each shown to wait for the other.
     on_every(|cfg| {
@@ -103,6 +250,7 @@ fn t74_cycle_of_awaiting_tasks_is_visible() {
                     && waits(other) == Some(format!("task {id}"))
             };
             wait_until_async(closed, || "the cycle is shown".into()).await;
+            assert_eq!((info(id).awaits(), info(other).awaits()), (Some(other), Some(id)));
             canceller.cancel();
         });
     });

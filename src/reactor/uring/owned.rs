@@ -38,7 +38,7 @@ use crate::{
         Mutex,
         global::{AtomicU64, Ordering},
     },
-    util::panic,
+    util::{current, panic, wait::WaitKind},
 };
 
 /// An operation, and all that it works on.
@@ -143,6 +143,8 @@ impl<O: Owned> Future for InRing<O> {
             let old = state.waiter.replace(waker);
             drop(state);
             panic::discard_foreign(old);
+            // Relaxed: for reports.
+            current::waits_for(WaitKind::Operation, self.0.id.load(Ordering::Relaxed));
             return Poll::Pending;
         };
         drop(state);

@@ -3,13 +3,13 @@
 mod guards;
 mod holder;
 
-use std::{error::Error, fmt, sync::Arc};
+use std::{borrow::Cow, error::Error, fmt, sync::Arc};
 
 use self::holder::Holder;
 use super::permits::Permits;
 use crate::{
     loom::{UnsafeCell, const_fn},
-    util::park,
+    util::{park, wait::WaitKind},
 };
 
 pub use self::guards::{LockGuard, MappedLockGuard, OwnedLockGuard, OwnedMappedLockGuard};
@@ -110,9 +110,20 @@ impl<T> Lock<T> {
         /// A lock around `value`, that nobody holds.
         #[must_use]
         pub fn new(value: T) -> Self {
-            let raw = RawLock { permits: Permits::new(1), holder: Holder::new() };
+            let raw = RawLock { permits: Permits::new(1, WaitKind::Lock), holder: Holder::new() };
             Self { raw, value: UnsafeCell::new(value) }
         }
+    }
+
+    /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) tells for those that wait here.
+    ///
+    /// ```
+    /// let named = ringloop::sync::Lock::new(0).named("accounts");
+    /// ```
+    #[must_use]
+    pub fn named(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.raw.permits.set_name(name.into());
+        self
     }
 
     /// The value, since the lock is nobody else's any more.

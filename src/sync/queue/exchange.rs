@@ -27,6 +27,7 @@
 mod room;
 
 use std::{
+    borrow::Cow,
     mem,
     ops::DerefMut,
     panic::resume_unwind,
@@ -40,6 +41,7 @@ use crate::{
     util::{
         current,
         panic::{self, Payload},
+        wait::WaitKind,
     },
 };
 
@@ -191,14 +193,15 @@ fn discard_unused(waker: Option<Waker>) {
 }
 
 impl<T, S: Store<T>> Exchange<T, S> {
-    pub(in crate::sync) fn new(capacity: usize) -> Self {
+    /// Who waits for an item, and who for room, is a wait of one of `kinds`.
+    pub(in crate::sync) fn new(capacity: usize, kinds: [WaitKind; 2]) -> Self {
         let state = State {
             items: S::default(),
             capacity,
             promised_items: 0,
             promised_room: 0,
-            getters: WaitList::new(),
-            putters: WaitList::new(),
+            getters: WaitList::new(kinds[0]),
+            putters: WaitList::new(kinds[1]),
             closed: false,
         };
         Self { state: S::Lock::new(state), work: None }
@@ -206,7 +209,19 @@ impl<T, S: Store<T>> Exchange<T, S> {
 
     /// One that counts what was put and not reported done. Its capacity is not 0.
     pub(in crate::sync) fn with_work(capacity: usize) -> Self {
-        Self { work: Some(Work::new()), ..Self::new(capacity) }
+        let kinds = [WaitKind::QueueGet, WaitKind::QueuePut];
+        Self { work: Some(Work::new()), ..Self::new(capacity, kinds) }
+    }
+
+    /// Gives it a name, for reports.
+    pub(super) fn set_name(&self, name: Cow<'static, str>) {
+        let mut state = self.state.lock();
+        state.getters.set_name(name.clone());
+        state.putters.set_name(name.clone());
+        drop(state);
+        if let Some(work) = &self.work {
+            work.set_name(name);
+        }
     }
 
     /// What was put and not reported done, if it is counted.
@@ -588,7 +603,7 @@ mod tests {
         // Goal: a burst leaves no memory behind, by whatever way the last item leaves.
         fn check<S: Store<[u64; 4]>>(capacity: impl Fn(&S) -> usize) {
             for many in [false, true] {
-                let exchange = Exchange::<[u64; 4], S>::new(usize::MAX);
+                let exchange = Exchange::<[u64; 4], S>::with_work(usize::MAX);
                 (0..20_000).for_each(|n| assert!(exchange.try_put([n; 4]).is_ok()));
                 assert!(capacity(&exchange.state.lock().items) >= 20_000);
                 let mut items = Vec::new();

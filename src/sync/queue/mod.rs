@@ -59,6 +59,19 @@ macro_rules! queue {
                 Self { exchange: Exchange::with_work(usize::MAX) }
             }
 
+            /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) tells for those
+            /// that wait here.
+            ///
+            /// ```
+            #[doc = concat!("let jobs = ringloop::sync::", stringify!($Queue), "::<u32>::bounded(8).named(\"jobs\");")]
+            /// # drop(jobs);
+            /// ```
+            #[must_use]
+            pub fn named(self, name: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+                self.exchange.set_name(name.into());
+                self
+            }
+
             /// Puts an item, once there is room for it.
             ///
             #[doc = concat!("asyncio: `", $asyncio, ".put(item)`.")]

@@ -10,6 +10,7 @@
 //! their difference.
 
 use std::{
+    borrow::Cow,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -20,7 +21,7 @@ use crate::{
         atomic::{AtomicUsize, Ordering},
     },
     sync::wait_list::{Status, WaitList, Waiter, Wakers, poll_queued},
-    util::panic,
+    util::{panic, wait::WaitKind},
 };
 
 /// Who waits until all is done, and in which round that was.
@@ -42,8 +43,12 @@ struct Joiners {
 
 impl Work {
     pub(super) fn new() -> Self {
-        let joiners = Joiners { list: WaitList::new(), round: 0 };
+        let joiners = Joiners { list: WaitList::new(WaitKind::QueueJoin), round: 0 };
         Self { put: AtomicUsize::new(0), done: AtomicUsize::new(0), joiners: Mutex::new(joiners) }
+    }
+
+    pub(super) fn set_name(&self, name: Cow<'static, str>) {
+        self.joiners.lock().list.set_name(name);
     }
 
     pub(super) fn unfinished(&self) -> usize {

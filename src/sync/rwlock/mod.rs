@@ -2,7 +2,7 @@
 
 mod guards;
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use super::{
     TryLockError,
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     loom::{UnsafeCell, const_fn},
-    util::park,
+    util::{park, wait::WaitKind},
 };
 
 pub use self::guards::{
@@ -68,8 +68,19 @@ impl<T> RwLock<T> {
         /// A lock around `value`, that nobody holds.
         #[must_use]
         pub fn new(value: T) -> Self {
-            Self { permits: Permits::new(MAX_PERMITS), value: UnsafeCell::new(value) }
+            Self { permits: Permits::new(MAX_PERMITS, WaitKind::RwLock), value: UnsafeCell::new(value) }
         }
+    }
+
+    /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) tells for those that wait here.
+    ///
+    /// ```
+    /// let named = ringloop::sync::RwLock::new(0).named("accounts");
+    /// ```
+    #[must_use]
+    pub fn named(self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.permits.set_name(name.into());
+        self
     }
 
     /// The value, since the lock is nobody else's any more.

@@ -6,9 +6,10 @@ use super::{node::Node, scope::Progress};
 use crate::{
     error::{CancelCause, Cause, ScopeKind, TaskId},
     task::{
+        debug,
         extra::{Asked, Extra},
         header::Header,
-        raw, waker,
+        here_of, raw, waker,
     },
     util::current,
 };
@@ -121,6 +122,9 @@ pub(in crate::task) unsafe fn deliver(task: NonNull<Header>, yielded: bool) -> D
         true => progress.deliver(&node, woken, &waker, || cause(extra)),
         false => Poll::Pending,
     };
+    if progress.is_found_ignored() {
+        debug::report_ignored(Some(here_of(header, extra)));
+    }
     root.lock().progress = progress;
     if delivered.is_ready() { Delivery::End } else { Delivery::GoOn }
 }

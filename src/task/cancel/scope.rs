@@ -10,7 +10,11 @@ use super::{
     node::{Frontier, Link, Node, Told},
     root,
 };
-use crate::{error::Cause, util::rare::Rare};
+use crate::{
+    error::Cause,
+    task::{self, debug},
+    util::rare::Rare,
+};
 
 /// Turns in a row for regions that were told, while something keeps their task awake.
 const TURNS: u16 = 1024;
@@ -30,6 +34,8 @@ pub(super) struct Progress {
     /// A region has been told.
     delivered: bool,
     turns: u16,
+    /// How often regions were told.
+    rounds: u16,
 }
 
 impl Scope {
@@ -79,7 +85,13 @@ impl Scope {
         }
         match self.link.as_ref() {
             None => Poll::Ready(()),
-            Some(link) => self.progress.deliver(link.node(), woken, cx.waker(), cause),
+            Some(link) => {
+                let delivered = self.progress.deliver(link.node(), woken, cx.waker(), cause);
+                if self.progress.is_found_ignored() {
+                    debug::report_ignored(task::here());
+                }
+                delivered
+            }
         }
     }
 
@@ -95,6 +107,14 @@ impl Scope {
 }
 
 impl Progress {
+    /// Whether regions have just caught the request for the [last](debug::CATCHES) time that is taken for
+    /// cleanup.
+    pub(super) fn is_found_ignored(&mut self) -> bool {
+        let found = self.rounds == debug::CATCHES;
+        self.rounds += u16::from(found);
+        found
+    }
+
     /// Whether the task has no further turn: it has one, the first time, if it was woken during
     /// this very poll.
     pub(super) fn is_last_turn(&mut self, woken: bool) -> bool {
@@ -132,6 +152,7 @@ impl Progress {
             catch.tell(Told { by: node.clone(), cause: cause.clone() });
         }
         self.delivered = true;
+        self.rounds = self.rounds.saturating_add(1);
         waker.wake_by_ref();
         Poll::Pending
     }
