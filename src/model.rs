@@ -9,6 +9,7 @@ pub mod blocking;
 pub mod calls;
 pub mod condition;
 pub mod inbox;
+pub mod signals;
 pub mod slot;
 pub mod socket;
 pub mod uring;

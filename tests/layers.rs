@@ -81,8 +81,8 @@ const UNSAFE_FILES: &[&str] = &[
     "src/scheduler/registry.rs",
     "src/scheduler/worker/spawn.rs",
     // Handlers that run in the middle of anything.
-    "src/runtime/interrupt.rs",
-    "src/signal/mod.rs",
+    "src/signal/listeners.rs",
+    "src/util/signals.rs",
     // The door to cells and descriptors, and what stands in for them in a model.
     "src/loom.rs",
     "src/loom/spin.rs",

@@ -99,6 +99,8 @@ mod scheduler;
 mod send_machine;
 #[path = "suite/signal.rs"]
 mod signal;
+#[path = "suite/signal_kinds.rs"]
+mod signal_kinds;
 #[path = "suite/soak.rs"]
 mod soak;
 #[path = "suite/storms.rs"]

@@ -14,22 +14,27 @@
 //! 4. When the last main has its result, the default disposition is back. What follows, the end of the
 //!    runtime, is ended at once by a signal.
 //!
-//! A listener, as `signal::ctrl_c` makes them, sets a handler in front of this one, which calls it and
-//! stays for good. While one lives, a signal is the listener's alone. If other code has set a handler,
-//! a signal is that code's alone. A forked child that inherits the handler has no mains: the signal ends
-//! it.
+//! A listener, as `signal::ctrl_c` makes them, sets a handler in front of this one, which stays for good.
+//! While a listener lives, a signal is the listener's alone. Without one, the handler in front says that
+//! the signal is [unheard]: then it is the mains' again, or has its default effect. If other code has set a
+//! handler, a signal is that code's alone. A forked child that inherits the handler has no mains: the
+//! signal ends it.
 
 use std::{
-    mem::MaybeUninit,
-    ptr,
+    io,
     sync::Arc,
     thread::{self, Thread},
 };
 
+use libc::SIGINT;
+
 use crate::{
-    loom::global::{AtomicBool, AtomicU32, Mutex, Ordering},
+    loom::global::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering},
     scheduler::{Hub, Worker},
-    util::fork::{self, PerProcess},
+    util::{
+        fork::{self, PerProcess},
+        signals,
+    },
 };
 
 /// The mains that watch, for the handler. Written under the lock of [`state`].
@@ -38,10 +43,9 @@ static MAINS: AtomicU32 = AtomicU32::new(0);
 static PROCESS: fork::Owner = fork::Owner::nobody();
 /// The signals since the first of these mains began.
 static SIGNALS: AtomicU32 = AtomicU32::new(0);
-/// The listeners that live.
-static LISTENERS: AtomicU32 = AtomicU32::new(0);
-/// Whether there has been one: then a handler of ours may be in front of this one.
-static LISTENED: AtomicBool = AtomicBool::new(false);
+/// The handler of the listeners, once it stands where the default or ours was: it calls [`unheard`].
+/// Written under the lock of [`state`]; a forked child inherits it with the handler.
+static FRONT: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Default)]
 struct State {
@@ -87,10 +91,11 @@ pub(super) struct Watch {
 /// is that of the thread of worker 0, or of the `waiter`.
 pub(super) fn watch(hub: &'static Hub, waiter: Option<&Arc<Waiter>>) -> Option<Watch> {
     let mut state = state().lock();
-    let disposition = disposition();
-    let is_ours = disposition == ours();
+    let disposition = signals::disposition(SIGINT);
+    let is_ours = disposition == ours() || is_front(disposition);
     let first = state.mains == 0;
-    // With no main it is ours only in a forked child, which has inherited it.
+    // With no main it is ours only behind a listener's handler, or in a forked child, which has
+    // inherited it.
     let is_free = is_ours || first && disposition == libc::SIG_DFL;
     if !is_free {
         return None;
@@ -104,7 +109,7 @@ pub(super) fn watch(hub: &'static Hub, waiter: Option<&Arc<Waiter>>) -> Option<W
     state.mains += 1;
     MAINS.store(state.mains, Ordering::Relaxed);
     if !is_ours {
-        set(ours());
+        signals::set(SIGINT, ours());
     }
     Some(Watch { hub, waiter: waiter.cloned() })
 }
@@ -123,8 +128,8 @@ impl Drop for Watch {
         self.hub.remove_main();
         MAINS.store(mains, Ordering::Relaxed);
         // Where it is not, a listener's handler is in front, or other code has set one: it stays.
-        if mains == 0 && disposition() == ours() {
-            set(libc::SIG_DFL);
+        if mains == 0 && signals::disposition(SIGINT) == ours() {
+            signals::set(SIGINT, libc::SIG_DFL);
         }
     }
 }
@@ -152,92 +157,66 @@ pub(super) fn attend(worker: &Worker, done: impl Fn() -> bool, mut interrupted: 
     }
 }
 
-/// Somebody who listens for SIGINT, until the value is dropped.
-#[derive(Debug)]
-pub(crate) struct Listening(());
-
-impl Listening {
-    pub(crate) fn begin() -> Self {
-        // Relaxed: the handler may come in between in any case.
-        LISTENERS.fetch_add(1, Ordering::Relaxed);
-        LISTENED.store(true, Ordering::Relaxed);
-        Self(())
+/// Calls `register`, which sets the handler of the listeners. It is told whether that is to stand where the
+/// default or ours was: then the handler has to say which signals are [unheard].
+pub(crate) fn stand_behind(register: impl FnOnce(bool) -> io::Result<()>) -> io::Result<()> {
+    // No main begins or ends meanwhile.
+    let _state = state().lock();
+    let before = signals::disposition(SIGINT);
+    let is_free = before == libc::SIG_DFL || before == ours();
+    register(is_free)?;
+    if is_free {
+        // Relaxed: under the lock.
+        FRONT.store(signals::disposition(SIGINT) as u64, Ordering::Relaxed);
     }
+    Ok(())
 }
 
-impl Drop for Listening {
-    fn drop(&mut self) {
-        LISTENERS.fetch_sub(1, Ordering::Relaxed);
+fn is_front(handler: libc::sighandler_t) -> bool {
+    // Relaxed: under the lock. No handler is at 0, which is the default.
+    handler != libc::SIG_DFL && FRONT.load(Ordering::Relaxed) == handler as u64
+}
+
+/// Called by the handler of the listeners for a signal that came when nobody listened.
+pub(crate) fn unheard() {
+    // Relaxed: a signal has no order with what other threads do.
+    if MAINS.load(Ordering::Relaxed) == 0 || !PROCESS.is_this_process() {
+        // The last main has just ended, or is the parent's.
+        signals::play_default(SIGINT);
+    } else if SIGNALS.fetch_add(1, Ordering::Relaxed) == 0 {
+        Hub::interrupt_all();
+    } else {
+        end_in_handler();
     }
 }
 
 /// Ends the process as SIGINT does where it has no handler.
 #[cold]
 pub(super) fn end_process() -> ! {
-    set(libc::SIG_DFL);
-    // SAFETY: no memory is involved.
-    unsafe { libc::kill(libc::getpid(), libc::SIGINT) };
+    signals::set(SIGINT, libc::SIG_DFL);
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::INT);
     // All threads block the signal: what a shell would say of it.
-    std::process::exit(128 + libc::SIGINT)
+    std::process::exit(128 + SIGINT)
+}
+
+/// The same in a handler.
+fn end_in_handler() {
+    signals::play_default(SIGINT);
+    // The first process of a container is not ended by a default.
+    signals::exit_at_once(128 + SIGINT);
 }
 
 /// The handler. It runs in the middle of anything: it takes no lock, allocates nothing, and leaves errno as
 /// it is.
 extern "C" fn handle(_signal: libc::c_int) {
-    // SAFETY: the thread's own.
-    let errno = unsafe { *libc::__errno_location() };
-    if LISTENERS.load(Ordering::Relaxed) == 0 {
-        let is_first = disposition() == ours();
-        // Behind other code's handler, it is that code's.
-        if is_first || LISTENED.load(Ordering::Relaxed) {
-            interrupt(is_first);
+    signals::keep_errno(|| {
+        // Behind another handler, it is that one's.
+        if signals::disposition(SIGINT) == ours() {
+            unheard();
         }
-    }
-    // SAFETY: as above.
-    unsafe { *libc::__errno_location() = errno };
-}
-
-fn interrupt(is_first: bool) {
-    // Relaxed: a signal has no order with what other threads do.
-    if MAINS.load(Ordering::Relaxed) == 0 || !PROCESS.is_this_process() {
-        // The last main has just ended, or is the parent's. Behind a listener's handler, that has it.
-        if is_first {
-            raise_by_default();
-        }
-    } else if SIGNALS.fetch_add(1, Ordering::Relaxed) == 0 {
-        Hub::interrupt_all();
-    } else {
-        raise_by_default();
-    }
-}
-
-/// The process ends when the handler returns.
-fn raise_by_default() {
-    set(libc::SIG_DFL);
-    // SAFETY: no memory is involved.
-    unsafe { libc::raise(libc::SIGINT) };
+    });
 }
 
 fn ours() -> libc::sighandler_t {
     handle as extern "C" fn(libc::c_int) as libc::sighandler_t
-}
-
-/// What becomes of SIGINT now. Safe to ask in a handler.
-fn disposition() -> libc::sighandler_t {
-    let mut now = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: the kernel writes one `sigaction`; all zero is one as well.
-    unsafe {
-        libc::sigaction(libc::SIGINT, ptr::null(), now.as_mut_ptr());
-        now.assume_init().sa_sigaction
-    }
-}
-
-/// Says what becomes of SIGINT. Safe to call in a handler.
-fn set(handler: libc::sighandler_t) {
-    // SAFETY: all zero is one, with no flags and an empty mask.
-    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
-    action.sa_sigaction = handler;
-    action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
-    // SAFETY: it is valid for the call; the handler does only what one may do.
-    unsafe { libc::sigaction(libc::SIGINT, &raw const action, ptr::null_mut()) };
 }

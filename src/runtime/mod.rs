@@ -10,7 +10,7 @@ mod crew;
 mod deadline;
 mod debug;
 mod inspect;
-mod interrupt;
+pub(crate) mod interrupt;
 pub(crate) mod operation;
 #[cfg_attr(not(test), expect(dead_code, reason = "for files, which are still to come"))]
 mod owned;
@@ -35,7 +35,6 @@ pub use self::{
 use self::{crew::Crew, testing::Replay};
 pub(crate) use self::{
     deadline::{Deadline, next_tick},
-    interrupt::Listening,
     run::run_on,
     testing::MockClock,
 };

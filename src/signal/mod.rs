@@ -1,49 +1,175 @@
-//! Waiting for signals.
+//! Signals: [`ctrl_c`] and [`terminate`] for one, [`signal`] for each.
 //!
-//! The handler counts and writes to an eventfd; each waiter has its own descriptor of
-//! that, and looks whether the count has moved since it was made.
+//! A listener is a [`Signal`], a stream. It hears of the signals of its kind that come while it lives, from
+//! its creation on, also between two awaits. Every listener of a kind hears of each.
+//!
+//! # Signals that come close together
+//!
+//! A listener is told *that* signals have come since it last looked, not how many: three that come before
+//! it looks are one item. The kernel does so, too, with signals that come before the handler runs.
+//! So an item means "look what there is to do", and nothing that came before the item is left unheard.
+//!
+//! # When nobody listens
+//!
+//! As long as one listener of a kind lives, signals of that kind have no other effect. When the last one is
+//! dropped, the next signal has the effect that it had before the first: a program that once waited for
+//! [`terminate`] can still be ended by SIGTERM, and Ctrl-C [cancels a main](crate::run) or ends the process.
+//! That holds for as long as the process lives, after the end of the runtime and in the next one.
+//!
+//! So who wants each signal makes one listener, before the first may come, and keeps it. To call [`ctrl_c`]
+//! anew in a loop leaves gaps, in which a signal has its default effect:
+//!
+//! ```no_run
+//! use ringloop::signal::{SignalKind, signal};
+//!
+//! ringloop::run(async {
+//!     let mut reload = signal(SignalKind::hangup()).unwrap();
+//!     loop {
+//!         reload.recv().await.unwrap();
+//!         // One that comes while this works is heard at the next `recv`.
+//!         println!("reading the configuration again");
+//!     }
+//! });
+//! ```
+//!
+//! # Other code
+//!
+//! A handler that other code had set before is called as well. Code that sets one later, by sigaction(2),
+//! without calling the one that it replaces, takes the signal away: then nobody who waits here hears of it,
+//! and a later listener does not set the handler again. What is set with the crate `signal-hook`, as tokio does,
+//! goes along with this; but if it is set after a listener of the same kind here, it does not keep the
+//! default from being played once that listener is gone: keep the listener then.
+//!
+//! A forked child inherits none of the listeners. In a child that is started by exec, every kind has its
+//! default again (execve(2)).
+
+mod kind;
+mod listeners;
 
 use std::{
-    io,
-    os::fd::OwnedFd,
+    fmt, io,
     pin::Pin,
-    sync::OnceLock,
     task::{Context, Poll},
 };
 
-use rustix::event::{EventfdFlags, eventfd};
+use futures_core::Stream;
 
-use crate::{
-    loom::global::{AtomicU64, Mutex, Ordering},
-    reactor::{Direction, Source},
-    runtime::{
-        Listening,
-        operation::{self, Operation},
-    },
-    util::fork::PerProcess,
-};
+pub use self::kind::{SignalError, SignalKind};
+use self::listeners::Listener;
+
+/// Listens for signals of a kind, from the call on.
+///
+/// It may be called on any thread; the listener has to be awaited in a runtime.
+///
+/// asyncio: `loop.add_signal_handler(sig, callback)`, which has one callback for each signal, on the main
+/// thread; removing it gives the default back, as the drop of the last listener does here.
+///
+/// # Errors
+///
+/// [Refused](SignalError::is_refused) for kinds that no program can wait for: SIGKILL and SIGSTOP, which
+/// the kernel shows to none; SIGSEGV, SIGILL, SIGFPE and SIGBUS, which report a fault of the thread
+/// that runs; and numbers that are no signal's. Otherwise the system has no descriptor left for the
+/// listener, or refuses the handler.
+///
+/// ```
+/// use ringloop::signal::{SignalKind, signal};
+/// use rustix::process::{Signal, getpid, kill_process};
+///
+/// ringloop::run(async {
+///     let mut usr1 = signal(SignalKind::user_defined1()).unwrap();
+///     kill_process(getpid(), Signal::USR1).unwrap();
+///     usr1.recv().await.unwrap();
+///
+///     let error = signal(SignalKind::from_raw(9)).unwrap_err();
+///     assert!(error.is_refused());
+///     assert!(error.to_string().contains("SIGTERM"), "it names what to take instead: {error}");
+/// });
+/// ```
+#[doc(alias = "add_signal_handler")]
+pub fn signal(kind: SignalKind) -> Result<Signal, SignalError> {
+    if let Some(why) = kind.refusal() {
+        return Err(SignalError::refused(kind, why));
+    }
+    match Listener::new(kind.as_raw()) {
+        Ok(listener) => Ok(Signal { listener }),
+        Err(error) => Err(SignalError::system(kind, error)),
+    }
+}
+
+/// A listener for signals of one kind: see [`signal`].
+///
+/// As a stream it has an item each time that signals have come, and no end. It has a descriptor. It may
+/// go from one task, and from one runtime, to another.
+///
+/// ```no_run
+/// use futures_util::StreamExt;
+/// use ringloop::signal::{SignalKind, signal};
+///
+/// ringloop::run(async {
+///     let mut resized = signal(SignalKind::window_change()).unwrap();
+///     while let Some(Ok(())) = resized.next().await {
+///         println!("draw everything again");
+///     }
+/// });
+/// ```
+#[must_use = "a listener that is dropped hears nothing"]
+pub struct Signal {
+    listener: Listener,
+}
+
+impl Signal {
+    /// Waits until signals have come since the last one that was told, or since the listener was made.
+    /// Several are told as one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: a signal that was not told stays for the next call.
+    ///
+    /// # Errors
+    ///
+    /// The thread belongs to no runtime; or this is a forked child, and the listener the parent's.
+    pub async fn recv(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// [`recv`](Self::recv) for futures that are written by hand.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.listener.poll(cx)
+    }
+
+    /// What it listens for.
+    pub fn kind(&self) -> SignalKind {
+        SignalKind::from_raw(self.listener.signal())
+    }
+}
+
+impl Stream for Signal {
+    type Item = io::Result<()>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<()>>> {
+        self.poll_recv(cx).map(Some)
+    }
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Signal").field(&self.kind()).finish()
+    }
+}
 
 /// Waits for SIGINT: Ctrl-C.
 ///
-/// It listens from the call on, so that a signal that comes before the await is not
-/// lost. From the first call on, SIGINT no longer ends the process by itself. Everybody
-/// who waits hears of each.
-///
-/// While one listens, a signal does not [interrupt a main](crate::run). Once it has heard a signal, or is
-/// dropped, it does not listen any more: where nobody else does, the next signal cancels the main, if
-/// SIGINT had its default disposition when that began. To hear of each signal, call this again before
-/// the work on the last one begins.
-///
-/// A handler that was there before is still called. Other code that sets one later, by
-/// sigaction(2), without calling the one that it replaces, takes the signal away: then nobody who
-/// waits here hears of it, and a later call does not set the handler again. What is set with the
-/// crate `signal-hook` goes along with this one.
+/// It listens from the call on, so that a signal that comes before the await is not lost. While one
+/// listens, a signal does not [interrupt a main](crate::run). Once it has heard a signal, or is dropped, it
+/// listens no more: where nobody else does, the next signal cancels the main, or ends the process. So the
+/// user who presses Ctrl-C a second time is not kept waiting by a cleanup that hangs. To hear of each
+/// signal, keep a listener: [`signal`]`(`[`SignalKind::interrupt`]`())`; the [module](self) says why.
 ///
 /// asyncio: `loop.add_signal_handler(SIGINT, ..)`.
 ///
 /// # Cancel safety
 ///
-/// Dropping it only stops this one from listening.
+/// Dropping it only stops this one from listening. A signal that it has not told is gone with it.
 ///
 /// # Errors
 ///
@@ -55,81 +181,62 @@ use crate::{
 ///     println!("stopping");
 /// });
 /// ```
-pub fn ctrl_c() -> CtrlC {
-    // Before the handler is there: no signal interrupts a main in between.
-    let listening = Listening::begin();
-    let state = listen().map_err(Some);
-    let listening = state.is_ok().then_some(listening);
-    CtrlC { state, listening }
+pub fn ctrl_c() -> SignalFuture {
+    SignalFuture::new(SignalKind::interrupt())
 }
 
-/// The future of [`ctrl_c`].
+/// Waits for SIGTERM, by which service managers ask a program to stop.
+///
+/// It listens from the call on, and once: as [`ctrl_c`].
+///
+/// asyncio: `loop.add_signal_handler(SIGTERM, ..)`.
+///
+/// # Cancel safety
+///
+/// As [`ctrl_c`].
+///
+/// # Errors
+///
+/// As [`ctrl_c`].
+///
+/// ```no_run
+/// use ringloop::signal::{ctrl_c, terminate};
+///
+/// ringloop::run(async {
+///     ringloop::race!(ctrl_c(), terminate()).await.unwrap();
+///     println!("stopping");
+/// });
+/// ```
+pub fn terminate() -> SignalFuture {
+    SignalFuture::new(SignalKind::terminate())
+}
+
+/// The future of [`ctrl_c`] and [`terminate`].
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
-pub struct CtrlC {
-    state: Result<(Source<OwnedFd>, Since), Option<io::Error>>,
-    /// Until it has heard.
-    listening: Option<Listening>,
+pub struct SignalFuture {
+    /// Gone once it has told.
+    state: Option<Result<Signal, SignalError>>,
 }
 
-static COUNT: AtomicU64 = AtomicU64::new(0);
-
-/// Sets the handler, once, and makes a descriptor for one listener.
-fn listen() -> io::Result<(Source<OwnedFd>, Since)> {
-    static BELL: OnceLock<OwnedFd> = OnceLock::new();
-    static SETUP: PerProcess<Mutex<()>> = PerProcess::new();
-
-    let setup = SETUP.get(|| Mutex::new(())).lock();
-    if BELL.get().is_none() {
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let handler = || {
-            // Relaxed: the event of the write comes after it.
-            COUNT.fetch_add(1, Ordering::Relaxed);
-            if let Some(bell) = BELL.get() {
-                let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
-            }
-        };
-        // SAFETY: an atomic addition and write(2) are async-signal-safe, and neither
-        // allocates, locks or panics; rustix makes the call directly, errno untouched.
-        unsafe { signal_hook_registry::register(rustix::process::Signal::INT.as_raw(), handler)? };
-        // Only now, so that a refusal is not remembered as a success. A signal in between
-        // is counted, and nobody listens yet.
-        BELL.get_or_init(|| bell);
-    }
-    drop(setup);
-    let bell = BELL.get().expect("set above");
-    let since = Since(COUNT.load(Ordering::Relaxed));
-    Ok((Source::new(rustix::io::fcntl_dupfd_cloexec(bell, 0)?), since))
-}
-
-/// Whether a signal came since then.
-#[derive(Debug)]
-struct Since(u64);
-
-impl Operation<OwnedFd> for Since {
-    type Output = ();
-
-    const DIRECTION: Direction = Direction::Read;
-
-    fn attempt(&mut self, _: &OwnedFd) -> io::Result<()> {
-        if COUNT.load(Ordering::Relaxed) > self.0 {
-            return Ok(());
-        }
-        Err(io::ErrorKind::WouldBlock.into())
+impl SignalFuture {
+    fn new(kind: SignalKind) -> Self {
+        Self { state: Some(signal(kind)) }
     }
 }
 
-impl Future for CtrlC {
+impl Future for SignalFuture {
     type Output = io::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = match &mut self.state {
-            Ok((source, since)) => operation::poll(source, cx, since),
-            Err(error) => Poll::Ready(Err(error.take().expect("not polled after its end"))),
-        };
-        if polled.is_ready() {
-            self.listening = None;
+        if let Some(Ok(listener)) = &mut self.state {
+            let told = std::task::ready!(listener.poll_recv(cx));
+            self.state = None;
+            return Poll::Ready(told);
         }
-        polled
+        match self.state.take() {
+            Some(Err(error)) => Poll::Ready(Err(error.into())),
+            _ => panic!("a future is not polled again after it is ready"),
+        }
     }
 }

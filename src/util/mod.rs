@@ -12,5 +12,7 @@ pub(crate) mod prefetch;
 pub(crate) mod rand;
 pub(crate) mod rare;
 pub(crate) mod shrink;
+pub(crate) mod signal_count;
+pub(crate) mod signals;
 pub(crate) mod threads;
 pub(crate) mod wait;

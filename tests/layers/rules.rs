@@ -35,6 +35,7 @@ pub const VISIBLE: &[(&str, &str)] = &[
     ("reactor::timers", "the wheel and its entries are a face of their own"),
     ("reactor::socket", "a socket's two machines, and what they answer"),
     ("runtime::operation", "the door down for I/O"),
+    ("runtime::interrupt", "what becomes of a SIGINT that nobody listens for"),
 ];
 
 /// What only one file may touch: the path, that file, and what others do instead.

@@ -48,6 +48,12 @@ pub fn interrupt_role(args: &[String]) {
         "ignored" => ignored(cfg),
         "listener" => cfg.builder().run(listener()).unwrap(),
         "after-a-listener" => interrupted(cfg.builder().run(after_a_listener())),
+        "after-an-early-listener" => {
+            drop(ctrl_c());
+            for _ in 0..2 {
+                interrupted(cfg.builder().run(waits()));
+            }
+        }
         "value" => assert_eq!(cfg.builder().run(value()).unwrap(), 7),
         "free-value" => assert_eq!(ringloop::run(value()), 7),
         "two" => two(cfg),
@@ -395,5 +401,22 @@ fn forked_child_dies_of_its_own_ctrl_c() {
                 assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == SIGINT, "{status}");
             });
         });
+    });
+}
+
+#[test]
+fn listener_from_before_does_not_keep_ctrl_c_from_main() {
+    // Goal: a listener that was there before any main, and is gone, changes nothing; method: two mains,
+    // each interrupted, and then a signal that no main is there for.
+    on_every(|cfg| {
+        let mut helper = start("after-an-early-listener", cfg);
+        for _ in 0..2 {
+            helper.expect("ready");
+            helper.interrupt();
+            helper.expect("cleaned up");
+            helper.expect("interrupted");
+        }
+        helper.expect("end");
+        helper.finish();
     });
 }

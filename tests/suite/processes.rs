@@ -57,7 +57,13 @@ pub struct Helper {
 impl Helper {
     /// Starts this binary in the role `role` of [`child_role`].
     pub fn start(role: &str, args: &[String]) -> Helper {
+        Self::start_with(role, args, |_| {})
+    }
+
+    /// [`Helper::start`], with `prepare` adding to the command.
+    pub fn start_with(role: &str, args: &[String], prepare: impl FnOnce(&mut Command)) -> Helper {
         let mut command = this_binary("processes::child_role");
+        prepare(&mut command);
         command.env(ROLE, role).env(ROLE_ARGS, args.join(" ")).env_remove(ALONE);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("helper process");
@@ -165,6 +171,7 @@ fn child_role() {
         "example" => crate::examples::example_role(&args),
         "ctrl_c" => crate::signal::ctrl_c_role(&args),
         "interrupt" => crate::interrupt::interrupt_role(&args),
+        "signal" => crate::signal_kinds::signal_role(&args),
         "stopped" => crate::scheduler::stopped_role(),
         other => panic!("no role {other}"),
     }

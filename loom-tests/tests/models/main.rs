@@ -21,6 +21,7 @@ mod patrol;
 mod permits_close;
 mod push_and_park;
 mod ring_mailbox;
+mod signal_count;
 mod slot_event;
 mod slot_urgent;
 mod socket_close;

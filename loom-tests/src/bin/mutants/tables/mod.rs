@@ -10,6 +10,7 @@ mod orderings;
 mod queues;
 mod receiving;
 mod sending;
+mod signals;
 mod sync;
 mod tasks;
 mod timers;
@@ -30,6 +31,7 @@ pub const TABLES: &[&[Mutant]] = &[
     budget::BUDGET,
     blocking::BLOCKING,
     calls::CALLS,
+    signals::SIGNALS,
     cancel::CANCEL,
     loops::LOOPS,
     homes::HOMES,

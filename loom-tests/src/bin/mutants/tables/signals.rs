@@ -1,0 +1,91 @@
+//! The mutants of signals.
+
+use crate::run::Mutant;
+
+/// By protocol.
+#[rustfmt::skip]
+pub const SIGNALS: &[Mutant] = &[
+    Mutant {
+        name: "signals: the listeners are looked at after the count",
+        file: "util/signal_count.rs",
+        text: "        let is_heard = was % SIGNAL != 0;",
+        replacement: "        let _ = was;
+        let is_heard = self.0.load(Ordering::Acquire) % SIGNAL != 0;",
+        model: "signal_count::come_against_listen",
+    },
+    Mutant {
+        name: "signals: rung before it is counted",
+        file: "util/signal_count.rs",
+        text: "        let was = self.0.fetch_add(SIGNAL, Ordering::AcqRel);
+        let is_heard = was % SIGNAL != 0;
+        if is_heard {
+            ring();
+        }",
+        replacement: "        if self.0.load(Ordering::Relaxed) % SIGNAL != 0 {
+            ring();
+        }
+        let was = self.0.fetch_add(SIGNAL, Ordering::AcqRel);
+        let is_heard = was % SIGNAL != 0;",
+        model: "signal_count::two_come_and_wake_a_sleeper",
+    },
+    Mutant {
+        name: "signals: not rung",
+        file: "util/signal_count.rs",
+        text: "        if is_heard {",
+        replacement: "        if is_heard && was >= SIGNAL + 1 {",
+        model: "signal_count::come_against_leave",
+    },
+    Mutant {
+        name: "signals: counted by a load and a store",
+        file: "util/signal_count.rs",
+        text: "        let was = self.0.fetch_add(SIGNAL, Ordering::AcqRel);",
+        replacement: "        let was = self.0.load(Ordering::Acquire);
+        self.0.store(was + SIGNAL, Ordering::Release);",
+        model: "signal_count::come_while_one_of_two_leaves",
+    },
+    Mutant {
+        name: "signals: rung though nobody listens",
+        file: "util/signal_count.rs",
+        text: "        if is_heard {",
+        replacement: "        if is_heard || was >= SIGNAL {",
+        model: "signal_count::come_against_leave",
+    },
+    Mutant {
+        name: "signals: a new listener hears of those before",
+        file: "util/signal_count.rs",
+        text: "        Seen::of(self.0.fetch_add(1, Ordering::Relaxed))",
+        replacement: "        self.0.fetch_add(1, Ordering::Relaxed);
+        Seen(0)",
+        model: "signal_count::come_against_listen",
+    },
+    Mutant {
+        name: "signals: counted as a listener after a look at the count",
+        file: "util/signal_count.rs",
+        text: "        Seen::of(self.0.fetch_add(1, Ordering::Relaxed))",
+        replacement: "        let seen = Seen::of(self.0.load(Ordering::Relaxed));
+        self.0.fetch_add(1, Ordering::Relaxed);
+        seen",
+        model: "signal_count::come_against_listen",
+    },
+    Mutant {
+        name: "signals: heard, and not noted",
+        file: "util/signal_count.rs",
+        text: "        *seen = now;",
+        replacement: "        let _ = now;",
+        model: "signal_count::come_against_listen",
+    },
+    Mutant {
+        name: "signals: what came before is not published",
+        file: "util/signal_count.rs",
+        text: "self.0.fetch_add(SIGNAL, Ordering::AcqRel)",
+        replacement: "self.0.fetch_add(SIGNAL, Ordering::Relaxed)",
+        model: "signal_count::what_came_before_is_seen",
+    },
+    Mutant {
+        name: "signals: what came before is not looked for",
+        file: "util/signal_count.rs",
+        text: "Seen::of(self.0.load(Ordering::Acquire))",
+        replacement: "Seen::of(self.0.load(Ordering::Relaxed))",
+        model: "signal_count::what_came_before_is_seen",
+    },
+];

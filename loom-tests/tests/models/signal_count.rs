@@ -1,0 +1,137 @@
+//! Signals against listeners that come, look and go.
+//!
+//! Code: `util/signal_count.rs` as it is; the bell is a modelled eventfd. The handler is a thread of the
+//! model's, which stands for any thread that a signal interrupts; the default that it plays where nobody
+//! listens is the model's, a mark.
+//!
+//! Properties: a signal has its default effect, or is heard by every listener that stays, and never
+//! both, nor neither; several may be heard as one, and none after the last is unheard; a listener that
+//! sleeps is woken, and what the sender did before the signal is seen by who heard it.
+//!
+//! Actors: one or two handlers, one or two listeners.
+//!
+//! Bound: 3 threads, two signals.
+
+use std::sync::Arc;
+
+use loom::{cell::UnsafeCell, thread};
+use loom_tests::explore;
+use ringloop::model::{kernel, signals::Count};
+
+const BELL: i32 = 0;
+
+fn counted() -> Arc<Count> {
+    kernel::open(BELL);
+    Arc::new(Count::new())
+}
+
+fn come(count: &Count) -> bool {
+    count.come(|| kernel::ring(BELL))
+}
+
+/// One comes while the only listener begins: it is heard, or has its default effect.
+#[test]
+fn come_against_listen() {
+    explore(|| {
+        let count = counted();
+        let handler = {
+            let count = count.clone();
+            thread::spawn(move || come(&count))
+        };
+        let mut seen = count.listen();
+        let before = count.hear(&mut seen);
+        let is_heard = handler.join().unwrap();
+        let after = count.hear(&mut seen);
+        assert_eq!(before || after, is_heard, "heard by the listener, or by nobody");
+        assert!(!(before && after), "one signal is told once");
+    });
+}
+
+/// One comes while the last listener goes, another while there is none.
+#[test]
+fn come_against_leave() {
+    explore(|| {
+        let count = counted();
+        let mut seen = count.listen();
+        let handler = {
+            let count = count.clone();
+            thread::spawn(move || come(&count))
+        };
+        let was_told = count.hear(&mut seen);
+        count.leave();
+        let is_heard = handler.join().unwrap();
+        assert!(is_heard || !was_told, "it was told, and had its default effect");
+        assert!(!come(&count), "nobody is left");
+        assert_eq!(kernel::rings(BELL), usize::from(is_heard));
+    });
+}
+
+/// One of two listeners goes: the other hears.
+#[test]
+fn come_while_one_of_two_leaves() {
+    explore(|| {
+        let count = counted();
+        let mut stays = count.listen();
+        let goes = count.listen();
+        let handler = {
+            let count = count.clone();
+            thread::spawn(move || come(&count))
+        };
+        drop(goes);
+        count.leave();
+        assert!(handler.join().unwrap(), "one listens all the time");
+        assert!(count.hear(&mut stays));
+        assert!(!count.hear(&mut stays));
+    });
+}
+
+/// A listener sleeps until it hears of one of two; then what was done before the last is seen.
+#[test]
+fn two_come_and_wake_a_sleeper() {
+    explore(|| {
+        let count = counted();
+        let data = Arc::new(UnsafeCell::new(0));
+        let mut seen = count.listen();
+        let handler = {
+            let (count, data) = (count.clone(), data.clone());
+            thread::spawn(move || {
+                assert!(come(&count));
+                // SAFETY: loom sees whether anybody else looks.
+                data.with_mut(|data| unsafe { *data = 1 });
+                assert!(come(&count));
+            })
+        };
+        while !count.hear(&mut seen) {
+            kernel::wait(BELL);
+        }
+        handler.join().unwrap();
+        let _ = count.hear(&mut seen);
+        assert!(!count.hear(&mut seen), "two signals are told twice at most");
+        assert_eq!(kernel::rings(BELL), 2);
+        // SAFETY: as above.
+        data.with(|data| assert_eq!(unsafe { *data }, 1));
+    });
+}
+
+/// What the sender did is seen by who was told, with nothing else between them.
+#[test]
+fn what_came_before_is_seen() {
+    explore(|| {
+        let count = counted();
+        let data = Arc::new(UnsafeCell::new(0));
+        let mut seen = count.listen();
+        let handler = {
+            let (count, data) = (count.clone(), data.clone());
+            thread::spawn(move || {
+                // SAFETY: loom sees whether anybody else looks.
+                data.with_mut(|data| unsafe { *data = 1 });
+                come(&count);
+            })
+        };
+        if count.hear(&mut seen) {
+            // SAFETY: as above.
+            data.with(|data| assert_eq!(unsafe { *data }, 1));
+        }
+        handler.join().unwrap();
+    });
+}

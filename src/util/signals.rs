@@ -1,0 +1,69 @@
+//! Dispositions of signals: what sigaction(2) says, and the default that a handler plays.
+//!
+//! Every function here may be called in a handler: none allocates, locks or panics.
+
+use std::{mem::MaybeUninit, ptr};
+
+use libc::c_int;
+
+/// What becomes of `signal` now: `SIG_DFL`, `SIG_IGN`, or a handler's address.
+pub(crate) fn disposition(signal: c_int) -> libc::sighandler_t {
+    action(signal).sa_sigaction
+}
+
+fn action(signal: c_int) -> libc::sigaction {
+    let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: the kernel writes one `sigaction`; all zero is one as well.
+    unsafe {
+        libc::sigaction(signal, ptr::null(), now.as_mut_ptr());
+        now.assume_init()
+    }
+}
+
+/// Says what becomes of `signal`. A handler must do only what one may do.
+pub(crate) fn set(signal: c_int, handler: libc::sighandler_t) {
+    // SAFETY: all zero is one, with no flags and an empty mask.
+    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    action.sa_sigaction = handler;
+    action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
+    // SAFETY: it is valid for the call.
+    unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+}
+
+/// In the handler of `signal`: does what its default disposition does. That ends the process, or
+/// stops it until it is continued, or does nothing. If it returns, the handler stands as before.
+///
+/// The first process of a container is not ended by a default: then this returns as well.
+pub(crate) fn play_default(signal: c_int) {
+    let handler = action(signal);
+    set(signal, libc::SIG_DFL);
+    // SAFETY: the set is written by `sigemptyset` before it is read, and so is `old`, if the mask is
+    // changed at all; a handler may make these calls. The mask is this thread's own.
+    unsafe {
+        libc::raise(signal);
+        let mut this_one = MaybeUninit::<libc::sigset_t>::zeroed();
+        let mut old = MaybeUninit::<libc::sigset_t>::zeroed();
+        libc::sigemptyset(this_one.as_mut_ptr());
+        libc::sigaddset(this_one.as_mut_ptr(), signal);
+        // Its own signal is blocked while a handler runs: here it takes effect.
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, this_one.as_ptr(), old.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, old.as_ptr(), ptr::null_mut());
+        libc::sigaction(signal, &raw const handler, ptr::null_mut());
+    }
+}
+
+/// Calls `f` and leaves errno as it was, for the code that the handler interrupts.
+pub(crate) fn keep_errno<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: the thread's own.
+    let errno = unsafe { *libc::__errno_location() };
+    let result = f();
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+    result
+}
+
+/// Ends the process without calling anything at its exit, as a handler may.
+pub(crate) fn exit_at_once(status: c_int) -> ! {
+    // SAFETY: it takes a number and does not return.
+    unsafe { libc::_exit(status) }
+}
