@@ -161,7 +161,11 @@ pub const CASES: &[Case] = &[
     Case { peers: SCHED_AND_BARE, ..sched("chain", "one task of 1000 waking the next") },
     sched("fanout", "one of 2000 tasks of about 20 us CPU, spawned and joined"),
     sched("fanout_1us", "one of 2000 tasks of about 1 us CPU, spawned and joined"),
-    Case { unit: Unit::Bytes, ..sched("idle_task_bytes", "one task that waits for ever") },
+    Case {
+        unit: Unit::Bytes,
+        peers: &["tokio", "tokio-ct", "async-executor", "ringloop", "ringloop-named"],
+        ..sched("idle_task_bytes", "one task that waits for ever")
+    },
     lock("lock_1", "one lock and unlock that nobody contends"),
     lock("lock_2", "one lock and unlock, two tasks, every 8th holder yields"),
     lock("lock_16", "one lock and unlock, 16 tasks, every 8th holder yields"),

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use futures_core::Stream;
+use futures_core::{FusedStream, Stream};
 use futures_util::stream::FuturesUnordered;
 
 use super::{
@@ -255,6 +255,12 @@ impl<T> Stream for AsCompleted<T> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.running.len(), Some(self.running.len()))
+    }
+}
+
+impl<T> FusedStream for AsCompleted<T> {
+    fn is_terminated(&self) -> bool {
+        self.running.is_terminated()
     }
 }
 

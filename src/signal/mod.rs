@@ -52,7 +52,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures_core::Stream;
+use futures_core::{FusedFuture, Stream};
 
 pub use self::kind::{SignalError, SignalKind};
 use self::listeners::Listener;
@@ -222,6 +222,12 @@ pub struct SignalFuture {
 impl SignalFuture {
     fn new(kind: SignalKind) -> Self {
         Self { state: Some(signal(kind)) }
+    }
+}
+
+impl FusedFuture for SignalFuture {
+    fn is_terminated(&self) -> bool {
+        self.state.is_none()
     }
 }
 

@@ -24,6 +24,8 @@ use std::{
     time::Duration,
 };
 
+use futures_core::FusedFuture;
+
 use crate::{
     loom::Mutex,
     util::{current, panic, park, wait::WaitKind},
@@ -409,6 +411,12 @@ impl<T> Future for Deferred<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.slot.poll(cx)
+    }
+}
+
+impl<T> FusedFuture for Deferred<T> {
+    fn is_terminated(&self) -> bool {
+        matches!(self.slot.state.lock().outcome, Outcome::Taken)
     }
 }
 

@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 
+use futures_core::FusedFuture;
+
 use super::{
     Canceller, OnDone, Outcome, TaskRef,
     cancel::{self, Region},
@@ -393,6 +395,12 @@ impl<T> Task<T> {
     }
 }
 
+impl<T> FusedFuture for Task<T> {
+    fn is_terminated(&self) -> bool {
+        self.taken
+    }
+}
+
 impl<T> Future for Task<T> {
     type Output = Result<T, TaskError>;
 
@@ -541,6 +549,12 @@ impl<T> Join<T> {
     /// The task, to ask or to cancel it.
     pub fn task(&self) -> &Task<T> {
         &self.task
+    }
+}
+
+impl<T> FusedFuture for Join<T> {
+    fn is_terminated(&self) -> bool {
+        self.task.taken
     }
 }
 

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use futures_core::FusedFuture;
+
 use super::Instant;
 use crate::{
     runtime::Deadline,
@@ -75,7 +77,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// ```
 #[doc(alias = "call_at")]
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep { deadline: Deadline::new(deadline.as_nanos()), yielded: false }
+    Sleep { deadline: Deadline::new(deadline.as_nanos()), yielded: false, ended: false }
 }
 
 /// A wait for a point in time: what [`sleep`] and [`sleep_until`] return.
@@ -87,6 +89,8 @@ pub struct Sleep {
     deadline: Deadline,
     /// Whether it has been Pending since it was made or reset.
     yielded: bool,
+    /// It has been ready.
+    ended: bool,
 }
 
 impl Sleep {
@@ -122,7 +126,7 @@ impl Sleep {
     /// });
     /// ```
     pub fn reset(&mut self, deadline: Instant) {
-        self.yielded = false;
+        (self.yielded, self.ended) = (false, false);
         self.deadline.reset(deadline.as_nanos());
     }
 }
@@ -136,6 +140,7 @@ impl Future for Sleep {
         // One turn for the others, which also keeps a loop around a sleep of nothing from
         // holding its worker; and so does the budget, around a sleep that is long over.
         if over && this.yielded && current::budget_spend() {
+            this.ended = true;
             return Poll::Ready(());
         }
         this.yielded = true;
@@ -143,6 +148,12 @@ impl Future for Sleep {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+}
+
+impl FusedFuture for Sleep {
+    fn is_terminated(&self) -> bool {
+        self.ended
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use futures_core::FusedFuture;
 use pin_project_lite::pin_project;
 
 use super::Instant;
@@ -234,6 +235,12 @@ impl<F: Future> Future for Timeout<F> {
             Poll::Ready(value) => Poll::Ready(Ok(value)),
             Poll::Pending => self.poll_deadline(cx).map(Err),
         }
+    }
+}
+
+impl<F: FusedFuture> FusedFuture for Timeout<F> {
+    fn is_terminated(&self) -> bool {
+        self.inner.as_ref().is_none_or(F::is_terminated)
     }
 }
 

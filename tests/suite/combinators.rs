@@ -522,3 +522,41 @@ fn combinators_dropped_half_way_drop_their_members() {
         });
     });
 }
+
+#[test]
+fn select_of_futures_takes_ours_as_they_are() {
+    // Goal: what `futures::select!` asks for is there, and says when a future has given its value: in a
+    // loop each gives it once; method: all kinds beside each other, until none is left.
+    on_every(|cfg| {
+        cfg.once(async {
+            let (promise, mut deferred) = ringloop::sync::oneshot();
+            let mut task = spawn(async { 1 });
+            let mut join = spawn(async { 2 }).join();
+            let mut sleep = sleep(Duration::from_millis(1));
+            let mut limited = timeout(Duration::from_secs(60), spawn(async { 4 }));
+            let caught = catch_cancel(std::future::ready(5));
+            let mut caught = pin!(caught);
+            let mut all = as_completed([spawn(async { 6 })]);
+            promise.set(3).unwrap();
+            let mut given = Vec::new();
+            loop {
+                let value = futures_util::select! {
+                    value = task => value.unwrap(),
+                    value = join => value.unwrap(),
+                    value = deferred => value.unwrap(),
+                    value = limited => value.unwrap().unwrap(),
+                    value = caught => value.unwrap(),
+                    value = all.select_next_some() => value.1.unwrap(),
+                    () = sleep => 7,
+                    complete => break,
+                };
+                given.push(value);
+            }
+            given.sort_unstable();
+            assert_eq!(given, [1, 2, 3, 4, 5, 6, 7]);
+            sleep.reset(ringloop::time::Instant::now());
+            assert!(!futures_core::FusedFuture::is_terminated(&sleep), "it begins anew");
+            sleep.await;
+        });
+    });
+}

@@ -38,6 +38,11 @@ fn task_states() {
 }
 
 #[test]
+fn got_result() {
+    prints("got_result", &["Hello World", "got the result: 42", "42"]);
+}
+
+#[test]
 fn async_methods() {
     let begin = ["3", "2", "1"];
     let expected = [&begin[..], &["ready"], &begin, &["start"], &begin, &["ready"]].concat();
@@ -101,6 +106,7 @@ fn every_program_is_tested() {
         "task_states",
         "async_methods",
         "callbacks",
+        "got_result",
         "gathers",
         "waits",
         "completed",

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ringloop::signal::ctrl_c;
 use ringloop::time::sleep;
-use ringloop::{RunError, spawn};
+use ringloop::{RunError, finally, spawn, yield_now};
 
 use crate::harness::{Cfg, on_every};
 use crate::processes::{Helper, isolated, listen, say};
@@ -57,6 +57,8 @@ pub fn interrupt_role(args: &[String]) {
         "value" => assert_eq!(cfg.builder().run(value()).unwrap(), 7),
         "free-value" => assert_eq!(ringloop::run(value()), 7),
         "two" => two(cfg),
+        "awaits" => interrupted(cfg.builder().run(cleanup_awaits())),
+        "free-awaits" => ringloop::run(cleanup_awaits()),
         other => panic!("no case {other}"),
     }
     say("end");
@@ -112,6 +114,22 @@ async fn attribute() {
 #[cfg(not(feature = "macros"))]
 fn attribute() {
     ringloop::run(waits());
+}
+
+/// Its cleanup waits for time, for a task and for a thread.
+async fn cleanup_awaits() {
+    let body = async {
+        say("ready");
+        pending::<()>().await
+    };
+    let cleanup = async {
+        sleep(Duration::from_millis(1)).await;
+        spawn(async { say("cleaning up") }).await.unwrap();
+        ringloop::to_thread(|| say("cleaned up")).await.unwrap();
+    };
+    _ = finally(body, cleanup, Duration::from_secs(60)).await;
+    // The request stands: a main that returns here would have a value.
+    yield_now().await;
 }
 
 /// Its cleanup waits for a word that never comes.
@@ -207,6 +225,27 @@ fn t15_ctrl_c_cancels_main_and_run_says_so() {
             helper.expect("interrupted");
             helper.expect("end");
             helper.finish();
+        }
+    });
+}
+
+#[test]
+fn t15_cleanup_that_awaits_runs_after_ctrl_c() {
+    // Goal: it is awaited, by tasks and threads that still run, before anybody hears of the end.
+    on_every(|cfg| {
+        for case in ["awaits", "free-awaits"] {
+            let mut helper = start(case, cfg);
+            helper.expect("ready");
+            helper.interrupt();
+            helper.expect("cleaning up");
+            helper.expect("cleaned up");
+            if case == "free-awaits" {
+                died_of_it(helper.wait());
+            } else {
+                helper.expect("interrupted");
+                helper.expect("end");
+                helper.finish();
+            }
         }
     });
 }

@@ -80,6 +80,7 @@ pub fn dispatch_on(runtime: &str, bench: &impl Bench, spec: &Spec) -> Result<Sam
         "async-executor" => bench.run::<async_executor::AsyncExecutor>(spec),
         "async-io" => bench.run::<async_executor::AsyncIo>(spec),
         "ringloop" => bench.run::<Ringloop>(spec),
+        "ringloop-named" => bench.run::<ringloop::Tasks<true>>(spec),
         BARE => bench.run_bare(spec),
         other => Err(format!("no peer is called {other:?}")),
     }

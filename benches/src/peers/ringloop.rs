@@ -7,9 +7,12 @@ use ringloop::{Builder, Handle, Task};
 
 use super::Peer;
 
-pub struct Ringloop;
+/// ringloop, with tasks that have a name or none.
+pub struct Tasks<const NAMED: bool>;
 
-impl Peer for Ringloop {
+pub type Ringloop = Tasks<false>;
+
+impl<const NAMED: bool> Peer for Tasks<NAMED> {
     type Task<T: Send + 'static> = Task<T>;
     type Handle = Handle;
 
@@ -27,6 +30,9 @@ impl Peer for Ringloop {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        if NAMED {
+            return ringloop::task::Builder::new().name("connection").spawn(future);
+        }
         ringloop::spawn(future)
     }
 

@@ -5,6 +5,7 @@ mod callbacks;
 mod completed;
 mod contexts;
 mod gathers;
+mod got_result;
 mod potatoes;
 mod print_sum;
 mod shared_future;
@@ -19,6 +20,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("task_states", task_states::main),
     ("async_methods", async_methods::main),
     ("callbacks", || callbacks::main().expect("the network is this machine")),
+    ("got_result", got_result::main),
     ("gathers", gathers::main),
     ("waits", waits::main),
     ("completed", completed::main),

@@ -5,6 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use futures_core::FusedFuture;
 use pin_project_lite::pin_project;
 
 use super::{
@@ -138,6 +139,12 @@ impl<F: Future> Future for CatchCancel<F> {
     }
 }
 
+impl<F: Future> FusedFuture for CatchCancel<F> {
+    fn is_terminated(&self) -> bool {
+        self.inner.is_none()
+    }
+}
+
 /// Runs `future` to its end, whatever scopes around it are cancelled meanwhile.
 ///
 /// Scopes that are opened inside work as always. What was asked for outside stands, and is heard at
@@ -175,6 +182,12 @@ pin_project! {
         #[pin]
         inner: F,
         region: Region,
+    }
+}
+
+impl<F: FusedFuture> FusedFuture for Uncancellable<F> {
+    fn is_terminated(&self) -> bool {
+        self.inner.is_terminated()
     }
 }
 
