@@ -45,6 +45,7 @@ use crate::{
 ///     assert!(said_goodbye);
 /// });
 /// ```
+#[doc(alias = "AsyncExitStack")]
 pub async fn finally<F, C>(future: F, cleanup: C, limit: Duration) -> Result<F::Output, Cancelled>
 where
     F: IntoFuture,

@@ -408,6 +408,7 @@ impl<T> Given<Task<T>> {
 ///     assert_eq!((one, length, task.unwrap()), (1, 8, "a task"));
 /// });
 /// ```
+#[doc(alias = "join", alias = "asyncio.gather")]
 #[macro_export]
 macro_rules! gather {
     ($($future:expr),* $(,)?) => {
@@ -435,6 +436,7 @@ macro_rules! gather {
 ///     assert_eq!(result, Err("no"));
 /// });
 /// ```
+#[doc(alias = "try_join")]
 #[macro_export]
 macro_rules! try_gather {
     ($($future:expr),* $(,)?) => {
@@ -470,6 +472,7 @@ macro_rules! try_gather {
 ///     assert_eq!(first.await, "quick");
 /// });
 /// ```
+#[doc(alias = "select")]
 #[macro_export]
 macro_rules! race {
     ($($future:expr),+ $(,)?) => {

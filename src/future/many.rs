@@ -119,6 +119,7 @@ impl<F: Future> Members for GatherMany<F> {
 ///     assert_eq!(squares, [0, 1, 4, 9, 16]);
 /// });
 /// ```
+#[doc(alias = "join_all", alias = "asyncio.gather")]
 #[track_caller]
 pub fn gather<I>(futures: I) -> Combine<GatherMany<<I::Item as IntoFuture>::IntoFuture>>
 where
@@ -183,6 +184,7 @@ impl<F: Future<Output: ResultLike>> Members for TryGatherMany<F> {
 ///     assert_eq!(ringloop::try_gather([2, 3].map(halves)).await, Err(3));
 /// });
 /// ```
+#[doc(alias = "try_join_all")]
 #[track_caller]
 pub fn try_gather<I>(futures: I) -> Combine<TryGatherMany<<I::Item as IntoFuture>::IntoFuture>>
 where
@@ -262,6 +264,7 @@ impl std::error::Error for Empty {}
 ///     assert_eq!((index, value.unwrap()), (1, 1));
 /// });
 /// ```
+#[doc(alias = "select_all")]
 #[track_caller]
 pub fn race<I>(futures: I) -> Result<Combine<RaceMany<<I::Item as IntoFuture>::IntoFuture>>, Empty>
 where

@@ -240,6 +240,7 @@ impl fmt::Debug for Scope {
 ///     assert_eq!(gone.cause().reason(), Some("enough"));
 /// });
 /// ```
+#[doc(alias = "CancelScope")]
 #[track_caller]
 pub fn scope<F, Fut>(body: F) -> ScopeFuture<Fut>
 where

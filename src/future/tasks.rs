@@ -159,6 +159,7 @@ pub struct Waited {
 ///     slow.cancel();
 /// });
 /// ```
+#[doc(alias = "FIRST_COMPLETED", alias = "FIRST_EXCEPTION", alias = "ALL_COMPLETED")]
 pub async fn wait<T>(
     tasks: &mut [Task<T>],
     until: Until,
@@ -302,6 +303,7 @@ impl<T> fmt::Debug for AsCompleted<T> {
 ///     assert_eq!(order, [1, 2, 3]);
 /// });
 /// ```
+#[doc(alias = "join_next", alias = "FuturesUnordered")]
 pub fn as_completed<T>(tasks: impl IntoIterator<Item = Task<T>>) -> AsCompleted<T> {
     let numbered = tasks.into_iter().enumerate();
     AsCompleted {
@@ -334,6 +336,7 @@ pub fn as_completed<T>(tasks: impl IntoIterator<Item = Task<T>>) -> AsCompleted<
 ///     assert_eq!(saved.await.unwrap(), "saved");
 /// });
 /// ```
+#[doc(alias = "asyncio.shield")]
 #[track_caller]
 pub fn shield<F>(future: F) -> Task<F::Output>
 where

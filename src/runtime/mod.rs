@@ -136,6 +136,7 @@ impl Runtime {
     /// # Errors
     ///
     /// As [`Handle::block_on`].
+    #[doc(alias = "block_on", alias = "run_until_complete")]
     #[track_caller]
     pub fn run<F>(&self, future: F) -> Result<F::Output, RunError>
     where

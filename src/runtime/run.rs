@@ -49,6 +49,7 @@ use crate::{
 /// assert_eq!(answer, 42);
 /// ```
 #[track_caller]
+#[doc(alias = "asyncio.run", alias = "run_until_complete")]
 pub fn run<F: Future>(main: F) -> F::Output {
     run_on(Builder::new(), main)
 }
@@ -143,6 +144,7 @@ impl Handle {
     /// let count = handle.block_on(async { words.len() }).unwrap();
     /// assert_eq!(count, 4);
     /// ```
+    #[doc(alias = "run_until_complete")]
     #[track_caller]
     pub fn block_on<F>(&self, future: F) -> Result<F::Output, RunError>
     where

@@ -2,16 +2,20 @@
 //! limit.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::fs;
+use std::future::{pending, ready};
 use std::io::{ErrorKind, PipeWriter, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicIsize, Ordering};
+use std::time::Duration;
 
 use ringloop::io::{AsyncReadExt, AsyncWriteExt};
 use ringloop::net::{TcpListener, TcpStream};
-use ringloop::{spawn, to_thread};
+use ringloop::time::{Instant, sleep_until, timeout_at};
+use ringloop::{catch_cancel, gather, race, spawn, to_thread, try_gather, uncancellable};
 use rustix::process::Resource;
 
 use crate::faults;
@@ -25,11 +29,18 @@ struct Failing;
 /// Allocations that still succeed before one fails; negative: none fails.
 static FAIL_AFTER: AtomicIsize = AtomicIsize::new(-1);
 
+thread_local! {
+    /// What this thread has allocated so far.
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
 #[global_allocator]
 static ALLOCATOR: Failing = Failing;
 
 impl Failing {
     fn fails() -> bool {
+        // A thread whose values are gone is not counted.
+        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
         // Relaxed: which thread's allocation fails does not matter.
         FAIL_AFTER.load(Ordering::Relaxed) >= 0 && FAIL_AFTER.fetch_sub(1, Ordering::Relaxed) == 0
     }
@@ -65,6 +76,38 @@ unsafe impl GlobalAlloc for Failing {
         // SAFETY: by the caller.
         unsafe { System.dealloc(block, layout) }
     }
+}
+
+#[test]
+fn what_does_not_suspend_allocates_nothing() {
+    // Goal: a race, a gather, a timeout and a region around what is ready cost no allocation, nor does a
+    // race whose loser has suspended; method: what this thread allocates meanwhile.
+    on_every(|cfg| {
+        cfg.once(async {
+            let at = Instant::now() + Duration::from_secs(3600);
+            let mut begun = 0;
+            for n in 0..100 {
+                // The first timer makes room for others.
+                if n == 1 {
+                    begun = ALLOCATIONS.get();
+                }
+                assert_eq!(race!(pending(), ready(n)).await, n);
+                let loser = async {
+                    sleep_until(at).await;
+                    0
+                };
+                assert_eq!(race!(loser, ready(n)).await, n);
+                assert_eq!(gather!(ready(n), async { n }).await, (n, n));
+                let failed = try_gather!(ready(Ok::<i32, &str>(n)), ready(Err::<i32, _>("no")));
+                assert_eq!(failed.await, Err("no"));
+                assert_eq!(timeout_at(at, ready(n)).await, Ok(n));
+                assert_eq!(catch_cancel(uncancellable(ready(n))).await.unwrap(), n);
+            }
+            assert_eq!(ALLOCATIONS.get() - begun, 0);
+            drop(Box::new(7));
+            assert_eq!(ALLOCATIONS.get() - begun, 1, "the count counts");
+        });
+    });
 }
 
 /// What a program does first: a runtime, a listener, a connection, a task, a job.

@@ -108,6 +108,7 @@ impl Region {
 ///     assert!(timeout(Duration::from_millis(1), slow).await.is_err());
 /// });
 /// ```
+#[doc(alias = "CancelledError")]
 pub fn catch_cancel<F: IntoFuture>(future: F) -> CatchCancel<F::IntoFuture> {
     CatchCancel { inner: Some(future.into_future()), region: Region::default() }
 }
@@ -171,6 +172,7 @@ impl<F: Future> FusedFuture for CatchCancel<F> {
 ///     assert_eq!(task.await.unwrap(), "written");
 /// });
 /// ```
+#[doc(alias = "shield")]
 pub fn uncancellable<F: IntoFuture>(future: F) -> Uncancellable<F::IntoFuture> {
     Uncancellable { inner: future.into_future(), region: Region::default() }
 }
