@@ -54,7 +54,7 @@ pub enum Pace {
 }
 
 /// Areas in the order in which they run.
-pub const AREAS: &[&str] = &["echo", "http", "sched", "sync", "tasks", "timers"];
+pub const AREAS: &[&str] = &["blocking", "echo", "http", "sched", "sync", "tasks", "timers"];
 
 /// The peer all ratios refer to.
 pub const REFERENCE: &str = "tokio";
@@ -116,6 +116,12 @@ const EVENTS: &[&str] = &[
 
 /// Every case, in the order in which they run.
 pub const CASES: &[Case] = &[
+    blocking("to_thread_1", "one empty job, one task that awaits each"),
+    blocking("to_thread_16", "one empty job, 16 tasks that await each of their own"),
+    blocking("to_thread_burst_10k", "one of 10 000 empty jobs handed over at once, 512 threads"),
+    blocking("to_thread_burst_10k_64", "the same, 64 threads"),
+    blocking("to_thread_burst_10k_4", "the same, 4 threads"),
+    blocking("thread_pool_cpu", "one of 2000 jobs of about 20 us CPU, a thread for each core"),
     Case { peers: ECHO_SMALL, ..echo("echo_64x64", STEADY) },
     Case { peers: ECHO_SMALL, ..echo("echo_1000x64", Load { connections: 1000, ..STEADY }) },
     Case {
@@ -208,6 +214,11 @@ const STEADY: Load = Load {
     work_us: 0,
     pace: Pace::Closed,
 };
+
+const fn blocking(name: &'static str, operation: &'static str) -> Case {
+    let peers = &["tokio", "tokio-ct", "unblock", "ringloop"];
+    Case { area: "blocking", name, operation, unit: Unit::Time, peers, load: None }
+}
 
 const fn echo(name: &'static str, load: Load) -> Case {
     let operation = "one message echoed";

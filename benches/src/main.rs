@@ -12,6 +12,7 @@
 //! runtime is to the scheduler and timer cases, [`external`] finds those that are other programs.
 //! [`count`] counts instructions instead of measuring time.
 
+mod blocking;
 mod catalogue;
 mod cli;
 mod count;

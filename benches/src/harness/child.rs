@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::Spec;
-use crate::{catalogue, echo, external, http, load, sched, sync, sys, tasks, timers};
+use crate::{blocking, catalogue, echo, external, http, load, sched, sync, sys, tasks, timers};
 
 /// What a server prints before its port.
 pub const PORT: &str = "port ";
@@ -46,6 +46,7 @@ pub fn inside(arguments: &[String]) -> Result<(), String> {
     let last_core = sys::cores().last().copied().unwrap_or(0);
     sys::pin_to_first(spec.workers);
     let sample = match spec.case.area {
+        "blocking" => blocking::run(&spec)?,
         "sched" => sched::run(&spec, last_core)?,
         "sync" => sync::run(&spec)?,
         "tasks" => tasks::run(&spec)?,

@@ -2,6 +2,16 @@
 
 /// By the name of the case. The files of the cases say more.
 const CAVEATS: &[(&str, &str)] = &[
+    (
+        "to_thread_1",
+        "jobs that wait. With one worker its core is the pool's as well; with two, most of it is the \
+         kernel's way of waking a core, twice.",
+    ),
+    ("to_thread_16", "jobs that wait, and tasks that wait for anything else."),
+    ("to_thread_burst_10k", "jobs that wait: then more threads are worth their price."),
+    ("to_thread_burst_10k_64", "jobs that wait."),
+    ("to_thread_burst_10k_4", "jobs that wait."),
+    ("thread_pool_cpu", "unequal work; the workers' cores are the pool's as well."),
     ("echo_64x64", "a real network, and what happens beyond 64 connections; most of it is TCP."),
     ("echo_1000x64", "connections that are mostly idle: all 1000 have a message under way."),
     ("echo_64x4096", "messages larger than one buffer of the server."),

@@ -24,7 +24,7 @@ pub struct Fanout {
 const TASKS: u64 = 2000;
 
 /// Steps of the generator in a microsecond.
-const STEPS: u64 = 450;
+pub const STEPS: u64 = 450;
 
 impl Bench for Fanout {
     fn run<P: Peer>(&self, spec: &Spec) -> Result<Sample, String> {
@@ -49,7 +49,7 @@ async fn batch<P: Peer>(steps: u64) -> u64 {
 
 /// A chain of dependent steps: no memory, no vectors, the same time for every seed. The shift keeps
 /// the compiler from folding several multiplications into one.
-fn work(seed: u64, steps: u64) -> u64 {
+pub fn work(seed: u64, steps: u64) -> u64 {
     let mut state = black_box(seed);
     for _ in 0..steps {
         state = (state ^ (state >> 29)).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -57,7 +57,7 @@ fn work(seed: u64, steps: u64) -> u64 {
     black_box(state)
 }
 
-fn work_alone(steps: u64) -> f64 {
+pub fn work_alone(steps: u64) -> f64 {
     const REPEATS: u64 = 500;
     let start = Instant::now();
     for seed in 0..REPEATS {

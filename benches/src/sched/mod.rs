@@ -12,6 +12,8 @@ mod spawn;
 mod spawn_remote;
 mod yielding;
 
+pub use fanout::{STEPS, work, work_alone};
+
 use std::future::Future;
 use std::time::{Duration, Instant};
 
