@@ -58,18 +58,26 @@ pub use self::{
         task_group, try_gather, try_task_group, wait,
     },
     runtime::{
-        Backend, BackendInfo, Builder, Handle, Metrics, Runtime, ShutdownReport, WorkerId,
-        WorkerMetrics, all_tasks, backend, run, spawn, spawn_local, spawn_logged, yield_now,
+        Backend, BackendInfo, Builder, Handle, LaneMetrics, Metrics, Runtime, ShutdownReport,
+        WorkerId, WorkerMetrics, all_tasks, backend, run, spawn, spawn_local, spawn_logged,
+        yield_now,
     },
     task::{
         Cancelled, Canceller, CatchCancel, Join, Task, Uncancellable, catch_cancel, current_task,
         uncancellable,
     },
-    threads::to_thread,
+    threads::{
+        AlreadyBorrowed, Borrower, CapacityLimiter, CapacityToken, PoolClosed, PoolSlot,
+        SubmitError, ThreadPool, ThreadPoolBuilder, TryBorrowError, check_cancelled,
+        run_in_executor, to_thread,
+    },
 };
 
 /// Pages on what runs through the whole library.
 pub mod guide {
+    #[doc = include_str!("../docs/blocking.md")]
+    pub mod blocking {}
+
     #[doc = include_str!("../docs/cancellation.md")]
     pub mod cancellation {}
 }

@@ -160,8 +160,29 @@ pub mod task {
             self.0.refuse();
         }
 
+        /// A new task, that nobody has woken.
+        pub fn rest(self) -> Resting {
+            Resting(self.0.rest())
+        }
+
         pub fn number(&self) -> u64 {
             self.0.header().id().0
+        }
+    }
+
+    /// A task in no queue, as blocking jobs are.
+    pub struct Resting(task::TaskRef);
+
+    // SAFETY: as for `Registered`.
+    unsafe impl Send for Resting {}
+
+    impl Resting {
+        pub fn claim(self) -> Option<Runnable> {
+            self.0.claim().map(Runnable)
+        }
+
+        pub fn is_finished(&self) -> bool {
+            self.0.is_finished()
         }
     }
 

@@ -63,6 +63,8 @@ mod interrupt;
 mod io_fd;
 #[path = "suite/kill.rs"]
 mod kill;
+#[path = "suite/lanes.rs"]
+mod lanes;
 #[path = "suite/leases.rs"]
 mod leases;
 #[path = "suite/net_cancel.rs"]
@@ -155,6 +157,8 @@ mod testing_clock;
 mod testing_runs;
 #[path = "suite/testing_tools.rs"]
 mod testing_tools;
+#[path = "suite/thread_pool.rs"]
+mod thread_pool;
 #[path = "suite/threads.rs"]
 mod threads;
 #[path = "suite/time.rs"]

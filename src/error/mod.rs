@@ -86,6 +86,8 @@ enum Failure {
     Panicked(Panic),
     /// What the system said.
     NoThread(std::io::Error),
+    /// Which, and how many jobs it holds.
+    QueueFull(String, usize),
 }
 
 impl TaskError {
@@ -99,6 +101,10 @@ impl TaskError {
 
     pub(crate) fn no_thread(error: std::io::Error) -> Self {
         Self(Arc::new(Failure::NoThread(error)))
+    }
+
+    pub(crate) fn queue_full(lane: &str, limit: usize) -> Self {
+        Self(Arc::new(Failure::QueueFull(lane.to_owned(), limit)))
     }
 
     /// The panic's text, if it was one.
@@ -129,10 +135,18 @@ impl TaskError {
         matches!(*self.0, Failure::Panicked(_))
     }
 
-    /// Whether it was a job of [`to_thread`](crate::to_thread) that never ran: the system refused
-    /// a thread for it, and the blocking pool had no other. To try again later may help.
+    /// Whether it was a job of [`to_thread`](crate::to_thread) or of a [`ThreadPool`](crate::ThreadPool)
+    /// that never ran: the system refused a thread for it, and there was no other; or the
+    /// [queue was full](Self::is_queue_full). To try again later may help.
     pub fn is_refused(&self) -> bool {
-        matches!(*self.0, Failure::NoThread(_))
+        matches!(*self.0, Failure::NoThread(_) | Failure::QueueFull(..))
+    }
+
+    /// Whether it was a job that never ran, since as many were queued as may be: see
+    /// [`Builder::blocking_queue`](crate::Builder::blocking_queue) and
+    /// [`ThreadPoolBuilder::queue`](crate::ThreadPoolBuilder::queue).
+    pub fn is_queue_full(&self) -> bool {
+        matches!(*self.0, Failure::QueueFull(..))
     }
 
     /// What the panic carried, to look at or to [resume](std::panic::resume_unwind).
@@ -167,6 +181,7 @@ impl fmt::Debug for TaskError {
             Failure::Cancelled(cause) => write!(f, "TaskError::Cancelled({cause})"),
             Failure::Panicked(panic) => write!(f, "TaskError::Panicked({:?})", panic.message()),
             Failure::NoThread(error) => write!(f, "TaskError::Refused({error})"),
+            Failure::QueueFull(lane, limit) => write!(f, "TaskError::QueueFull({lane}, {limit})"),
         }
     }
 }
@@ -179,6 +194,11 @@ impl fmt::Display for TaskError {
             Failure::NoThread(error) => write!(
                 f,
                 "the system refused the blocking pool its first thread: {error}; {RAISE_THREADS}"
+            ),
+            Failure::QueueFull(lane, limit) => write!(
+                f,
+                "the queue of {lane} is full with {limit} jobs: hand fewer over at a time (a \
+                 CapacityLimiter waits for its turn), or give it a longer queue or more threads"
             ),
         }
     }
@@ -348,20 +368,29 @@ impl From<BuildError> for RunError {
     }
 }
 
-/// Why a runtime could not be built. The text names the fix.
+const RUNTIME: &str = "the runtime";
+
+/// Why a runtime or a [`ThreadPool`](crate::ThreadPool) could not be built. The text names the fix.
 #[derive(Debug)]
 pub struct BuildError {
+    /// What could not be built.
+    what: &'static str,
     message: Cow<'static, str>,
     source: Option<std::io::Error>,
 }
 
 impl BuildError {
     pub(crate) fn new(message: impl Into<Cow<'static, str>>) -> Self {
-        Self { message: message.into(), source: None }
+        Self { what: RUNTIME, message: message.into(), source: None }
+    }
+
+    /// Of a [`ThreadPool`](crate::ThreadPool).
+    pub(crate) fn of_pool(message: &'static str) -> Self {
+        Self { what: "the thread pool", message: message.into(), source: None }
     }
 
     pub(crate) fn io(message: impl Into<Cow<'static, str>>, source: std::io::Error) -> Self {
-        Self { message: message.into(), source: Some(source) }
+        Self { what: RUNTIME, message: message.into(), source: Some(source) }
     }
 
     /// The system's error behind it, if one is.
@@ -373,8 +402,8 @@ impl BuildError {
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.source {
-            None => write!(f, "cannot build the runtime: {}", self.message),
-            Some(source) => write!(f, "cannot build the runtime: {}: {source}", self.message),
+            None => write!(f, "cannot build {}: {}", self.what, self.message),
+            Some(source) => write!(f, "cannot build {}: {}: {source}", self.what, self.message),
         }
     }
 }
@@ -525,6 +554,24 @@ pub enum ErrorEvent {
         /// What clone(2) said.
         error: std::io::Error,
     },
+    /// Blocking jobs have waited for a second, and no further thread may be started for them. It is
+    /// told once, and again when the queue has been empty meanwhile.
+    #[non_exhaustive]
+    BlockingSaturated {
+        /// Which threads: "blocking jobs", "files", "names", or the name of a
+        /// [`ThreadPool`](crate::ThreadPool).
+        lane: String,
+        /// The limit of its threads, all of which are busy.
+        threads: usize,
+        /// Jobs that wait.
+        queued: usize,
+        /// How long the oldest of them has waited.
+        waits: Duration,
+        /// The job that has held its thread for longest.
+        task: TaskId,
+        /// Where that was handed over.
+        started_at: &'static Location<'static>,
+    },
     /// A task waits for a lock that it acquired itself and that was not released since. Only
     /// builds with `debug_assertions` look for it.
     ///
@@ -649,6 +696,12 @@ impl fmt::Display for ErrorEvent {
                 f,
                 "the system refuses a thread for blocking jobs, which wait for the others, or fail \
                  if there is none: {error}; {RAISE_THREADS}"
+            ),
+            Self::BlockingSaturated { lane, threads, queued, waits, task, started_at } => write!(
+                f,
+                "{lane}: all {threads} threads are busy, and {queued} jobs wait, the oldest for {waits:?}; \
+                 job {task} (started at {started_at}) has held its thread for longest: raise the limit of \
+                 threads, or move jobs that take long to a ThreadPool of their own"
             ),
             Self::CompletionsLost { worker } => write!(
                 f,

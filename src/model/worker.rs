@@ -43,7 +43,7 @@ impl Runtime {
             eventfd::open(fd);
             hub.block(index).doorbell.open_raw(fd);
             let reactor = Reactor::Modelled(Sleeper::new(fd, patient));
-            seats.push(scheduler::Seat::new(reactor, WORKERS, &standstill));
+            seats.push(scheduler::Seat::new(reactor, WORKERS, &standstill, None));
         }
         let peers: Arc<[_]> = seats.iter().map(scheduler::Seat::peer).collect();
         let mut index = 0..;

@@ -8,12 +8,15 @@ use std::{
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice::name_to_index};
 
-use crate::{blocking, runtime::Handle};
+use crate::{
+    blocking::{self, Kind},
+    runtime::Handle,
+};
 
 /// What can be connected or bound to: addresses, or a name and a port.
 ///
-/// Addresses are used as they are; a name is looked up by the system, on a thread of
-/// the blocking pool. Implemented for `SocketAddr` and its kin, `(IpAddr, u16)`,
+/// Addresses are used as they are; a name is looked up by the system, on a thread
+/// that is [kept for that](crate::Builder::name_threads). Implemented for `SocketAddr` and its kin, `(IpAddr, u16)`,
 /// `&[SocketAddr]`, and for `"host:port"` and `("host", port)`.
 ///
 /// An IPv6 address stands in brackets before its port: `"[::1]:80"`. Its zone may be the name
@@ -194,7 +197,7 @@ pub async fn lookup_host(name: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>
                 let addrs = blocking::resolve(&host, port);
                 (host, addrs)
             };
-            let looked_up = handle.start_blocking(look_up, Location::caller());
+            let looked_up = handle.start_blocking(Kind::Names, look_up, Location::caller());
             match looked_up.join().await {
                 Ok((_, Ok(addrs))) => Ok(addrs),
                 Ok((host, Err(error))) => {

@@ -11,13 +11,13 @@ use rustix::io::Errno;
 use super::{
     Backend, BackendInfo, Handle, Inner, Runtime,
     backend::Choice,
-    context,
     crew::Crew,
     run,
     testing::{Replay, TestOptions},
+    threads::ThreadOptions,
 };
 use crate::{
-    blocking,
+    blocking::Guests,
     error::{
         BuildError, ErrorEvent, RunError,
         hook::{self, Hook},
@@ -25,7 +25,7 @@ use crate::{
     reactor::{Allowed, Reactor, TriedRing},
     scheduler::{self, Hub, MAX_HUBS, MAX_WORKERS, Peer, Seat, Standstill},
     task,
-    util::{clock::played::Clock, current::RuntimeId, fork, gate::Gate, threads},
+    util::{current::RuntimeId, fork, gate::Gate, threads::available},
 };
 
 /// Options of a runtime.
@@ -45,7 +45,7 @@ pub struct Builder {
     backend: Backend,
     allowed: Allowed,
     name: String,
-    blocking_threads: usize,
+    pub(super) threads: ThreadOptions,
     shutdown_deadline: Duration,
     on_error: Option<Hook>,
     pub(super) tests: TestOptions,
@@ -64,7 +64,7 @@ impl fmt::Debug for Builder {
             .field("backend", &self.backend)
             .field("defer_taskrun", &self.allowed.defer_taskrun)
             .field("name", &self.name)
-            .field("blocking_threads", &self.blocking_threads)
+            .field("threads", &self.threads)
             .field("shutdown_deadline", &self.shutdown_deadline)
             .field("tests", &self.tests)
             .finish_non_exhaustive()
@@ -79,7 +79,7 @@ impl Builder {
             backend: Backend::Auto,
             allowed: Allowed::ALL,
             name: "ringloop".to_owned(),
-            blocking_threads: 512,
+            threads: ThreadOptions::default(),
             shutdown_deadline: Duration::from_secs(10),
             on_error: None,
             tests: TestOptions::default(),
@@ -119,13 +119,6 @@ impl Builder {
     /// thread's name: of a long one it keeps the beginning, and the worker's number.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
-        self
-    }
-
-    /// How many threads the blocking pool may have, at least 1; further jobs wait.
-    /// Threads are started when needed and end after 10 idle seconds. Default: 512.
-    pub fn blocking_threads(mut self, threads: usize) -> Self {
-        self.blocking_threads = threads;
         self
     }
 
@@ -179,7 +172,7 @@ impl Builder {
 
     /// Does everything that can fail, but for the threads.
     pub(super) fn prepare(self) -> Result<(Arc<Inner>, Vec<Seat>), BuildError> {
-        let workers = self.workers.unwrap_or_else(|| threads::available().min(MAX_WORKERS));
+        let workers = self.workers.unwrap_or_else(|| available().min(MAX_WORKERS));
         if workers == 0 {
             return Err(BuildError::new("0 workers run nothing: give it at least 1"));
         }
@@ -188,9 +181,7 @@ impl Builder {
                 "{workers} workers are too many: a runtime has up to {MAX_WORKERS}; run several in one process"
             )));
         }
-        if self.blocking_threads == 0 {
-            return Err(BuildError::new("0 blocking threads run nothing: give it at least 1"));
-        }
+        let threads = self.threads.resolve()?;
         if self.name.contains('\0') {
             return Err(BuildError::new(
                 "a thread's name has no NUL byte in it: choose another name",
@@ -202,7 +193,7 @@ impl Builder {
             BuildError::new(format!("{MAX_HUBS} runtimes are alive: drop some of them first"))
         })?;
         let standstill = Standstill::new(options);
-        let seats = match seats(hub, workers, &choice.info, choice.rings, &standstill) {
+        let seats = match seats(hub, workers, (&choice.info, choice.rings), &standstill, &threads) {
             Ok(seats) => seats,
             Err(error) => {
                 hub.blocks().for_each(|block| block.doorbell.close());
@@ -230,13 +221,9 @@ impl Builder {
             gate,
             backend: choice.info,
             homes: seats.iter().map(|seat| seat.peer().home).collect(),
-            pool: blocking::Pool::new(
-                &self.name,
-                self.blocking_threads,
-                id,
-                hub.key(),
-                surround(inner.clone(), standstill.clone()),
-            ),
+            pool: threads.pool(&self.name, id, hub.key(), inner, &standstill),
+            threads,
+            guests: Guests::default(),
             standstill: standstill.clone(),
             name: self.name,
             shutdown_deadline: self.shutdown_deadline,
@@ -244,29 +231,20 @@ impl Builder {
             process: fork::generation(),
         });
         let pool = Arc::downgrade(&inner);
-        standstill.set_pool(move || pool.upgrade().is_none_or(|inner| inner.pool.rests()));
+        let rests = |inner: Arc<Inner>| inner.pool.rests() && inner.guests.is_empty();
+        standstill.set_pool(move || pool.upgrade().is_none_or(rests));
         super::callbacks::add(&inner);
         Ok((inner, seats))
     }
-}
-
-/// Has threads of the blocking pool find their runtime as the current one, and go by its clock.
-fn surround(inner: Weak<Inner>, standstill: Arc<Standstill>) -> blocking::Surround {
-    Box::new(move |life| {
-        let _playing = standstill.clock().map(Clock::play);
-        // Where it is gone, nobody queues any more.
-        let _entered = inner.upgrade().map(|inner| context::enter(Handle { inner }));
-        life();
-    })
 }
 
 /// A seat for each worker, on the rings if there are some.
 fn seats(
     hub: &'static Hub,
     workers: usize,
-    info: &BackendInfo,
-    rings: Option<Vec<TriedRing>>,
+    (info, rings): (&BackendInfo, Option<Vec<TriedRing>>),
     standstill: &Arc<Standstill>,
+    threads: &ThreadOptions,
 ) -> Result<Vec<Seat>, BuildError> {
     let mut rings = rings.map(Vec::into_iter);
     (0..workers)
@@ -286,7 +264,7 @@ fn seats(
                     format!("worker {worker} of {workers} cannot set up {}{advice}", info.backend);
                 BuildError::io(text, error)
             };
-            Ok(Seat::new(reactor.map_err(refused)?, workers, standstill))
+            Ok(Seat::new(reactor.map_err(refused)?, workers, standstill, threads.on_park.clone()))
         })
         .collect()
 }

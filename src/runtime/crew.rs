@@ -60,7 +60,8 @@ impl Crew {
             };
             *crew.left.working.lock() += 1;
             let name = format!("{}-{index}", inner.name);
-            match threads::spawn(name, move || worker.run(seat)) {
+            let stack_size = inner.threads.stack_size;
+            match threads::spawn_with(name, stack_size, move || worker.run(seat)) {
                 Ok(thread) => crew.threads.push(thread),
                 Err(error) => {
                     *crew.left.working.lock() -= 1;
@@ -123,6 +124,7 @@ impl Start {
         current::set_role(Role::Worker(id));
         let inner = self.inner;
         let _context = context::enter(Handle { inner: inner.clone() });
+        let begun = inner.threads.enter_worker(self.index);
         let worker = Worker::new(self.index, hub, seat, self.peers);
         worker.enter(|| {
             interrupt::attend(&worker, || worker.has_stopped() || worker.has_lost(), || {});
@@ -132,6 +134,7 @@ impl Start {
             }
         });
         worker.close();
+        drop(begun);
         // What is left are destructors of thread-local values.
         current::set_role(Role::Helper(id));
         *self.left.working.lock() -= 1;

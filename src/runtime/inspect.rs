@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use super::Handle;
-use crate::{reactor::Home, scheduler::Hub, task::TaskInfo};
+use super::{Handle, Inner};
+use crate::{
+    blocking::{Kind, Lane},
+    reactor::Home,
+    scheduler::Hub,
+    task::TaskInfo,
+};
 
 /// Counters of a runtime at one instant, as exact as reading them one by one allows.
 ///
@@ -75,8 +80,56 @@ pub struct Metrics {
     /// Threads of the blocking pool.
     pub blocking_threads: usize,
 
+    /// The blocking pool by what its threads are for: jobs of [`to_thread`](crate::to_thread)
+    /// (`"blocking"`), calls on files (`"files"`), look-ups of names (`"names"`).
+    pub lanes: Vec<LaneMetrics>,
+
     /// The workers one by one, by their [index](crate::WorkerId::index).
     pub per_worker: Vec<WorkerMetrics>,
+}
+
+/// Threads for blocking jobs of one kind, or those of a [`ThreadPool`](crate::ThreadPool), at one instant.
+///
+/// ```
+/// ringloop::run(async {
+///     ringloop::to_thread(|| ()).await.unwrap();
+///     let lanes = ringloop::Handle::current().metrics().lanes;
+///     let blocking = lanes.iter().find(|lane| lane.name == "blocking").unwrap();
+///     assert_eq!((blocking.limit, blocking.queued, blocking.oldest), (512, 0, None));
+/// });
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LaneMetrics {
+    /// Which.
+    pub name: String,
+    /// Threads that there may be.
+    pub limit: usize,
+    /// Threads that there are, those included that are about to start.
+    pub threads: usize,
+    /// Of these, threads that are at a job.
+    pub busy: usize,
+    /// Threads that wait for a job.
+    pub idle: usize,
+    /// Jobs that wait for a thread.
+    pub queued: usize,
+    /// How long the oldest of them has waited. A lane whose jobs wait for long needs more threads.
+    pub oldest: Option<Duration>,
+}
+
+impl LaneMetrics {
+    pub(crate) fn of(name: &str, lane: &Lane) -> Self {
+        let look = lane.look();
+        Self {
+            name: name.to_owned(),
+            limit: lane.limit(),
+            threads: look.threads,
+            busy: look.busy,
+            idle: look.idle,
+            queued: look.queued,
+            oldest: look.oldest,
+        }
+    }
 }
 
 /// What one worker does: how evenly the load is spread.
@@ -108,6 +161,13 @@ pub struct WorkerMetrics {
     pub parks: u64,
 }
 
+impl Inner {
+    pub(super) fn lanes(&self) -> Vec<LaneMetrics> {
+        let lanes = [("blocking", Kind::User), ("files", Kind::Files), ("names", Kind::Names)];
+        lanes.map(|(name, kind)| LaneMetrics::of(name, self.pool.lane(kind))).into()
+    }
+}
+
 impl Handle {
     /// Counters of the runtime; those of its last moment once it is shut down.
     pub fn metrics(&self) -> Metrics {
@@ -130,6 +190,7 @@ impl Handle {
             leaked_operations: inner.hub.leaked(),
             blocking_jobs: inner.pool.jobs(),
             blocking_threads: inner.pool.threads(),
+            lanes: inner.lanes(),
             ..Metrics::default()
         };
         for block in inner.hub.blocks() {

@@ -20,6 +20,7 @@ mod run;
 mod shutdown;
 mod spawn;
 mod testing;
+mod threads;
 
 use std::{fmt, panic::Location, sync::Arc, time::Duration};
 
@@ -28,23 +29,23 @@ use parking_lot::Mutex;
 pub use self::{
     backend::{Backend, BackendInfo, backend},
     builder::Builder,
-    inspect::{Metrics, ShutdownReport, WorkerMetrics, all_tasks},
+    inspect::{LaneMetrics, Metrics, ShutdownReport, WorkerMetrics, all_tasks},
     run::run,
     spawn::{WorkerId, spawn, spawn_local, spawn_logged, yield_now},
 };
-use self::{crew::Crew, testing::Replay};
+use self::{crew::Crew, testing::Replay, threads::ThreadOptions};
 pub(crate) use self::{
     deadline::{Deadline, next_tick},
     run::run_on,
     testing::MockClock,
 };
 use crate::{
-    blocking,
+    blocking::{self, Guests, Hand, Kind, Lane},
     error::{BuildError, ErrorEvent, NoRuntime, RunError, hook},
     reactor::Home,
     scheduler::{self, Hub, Standstill},
     task::{self, Task},
-    util::{current::RuntimeId, fork, gate::Gate},
+    util::{clock::played::Clock, current::RuntimeId, fork, gate::Gate},
 };
 
 /// What all handles of a runtime share.
@@ -56,6 +57,9 @@ struct Inner {
     backend: BackendInfo,
     homes: Vec<Home>,
     pool: blocking::Pool,
+    /// Its jobs on threads of others.
+    guests: Guests,
+    threads: ThreadOptions,
     standstill: Arc<Standstill>,
     name: String,
     shutdown_deadline: Duration,
@@ -231,9 +235,10 @@ impl Handle {
         self.inner.backend.backend
     }
 
-    /// Gives `f` to the blocking pool, whose threads have this runtime as their current one.
+    /// Gives `f` to a lane of the blocking pool, whose threads have this runtime as their current one.
     pub(crate) fn start_blocking<F, T>(
         &self,
+        kind: Kind,
         f: F,
         started_at: &'static Location<'static>,
     ) -> Task<T>
@@ -244,7 +249,36 @@ impl Handle {
         if !self.inner.is_ours() {
             return task::refused(async move { f() }, scheduler::new_ids(1), started_at);
         }
-        self.inner.pool.spawn(scheduler::new_ids(1), f, started_at)
+        self.inner.pool.lane(kind).spawn(f, self.hand(started_at))
+    }
+
+    /// What a job is handed over with.
+    pub(crate) fn hand(&self, started_at: &'static Location<'static>) -> Hand {
+        let (id, origin) = (scheduler::new_ids(1), started_at.into());
+        Hand { id, origin, hook: self.inner.hub.key(), guest: None }
+    }
+
+    /// Gives `f` to threads that are not the runtime's, but have it as their current one meanwhile.
+    pub(crate) fn start_elsewhere<F, T, R>(
+        &self,
+        lane: &Lane,
+        f: F,
+        room: R,
+        started_at: &'static Location<'static>,
+    ) -> Task<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+        R: Send + 'static,
+    {
+        let handle = self.clone();
+        let job = move || {
+            let _playing = handle.inner.standstill.clock().map(Clock::play);
+            let _entered = context::enter(handle);
+            f()
+        };
+        let guest = Some(self.inner.guests.enter());
+        lane.spawn_in(job, room, Hand { guest, ..self.hand(started_at) })
     }
 
     /// Tells the runtime's error hook.

@@ -4,7 +4,10 @@
 use std::{io, panic::Location};
 
 use super::{Handle, operation};
-use crate::reactor::{Owned, Reactor};
+use crate::{
+    blocking::Kind,
+    reactor::{Owned, Reactor},
+};
 
 /// Runs an operation.
 ///
@@ -36,7 +39,7 @@ async fn on_pool<O: Owned>(mut operation: O) -> O::Output {
         let result = uninterrupted(|| operation.call());
         operation.finish(result)
     };
-    match Handle::current().start_blocking(call, Location::caller()).await {
+    match Handle::current().start_blocking(Kind::Files, call, Location::caller()).await {
         Ok(output) => output,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }

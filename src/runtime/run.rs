@@ -81,6 +81,7 @@ pub(super) fn run_here<F: Future>(builder: Builder, main: F) -> Result<F::Output
     let handle = Handle { inner };
     let role = RoleForNow::take(Role::Worker(handle.inner.id));
     let context = context::enter(handle.clone());
+    let begun = handle.inner.threads.enter_worker(0);
     let worker = Worker::new(0, hub, first, peers);
     let watch = interrupt::watch(hub, None);
     let interrupted = Cell::new(false);
@@ -107,6 +108,7 @@ pub(super) fn run_here<F: Future>(builder: Builder, main: F) -> Result<F::Output
         (result, shutdown::close_worker(&handle, &worker))
     });
     worker.close();
+    drop(begun);
     shutdown::finish(&handle, crew, deadline);
     drop((context, role));
     result.map_err(|error| RunError::from_main(error, interrupted.get()))

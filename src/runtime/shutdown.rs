@@ -133,6 +133,7 @@ pub(super) fn finish(handle: &Handle, crew: Crew, deadline: u64) -> ShutdownRepo
         armed_timers: if ended { 0 } else { metrics.armed_timers },
         blocking_jobs: inner.pool.jobs(),
         blocking_threads: inner.pool.threads(),
+        lanes: inner.lanes(),
         leaked_operations: hub.leaked() + holders.len() as u64,
         ..metrics
     });

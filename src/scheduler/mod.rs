@@ -46,7 +46,7 @@ pub(crate) use self::{
     hub::{Hub, MAX_HUBS, Phase, Tick},
     idle::MAX_WORKERS,
     standstill::{AllBlocked, MainWatch, Options, Standstill},
-    worker::{Peer, Seat, Worker},
+    worker::{Call, Peer, Seat, Worker},
 };
 use crate::{
     error::{ErrorEvent, TaskId, hook},

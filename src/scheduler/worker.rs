@@ -18,7 +18,7 @@ use std::{
 
 use rustix::io::Errno;
 
-pub(crate) use self::seat::{Peer, Seat};
+pub(crate) use self::seat::{Call, Peer, Seat};
 use super::{
     Address, balance,
     block::Block,
@@ -110,6 +110,8 @@ pub(crate) struct Worker {
     /// What a task must not return from in another: a child that it has forked.
     process: fork::Native,
     standstill: Arc<Standstill>,
+    /// Called before it sleeps.
+    on_park: Option<Call>,
     /// What its tasks and timers go by, if that is not the machine's clock.
     clock: Option<played::Clock>,
     /// [`FAR`]; with a clock of its own, no deadline is far from a tick.
@@ -152,6 +154,7 @@ impl Worker {
             // Each worker has a stream of its own.
             shuffled: standstill.seed().map(|seed| Rng::from_seed(seed, index as u64)),
             standstill,
+            on_park: seat.on_park,
             looked: Cell::new(u64::MAX),
         }
     }
@@ -366,6 +369,10 @@ impl Worker {
     /// Sleeps in the reactor, by the protocol of the essay.
     fn park(&self, now: u64, done: &impl Fn() -> bool) {
         let (hub, me) = (self.hub, self.index);
+        // Before the last look: what it wakes is not slept over.
+        if let Some(call) = &self.on_park {
+            panic::contain(|| call());
+        }
         if self.standstill.is_wanted() && self.looks_again() {
             return self.patrol_if_due(now);
         }

@@ -383,6 +383,18 @@ impl<T> Deferred<T> {
         park::block_on_timeout(self, timeout)
     }
 
+    /// Has `waker` woken when this is dropped before the promise is kept or broken: who would keep it
+    /// need not ask.
+    pub(crate) fn on_cancel(&self, waker: Waker) {
+        let mut state = self.slot.state.lock();
+        let unused = match state.outcome {
+            Outcome::Pending => state.promise.replace(waker),
+            _ => Some(waker),
+        };
+        drop(state);
+        panic::discard_foreign(unused);
+    }
+
     /// Has `f` called with the outcome in place of waiting for it, by the thread that sets
     /// or drops the promise; at once if that has happened.
     ///

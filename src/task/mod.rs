@@ -98,6 +98,14 @@ impl Runnable {
         unsafe { raw::fail(this.0, error) };
     }
 
+    /// Makes it a task that nobody has woken. It is new: nobody else has seen it.
+    pub(crate) fn rest(self) -> TaskRef {
+        let this = ManuallyDrop::new(self);
+        this.header().state.rest();
+        // The entry's reference goes along.
+        TaskRef(this.0)
+    }
+
     pub(crate) fn header(&self) -> &Header {
         // SAFETY: R1: the entry has a reference.
         unsafe { self.0.as_ref() }
@@ -275,6 +283,17 @@ impl TaskRef {
         self.extra().name().map(|name| &**name)
     }
 
+    pub(crate) fn is_finished(&self) -> bool {
+        self.header().state.load().is_complete()
+    }
+
+    /// Wakes a task that is to run on this thread. `None`: somebody else has, or it has ended.
+    pub(crate) fn claim(self) -> Option<Runnable> {
+        // The reference goes to the entry.
+        let wakes = self.header().state.wake_by_val();
+        wakes.then(|| Runnable(ManuallyDrop::new(self).0))
+    }
+
     /// As [`Task::cancel`] and [`Task::abort`], by the runtime.
     pub(crate) fn request(&self, abort: bool) {
         let (_, push) = self.header().state.request(abort);
@@ -356,6 +375,23 @@ pub(crate) fn report_failure(error: &dyn fmt::Display) {
         error: error.to_string(),
     };
     (header.vtable.report)(header.place(), &event);
+}
+
+/// An error if the blocking job that runs on this thread has been asked to end, or `ends` with its
+/// runtime.
+pub(crate) fn check_job(ends: bool) -> Result<(), TaskError> {
+    let Some(job) = NonNull::new(current::with(|current| current.job.get()).cast_mut()) else {
+        return Ok(());
+    };
+    // R1: the reference of its runner, which is below us on this thread.
+    let job = ManuallyDrop::new(TaskRef(job.cast()));
+    let asked = job.header().state.load().is_cancelled();
+    if !asked && !ends {
+        return Ok(());
+    }
+    let noted = asked.then(|| job.extra().noted()).flatten();
+    let cause = noted.map_or_else(|| cancel::shutdown(job.extra().name()), |noted| noted.cause);
+    Err(TaskError::cancelled_by(cause))
 }
 
 /// Calls `f` with the task that is polled on this thread.

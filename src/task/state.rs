@@ -216,6 +216,13 @@ impl State {
         Snapshot(self.0.load(Ordering::Acquire))
     }
 
+    /// A new task is in no queue: it waits for a wake, as if it had been polled. Its entry's reference
+    /// stays.
+    pub(super) fn rest(&self) {
+        // Relaxed: nobody else has seen it.
+        self.0.fetch_sub(ACTIVE, Ordering::Relaxed);
+    }
+
     /// The holder of the queue entry begins a poll.
     #[inline]
     pub(super) fn start(&self) -> Start {

@@ -62,6 +62,8 @@ pub(crate) struct Current {
     pub(crate) task: Cell<*const ()>,
     /// Whether a waker of `task` has the reference that the runner came with.
     pub(crate) lent: Cell<bool>,
+    /// The header of the blocking job that runs here, opaque; null outside of it.
+    pub(crate) job: Cell<*const ()>,
     /// The innermost scope or region that is being polled, opaque; null outside of them.
     pub(crate) frame: Cell<*const ()>,
     /// The innermost frame of task-local values, opaque; null where there are none.
@@ -83,6 +85,7 @@ crate::loom::thread_local! {
             worker: Cell::new(ptr::null()),
             task: Cell::new(ptr::null()),
             lent: Cell::new(false),
+            job: Cell::new(ptr::null()),
             frame: Cell::new(ptr::null()),
             locals: Cell::new(ptr::null()),
             budget: Cell::new(BUDGET),
@@ -203,6 +206,20 @@ pub(crate) fn outside_task<R>(f: impl FnOnce() -> R) -> R {
     let _back =
         with(|current| Back(current.task.replace(ptr::null()), current.frame.replace(ptr::null())));
     f()
+}
+
+/// Runs the code of a blocking job, which is polled as a task, as that of no task: it may run futures
+/// of its own.
+pub(crate) fn as_job<R>(f: impl FnOnce() -> R) -> R {
+    struct Back(*const ());
+    impl Drop for Back {
+        fn drop(&mut self) {
+            with(|current| current.job.set(self.0));
+        }
+    }
+
+    let _back = with(|current| Back(current.job.replace(current.task.get())));
+    outside_task(f)
 }
 
 /// Notes what the task that is being polled waits for. Each place where a task suspends calls it.

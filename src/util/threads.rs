@@ -50,6 +50,15 @@ impl Started {
 /// The kernel keeps 15 bytes of a name. Of one that is longer and ends in a number, it keeps the
 /// number: those who look at threads are to tell them apart.
 pub(crate) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<Started> {
+    spawn_with(name, None, body)
+}
+
+/// The same, with a stack of so many bytes.
+pub(crate) fn spawn_with(
+    name: String,
+    stack_size: Option<usize>,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<Started> {
     let short = (name.len() > KERNEL_NAME).then(|| shortened(&name)).flatten();
     let known = Arc::new(AtomicU32::new(0));
     let own = known.clone();
@@ -62,7 +71,12 @@ pub(crate) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::R
         own.store(id(), Ordering::Relaxed);
         body();
     };
-    let thread = Builder::new().name(name).spawn(body)?;
+    let builder = Builder::new().name(name);
+    let builder = match stack_size {
+        Some(bytes) => builder.stack_size(bytes),
+        None => builder,
+    };
+    let thread = builder.spawn(body)?;
     Ok(Started { thread, id: known })
 }
 

@@ -98,6 +98,34 @@ fn contexts() {
 }
 
 #[test]
+fn executors() {
+    let expected = [
+        "default pool: read",
+        "to_thread: read",
+        "own pool: 333332833333500000",
+        "both: 666665666667000000",
+    ];
+    prints("executors", &expected);
+}
+
+#[test]
+fn submits() {
+    let expected =
+        ["not yet", "[0, 1, 4, 9]", "done: true 49", "closed", "returned at once: true", "4 9"];
+    prints("submits", &expected);
+}
+
+#[test]
+fn wraps() {
+    prints("wraps", &["from a thread", "42", "cancelled: true", "ran: 0"]);
+}
+
+#[test]
+fn heartbeat() {
+    prints("heartbeat", &["done", "it went on: true", "without a long pause: true"]);
+}
+
+#[test]
 fn every_program_is_tested() {
     let names: Vec<_> = programs::ALL.iter().map(|(name, _)| *name).collect();
     let tested = [
@@ -113,6 +141,10 @@ fn every_program_is_tested() {
         "shields",
         "potatoes",
         "contexts",
+        "executors",
+        "submits",
+        "wraps",
+        "heartbeat",
     ];
     assert_eq!(names, tested);
 }

@@ -4,14 +4,18 @@ mod async_methods;
 mod callbacks;
 mod completed;
 mod contexts;
+mod executors;
 mod gathers;
 mod got_result;
+mod heartbeat;
 mod potatoes;
 mod print_sum;
 mod shared_future;
 mod shields;
+mod submits;
 mod task_states;
 mod waits;
+mod wraps;
 
 /// Their names, and how they are run.
 pub const ALL: &[(&str, fn())] = &[
@@ -27,4 +31,8 @@ pub const ALL: &[(&str, fn())] = &[
     ("shields", shields::main),
     ("potatoes", potatoes::main),
     ("contexts", contexts::main),
+    ("executors", executors::main),
+    ("submits", submits::main),
+    ("wraps", wraps::main),
+    ("heartbeat", heartbeat::main),
 ];

@@ -1,50 +1,92 @@
-//! The queue of blocking jobs and the threads that serve it.
+//! The queue of a lane of blocking jobs, the threads that serve it, and its watch.
 //!
-//! Code: `blocking/queue.rs`. A thread that is idle for too long ends: in a model that may be at
-//! any time, or never.
+//! Code: `blocking/queue/`. A thread that is idle for too long ends: in a model that may be at
+//! any time, or never. Every job that waits has waited for long enough.
 //!
 //! Properties: each job runs once, or is given back once, by the end of the queue or by a thread
-//! that was refused; an idle thread is woken for a job, and for the end; who waits for the threads
-//! has the last of what they did behind it.
+//! that was refused; an idle thread is woken for a job, and for the end; a job that waits behind one
+//! that waits for it gets a thread of its own; who waits for the threads has the last of what they did
+//! behind it.
 //!
-//! Actors: one or two who push, each of whom becomes the thread that it is asked for; who closes.
+//! Actors: one or two who push; the threads that are asked for; who closes.
 //!
-//! Bound: 3 threads, 3 jobs.
+//! Bound: 3 threads at a time; 3 jobs. With a watch 4 threads, and not all orders.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use loom::{
     cell::UnsafeCell,
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
-    thread,
+    sync::{
+        Condvar,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
 };
-use loom_tests::explore;
-use ringloop::model::blocking::{JobQueue, Pushed};
+use loom_tests::{explore, explore_first};
+use ringloop::model::blocking::{Duty, JobQueue, Pushed};
 
 /// A queue, and how often each of its jobs ran.
 struct Counted {
     queue: JobQueue,
     ran: [AtomicUsize; 3],
+    /// Whether there is a watch; else it is refused.
+    watched: bool,
+    /// Threads that were started. Not held where loom may switch threads.
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Counted {
-    fn new(limit: usize, for_ever: bool) -> Arc<Self> {
+    fn new(threads: usize, for_ever: bool) -> Arc<Self> {
+        Self::with(JobQueue::new(threads, threads, for_ever), false)
+    }
+
+    fn with(queue: JobQueue, watched: bool) -> Arc<Self> {
         let ran = std::array::from_fn(|_| AtomicUsize::new(0));
-        Arc::new(Self { queue: JobQueue::new(limit, for_ever), ran })
+        Arc::new(Self { queue, ran, watched, threads: Mutex::default() })
     }
 
-    fn push(self: &Arc<Self>, number: usize) -> Pushed {
+    fn start(self: &Arc<Self>, duty: Duty) {
+        if duty == Duty::Watch && !self.watched {
+            assert_eq!(self.queue.refuse_thread(duty), 0);
+            return;
+        }
         let shared = self.clone();
-        self.queue.push(number, move || {
+        let thread = thread::spawn(move || {
+            let start = |duty| shared.start(duty);
+            match duty {
+                Duty::Serve => shared.queue.serve(start),
+                Duty::Watch => shared.queue.watch(start),
+            }
+        });
+        self.threads.lock().unwrap().push(thread);
+    }
+
+    /// `true`: the queue is closed.
+    fn push_that(self: &Arc<Self>, number: usize, does: impl FnOnce() + Send + 'static) -> bool {
+        let shared = self.clone();
+        let pushed = self.queue.push(number, move || {
+            does();
             shared.ran[number].fetch_add(1, Relaxed);
-        })
+        });
+        if let Pushed::Start(duty) = pushed {
+            self.start(duty);
+        }
+        pushed == Pushed::Closed
     }
 
-    /// Has a thread serve, if one is asked for.
-    fn push_and_start(self: &Arc<Self>, number: usize) -> Option<thread::JoinHandle<()>> {
-        let shared = self.clone();
-        let start = || thread::spawn(move || shared.queue.serve());
-        (self.push(number) == Pushed::StartThread).then(start)
+    fn push(self: &Arc<Self>, number: usize) -> bool {
+        self.push_that(number, || ())
+    }
+
+    /// Joins all threads, those included that they start.
+    fn join(&self) {
+        loop {
+            let next = self.threads.lock().unwrap().pop();
+            match next {
+                Some(thread) => thread.join().unwrap(),
+                None => return,
+            }
+        }
     }
 
     fn ran(&self) -> usize {
@@ -58,10 +100,9 @@ impl Counted {
 fn push_against_the_end_of_an_idle_thread() {
     explore(|| {
         let shared = Counted::new(2, false);
-        let threads = [shared.push_and_start(0), shared.push_and_start(1)];
-        for thread in threads.into_iter().flatten() {
-            thread.join().unwrap();
-        }
+        shared.push(0);
+        shared.push(1);
+        shared.join();
         assert_eq!(shared.ran(), 2, "no thread is left, so that nobody comes to it");
     });
 }
@@ -71,18 +112,18 @@ fn push_against_the_end_of_an_idle_thread() {
 fn idle_thread_is_called() {
     explore(|| {
         let shared = Counted::new(1, true);
-        let server = shared.push_and_start(0).expect("the first");
+        shared.push(0);
         let pusher = {
             let shared = shared.clone();
-            thread::spawn(move || assert_eq!(shared.push(1), Pushed::Queued))
+            thread::spawn(move || assert!(!shared.push(1)))
         };
-        assert_eq!(shared.push(2), Pushed::Queued);
+        assert!(!shared.push(2));
         pusher.join().unwrap();
         while shared.ran() < 3 {
             thread::yield_now();
         }
         assert_eq!(shared.queue.close(), 0);
-        server.join().unwrap();
+        shared.join();
     });
 }
 
@@ -91,15 +132,14 @@ fn idle_thread_is_called() {
 fn each_of_two_idle_threads_is_called_once() {
     explore(|| {
         let shared = Counted::new(2, true);
-        let first = shared.push_and_start(0).expect("the first");
-        let second = shared.push_and_start(1);
-        shared.push_and_start(2);
+        shared.push(0);
+        shared.push(1);
+        shared.push(2);
         while shared.ran() < 3 {
             thread::yield_now();
         }
         assert_eq!(shared.queue.close(), 0);
-        first.join().unwrap();
-        second.into_iter().for_each(|second| second.join().unwrap());
+        shared.join();
         shared.queue.wait_for_threads();
     });
 }
@@ -116,15 +156,14 @@ fn close_against_push() {
     explore(|| {
         let shared = Counted::new(1, true);
         let seen = Arc::new(Seen(UnsafeCell::new(())));
-        let server = shared.push_and_start(0).expect("the first");
+        shared.push(0);
         let pusher = {
             let (shared, seen) = (shared.clone(), seen.clone());
             thread::spawn(move || {
-                let look = move || {
+                shared.push_that(1, move || {
                     let Seen(cell) = &*seen;
                     cell.with(|_| ());
-                };
-                shared.queue.push(1, look) == Pushed::Closed
+                })
             })
         };
         let refused = shared.queue.close();
@@ -132,33 +171,124 @@ fn close_against_push() {
         let closed = pusher.join().unwrap();
         // Whatever ran is over.
         seen.0.with_mut(|_| ());
-        assert!(refused <= 2 && shared.ran() <= 1);
-        assert!(!closed || refused <= 1, "given back once");
-        server.join().unwrap();
+        assert_eq!(shared.ran() + refused + usize::from(closed), 2, "once each");
+        shared.join();
     });
 }
 
-/// A thread is refused beside one that is not.
+/// The end comes beside a push, and what is queued still runs.
+#[test]
+fn finish_against_push() {
+    explore(|| {
+        let shared = Counted::new(1, true);
+        shared.push(0);
+        let pusher = {
+            let shared = shared.clone();
+            thread::spawn(move || shared.push(1))
+        };
+        shared.queue.finish();
+        let closed = pusher.join().unwrap();
+        shared.queue.wait_for_threads();
+        assert_eq!(shared.ran() + usize::from(closed), 2);
+        shared.join();
+    });
+}
+
+/// A thread is refused beside one that is not: at whatever time, somebody comes to each job.
 #[test]
 fn refused_thread_beside_another() {
     explore(|| {
-        let shared = Counted::new(2, false);
+        let shared = Counted::new(2, true);
+        shared.push(0);
         let pusher = {
             let shared = shared.clone();
-            thread::spawn(move || {
-                if shared.push(0) == Pushed::StartThread {
-                    shared.queue.serve();
-                }
+            thread::spawn(move || match shared.queue.push(1, || ()) {
+                // The one that this job would have is not to be had.
+                Pushed::Start(duty) => shared.queue.refuse_thread(duty),
+                _ => 0,
             })
         };
-        let stranded = match shared.push(1) {
-            Pushed::StartThread => shared.queue.refuse_thread(),
+        shared.push(2);
+        assert_eq!(pusher.join().unwrap(), 0, "there is another");
+        while shared.ran[0].load(Relaxed) + shared.ran[2].load(Relaxed) < 2 {
+            thread::yield_now();
+        }
+        shared.queue.finish();
+        shared.join();
+        shared.queue.wait_for_threads();
+    });
+}
+
+/// The only thread that there would be is refused.
+#[test]
+fn refused_thread_strands_what_is_queued() {
+    explore(|| {
+        let shared = Counted::new(1, true);
+        let pusher = {
+            let shared = shared.clone();
+            thread::spawn(move || match shared.queue.push(0, || ()) {
+                Pushed::Start(duty) => shared.queue.refuse_thread(duty),
+                _ => 0,
+            })
+        };
+        let stranded = match shared.queue.push(1, || ()) {
+            Pushed::Start(duty) => shared.queue.refuse_thread(duty),
             _ => 0,
         };
-        pusher.join().unwrap();
-        assert_eq!(shared.ran() + stranded, 2);
+        let stranded = stranded + pusher.join().unwrap();
+        assert_eq!(stranded, 2);
         // It is not waited for.
         assert_eq!(shared.queue.close(), 0);
         shared.queue.wait_for_threads();
     });
+}
+
+/// Jobs that wait for others.
+#[derive(Default)]
+struct Ran {
+    jobs: loom::sync::Mutex<[bool; 3]>,
+    one_more: Condvar,
+}
+
+impl Ran {
+    fn note(&self, number: usize) {
+        self.jobs.lock().unwrap()[number] = true;
+        self.one_more.notify_all();
+    }
+
+    fn wait_for(&self, number: usize) {
+        let mut jobs = self.jobs.lock().unwrap();
+        while !jobs[number] {
+            jobs = self.one_more.wait(jobs).unwrap();
+        }
+    }
+}
+
+/// The first job waits for the last of those that come one after the other. Between them a second thread may
+/// end, and the watch may rest or end.
+fn first_waits_for_last(last: usize) {
+    let shared = Counted::with(JobQueue::new(2, 1, false), true);
+    let ran = Arc::new(Ran::default());
+    let first = ran.clone();
+    shared.push_that(0, move || first.wait_for(last));
+    for number in 1..=last {
+        let notes = ran.clone();
+        shared.push_that(number, move || notes.note(number));
+        ran.wait_for(number);
+    }
+    // The watch may doze for ever, as the lane cannot grow.
+    shared.queue.finish();
+    shared.join();
+    shared.queue.wait_for_threads();
+    assert_eq!(shared.ran(), 1 + last);
+}
+
+#[test]
+fn watch_gets_a_thread_for_a_job_that_waits() {
+    explore_first(|| first_waits_for_last(1));
+}
+
+#[test]
+fn watch_that_rests_is_called() {
+    explore_first(|| first_waits_for_last(2));
 }

@@ -14,6 +14,7 @@ mod hub_lives;
 mod idle_word;
 mod inbound;
 mod inbox_final_check;
+mod job_cancel;
 mod lease_return;
 mod live_tasks;
 mod outbound;

@@ -24,17 +24,28 @@ impl Peer {
     }
 }
 
+/// What the program wants to have called on a thread.
+pub(crate) type Call = Arc<dyn Fn() + Send + Sync>;
+
 /// A worker before it has a thread: what can fail has been done.
 pub(crate) struct Seat {
     pub(super) queue: RunQueue,
     pub(super) reactor: Reactor,
     pub(super) standstill: Arc<Standstill>,
+    /// Called before it sleeps.
+    pub(super) on_park: Option<Call>,
 }
 
 impl Seat {
     /// For a worker among so many, who have the `standstill` in common.
-    pub(crate) fn new(reactor: Reactor, workers: usize, standstill: &Arc<Standstill>) -> Self {
-        Self { queue: RunQueue::new(workers == 1), reactor, standstill: standstill.clone() }
+    pub(crate) fn new(
+        reactor: Reactor,
+        workers: usize,
+        standstill: &Arc<Standstill>,
+        on_park: Option<Call>,
+    ) -> Self {
+        let (queue, standstill) = (RunQueue::new(workers == 1), standstill.clone());
+        Self { queue, reactor, standstill, on_park }
     }
 
     pub(crate) fn peer(&self) -> Peer {

@@ -26,7 +26,8 @@ fn on_every_backend(workers: usize, test: impl Fn(&'static Hub, Vec<Worker>)) {
             None => Reactor::epoll(&hub.block(index).doorbell),
         };
         let standstill = Standstill::new(standstill::Options::default());
-        let seat = |made: std::io::Result<Reactor>| Seat::new(made.unwrap(), workers, &standstill);
+        let seat =
+            |made: std::io::Result<Reactor>| Seat::new(made.unwrap(), workers, &standstill, None);
         let seats: Vec<_> = (0..workers).map(reactor).map(seat).collect();
         let peers: Arc<[Peer]> = seats.iter().map(Seat::peer).collect();
         let made = |(index, seat)| Worker::new(index, hub, seat, peers.clone());

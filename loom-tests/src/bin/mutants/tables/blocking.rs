@@ -1,4 +1,4 @@
-//! The mutants of the queue of blocking jobs.
+//! The mutants of the queue of blocking jobs, and of their cancel.
 
 use crate::run::Mutant;
 
@@ -7,22 +7,22 @@ use crate::run::Mutant;
 pub const BLOCKING: &[Mutant] = &[
     Mutant {
         name: "blocking: nobody is woken for a job",
-        file: "blocking/queue.rs",
-        text: "        if let Some(sleeper) = state.idle.pop() {
-            sleeper.notify_one();",
-        replacement: "        if let Some(_sleeper) = state.idle.pop() {",
+        file: "blocking/queue/mod.rs",
+        text: "        *self.called.lock() = true;
+        self.bell.notify_one();",
+        replacement: "        *self.called.lock() = true;",
         model: "blocking_queue::idle_thread_is_called",
     },
     Mutant {
         name: "blocking: who is called stays on the list",
-        file: "blocking/queue.rs",
-        text: "if let Some(sleeper) = state.idle.pop() {",
-        replacement: "if let Some(sleeper) = state.idle.last().cloned() {",
+        file: "blocking/queue/mod.rs",
+        text: "if let Some(sleeper) = self.idle.pop() {",
+        replacement: "if let Some(sleeper) = self.idle.last().cloned() {",
         model: "blocking_queue::idle_thread_is_called",
     },
     Mutant {
         name: "blocking: who has timed out stays on the list",
-        file: "blocking/queue.rs",
+        file: "blocking/queue/mod.rs",
         text: "                    state.idle.remove(listed);
 ",
         replacement: "                    let _ = listed;
@@ -31,37 +31,32 @@ pub const BLOCKING: &[Mutant] = &[
     },
     Mutant {
         name: "blocking: ends when the time is over, called or not",
-        file: "blocking/queue.rs",
-        text: "                None => return (state, true),",
-        replacement: "                None => return (state, !timed_out),",
+        file: "blocking/queue/mod.rs",
+        text: "                    return (state, true);",
+        replacement: "                    return (state, called);",
         model: "blocking_queue::push_against_the_end_of_an_idle_thread",
     },
     Mutant {
-        name: "blocking: a job is queued behind the look for a sleeper",
-        file: "blocking/queue.rs",
-        text: "        state.jobs.push_back(job);
-        if let Some(sleeper) = state.idle.pop() {
-            sleeper.notify_one();",
-        replacement: "        let sleeper = state.idle.pop();
-        drop(state);
-        let mut state = self.state.lock();
-        state.jobs.push_back(job);
-        if let Some(sleeper) = sleeper {
-            sleeper.notify_one();",
+        name: "blocking: a job is queued behind the look for a thread",
+        file: "blocking/queue/mod.rs",
+        text: "        state.jobs.push_back(waiting);
+        let help = state.summon(&self.limits);",
+        replacement: "        let help = state.summon(&self.limits);
+        state.jobs.push_back(waiting);",
         model: "blocking_queue::idle_thread_is_called",
     },
     Mutant {
         name: "blocking: the end wakes nobody",
-        file: "blocking/queue.rs",
-        text: "        idle.iter().for_each(|sleeper| sleeper.notify_one());",
-        replacement: "        drop(idle);",
+        file: "blocking/queue/mod.rs",
+        text: "        sleepers.iter().for_each(|sleeper| sleeper.call());",
+        replacement: "        drop(sleepers);",
         model: "blocking_queue::idle_thread_is_called",
     },
     Mutant {
         name: "blocking: a job is taken after the end",
-        file: "blocking/queue.rs",
+        file: "blocking/queue/mod.rs",
         text: "        if state.closed {
-            return Pushed::Closed(job);
+            return Pushed::Closed(waiting.job);
         }
 ",
         replacement: "",
@@ -69,47 +64,115 @@ pub const BLOCKING: &[Mutant] = &[
     },
     Mutant {
         name: "blocking: a thread ends without a word",
-        file: "blocking/queue.rs",
-        text: "        state.threads -= 1;
-        self.one_less.notify_all();
-    }
-
-    /// Has this thread be idle.",
-        replacement: "        state.threads -= 1;
-    }
-
-    /// Has this thread be idle.",
+        file: "blocking/queue/mod.rs",
+        text: "        state.seats.retain(|other| !Arc::ptr_eq(other, seat));
+        drop(state);
+        self.one_less.notify_all();",
+        replacement: "        state.seats.retain(|other| !Arc::ptr_eq(other, seat));
+        drop(state);",
         model: "blocking_queue::close_against_push",
     },
     Mutant {
         name: "blocking: a thread has ended before its last job has",
-        file: "blocking/queue.rs",
-        text: "                drop(state);
-                job.run();
-                state = self.state.lock();",
-        replacement: "                state.threads -= 1;
+        file: "blocking/queue/mod.rs",
+        text: "                job.run();
+                *seat.job.lock() = None;",
+        replacement: "                *seat.job.lock() = None;
+                self.state.lock().threads -= 1;
                 self.one_less.notify_all();
-                state.busy.clear();
-                drop(state);
                 job.run();
-                state = self.state.lock();
-                state.threads += 1;",
+                self.state.lock().threads += 1;",
         model: "blocking_queue::close_against_push",
     },
     Mutant {
+        name: "blocking: threads end before the queue is empty",
+        file: "blocking/queue/mod.rs",
+        text: "            if let Some((waiting, number)) = state.take_job(seat) {",
+        replacement: "            let next = if state.closed { None } else { state.take_job(seat) };
+            if let Some((waiting, number)) = next {",
+        model: "blocking_queue::finish_against_push",
+    },
+    Mutant {
         name: "blocking: a refused thread strands nothing",
-        file: "blocking/queue.rs",
-        text: "            1 => mem::take(&mut state.jobs),",
-        replacement: "            0 => mem::take(&mut state.jobs),",
-        model: "blocking_queue::refused_thread_beside_another",
+        file: "blocking/queue/mod.rs",
+        text: "                    (0, _) => stranded",
+        replacement: "                    (usize::MAX, _) => stranded",
+        model: "blocking_queue::refused_thread_strands_what_is_queued",
     },
     Mutant {
         name: "blocking: a refused thread still counts",
-        file: "blocking/queue.rs",
-        text: "        state.threads -= 1;
-        self.one_less.notify_all();
-        Refused",
-        replacement: "        Refused",
+        file: "blocking/queue/mod.rs",
+        text: "                state.threads -= 1;
+                state.coming = false;",
+        replacement: "                state.coming = false;",
+        model: "blocking_queue::refused_thread_strands_what_is_queued",
+    },
+    Mutant {
+        name: "blocking: a refused thread is still expected",
+        file: "blocking/queue/mod.rs",
+        text: "                state.threads -= 1;
+                state.coming = false;",
+        replacement: "                state.threads -= 1;",
         model: "blocking_queue::refused_thread_beside_another",
+    },
+    Mutant {
+        name: "blocking: who became idle while a thread was refused is not called",
+        file: "blocking/queue/mod.rs",
+        text: "                    (_, false) => help = state.summon(&self.limits),",
+        replacement: "                    (_, false) => {}",
+        model: "blocking_queue::refused_thread_beside_another",
+    },
+    Mutant {
+        name: "blocking: a thread that comes calls nobody for the rest",
+        file: "blocking/queue/mod.rs",
+        text: "                let help = state.summon(&self.limits);
+                drop(state);",
+        replacement: "                let help = Help::None;
+                drop(state);",
+        model: "blocking_queue::watch_gets_a_thread_for_a_job_that_waits",
+    },
+    Mutant {
+        name: "blocking: a thread that came is still expected",
+        file: "blocking/queue/mod.rs",
+        text: "        state.refused = false;
+        state.coming = false;",
+        replacement: "        state.refused = false;",
+        model: "blocking_queue::watch_gets_a_thread_for_a_job_that_waits",
+    },
+    Mutant {
+        name: "blocking: the watch gets nobody",
+        file: "blocking/queue/watch.rs",
+        text: "Step::Grow(self.summon(limits))",
+        replacement: "Step::Pause",
+        model: "blocking_queue::watch_gets_a_thread_for_a_job_that_waits",
+    },
+    Mutant {
+        name: "blocking: the watch ends and is still there",
+        file: "blocking/queue/watch.rs",
+        text: "        state.watch = Watch::Absent;
+",
+        replacement: "",
+        model: "blocking_queue::watch_gets_a_thread_for_a_job_that_waits",
+    },
+    Mutant {
+        name: "blocking: a watch that was called ends all the same",
+        file: "blocking/queue/watch.rs",
+        text: "                (Watch::Awake, _) => return (state, true),",
+        replacement: "                (Watch::Awake, called) => return (state, called),",
+        model: "blocking_queue::watch_that_rests_is_called",
+    },
+    Mutant {
+        name: "blocking: a new job is nobody's to claim",
+        file: "task/state.rs",
+        text: "        self.0.fetch_sub(ACTIVE, Ordering::Relaxed);",
+        replacement: "        self.0.fetch_sub(0, Ordering::Relaxed);",
+        model: "job_cancel::claim_against_cancel",
+    },
+    Mutant {
+        name: "blocking: a job is claimed that somebody else has",
+        file: "task/mod.rs",
+        text: "        let wakes = self.header().state.wake_by_val();",
+        replacement: "        let wakes = self.header().state.wake_by_val() | true;",
+        model: "job_cancel::claim_against_cancel",
     },
 ];
