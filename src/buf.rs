@@ -34,10 +34,10 @@ pub unsafe trait IoBuf: Send + 'static {
 ///
 /// # Safety
 ///
-/// Until the value is dropped or otherwise mutated, `as_mut_ptr` and `capacity` return the
-/// same, also after the value has been moved; the pointer is not null, not even where
-/// `capacity` is 0; the `capacity` bytes there may be written, through this pointer, and nobody
-/// else has access to them.
+/// Until the value is dropped or otherwise mutated, `as_mut_ptr` and `capacity` return the same,
+/// also after the value has been moved. The pointer is not null, not even where `capacity` is 0.
+/// The `capacity` bytes there may be written through this pointer, and nothing else has access to
+/// them.
 pub unsafe trait IoBufMut: IoBuf {
     /// Where to write.
     fn as_mut_ptr(&mut self) -> *mut u8;

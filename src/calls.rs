@@ -235,7 +235,8 @@ impl<F> Drop for Call<F> {
     }
 }
 
-/// Who decides over a call: one word, which the first to come changes for good.
+/// The decision over a call, between its start and its cancel: one word, which the first of the two
+/// changes for good.
 ///
 /// All is relaxed: nothing but the word is decided here. What the function has captured belongs to the
 /// call's task, on which the runtime keeps its order.

@@ -151,7 +151,7 @@ pub(crate) mod global {
     };
 }
 
-/// `std::cell::UnsafeCell` in the shape of loom's, which can see who accesses it.
+/// `std::cell::UnsafeCell` in the shape of loom's, which can see each access to it.
 #[cfg(not(loom))]
 #[derive(Debug)]
 #[repr(transparent)]

@@ -638,7 +638,7 @@ pub mod timers {
         /// passed since nodes were last wanted.
         pub fn trim_pool(self) {
             let mut now = 0;
-            // Until it is told to wait for a third time.
+            // Until it has been answered three times that it must wait.
             for _ in 0..3 {
                 let pause = loop {
                     match self.0.trim_pool(now) {
@@ -674,7 +674,7 @@ pub mod timers {
             self.0.drain_mailbox();
         }
 
-        /// Gives a timer up, as who has these timers may.
+        /// Gives a timer up, as the owner of these timers may.
         pub fn release(&mut self, timer: Timer) -> Option<Waker> {
             TimerRef::release(&mut Some(timer.0), Some(&mut self.0))
         }

@@ -1,4 +1,4 @@
-//! Who asked for a cancellation, and why.
+//! The cause of a cancellation: where it was asked for, and why.
 
 use std::{borrow::Cow, fmt, ops::Deref, panic::Location, sync::Arc};
 
@@ -46,7 +46,7 @@ impl fmt::Display for ScopeKind {
     }
 }
 
-/// Who asked for a cancellation: the scope, its name, the reason given, and the place in the source.
+/// The cause of a cancellation: the scope, its name, the reason given, and the place in the source.
 ///
 /// asyncio: the `msg` of `Task.cancel(msg)`.
 ///

@@ -1,9 +1,9 @@
-//! Who hears of [`ErrorEvent`]s: one hook per runtime, found by a key.
+//! The receiver of [`ErrorEvent`]s: one hook per runtime, found by a key.
 //!
-//! A task that panics may be found out long after its runtime is gone, by the drop
-//! of its handle. So tasks carry a key, not a reference; an event whose hook is gone
-//! goes to standard error. So does one in a forked child of the hook's process: the hook may
-//! need what a thread of the parent holds.
+//! A task's panic may be reported long after its runtime is gone, when its handle is dropped. So
+//! tasks carry a key, not a reference; an event whose hook is gone goes to standard error. So does
+//! one in a forked child of the hook's process: the hook may need what a thread of the parent
+//! holds.
 
 use std::{borrow::Cow, fmt, io, os::fd::AsFd, panic::Location, sync::Arc};
 
@@ -105,7 +105,7 @@ pub(crate) struct Here {
     pub(crate) report: fn(u64, &ErrorEvent),
 }
 
-/// Who can answer [`here`]: tasks are unknown at this rank.
+/// The function that answers [`here`]: tasks are unknown at this rank.
 static ASK: PerProcess<fn() -> Option<Here>> = PerProcess::new();
 
 /// Says how to find the task that is polled on a thread. The first one stays.

@@ -120,7 +120,7 @@ impl TaskError {
         matches!(*self.0, Failure::Cancelled(_))
     }
 
-    /// Who cancelled the task, if it was cancelled.
+    /// The cause of the task's cancellation, if it was cancelled.
     ///
     /// asyncio: the `msg` of the `CancelledError`.
     pub fn cancel_cause(&self) -> Option<&CancelCause> {
@@ -437,8 +437,8 @@ impl Error for NoRuntime {}
 
 /// Something that went wrong where nobody was waiting to hear of it.
 ///
-/// [`Builder::on_error`](crate::Builder::on_error) sets who hears; by default it
-/// is standard error. asyncio: the context given to `loop.call_exception_handler`.
+/// [`Builder::on_error`](crate::Builder::on_error) sets the function that receives it; by default
+/// it is written to standard error. asyncio: the context given to `loop.call_exception_handler`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ErrorEvent {
@@ -486,9 +486,9 @@ pub enum ErrorEvent {
         /// The panic's text.
         message: String,
     },
-    /// A runtime does not get what it would use: io_uring, or rings of full size. It works
-    /// all the same, with less speed. It is told once per runtime; standard error, which hears
-    /// where there is no hook, is not told of a seccomp filter that refuses io_uring.
+    /// A runtime does not get what it would use: io_uring, or rings of full size. It works all the
+    /// same, with less speed. It is reported once per runtime. A runtime without a hook reports to
+    /// standard error, but not that a seccomp filter refuses io_uring.
     #[non_exhaustive]
     BackendFallback {
         /// What it uses.
@@ -497,16 +497,15 @@ pub enum ErrorEvent {
         reason: String,
     },
     /// A listener cannot accept: descriptors or memory are exhausted, or each connection is
-    /// forbidden. It waits for a moment and tries again; it is told once per pause.
+    /// forbidden. It waits for a moment and tries again; each pause is reported once.
     #[non_exhaustive]
     AcceptPaused {
         /// What accept(2) said.
         error: std::io::Error,
     },
-    /// One poll has held a worker for long while other tasks wait on it; they were
-    /// taken to another worker if there is one. It is told once per such poll. The time counts in
-    /// which the poll runs or sleeps in the kernel, not that in which its thread has no core, or is
-    /// stopped.
+    /// One poll has held a worker for long while other tasks wait on it; they were taken to another
+    /// worker if there is one. Each such poll is reported once. The time counts in which the poll
+    /// runs or sleeps in the kernel, not that in which its thread has no core, or is stopped.
     #[non_exhaustive]
     TaskHogsWorker {
         /// Which task.
@@ -547,8 +546,8 @@ pub enum ErrorEvent {
         catches: u64,
     },
     /// The system refuses a thread for blocking jobs. They wait for the threads that there are; if
-    /// there is none, they [fail](TaskError::is_refused). It is told once, and again after a
-    /// thread could be had.
+    /// there is none, they [fail](TaskError::is_refused). It is reported once, and again after a
+    /// thread could be started.
     #[non_exhaustive]
     ThreadRefused {
         /// What clone(2) said.
@@ -575,9 +574,9 @@ pub enum ErrorEvent {
     /// A task waits for a lock that it acquired itself and that was not released since. Only
     /// builds with `debug_assertions` look for it.
     ///
-    /// It waits for itself, and for ever, unless another part of it lets go of the lock, as in
-    /// a `join!`, or it has handed the guard on to another task, which cannot be seen: then the
-    /// report may be ignored.
+    /// It waits for itself, and for ever. There are two exceptions, which cannot be seen, and where
+    /// the report may be ignored: another part of the task releases the lock, as in a `join!`, or
+    /// the task has given the guard to another task.
     #[non_exhaustive]
     LockHeldByWaiter {
         /// Which task.

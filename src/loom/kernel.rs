@@ -1,8 +1,8 @@
 //! The kernel's part in a ring: one socket, and polls, receives and cancels on it. The socket has to
 //! be waited for in one ring at a time.
 //!
-//! As little as possible is ordered: who calls the kernel learns nothing of what others did before
-//! they called it, but loom tries both orders of two calls.
+//! As little as possible is ordered: a thread that calls the kernel sees nothing of what other
+//! threads did before their calls, but loom tries both orders of two calls.
 
 use std::{
     collections::VecDeque,
@@ -82,7 +82,7 @@ impl Instance {
         self.completed.push_back((id, result, flags));
     }
 
-    /// Something is there: all that wait for it are told.
+    /// Something is there: all operations that wait for it complete.
     fn tell_all(&mut self) -> bool {
         let armed = mem::take(&mut self.armed);
         let told = armed.iter().any(|entry| !entry.is_own());

@@ -6,8 +6,9 @@
 //! worth something only where the section is not much more than that, and runs no foreign
 //! code.
 //!
-//! Who finds it taken spins for about as long as a section lasts, and then leaves the core
-//! to others, in steps that grow: the holder may have been preempted, by him even.
+//! A thread that finds it taken spins for about as long as a section lasts, and then leaves the
+//! core to others, in steps that grow: the holder may have been preempted, perhaps by that very
+//! thread.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -23,7 +24,7 @@ use super::{
 
 /// Looks at a taken lock before the core is left to others.
 const SPINS: u32 = 64;
-/// Yields to who is ready to run, before it sleeps.
+/// How often a thread yields its core before it sleeps.
 const YIELDS: u32 = 8;
 /// The first sleep. Each is twice the one before.
 const SLEEP: Duration = Duration::from_micros(20);
@@ -36,7 +37,7 @@ pub(crate) struct SpinLock<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: as a Mutex: whoever has it locked has the value to himself, on any thread.
+// SAFETY: as a Mutex: only the holder of the lock has access to the value, on any thread.
 unsafe impl<T: Send> Send for SpinLock<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for SpinLock<T> {}
@@ -59,8 +60,8 @@ impl<T> SpinLock<T> {
     ///
     /// # Safety
     ///
-    /// Nobody else can come to the lock while `f` runs, and who had it before was done with it
-    /// before this call, by some order that the caller knows of.
+    /// No other thread can reach the lock while `f` runs, and every earlier access happened before
+    /// this call, by some order that the caller knows of.
     #[inline(always)]
     pub(crate) unsafe fn with_exclusive<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         // SAFETY: nobody else has access, by contract.

@@ -45,11 +45,10 @@ impl<T: ?Sized> Drop for UnsafeCell<T> {
 
 /// Loom's atomics, whose loads are ordered among each other as well.
 ///
-/// Loom 0.7 remembers the last access to each atomic only. When thread 1 has loaded, and
-/// thread 2 then loads and stores, thread 2's load hides that of thread 1: that thread 1
-/// might see the store is not explored (loom's issues 166 and 392). A condition variable
-/// on which nobody waits makes no order between threads, but has loom try both orders of
-/// who touches it.
+/// Loom 0.7 remembers the last access to each atomic only. When thread 1 has loaded, and thread 2
+/// then loads and stores, thread 2's load hides that of thread 1: that thread 1 might see the store
+/// is not explored (loom's issues 166 and 392). A condition variable on which nobody waits makes no
+/// order between threads, but has loom try both orders of the two accesses.
 pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::{Ordering, fence};
     use loom::sync::{Condvar, atomic as checked};
@@ -254,9 +253,8 @@ pub(crate) mod alloc {
     }
 }
 
-/// crossbeam's deque can not be modelled: a locked queue of its interface. Its length
-/// is an atomic of its own as crossbeam's ends are, so that who looks at it gets no
-/// order for free.
+/// crossbeam's deque can not be modelled: a locked queue of its interface. Its length is an atomic
+/// of its own as crossbeam's ends are, so that reading it gives no order for free.
 pub(crate) mod deque {
     use std::collections::VecDeque;
 

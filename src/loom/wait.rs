@@ -1,8 +1,8 @@
 //! A lock and a condition variable whose waiters sleep at an address of their own.
 //!
-//! These are the standard ones. parking_lot's waiters meet in one table of the process, whose
-//! locks a child may inherit from a thread that it has not got, when it is forked at a bad time:
-//! what every runtime needs, from its start to its end, is not left to that.
+//! These are the standard ones. parking_lot's waiters share one table of the process. A child that
+//! is forked at a bad time inherits a lock of that table from a thread that the child does not
+//! have. What every runtime needs, from its start to its end, must not depend on that.
 
 use std::{
     sync::{self, PoisonError},

@@ -10,7 +10,7 @@ use crate::error::TaskId;
 /// Made by [`Task::canceller`](crate::Task::canceller), and by [`current_task`] for the task that asks.
 /// Dropping it does nothing.
 ///
-/// asyncio: `Task.cancel`, by whoever has the task.
+/// asyncio: `Task.cancel`, which any holder of the task may call.
 #[derive(Clone)]
 #[doc(alias = "AbortHandle")]
 pub struct Canceller(TaskRef);

@@ -7,7 +7,7 @@
 //!
 //! # A registration and the end
 //!
-//! 1. Who registers locks the list, appends the callback, and sets `CALLBACKS` by an RMW, with the
+//! 1. A registration locks the list, appends the callback, and sets `CALLBACKS` by an RMW, with the
 //!    lock held.
 //! 2. If that RMW shows that the task is complete, and no caller is at work, it notes that one is,
 //!    and starts it when it has released the lock.
@@ -145,7 +145,7 @@ pub(super) fn ended(task: TaskRef) {
     }
 }
 
-/// Who calls the callbacks of a task that has ended: a future, to be spawned on its runtime.
+/// The future that calls the callbacks of a task that has ended, to be spawned on its runtime.
 pub(crate) struct Caller {
     task: TaskRef,
     /// It has found the list empty, or given up.

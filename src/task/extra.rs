@@ -1,12 +1,20 @@
 //! What few tasks have: one word behind the header, which stays null for all others.
 //!
-//! The word is null; or the number of the task that waits for this one in a combinator; or the place in
-//! the source where somebody asked the task to end; or a cause, which several tasks may share; or an [`Extension`], which has room for the cause and for all the rest.
-//! A plain `cancel` allocates nothing that way, and a group that cancels ten thousand children one
-//! cause.
+//! The word is one of these:
+//!
+//! * null;
+//! * the number of the task that waits for this one in a combinator;
+//! * the place in the source where somebody asked the task to end;
+//! * a cause, which several tasks may share;
+//! * an [`Extension`], which has room for the cause and for all the rest.
+//!
+//! So a plain `cancel` allocates nothing, and a group that cancels ten thousand children allocates
+//! one cause.
+//!
+//! Invariants:
 //!
 //! * X1 An extension that the word points to stays there until the word is dropped.
-//! * X2 A shared cause in the word is owned by it: whoever takes it out by an RMW owns it.
+//! * X2 A shared cause in the word is owned by it: the thread that takes it out by an RMW owns it.
 
 use std::{borrow::Cow, panic::Location, ptr};
 
@@ -27,7 +35,7 @@ const OWNERS_CAUSE: usize = 3;
 const AWAITER: usize = 4;
 const TAGS: usize = 7;
 
-/// Who asks a task to end.
+/// The origin of a request to end a task.
 pub(crate) enum Asked {
     /// Somebody with a handle, at this place.
     At(&'static Location<'static>),
@@ -46,7 +54,7 @@ pub(super) struct Noted {
 }
 
 impl Asked {
-    /// Somebody who gives a reason to end the task with this name.
+    /// A request with a reason, to end the task with this name.
     pub(super) fn for_reason(
         extra: &Extra,
         reason: Cow<'static, str>,
@@ -68,7 +76,7 @@ pub(super) struct Extension {
     noted: Mutex<Option<Noted>>,
     /// Values that it inherited; the runner's (L3). Given at birth, empty after the end.
     pub(super) locals: UnsafeCell<Vec<Box<dyn Kept>>>,
-    /// Who wants to hear of the task's end.
+    /// The callbacks for the task's end.
     pub(super) callbacks: Mutex<Callbacks>,
     /// Regions of the task that hear of its cancellation; the runner's.
     pub(super) root: Mutex<Root>,
@@ -202,7 +210,7 @@ impl Extra {
             let raw = Box::into_raw(made);
             // SAFETY: fresh memory.
             let extension = unsafe { &*raw };
-            // Locked until what the word held is in its place: who looks for it waits.
+            // Locked until what the word held is in its place: a thread that looks for it waits.
             let mut noted = extension.noted.lock();
             // AcqRel: publishes the extension; a cause in the word is seen (X2).
             match self.0.compare_exchange(word, raw.cast(), Ordering::AcqRel, Ordering::Acquire) {
@@ -260,7 +268,7 @@ impl Extra {
         }
     }
 
-    /// Takes out who asked.
+    /// Takes out the origin of the request.
     pub(super) fn take_noted(&self) -> Option<Noted> {
         // Acquire: pairs with the CAS in `ask` and in `get_or_make`.
         let word = self.0.load(Ordering::Acquire);
@@ -278,7 +286,7 @@ impl Extra {
         }
     }
 
-    /// Who asked, which stays.
+    /// The origin of the request, which stays.
     pub(super) fn noted(&self) -> Option<Noted> {
         self.get_or_make().noted.lock().clone()
     }
@@ -305,7 +313,7 @@ impl Tagged {
 
 impl Drop for Extra {
     fn drop(&mut self) {
-        // Relaxed: whoever frees has acquired what all others did.
+        // Relaxed: the thread that frees the task has acquired what all others did.
         let word = self.0.load(Ordering::Relaxed);
         if let Some(tagged) = Self::tagged(word) {
             // SAFETY: X2: the word ends.

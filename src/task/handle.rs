@@ -480,10 +480,10 @@ const DEEPEST: usize = 16;
 
 /// Drops the result of a complete task and then the handle's reference to it.
 ///
-/// A result may hold the handle of another task, whose result holds the next, and
-/// so on for a million: past some depth an inner one is only listed, and the deepest call
-/// drops them in turn, so that the stack does not grow. Up to there the result is gone when the
-/// handle is: the destructor that has dropped the handle may count on it.
+/// A result may hold the handle of another task, whose result holds the next, and so on for a
+/// million. Past some depth an inner result is only listed, and the deepest call drops the listed
+/// ones in turn, so that the stack does not grow. Up to there the result is gone when the handle
+/// is: the destructor that has dropped the handle may rely on that.
 fn drop_outputs(task: NonNull<Header>) {
     crate::loom::thread_local! {
         /// How deep this thread is, and what is listed.
@@ -518,14 +518,14 @@ fn drop_outputs(task: NonNull<Header>) {
 /// A handle that owns a task: a future of its result that takes the task with it.
 ///
 /// Made by [`Task::join`]. When a scope around it is cancelled, it cancels the task and waits for
-/// its end: what the task has to clean up is done when the scope ends. Whoever awaits sees a value
-/// that the task gives all the same; of a task that was cancelled so it sees nothing, since its own
-/// scope ends then.
+/// its end: what the task has to clean up is done when the scope ends. If the task gives a value
+/// all the same, the awaiting task gets it. If the task was cancelled so, the awaiting task gets
+/// nothing, since its own scope ends then.
 ///
 /// # Cancel safety
 ///
-/// Dropping it before it is ready cancels the task: that is its purpose. The task ends by itself then,
-/// soon after; the runtime sees to it.
+/// Dropping it before it is ready cancels the task: that is its purpose. The runtime ends the task
+/// then, soon after.
 #[must_use = "dropping a Join cancels the task"]
 pub struct Join<T> {
     task: Task<T>,

@@ -24,16 +24,16 @@ use crate::{
 
 /// The head of a task's one allocation; the future, later its result, follows.
 ///
-/// Who may touch what:
+/// The fields, and the code that may touch each:
 /// * H1 `state`, `id`, `vtable`, `place`, `spawned_at`: anybody with a reference.
-/// * H2 `next`: the holder of the queue entry, and while the entry is in an inbox, those whom the
-///   inbox's rules name; then the runner, which notes there what the task waits for, so that the
+/// * H2 `next`: the holder of the queue entry, and while the entry is in an inbox, the threads that
+///   the inbox's rules name. Then the runner, which notes there what the task waits for. So the
 ///   next holder of an entry finds a note and no link: an inbox sets the link before it shows the
-///   task. After completion the handle that drops the result. Anybody may look for a note.
+///   task. After completion the handle that drops the result. Any thread may look for a note.
 /// * H3 `waiter`: the handle, while the state has no `WAITER`; the completer, once
 ///   it has seen `WAITER` in its completing edge.
-/// * H4 the stage behind the header: the runner, of whom there is one while the task is
-///   `ACTIVE`; from `COMPLETE` on the handle if there is one, else the completer.
+/// * H4 the stage behind the header: the runner, of which there is one while the task is `ACTIVE`;
+///   from `COMPLETE` on the handle if there is one, else the completer.
 #[repr(C)]
 pub(crate) struct Header {
     /// First: `current.task` points to it.
@@ -68,8 +68,8 @@ impl From<&'static Location<'static>> for Origin {
     }
 }
 
-/// Whoever queues tasks. No value exists: what is needed to find the queue is in
-/// the task's [place](Header::place).
+/// A scheduler: it queues tasks. No value exists: what is needed to find the queue is in the task's
+/// [place](Header::place).
 pub(crate) trait Schedule: 'static {
     /// Queues a task that became runnable. Called on any thread, at any time, also
     /// after the runtime's end; must not run foreign code.
@@ -82,7 +82,7 @@ pub(crate) trait Schedule: 'static {
     /// Something happened that nobody is waiting for.
     fn report(place: u64, event: &ErrorEvent);
 
-    /// Spawns who calls the callbacks of a task that has ended.
+    /// Spawns the future that calls the callbacks of a task that has ended.
     fn defer(place: u64, at: &'static Location<'static>, caller: Caller);
 }
 

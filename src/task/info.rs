@@ -84,7 +84,8 @@ impl TaskInfo {
     /// combinator waits for several tasks, so that [`awaits`](Self::awaits) of its own task tells only one
     /// of them.
     ///
-    /// With both, who waits for whom is a graph; tasks that wait for each other are a cycle in it.
+    /// Both together give a graph of the tasks that wait; tasks that wait for each other are a
+    /// cycle in it.
     ///
     /// asyncio: `Task._asyncio_awaited_by`, and `asyncio.print_call_graph`.
     ///

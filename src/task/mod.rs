@@ -225,7 +225,7 @@ impl Schedule for Nowhere {
     }
 }
 
-/// The registry's reference to a live task. Whoever completes the task takes it over.
+/// The registry's reference to a live task. The completer of the task takes it over.
 #[derive(Clone, Copy)]
 pub(crate) struct Registered(pub(crate) NonNull<Header>);
 
@@ -257,7 +257,7 @@ impl TaskRef {
 
     /// # Safety
     ///
-    /// The caller sees to it that a reference of the registry lives during the call.
+    /// A reference of the registry lives during the call.
     pub(crate) unsafe fn from_registered(raw: NonNull<Header>) -> Self {
         // SAFETY: R1: the registry's reference.
         unsafe { Self::to(raw) }
@@ -302,7 +302,7 @@ impl TaskRef {
         }
     }
 
-    /// The same by somebody, who is noted.
+    /// The same, with the origin of the request, which is noted.
     fn ask(&self, abort: bool, asked: Asked) -> bool {
         // SAFETY: R1: our own reference.
         unsafe { raw::ask(self.0, abort, asked) }

@@ -21,8 +21,8 @@
 //! A panic, in the poll or in any destructor, is contained where it arises and
 //! becomes the task's result (S8).
 //!
-//! The table of bits is in [`state`](super::state), the table of who may touch which field at
-//! [`Header`], the invariants that unsafe code cites below.
+//! The table of bits is in [`state`](super::state), the table of fields and of the code that may
+//! touch them at [`Header`], the invariants that unsafe code cites below.
 //!
 //! # The memory
 //!
@@ -70,8 +70,8 @@ use crate::{
 ///
 /// # Safety
 ///
-/// All take a task that was made with this very table, by a caller who has the right to its
-/// stage (R2), or for `free` its last reference; what more each wants stands at its body.
+/// All take a task that was made with this very table. The caller has the right to its stage (R2),
+/// or for `free` its last reference. What more each requires stands at its body.
 pub(super) struct VTable {
     /// Polls the future. Ready or panicked: the result is stored, the future gone.
     poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Poll<End>,
@@ -178,7 +178,7 @@ pub(super) unsafe fn extra<'a>(task: NonNull<Header>) -> &'a Extra {
 pub(super) unsafe fn ask(task: NonNull<Header>, abort: bool, asked: Asked) -> bool {
     // SAFETY: R1, by the caller.
     let (header, extra) = unsafe { (task.as_ref(), extra(task)) };
-    // Before the request, so that who sees that finds the cause.
+    // Before the request, so that a thread that sees the request finds the cause.
     extra.ask(asked);
     let (asked, push) = header.state.request(abort);
     if push {
@@ -191,7 +191,7 @@ pub(super) unsafe fn ask(task: NonNull<Header>, abort: bool, asked: Asked) -> bo
 ///
 /// # Safety
 ///
-/// The last reference has been given up, and the caller was told so.
+/// The last reference has been given up, as the caller has seen from the count.
 unsafe fn free<F: Future>(task: NonNull<Header>) {
     // SAFETY: R1 and R2, and H3 as well, for the last time, since nobody has a reference;
     // `create` allocated it so.
@@ -216,7 +216,7 @@ pub(super) unsafe fn drop_refs(task: NonNull<Header>, count: usize) {
     // SAFETY: R1, or else the block is ours to free.
     let header = unsafe { task.as_ref() };
     if header.state.drop_refs(count) {
-        // SAFETY: just told.
+        // SAFETY: the count has just shown that this was the last reference.
         unsafe { (header.vtable.free)(task) };
     }
 }
@@ -365,7 +365,7 @@ unsafe fn finish_without_value(task: NonNull<Header>, lent: bool, error: TaskErr
 unsafe fn finish(task: NonNull<Header>, lent: bool, end: End) {
     // SAFETY: R1: the registry's reference is ours until the end of this function.
     let header = unsafe { task.as_ref() };
-    // First, so that who waits for the task finds it gone from every count.
+    // First, so that a task that waits for this one finds it gone from every count.
     (header.vtable.ended)(header);
     let before = header.state.complete(end);
     match before.completed() {

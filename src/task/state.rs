@@ -20,7 +20,7 @@
 //!
 //! # A wake and a poll
 //!
-//! 1. Who wakes sets `ACTIVE`. If it was not set, the task is the waker's to queue: one RMW.
+//! 1. A wake sets `ACTIVE`. If it was not set, the waker queues the task: one RMW.
 //! 2. If it was, and `NOTIFIED` as well, there is nothing to do. Else the waker sets `NOTIFIED`;
 //!    and if `ACTIVE` was gone by then, begins again.
 //! 3. The poll begins with a plain load: the task is active already, from its time in the
@@ -28,12 +28,14 @@
 //! 4. A poll that is pending ends by a CAS that clears `ACTIVE`, unless `NOTIFIED` is set:
 //!    then the task goes back to a queue as it is.
 //!
-//! So a task that is woken once and suspends costs two RMWs, and whoever wakes it in the midst
-//! is heard by step 3 or by step 4. What a waker wrote is seen by the poll that follows: of who
-//! queues the task, by way of the queue; of the others, since the RMW of step 1 releases it, that
-//! of step 3 acquires, and nobody changes the word but by RMWs: who acquires a value has seen
-//! what was released by all before it. The last poll released what it did, and who queues the
-//! task acquires it.
+//! So a task that is woken once and suspends costs two RMWs, and a wake in between is noticed by
+//! step 3 or by step 4.
+//!
+//! The poll that follows sees what a waker wrote. If the waker queues the task, the queue gives the
+//! order. Every other waker releases by the RMW of step 1, and the RMW of step 3 acquires. The word
+//! is changed by RMWs only, so that a thread that acquires a value has seen what was released by
+//! all RMWs before it. The last poll releases what it did, and the waker that queues the task
+//! acquires it.
 //!
 //! The queue entry's reference becomes the runner's for the poll, and the runner *lends* it
 //! to the first waker that the poll clones, since the registry's keeps the task alive until
@@ -212,7 +214,7 @@ impl State {
     }
 
     pub(super) fn load(&self) -> Snapshot {
-        // Acquire: pairs with `complete`, so that who sees COMPLETE sees the result.
+        // Acquire: pairs with `complete`, so that a thread that sees COMPLETE sees the result.
         Snapshot(self.0.load(Ordering::Acquire))
     }
 
@@ -246,12 +248,12 @@ impl State {
     /// the task was woken meanwhile.
     #[inline]
     pub(super) fn suspend(&self, lent: bool) -> Suspend {
-        // The reference goes with the bit: whoever wakes the task next may end it.
+        // The reference goes with the bit: the next waker may end it.
         let own = if lent { 0 } else { REF };
         // Relaxed: the CAS checks it; if it was woken, the next `start` acquires.
         let mut now = self.0.load(Ordering::Relaxed);
         while now & NOTIFIED == 0 {
-            // Release: publishes this poll to who queues the task next.
+            // Release: publishes this poll to the waker that queues the task next.
             match self.0.compare_exchange_weak(
                 now,
                 (now | POLLED) - ACTIVE - own,
@@ -267,7 +269,7 @@ impl State {
 
     /// The poll was pending, and the task goes back to a queue.
     pub(super) fn stay(&self) -> Suspend {
-        // Relaxed: for whoever runs it next, to whom the queue brings it.
+        // Relaxed: for the next runner, which gets it by the queue.
         if self.0.load(Ordering::Relaxed) & POLLED == 0 {
             self.0.fetch_or(POLLED, Ordering::Relaxed);
         }
@@ -277,7 +279,7 @@ impl State {
     /// A cancelled task was pending: may it have another turn? Yes, once, if it
     /// was woken (or `yielded`) during this very poll: it was just being reached.
     pub(super) fn spend_last_turn(&self, yielded: bool) -> bool {
-        // Relaxed: a late wake is as good as none, and TOLD is the runner's own.
+        // Relaxed: a late wake is as good as none, and `TOLD` is the runner's own.
         let now = self.0.load(Ordering::Relaxed);
         if now & TOLD != 0 || now & ABORT != 0 || !(yielded || now & NOTIFIED != 0) {
             return false;
@@ -305,8 +307,8 @@ impl State {
 
     /// A callback is in the list, whose lock the caller holds. `true`: the task is complete.
     pub(super) fn note_callbacks(&self) -> bool {
-        // Acquire: who sees COMPLETE sees how the task ended. What is in the list is published by
-        // the list's lock.
+        // Acquire: a thread that sees COMPLETE sees how the task ended. What is in the list is
+        // published by the list's lock.
         Snapshot(self.0.fetch_or(CALLBACKS, Ordering::Acquire)).is_complete()
     }
 

@@ -22,7 +22,7 @@ pub(crate) fn now() -> u64 {
     if played::is_possible() { now_if_played() } else { machine() }
 }
 
-/// Apart, so that whoever asks needs no room for it.
+/// Apart, so that the callers of `now` need no stack space for it.
 #[cold]
 fn now_if_played() -> u64 {
     played::now().unwrap_or_else(machine)
@@ -73,7 +73,7 @@ pub(crate) mod played {
         /// One that stands at the present time of the machine: what code takes from the machine's
         /// clock, and compares, is not years away.
         pub(crate) fn new() -> Self {
-            // Relaxed: who plays the clock on a thread has been given it after this.
+            // Relaxed: a thread that plays the clock was given it after this.
             EVER.store(true, Ordering::Relaxed);
             Self(Arc::new(AtomicU64::new(super::machine())))
         }
@@ -85,7 +85,7 @@ pub(crate) mod played {
 
         /// Moves it on to that time, never back.
         pub(crate) fn move_to(&self, time: u64) {
-            // Release: who sees the time sees what was done before it came.
+            // Release: a thread that sees the time sees what was done before that time was set.
             self.0.fetch_max(time, Ordering::AcqRel);
         }
 

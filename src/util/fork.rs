@@ -1,9 +1,9 @@
 //! Telling a forked child from its parent, at the price of a load.
 //!
-//! A child shares descriptors with its parent, its rings are not even mapped, and it has
-//! none of its threads: it must not touch the first, and not wait for the last (S9). The
-//! number of the process lies on a page that the kernel wipes in a child
-//! (`MADV_WIPEONFORK`, madvise(2)), so that no call has to ask who we are.
+//! A child shares descriptors with its parent, its rings are not even mapped, and it has none of
+//! its threads: it must not touch the first, and not wait for the last (S9). The number of the
+//! process lies on a page that the kernel wipes in a child (`MADV_WIPEONFORK`, madvise(2)), so that
+//! no call has to ask for the process's number.
 
 use std::{
     io,
@@ -30,7 +30,8 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 /// The count of forks: what was made at another count may be shared with a child.
 #[inline]
 pub(crate) fn forks() -> u32 {
-    // Relaxed: whoever forks knows of what it shares, which came before.
+    // Relaxed: a thread that forks has seen the things that it shares with the child: they came
+    // before.
     FORKS.load(Ordering::Relaxed)
 }
 
@@ -60,7 +61,7 @@ pub(crate) fn expect_parent(born: Generation) {
     }
 }
 
-/// A process, for who asks after every poll: a load and a comparison.
+/// A process, for a check after every poll: a load and a comparison.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Native {
     page: &'static AtomicU64,
@@ -83,7 +84,7 @@ impl Native {
     }
 }
 
-/// No panic: the hook is the parent's, and so is who holds a lock.
+/// No panic: the hook is the parent's, and so may be the thread that holds a lock.
 #[cold]
 fn end() -> ! {
     const WHY: &str = "ringloop: this process was forked by a task or a blocking job of a \
@@ -203,7 +204,7 @@ fn inherited() -> io::Error {
     )
 }
 
-/// The error of who asks for something that is the parent's.
+/// The error of a call for something that is the parent's.
 #[cold]
 pub(crate) fn error() -> io::Error {
     io::Error::other("this process was forked from the runtime's: build another one here")

@@ -1,13 +1,13 @@
-//! A gate that many threads pass for an instant, until it is closed behind the last.
+//! A gate that many threads pass for an instant, until it is closed.
 //!
-//! What lies behind it (a descriptor that others write to, a scheduler that others
-//! spawn into) may go once the gate is closed *and* empty. Nobody waits for that:
-//! whoever is last, the closer or a late passer, is told to clean up.
+//! What lies behind it (a descriptor that others write to, a scheduler that others spawn into) may
+//! go once the gate is closed *and* empty. Nobody waits for that: the last thread, the closer or
+//! one that leaves late, cleans up.
 //!
 //! 1. [`enter`](Gate::enter) counts the passer in, then looks whether the gate is open.
-//! 2. [`close`](Gate::close) turns `OPEN` into `CLOSING`; who comes now is turned away.
-//! 3. Whoever finds `CLOSING` and a count of zero tries to turn it into `CLEANING` by a
-//!    CAS. One succeeds, cleans up, and clears the bit.
+//! 2. [`close`](Gate::close) turns `OPEN` into `CLOSING`; a thread that comes now may not enter.
+//! 3. A thread that finds `CLOSING` and a count of zero tries to turn it into `CLEANING` by a CAS.
+//!    One succeeds, cleans up, and clears the bit.
 //! 4. [`open`](Gate::open) makes it usable again (the memory of a gate may be
 //!    recycled), once nothing of an earlier closing is left.
 
@@ -62,7 +62,7 @@ impl Gate {
         old == CLOSING | PASSER && self.take_closing()
     }
 
-    /// Closes it. If nobody is inside, runs `clean`; else the last who leaves does.
+    /// Closes it. If nobody is inside, runs `clean`; else the last thread that leaves does.
     pub(crate) fn close(&self, clean: impl FnOnce()) {
         let old = self.0.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
             (word & OPEN != 0).then_some(word ^ (OPEN | CLOSING))

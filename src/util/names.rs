@@ -1,7 +1,7 @@
 //! Names of primitives, for reports.
 //!
-//! A primitive keeps the number of its name, and gives that as the key of what is waited for: whoever
-//! reads a report later finds the name here, or nothing if the primitive is gone.
+//! A primitive keeps the number of its name, and gives that as the key of the primitive that a task
+//! waits for. The reader of a report finds the name here, or nothing if the primitive is gone.
 
 use std::borrow::Cow;
 

@@ -25,8 +25,8 @@ pub(crate) fn contain(f: impl FnOnce()) {
     }
 }
 
-/// Drops what others made, such as the waker of whoever waited before: its panic is not
-/// for whoever is here now.
+/// Drops a foreign value, such as the waker of the task that waited before. A panic of its
+/// destructor does not reach the task that runs now.
 #[inline]
 pub(crate) fn discard_foreign<T>(foreign: T) {
     contain(|| drop(foreign));

@@ -1,8 +1,8 @@
 //! The word of one kind of signal: how many have come, and how many listen.
 //!
-//! Both are in one word, so that each signal has one place among the comings and goings of listeners:
-//! it is heard by all that are there, and by nobody else; if nobody is there, the handler is told so by
-//! the very operation that counts it.
+//! Both are in one word, so that each signal has one place in the order in which listeners come and
+//! go. It is heard by all listeners that are there, and by no other. If there is none, the
+//! operation that counts the signal shows that to the handler.
 
 use crate::loom::atomic::{AtomicU64, Ordering};
 
@@ -25,8 +25,8 @@ impl Count {
     /// A signal has come, says its handler: all listeners will find it, and `ring` wakes them. `false`:
     /// there are none.
     pub(crate) fn come(&self, ring: impl FnOnce()) -> bool {
-        // Before the ring, so that who is woken finds it. AcqRel: what the sender of the signal has done
-        // comes along to `hear`.
+        // Before the bell is rung, so that the listener that it wakes finds the count. AcqRel: what
+        // the sender of the signal has done comes along to `hear`.
         let was = self.0.fetch_add(SIGNAL, Ordering::AcqRel);
         let is_heard = was % SIGNAL != 0;
         if is_heard {

@@ -48,7 +48,7 @@ impl Started {
 /// Starts a named thread. A refusal (EAGAIN at a limit) is an error, not a panic.
 ///
 /// The kernel keeps 15 bytes of a name. Of one that is longer and ends in a number, it keeps the
-/// number: those who look at threads are to tell them apart.
+/// number, so that a list of threads shows which is which.
 pub(crate) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<Started> {
     spawn_with(name, None, body)
 }

@@ -14,10 +14,10 @@
 //! 2. Each pushes a [`Frame`](frame::Frame) onto a chain of this thread's stack while it polls its
 //!    inner future. So a future knows its surroundings only while it is polled, which is when they
 //!    are true: a `join!`, a `select!` or another library's collection may lie between.
-//! 3. A catch or a mask that is pending gets a [`Node`](node::Node), and so do the scopes and regions
-//!    around it. At each poll a node whose surroundings have changed is linked anew, and forgets what
-//!    it was told. A scope without regions allocates nothing, and pays one exchange of a
-//!    thread-local pointer.
+//! 3. A catch or a mask that is pending gets a [`Node`](node::Node), and so do the scopes and
+//!    regions around it. At each poll a node whose surroundings have changed is linked anew, and
+//!    forgets the request that was delivered to it. A scope without regions allocates nothing, and
+//!    pays one exchange of a thread-local pointer.
 //! 4. Each node has a lock of its own for its children, since a region may be dropped on another
 //!    thread. A lock of a parent may be held while that of a child is taken, never the other way.
 //!
@@ -29,16 +29,16 @@
 //!    one acts, and this one waits.
 //! 4. The first time, a task that was woken during this very poll has one more turn: what woke it
 //!    may be the value.
-//! 5. The *frontier* is told: each catch below the scope, not below a mask, that has no catch and no
-//!    mask below itself that could act. It is woken by its own waker, so that a library which polls
-//!    only those futures that were woken gets to it.
-//! 6. A catch that was told and is pending drops its inner future and returns `Cancelled`. The
-//!    request stands: the next suspension begins again at 2.
-//! 7. A catch that was told and is not polled, while nothing wakes the task, is *deaf*: somebody
-//!    holds it unpolled. It is passed over until it is polled again.
+//! 5. The request is delivered to the *frontier*: each catch below the scope, not below a mask,
+//!    that has no catch and no mask below itself that could act. A catch is woken by its own waker,
+//!    so that a library which polls only woken futures polls it.
+//! 6. A catch that has the request and is pending drops its inner future and returns `Cancelled`.
+//!    The request stands: the next suspension begins again at 2.
+//! 7. A catch that has the request and is not polled, while nothing wakes the task, is *deaf*: some
+//!    future holds it and does not poll it. It is passed over until it is polled again.
 //! 8. While a mask is alive below, the scope waits: with the mask's end it is polled, or woken if
 //!    another thread dropped it.
-//! 9. When nothing is left to tell, the scope drops its inner future and ends.
+//! 9. When no catch is left to deliver to, the scope drops its inner future and ends.
 //!
 //! The source: trio's cancel scopes, asyncio's `Task.cancel` and `uncancel`; the rule that a ready
 //! value wins and the tree that follows the polls are our own.
@@ -57,7 +57,7 @@ use std::{error::Error, fmt, sync::Arc, task::Poll};
 
 use crate::error::{CancelCause, Cause};
 
-/// What a region returns that was told of a cancellation: who asked for it.
+/// The result of a region to which a cancellation was delivered, with its cause.
 ///
 /// The request stands: the next suspension outside of the region hears of it as well, until the
 /// scope ends. [`consume`](Self::consume) ends the request instead.
@@ -103,7 +103,7 @@ impl Cancelled {
         Self { scope, cause }
     }
 
-    /// Who asked, and why.
+    /// Where the cancellation was asked for, and why.
     pub fn cause(&self) -> &CancelCause {
         &self.cause
     }

@@ -35,10 +35,10 @@ struct Links {
     children: Children,
     /// For a catch: the cancellation that has reached it.
     told: Option<Told>,
-    /// For a catch: it was told and nobody polled it.
+    /// For a catch: it has the request and was not polled since.
     deaf: bool,
-    /// For a catch: who polls it. For a mask: a scope that waits for its end. For a scope: who
-    /// polls it, if others may ask it to end.
+    /// For a catch: the task that polls it. For a mask: a scope that waits for its end. For a
+    /// scope: the task that polls it, if others may ask it to end.
     waker: Option<Waker>,
 }
 
@@ -142,7 +142,7 @@ impl Node {
         true
     }
 
-    /// Sees to it that the request stands.
+    /// Makes the request stand again, if it was taken back.
     pub(super) fn insist(&self) {
         if let Some(task) = self.task {
             root::insist(task);
@@ -170,7 +170,7 @@ impl Node {
         links.told.clone()
     }
 
-    /// Forgets what it was told.
+    /// Forgets the request that was delivered to it.
     pub(super) fn forget(&self) {
         let mut links = self.links.lock();
         links.deaf = false;
@@ -209,7 +209,7 @@ impl Node {
         acts
     }
 
-    /// Calls `each` for every catch that `scope` has told and that hears.
+    /// Calls `each` for every catch that has the request of `scope` and is not deaf.
     fn for_each_told(&self, scope: &Arc<Node>, each: &mut impl FnMut(&mut Links)) {
         for child in self.links.lock().children.iter() {
             if child.kind == Kind::Mask {
@@ -230,7 +230,7 @@ impl Node {
         any
     }
 
-    /// Those that were told and were not polled are passed over from now on.
+    /// Catches that have the request and were not polled are passed over from now on.
     pub(super) fn deafen_told(self: &Arc<Self>) {
         self.for_each_told(self, &mut |links| links.deaf = true);
     }
@@ -248,7 +248,7 @@ impl Node {
     }
 }
 
-/// Who is told next.
+/// The nodes to which the request is delivered next.
 #[derive(Default)]
 pub(super) struct Frontier {
     pub(super) catches: Vec<Arc<Node>>,
@@ -281,7 +281,7 @@ impl Link {
         &self.0.node
     }
 
-    /// Sees to it that the parent is what surrounds the caller now.
+    /// Makes the node that surrounds the caller now the parent.
     pub(super) fn follow(&mut self) {
         let now = frame::surrounding();
         let same = match (&now, &self.0.parent) {
@@ -317,7 +317,8 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.unlink();
-        // What it was told refers to the tree, and wakers to tasks: there are no cycles after this.
+        // The delivered request refers to the tree, and wakers to tasks: there are no cycles after
+        // this.
         let mut links = self.node().links.lock();
         let (told, waker) = (links.told.take(), links.waker.take());
         drop(links);

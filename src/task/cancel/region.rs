@@ -22,8 +22,8 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    /// Polls what is inside a catch. An error: the region was told, and what is inside is to be
-    /// dropped, or to be brought to its end under [`poll_masked`](Self::poll_masked).
+    /// Polls what is inside a catch. An error: the request was delivered. The caller drops the
+    /// inner future, or brings it to its end under [`poll_masked`](Self::poll_masked).
     #[inline(always)]
     pub(crate) fn poll_catch<T>(
         &mut self,

@@ -63,7 +63,7 @@ pub(super) fn was_woken() -> bool {
 /// has made it. What a group, an owner or the runtime asks for stands until the task ends.
 ///
 /// 1. The bit is cleared, and then the cause is taken out.
-/// 2. Whoever asks notes the cause and then sets the bit. If the cause comes before step 1 takes it,
+/// 2. A request notes the cause and then sets the bit. If the cause comes before step 1 takes it,
 ///    it is found there, and the request is made again; else the bit is set after it was cleared.
 pub(super) fn consume(task: TaskId) -> bool {
     let Some((header, extra)) = polled() else { return false };

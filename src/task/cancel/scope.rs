@@ -16,7 +16,7 @@ use crate::{
     util::rare::Rare,
 };
 
-/// Turns in a row for regions that were told, while something keeps their task awake.
+/// Turns in a row for regions that have the request, while something keeps their task awake.
 const TURNS: u16 = 1024;
 
 /// The part of a scope that its future keeps.
@@ -31,10 +31,10 @@ pub(crate) struct Scope {
 pub(super) struct Progress {
     /// The task has had its one more turn.
     turn_given: bool,
-    /// A region has been told.
+    /// The request was delivered to a region.
     delivered: bool,
     turns: u16,
-    /// How often regions were told.
+    /// How often the request was delivered.
     rounds: u16,
 }
 
@@ -51,7 +51,7 @@ impl Scope {
         frame::enter(&mut self.link, Kind::Scope, due, poll)
     }
 
-    /// Whether regions inside were told, and nobody has consumed the request.
+    /// Whether the request was delivered to regions inside, and nobody has consumed it.
     #[inline]
     pub(crate) fn has_delivered(&self) -> bool {
         self.progress.delivered && !self.is_consumed()
