@@ -196,9 +196,12 @@ fn set_cancelled(job: Option<(Arc<Shared>, Name)>) -> Option<(Arc<Shared>, Name)
     CANCELLED.try_with(|cancelled| cancelled.replace(job)).ok().flatten()
 }
 
+/// A lane, and the place of a thread there.
+type Here = (Arc<Shared>, Arc<Seat<Name>>);
+
 thread_local! {
-    /// Whose thread this is, and its place there.
-    static HERE: RefCell<Option<(Arc<Shared>, Arc<Seat<Name>>)>> = const { RefCell::new(None) };
+    /// Whose thread this is.
+    static HERE: RefCell<Option<Here>> = const { RefCell::new(None) };
 }
 
 /// Says so, while `life` lasts.
@@ -210,10 +213,7 @@ pub(super) fn on_thread(lane: Arc<Shared>, seat: Arc<Seat<Name>>, life: impl FnO
 
 /// Calls `f` if this is a thread that serves a lane.
 fn here<R>(f: impl FnOnce(&Arc<Shared>, &Seat<Name>) -> R) -> Option<R> {
-    let call = |here: &RefCell<Option<(Arc<Shared>, Arc<Seat<Name>>)>>| {
-        here.borrow().as_ref().map(|(lane, seat)| f(lane, seat))
-    };
-    HERE.try_with(call).ok().flatten()
+    HERE.try_with(|here| here.borrow().as_ref().map(|(lane, seat)| f(lane, seat))).ok().flatten()
 }
 
 /// Whether this is a thread of that lane.

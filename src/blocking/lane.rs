@@ -44,6 +44,8 @@ pub(crate) struct Options {
     pub(crate) label: String,
     /// Threads that there may be.
     pub(crate) threads: usize,
+    /// Of these, as many are started as soon as jobs need them: one for each core.
+    pub(crate) cores: usize,
     /// How long a thread stays idle.
     pub(crate) keep_alive: Duration,
     /// Jobs that may be queued.
@@ -101,7 +103,7 @@ impl Lane {
     pub(crate) fn new(options: Options) -> Self {
         let limits = Limits {
             threads: options.threads,
-            at_once: threads::available(),
+            at_once: options.cores,
             keep_alive: options.keep_alive,
             patience: PATIENCE,
             saturated: SATURATED,

@@ -118,6 +118,11 @@ pub struct LaneMetrics {
 }
 
 impl LaneMetrics {
+    /// Of a forked child, which has none of its parent's threads.
+    pub(crate) fn none(name: &str, lane: &Lane) -> Self {
+        Self { name: name.to_owned(), limit: lane.limit(), ..Self::default() }
+    }
+
     pub(crate) fn of(name: &str, lane: &Lane) -> Self {
         let look = lane.look();
         Self {

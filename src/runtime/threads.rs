@@ -17,6 +17,7 @@ use crate::{
         clock::played::Clock,
         current::{self, Role, RuntimeId},
         panic,
+        threads::available,
     },
 };
 
@@ -179,6 +180,7 @@ impl ThreadOptions {
         inner: &Weak<Inner>,
         standstill: &Arc<Standstill>,
     ) -> Pool {
+        let cores = available();
         Pool::new(|kind| {
             let (suffix, label) = match kind {
                 Kind::User => ("blocking", "blocking jobs"),
@@ -189,6 +191,7 @@ impl ThreadOptions {
                 name: format!("{name}-{suffix}"),
                 label: label.to_owned(),
                 threads: self.limits[kind as usize],
+                cores,
                 keep_alive: self.keep_alive,
                 queued: if kind == Kind::User { self.queue } else { usize::MAX },
                 stack_size: self.stack_size,

@@ -16,7 +16,7 @@ use crate::{
     scheduler::new_ids,
     sync::{Deferred, OwnedPermit, Semaphore, oneshot},
     task::{self, Canceller, Task},
-    util::{clock, current, fork, panic, park},
+    util::{clock, current, fork, panic, park, threads::available},
 };
 
 /// Threads for jobs that block or compute, apart from those of every runtime: concurrent.futures'
@@ -151,13 +151,14 @@ impl ThreadPoolBuilder {
         let (on_start, on_stop) = (self.on_start, self.on_stop);
         let call = |f: &Option<Box<dyn Fn() + Send + Sync>>| {
             if let Some(f) = f {
-                panic::contain(|| f());
+                panic::contain(f);
             }
         };
         let lane = Lane::new(blocking::Options {
             name: self.name.clone(),
             label: format!("the thread pool \"{}\"", self.name),
             threads: self.threads,
+            cores: available(),
             keep_alive: self.keep_alive,
             // Who hands a job over has room for it.
             queued: usize::MAX,
@@ -211,7 +212,7 @@ impl ThreadPool {
     pub fn builder(name: impl Into<String>) -> ThreadPoolBuilder {
         ThreadPoolBuilder {
             name: name.into(),
-            threads: crate::util::threads::available(),
+            threads: available(),
             queue: None,
             keep_alive: KEEP_ALIVE,
             stack_size: None,
@@ -227,7 +228,11 @@ impl ThreadPool {
 
     /// Its threads and jobs at this moment.
     pub fn metrics(&self) -> LaneMetrics {
-        LaneMetrics::of(&self.0.name, &self.0.lane)
+        match self.0.is_ours() {
+            true => LaneMetrics::of(&self.0.name, &self.0.lane),
+            // A thread of the parent may have been at them when it was forked.
+            false => LaneMetrics::none(&self.0.name, &self.0.lane),
+        }
     }
 
     /// Hands `f` over from a plain thread, and gives the future of its value: to be awaited, or waited
@@ -323,10 +328,10 @@ impl ThreadPool {
     /// ```
     pub async fn reserve(&self) -> Result<PoolSlot, PoolClosed> {
         let room = match &self.0.room {
-            Some((_, semaphore)) => {
+            Some((_, semaphore)) if self.0.is_ours() => {
                 Some(semaphore.clone().acquire_owned().await.map_err(|_| PoolClosed(()))?)
             }
-            None => None,
+            _ => None,
         };
         match self.is_closed() {
             true => Err(PoolClosed(())),
@@ -433,7 +438,8 @@ impl ThreadPool {
 
     /// Room for a job in the queue, if there is some.
     fn take_room(&self) -> Result<Option<OwnedPermit>, Full> {
-        let Some((limit, semaphore)) = &self.0.room else { return Ok(None) };
+        let room = self.0.room.as_ref().filter(|_| self.0.is_ours());
+        let Some((limit, semaphore)) = room else { return Ok(None) };
         match semaphore.clone().try_acquire_owned() {
             Ok(room) => Ok(Some(room)),
             // The queue is closed as well.
