@@ -59,6 +59,20 @@ pub(crate) fn raise(flag: &atomic::AtomicBool, order: atomic::Ordering) {
     flag.swap(true, order);
 }
 
+/// Is part of what must not be leaked: the checker complains of one that has not been dropped.
+#[cfg(not(loom))]
+pub(crate) struct Tracked;
+
+#[cfg(not(loom))]
+impl Tracked {
+    pub(crate) const fn new() -> Self {
+        Self
+    }
+}
+
+#[cfg(loom)]
+pub(crate) use self::stand_ins::Tracked;
+
 /// Whether a model checker stands in: sizes of types are then loom's.
 pub(crate) const MODELLED: bool = cfg!(loom);
 

@@ -121,18 +121,24 @@ impl Scope {
     }
 
     pub(super) fn ask_by(&self, cause: Cause) -> bool {
-        self.note(cause);
         let runs = !self.has_ended();
-        self.shared.node.ask() && runs
+        let mut noted = self.shared.cause.lock();
+        // Under the lock: the request that is found is the one whose cause is.
+        let first = self.shared.node.ask();
+        if first {
+            *noted = Some(cause);
+        }
+        drop(noted);
+        self.shared.node.wake();
+        first && runs
     }
 
-    /// The first cause stays until it has been consumed.
-    fn note(&self, cause: Cause) -> Cause {
-        let mut first = self.shared.cause.lock();
+    /// The time has come. A cause that somebody has given stays until it has been consumed.
+    fn note(&self, cause: Cause) {
+        let mut noted = self.shared.cause.lock();
         if !self.is_cancelled() {
-            *first = Some(cause);
+            *noted = Some(cause);
         }
-        first.clone().expect("just set, or before the request")
     }
 
     /// Whether somebody asked the scope to end, and nobody has consumed that.
@@ -325,7 +331,7 @@ impl<F: Future> Future for ScopeFuture<F> {
             shared.expired.store(true, Ordering::Release);
             this.handle.note(Cause::new(this.handle.new_cause(Some(shared.made_at))));
         }
-        let cause = || shared.cause.lock().clone().expect("noted before the request");
+        let cause = || shared.cause.lock().clone().expect("noted with the request");
         ready!(this.scope.deliver(cx, cause));
         this.inner.set(None);
         this.handle.end();

@@ -10,7 +10,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll, Waker},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
@@ -247,6 +251,36 @@ fn rule_11_scope_waits_for_the_end_of_a_mask() {
 }
 
 #[test]
+fn rule_11_scope_that_waits_is_woken_when_the_mask_goes_elsewhere() {
+    struct Woken(AtomicBool);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    let mut nobody = Context::from_waker(Waker::noop());
+    let mask = RefCell::new(Box::pin(uncancellable(turns(1))));
+    let mut first = true;
+    let body = poll_fn(|cx| {
+        if std::mem::take(&mut first) {
+            assert!(mask.borrow_mut().as_mut().poll(cx).is_pending());
+        }
+        Poll::<()>::Pending
+    });
+    let mut ended = pin!(cancelled(body));
+    assert!(ended.as_mut().poll(&mut nobody).is_pending());
+    let woken = Arc::new(Woken(AtomicBool::new(false)));
+    let waker = Waker::from(woken.clone());
+    let mut waits = Context::from_waker(&waker);
+    assert!(ended.as_mut().poll(&mut waits).is_pending(), "the mask is alive");
+    woken.0.store(false, Ordering::Relaxed);
+    assert!(mask.borrow_mut().as_mut().poll(&mut nobody).is_ready());
+    assert!(woken.0.load(Ordering::Relaxed), "nobody else would wake it");
+    assert_eq!(ended.as_mut().poll(&mut waits), Poll::Ready(true));
+}
+
+#[test]
 fn rule_12_region_that_appears_inside_hears_first() {
     let said = Said::default();
     // The outer one is told while nothing is inside; in the poll that would end it, a region appears.
@@ -339,8 +373,6 @@ fn rule_15_cleanup_is_not_cancelled_and_runs_after_a_panic() {
 
 #[test]
 fn rule_16_group_joins_its_children_and_the_outer_request_stands() {
-    use std::sync::{Arc, atomic::*};
-
     let cleaned = Arc::new(AtomicUsize::new(0));
     let past = Cell::new(false);
     run(async {

@@ -194,6 +194,15 @@ macro_rules! checked_local {
 }
 pub(crate) use checked_local as thread_local;
 
+/// One that the checker counts.
+pub(crate) struct Tracked(#[expect(dead_code, reason = "its end counts")] loom::alloc::Track<()>);
+
+impl Tracked {
+    pub(crate) fn new() -> Self {
+        Self(loom::alloc::Track::new(()))
+    }
+}
+
 /// Memory whose leaks, second frees and uses after the free are found out.
 pub(crate) mod alloc {
     use std::{

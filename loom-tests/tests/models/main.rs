@@ -6,6 +6,7 @@ mod apart;
 mod blocking_queue;
 mod budget;
 mod call_cancel;
+mod cancel_scope;
 mod claim;
 mod doorbell_shutdown;
 mod generated;

@@ -3,14 +3,17 @@
 use std::{
     cell::Cell,
     mem,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
 };
 
 use loom::sync::{
     Condvar, Mutex,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+    atomic::{
+        AtomicBool, AtomicUsize,
+        Ordering::{AcqRel, Relaxed},
+    },
 };
 use ringloop::{
     ErrorEvent, Task, TaskError,
@@ -103,6 +106,67 @@ pub fn run_one() -> bool {
         Shared::schedule(again);
     }
     ran
+}
+
+/// Runs what is queued, of any number of tasks, until nothing is. Says whether there was anything.
+pub fn drain_all() -> bool {
+    let mut any = false;
+    loop {
+        let entries = QUEUE.take(usize::MAX);
+        if entries.is_empty() {
+            return any;
+        }
+        any = true;
+        for task in entries {
+            if let Some(again) = task.run() {
+                Shared::schedule(again);
+            }
+        }
+    }
+}
+
+/// A future that is no task's, and is polled whenever it has been woken.
+pub struct Driven<F> {
+    pub future: Pin<Box<F>>,
+    pub woken: Arc<Woken>,
+}
+
+/// A waker that notes that it was woken.
+pub struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        // Not a store, which loom does not always order among RMWs.
+        self.0.swap(true, AcqRel);
+    }
+}
+
+impl<F: Future> Driven<F> {
+    pub fn new(future: Pin<Box<F>>) -> Self {
+        Self { future, woken: Arc::new(Woken(AtomicBool::new(true))) }
+    }
+
+    /// What it gives, or nothing, once it has not been woken any more.
+    pub fn drive(&mut self) -> Option<F::Output> {
+        let waker = Waker::from(self.woken.clone());
+        while self.woken.0.swap(false, AcqRel) {
+            let polled = self.future.as_mut().poll(&mut Context::from_waker(&waker));
+            if let Poll::Ready(output) = polled {
+                return Some(output);
+            }
+        }
+        None
+    }
+
+    /// The same, while this thread runs tasks as well, until nothing is queued.
+    pub fn drive_with_tasks(&mut self) -> Option<F::Output> {
+        loop {
+            let output = self.drive();
+            if output.is_some() || !drain_all() {
+                return output;
+            }
+        }
+    }
 }
 
 /// Something in a future or a result, whose end counts.

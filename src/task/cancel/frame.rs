@@ -53,14 +53,20 @@ impl Frame<'_> {
         node
     }
 
+    /// Looks at the node, if there is one.
+    fn look<R>(&self, f: impl FnOnce(Option<&Arc<Node>>) -> R) -> R {
+        let link = self.link.take();
+        let seen = f(link.as_ref().map(Link::node));
+        self.link.set(link);
+        seen
+    }
+
     /// Whether this scope is to end.
     fn is_requested(&self) -> bool {
-        let link = self.link.take();
-        let (asked, consumed) = match link.as_ref() {
-            Some(link) => (link.node().is_asked(), link.node().is_consumed()),
+        let (asked, consumed) = self.look(|node| match node {
+            Some(node) => (node.is_asked(), node.is_consumed()),
             None => (false, false),
-        };
-        self.link.set(link);
+        });
         asked || (self.due != u64::MAX && !consumed && clock::now() >= self.due)
     }
 }
@@ -122,4 +128,20 @@ pub(crate) fn is_outer_requested() -> bool {
         next = unsafe { frame.outer.cast::<Frame<'_>>().as_ref() };
     }
     root::is_requested()
+}
+
+/// Whether `scope` is around the caller, with no mask between.
+pub(super) fn is_around(scope: &Arc<Node>) -> bool {
+    let mut next = innermost();
+    while let Some(frame) = next {
+        if frame.kind == Kind::Mask {
+            return false;
+        }
+        if frame.look(|node| node.is_some_and(|node| Arc::ptr_eq(node, scope))) {
+            return true;
+        }
+        // SAFETY: F1.
+        next = unsafe { frame.outer.cast::<Frame<'_>>().as_ref() };
+    }
+    root::node().is_some_and(|node| Arc::ptr_eq(&node, scope))
 }

@@ -32,12 +32,14 @@
 //! 5. The request is delivered to the *frontier*: each catch below the scope, not below a mask,
 //!    that has no catch and no mask below itself that could act. A catch is woken by its own waker,
 //!    so that a library which polls only woken futures polls it.
-//! 6. A catch that has the request and is pending drops its inner future and returns `Cancelled`.
-//!    The request stands: the next suspension begins again at 2.
+//! 6. A catch that has the request and is pending drops its inner future and returns `Cancelled`, if
+//!    the scope that delivered it is still around it. The request stands: the next suspension begins
+//!    again at 2.
 //! 7. A catch that has the request and is not polled, while nothing wakes the task, is *deaf*: some
 //!    future holds it and does not poll it. It is passed over until it is polled again.
-//! 8. While a mask is alive below, the scope waits: with the mask's end it is polled, or woken if
-//!    another thread dropped it.
+//! 8. While a mask is alive below, the scope waits: with the mask's end it is polled. It is woken if
+//!    the mask is dropped, or goes elsewhere: that may happen on another thread. So the scope leaves
+//!    its waker with each mask, and then looks whether all of them are still there.
 //! 9. When no catch is left to deliver to, the scope drops its inner future and ends.
 //!
 //! The source: trio's cancel scopes, asyncio's `Task.cancel` and `uncancel`; the rule that a ready

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     error::{Cause, TaskId},
     loom::{
-        Mutex,
+        Mutex, Tracked,
         atomic::{AtomicU8, Ordering},
     },
     util::panic,
@@ -28,6 +28,7 @@ pub(crate) struct Node {
     /// For scopes other than tasks: `ASKED`, `CONSUMED`.
     request: AtomicU8,
     links: Mutex<Links>,
+    _tracked: Tracked,
 }
 
 #[derive(Default)]
@@ -97,15 +98,16 @@ impl Node {
             task,
             request: AtomicU8::new(0),
             links: Mutex::new(Links::default()),
+            _tracked: Tracked::new(),
         })
     }
 
-    /// Asks the scope to end, from any thread. Says whether nobody had asked.
+    /// Asks the scope to end, from any thread. Says whether nobody had asked. The caller then
+    /// [wakes](Self::wake) it.
+    #[must_use]
     pub(crate) fn ask(&self) -> bool {
         // AcqRel: what was written before is seen by the scope that finds the request: `is_asked`.
-        let first = self.request.fetch_or(ASKED, Ordering::AcqRel) & ASKED == 0;
-        self.wake();
-        first
+        self.request.fetch_or(ASKED, Ordering::AcqRel) & ASKED == 0
     }
 
     /// Wakes the task that polls this scope.
@@ -146,8 +148,8 @@ impl Node {
     pub(super) fn insist(&self) {
         if let Some(task) = self.task {
             root::insist(task);
-        } else if self.is_consumed() {
-            self.ask();
+        } else if self.is_consumed() && self.ask() {
+            self.wake();
         }
     }
 
@@ -163,6 +165,19 @@ impl Node {
         panic::discard_foreign(old);
     }
 
+    /// Leaves the waker of a scope that waits for the end of this mask.
+    pub(super) fn wait_for_end(&self, waker: &Waker) {
+        // As in `set_waker`; but an earlier waker may be that of another scope, which the mask has
+        // gone to and which waits for it as well. It leaves its waker again.
+        let new = waker.clone();
+        let old = self.links.lock().waker.replace(new);
+        if let Some(old) = old
+            && !old.will_wake(waker)
+        {
+            panic::contain(|| old.wake());
+        }
+    }
+
     /// Begins to hear again; returns the cancellation that has reached it.
     pub(super) fn hear(&self) -> Option<Told> {
         let mut links = self.links.lock();
@@ -170,13 +185,18 @@ impl Node {
         links.told.clone()
     }
 
-    /// Forgets the request that was delivered to it.
+    /// Forgets the request that was delivered to it. A scope that waits for the end of this mask looks
+    /// again.
     pub(super) fn forget(&self) {
         let mut links = self.links.lock();
         links.deaf = false;
         let told = links.told.take();
+        let waiter = if self.kind == Kind::Mask { links.waker.take() } else { None };
         drop(links);
         drop(told);
+        if let Some(waiter) = waiter {
+            panic::contain(|| waiter.wake());
+        }
     }
 
     /// Whether a catch that hears or a mask is below.

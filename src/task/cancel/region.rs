@@ -44,8 +44,9 @@ impl Region {
         let node = self.node(Kind::Catch);
         node.set_waker(cx.waker());
         let Some(told) = node.hear() else { return Poll::Pending };
-        if node.has_below() {
-            // A region appeared inside since: it hears of it first.
+        // A region that appeared inside since hears of it first. A scope that this region has just
+        // left, on another thread, may have told it too late.
+        if node.has_below() || !frame::is_around(&told.by) {
             node.forget();
             return Poll::Pending;
         }

@@ -142,8 +142,14 @@ impl Progress {
             return Poll::Ready(());
         }
         if frontier.catches.is_empty() {
-            for mask in frontier.masks {
-                mask.set_waker(waker);
+            for mask in &frontier.masks {
+                mask.wait_for_end(waker);
+            }
+            // One that another thread has dropped or polled since may not have found the waker.
+            let mut now = Frontier::default();
+            node.frontier(&mut now);
+            if now.masks.len() < frontier.masks.len() {
+                waker.wake_by_ref();
             }
             return Poll::Pending;
         }

@@ -1,4 +1,5 @@
-//! The rules of cancellation: one mistake for each, which its unit test has to notice.
+//! The rules of cancellation: one mistake for each, which its unit test has to notice. Then mistakes
+//! between threads.
 
 use crate::run::Mutant;
 
@@ -39,10 +40,10 @@ pub const CANCEL: &[Mutant] = &[
     },
     Mutant {
         name: "cancel: a scope is asked and not woken",
-        file: "task/cancel/node.rs",
-        text: "        self.wake();
-        first",
-        replacement: "        first",
+        file: "future/scope.rs",
+        text: "        self.shared.node.wake();
+        first && runs",
+        replacement: "        first && runs",
         model: "unit test future::tests::rule_5_whoever_asks_wakes_the_scope",
     },
     Mutant {
@@ -99,8 +100,8 @@ pub const CANCEL: &[Mutant] = &[
     Mutant {
         name: "cancel: a region that was told ends though one has appeared inside",
         file: "task/cancel/region.rs",
-        text: "        if node.has_below() {",
-        replacement: "        if false {",
+        text: "        if node.has_below() || !frame::is_around(&told.by) {",
+        replacement: "        if !frame::is_around(&told.by) {",
         model: "unit test future::tests::rule_12_region_that_appears_inside_hears_first",
     },
     Mutant {
@@ -130,5 +131,133 @@ pub const CANCEL: &[Mutant] = &[
         text: "    uncancellable(shared.idle(false)).await;",
         replacement: "    shared.idle(false).await;",
         model: "unit test future::tests::rule_16_group_joins_its_children_and_the_outer_request_stands",
+    },
+    // Between threads.
+    Mutant {
+        name: "scope: looks for a request before it leaves its waker",
+        file: "future/scope.rs",
+        text: "        shared.node.set_waker(cx.waker());
+        if !shared.node.is_asked() {",
+        replacement: "        let asked = shared.node.is_asked();
+        shared.node.set_waker(cx.waker());
+        if !asked {",
+        model: "cancel_scope::cancel_against_poll",
+    },
+    Mutant {
+        name: "scope: is woken before the request is there",
+        file: "future/scope.rs",
+        text: "        let mut noted = self.shared.cause.lock();
+        // Under the lock: the request that is found is the one whose cause is.
+        let first = self.shared.node.ask();
+        if first {
+            *noted = Some(cause);
+        }
+        drop(noted);
+        self.shared.node.wake();",
+        replacement: "        self.shared.node.wake();
+        let mut noted = self.shared.cause.lock();
+        let first = self.shared.node.ask();
+        if first {
+            *noted = Some(cause);
+        }
+        drop(noted);",
+        model: "cancel_scope::cancel_against_poll",
+    },
+    Mutant {
+        name: "scope: the request is there before its cause",
+        file: "future/scope.rs",
+        text: "        let mut noted = self.shared.cause.lock();
+        // Under the lock: the request that is found is the one whose cause is.
+        let first = self.shared.node.ask();",
+        replacement: "        let first = self.shared.node.ask();
+        let mut noted = self.shared.cause.lock();",
+        model: "cancel_scope::regions_are_told_once",
+    },
+    Mutant {
+        name: "scope: the last cause is that of the first request",
+        file: "future/scope.rs",
+        text: "        if first {
+            *noted = Some(cause);",
+        replacement: "        {
+            *noted = Some(cause);",
+        model: "cancel_scope::regions_are_told_once",
+    },
+    Mutant {
+        name: "scope: leaves no waker once it has consumed a request",
+        file: "future/scope.rs",
+        text: "        shared.node.set_waker(cx.waker());",
+        replacement: "        if !shared.node.is_consumed() {
+            shared.node.set_waker(cx.waker());
+        }",
+        model: "cancel_scope::consume_against_cancel",
+    },
+    Mutant {
+        name: "scope: what was consumed can not be asked for again",
+        file: "task/cancel/node.rs",
+        text: "self.request.fetch_or(ASKED, Ordering::AcqRel) & ASKED == 0",
+        replacement: "self.request.fetch_or(ASKED, Ordering::AcqRel) == 0",
+        model: "cancel_scope::consume_against_cancel",
+    },
+    Mutant {
+        name: "mask: a scope that waits does not look again",
+        file: "task/cancel/scope.rs",
+        text: "            if now.masks.len() < frontier.masks.len() {",
+        replacement: "            if false {",
+        model: "cancel_scope::mask_dropped_elsewhere",
+    },
+    Mutant {
+        name: "mask: nobody hears that it was dropped",
+        file: "task/cancel/node.rs",
+        text: "        if self.node().kind == Kind::Mask {
+            // A scope waits",
+        replacement: "        if false {
+            // A scope waits",
+        model: "cancel_scope::mask_dropped_elsewhere",
+    },
+    Mutant {
+        name: "mask: wakes before it has left the tree",
+        file: "task/cancel/node.rs",
+        text: "        self.unlink();
+        // What it was told refers to the tree, and wakers to tasks: there are no cycles after this.
+        let mut links = self.node().links.lock();",
+        replacement: "        let waker = self.node().links.lock().waker.take();
+        waker.map(Waker::wake);
+        self.unlink();
+        let mut links = self.node().links.lock();",
+        model: "cancel_scope::mask_dropped_elsewhere",
+    },
+    Mutant {
+        name: "mask: goes elsewhere, and the scope that waits for it is not told",
+        file: "task/cancel/node.rs",
+        text: "if self.kind == Kind::Mask { links.waker.take() } else { None }",
+        replacement: "if false { links.waker.take() } else { None }",
+        model: "cancel_scope::mask_ends_elsewhere",
+    },
+    Mutant {
+        name: "mask: who waited for it where it is now is not told of another",
+        file: "task/cancel/node.rs",
+        text: "            && !old.will_wake(waker)
+        {",
+        replacement: "            && false
+        {",
+        model: "cancel_scope::mask_moves_and_is_dropped",
+    },
+    Mutant {
+        name: "region: hears of a scope that it has left",
+        file: "task/cancel/region.rs",
+        text: "if node.has_below() || !frame::is_around(&told.by) {",
+        replacement: "if node.has_below() {",
+        model: "cancel_scope::region_polled_elsewhere",
+    },
+    Mutant {
+        name: "region: is dropped, and refers to the scope that it is listed by",
+        file: "task/cancel/node.rs",
+        text: "        self.unlink();
+        // What it was told refers to the tree, and wakers to tasks: there are no cycles after this.
+        let mut links = self.node().links.lock();
+        let (told, waker) = (links.told.take(), links.waker.take());",
+        replacement: "        let mut links = self.node().links.lock();
+        let (told, waker) = (None::<Told>, links.waker.take());",
+        model: "cancel_scope::region_dropped_elsewhere",
     },
 ];
