@@ -15,6 +15,16 @@
 //!
 //! * X1 An extension that the word points to stays there until the word is dropped.
 //! * X2 A shared cause in the word is owned by it: the thread that takes it out by an RMW owns it.
+//!
+//! # A request, its cause, and their end
+//!
+//! 1. A thread that asks a task to end notes the cause and then sets the bit in the state word. So a
+//!    request that is found has its cause.
+//! 2. A task that [consumes](Extra::consume) a request clears the bit and takes the cause out. By then
+//!    the task has regions, and so an extension. Steps 1 and 2 run under its lock.
+//! 3. A thread that noted its cause in the word, before there was an extension, may set the bit after
+//!    the task has consumed an earlier request with that cause. Then the bit was clear, and the thread
+//!    notes its cause again.
 
 use std::{borrow::Cow, panic::Location, ptr};
 
@@ -51,6 +61,14 @@ pub(super) struct Noted {
     pub(super) cause: Cause,
     /// A group or an owner asks: the task cannot consume that.
     pub(super) owner: bool,
+}
+
+impl Noted {
+    /// Somebody with a handle, at this place.
+    fn at(location: &'static Location<'static>, name: Option<&Cow<'static, str>>) -> Self {
+        let cause = CancelCause::new(ScopeKind::Task, Some(location));
+        Self { cause: Cause::new(CancelCause { name: name.cloned(), ..cause }), owner: false }
+    }
 }
 
 impl Asked {
@@ -234,9 +252,15 @@ impl Extra {
         }
     }
 
-    /// Notes the one that asks. The first stays, until it is taken; but an owner goes before somebody with a
+    /// Notes the cause, and then calls `request`, which sets the bit and says first whether it was clear. The
+    /// first cause stays, until it is taken; but that of an owner replaces that of somebody with a
     /// handle, whose request the task may consume.
-    pub(super) fn ask(&self, asked: Asked) {
+    pub(super) fn ask(&self, asked: Asked, request: impl FnOnce() -> (bool, bool)) -> (bool, bool) {
+        let again = match &asked {
+            Asked::At(location) => Some(Asked::At(location)),
+            Asked::For(cause) => Some(Asked::For(cause.clone())),
+            Asked::Owner(_) => None,
+        };
         let word = match asked {
             Asked::At(location) => {
                 ptr::from_ref(location).cast_mut().cast::<()>().map_addr(|addr| addr | LOCATION)
@@ -253,19 +277,57 @@ impl Extra {
                 Ok(_) => {
                     // SAFETY: X2: just taken out.
                     drop(Self::tagged(old).map(|tagged| unsafe { tagged.into_noted(None) }));
-                    return;
+                    let requested = request();
+                    return self.note_again(again, requested);
                 }
                 Err(changed) => old = changed,
             }
         }
         // SAFETY: X2: it did not get into the word.
         let mut new = Self::tagged(word).map(|tagged| unsafe { tagged.into_noted(self.name()) });
-        if let Some(extension) = self.existing(old) {
-            let mut first = extension.noted.lock();
-            if first.as_ref().is_none_or(|first| owner && !first.owner) {
-                std::mem::swap(&mut *first, &mut new);
+        let Some(extension) = self.existing(old) else {
+            let requested = request();
+            return self.note_again(again, requested);
+        };
+        let mut first = extension.noted.lock();
+        if first.as_ref().is_none_or(|first| owner && !first.owner) {
+            std::mem::swap(&mut *first, &mut new);
+        }
+        let requested = request();
+        drop(first);
+        requested
+    }
+
+    /// Step 3 of the module's page.
+    fn note_again(&self, asked: Option<Asked>, requested: (bool, bool)) -> (bool, bool) {
+        let (first, _) = requested;
+        if let Some(asked) = asked
+            && first
+            && let Some(extension) = self.get()
+        {
+            let mut noted = extension.noted.lock();
+            if noted.is_none() {
+                let name = extension.name.as_ref();
+                *noted = Some(match asked {
+                    Asked::At(location) => Noted::at(location, name),
+                    Asked::For(cause) | Asked::Owner(cause) => Noted { cause, owner: false },
+                });
             }
         }
+        requested
+    }
+
+    /// Takes the cause out, if it is that of somebody with a handle, and calls `clear`, which clears the bit.
+    pub(super) fn consume(&self, clear: impl FnOnce()) -> bool {
+        let mut noted = self.get_or_make().noted.lock();
+        if noted.as_ref().is_none_or(|noted| noted.owner) {
+            return false;
+        }
+        clear();
+        let consumed = noted.take();
+        drop(noted);
+        drop(consumed);
+        true
     }
 
     /// Takes out the origin of the request.
@@ -298,11 +360,7 @@ impl Tagged {
     /// The word's ownership of it has gone to the caller (X2).
     unsafe fn into_noted(self, name: Option<&Cow<'static, str>>) -> Noted {
         let (raw, owner) = match self {
-            Self::At(location) => {
-                let cause = CancelCause::new(ScopeKind::Task, Some(location));
-                let cause = Cause::new(CancelCause { name: name.cloned(), ..cause });
-                return Noted { cause, owner: false };
-            }
+            Self::At(location) => return Noted::at(location, name),
             Self::For(raw) => (raw, false),
             Self::Owner(raw) => (raw, true),
         };

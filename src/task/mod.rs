@@ -189,7 +189,9 @@ pub(crate) fn refused_by<T: Send + 'static>(
     let birth = Birth { place: 0, id, origin: spawned_at.into() };
     let (entry, _registered, task) = create::<_, Nowhere>(std::future::pending(), birth);
     // SAFETY: R1: the entry's reference.
-    unsafe { raw::extra(entry.0) }.ask(Asked::Owner(cause));
+    let extra = unsafe { raw::extra(entry.0) };
+    let (_, push) = extra.ask(Asked::Owner(cause), || entry.header().state.request(false));
+    debug_assert!(!push, "an entry exists: this one");
     entry.refuse();
     task
 }
@@ -270,8 +272,7 @@ impl TaskRef {
 
     /// Asks it to end, as a part of something larger that ends.
     pub(crate) fn cancel_by(&self, cause: &Cause) {
-        self.extra().ask(Asked::Owner(cause.clone()));
-        self.request(false);
+        self.ask(false, Asked::Owner(cause.clone()));
     }
 
     fn extra(&self) -> &Extra {

@@ -178,9 +178,7 @@ pub(super) unsafe fn extra<'a>(task: NonNull<Header>) -> &'a Extra {
 pub(super) unsafe fn ask(task: NonNull<Header>, abort: bool, asked: Asked) -> bool {
     // SAFETY: R1, by the caller.
     let (header, extra) = unsafe { (task.as_ref(), extra(task)) };
-    // Before the request, so that a thread that sees the request finds the cause.
-    extra.ask(asked);
-    let (asked, push) = header.state.request(abort);
+    let (asked, push) = extra.ask(asked, || header.state.request(abort));
     if push {
         (header.vtable.schedule)(super::Runnable(task));
     }

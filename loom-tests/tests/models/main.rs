@@ -7,6 +7,7 @@ mod blocking_queue;
 mod budget;
 mod call_cancel;
 mod cancel_scope;
+mod cancel_task;
 mod claim;
 mod doorbell_shutdown;
 mod generated;

@@ -5,12 +5,7 @@ use std::{borrow::Cow, ptr::NonNull, sync::Arc, task::Poll};
 use super::{node::Node, scope::Progress};
 use crate::{
     error::{CancelCause, Cause, ScopeKind, TaskId},
-    task::{
-        debug,
-        extra::{Asked, Extra},
-        header::Header,
-        here_of, raw, waker,
-    },
+    task::{debug, extra::Extra, header::Header, here_of, raw, waker},
     util::current,
 };
 
@@ -60,22 +55,11 @@ pub(super) fn was_woken() -> bool {
 }
 
 /// Ends the request to the task that is being polled, if it is this one, and if somebody with a handle
-/// has made it. What a group, an owner or the runtime asks for stands until the task ends.
-///
-/// 1. The bit is cleared, and then the cause is taken out.
-/// 2. A request notes the cause and then sets the bit. If the cause comes before step 1 takes it,
-///    it is found there, and the request is made again; else the bit is set after it was cleared.
+/// has made it. What a group, an owner or the runtime asks for stands until the task ends. A request
+/// that comes meanwhile is a part of this one, or a new one: see the page of `task/extra.rs`.
 pub(super) fn consume(task: TaskId) -> bool {
     let Some((header, extra)) = polled() else { return false };
-    if header.id() != task || extra.noted().is_none_or(|noted| noted.owner) {
-        return false;
-    }
-    header.state.consume_request();
-    if let Some(noted) = extra.take_noted()
-        && noted.owner
-    {
-        extra.ask(Asked::Owner(noted.cause));
-        insist(task);
+    if header.id() != task || !extra.consume(|| header.state.consume_request()) {
         return false;
     }
     extra.get_or_make().root.lock().progress = Progress::default();

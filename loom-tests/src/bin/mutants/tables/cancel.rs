@@ -260,4 +260,35 @@ pub const CANCEL: &[Mutant] = &[
         let (told, waker) = (None::<Told>, links.waker.take());",
         model: "cancel_scope::region_dropped_elsewhere",
     },
+    // A task that consumes.
+    Mutant {
+        name: "consume: a request comes between its cause and its bit",
+        file: "task/extra.rs",
+        text: "        let requested = request();
+        drop(first);
+        requested",
+        replacement: "        drop(first);
+        request()",
+        model: "cancel_task::consume_against_cancel",
+    },
+    Mutant {
+        name: "consume: a request comes between the bit and its cause",
+        file: "task/extra.rs",
+        text: "        clear();
+        let consumed = noted.take();",
+        replacement: "        drop(noted);
+        clear();
+        let mut noted = self.get_or_make().noted.lock();
+        let consumed = noted.take();",
+        model: "cancel_task::consume_against_cancel",
+    },
+    Mutant {
+        name: "consume: who was early is not noted again",
+        file: "task/extra.rs",
+        text: "            if noted.is_none() {
+                let name",
+        replacement: "            if false {
+                let name",
+        model: "cancel_task::consume_against_early_cancel",
+    },
 ];
