@@ -8,6 +8,7 @@ use crate::{loom::eventfd, reactor, util};
 pub mod blocking;
 pub mod calls;
 pub mod condition;
+pub mod group;
 pub mod inbox;
 pub mod signals;
 pub mod slot;

@@ -46,8 +46,7 @@ use crate::{
 };
 
 /// What a group, its handles and its children share.
-struct Shared<E> {
-    runtime: Handle,
+pub(crate) struct Shared<E> {
     scope: Scope,
     state: Mutex<State<E>>,
 }
@@ -75,9 +74,8 @@ enum Closed {
 
 impl<E> Shared<E> {
     #[track_caller]
-    fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            runtime: Handle::current(),
             scope: Scope::new(ScopeKind::Group),
             state: Mutex::new(State {
                 closed: None,
@@ -89,6 +87,14 @@ impl<E> Shared<E> {
                 waiter: None,
             }),
         })
+    }
+
+    /// Asks the group to end.
+    #[track_caller]
+    pub(crate) fn cancel(&self, reason: Option<Cow<'static, str>>) {
+        let mut cause = self.scope.new_cause(Some(Location::caller()));
+        cause.reason = reason;
+        self.close(&Cause::new(cause));
     }
 
     /// Takes no more children, and asks those that run to end.
@@ -195,7 +201,7 @@ impl<E> Shared<E> {
 
 pin_project! {
     /// A child: its future, and what the group has to hear of it.
-    struct Child<F, E, N> {
+    pub(crate) struct Child<F, E, N> {
         // `None` after its end.
         #[pin]
         inner: Option<F>,
@@ -220,7 +226,7 @@ impl<E> Drop for Membership<E> {
 }
 
 /// What becomes of a child's output: a value, or an error for the group.
-trait Note<O, E> {
+pub(crate) trait Note<O, E> {
     type Value;
     fn judge(output: O) -> Result<Self::Value, E>;
 }
@@ -237,7 +243,7 @@ impl<O, E> Note<O, E> for AnyValue {
 }
 
 /// Errors are for the group.
-struct Fallible;
+pub(crate) struct Fallible;
 
 impl<T, E> Note<Result<T, E>, E> for Fallible {
     type Value = T;
@@ -305,7 +311,7 @@ impl<E> Drop for CloseOnDrop<'_, E> {
 }
 
 /// Runs a body and waits for the children: steps 1 to 6.
-async fn run<O, T, E>(
+pub(crate) async fn run<O, T, E>(
     shared: Arc<Shared<E>>,
     body: impl Future<Output = O>,
     judge: impl FnOnce(O) -> Result<T, E>,
@@ -357,11 +363,13 @@ async fn run<O, T, E>(
 
 /// A handle of a task group: see [`task_group`]. Children may have clones of it.
 pub struct Group {
+    runtime: Handle,
     shared: Arc<Shared<Infallible>>,
 }
 
 /// A handle of a task group whose children may fail: see [`try_task_group`].
 pub struct TryGroup<E> {
+    runtime: Handle,
     shared: Arc<Shared<E>>,
 }
 
@@ -414,8 +422,9 @@ where
     F: FnOnce(Group) -> Fut,
     Fut: Future,
 {
+    let runtime = Handle::current();
     let shared = Shared::new();
-    let body = body(Group { shared: shared.clone() });
+    let body = body(Group { runtime, shared: shared.clone() });
     run(shared, body, Ok).await
 }
 
@@ -457,20 +466,21 @@ where
     Fut: Future<Output = Result<T, E>>,
     E: Send + 'static,
 {
+    let runtime = Handle::current();
     let shared = Shared::new();
-    let body = body(TryGroup { shared: shared.clone() });
+    let body = body(TryGroup { runtime, shared: shared.clone() });
     run(shared, body, |result| result).await
 }
 
 impl<E: Send + 'static> Shared<E> {
     #[track_caller]
-    fn spawn<F, N>(self: &Arc<Self>, future: F) -> Task<N::Value>
+    fn spawn<F, N>(self: &Arc<Self>, runtime: &Handle, future: F) -> Task<N::Value>
     where
         F: Future + Send + 'static,
         N: Note<F::Output, E, Value: Send + 'static> + Send + 'static,
     {
-        match self.try_spawn::<F, N>(future) {
-            Ok(task) => task,
+        match self.admit::<F, N>(future) {
+            Ok(child) => runtime.spawn(child),
             Err(GroupClosed(future)) => {
                 drop(future);
                 let cause = self.cause().unwrap_or_else(|| {
@@ -483,22 +493,22 @@ impl<E: Send + 'static> Shared<E> {
         }
     }
 
-    #[track_caller]
-    fn try_spawn<F, N>(self: &Arc<Self>, future: F) -> Result<Task<N::Value>, GroupClosed<F>>
+    /// Makes a future a child, which is to be spawned.
+    pub(crate) fn admit<F, N>(self: &Arc<Self>, future: F) -> Result<Child<F, E, N>, GroupClosed<F>>
     where
-        F: Future + Send + 'static,
-        N: Note<F::Output, E, Value: Send + 'static> + Send + 'static,
+        F: Future,
+        N: Note<F::Output, E>,
     {
         if !self.enter() {
             return Err(GroupClosed(future));
         }
         let member = Membership { group: self.clone(), number: None };
-        let child = Child { inner: Some(future), begun: false, note: PhantomData::<N>, member };
-        Ok(self.runtime.spawn(child))
+        Ok(Child { inner: Some(future), begun: false, note: PhantomData, member })
     }
 
     async fn start<T, F, N>(
         self: &Arc<Self>,
+        runtime: &Handle,
         make: impl FnOnce(Started<T>) -> F,
     ) -> Result<T, NotStarted>
     where
@@ -506,7 +516,7 @@ impl<E: Send + 'static> Shared<E> {
         N: Note<F::Output, E, Value: Send + 'static> + Send + 'static,
     {
         let (promise, deferred) = oneshot();
-        self.spawn::<F, N>(make(Started(promise))).detach();
+        self.spawn::<F, N>(runtime, make(Started(promise))).detach();
         deferred.await.map_err(|_| NotStarted(()))
     }
 }
@@ -527,7 +537,7 @@ macro_rules! group_methods {
             F: Future<Output = $output> + Send + 'static,
             T: Send + 'static,
         {
-            self.shared.spawn::<F, $note>(future)
+            self.shared.spawn::<F, $note>(&self.runtime, future)
         }
 
         /// As [`spawn`](Self::spawn), where it matters whether the group still takes tasks.
@@ -541,7 +551,7 @@ macro_rules! group_methods {
             F: Future<Output = $output> + Send + 'static,
             T: Send + 'static,
         {
-            self.shared.try_spawn::<F, $note>(future)
+            Ok(self.runtime.spawn(self.shared.admit::<F, $note>(future)?))
         }
 
         /// Starts a task and waits until it says that it is ready; gives what it says.
@@ -563,7 +573,7 @@ macro_rules! group_methods {
             F: Future<Output = $output> + Send + 'static,
             T: Send + 'static,
         {
-            self.shared.start::<V, F, $note>(make)
+            self.shared.start::<V, F, $note>(&self.runtime, make)
         }
 
         /// Cancels the tasks of the group, and its body. The group takes no more tasks.
@@ -571,16 +581,13 @@ macro_rules! group_methods {
         /// asyncio: `TaskGroup.cancel`, from 3.15 on.
         #[track_caller]
         pub fn cancel(&self) {
-            let cause = self.shared.scope.new_cause(Some(Location::caller()));
-            self.shared.close(&Cause::new(cause));
+            self.shared.cancel(None);
         }
 
         /// As [`cancel`](Self::cancel), with a reason.
         #[track_caller]
         pub fn cancel_with(&self, reason: impl Into<Cow<'static, str>>) {
-            let mut cause = self.shared.scope.new_cause(Some(Location::caller()));
-            cause.reason = Some(reason.into());
-            self.shared.close(&Cause::new(cause));
+            self.shared.cancel(Some(reason.into()));
         }
 
         /// Gives the group a name, which the [cause](crate::CancelCause::name) of what it cancels tells.
@@ -683,13 +690,13 @@ async fn with_permit<P, F: Future>(permit: Result<P, AcquireError>, future: F) -
 
 impl Clone for Group {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone() }
+        Self { runtime: self.runtime.clone(), shared: self.shared.clone() }
     }
 }
 
 impl<E> Clone for TryGroup<E> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone() }
+        Self { runtime: self.runtime.clone(), shared: self.shared.clone() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod combine;
 mod finally;
-mod group;
+pub(crate) mod group;
 mod lists;
 mod many;
 mod scope;

@@ -11,6 +11,7 @@ mod cancel_task;
 mod claim;
 mod doorbell_shutdown;
 mod generated;
+mod group_exit;
 mod hog_report;
 mod hub_lives;
 mod idle_word;

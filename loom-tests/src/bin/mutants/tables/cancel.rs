@@ -291,4 +291,85 @@ pub const CANCEL: &[Mutant] = &[
                 let name",
         model: "cancel_task::consume_against_early_cancel",
     },
+    // Groups.
+    Mutant {
+        name: "group: takes a late child after its end",
+        file: "future/group.rs",
+        text: "                    state.closed = Some(Closed::Finished);",
+        replacement: "",
+        model: "group_exit::late_spawn_against_exit",
+    },
+    Mutant {
+        name: "group: a child is let in and counted in two steps",
+        file: "future/group.rs",
+        text: "            return false;
+        }
+        state.running += 1;",
+        replacement: "            return false;
+        }
+        drop(state);
+        let mut state = self.state.lock();
+        state.running += 1;",
+        model: "group_exit::late_spawn_against_exit",
+    },
+    Mutant {
+        name: "group: looks for children, and leaves its waker later",
+        file: "future/group.rs",
+        text: "            let old = state.waiter.replace(new);
+            drop(state);",
+        replacement: "            drop(state);
+            let old = self.state.lock().waiter.replace(new);",
+        model: "group_exit::last_child_against_wait",
+    },
+    Mutant {
+        name: "group: the last child wakes nobody",
+        file: "future/group.rs",
+        text: "if state.running == 0 { state.waiter.take() } else { None }",
+        replacement: "None::<Waker>",
+        model: "group_exit::last_child_against_wait",
+    },
+    Mutant {
+        name: "group: a child is listed after those were cancelled",
+        file: "future/group.rs",
+        text: "        if let Some(Closed::Cancelled(cause)) = &state.closed {
+            return Err(cause.clone());
+        }
+",
+        replacement: "",
+        model: "group_exit::cancel_against_first_poll",
+    },
+    Mutant {
+        name: "group: a child that finds the group closed goes on",
+        file: "future/group.rs",
+        text: "Err(cause) => task::cancel_current(&cause),",
+        replacement: "Err(_) => {}",
+        model: "group_exit::cancel_against_first_poll",
+    },
+    Mutant {
+        name: "group: cancels its children, and then takes no more",
+        file: "future/group.rs",
+        text: "        state.closed = Some(Closed::Cancelled(cause.clone()));
+        let children = std::mem::take(&mut state.children);
+        state.free.clear();
+        drop(state);",
+        replacement: "        let children = std::mem::take(&mut state.children);
+        state.free.clear();
+        drop(state);
+        self.state.lock().closed = Some(Closed::Cancelled(cause.clone()));",
+        model: "group_exit::late_spawn_against_cancel",
+    },
+    Mutant {
+        name: "group: does not ask its children to end",
+        file: "future/group.rs",
+        text: "            child.cancel_by(cause);",
+        replacement: "            drop(child);",
+        model: "group_exit::late_spawn_against_outer_cancel",
+    },
+    Mutant {
+        name: "group: its future is dropped, and it stays open",
+        file: "future/group.rs",
+        text: "        self.0.close(&Cause::new(cause));",
+        replacement: "        drop(cause);",
+        model: "group_exit::late_spawn_against_drop",
+    },
 ];
