@@ -26,6 +26,7 @@ mod permits_close;
 mod push_and_park;
 mod ring_mailbox;
 mod signal_count;
+mod shield;
 mod slot_event;
 mod slot_urgent;
 mod socket_close;

@@ -372,4 +372,36 @@ pub const CANCEL: &[Mutant] = &[
         replacement: "        drop(cause);",
         model: "group_exit::late_spawn_against_drop",
     },
+    // Shielded tasks.
+    Mutant {
+        name: "shield: a request ends what is shielded",
+        file: "task/cancel/scope.rs",
+        text: "        if frontier.catches.is_empty() {",
+        replacement: "        if frontier.catches.is_empty() {
+            return Poll::Ready(());
+        }
+        if frontier.catches.is_empty() {",
+        model: "shield::cancel_against_end",
+    },
+    Mutant {
+        name: "shield: the result of a watcher that has gone stays",
+        file: "task/state.rs",
+        text: "Err(_complete) => Detach::DropOutput,",
+        replacement: "Err(_complete) => Detach::Nothing,",
+        model: "shield::drop_against_end",
+    },
+    Mutant {
+        name: "shield: a panic that nobody sees is not told",
+        file: "task/state.rs",
+        text: "            (false, _) => Complete::DropOutput,",
+        replacement: "            (false, _) => Complete::Keep,",
+        model: "shield::drop_against_panic",
+    },
+    Mutant {
+        name: "shield: a watcher that waits again leaves no new waker",
+        file: "task/handle.rs",
+        text: "(*waiter).as_ref().is_some_and(|old| old.will_wake(cx.waker()))",
+        replacement: "(*waiter).is_some()",
+        model: "shield::watcher_gives_up_against_end",
+    },
 ];
