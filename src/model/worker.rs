@@ -1,7 +1,7 @@
 //! [`scheduler::Worker`](crate::scheduler): its own loop, asleep at a modelled doorbell.
 #![allow(missing_docs)]
 
-use std::{os::fd::RawFd, panic::Location, ptr, sync::Arc};
+use std::{os::fd::RawFd, panic::Location, ptr, sync::Arc, task::Waker};
 
 use crate::{
     loom::{
@@ -115,6 +115,18 @@ impl Runtime {
         }
     }
 
+    /// Fires the timers of worker `worker` that are due, as one does that comes to its rescue.
+    pub fn rescue_timers(self, worker: usize) {
+        let mut wakes = Vec::new();
+        self.0.block(worker).timers.rescue(usize::MAX, &mut wakes);
+        wakes.into_iter().for_each(Waker::wake);
+    }
+
+    /// How many timers worker `worker` has armed.
+    pub fn armed_timers(self, worker: usize) -> u64 {
+        self.0.block(worker).armed_timers()
+    }
+
     /// Gives it back for a later runtime.
     pub fn recycle(self) {
         self.0.recycle();
@@ -141,6 +153,14 @@ impl Seat {
             worker.run(|| worker.has_stopped());
         });
         worker.close();
+    }
+
+    /// Is the worker on this thread for as long as `body` runs, which polls by hand.
+    pub fn enter<R>(self, body: impl FnOnce() -> R) -> R {
+        let worker = Worker::new(self.index, self.runtime.0, self.seat, self.peers);
+        let result = worker.enter(body);
+        worker.close();
+        result
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct Block {
     /// The task that runs next; a patrol may take it.
     pub(super) lifo: AtomicPtr<Header>,
     pub(crate) doorbell: Doorbell,
-    pub(super) timers: CachePadded<timers::Shared>,
+    pub(crate) timers: CachePadded<timers::Shared>,
     /// Counts the worker's ticks; read by patrols.
     pub(super) tick: AtomicU64,
     /// Since when tasks run; `u64::MAX` while none does.

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a block has of its worker's timers.
-pub(super) struct Shared {
+pub(crate) struct Shared {
     pub(super) mailbox: Mailbox,
     /// The wheel, while a worker with neighbours is at work.
     timers: BriefLock<Option<Timers>>,
@@ -34,7 +34,7 @@ impl Shared {
 
     /// Fires what is due, in the place of a worker that is stuck, `limit` timers at most. Says
     /// whether others are due.
-    pub(super) fn rescue(&self, limit: usize, wakes: &mut Vec<Waker>) -> bool {
+    pub(crate) fn rescue(&self, limit: usize, wakes: &mut Vec<Waker>) -> bool {
         if self.mailbox.armed() == 0 {
             return false;
         }

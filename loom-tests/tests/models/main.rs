@@ -47,6 +47,7 @@ mod sync_shared_future;
 mod sync_watch;
 mod task_done;
 mod task_state;
+mod timeout_ends;
 mod timer_ends;
 mod worker_loop;
 

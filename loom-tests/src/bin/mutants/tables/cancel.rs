@@ -404,4 +404,53 @@ pub const CANCEL: &[Mutant] = &[
         replacement: "(*waiter).is_some()",
         model: "shield::watcher_gives_up_against_end",
     },
+    // Timeouts.
+    Mutant {
+        name: "timeout: its timer is polled without a look under the lock",
+        file: "reactor/timers/node.rs",
+        text: "        let mut kept = self.node.waker.lock();
+        // Asked under the lock: see `Node::end`.
+        let end = self.node.ended();",
+        replacement: "        let end = self.node.ended();
+        let mut kept = self.node.waker.lock();",
+        model: "timeout_ends::poll_against_fire",
+    },
+    Mutant {
+        name: "timeout: is cancelled, and takes a timer that has fired for an armed one",
+        file: "reactor/timers/node.rs",
+        text: "            && is_armed_in(node, owner, armed, timers.mailbox())",
+        replacement: "            && ptr::eq(owner, timers.mailbox())",
+        model: "timeout_ends::cancel_against_fire",
+    },
+    Mutant {
+        name: "timeout: its timer is not given up with it",
+        file: "runtime/deadline.rs",
+        text: "        if self.entry.is_some() {
+            self.disarm();
+        }",
+        replacement: "        std::mem::forget(self.entry.take());",
+        model: "timeout_ends::drop_against_fire",
+    },
+    Mutant {
+        name: "timeout: is dropped elsewhere, and takes the waker from under the rescuer's hands",
+        file: "reactor/timers/node.rs",
+        text: "        let waker = node.waker.lock().take();",
+        replacement: "        let waker = unsafe { node.waker.with_exclusive(Option::take) };",
+        model: "timeout_ends::drop_elsewhere_against_fire",
+    },
+    Mutant {
+        name: "timeout: a timer that has fired stands for the time that was set anew",
+        file: "runtime/deadline.rs",
+        text: "timers.rearm(entry, at)) == Some(true) {",
+        replacement: "timers.rearm(entry, at)).is_some() {",
+        model: "timeout_ends::reschedule_against_fire",
+    },
+    Mutant {
+        name: "timeout: a new time is set, and who waits for the old one is not woken",
+        file: "future/scope.rs",
+        text: "        self.shared.node.renew();
+        self.shared.node.wake();",
+        replacement: "        self.shared.node.renew();",
+        model: "timeout_ends::reschedule_to_the_past",
+    },
 ];
