@@ -490,6 +490,33 @@ fn join_against_end() {
     });
 }
 
+/// One waits for the task, another cancels it; then its news comes, and it ends by the one or the other.
+#[test]
+fn join_against_cancel_and_end() {
+    explore(|| {
+        let bench = Bench::<1, 1>::new();
+        let (_, task) = bench.start();
+        let canceller = task.canceller();
+        let joiner = thread::spawn(move || {
+            let result = wait_for(task).map(drop);
+            assert_eq!(ended(), 1, "it is still filed as alive");
+            result
+        });
+        let cancel = thread::spawn(move || canceller.cancel_with("enough"));
+        drain();
+        bench.flags[0].store(true, Relaxed);
+        bench.waker().wake();
+        drain();
+        let asked = cancel.join().unwrap();
+        drain();
+        if let Err(error) = joiner.join().unwrap() {
+            assert!(asked && error.is_cancelled());
+            assert_eq!(error.cancel_cause().unwrap().reason(), Some("enough"));
+        }
+        assert_over_without_result();
+    });
+}
+
 /// Who waits changes its waker, while the task ends elsewhere.
 #[test]
 fn join_with_another_waker() {

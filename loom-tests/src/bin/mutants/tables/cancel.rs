@@ -453,4 +453,12 @@ pub const CANCEL: &[Mutant] = &[
         replacement: "        self.shared.node.renew();",
         model: "timeout_ends::reschedule_to_the_past",
     },
+    // Joining.
+    Mutant {
+        name: "join: leaves its waker with a task that was cancelled meanwhile",
+        file: "task/state.rs",
+        text: "self.update(|now| (now & COMPLETE == 0).then_some(now | WAITER)).is_ok()",
+        replacement: "self.update(|now| Some(now | WAITER)).is_ok()",
+        model: "task_state::join_against_cancel_and_end",
+    },
 ];
