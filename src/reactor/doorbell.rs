@@ -50,7 +50,7 @@ impl Doorbell {
             yield_now();
         }
         self.process.claim();
-        // Relaxed: `open` releases it to those who pass the gate.
+        // Relaxed: `open` releases it to the threads that pass the gate.
         self.fd.store(fd, Ordering::Relaxed);
         let opened = self.gate.open();
         assert!(opened, "a doorbell has one owner");
@@ -79,7 +79,7 @@ impl Doorbell {
 
     fn close_fd(&self) {
         if self.process.is_this_process() && self.raw() != NONE {
-            // SAFETY: the gate told exactly one thread to clean up.
+            // SAFETY: the gate runs this clean-up on exactly one thread.
             unsafe { eventfd::close(self.raw()) };
         }
     }

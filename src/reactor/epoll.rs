@@ -60,7 +60,7 @@ unsafe impl Send for Epoll {}
 /// What descriptors and other workers know of a reactor, which ends with its worker.
 pub(crate) struct Shared {
     epoll: Weak<OwnedFd>,
-    /// The keys of what is registered: who waits there is told of the end.
+    /// The keys of what is registered: a task that waits there is woken at the end.
     keys: Mutex<HashSet<u64>>,
     /// Nothing is reported any more. A flag, since others may be using the instance for a moment.
     closed: AtomicBool,
@@ -101,8 +101,8 @@ impl Epoll {
         Ok(Self { epoll, shared, events, doorbell: None, pool: None, left: Garbage::default() })
     }
 
-    /// Waits for events for `timeout` (`None`: for as long as it takes) and collects
-    /// the wakers of those who waited for them. Says whether there may be more.
+    /// Waits for events for `timeout` (`None`: for as long as it takes) and collects the wakers of
+    /// the tasks that waited for them. Says whether there may be more.
     pub(crate) fn turn(
         &mut self,
         timeout: Option<Duration>,
@@ -168,9 +168,9 @@ impl Epoll {
         Ok(self.home())
     }
 
-    /// Reports nothing from here on: who waits for it looks again, and finds another home.
+    /// Reports nothing from here on: a task that waits for it looks again, and finds another home.
     pub(crate) fn close(&self, wakes: &mut Vec<Waker>) {
-        // Relaxed: who waits is told next; who comes to wait has been told.
+        // Relaxed: a task that waits already is woken below; one that comes to wait sees the flag.
         self.shared.closed.store(true, Ordering::Relaxed);
         let keys = mem::take(&mut *self.shared.keys.lock());
         let told = Ready::READABLE.and(Ready::WRITABLE);
@@ -180,7 +180,8 @@ impl Epoll {
 
 impl Drop for Epoll {
     fn drop(&mut self) {
-        // Of a worker that fails: who waited there hears nothing more, who comes finds another.
+        // Of a worker that fails: a task that waited there gets no more events; one that comes
+        // finds another home.
         self.shared.closed.store(true, Ordering::Relaxed);
     }
 }
@@ -199,7 +200,7 @@ impl Shared {
 
     /// Whether it reports.
     pub(crate) fn is_alive(&self) -> bool {
-        // Relaxed: who does not see the end is told of it by an event.
+        // Relaxed: a task that does not see the end is woken by an event.
         !self.closed.load(Ordering::Relaxed)
     }
 

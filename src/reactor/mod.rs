@@ -19,12 +19,12 @@
 //!    tasks come back to their descriptors unless they are stolen again.
 //! 5. Closing takes the descriptor out of its home first, from whatever thread; then
 //!    the slot changes its generation, so that an event under way is ignored (S4).
-//! 6. When a home ends everybody who waits there looks again, and the first to wait finds
-//!    another.
+//! 6. When a home ends every task that waits there looks again, and the first to wait finds another
+//!    home.
 //!
-//! Steps 2 and 5 differ by backend: epoll keeps a list that any thread may change; in a
-//! ring, waiting is an operation of the home's own, which other threads ask it to cancel
-//! ([`uring`]), and which keeps the descriptor open until it has ended.
+//! Steps 2 and 5 differ by backend. epoll keeps a list that any thread may change. In a ring,
+//! waiting is an operation of the home's own: other threads ask the home to cancel it ([`uring`]),
+//! and it keeps the descriptor open until it has ended.
 
 mod doorbell;
 mod endpoint;
@@ -167,7 +167,7 @@ impl Reactor {
         }
     }
 
-    /// Has its next turn deal with what is left by somebody who is using it (S6).
+    /// Has its next turn deal with what the present user of the reactor leaves (S6).
     fn leave(&mut self, left: Garbage) {
         match self {
             Self::Epoll(epoll) => epoll.leave(left),

@@ -15,21 +15,21 @@
 //! Where few buffers are left, leases have memory of their own ([`apart`]).
 //!
 //! Invariants, cited below:
-//! * B1 `Buffer::users` counts who uses its bytes: one for each lease, and many for the
-//!   filler, which begins with `FILLER` and gives one of its own to each lease, so that lending
-//!   changes no count. Only who is counted may count another, and a free buffer is the owner's:
-//!   so who takes the last count away has the buffer alone. A lease then sets the bit, the
-//!   owner (which counts for the filler) keeps the buffer.
+//! * B1 `Buffer::users` counts the users of its bytes: one for each lease, and many for the filler,
+//!   which begins with `FILLER` and gives one of its own to each lease, so that lending changes no
+//!   count. Only a user that is counted may count another, and a free buffer is the owner's: so the
+//!   user that takes the last count away has the buffer alone. A lease then sets the bit, the owner
+//!   (which counts for the filler) keeps the buffer.
 //! * B2 Leases of a buffer are disjoint, not empty, and end where `filled` says; the
 //!   filler writes behind that only. `filled` goes back to 0 when nobody else is counted.
 //!   So no byte is read that was not lent (S5), none is written while it is, and there
 //!   are far fewer leases than `FILLER`.
-//! * B3 A bit in the word of returns is set by who has the buffer alone, and taken by the
-//!   owner. When the pool ends it gives back all that are free, with `ENDED`; from there
-//!   on bits only come. The one RMW after which none is missing unmaps the memory; the
-//!   one after which `UNWATCHED` is there as well frees `Shared`. So who has a buffer, is
-//!   the pool, or watches it, has a valid `Shared`, up to the RMW by which it says that
-//!   this is over, and not an instruction longer.
+//! * B3 A bit in the word of returns is set by the user that has the buffer alone, and taken by the
+//!   owner. When the pool ends it gives back all buffers that are free, with `ENDED`; from there on
+//!   bits are only set. The one RMW after which none is missing unmaps the memory; the one after
+//!   which `UNWATCHED` is there as well frees `Shared`. So `Shared` is valid for a user of a
+//!   buffer, for the pool, and for its watcher, up to the RMW by which it says that this is over,
+//!   and not an instruction longer.
 //! * B4 `STARVED` is in the same word (S10). Of "the owner says that it starves" and "the
 //!   last lease returns" one comes first: then the owner sees the bit when it looks after
 //!   that, or the lease sees the flag, takes it back and rings.
@@ -129,7 +129,7 @@ impl Pool {
         self.filled[usize::from(id)] = start + len;
         let buffer = &self.watch.buffers[usize::from(id)];
         // B1, B2. Relaxed: `own` is ours, and the rest of it is taken from a count of which the
-        // lease has one; who gives the lease to another thread publishes the bytes.
+        // lease has one; the code that gives the lease to another thread publishes the bytes.
         let own = buffer.own.load(Ordering::Relaxed);
         if last {
             self.filling &= !buffer.bit;
@@ -240,7 +240,7 @@ impl Pool {
     }
 
     /// [`lend`](Self::lend), but where few buffers are left, it is a copy with memory of its own:
-    /// those who leave bytes unread for long do not have the buffers of the others.
+    /// readers that leave bytes unread for long do not hold the buffers of the others.
     ///
     /// # Safety
     ///
@@ -274,8 +274,8 @@ impl Pool {
         }))
     }
 
-    /// Whether the return of a buffer is to ring the doorbell, which the first then does,
-    /// once. Who says so looks for free buffers after that, and then may sleep (B4).
+    /// Whether the return of a buffer is to ring the doorbell, which the first then does, once. The
+    /// caller looks for free buffers after that, and then may sleep (B4).
     pub(crate) fn set_starved(&mut self, starved: bool) {
         let returns = &self.watch.returns;
         // Relaxed: it is the order of this one word that counts.
@@ -318,8 +318,8 @@ impl Pool {
         self.filling |= buffer.bit;
     }
 
-    /// Starts the current buffer again from its front if nothing of it is lent: few pages
-    /// serve those who return soon.
+    /// Starts the current buffer again from its front if nothing of it is lent: few pages serve
+    /// leases that return soon.
     fn rewind(&mut self, id: u16) {
         let buffer = &self.watch.buffers[usize::from(id)];
         // Relaxed: ours.
@@ -450,8 +450,8 @@ impl Drop for Lease {
             // SAFETY: that is what the bit says, and we are counted.
             return unsafe { apart::leave(buffer) };
         }
-        // Release: what we read comes before the next use. Acquire: so does what those read
-        // who returned before us, if we are the last.
+        // Release: what we read comes before the next use. Acquire: so does what the leases that
+        // returned before us have read, if we are the last.
         if users.fetch_sub(1, Ordering::AcqRel) == 1 {
             // SAFETY: B1: we have the buffer alone, and so its bit to set (B3).
             unsafe { Shared::give_back(shared, bit) };

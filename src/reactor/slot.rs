@@ -1,4 +1,4 @@
-//! What one registered descriptor is ready for, and who waits for it.
+//! What one registered descriptor is ready for, and the tasks that wait for it.
 //!
 //! Slots are never freed (S12): 64 bytes for each descriptor that was open at once, and 4 for its place
 //! in the list of free slots, rounded up to the next power of two. The kernel's event carries index and generation of a
@@ -19,24 +19,28 @@
 //!
 //! # Urgent data
 //!
-//! A read stops at the mark of urgent data, with bytes behind it: there a short read proves nothing.
-//! Once a mark has been seen no short read is trusted, for good. epoll(7) and poll(2) look at the
-//! socket, and say so (`PRI`). A poll in a ring that tells of a single arrival does not look; but a
-//! mark has an arrival of its own, which the socket calls out before that of its bytes. So a single
-//! arrival is trusted if it is the first event since there was certainly nothing to read, which is
-//! what nearly every message brings. Else a read that is short or finds nothing has the socket asked;
-//! and so has a read that finds nothing after a single arrival, which may have been that of a mark
-//! whose bytes are still to come.
+//! A read stops at the mark of urgent data, with bytes behind it: there a short read proves
+//! nothing. Once a mark has been seen no short read is trusted, for good. epoll(7) and poll(2) look
+//! at the socket, and say so (`PRI`). A poll in a ring that reports a single arrival does not look;
+//! but a mark has an arrival of its own, which the socket reports before that of its bytes. So a
+//! single arrival is trusted if it is the first event since there was certainly nothing to read, as
+//! it is with nearly every message. Else the socket is asked after a read that is short or finds
+//! nothing. It is also asked after a read that finds nothing behind a single arrival: that may have
+//! been the arrival of a mark whose bytes are still to come.
 //!
-//! Then no read that stops at a mark is trusted. Had it been, the first event since there was nothing
-//! would be that of the last bytes, alone, and the mark's would have come before: to a read that
-//! found nothing, and asked; behind another event, and so asked; or first, where what was read
-//! was called out later, to a read that found nothing, or as the first of two.
+//! Then no read that stops at a mark is trusted. Suppose one were. Then the first event since there
+//! was nothing is that of the last bytes, alone, and the mark's event came before it. There are
+//! three cases:
 //!
-//! A read that finds nothing proves as little at a mark. While a signal is pending for its thread, or
-//! work of the kernel's, as when rings end, recv(2) does not go past a mark at the front: it says `EAGAIN`,
-//! with bytes behind the mark that no event tells again. So where a mark has been seen, or may have
-//! come, such a read has the socket asked, and what is readable stays ready.
+//! * The mark's event came to a read that found nothing: that read had the socket asked.
+//! * It came behind another event: so the socket was asked.
+//! * It came first, and what was read was reported later: then it came to a read that found
+//!   nothing, or as the first of two events.
+//!
+//! A read that finds nothing proves as little at a mark. While a signal is pending for its thread,
+//! or work of the kernel's, as when rings end, recv(2) does not go past a mark at the front: it
+//! says `EAGAIN`, with bytes behind the mark that no event reports again. So where a mark has been
+//! seen, or may have come, such a read has the socket asked, and what is readable stays ready.
 
 use std::{
     mem,
@@ -82,12 +86,12 @@ impl Ready {
         Self(self.0 | other.0)
     }
 
-    /// What an event means for who reads and who writes: an error is for both to find.
-    /// The bits are those of poll(2), which epoll(7) shares.
+    /// What an event means for the reader and for the writer: an error is for both to find. The
+    /// bits are those of poll(2), which epoll(7) shares.
     ///
-    /// A poll in a ring that tells of one arrival tells what a socket calls out at every arrival,
-    /// `PRI` and `RDBAND` among it; no socket *is* ready for `RDBAND`. Only where that is not told
-    /// has the socket itself been looked at, and `PRI` means urgent data.
+    /// A poll in a ring that reports one arrival reports the bits that a socket gives at every
+    /// arrival, `PRI` and `RDBAND` among them; no socket *is* ready for `RDBAND`. Only if `RDBAND`
+    /// is missing was the socket itself looked at, and only then `PRI` means urgent data.
     pub(crate) fn from_poll(events: u32) -> Self {
         use rustix::event::PollFlags as P;
         const BOTH: Ready = Ready::READABLE.and(Ready::WRITABLE);
@@ -142,8 +146,8 @@ impl Seen {
     }
 }
 
-/// Who waits: one for each direction, as the poll functions have it, where a later
-/// waker replaces an earlier; and any number of futures that share the descriptor.
+/// The tasks that wait. One for each direction, as the poll functions have it, where a later waker
+/// replaces an earlier; and any number of futures that share the descriptor.
 #[derive(Default)]
 struct Waiters {
     read: Option<Waker>,
@@ -208,7 +212,7 @@ impl Slot {
         // Acquire: what the kernel reported happened before; pairs with the stores of `event`,
         // `clear_bits` and `renew`.
         let word = self.word.load(Ordering::Acquire);
-        // Relaxed: who does not see a note tries once too often.
+        // Relaxed: a reader that does not see a note tries once too often.
         let drained = self.drained.load(Ordering::Relaxed) == word & !READY_MASK;
         Seen(if drained { word & !Ready::READABLE.0 } else { word })
     }
@@ -238,8 +242,8 @@ impl Slot {
     /// A read has left nothing.
     #[inline]
     pub(crate) fn took_all(&self, seen: Seen) {
-        // Relaxed: it is for whoever reads next, to whom the reader's task brings it. An event
-        // since then has another count.
+        // Relaxed: it is for the next read, to which the reader's task brings it. An event since
+        // then has another count.
         self.drained.store(seen.0 & !READY_MASK, Ordering::Relaxed);
     }
 
@@ -640,9 +644,10 @@ mod tests {
 
     #[test]
     fn no_byte_stays_behind_a_mark_in_any_order() {
-        // Goal: whatever comes when, no reader is left with bytes. Method: seeded histories: bytes and
-        // marks that arrive in order or early, wake-ups told singly or together, reads of any size, with a
-        // signal pending or not, in any order; in the end all is told, and all must be read.
+        // Goal: whatever comes when, no reader is left with bytes. Method: seeded histories: bytes
+        // and marks that arrive in order or early, wake-ups reported singly or together, reads of
+        // any size, with a signal pending or not, in any order; in the end all is reported, and all
+        // must be read.
         for seed in 0..200_000 {
             let mut state: u64 = seed + 1;
             let mut below = |bound: usize| {
@@ -665,7 +670,7 @@ mod tests {
                             stream.untold += 2;
                         }
                     }
-                    // Its bytes come when the gap is filled, and are told with those.
+                    // Its bytes come when the gap is filled, and are reported with those.
                     3 if !stream.has_mark() => {
                         stream.early.extend([true, false]);
                         stream.untold += 1;

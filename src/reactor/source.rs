@@ -28,7 +28,7 @@ use crate::{
 pub(crate) struct Source<T: AsFd> {
     home: Mutex<Option<Home>>,
     slot: ManuallyDrop<SlotRef>,
-    /// Who has first waited for it: in a forked child, slot and home are the parent's.
+    /// The process that has first waited for it: in a forked child, slot and home are the parent's.
     owner: Owner,
     /// Taken by `drop` and `into_inner` only.
     io: ManuallyDrop<T>,
@@ -58,7 +58,7 @@ pub(crate) trait Pollable {
         false
     }
 
-    /// Sees to it that its home, where it is registered, reports on this direction.
+    /// Makes its home, where it is registered, report on this direction.
     fn confirm(&self, _home: &Home, _direction: Direction, _door: Door) -> io::Result<()> {
         Ok(())
     }
@@ -267,7 +267,7 @@ fn note_wait<P: Pollable>(io: &P, ready: Poll<()>) -> Poll<()> {
     ready
 }
 
-/// Sees to it that there is a home: the first one, or another after a runtime ended.
+/// Finds a home if there is none: the first one, or another after a runtime ended.
 #[inline]
 fn ensure_home<P: Pollable>(io: &P, direction: Direction, door: Door) -> io::Result<()> {
     io.source().check_process()?;
@@ -289,10 +289,11 @@ fn find_home<P: Pollable>(io: &P, direction: Direction, door: Door) -> io::Resul
         drop(home);
         return io.confirm(&alive, direction, door);
     }
-    // The slot stays as it is: the old home had everybody look again, and who has not come to that yet
-    // may wait for what the new one is not asked to report. An event too many does no harm.
+    // The slot stays as it is: the old home has woken all tasks to look again. A task that has not
+    // run yet may wait for an event that the new home is not asked to report. An event too many
+    // does no harm.
     //
-    // Claimed before anything is registered: who is forked meanwhile does not get it.
+    // Claimed before anything is registered: a child that is forked meanwhile does not get it.
     source.owner.claim();
     *home = Some(door(&mut |reactor| io.register(reactor, direction))?);
     Ok(())

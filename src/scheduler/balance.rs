@@ -27,9 +27,9 @@ pub(super) fn worth_waking(tasks: usize, poll_time: u64) -> bool {
 }
 
 impl Worker {
-    /// At a push: announces the backlog if it is worth it and somebody sleeps, and sees
-    /// to it that somebody patrols while work waits behind a task that runs. By a look that
-    /// may be stale: what it misses, [`judge_backlog`](Self::judge_backlog) makes good.
+    /// At a push: announces the backlog if it is worth it and a worker sleeps, and names a
+    /// patroller if work waits behind a task that runs. Its look may be stale:
+    /// [`judge_backlog`](Self::judge_backlog) finds what it misses.
     #[inline]
     pub(super) fn judge_push(&self) {
         if let Some(monitor) = &self.monitor {

@@ -50,7 +50,7 @@ pub(crate) struct Block {
     pub(super) checked: AtomicU64,
     /// When somebody last came to the rescue.
     pub(super) rescued: AtomicU64,
-    /// The tick that somebody has last told of, for it was long.
+    /// The last tick that was reported because it was long.
     pub(super) reported: AtomicU64,
     /// The kernel's number of the worker's thread.
     thread: AtomicU32,
@@ -161,14 +161,14 @@ impl Block {
     /// The worker has looked at the clock while tasks run.
     #[inline]
     pub(super) fn note_check(&self, now: u64) {
-        // Relaxed: for others, who may be wrong.
+        // Relaxed: for other workers, which may read an old value.
         self.checked.store(now, Ordering::Relaxed);
     }
 
     /// No tasks run any more.
     #[inline]
     pub(super) fn end_run(&self) {
-        // Relaxed: for others, who may be wrong.
+        // Relaxed: for other workers, which may read an old value.
         self.since.store(u64::MAX, Ordering::Relaxed);
     }
 
@@ -196,7 +196,7 @@ impl Block {
     /// The worker's next tick.
     #[inline]
     pub(crate) fn begin_tick(&self) {
-        // Relaxed: ours to write. Who names a task of this tick sees it by `set_running`.
+        // Relaxed: ours to write. A worker that names a task of this tick sees it by `set_running`.
         self.tick.store(self.tick().wrapping_add(1), Ordering::Relaxed);
     }
 
@@ -206,13 +206,13 @@ impl Block {
         self.tick.load(Ordering::Relaxed)
     }
 
-    /// Notes what is polled, for whoever wants to name a hog.
+    /// Notes the task that is polled, so that another worker can name a hog.
     #[inline]
     pub(crate) fn set_running(&self, task: &Header) {
-        // Release: who sees this place sees that the task before is polled no more; pairs with
-        // `running`.
+        // Release: a thread that sees this place sees that the task before is polled no more; pairs
+        // with `running`.
         self.running_at.store(ptr::from_ref(task.spawned_at()).cast_mut(), Ordering::Release);
-        // Release: who sees this task sees its place, and its tick; pairs with `running`.
+        // Release: a thread that sees this task sees its place, and its tick; pairs with `running`.
         self.running.store(task.id().0, Ordering::Release);
     }
 
@@ -249,7 +249,7 @@ impl Block {
     /// Whether there is a task in the LIFO slot.
     #[inline]
     pub(super) fn has_lifo(&self) -> bool {
-        // Relaxed: its owner alone fills it; who takes it swaps.
+        // Relaxed: its owner alone fills it; a thread that takes the task swaps.
         !self.lifo.load(Ordering::Relaxed).is_null()
     }
 
@@ -266,7 +266,7 @@ impl Block {
         Some(unsafe { Runnable::from_raw(task) })
     }
 
-    /// The same for an owner without neighbours, whom nobody patrols: without an RMW.
+    /// The same for an owner without neighbours, which nobody patrols: without an RMW.
     #[inline]
     pub(super) fn take_lifo_alone(&self) -> Option<Runnable> {
         // Relaxed: this thread alone touches it.
@@ -280,8 +280,8 @@ impl Block {
     /// one poll wakes, the first runs first, and the others behind it in their order.
     #[inline]
     pub(crate) fn put_lifo(&self, task: Runnable) -> Option<Runnable> {
-        // Relaxed: nobody else puts one there, so that what is empty stays so, and a store is
-        // enough: who takes sees null or this task.
+        // Relaxed: nobody else puts a task there, so an empty slot stays empty, and a store is
+        // enough: a thread that takes sees null or this task.
         if !self.lifo.load(Ordering::Relaxed).is_null() {
             return Some(task);
         }

@@ -1,11 +1,12 @@
 //! When a worker gives homes away.
 //!
-//! Tasks are stolen, but what arrives for their sockets still passes the ring of one worker. Where that
-//! worker keeps up, this is the cheapest way: others are not woken, and what arrives is worked off in
-//! batches. It does not keep up if it has not slept for [`LASTING`], work waits at the end of its tick
-//! that is worth waking another worker for, and its polls are long ([`LONG_POLL`]): with short ones, a
-//! second ring costs more than it brings. Then it gives some homes to the worker that has the fewest, and
-//! again after each [`PERIOD`], until both have about as many.
+//! Tasks are stolen, but what arrives for their sockets still passes the ring of one worker. Where
+//! that worker keeps up, this is the cheapest way: others are not woken, and what arrives is worked
+//! off in batches. A worker does not keep up if three things are true. It has not slept for
+//! [`LASTING`]. At the end of its tick work waits that is worth waking another worker for. Its
+//! polls are long ([`LONG_POLL`]): with short ones, a second ring costs more than it saves. Then it
+//! gives some homes to the worker that has the fewest, and again after each [`PERIOD`], until both
+//! have about as many.
 
 use std::cell::Cell;
 
@@ -92,7 +93,7 @@ impl Worker {
         }
     }
 
-    /// One to whoever comes.
+    /// Gives one home to the first other worker.
     #[cfg(test)]
     fn give_to_any(&self) {
         if let Some((to, _)) = self.others_indexed().next() {

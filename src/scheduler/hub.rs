@@ -138,7 +138,7 @@ impl Hub {
         }
     }
 
-    /// A new life counts from zero, and nothing runs: there is nobody who counts now.
+    /// A new life counts from zero, and nothing runs: no thread counts now.
     fn reset_counts(&self) {
         self.spawned.set(0);
         self.ended.set(0);
@@ -215,7 +215,7 @@ impl Hub {
 
     /// Moves on to `phase`, never back, and wakes everybody to see it.
     pub(crate) fn advance(&self, phase: Phase) {
-        // AcqRel: what was done before is seen by who acts on the phase.
+        // AcqRel: a thread that acts on the phase sees what was done before it.
         if self.phase.fetch_max(phase as u8, Ordering::AcqRel) < phase as u8 {
             for block in self.blocks() {
                 block.doorbell.ring();
@@ -257,7 +257,7 @@ impl Hub {
         self.interrupted.load(Ordering::Acquire)
     }
 
-    /// Worker 0 sees to it.
+    /// Clears the mark: worker 0 handles the interrupt.
     pub(crate) fn take_interrupt(&self) {
         self.interrupted.store(false, Ordering::Relaxed);
     }

@@ -46,7 +46,7 @@ impl Word {
     }
 }
 
-/// Who sleeps, who searches, who patrols: one word.
+/// The workers that are parked, the searcher and the patroller: one word.
 pub(crate) struct Idle {
     word: AtomicU64,
 }
@@ -152,7 +152,7 @@ impl Idle {
         if !self.load().is_parked(target) {
             return false;
         }
-        // AcqRel: who claims the bit is the only one to ring for it.
+        // AcqRel: the thread that claims the bit is the only one to ring for it.
         let old = Word(self.word.fetch_and(!(1 << target), Ordering::AcqRel));
         old.is_parked(target)
     }
@@ -213,7 +213,7 @@ impl Idle {
         self.load().holder(SEARCHER_SHIFT) == Some(me)
     }
 
-    /// Whether `me` has the patrol. Exact for who asks about itself and is not parked.
+    /// Whether `me` has the patrol. Exact if a worker asks about itself and is not parked.
     pub(crate) fn is_patroller(&self, me: usize) -> bool {
         self.load().holder(PATROL_SHIFT) == Some(me)
     }

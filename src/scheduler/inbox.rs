@@ -30,7 +30,7 @@ pub(crate) struct Inbox {
     newest: AtomicPtr<Header>,
     /// The task that was pushed first; null if there is none, or its push is not complete.
     oldest: AtomicPtr<Header>,
-    /// Held by who takes.
+    /// Held by the thread that takes tasks.
     taking: BriefLock<()>,
 }
 
@@ -48,7 +48,8 @@ impl Inbox {
         // SAFETY: I1: the entry is ours until the swap.
         unsafe { task.as_ref().set_next(None) };
         // AcqRel. Release: the link is null before the push behind this one sets it. Acquire: that
-        // of the task before is null, or `oldest` has been cleared by who took that task.
+        // of the task before is null, or `oldest` has been cleared by the thread that took that
+        // task.
         match NonNull::new(self.newest.swap(task.as_ptr(), Ordering::AcqRel)) {
             // SAFETY: I2: it stays until this link is there, and I1: nobody else sets it.
             Some(before) => unsafe { before.as_ref().link(task) },
@@ -93,7 +94,7 @@ impl Inbox {
             let next = unsafe { last.as_ref() }.linked();
             match next {
                 Some(next) if count == limit => {
-                    // Relaxed: for who takes next, by the lock.
+                    // Relaxed: for the next thread that takes, by the lock.
                     self.oldest.store(next.as_ptr(), Ordering::Relaxed);
                     return (Some(first), count);
                 }

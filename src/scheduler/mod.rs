@@ -2,10 +2,10 @@
 //!
 //! # The life of a woken task
 //!
-//! 1. A wake on a worker puts the task on that worker's own queue: the waker runs the
-//!    wakee. From within another task's poll it takes the LIFO slot (who is woken
-//!    while its news is hot runs next, three times in a row at most); from the reactor
-//!    it goes to the back of the FIFO queue. A spawned task goes to the back as well.
+//! 1. A wake on a worker puts the task on that worker's own queue: the waker runs the wakee. From
+//!    within another task's poll it takes the LIFO slot: it runs next, while its data is in the
+//!    cache, three times in a row at most. From the reactor it goes to the back of the FIFO queue.
+//!    A spawned task goes to the back as well.
 //! 2. A task whose future is not `Send` has an owner. A wake on its owner puts it into
 //!    the owner's local queue; from elsewhere it goes to the owner's local inbox (S13).
 //!    The local queue and the FIFO queue are merged by order of arrival.
@@ -21,9 +21,13 @@
 //!
 //! # A tick
 //!
-//! [`Worker::run`] repeats: take tasks from the inboxes, of a crowd the first; run tasks for a time
-//! budget; expire timers, likewise; with none left, search for work at the others' if that pays; then, with tasks,
-//! look at the reactor without waiting, else sleep in it.
+//! [`Worker::run`] repeats these steps:
+//!
+//! 1. Take tasks from the inboxes, and of many only the first.
+//! 2. Run tasks for a time budget.
+//! 3. Expire timers for a time budget.
+//! 4. With no task left, search for work at the other workers if that pays.
+//! 5. With tasks, look at the reactor without waiting, else sleep in it.
 
 mod balance;
 mod block;

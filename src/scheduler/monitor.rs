@@ -1,9 +1,9 @@
 //! The patrol of a runtime with one worker: a thread, since there is nobody else.
 //!
-//! It cannot run what waits, for that is the one worker's; it names the task that hogs
-//! it. The thread starts when work first queues up behind a running task, looks every
-//! [`PAUSE`] from then on, and sleeps without a timeout once it has found the worker
-//! parked, with no tick since the look before: an idle runtime has no wakeups.
+//! It cannot run the tasks that wait, since only the one worker may; it names the task that hogs
+//! the worker. The thread starts when work first queues up behind a running task, and looks every
+//! [`PAUSE`] from then on. Once it has found the worker parked, with no tick since the look before,
+//! it sleeps without a timeout: an idle runtime has no wakeups.
 
 use std::{sync::Arc, thread, time::Duration};
 

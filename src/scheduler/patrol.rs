@@ -1,19 +1,19 @@
 //! The patrol: finding a worker that is stuck in one long poll.
 //!
-//! It is a duty, not a thread: while anyone is busy, one worker has it, parked with a
-//! timeout, or, when all are busy, at the ends of its ticks. It compares each worker's
-//! tick counter with what it saw last. A busy worker that has not ticked since is
-//! stuck: the patrol takes its queue, its LIFO slot, its stealable inbox and the events
-//! of its reactor, fires its timers, and, if it goes on, names the task. Besides, whoever is
-//! awake glances at its neighbours: that finds a hog sooner, and costs nothing where nobody is
-//! awake. A tick that has become long may be held by a task, or its thread may have been
-//! preempted: a glance asks the kernel how long the thread has run, and the next sees whether
-//! it still does.
+//! It is a duty, not a thread: while anyone is busy, one worker has it, parked with a timeout, or,
+//! when all are busy, at the ends of its ticks. It compares each worker's tick counter with what it
+//! saw last. A busy worker that has not ticked since is stuck. The patrol takes its queue, its LIFO
+//! slot, its stealable inbox and the events of its reactor, fires its timers, and, if it goes on,
+//! names the task.
 //!
-//! The duty ends soon after everybody has gone to sleep, and whoever has it may be the one that
-//! gets stuck. So all others who sleep only nap, and look around when they wake, as long as
-//! somebody works now and then; and who begins to work after a longer rest sees to it that
-//! somebody patrols.
+//! Besides, each worker that is awake glances at its neighbours: that finds a hog sooner, and wakes
+//! no worker. A tick that has become long may be held by a task, or its thread may have been
+//! preempted. So a glance asks the kernel how long the thread has run, and the next glance sees
+//! whether it still runs.
+//!
+//! The duty ends soon after all workers have gone to sleep, and its holder may be the worker that
+//! gets stuck. So all others that sleep only nap, and look around when they wake, as long as some
+//! worker works now and then. A worker that begins to work after a longer rest names a patroller.
 
 use std::{cell::Cell, mem, time::Duration};
 
@@ -36,7 +36,7 @@ const STUCK_NS: u64 = 5_000_000;
 /// So is one whose thread has run for so long between two glances, in ns, and is still in the
 /// same tick: no tick takes that long of itself.
 const HELD_NS: u64 = 300_000;
-/// Whoever is awake looks at so many neighbours, each time that this has passed, in ns.
+/// A worker that is awake looks at so many neighbours, each time that this has passed, in ns.
 const NEIGHBOURS: usize = 4;
 const GLANCE_NS: u64 = 500_000;
 
@@ -51,13 +51,14 @@ const PAUSE_LIGHT: Duration = Duration::from_millis(64);
 const LIGHT_POLLS: u64 = 16;
 /// A nap, times the number of workers: all of them together wake up 16 times a second.
 const NAP: Duration = Duration::from_millis(64);
-/// The longest, for the sake of those who wait; each of many workers wakes up 4 times a second.
+/// The longest nap, which bounds how long a stuck worker's tasks wait; each of many workers wakes
+/// up 4 times a second.
 const NAP_MAX: Duration = Duration::from_millis(256);
-/// A poll this long is told to the error hook. asyncio: `slow_callback_duration`.
+/// A poll this long is reported to the error hook. asyncio: `slow_callback_duration`.
 const HOG: Duration = Duration::from_millis(100);
 
-/// So much of the time between two looks, in ns, may count as sleep: whoever looks has been stopped
-/// as well if there is more. Half of a hog, so that one look does not make one.
+/// So much of the time between two looks, in ns, may count as sleep: if there is more, the worker
+/// that looks has been stopped as well. Half of a hog, so that one look does not make one.
 const SLEEP_SEEN: u64 = 50_000_000;
 
 /// Batches (of up to 32 tasks) that one look takes from a queue. What is left of a long
@@ -99,7 +100,7 @@ struct Suspect {
 
 impl Suspect {
     /// Whether a worker is stuck whose tasks run `since` then, and whose thread has run for so
-    /// long: who is not given a core is not held by a task.
+    /// long: a thread without a core is not held by a task.
     fn is_stuck(&mut self, since: u64, now: u64, ran: impl FnOnce() -> u64) -> bool {
         let time = now.saturating_sub(since);
         if !(GLANCE_NS..STUCK_NS).contains(&time) {
@@ -213,15 +214,15 @@ impl Block {
         self.since.load(Ordering::Relaxed) != u64::MAX
     }
 
-    /// Whether nobody else has told of that tick: then we do.
+    /// Whether no other worker has reported that tick: then this one does.
     fn is_first_to_report(&self, tick: u64) -> bool {
-        // Relaxed: one of those who come at once.
+        // Relaxed: of workers that come at once, one wins.
         self.reported.swap(tick, Ordering::Relaxed) != tick
     }
 
     /// Whether nobody has just come to the rescue: then we do.
     fn may_rescue(&self, now: u64) -> bool {
-        // Relaxed: one of those who come at once.
+        // Relaxed: of workers that come at once, one wins.
         let last = self.rescued.load(Ordering::Relaxed);
         now.saturating_sub(last) > GLANCE_NS
             && self
@@ -239,7 +240,7 @@ impl Patrol {
             nap: (workers > 1).then(|| clock::nanos((NAP * workers as u32).min(NAP_MAX))),
             last: Cell::new(0),
             worked: Cell::new(0),
-            // The first sleep is a nap: who works meanwhile has not been seen.
+            // The first sleep is a nap: this worker has not seen the others' work yet.
             active: Cell::new(clock::machine()),
             unwatched: Cell::new(false),
             glanced: Cell::new(0),
@@ -257,7 +258,7 @@ impl Patrol {
     }
 
     /// How long to sleep without the duty; `None`: nobody has worked for so long that there is
-    /// nothing to watch for. Who is the first to work again wakes somebody.
+    /// nothing to watch for. The first worker that works again wakes a sleeper.
     pub(super) fn nap(&self, now: u64) -> Option<Duration> {
         let last = self.worked.get().max(self.active.get());
         self.nap.filter(|&nap| now.saturating_sub(last) < nap).map(Duration::from_nanos)
@@ -305,9 +306,9 @@ impl Patrol {
 }
 
 impl Worker {
-    /// At a tick's end: a glance at the neighbours now and then, which costs no wake-up. It
-    /// takes a clock and no memory of what was seen before, so that it is the first to find
-    /// a worker stuck; but those who are awake may be too far away, or nobody.
+    /// At a tick's end: a glance at the neighbours now and then, which costs no wake-up. It needs
+    /// the time and no memory of what was seen before, so that it is the first to find a worker
+    /// stuck. But the workers that are awake may be too far away, or there may be none.
     #[inline]
     pub(super) fn help_neighbours(&self, now: u64) {
         if now >= self.patrol.glanced.get() + GLANCE_NS {
@@ -366,7 +367,7 @@ impl Worker {
             let mut watch = patrol.seen[index].get();
             let ticked = watch.look(block);
             let is_awake = !self.hub().idle.is_parked(index);
-            // Who has woken just to look around, as this worker, is not at work.
+            // A worker that has woken just to look around, as this one, is not at work.
             busy |= is_awake && block.is_at_work();
             polls += watch.count_polls(block);
             if !ticked && is_awake {
@@ -467,7 +468,8 @@ mod tests {
 
     #[test]
     fn next_duty_begins_anew() {
-        // Goal: who takes the duty again does not lay it down by what it saw in the last one.
+        // Goal: a worker that takes the duty again does not give it up by what it saw in the last
+        // one.
         let patrol = Patrol::new(2);
         patrol.set_duty(true);
         patrol.quiet.set(true);

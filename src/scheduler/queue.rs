@@ -1,7 +1,7 @@
 //! A worker's run queue: first in, first out.
 //!
-//! Neighbours steal from it, for which the one who takes pays with an atomic operation each time.
-//! A lone worker has nobody who could, and a queue that is only its own.
+//! Neighbours steal from it, so that each task taken costs an atomic operation. A lone worker has
+//! no neighbours, and a queue that is only its own.
 
 use std::{cell::RefCell, collections::VecDeque};
 

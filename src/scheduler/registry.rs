@@ -1,13 +1,13 @@
 //! The live tasks of a runtime: a growing array of slots.
 //!
-//! The worker that spawns a task puts it into a slot from its own free list; the
-//! worker that ends the task empties the slot and keeps it in *its* free list. So
-//! neither takes a lock. Who lists the tasks pins a slot while it takes a
-//! reference, and who ends a task waits for that instant.
+//! The worker that spawns a task puts it into a slot from its own free list; the worker that ends
+//! the task empties the slot and keeps it in *its* free list. So neither takes a lock. A thread
+//! that lists the tasks pins a slot while it takes a reference, and a worker that ends a task waits
+//! for that instant.
 //!
-//! Slots stay as long as the runtime's hub, since nobody who looks at one holds a lock. Once there
-//! were a million tasks at once, they take 8 MiB, and the list of free slots, which is longest
-//! when no task is left, 4 MiB. `docs/decisions.md` says why that is not given back.
+//! Slots stay as long as the runtime's hub, since a thread that looks at one holds no lock. After a
+//! million tasks at once the slots take 8 MiB. The list of free slots, which is longest when no
+//! task is left, takes 4 MiB. `docs/decisions.md` says why that is not given back.
 //!
 //! * G1 A slot holds null, or a task whose registry reference is alive; with the
 //!   lowest bit set it is pinned, and stays as it is until unpinned.
@@ -119,7 +119,7 @@ impl Registry {
         }
         let last = first + BATCH as u32;
         free.extend((first..last).rev());
-        // Release: who counts up to it finds the chunk.
+        // Release: a thread that counts up to it finds the chunk.
         self.used.store(last, Ordering::Release);
     }
 
@@ -136,7 +136,7 @@ impl Registry {
     pub(crate) fn remove(&self, index: u32, task: &Header, own: Option<&FreeSlots>) {
         let slot = self.slot(index).expect("a slot that was taken exists");
         let filed = ptr::from_ref(task).cast_mut();
-        // AcqRel: whoever pinned it before has taken its reference by now.
+        // AcqRel: a thread that pinned it before has taken its reference by now.
         while slot
             .compare_exchange_weak(filed, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed)
             .is_err()

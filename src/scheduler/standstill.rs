@@ -1,8 +1,8 @@
 //! What a runtime does when everything in it waits: for tests.
 //!
-//! A *standstill* is found by the worker that parks last, between its final look and its sleep: every
-//! worker is parked, no task is ready, and this worker has looked at its reactor since it last polled a
-//! task. What follows depends on who waits for it, in this order:
+//! A *standstill* is found by the worker that parks last, between its final look and its sleep:
+//! every worker is parked, no task is ready, and this worker has looked at its reactor since it
+//! last polled a task. What follows depends on what waits for it, in this order:
 //!
 //! 1. Tasks that wait for a standstill ([`AllBlocked`]) are woken.
 //! 2. A [played](crate::util::clock::played) clock jumps to the next deadline, and the workers that have
@@ -68,9 +68,9 @@ pub(crate) struct Options {
 
 type PoolRests = Box<dyn Fn() -> bool + Send + Sync>;
 
-/// Who waits for a standstill of one runtime.
+/// The tasks, the clock and the mains that wait for a standstill of one runtime.
 pub(crate) struct Standstill {
-    /// Whether anybody does. Written under the lock of `state`.
+    /// Whether anything waits. Written under the lock of `state`.
     wanted: AtomicBool,
     options: Options,
     clock: Option<played::Clock>,
@@ -92,12 +92,12 @@ struct State {
     patience: u64,
 }
 
-/// Somebody who waits to be told something, once.
+/// A task that waits for a text, once.
 #[derive(Default)]
 struct Ticket(WaitLock<(Option<Waker>, Option<String>)>);
 
 impl Ticket {
-    /// What it was told; until then, whom to wake.
+    /// The text; until it is there, the waker of the task that waits.
     fn poll(&self, cx: &Context<'_>) -> Option<String> {
         let waker = cx.waker().clone();
         let mut ticket = self.0.lock();
@@ -162,7 +162,7 @@ impl Standstill {
     /// Whether the clock jumps by itself.
     pub(crate) fn set_jumps(&self, hub: &Hub, jumps: bool) {
         self.state.lock().jumps = jumps;
-        // Who sleeps judges anew.
+        // A worker that sleeps judges anew.
         hub.wake_all();
     }
 
@@ -181,12 +181,12 @@ impl Standstill {
 
     #[inline]
     pub(super) fn is_wanted(&self) -> bool {
-        // Relaxed: who began to wait did so before its worker parked, and who finds a standstill parks
-        // after that, by an RMW of the same word.
+        // Relaxed: a task that waits began to do so before its worker parked. The worker that finds
+        // a standstill parks after that, by an RMW of the same word.
         self.wanted.load(Ordering::Relaxed)
     }
 
-    /// Changes who waits.
+    /// Changes what waits.
     fn edit<R>(&self, edit: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state.lock();
         let result = edit(&mut state);
@@ -253,21 +253,21 @@ impl Worker {
         true
     }
 
-    /// Between the final look and sleep, where somebody waits for a standstill. Adds those who are to be
-    /// woken to `wakes`.
+    /// Between the final look and sleep, where something waits for a standstill. Adds the wakers of
+    /// the tasks to be woken to `wakes`.
     #[cold]
     pub(super) fn settle(&self, wakes: &mut Vec<Waker>) -> Settled {
         let (hub, standstill) = (self.hub(), self.standstill());
         if self.looked.get() != self.block().counts.polls.get() {
             return Settled::Stay;
         }
-        // First: a job that has ended by now has woken who waits for it.
+        // First: a job that has ended by now has woken the task that waits for it.
         let pool_rests = standstill.pool_rests();
         // With the lock: a worker that has found its timers due, and leaves, is parked until then, or its
         // timers are gone.
         let mut state = standstill.state.lock();
         if !hub.idle.are_all_parked(hub.workers()) || hub.blocks().any(|block| block.has_mail()) {
-            // Who is awake, or about to wake, comes here in its turn.
+            // A worker that is awake, or about to wake, comes here in its turn.
             return Settled::Sleep(None);
         }
         let waits = self.homes().map(|home| home.registered() + home.in_flight()).sum::<u64>() > 0;
@@ -335,7 +335,8 @@ impl Worker {
 
     /// Some that waited for it have been taken from `state`, to be woken.
     fn end_standstill(&self, state: WaitGuard<'_, State>) {
-        // Before the lock goes: for whoever looks next, this worker is awake, and will wake them.
+        // Before the lock is released: the next worker that looks sees this one awake. This one
+        // will wake the tasks.
         let _ = self.hub().idle.notify(self.index());
         self.standstill().note(&state);
     }

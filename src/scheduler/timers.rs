@@ -1,9 +1,9 @@
-//! A worker's timers, and who else comes to them.
+//! A worker's timers, and how other workers reach them.
 //!
-//! With neighbours they lie in the worker's block, under a lock: a task that holds its worker
-//! keeps it from its timers, and whoever comes to the rescue fires them in its place. The
-//! sections are as short as the lock wants them, but for the rescue itself, which fires some
-//! hundreds of timers at most. A lone worker has its timers to itself.
+//! With neighbours they lie in the worker's block, under a lock: a task that holds its worker keeps
+//! it from its timers, and the worker that rescues it fires them in its place. The sections under
+//! the lock are short, but for the rescue itself, which fires some hundreds of timers at most. A
+//! lone worker has its timers to itself.
 
 use std::{cell::RefCell, task::Waker};
 
@@ -75,7 +75,7 @@ impl Own {
         }
     }
 
-    /// Ends them. Who still waits is to be woken, to wait elsewhere.
+    /// Ends them. The caller wakes the tasks that still wait: they wait elsewhere then.
     pub(super) fn close(&self) -> Vec<Waker> {
         match self {
             Self::Alone(timers) => timers.borrow_mut().close(),

@@ -66,8 +66,8 @@ const FIRE_LEAST: usize = 32;
 /// A deadline that comes so long after the beginning of a tick, in ns, is only missed by a task that
 /// holds the worker.
 const FAR: u64 = 10_000_000;
-/// While a runtime ends, nobody sleeps longer than this: a task may have been spawned
-/// behind the back of whoever cancelled the others.
+/// While a runtime ends, nobody sleeps longer than this: a task may have been spawned after the
+/// others were cancelled.
 const CLOSING_PARK: Duration = Duration::from_millis(10);
 /// How long a worker's end waits, within the runtime's deadline, for the kernel to take
 /// what is to be sent.
@@ -430,9 +430,9 @@ impl Worker {
         }
     }
 
-    /// Who runs tasks may be the next to get stuck: the duty falls to whoever parks, or
-    /// ends a tick. Where work waits already, or somebody is stuck, nobody may do so for long:
-    /// then it is handed to a sleeper.
+    /// A worker that runs tasks may be the next to get stuck: the next worker that parks, or ends a
+    /// tick, takes the duty. Where work waits already, or a worker is stuck, it may take long until
+    /// one does: then the duty is given to a sleeper.
     #[cold]
     fn leave_patrol(&self) {
         self.hub.idle.give_up_patrol(self.index);
@@ -460,7 +460,7 @@ impl Worker {
         [until, pause, trim, look, closing].into_iter().flatten().min()
     }
 
-    /// Turns the reactor and wakes whom it says, as a batch.
+    /// Turns the reactor and wakes the tasks that it reports, as a batch.
     pub(super) fn turn(&self, timeout: Option<Duration>) {
         self.with_wakes(|wakes| self.turn_into(timeout, wakes));
     }
@@ -509,8 +509,8 @@ impl Worker {
         wakers.into_iter().for_each(|waker| panic::contain(|| waker.wake()));
     }
 
-    /// While the runtime ends: asks again who may have been missed; the last task's
-    /// end stops everybody.
+    /// While the runtime ends: cancels again, for tasks that may have been missed. The last task's
+    /// end stops all workers.
     #[cold]
     fn finish_closing(&self) {
         if self.hub.live() == 0 {

@@ -110,7 +110,7 @@ impl Memory {
         Home::Memory(self.shared.clone())
     }
 
-    /// Reports nothing from here on: who waits for it looks again.
+    /// Reports nothing from here on: a task that waits for it looks again.
     pub(crate) fn close(&mut self, wakes: &mut Vec<Waker>) {
         // Relaxed: its ends are used by this thread.
         self.shared.closed.store(true, Ordering::Relaxed);

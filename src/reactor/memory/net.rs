@@ -16,7 +16,7 @@ use crate::reactor::slot::Ready;
 /// Bytes that wait at one end at most.
 const ROOM: usize = 64 << 10;
 
-/// The first port that is given to those who do not ask for one.
+/// The first port of those that are given where the caller asks for any.
 const FIRST_PORT: u16 = 49152;
 
 type Ends = BTreeMap<u64, State>;

@@ -4,8 +4,8 @@
 //! Each is one block of the heap: the count of its leases and its bytes, as many as there are.
 //!
 //! Invariants, cited below:
-//! * H1 `Buffer::users` counts the leases of the block, and nobody else has it: whoever takes the
-//!   last away frees it. The bytes are written before the first lease is made.
+//! * H1 `Buffer::users` counts the leases of the block, and nobody else has it: the lease that
+//!   takes the last count away frees it. The bytes are written before the first lease is made.
 //! * H2 A buffer with the bit [`APART`](super::APART) is the head of such a block; buffers of pools have another.
 
 use std::{
@@ -95,8 +95,8 @@ pub(super) unsafe fn leave(buffer: NonNull<Buffer>) {
     // SAFETY: the caller's lease keeps it, up to the count.
     let head = unsafe { buffer.cast::<Head>().as_ref() };
     head.gauge.uncount_apart();
-    // Release: what we read comes before the end. Acquire: so does what those read who left
-    // before us, if we are the last.
+    // Release: what we read comes before the end. Acquire: so does what the leases that ended
+    // before us have read, if we are the last.
     if head.buffer.users.fetch_sub(1, Ordering::AcqRel) != 1 {
         return;
     }

@@ -56,7 +56,7 @@ impl Buffer {
         }
     }
 
-    /// For its owner, who has it alone and gives it to a filler.
+    /// For its owner, which has it alone and gives it to a filler.
     pub(super) fn begin(&self) {
         // Relaxed, both: ours alone.
         self.users.store(FILLER, Ordering::Relaxed);

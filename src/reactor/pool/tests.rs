@@ -379,8 +379,9 @@ fn lease_beyond_the_pool_is_as_large_as_its_bytes_and_counted() {
 
 #[test]
 fn what_is_left_unread_is_moved_out_of_the_pool() {
-    // Goal: whoever holds leases for long does not have the buffers of others: beyond half of them
-    // short ones are copied, beyond seven eighths all. Method: leases of whole buffers, all held.
+    // Goal: a reader that holds leases for long does not hold the buffers of others: beyond half of
+    // them short ones are copied, beyond seven eighths all. Method: leases of whole buffers, all
+    // held.
     let (mut pool, _bell) = pool(16, 2 * COPY);
     let gauge = pool.gauge();
     let mut held = Vec::new();

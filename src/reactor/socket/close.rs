@@ -1,9 +1,9 @@
 //! What the end of a socket takes, beside close(2).
 //!
-//! * The peer is to see the end at once. A descriptor closes with the last operation on it, and
-//!   an operation in a ring ends only when the ring's worker calls the kernel, which one long poll
-//!   may hold up. So whoever drops a socket that is at home elsewhere shuts it down: shutdown(2)
-//!   sends the end whatever is in flight, and has a listener give up its port.
+//! * The peer is to see the end at once. A descriptor closes with the last operation on it, and an
+//!   operation in a ring ends only when the ring's worker calls the kernel, which one long poll may
+//!   hold up. So a thread that drops a socket with its home elsewhere shuts it down: shutdown(2)
+//!   sends the end whatever is in flight, and makes a listener give up its port.
 //! * Bytes that nobody has read are thrown away. The kernel would answer them with a reset when
 //!   the descriptor closes, and a reset overtakes what was written and is still on its way. A stream
 //!   that was read to its end has none.
@@ -81,7 +81,7 @@ impl Socket {
     }
 
     fn note(&self, what: u8) {
-        // Relaxed: for whoever drops the socket, after all its users.
+        // Relaxed: for the thread that drops the socket, after all its users.
         self.flights.exposure.fetch_or(what, Ordering::Relaxed);
     }
 

@@ -99,7 +99,7 @@ impl State {
             return Found::Some(get(&mut queue));
         }
         if let Some(end) = self.end {
-            // An error is told once; what follows it is the end.
+            // An error is reported once; after it comes the end of the stream.
             self.end = Some(End::Eof);
             return Found::End(end);
         }
@@ -206,15 +206,15 @@ impl Inbound {
         }
     }
 
-    /// A reader asks, who would have the home receive (`arm`) or else would rather read by
-    /// itself; `get` is called with what is queued, under the lock.
+    /// A reader asks. With `arm` it wants the home to receive, else it prefers to read by itself;
+    /// `get` is called with what is queued, under the lock.
     pub(crate) fn take<T>(
         &self,
         arm: bool,
         waker: &Waker,
         get: impl FnOnce(&mut Queue<'_>) -> T,
     ) -> Found<T> {
-        // Relaxed, as all of it: whoever is misled by it pays for a lock, or for a clone.
+        // Relaxed, as all of it: a reader that sees an old value pays for a lock, or for a clone.
         let expects = self.quiet.load(Ordering::Relaxed) != 0;
         let waits = |state: &State| !state.has_news();
         let found = look(&self.state, waker, expects, waits, |state| {
@@ -253,7 +253,8 @@ impl Inbound {
         !state.queue.is_empty() || state.end.is_some() || state.receiving.is_at_home()
     }
 
-    /// What nobody has read, or the errno that nobody has been told: the kernel has it no more.
+    /// The bytes that nobody has read, or the errno that was not reported yet: the kernel no longer
+    /// has them.
     pub(crate) fn into_unread(self) -> Result<Vec<u8>, i32> {
         let mut state = self.state.lock();
         if let Some(End::Failed(error)) = state.end {
@@ -269,7 +270,7 @@ impl Inbound {
         self.state.lock().receiving.ended(true);
     }
 
-    /// How the stream ended has been looked at, and not been told.
+    /// The end of the stream has been looked at, but not reported.
     pub(crate) fn tell_again(&self, end: &io::Result<()>) {
         if let Some(error) = end.as_ref().err().and_then(io::Error::raw_os_error) {
             self.ended(End::Failed(error));
@@ -345,7 +346,7 @@ impl Inbound {
     /// The stream has ended.
     pub(crate) fn ended(&self, end: End) {
         let mut state = self.state.lock();
-        // An error that somebody else received, and that is still to be told, comes first.
+        // An error that another thread received, and that is still to be reported, comes first.
         if !matches!(state.end, Some(End::Failed(_))) {
             state.end = Some(end);
         }

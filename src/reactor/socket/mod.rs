@@ -104,7 +104,7 @@ impl FlightCell {
 impl InFlight {
     /// Whether the poll, if there is one, reports on that.
     pub(super) fn reports(&self, direction: u8) -> bool {
-        // Relaxed: written before the place, which whoever asks has looked at.
+        // Relaxed: written before the place, which the caller has looked at.
         self.reports.load(Ordering::Relaxed) & direction != 0
     }
 
@@ -263,7 +263,7 @@ impl Socket {
         self.retire_with(at_hand, |_| {})
     }
 
-    /// `from_afar` is called where the home is told to end what is in flight, and may be held.
+    /// `from_afar` is called where the home is asked to end what is in flight, and may be held.
     fn retire_with(
         self: &Arc<Self>,
         at_hand: Option<&mut Reactor>,
@@ -303,8 +303,8 @@ impl Socket {
                     let Some(home) = home.upgrade() else { continue };
                     let told = home.send(self, request, &mut left);
                     at_hand.leave(left);
-                    // It has just ended: look again. Who asks for a receive is told so by its queue,
-                    // perhaps only after another home could have armed it.
+                    // It has just ended: look again. A reader that asks for a receive learns of the
+                    // end by its queue, perhaps only after another home could have armed it.
                     if told || request == uring::ARM_RECV {
                         return true;
                     }
@@ -367,7 +367,8 @@ impl Socket {
             .is_some_and(|home| home.is_alive() && home.send(self, uring::FLUSH, &mut left))
     }
 
-    /// Takes back a chunk that was queued first, if nobody can be told, and it is still there.
+    /// Takes back a chunk that was queued first, if there is no home to send it, and it is still
+    /// there.
     #[cold]
     pub(crate) fn take_back(&self) -> Option<Chunk> {
         // Dropped, it wakes them.
@@ -393,7 +394,7 @@ impl Socket {
 /// An endpoint, and what was received, or an errno.
 pub(crate) type Parts = (Endpoint, Result<Vec<u8>, i32>);
 
-/// What a poll reports to who waits for that.
+/// The bits that a poll reports for a task that waits for that direction.
 pub(super) fn wanted(direction: Direction) -> u8 {
     match direction {
         Direction::Read => READS,
@@ -437,7 +438,7 @@ impl Pollable for Arc<Socket> {
                 _ => {
                     let mut left = Garbage::default();
                     if !at.upgrade().is_some_and(|home| home.send(self, request, &mut left)) {
-                        // It has just ended: who waits tries, and finds another home.
+                        // It has just ended: a task that waits tries again, and finds another home.
                         let again = Ready::READABLE.and(Ready::WRITABLE);
                         self.event(self.generation(), again, left.wakes());
                     }

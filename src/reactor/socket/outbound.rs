@@ -6,17 +6,17 @@
 //! | phase | means |
 //! |---|---|
 //! | idle | nothing waits: the kernel has it all |
-//! | dirty | something waits, and the home has been told |
+//! | dirty | something waits, and the home has been notified |
 //! | in flight | a send is in the home's ring; what else waits goes when it has ended |
 //!
 //! 1. A writer that finds the machine idle sends by itself, under the lock, whatever worker
 //!    it is on. What the kernel does not take at once it queues. A writer that has the
 //!    socket's write side to itself, by `&mut` or as the one half that writes, needs no lock
 //!    as long as nothing was ever queued: only writers end that, and there is no other.
-//! 2. Queueing makes idle dirty, and then the home is told: it sends what is dirty at its
-//!    next turn. A chunk that is queued later goes with those before it.
+//! 2. Queueing makes idle dirty, and then the home is notified: it sends what is dirty at its next
+//!    turn. A chunk that is queued later goes with those before it.
 //! 3. A terminal completion: first the rest of a short send, then what was queued since.
-//! 4. An error sticks until it is told, once, to the next writer; what waited is dropped.
+//! 4. An error stays until it is reported, once, to the next writer; what waited is dropped.
 //! 5. Flushing waits for idle. Shutting the write side down does too, and from then on nothing
 //!    more is taken.
 //! 6. When the home ends, what it could not send is given up, and that is an error; the
@@ -96,7 +96,7 @@ struct State {
     shut: bool,
     /// Nothing more is sent.
     abandoned: bool,
-    /// Who waits for room, or for everything to be sent.
+    /// The tasks that wait for room, or until everything is sent.
     writers: Waiting,
 }
 
@@ -112,7 +112,7 @@ pub(crate) struct Outbound {
 pub(crate) enum Queued {
     /// It waits for those before it, and goes by itself.
     Behind,
-    /// The home has to be told.
+    /// The caller has to notify the home.
     First,
     /// There is no room: the waker was left.
     Full(Chunk),
@@ -120,7 +120,7 @@ pub(crate) enum Queued {
     Failed(i32),
 }
 
-/// What became of a chunk of which nobody can be told.
+/// What became of a chunk for which there is no home.
 pub(crate) enum TakenBack {
     Chunk(Chunk),
     /// It was sent or given up meanwhile.
@@ -183,8 +183,9 @@ impl Outbound {
         })
     }
 
-    /// Takes back a chunk that was queued first: nobody can be told. What others have queued
-    /// behind it counts as written: then all of it is given up, as at the home's end (step 6).
+    /// Takes back a chunk that was queued first: there is no home to send it. What others have
+    /// queued behind it counts as written: then all of it is given up, as at the home's end (step
+    /// 6).
     #[must_use]
     pub(crate) fn take_back(&self, wakes: &mut Vec<Waker>) -> TakenBack {
         let mut state = self.state.lock();
@@ -254,8 +255,8 @@ impl Outbound {
         self.used.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether the kernel has everything, and no error is still to be told: a writer may
-    /// send by itself.
+    /// Whether the kernel has everything, and no error is still to be reported: a writer may send
+    /// by itself.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         !self.was_used() || self.has_settled()
@@ -288,8 +289,8 @@ impl Outbound {
         self.state.lock().abandoned = true;
     }
 
-    /// The home has ended, and with it what it was told to send, or even what is in flight
-    /// (step 6). `true`: there was something.
+    /// The home has ended, and with it what it was to send, or even what is in flight (step 6).
+    /// `true`: there was something.
     #[must_use]
     pub(crate) fn orphaned(&self, in_flight: bool, wakes: &mut Vec<Waker>) -> bool {
         let mut state = self.state.lock();

@@ -1,4 +1,4 @@
-//! Who waits for one side of a socket.
+//! The tasks that wait for one side of a socket.
 
 use std::{mem, ops::DerefMut, task::Waker};
 
@@ -9,7 +9,7 @@ use crate::{
     util::panic,
 };
 
-/// So many may wait at once; those who gave up stay until somebody is woken.
+/// So many may wait at once; the wakers of tasks that gave up stay until the next wake.
 const FEW: usize = 32;
 /// ... and as many where more than a few really wait.
 const MOST: usize = 1024;
@@ -41,7 +41,7 @@ impl Waiting {
     }
 }
 
-/// What is locked, and has somebody who waits for it.
+/// A value behind a lock, with the tasks that wait for it.
 pub(super) trait Watched {
     fn waiting(&mut self) -> &mut Waiting;
 }
@@ -90,7 +90,7 @@ pub(super) fn look<S: Watched, R>(
         let waiting = locked.waiting();
         waiting.wakers.push(waker);
         if waiting.wakers.len() > waiting.room {
-            // Most of them have given up. Who has not looks again, and finds more room.
+            // Most of them have given up. A task that has not looks again, and finds more room.
             waiting.room = (2 * waiting.room).min(MOST);
             let stale = mem::take(&mut waiting.wakers);
             drop(locked);

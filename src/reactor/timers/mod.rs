@@ -1,12 +1,12 @@
 //! Timers: one wheel per worker.
 //!
-//! Every worker owns a [`Timers`], and whoever has that alone touches the wheel inside: the
-//! owner, or, while a task holds the owner, who comes to its rescue (the scheduler sees to it
-//! that they take turns; "the owner" below is whoever has it). A timer
-//! is a node, which lives as long as anybody waits for it: the future
-//! may be polled and dropped on any thread and may outlive the
-//! runtime. The node's state word decides who has it; its invariants, N1 to N10,
-//! stand at the head of `node.rs`.
+//! Every worker owns a [`Timers`], and only its present holder touches the wheel inside: the owner,
+//! or, while a task holds the owner, the worker that rescues it. The scheduler has them take turns;
+//! "the owner" below is the present holder.
+//!
+//! A timer is a node, which lives as long as anything waits for it: the future may be polled and
+//! dropped on any thread and may outlive the runtime. The node's state word decides which side has
+//! it; its invariants, N1 to N10, stand at the head of `node.rs`.
 //!
 //! 1. **Arm** ([`Timers::arm`], on a worker). A node comes from the worker's free
 //!    list (a batch from the pool if that is empty), gets deadline, number and
@@ -24,30 +24,27 @@
 //!    wakes when the timers are no longer borrowed. Of a crowd only so many are fired at a
 //!    time that their nodes and tasks are still in the caches when they run; the others
 //!    are due, and their turn comes before anything else's.
-//! 4. **Cancel** ([`TimerRef::release`], or just drop). *On the owner's thread*:
-//!    the node is taken out of its slot and is free at once; if it is due, it is CANCELLED, and
-//!    free when its turn comes. *Elsewhere*: ARMED
-//!    to CANCELLED by compare-exchange, and the node itself is the message to the
-//!    owner, who frees it at its next tick ([`Timers::drain_mailbox`]). It is
-//!    never urgent, so there is no doorbell: at worst a sleeping owner wakes for
-//!    a timer that no longer counts. *A timer that has ended* belongs to the
-//!    reference and goes to the nearest free list, or to the pool.
+//! 4. **Cancel** ([`TimerRef::release`], or just drop). *On the owner's thread*: the node is taken
+//!    out of its slot and is free at once; if it is due, it is CANCELLED, and free when its turn
+//!    comes. *Elsewhere*: ARMED to CANCELLED by compare-exchange, and the node itself is the
+//!    message to the owner, which frees it at its next tick ([`Timers::drain_mailbox`]). It is
+//!    never urgent, so there is no doorbell: at worst a sleeping owner wakes for a timer that no
+//!    longer counts. *A timer that has ended* belongs to the reference and goes to the nearest free
+//!    list, or to the pool.
 //! 5. **Fire against cancel.** Both leave ARMED by one compare-exchange on one
 //!    word. If FIRED wins, the canceller has the node for itself. If CANCELLED
 //!    wins, the wheel only lets the node go, and frees it when the mailbox brings
 //!    it.
-//! 6. **End of the runtime** ([`Timers::close`]). All that is ARMED becomes
-//!    ORPHANED, which hands the node to its reference as FIRED would, and is woken:
-//!    a future that went on to live in another runtime arms another timer there.
-//!    What turns out CANCELLED is in the mailbox, or about to be: it is taken out
-//!    of the wheel, and whoever drains the mailbox next, be it the next runtime's
+//! 6. **End of the runtime** ([`Timers::close`]). All that is ARMED becomes ORPHANED, which hands
+//!    the node to its reference as FIRED would, and is woken: a future that went on to live in
+//!    another runtime arms another timer there. A CANCELLED node is in the mailbox, or about to be:
+//!    it is taken out of the wheel. The next drain of the mailbox, perhaps by the next runtime's
 //!    `Timers` on it, finds a node that is in no wheel, and frees it.
 //!
-//! 7. **Memory**. Free nodes of all workers lie in one pool of the process. What nobody
-//!    has wanted for a second, beyond 4096 nodes, goes back to the allocator, in blocks of 64:
-//!    a worker that has nothing to do sees to it ([`Mailbox::trim_pool`]), by
-//!    steps, and looks for work between them. A worker that ends waits for no second. `shelf.rs`
-//!    says how.
+//! 7. **Memory**. Free nodes of all workers lie in one pool of the process. Nodes beyond 4096 that
+//!    were not needed for a second go back to the allocator, in blocks of 64. A worker that has
+//!    nothing to do gives them back ([`Mailbox::trim_pool`]), by steps, and looks for work between
+//!    them. A worker that ends does not wait for that second. `shelf.rs` says how.
 //!
 //! Dropping a timer never allocates, and blocks on nothing but the node's lock, which is held for a
 //! few moves of a pointer, and the pool's, which is held for a batch of nodes at most. No foreign code runs in here: wakers come
@@ -158,8 +155,8 @@ impl Timers {
         } else if node.end(end, wakes) {
             self.mailbox.count_armed(-1);
         }
-        // Else it was cancelled elsewhere: it is in no wheel from here on, and lies in the
-        // mailbox for whoever drains that, or will.
+        // Else it was cancelled elsewhere: it is in no wheel from here on, and lies in the mailbox
+        // until that is drained, or will lie there.
     }
 
     /// A time before which nothing is due, and not far before the first that is:
@@ -190,7 +187,7 @@ impl Timers {
                     Place::NONE => self.free(node),
                     _ if self.wheel.remove(node) => self.free(node),
                     _ => {
-                        // Counted off by who cancelled it.
+                        // The thread that cancelled it has counted it off.
                         self.mailbox.count_armed(1);
                         node.let_go();
                     }

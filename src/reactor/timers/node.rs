@@ -2,38 +2,33 @@
 //!
 //! # Invariants
 //!
-//! N1. A node is freed with its whole block, and only by whoever has taken all nodes of the
-//!     block, FREE, out of the pool (`shelf.rs`). So a `&'static Node` is good for who has its
-//!     [`TimerRef`], for its holder, for who holds the waker's lock (until the unlock), and for
-//!     who pushes it into a mailbox (until the push). Nobody else follows one; a stale address may be
-//!     compared, or prefetched.
-//! N2. A node's `home` has one holder at a time, told by `state`:
+//! N1. A node is freed with its whole block, and only by a thread that has taken all nodes of the
+//!     block, FREE, out of the pool (`shelf.rs`). So a `&'static Node` is valid for the owner of
+//!     its [`TimerRef`], for its holder, for the holder of the waker's lock (until the unlock), and
+//!     for a thread that pushes it into a mailbox (until the push). Nobody else follows one; a
+//!     stale address may be compared, or prefetched. N2. A node's `home` has one holder at a time,
+//!     as `state` says:
 //!     * FREE: the free list it lies in (a [`Timers`]' own, or
 //!       the pool's, under the pool's lock);
 //!     * ARMED: the `Timers` that armed it, on whatever thread has that;
 //!     * CANCELLED: the same `Timers`, and once that is closed, the one that
 //!       drains the node out of the mailbox, if it is or will be there;
-//!     * FIRED, ORPHANED: the one [`TimerRef`], which may make it FREE.
-//! N3. Each hand-over of N2 is a release and an acquire: the waker's lock from
-//!     wheel to reference (both take it around or after the change of state), the
-//!     mailbox's head from reference to wheel, the mailbox's claim from one
-//!     `Timers` to the next, the pool's lock; and, for a `Timers` itself, whatever brings
-//!     it from one thread to another.
-//! N4. ARMED is left once: by the wheel's compare-exchange to FIRED or ORPHANED
-//!     while it holds the waker's lock, by the reference's to CANCELLED, or by
-//!     the reference's release by who has the `Timers`. After that exchange and
-//!     that unlock the wheel does not touch a FIRED or ORPHANED node again.
-//! N5. There is one `TimerRef` to a node that is not FREE, and none to one that
-//!     is. (CANCELLED: it is just going.)
-//! N6. A node enters a mailbox only as CANCELLED, once, pushed by the reference
-//!     that cancelled it, into the mailbox of the `Timers` that armed it. One that is let go
-//!     of by who has these, while it is due, enters none: its [`Place`] says so, and it is
-//!     freed when its turn comes.
-//! N7. A mailbox has at most one open `Timers` (`Mailbox::claim`).
-//! N8. The waker is None while the node is FREE or in a mailbox.
-//! N9. Whoever has both the `TimerRef` and the `Timers` that armed it, or is about to make the
-//!     one from the other, needs no lock for the waker: the reference is the only other
-//!     way to it.
+//!     * FIRED, ORPHANED: the one [`TimerRef`], which may make it FREE. N3. Each hand-over of N2 is
+//! a release and an acquire. From wheel to reference it is the waker's lock (both take it around or
+//! after the change of state). From reference to wheel it is the mailbox's head, from one `Timers`
+//! to the next the mailbox's claim, and with the pool the pool's lock. For a `Timers` itself it is
+//! whatever brings it from one thread to another. N4. ARMED is left once: by the wheel's
+//! compare-exchange to FIRED or ORPHANED while it holds the waker's lock, by the reference's to
+//! CANCELLED, or by the reference's release by the holder of the `Timers`. After that exchange and
+//! that unlock the wheel does not touch a FIRED or ORPHANED node again. N5. There is one `TimerRef`
+//! to a node that is not FREE, and none to one that is. (CANCELLED: it is just going.) N6. A node
+//! enters a mailbox only as CANCELLED, once, pushed by the reference that cancelled it, into the
+//! mailbox of the `Timers` that armed it. A node that the holder of that `Timers` lets go of, while
+//! it is due, enters none: its [`Place`] says so, and it is freed when its turn comes. N7. A
+//! mailbox has at most one open `Timers` (`Mailbox::claim`). N8. The waker is None while the node
+//! is FREE or in a mailbox. N9. A thread that has both the `TimerRef` and the `Timers` that armed
+//! it, or is about to make the one from the other, needs no lock for the waker: the reference is
+//! the only other way to it.
 
 use std::{
     mem, ptr,
@@ -58,8 +53,8 @@ pub(super) struct Node {
     /// generation counts uses, so that a word kept from one use (in `TimerRef`)
     /// matches no other.
     state: AtomicU64,
-    /// Whom to wake. Only moves happen under the lock: clones, drops and wakes
-    /// are foreign code and happen outside.
+    /// The task to wake. Only moves happen under the lock: clones, drops and wakes are foreign code
+    /// and happen outside.
     waker: BriefLock<Option<Waker>>,
     /// The node below in the mailbox's stack; or, for the first node of a free batch, that of
     /// the batch below it in the pool.
@@ -103,7 +98,7 @@ impl Place {
 pub(crate) enum End {
     /// Its time has come.
     Fired,
-    /// Its wheel closed before that: whoever still waits arms another timer.
+    /// Its wheel closed before that: a task that still waits arms another timer.
     Orphaned,
 }
 
@@ -148,7 +143,7 @@ impl Node {
         // hand-over (N3).
         let old = unsafe { self.waker.with_exclusive(|kept| kept.replace(waker)) };
         debug_assert!(old.is_none(), "N8");
-        // Relaxed: whoever gets the `TimerRef` gets these writes along with it.
+        // Relaxed: the thread that gets the `TimerRef` gets these writes along with it.
         let free = self.state.load(Ordering::Relaxed);
         debug_assert_eq!(free & TAG_MASK, FREE);
         self.state.store(free | ARMED, Ordering::Relaxed);
@@ -163,7 +158,7 @@ impl Node {
         self.state.store(armed & !TAG_MASK | ORPHANED, Ordering::Relaxed);
     }
 
-    /// ARMED to CANCELLED, by who has both the reference, which goes, and the `Timers`.
+    /// ARMED to CANCELLED, by the thread that has both the reference, which goes, and the `Timers`.
     pub(super) fn cancel(&self) {
         // Relaxed: the way into its next use orders it, as in `free`.
         let armed = self.state.load(Ordering::Relaxed);
@@ -219,8 +214,7 @@ impl Node {
         }
     }
 
-    /// To FREE, by the holder, who also puts it into a free list. The waker has
-    /// been taken.
+    /// To FREE, by the holder, which also puts it into a free list. The waker has been taken.
     pub(super) fn free(&self) {
         // Relaxed: the node is ours alone, and the way into its next use (same
         // thread, or the pool's lock) orders this store.
@@ -366,7 +360,7 @@ impl TimerRef {
     }
 }
 
-/// Whether `owner`, who armed `node` with that word, is `mailbox`, and it is armed still.
+/// Whether `owner`, which armed `node` with that word, is `mailbox`, and it is armed still.
 #[inline]
 fn is_armed_in(node: &Node, owner: &Mailbox, armed: u64, mailbox: &Mailbox) -> bool {
     // Relaxed: only the owner and the reference move an armed node on, and here both are the

@@ -105,7 +105,7 @@ impl Pool {
         let result = edit(&mut shelf);
         let now = shelf.has_surplus();
         if now != before {
-            // Relaxed: it is a hint, and whoever follows it takes the lock.
+            // Relaxed: it is a hint, and a thread that follows it takes the lock.
             self.surplus.store(now, Ordering::Relaxed);
         }
         result
@@ -151,7 +151,7 @@ impl Pool {
     /// nothing. The lock is held for a batch at a time.
     #[inline]
     pub(super) fn trim(&self, now: u64) -> Trim {
-        // Relaxed: a look. Who misses the change sees it before it sleeps the next time.
+        // Relaxed: a look. A worker that misses the change sees it before it sleeps the next time.
         match self.surplus.load(Ordering::Relaxed) {
             true => self.trim_some(now),
             false => Trim::Nothing,
@@ -271,8 +271,8 @@ pub(crate) struct Mailbox {
     head: AtomicPtr<Node>,
     /// Whether a `Timers` is open on this mailbox (N7).
     claimed: AtomicBool,
-    /// Timers armed, less those that ended or were cancelled by the owner.
-    /// Written by who has the `Timers`, by load and store.
+    /// Timers armed, less those that ended or were cancelled by the owner. Written by the holder of
+    /// the `Timers`, by load and store.
     armed: AtomicU64,
     /// Timers cancelled by other threads, ever.
     cancelled: AtomicU64,
@@ -326,7 +326,7 @@ impl Mailbox {
         self.pool.edit(|shelf| shelf.exist)
     }
 
-    /// Adds to the count; for who has the `Timers`.
+    /// Adds to the count; for the holder of the `Timers`.
     pub(super) fn count_armed(&self, change: i64) {
         // Relaxed, load and store: one writer at a time, and readers take it as a figure.
         let armed = self.armed.load(Ordering::Relaxed);
@@ -387,7 +387,7 @@ impl Mailbox {
         !self.head.load(Ordering::Relaxed).is_null()
     }
 
-    /// Takes all nodes out; for who has the `Timers`. No ABA, since all leave at once.
+    /// Takes all nodes out; for the holder of the `Timers`. No ABA, since all leave at once.
     pub(super) fn take_cancelled(&self) -> Cancelled {
         if !self.has_cancelled() {
             return Cancelled(ptr::null_mut());

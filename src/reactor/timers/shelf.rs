@@ -58,7 +58,8 @@ struct Sorted {
 #[derive(Clone, Copy)]
 pub(super) struct BlockRef(NonNull<Block>);
 
-// SAFETY: nodes are Sync, `sorted` is of whoever has the pool's lock (N10), and `pool` is only compared.
+// SAFETY: nodes are Sync, `sorted` belongs to the holder of the pool's lock (N10), and `pool` is
+// only compared.
 unsafe impl Send for BlockRef {}
 
 impl BlockRef {

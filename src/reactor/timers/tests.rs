@@ -276,8 +276,8 @@ fn worker_keeps_few_free_nodes() {
     bench.finish();
 }
 
-/// Goal: a timer fires or is cancelled, never both, whoever drops it, and every node
-/// comes home. Method: one thread arms, re-arms and expires; another polls and drops at
+/// Goal: a timer fires or is cancelled, never both, on whatever thread it is dropped, and every
+/// node comes home. Method: one thread arms, re-arms and expires; another polls and drops at
 /// random, as fast as they can; seeded.
 #[test]
 fn random_cancels_elsewhere_lose_and_double_nothing() {

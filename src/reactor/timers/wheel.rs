@@ -13,9 +13,9 @@
 //!   others differ from it in the same highest digit as before, and stay.
 //!
 //! A slot is an array of [`Entry`]s, with all that filing needs to know. Where there are many
-//! timers each node is a miss of the cache, which a list would wait for, one by one, to find
-//! the next. Here a node is only told its new place, and what the array says is ahead is on
-//! its way meanwhile.
+//! timers each node is a cache miss. A list would wait for each miss, one by one, to find the next
+//! node. Here only the new place is written to a node, and the nodes that come next in the array
+//! are prefetched meanwhile.
 //!
 //! What has come due leaves the slots, is sorted, and waits to be fired, which the owner may
 //! do by and by. Nothing moves on before all of that is fired.
@@ -27,11 +27,10 @@ use std::{cell::Cell, cmp::Reverse, mem};
 use super::node::{Node, Place};
 use crate::util::prefetch::prefetch;
 
-/// A tick is 2^18 ns, 262 us. The tick is no resolution (what fires is decided by
-/// the deadline itself), only how much shares a slot, and whoever asks for the
-/// next deadline looks at one slot's entries: short enough for few, long enough
-/// that the 64 slots of level 0 reach 17 ms, so that most of what really fires was
-/// moved down once or twice.
+/// A tick is 2^18 ns, 262 us. The tick is no resolution: the deadline itself decides what fires. It
+/// only decides how many timers share a slot, and a look for the next deadline reads one slot's
+/// entries. A tick is short enough for few entries, and long enough that the 64 slots of level 0
+/// reach 17 ms, so that most timers that really fire were moved down once or twice.
 const TICK_BITS: u32 = 18;
 const DIGIT_BITS: u32 = 6;
 const SLOTS: usize = 1 << DIGIT_BITS;
@@ -219,7 +218,7 @@ impl Wheel {
         }
     }
 
-    /// The same of a slot that is over, or that is told apart at the levels below by now: all
+    /// The same of a slot that is over, or whose timers belong to the levels below by now: all
     /// leave it.
     fn settle_past(&mut self, place: Place, now: u64) {
         self.occupied[place.level()] &= !place.bit();

@@ -1,9 +1,8 @@
 //! The operations that are in the kernel, by the number that each carries.
 //!
-//! An entry holds what the kernel uses: memory, descriptor. It is taken by the
-//! operation's terminal completion and by nothing else (S1). Numbers are used again
-//! with another generation, so that a completion that nobody expects is told from one
-//! that somebody does (S2).
+//! An entry holds what the kernel uses: memory, descriptor. It is taken by the operation's terminal
+//! completion and by nothing else (S1). Numbers are used again with another generation, so that a
+//! late completion is not taken for that of a newer operation (S2).
 
 use std::{os::fd::AsRawFd, sync::Arc};
 
@@ -24,7 +23,7 @@ pub(super) enum Flight {
     Room(Arc<Socket>, Box<Chunk>),
     /// Works on memory that it owns itself.
     Owned(Arc<dyn Complete>),
-    /// In the hands of whoever deals with one of its completions.
+    /// In the hands of the code that handles one of its completions.
     InHand,
 }
 

@@ -5,8 +5,8 @@ use std::task::Waker;
 use super::flights::Spent;
 use crate::util::panic;
 
-/// Buffers and sockets of ended operations, and who is to be woken: dropping it wakes them, and may
-/// run anybody's destructors (S6).
+/// Buffers and sockets of ended operations, and the wakers of tasks: dropping it wakes them, and
+/// may run foreign destructors (S6).
 #[derive(Default)]
 pub(crate) struct Garbage {
     pub(super) spent: Vec<Spent>,

@@ -1,8 +1,7 @@
 //! Requests to the worker that has a socket's operations in its ring.
 //!
-//! Only a ring's own thread may submit to it, so that whoever drops a socket elsewhere
-//! sends word. The node is part of the socket: sending allocates nothing and waits for
-//! nobody (S7).
+//! Only a ring's own thread may submit to it, so a thread that drops a socket elsewhere sends a
+//! request. The node is part of the socket: sending allocates nothing and waits for nobody (S7).
 //!
 //! 1. The sender adds its request to the node's word. The first to do so since the
 //!    node was last taken owns the queueing: it gives the mailbox a reference and
@@ -13,10 +12,10 @@
 //!    asleep.
 //! 4. The owner takes all nodes with one swap. It reads a node's successor *before* it
 //!    takes the word: from then on the node may be queued anew.
-//! 5. When the owner ends it closes the mailbox, fence, and takes what is left. Who
-//!    pushes looks after its fence whether the mailbox is closed, and takes what is
-//!    left as well: no node stays behind, and none is told that it was answered. What was
-//!    meant for another home, where the node could not be queued a second time, goes there.
+//! 5. When the owner ends it closes the mailbox, fence, and takes what is left. A sender looks
+//!    after its fence whether the mailbox is closed, and then takes what is left as well: no node
+//!    stays behind, and none counts as answered. A node is in one mailbox at a time, so it may
+//!    carry a request for another home: that request goes there.
 
 use std::{ptr, sync::Arc};
 
@@ -74,8 +73,8 @@ impl<N: Node> Mailbox<N> {
 
     /// Sends a request, which is not 0.
     pub(crate) fn send(&self, node: &Arc<N>, request: u32) -> Sent {
-        // AcqRel: pairs with the swap in `drain_with`; what was done before the request
-        // is seen by who answers it.
+        // AcqRel: pairs with the swap in `drain_with`; the thread that answers the request sees
+        // what was done before it.
         if node.link().requests.fetch_or(request, Ordering::AcqRel) == 0 {
             self.push(Arc::into_raw(node.clone()).cast_mut());
         }
@@ -136,7 +135,7 @@ impl<N: Node> Mailbox<N> {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
-    /// Nobody answers from here on. The caller takes what is left; who sends later does
+    /// Nobody answers from here on. The caller takes what is left; a thread that sends later does
     /// so, too.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
@@ -144,7 +143,7 @@ impl<N: Node> Mailbox<N> {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        // Relaxed: who acts on it sends, and learns more then.
+        // Relaxed: a caller that acts on it sends, and the push looks again after its fence.
         self.closed.load(Ordering::Relaxed)
     }
 }

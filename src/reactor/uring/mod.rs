@@ -144,7 +144,7 @@ pub(crate) struct Uring {
     moves: moves::Moves,
     /// What is not sent now is given up.
     is_ending: bool,
-    /// That completions are lost has been told.
+    /// The loss of completions has been reported.
     reported_loss: bool,
     /// Operations that it can have.
     optional: ring::Optional,

@@ -1,22 +1,24 @@
-//! Giving homes away: a worker that has more to do than it can hands some of its sockets to another.
+//! Giving homes away: a worker that cannot keep up gives some of its sockets to another.
 //!
-//! 1. The scheduler says to whom, and how many. The next sockets for which something arrives begin to
-//!    leave: those are the busy ones.
-//! 2. What is in flight on a leaving socket, its poll and its receive, is cancelled. What tasks ask this
-//!    home for meanwhile is kept.
-//! 3. With the last of these completions nothing of the socket is in this ring, unless it is sending:
-//!    then it stays. Else the other worker becomes its home, and what was kept is asked of that one.
+//! 1. The scheduler names the other worker, and says how many. The next sockets for which something
+//!    arrives begin to leave: those are the busy ones.
+//! 2. What is in flight on a leaving socket, its poll and its receive, is cancelled. Requests that
+//!    tasks send to this home meanwhile are kept.
+//! 3. With the last of these completions nothing of the socket is in this ring, unless it is
+//!    sending: then it stays. Else the other worker becomes its home, and the requests that were
+//!    kept go to it.
 //! 4. A request that comes here afterwards, from a thread that had looked for the home before, goes on to
 //!    the new home.
 //!
 //! Bytes keep their order. Readers have the new home arm a receive only when the state
-//! ([`Receiving`](crate::reactor::socket)) is the reader's again, which it is with the last completion here;
-//! all that came before is queued by then. Another worker that reads in the place of this home, since this
-//! is held, has the [claim](super::claim), and looks whether this is still the home; step 3 is done by the
-//! worker while it has the claim itself.
+//! ([`Receiving`](crate::reactor::socket)) is the reader's again, which it is with the last
+//! completion here; all that came before is queued by then. While this home is held, another worker
+//! may read in its place: it has the [claim](super::claim), and looks whether this is still the
+//! home. This worker does step 3 only while it has the claim itself.
 //!
-//! Nobody sleeps on. A task that waits by the slot is woken by the last completion of the poll, and a
-//! reader of the queue by that of the receive. Each looks again, and asks the home that it finds.
+//! No task is forgotten. A task that waits by the slot is woken by the last completion of the poll,
+//! and a reader of the queue by that of the receive. Each looks again, and asks the home that it
+//! finds.
 
 use std::{
     mem,
@@ -37,7 +39,7 @@ use crate::{
 /// Sockets that are on their way to another home.
 #[derive(Default)]
 pub(super) struct Moves {
-    /// To whom the next sockets go, and how many.
+    /// The home to which the next sockets go, and how many.
     gift: Option<(Weak<Shared>, u32)>,
     leaving: Vec<Leaving>,
 }

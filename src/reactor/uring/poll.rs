@@ -25,8 +25,8 @@ use crate::{
     },
 };
 
-/// What a poll waits for: everything, as edges. `RDBAND` is told with arrivals at which nobody has
-/// looked (see [`Ready::from_poll`]).
+/// What a poll waits for: everything, as edges. `RDBAND` comes with arrivals for which the socket
+/// was not looked at (see [`Ready::from_poll`]).
 const EVENTS: PollFlags = PollFlags::IN
     .union(PollFlags::OUT)
     .union(PollFlags::RDHUP)
@@ -40,7 +40,7 @@ impl Uring {
         self.home()
     }
 
-    /// Sees to it that what somebody waits for is reported.
+    /// Has a direction reported for which a task waits.
     pub(super) fn report(&mut self, socket: &Arc<Socket>, direction: Direction) {
         let flights = &socket.flights;
         if direction == Direction::Write {
@@ -64,7 +64,7 @@ impl Uring {
 
     /// Reports whatever it gets ready for, from now on.
     pub(super) fn arm_poll(&mut self, socket: &Arc<Socket>) {
-        // What a receive is armed for is not to be told a second time.
+        // Arrivals for which a receive is armed must not be reported a second time.
         let reads = socket.flights.recv.get().is_none();
         // Relaxed: written by this thread.
         let writes = reads || socket.flights.wants_writes.load(Ordering::Relaxed) != 0;
@@ -72,7 +72,7 @@ impl Uring {
         let events = match (reads, writes) {
             (true, _) => EVENTS,
             (false, true) => PollFlags::OUT,
-            // Resets and hang-ups are always told.
+            // Resets and hang-ups are always reported.
             (false, false) => PollFlags::empty(),
         };
         self.push_poll(socket, events, reports, true);
@@ -89,7 +89,7 @@ impl Uring {
         unsafe { self.ring.push(poll.multi(again).build().user_data(id.user_data())) };
     }
 
-    /// A poll has told something, or has ended.
+    /// A poll has reported something, or has ended.
     pub(super) fn polled(
         &mut self,
         socket: &Arc<Socket>,
@@ -98,12 +98,12 @@ impl Uring {
         wakes: &mut Vec<Waker>,
     ) {
         if !more(completion.flags()) {
-            // Whoever waits on arms it again.
+            // A task that still waits arms it again.
             socket.flights.poll.set(None);
         }
         let mut ready = u32::try_from(completion.result()).map_or(Ready::NONE, Ready::from_poll);
         if !more(completion.flags()) {
-            // It was for one time, or was ended: whoever waits is to try and see.
+            // It was for one time, or was ended: a task that waits tries again.
             ready = ready.and(Ready::READABLE).and(Ready::WRITABLE);
         }
         socket.event(generation, ready, wakes);
@@ -111,7 +111,7 @@ impl Uring {
             return;
         }
         if completion.result() >= 0 && hangs_up(completion.result() as u32) {
-            // Told once, so that it counts for receives that are armed later, too.
+            // Reported once, so that it counts for receives that are armed later, too.
             self.hung_up(socket);
         } else if !more(completion.flags())
             && socket.flights.recv.get().is_some()

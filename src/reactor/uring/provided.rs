@@ -55,7 +55,7 @@ pub(super) struct Provided {
     pool: Pool,
 }
 
-// SAFETY: a mapping of its own, and a pool, both of whoever has it.
+// SAFETY: a mapping of its own, and a pool, both of which go with the value.
 unsafe impl Send for Provided {}
 
 impl Provided {

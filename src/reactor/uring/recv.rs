@@ -62,7 +62,7 @@ impl Uring {
         }
         // In both cases the reader looks again when it is woken, and reads by readiness.
         if socket.inbound.has_hung_up() {
-            // It was told in between, and is not told again.
+            // The poll reported the hang-up after the reader asked, and does not report it again.
             return socket.inbound.disarmed(false, &mut self.wakes);
         }
         if !self.has_memory() {

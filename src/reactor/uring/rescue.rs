@@ -1,10 +1,10 @@
 //! What others do for a worker that is stuck in one long poll.
 //!
-//! Its bridge is looked at. Of the sockets that somebody waits for, those that are ready are
-//! told so; a task that waits for a connection then accepts it by itself. Where a receive is
-//! armed, what has arrived is received in its place ([`Claim`](super::claim)). All of it is
-//! done by plain calls on the sockets, from any thread. What is in the ring stays there: the
-//! owner finds it when it goes on, and takes it for events that mean nothing.
+//! Its bridge is looked at. Of the sockets that tasks wait for, each that is ready gets the event.
+//! A task that waits for a connection then accepts it by itself. Where a receive is armed, what has
+//! arrived is received in its place ([`Claim`](super::claim)). All of it is done by plain calls on
+//! the sockets, from any thread. What is in the ring stays there: the owner finds it when it goes
+//! on, and takes it for events that mean nothing.
 //!
 //! What waits for the owner all the same: bytes that did not fit into a socket, and, with
 //! `COOP_TASKRUN`, what a receive is armed for.

@@ -295,7 +295,8 @@ impl Ring {
                 Ok(())
             }
             Ok(()) | Err(Errno::TIME | Errno::INTR) => Ok(()),
-            // Told once, and only by a call that submits nothing: the counter tells as well.
+            // The kernel reports it once, and only by a call that submits nothing: the counter
+            // shows it as well.
             Err(Errno::BADR) => {
                 self.has_lost = true;
                 Ok(())
@@ -310,7 +311,7 @@ impl Ring {
     fn make_do(&mut self, wait: Wait) {
         // A call that cannot submit does nothing else: one that has nothing to submit may.
         let taken = self.call(0, IoringEnterFlags::GETEVENTS, 0, None);
-        // See `enter`: it is told once.
+        // See `enter`: the kernel reports it once.
         self.has_lost |= taken == Err(Errno::BADR);
         let limit = match wait {
             Wait::No => return,

@@ -1,8 +1,8 @@
 //! Sending what the kernel had no room for when it was written.
 //!
-//! A send takes what there is room for, and then a poll waits for more. (A send that waits by
-//! itself would be tried again and again where the peer has shut its side, which a poll of the
-//! kernel's own always tells, and at last block one of the few threads that the ring has.)
+//! A send takes what there is room for, and then a poll waits for more. A send that waits by itself
+//! would do harm where the peer has shut its side, which the kernel's own poll always reports. It
+//! would be tried again and again, and at last block one of the few threads that the ring has.
 
 use std::{
     collections::VecDeque,
@@ -38,7 +38,7 @@ const LINGER: Duration = Duration::from_secs(10);
 /// So many may take that long; one more, and the first is reset.
 const MAX_LINGERING: usize = 1024;
 
-/// How long to wait for one that was told to end.
+/// How long to wait for a send that was asked to end.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Sockets in the order in which their time is up.
@@ -107,8 +107,8 @@ impl Uring {
         unsafe { self.ring.push(poll.multi(again).build().user_data(id.user_data())) };
     }
 
-    /// A poll for room has told something, if only that the peer has shut its side: then it is to
-    /// tell what comes after that.
+    /// A poll for room has reported something, perhaps only that the peer has shut its side: then
+    /// the next poll reports what comes after that.
     pub(super) fn has_room(
         &mut self,
         id: FlightId,
@@ -182,7 +182,8 @@ impl Uring {
         self.lingering.push_back((after(LINGER), Arc::downgrade(socket)));
     }
 
-    /// Resets those whose time is up, and sees to it that the worker wakes for the next.
+    /// Resets the sockets whose time is up, and limits the wait so that the worker wakes for the
+    /// next.
     #[cold]
     pub(super) fn end_lingering(&mut self, wait: Wait) -> Wait {
         let now = clock::machine();

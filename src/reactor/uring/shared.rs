@@ -33,10 +33,10 @@ pub(crate) struct Shared {
     pub(super) process: fork::Generation,
 }
 
-/// Nobody answers what a socket asked its home for: whoever waits looks again, and asks
+/// The home does not answer what a socket asked it for: a task that waits looks again, and asks
 /// another home, where the socket may even have operations by now.
 pub(super) fn orphan(socket: &Socket, requests: u32, wakes: &mut Vec<Waker>) {
-    // Nobody else may ask for a receive until this one is off, so that none is armed meanwhile.
+    // No other receive may be asked for until this one is off, so that none is armed meanwhile.
     let receives = match requests {
         ALL => socket.flights.recv.get().is_some(),
         _ => requests & ARM_RECV != 0,
@@ -90,8 +90,8 @@ impl Shared {
         true
     }
 
-    /// What was sent and will not be answered here. A node is in one mailbox at a time: who has
-    /// asked another home since has added to what lies here.
+    /// Requests that were sent and will not be answered here. A node is in one mailbox at a time: a
+    /// request to another home since then was added to the node here.
     pub(super) fn take_orphans(&self, left: &mut Garbage) {
         self.mailbox.drain_with(|socket, requests| {
             match socket.home_other_than(self) {

@@ -37,7 +37,7 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// For a worker among so many, who have the `standstill` in common.
+    /// For one of so many workers, which have the `standstill` in common.
     pub(crate) fn new(
         reactor: Reactor,
         workers: usize,

@@ -93,8 +93,8 @@ impl Worker {
         self.pushed.set(self.pushed.get() + 1);
     }
 
-    /// Queues a task that the reactor or a timer has woken, one of a batch: whoever has the batch
-    /// judges what the queue has become.
+    /// Queues a task that the reactor or a timer has woken, one of a batch: the caller judges the
+    /// queue after the whole batch.
     #[inline]
     pub(super) fn push_reported(&self, task: Runnable) {
         let place = Address(task.header().place());

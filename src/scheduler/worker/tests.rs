@@ -98,8 +98,8 @@ fn end(hub: &'static Hub, workers: Vec<Worker>) {
 /// Ticks after which what has not been looked at never will be.
 const TICKS: u32 = 1000;
 
-/// Runs `worker` until somebody who waits for its reactor is served, or for a long time;
-/// `refill` is called as each tick's tasks have run. Says whether that one was served.
+/// Runs `worker` until a task that waits for its reactor is served, or for a long time; `refill` is
+/// called as each tick's tasks have run. Says whether that task was served.
 fn serves(worker: &Worker, refill: impl Fn()) -> bool {
     // A panic in there would end the process without a word.
     worker.enter(|| {
@@ -121,8 +121,8 @@ fn serves(worker: &Worker, refill: impl Fn()) -> bool {
 
 #[test]
 fn thief_with_enough_to_steal_turns_its_reactor() {
-    // Goal: who lives on what it steals reaps all the same; method: a neighbour whose queue is
-    // refilled as the thief's ticks end, each with nothing left of the loot.
+    // Goal: a worker that runs only stolen tasks looks at its reactor all the same; method: a
+    // neighbour whose queue is refilled as the thief's ticks end, each with no stolen task left.
     on_every_backend(2, |hub, workers| {
         let [owner, thief] = &workers[..] else { unreachable!() };
         owner.enter(|| {});
@@ -155,8 +155,9 @@ fn worker_that_always_finds_mail_turns_its_reactor() {
 
 #[test]
 fn neighbour_held_by_a_task_is_helped_before_it_is_overdue() {
-    // Goal: who is awake need not wait until a held neighbour could no longer be a preempted one;
-    // method: a tick of the neighbour's that began before, on a thread that runs, this one.
+    // Goal: a worker that is awake need not wait until a held neighbour could no longer be a
+    // preempted one; method: a tick of the neighbour's that began before, on a thread that runs,
+    // this one.
     const MS: u64 = 1_000_000;
     on_every_backend(2, |hub, workers| {
         let [owner, helper] = &workers[..] else { unreachable!() };
@@ -246,8 +247,9 @@ fn pushed_to(hub: &'static Hub, worker: &Worker) -> Vec<usize> {
 
 #[test]
 fn task_from_elsewhere_goes_past_held_workers() {
-    // Goal: who is held by a task gets no more work while another worker is free or asleep; method:
-    // worker 0 looked at the clock long ago, while the others are busy, asleep or held as well.
+    // Goal: a worker that a task holds gets no more work while another worker is free or asleep;
+    // method: worker 0 looked at the clock long ago, while the others are busy, asleep or held as
+    // well.
     const MS: u64 = 1_000_000;
     on_every_backend(3, |hub, workers| {
         let helper = &workers[2];
@@ -362,8 +364,8 @@ fn rescue_goes_on_where_it_has_left_something() {
 
 #[test]
 fn task_from_elsewhere_behind_a_busy_worker_has_somebody_patrol() {
-    // Goal: who pushes behind a task that runs sees to it that a sleeper looks after it; method: worker 1
-    // has gone to sleep without the duty, which nobody has.
+    // Goal: a push behind a task that runs names a sleeper for the patrol; method: worker 1 has
+    // gone to sleep without the duty, which nobody has.
     on_every_backend(2, |hub, workers| {
         let worker = &workers[0];
         worker.enter(|| {

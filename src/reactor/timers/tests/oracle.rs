@@ -170,7 +170,7 @@ fn check(start: u64, steps: &[Step]) {
             Step::AdvanceToNext => {
                 now = bench.timers.next_deadline().map_or(now, |next| next.max(now));
                 assert_eq!(bench.expire(now), oracle.expire(now, usize::MAX), "at {now}");
-                // Progress: whoever sleeps until the next deadline does not spin.
+                // Progress: a worker that sleeps until the next deadline does not spin.
                 assert!(bench.timers.next_deadline().is_none_or(|next| next > now));
             }
             Step::Back(by) => {

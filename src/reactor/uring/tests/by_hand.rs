@@ -71,8 +71,9 @@ impl Drop for Bench {
 
 #[test]
 fn reset_that_is_told_while_a_receive_is_asked_for_is_not_lost() {
-    // Goal: a receive that is armed when its connection's end has been told would never hear of it;
-    // method: the reader asks for it, and before the home hears of that come bytes and a reset.
+    // Goal: a receive that is armed after the end of its connection was reported would never get
+    // that end; method: the reader asks for it, and before the home hears of that come bytes and a
+    // reset.
     for defer in [true, false] {
         let Some(mut bench) = Bench::new(defer) else { return };
         // No more waits for one time.
@@ -142,9 +143,9 @@ fn end_arms_nothing_new() {
 
 #[test]
 fn rescue_of_a_listener_takes_no_connection() {
-    // Goal: others who look at a stuck worker's listener leave its connections where they are; method:
-    // many looks, while nobody waits and while somebody does, who is woken once; then all connections
-    // are there for a duplicate.
+    // Goal: workers that look at a stuck worker's listener leave its connections where they are;
+    // method: many looks, while no task waits and while one does, which is woken once; then all
+    // connections are there for a duplicate.
     const CONNECTIONS: usize = 20;
     let Some(mut uring) = ring(true) else { return };
     let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -60,7 +60,7 @@ impl Bench {
         Some(Self { first: *first, socket, peer })
     }
 
-    /// The first is at its end, and has still to see who has asked it for something.
+    /// The first is at its end, and has still to take the requests that were sent to it.
     fn first_ends(&self) {
         drop(self.first.shared.sockets.clear());
         self.first.shared.mailbox.close();
@@ -139,8 +139,9 @@ fn who_asks_the_new_home_is_answered_though_the_old_one_has_mail() {
 
 #[test]
 fn who_trusted_the_old_home_looks_again_after_the_move() {
-    // Goal: a writer that found its home to report on it, just before that ended, is not left behind by a
-    // reader that moves the socket; method: the end is told, the reader moves on, the writer waits.
+    // Goal: a writer that found its home to report on it, just before that ended, is not left
+    // behind by a reader that moves the socket; method: the end is reported, the reader moves on,
+    // the writer waits.
     for defer in [true, false] {
         let Some(bench) = Bench::new(defer) else { return };
         bench.first_ends();

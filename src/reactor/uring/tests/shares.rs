@@ -1,4 +1,4 @@
-//! Who leaves bytes unread does not have the memory of those who read.
+//! A connection with unread bytes does not hold the memory of those that read.
 
 use super::by_hand::ring;
 use super::*;
