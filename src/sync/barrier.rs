@@ -18,8 +18,8 @@ use crate::{
 
 /// Lets tasks wait until a fixed number of them has arrived.
 ///
-/// The last one to arrive completes the round, and all go on. It can be used again at once:
-/// who arrives while the others are still on their way out belongs to the next round.
+/// The last one to arrive completes the round, and all go on. It can be used again at once: a task
+/// that arrives while the others still leave belongs to the next round.
 ///
 /// asyncio: `asyncio.Barrier`. There `wait` returns an index that is taken from the count on
 /// arrival, so that two get the same after a third was cancelled; here the indexes are given
@@ -63,7 +63,8 @@ struct State {
 type Outcome = Result<usize, Broken>;
 
 impl State {
-    /// Ends the round for those who wait: tells each its place among them, and empties it.
+    /// Ends the round for the tasks that wait: gives each its place among them, and empties the
+    /// list.
     fn end_round(&mut self, outcome: impl Fn(usize) -> Outcome) {
         let mut index = 0;
         self.waiters.for_each(|slot| {
@@ -145,7 +146,7 @@ impl Barrier {
         park::block_on(self.wait())
     }
 
-    /// Breaks the round for those who wait, if any do, and begins anew; also after
+    /// Breaks the round for the tasks that wait, if there are any, and begins anew; also after
     /// [`abort`](Self::abort).
     ///
     /// # Examples
@@ -164,7 +165,7 @@ impl Barrier {
         self.break_round(false);
     }
 
-    /// Breaks it for those who wait and for all who come, until it is [reset](Self::reset).
+    /// Breaks it for the tasks that wait and for all that come, until it is [reset](Self::reset).
     ///
     /// # Examples
     ///
@@ -211,7 +212,7 @@ impl Barrier {
         self.release();
     }
 
-    /// Lets those go whose round is over. Whoever ended it does so.
+    /// Releases the tasks whose round is over. Called by the task that ended it.
     fn release(&self) {
         let mut wakers = Wakers::new();
         loop {
@@ -327,7 +328,7 @@ impl Future for BarrierWait<'_> {
 pub struct Arrival {
     /// From 0, in the order of arrival: no two of a round have the same.
     pub index: usize,
-    /// Whether this is the one who came last, and goes on first. Each round has one.
+    /// Whether this is the task that came last, and goes on first. Each round has one.
     pub leader: bool,
 }
 

@@ -37,9 +37,9 @@ use crate::{
 /// How many items a receiver that leaves looks at before it lets go of the lock.
 const BATCH: usize = pick(16, 2);
 
-/// Makes a channel that keeps the last `capacity` items for receivers that have not seen
-/// them. It never holds up a sender: a receiver that is too slow misses the oldest, and is
-/// [told](RecvError::Lagged).
+/// Makes a channel that keeps the last `capacity` items for receivers that have not seen them. It
+/// never holds up a sender: a receiver that is too slow misses the oldest, and gets an
+/// [error](RecvError::Lagged) that counts them.
 ///
 /// Each receiver gets a clone of the item, so what is large is best sent in an `Arc`. What
 /// everybody has seen is dropped.
@@ -385,7 +385,7 @@ impl<T: Clone> Stream for Items<'_, T> {
     }
 }
 
-/// The item itself for who was the last to see it, else a clone. No lock is held.
+/// The item itself for the last receiver that sees it, else a clone. No lock is held.
 fn take<T: Clone>(seen: Seen<T>) -> Result<T, TryRecvError> {
     let (item, entry) = seen?;
     drop(entry);

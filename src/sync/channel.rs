@@ -146,9 +146,9 @@ impl<T> Sender<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is ready, it has not sent the item, and the item is dropped with it.
-    /// With a capacity of 0 it is a receiver who decides: the item that he came for is sent,
-    /// even if the send is dropped before it could say so.
+    /// Dropped before it is ready, it has not sent the item, and the item is dropped with it. With
+    /// a capacity of 0 a receiver decides: an item that a receiver has taken is sent, even if the
+    /// send is dropped before it is ready.
     ///
     /// # Errors
     ///
@@ -251,7 +251,7 @@ impl<T> Sender<T> {
         WeakSender { shared: self.shared.clone() }
     }
 
-    /// How full it is, and who is there.
+    /// How full it is, and how many senders, receivers and waiting tasks there are.
     #[must_use]
     pub fn stats(&self) -> ChannelStats {
         self.shared.stats()
@@ -321,8 +321,8 @@ impl<T> Receiver<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is ready, it has taken nothing. An item that was meant for it goes to
-    /// the next who waits, or stays.
+    /// Dropped before it is ready, it has taken nothing. An item that was meant for it goes to the
+    /// next receiver that waits, or stays.
     ///
     /// # Errors
     ///
@@ -403,8 +403,8 @@ impl<T> Receiver<T> {
         closed
     }
 
-    /// Takes the next item, if there is one that is not for others who waited; with a
-    /// capacity of 0, if a sender waits.
+    /// Takes the next item, if there is one that is not for receivers that waited; with a capacity
+    /// of 0, if a sender waits.
     ///
     /// # Errors
     ///
@@ -432,10 +432,10 @@ impl<T> Receiver<T> {
 
     /// The items as a stream, which ends when the channel is closed and all items are taken.
     ///
-    /// Several streams and receivers take turns. Once it had to wait, the stream is in line as
-    /// long as it lives, also while nobody polls it, as after a `next()` that was dropped: an
-    /// item that it was given is kept for it, and the receiver's own [`recv`](Self::recv) comes
-    /// behind it. Dropping the stream gives that on to the next who waits, or leaves it.
+    /// Several streams and receivers take turns. Once it had to wait, the stream is in line as long
+    /// as it lives, also while nobody polls it, as after a `next()` that was dropped: an item that
+    /// it was given is kept for it, and the receiver's own [`recv`](Self::recv) comes behind it.
+    /// Dropping the stream gives that item to the next receiver that waits, or leaves it.
     ///
     /// trio: `async for item in receive_channel`.
     ///
@@ -460,7 +460,7 @@ impl<T> Receiver<T> {
         Items::new(&self.shared.exchange)
     }
 
-    /// How full it is, and who is there.
+    /// How full it is, and how many senders, receivers and waiting tasks there are.
     #[must_use]
     pub fn stats(&self) -> ChannelStats {
         self.shared.stats()

@@ -25,13 +25,13 @@ use crate::{
 
 /// Lets tasks wait until what a [`Lock`] guards has changed.
 ///
-/// [`wait`](Self::wait) gives up the guard, waits to be notified, and locks again. Whoever
-/// changes the value notifies, with the guard in hand: a change that is made and told under
-/// one lock cannot come between somebody's look at the value and his wait.
+/// [`wait`](Self::wait) gives up the guard, waits to be notified, and locks again. The task that
+/// changes the value notifies while it has the guard. A change and its notification are under one
+/// lock, so they cannot come between another task's look at the value and its wait.
 ///
-/// asyncio: `asyncio.Condition`. There the condition holds the lock, and `wait` or `notify`
-/// without it raise `RuntimeError`; here they take the guard. All who wait at a time do so
-/// with the same lock.
+/// asyncio: `asyncio.Condition`. There the condition holds the lock, and `wait` or `notify` without
+/// it raise `RuntimeError`; here they take the guard. All tasks that wait at a time do so with the
+/// same lock.
 ///
 /// # Examples
 ///
@@ -64,7 +64,7 @@ pub struct Condition {
 struct State {
     /// Each notification of everyone ends a round.
     round: u64,
-    /// The address of the lock of those who wait.
+    /// The address of the lock of the tasks that wait.
     lock: usize,
     /// The round in which each came; [`WITH_ALL`] once it was notified.
     waiters: WaitList<u64>,
@@ -95,8 +95,8 @@ impl Condition {
 
     /// Unlocks, waits to be notified, and locks again.
     ///
-    /// Look at the value again afterwards: others may have had the lock in between, and one
-    /// may be notified who was not meant. [`wait_while`](Self::wait_while) does.
+    /// Look at the value again afterwards: others may have had the lock in between, and the
+    /// notification may have been meant for another task. [`wait_while`](Self::wait_while) does.
     ///
     /// # Cancel safety
     ///
@@ -130,7 +130,7 @@ impl Condition {
         })
         .await;
         let guard = G::lock_again(held.into_lock()).await;
-        // Not before: a notification is used by whoever comes to look at the value.
+        // Not before: a notification is used up only when the task can look at the value.
         waiting.finish();
         (guard, notified)
     }
@@ -235,32 +235,32 @@ impl Condition {
         park::block_on(self.wait_while(guard, busy))
     }
 
-    /// Notifies the one who has waited longest. It goes on when it has locked again, so not
+    /// Notifies the task that has waited longest. It goes on when it has locked again, so not
     /// before `guard` is dropped. If nobody waits, nothing happens.
     ///
     /// # Panics
     ///
-    /// If those who wait do so with guards of another lock.
+    /// If other tasks wait with guards of another lock.
     #[doc(alias = "notify")]
     pub fn notify_one<G: ConditionGuard>(&self, guard: &G) {
         self.notify(1, guard);
     }
 
-    /// Notifies the `count` who have waited longest, or as many as there are.
+    /// Notifies the `count` tasks that have waited longest, or as many as there are.
     ///
     /// # Panics
     ///
-    /// If those who wait do so with guards of another lock.
+    /// If other tasks wait with guards of another lock.
     pub fn notify<G: ConditionGuard>(&self, count: usize, guard: &G) {
         self.state.lock().expect_lock(guard.address());
         self.notify_some(count);
     }
 
-    /// Notifies everyone who waits.
+    /// Notifies all tasks that wait.
     ///
     /// # Panics
     ///
-    /// If those who wait do so with guards of another lock.
+    /// If other tasks wait with guards of another lock.
     pub fn notify_all<G: ConditionGuard>(&self, guard: &G) {
         let mut wakers = Wakers::new();
         let mut state = self.state.lock();
@@ -309,7 +309,7 @@ impl Condition {
 }
 
 impl State {
-    /// Those who wait do so with this lock.
+    /// Panics if other tasks wait with another lock.
     fn expect_lock(&self, lock: usize) {
         assert!(
             self.waiters.is_empty() || self.lock == lock,
@@ -375,7 +375,7 @@ impl<'a> Waiting<'a> {
     ) -> Poll<()> {
         match mem::replace(held, Held::Nothing) {
             Held::Guard(guard) => {
-                // First in line, then unlocked: whoever locks next finds it there.
+                // First in line, then unlocked: the next task that locks finds it there.
                 self.condition.join_list(self, guard.address(), cx);
                 *held = Held::Lock(guard.unlock());
                 Poll::Pending

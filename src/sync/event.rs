@@ -1,4 +1,4 @@
-//! Something that happens, and who waits for it.
+//! Something that happens, and the tasks that wait for it.
 
 use std::{
     borrow::Cow,
@@ -21,8 +21,8 @@ use crate::{
 
 /// A flag that tasks wait for.
 ///
-/// [`set`](Self::set) wakes everyone who waits at that time, also if
-/// [`clear`](Self::clear) follows at once. While it is set, nobody waits.
+/// [`set`](Self::set) wakes all tasks that wait at that time, also if [`clear`](Self::clear)
+/// follows at once. While it is set, nobody waits.
 ///
 /// asyncio: `asyncio.Event`; there `wait` returns `True`.
 ///
@@ -46,7 +46,7 @@ use crate::{
 /// });
 /// ```
 pub struct Event {
-    /// Set with the lock held: who finds it clear there is found by the next `set`.
+    /// Set with the lock held: a task that finds it clear there is found by the next `set`.
     set: AtomicBool,
     state: Mutex<State>,
 }
@@ -87,9 +87,9 @@ impl Event {
         self.set.load(Ordering::Acquire)
     }
 
-    /// Sets it, and wakes everyone who waits.
+    /// Sets it, and wakes all tasks that wait.
     ///
-    /// What was done before it is seen by whoever [`wait`](Self::wait)s and returns.
+    /// A task whose [`wait`](Self::wait) returns sees what was done before this call.
     ///
     /// # Examples
     ///
@@ -118,7 +118,7 @@ impl Event {
         wakers.wake_all();
     }
 
-    /// Takes it back: whoever waits from now on does so until the next [`set`](Self::set).
+    /// Takes it back: a task that waits from now on does so until the next [`set`](Self::set).
     ///
     /// What was done before a `set` that it takes back is seen after it. So, to wait for
     /// something that the event only hints at: clear, look, and wait if it is not there yet.
@@ -135,7 +135,7 @@ impl Event {
     /// ```
     pub fn clear(&self) {
         // An RMW, so that each `set` comes either after it, or before and is what it reads.
-        // Acquire: pairs with the Release in `set`. Who clears, looks whether something has
+        // Acquire: pairs with the Release in `set`. A task that clears, looks whether something has
         // happened and waits if not sees what was done before a `set` that this takes back.
         self.set.swap(false, Ordering::Acquire);
     }

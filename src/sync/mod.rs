@@ -7,15 +7,15 @@
 //!
 //! What all of them promise:
 //!
-//! * **First come, first served.** Whoever waits is served in the order in which he came, and
-//!   nobody who comes later overtakes those who wait. What is given (a lock, a permit, a
-//!   notification) is handed over before the waiter runs.
+//! * **First come, first served.** Tasks are served in the order in which they began to wait, and
+//!   no task that comes later overtakes them. What is given (a lock, a permit, a notification) is
+//!   handed over before the waiter runs.
 //! * **Cancel safety.** A wait may be dropped at any time, as by a timeout: nothing is lost.
 //!   What it had been given by then goes to the next in line.
 //! * **No poisoning.** A panic in a task releases what it held, and the next one goes on. As in
-//!   asyncio, it is the user's affair in which state the data is.
-//! * **Nothing is allocated by waiting.** The place in line is part of the waiting future; but
-//!   a `SharedFuture` keeps a list of who waits, and a stream allocates its place once.
+//!   asyncio, the data stays in the state in which the panic left it.
+//! * **Nothing is allocated by waiting.** The place in line is part of the waiting future; but a
+//!   `SharedFuture` keeps a list of the tasks that wait, and a stream allocates its place once.
 //! * **Fair to other tasks.** A task that finds every lock free yields to others once in a
 //!   while all the same.
 

@@ -163,8 +163,8 @@ impl Notify {
     ///
     /// # Cancel safety
     ///
-    /// It may be dropped at any time: it loses its place in line. A notification by `notify_one` that
-    /// it was given, and not told of, goes to the next.
+    /// It may be dropped at any time: it loses its place in line. A notification by `notify_one`
+    /// that was given to it, and that it has not returned yet, goes to the next.
     pub fn notified(&self) -> Notified<'_> {
         let round = self.state.lock().round;
         Notified { notify: self, round, had: Had::Nothing, waiter: Waiter::new(0) }
@@ -213,9 +213,9 @@ impl fmt::Debug for Notify {
 enum Had {
     /// Nothing yet.
     Nothing,
-    /// The one that was kept, of which it has not told.
+    /// The one that was kept; the future has not returned it yet.
     One,
-    /// One that nobody else is to have: it came to everyone, or was told.
+    /// One that is not passed on: it came to all tasks, or the future has returned it.
     Own,
 }
 

@@ -8,9 +8,9 @@ use crate::{
     util::{current, wait::WaitKind},
 };
 
-/// A value that is made once, by the first who needs it, while the others wait.
+/// A value that is made once, by the first task that needs it, while the others wait.
 ///
-/// If the one who makes it fails, panics or is cancelled, the next in line makes it.
+/// If that task fails, panics or is cancelled, the next in line makes it.
 ///
 /// asyncio has none; `functools.cache` around a coroutine, as it is meant.
 ///
@@ -34,7 +34,7 @@ pub struct OnceCell<T> {
     /// One permit: the right to make the value. It is never given back once there is one, and
     /// closed instead.
     ///
-    /// Invariant O1: it is closed by whoever has the permit, after it has put the value there;
+    /// Invariant O1: it is closed by the holder of the permit, after it has put the value there;
     /// from then on the value is only read.
     permits: Permits,
     value: UnsafeCell<Option<T>>,
@@ -123,7 +123,8 @@ impl<T> OnceCell<T> {
         }
     }
 
-    /// The value; if there is none, `make` makes it, or somebody else is waited for who does.
+    /// The value. If there is none, `make` makes it; if another task makes it already, this waits
+    /// for that one.
     ///
     /// # Cancel safety
     ///

@@ -1,11 +1,11 @@
-//! One value, from one who promises it to one who waits.
+//! One value, from the task that promises it to the task that waits.
 //!
-//! A lock around three fields is all there is: the outcome, who waits for it, and who
-//! waits to hear that nobody does. Each of the two ends changes the outcome once, under
-//! the lock, and takes along whom that concerns:
+//! A lock around three fields is all there is: the outcome, the task that waits for it, and the
+//! task that waits until nobody waits for the outcome. Each of the two ends changes the outcome
+//! once, under the lock, and takes the waker that this concerns:
 //!
-//! 1. [`Promise::set`] and its drop find `Pending` and leave `Set` or `Broken`; who waits is
-//!    woken, or the callback called, once the lock is free.
+//! 1. [`Promise::set`] and its drop find `Pending` and leave `Set` or `Broken`; the task that waits
+//!    is woken, or the callback called, once the lock is free.
 //! 2. A [`Deferred`] finds `Pending` and leaves a waker; or it finds the outcome and leaves
 //!    `Taken`. Dropped before, it leaves `Taken` as well, and wakes the promise's waiter.
 //!
@@ -36,9 +36,9 @@ use crate::{
 /// Either end works in a task, on another executor and on a plain thread. That the value
 /// is set twice cannot be written: [`Promise::set`] takes the promise along.
 ///
-/// asyncio: `loop.create_future()`, taken apart into the end that has `set_result` and the
-/// end that is awaited; an error is a value of type `Result`. For more than one who awaits
-/// there is [`SharedFuture`](super::SharedFuture).
+/// asyncio: `loop.create_future()`, taken apart into the end that has `set_result` and the end that
+/// is awaited; an error is a value of type `Result`. For more than one task that awaits there is
+/// [`SharedFuture`](super::SharedFuture).
 ///
 /// # Examples
 ///
@@ -71,9 +71,9 @@ struct Slot<T> {
 
 struct State<T> {
     outcome: Outcome<T>,
-    /// Who waits for the value.
+    /// The task or the callback that waits for the value.
     waiter: Waiter<T>,
-    /// Who waits to hear that nobody does any more.
+    /// The task that waits until nobody waits for the value any more.
     promise: Option<Waker>,
 }
 
@@ -119,7 +119,8 @@ impl<T> Outcome<T> {
 }
 
 impl<T> Slot<T> {
-    /// Decides the outcome, and tells who waits. Gives the value back if nobody can take it.
+    /// Decides the outcome, and wakes the task that waits. Gives the value back if nobody can take
+    /// it.
     fn decide(&self, result: Result<T, BrokenPromise>) -> Result<(), Option<T>> {
         let mut state = self.state.lock();
         if !matches!(state.outcome, Outcome::Pending) {
@@ -226,8 +227,8 @@ impl<T> Slot<T> {
 
 /// The end of a [`oneshot`] that gives the value.
 ///
-/// Dropped without a value it breaks the promise: the [`Deferred`] says so. asyncio: a
-/// future that is cancelled, or worse, forgotten; there who awaits it waits for ever.
+/// Dropped without a value it breaks the promise: the [`Deferred`] says so. asyncio: a future that
+/// is cancelled, or worse, forgotten; there a task that awaits it waits for ever.
 #[must_use = "dropping a Promise breaks it"]
 pub struct Promise<T> {
     /// Absent once it is kept.
@@ -239,9 +240,9 @@ impl<T> Promise<T> {
         self.slot.as_ref().expect("there until it is kept, which consumes the promise")
     }
 
-    /// Gives the value, and wakes who waits for it.
+    /// Gives the value, and wakes the task that waits for it.
     ///
-    /// That it is `Ok` means that somebody could still take the value, not that they did.
+    /// `Ok` means that a task could still take the value, not that one has taken it.
     ///
     /// asyncio: `future.set_result(value)`. Here a second call cannot be written.
     ///
@@ -255,9 +256,9 @@ impl<T> Promise<T> {
         slot.decide(Ok(value)).map_err(|value| value.expect("it was given one"))
     }
 
-    /// Whether nobody waits for the value any more: its making may be given up.
+    /// Whether nobody waits for the value any more: there is no need to make it.
     ///
-    /// asyncio: `future.cancelled()`, asked by who would set it.
+    /// asyncio: `future.cancelled()`, asked by the task that would set it.
     #[doc(alias = "cancelled")]
     #[doc(alias = "is_closed")]
     #[must_use]

@@ -1,19 +1,20 @@
-//! Permits and who waits for them: what [`Semaphore`](super::Semaphore),
-//! [`Lock`](super::Lock), [`RwLock`](super::RwLock) and [`OnceCell`](super::OnceCell) have
-//! in common.
+//! Permits and the tasks that wait for them: what [`Semaphore`](super::Semaphore),
+//! [`Lock`](super::Lock), [`RwLock`](super::RwLock) and [`OnceCell`](super::OnceCell) have in
+//! common.
 //!
 //! One word holds the permits that are left and says whether anybody waits; behind it is
 //! the [list](super::wait_list) of those, with its lock.
 //!
 //! 1. Nobody waits: taking permits is one CAS, and so is giving them back.
-//! 2. There are too few, or somebody waits already: whoever comes takes the lock, sets
-//!    `WAITERS` (or finds that there are enough now, and begins again), and joins the list.
-//! 3. While `WAITERS` is set, both CASes refuse: nobody overtakes, and permits that come
-//!    back go through the lock, to the first in the list. They are his at once: he is
-//!    granted them before he runs. What he wants more of than there is stays in the
-//!    word, out of reach of those behind him.
-//! 4. Who leaves the list takes the lock, and grants in his turn: those behind him may
-//!    want less. Who leaves with a grant gives it back as in 3; who was refused has none.
+//! 2. There are too few, or others wait already: a task that comes takes the lock, sets `WAITERS`
+//!    (or finds that there are enough now, and begins again), and joins the list.
+//! 3. While `WAITERS` is set, both CASes refuse: nobody overtakes, and permits that come back go
+//!    through the lock, to the first in the list. They belong to that waiter at once: they are
+//!    granted before it runs. If it wants more than there are, they stay in the word, out of reach
+//!    of the waiters behind it.
+//! 4. A waiter that leaves the list takes the lock, and grants permits to those behind it, which
+//!    may want less. One that leaves with a grant gives it back as in 3; one that was refused has
+//!    none.
 //!
 //! Invariants, cited below:
 //! * P1 When the lock is free, `WAITERS` is set exactly if the list is not empty; it
@@ -87,7 +88,7 @@ impl Permits {
         self.look() >> SHIFT
     }
 
-    /// Whether one who wants a permit has to wait.
+    /// Whether a task that wants a permit has to wait.
     pub(super) fn is_locked(&self) -> bool {
         check(self.look(), 1) == Err(Refusal::TooFew)
     }
@@ -102,7 +103,7 @@ impl Permits {
     }
 
     fn look(&self) -> usize {
-        // Acquire: who sees that a permit is back sees what was done with it.
+        // Acquire: a task that sees that a permit is back sees what was done with it.
         self.word.load(Ordering::Acquire)
     }
 
@@ -116,7 +117,7 @@ impl Permits {
     /// refused, and nothing was taken.
     #[inline]
     fn take(&self, needed: usize, admit: impl FnOnce() -> bool) -> Result<bool, Refusal> {
-        // Acquire here and below, for who finds it closed: pairs with `close`.
+        // Acquire here and below, for a task that finds it closed: pairs with `close`.
         let mut word = self.word.load(Ordering::Acquire);
         let mut admit = Some(admit);
         loop {
@@ -128,7 +129,7 @@ impl Permits {
                 // P2: there is nothing to write.
                 return Ok(true);
             }
-            // Acquire: pairs with the Release of whoever gave permits back.
+            // Acquire: pairs with the Release of the task that gave permits back.
             match self.word.compare_exchange(
                 word,
                 word - (needed << SHIFT),
@@ -177,7 +178,7 @@ impl Permits {
         // Clone and drop are foreign code: outside of the lock (S6).
         let waker = cx.waker().clone();
         let mut list = self.waiters.lock();
-        // Relaxed: the list is the lock's; what comes with permits is seen by who takes them.
+        // Relaxed: the list is the lock's; a task that takes permits sees what comes with them.
         let mut word = self.word.load(Ordering::Relaxed);
         while check(word, needed) == Err(Refusal::TooFew) {
             // P1. Relaxed: an RMW keeps what others released, and has nothing to add.
@@ -211,7 +212,7 @@ impl Permits {
         // Relaxed: only the CAS counts.
         let mut word = self.word.load(Ordering::Relaxed);
         while word & WAITERS == 0 {
-            // Release: pairs with the Acquire of whoever takes them.
+            // Release: pairs with the Acquire of the task that takes them.
             match self.word.compare_exchange(
                 word,
                 word + (count << SHIFT),
@@ -242,7 +243,7 @@ impl Permits {
     /// Adds `count` permits and gives what there is to the first in the list, with its lock
     /// held. `true`: there is no more room for wakers, and more to be done.
     fn grant(&self, list: &mut WaitList<usize>, count: usize, wakers: &mut Wakers) -> bool {
-        // Acquire: what came with permits that were left in the word goes on to who takes
+        // Acquire: what came with permits that were left in the word goes on to the task that takes
         // them from the store below.
         let word = self.word.load(Ordering::Acquire);
         if word & WAITERS == 0 {
@@ -252,7 +253,7 @@ impl Permits {
         }
         let mut permits = (word >> SHIFT) + count;
         let more = list.grant_while(wakers, |&mut needed| {
-            // Who is left of those who are being refused gets nothing any more.
+            // A waiter that is still to be refused gets nothing any more.
             let enough = needed <= permits && word & CLOSED == 0;
             permits -= if enough { needed } else { 0 };
             enough
@@ -277,12 +278,12 @@ impl Permits {
         forgotten
     }
 
-    /// Refuses everybody who waits and who comes.
+    /// Refuses all tasks that wait and all that come.
     pub(super) fn close(&self) {
         let mut wakers = Wakers::new();
         loop {
             let mut list = self.waiters.lock();
-            // Release: who finds it closed sees what came before.
+            // Release: a task that finds it closed sees what came before.
             self.word.fetch_or(CLOSED, Ordering::Release);
             while !wakers.is_full()
                 && let Some(waker) = list.refuse_front()
@@ -381,8 +382,8 @@ impl Future for Acquire<'_> {
     }
 }
 
-/// Polled for another reason, as by a `select!`, or granted just now; out of the way of
-/// who was granted.
+/// Polled for another reason, as by a `select!`, or granted just now; apart from the path of a
+/// granted waiter.
 #[inline(never)]
 fn poll_again(permits: &Permits, waiter: Pin<&mut Waiter<usize>>, cx: &Context<'_>) -> Status {
     poll_queued(&permits.waiters, |list| list, waiter, cx)

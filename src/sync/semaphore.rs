@@ -18,11 +18,11 @@ use crate::{
 /// for many holds up those behind it, so that it gets them in the end.
 ///
 /// asyncio: `asyncio.Semaphore`. There `release` may be called by anybody; here a permit is a
-/// value, so that none is given back twice, and [`add_permits`](Self::add_permits) makes new
-/// ones. `locked()` is [`is_locked`](Self::is_locked). There a task that was given a permit and has
-/// not run yet still counts as waiting, and holds up those who come for other permits; here it has
-/// its permit, and a permit that is left is free for all: a task that gives back one permit and
-/// takes another may go on before it. For `asyncio.BoundedSemaphore` see [`bounded`](Self::bounded).
+/// value, so that none is given back twice, and [`add_permits`](Self::add_permits) makes new ones.
+/// `locked()` is [`is_locked`](Self::is_locked). There a task that was given a permit and has not
+/// run yet still counts as waiting, and holds up tasks that come for other permits. Here it has its
+/// permit, and a permit that is left is free for all: a task that gives back one permit and takes
+/// another may go on before it. For `asyncio.BoundedSemaphore` see [`bounded`](Self::bounded).
 ///
 /// # Examples
 ///
@@ -141,8 +141,8 @@ impl Semaphore {
 
     /// Waits for `count` permits, and takes them all at once.
     ///
-    /// Those behind wait until it has them. If there will never be as many, it waits until the
-    /// semaphore is closed. None are had at once, whoever waits.
+    /// Tasks behind it wait until it has them. If there will never be as many, it waits until the
+    /// semaphore is closed. A `count` of 0 never waits.
     ///
     /// # Cancel safety
     ///
@@ -360,7 +360,7 @@ impl Semaphore {
         forgotten
     }
 
-    /// Refuses permits from now on: to those who wait, too. Permits that are held stay.
+    /// Refuses permits from now on, also to tasks that wait already. Permits that are held stay.
     ///
     /// asyncio: has no counterpart.
     ///
@@ -386,15 +386,15 @@ impl Semaphore {
         self.permits.is_closed()
     }
 
-    /// How many permits are left. They may be kept for the first in line, who wants more of them:
+    /// How many permits are left. They may be kept for the first in line, which wants more of them:
     /// see [`is_locked`](Self::is_locked).
     #[must_use]
     pub fn available_permits(&self) -> usize {
         self.permits.available()
     }
 
-    /// Whether an [`acquire`](Self::acquire) would wait now: no permit is left, or others wait for
-    /// those that are, as one who wants many. `false` if it is closed.
+    /// Whether an [`acquire`](Self::acquire) would wait now: no permit is left, or those that are
+    /// left are kept for a task that waits for many. `false` if it is closed.
     ///
     /// asyncio: `locked()`.
     ///

@@ -1,12 +1,12 @@
-//! One value for everybody who waits.
+//! One value for all tasks that wait.
 //!
 //! The one end is a [`Promise`] like any other; its [`Deferred`] is kept here with a
 //! callback in it:
 //!
 //! 1. The promise is kept or broken: the callback stores the outcome, takes all wakers
 //!    along, and wakes them in the order in which they came to wait.
-//! 2. [`SharedFuture::cancel`] stores the outcome itself, and drops the deferred, which tells
-//!    the promise. Who comes second finds the outcome decided and does nothing.
+//! 2. [`SharedFuture::cancel`] stores the outcome itself, and drops the deferred, which tells the
+//!    promise. The second of the two finds the outcome decided and does nothing.
 //! 3. The last [`SharedFuture`] drops what they share, and the deferred with it.
 //!
 //! The value is behind an `Arc`, so that it is cloned with no lock held.
@@ -161,8 +161,8 @@ impl<T> SharedFuture<T> {
         self.shared.state.lock().outcome.is_some()
     }
 
-    /// Gives up the value for everybody: all who wait get [`BrokenPromise`], and the promise
-    /// is cancelled. `false`: too late, it is done.
+    /// Gives up the value for all: every task that waits gets [`BrokenPromise`], and the promise is
+    /// cancelled. `false`: too late, it is done.
     ///
     /// asyncio: `future.cancel()`.
     ///

@@ -1,12 +1,13 @@
-//! Waiting for the next thing to happen, of which all who wait are told.
+//! Waiting for the next thing to happen, which wakes all tasks that wait.
 //!
-//! Things that happen have numbers, the *stamp* of whoever waits is the next one's.
+//! Things that happen have numbers. The *stamp* of a task that waits is the number of the next one.
 //!
-//! 1. Whoever waits looks under the lock for what it wants, and joins the list with the
-//!    stamp if it is not there.
-//! 2. Whoever makes something happen does so under the lock, and then [tells] all whose stamp
-//!    is below the new one, a batch at a time; those who come meanwhile have a later one.
-//! 3. Who is told looks again. Nothing is given to him, so he may go at any time.
+//! 1. A task that waits looks under the lock for what it wants, and joins the list with the stamp
+//!    if it is not there.
+//! 2. The thread that makes something happen does so under the lock, and then [tells] all tasks
+//!    whose stamp is below the new one, a batch at a time; tasks that come meanwhile have a later
+//!    one.
+//! 3. A task that is woken looks again. Nothing is given to it, so it may leave at any time.
 //!
 //! [tells]: tell
 
@@ -35,7 +36,7 @@ pub(super) trait Stamped {
     fn stamp(&self, which: Self::List) -> u64;
 }
 
-/// Tells all who wait for what has happened by now.
+/// Wakes all tasks that wait for what has happened by now.
 pub(super) fn tell<S: Stamped>(lock: &Mutex<S>, which: S::List) {
     let mut wakers = Wakers::new();
     loop {

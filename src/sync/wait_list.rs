@@ -1,4 +1,4 @@
-//! The one list of who waits, under every primitive of this folder.
+//! The one list of waiting futures, under every primitive of this folder.
 //!
 //! A [`Waiter`] is a node that lives in the waiting future, so that waiting allocates
 //! nothing. A [`WaitList`] is first in, first out, and stands behind a lock of the
@@ -7,12 +7,12 @@
 //!
 //! 1. The future clones its waker, takes the lock, sees that it must wait, and
 //!    [pushes](WaitList::push_back) its waiter: `QUEUED`.
-//! 2. Whoever has something to give takes the lock and gives it to the first: it changes
-//!    the waiter's [value](WaitList::front_mut) if there is something to say, and
-//!    [grants](WaitList::grant_front). The waiter leaves the list, its waker comes out, and
-//!    *last of all* it is marked `GRANTED`: from then on it belongs to its future again,
-//!    which may end at any moment. What is given has changed hands by that: nobody else
-//!    can take it before the waiter runs.
+//! 2. A thread that has something to give takes the lock and gives it to the first waiter: it
+//!    changes the waiter's [value](WaitList::front_mut) if there is something to say, and
+//!    [grants](WaitList::grant_front). The waiter leaves the list, its waker comes out, and *last
+//!    of all* it is marked `GRANTED`: from then on it belongs to its future again, which may end at
+//!    any moment. What is given has changed hands by that: nobody else can take it before the
+//!    waiter runs.
 //! 3. The lock is released, and then the waker is woken: foreign code never runs under it.
 //!    Many wakers are collected in [`Wakers`], a batch at a time.
 //! 4. The future is polled, sees `GRANTED` without the lock, and
@@ -21,18 +21,18 @@
 //!    [removes](WaitList::remove) its waiter. If that finds it granted meanwhile, or if it
 //!    was `GRANTED` from the start, it passes on what it was given, as if it had used it.
 //!
-//! A primitive that wakes everyone who waits *now* numbers its rounds: the waiter's value
-//! is the round in which it came, and the waker takes from the front for as long as it
-//! finds waiters of its own round or earlier ones. So it may release the lock between two
-//! batches, and wakes nobody who came meanwhile.
+//! A primitive that wakes all waiters of *now* numbers its rounds: the waiter's value is the round
+//! in which it came, and the waker takes from the front for as long as it finds waiters of its own
+//! round or earlier ones. So it may release the lock between two batches, and wakes no waiter that
+//! came meanwhile.
 //!
 //! Invariants, cited below:
 //! * W1 `inner` is touched by the owner of the `Waiter` while it is not `QUEUED`, and by
 //!   the holder of the list's lock while it is.
 //! * W2 All waiters of a list are `QUEUED`, pinned and alive: a waiter leaves its list
 //!   before its memory goes, or the process ends ([`Waiter::drop`]).
-//! * W3 A waiter is in one list at most, the one at `home`; a list stays where it is while
-//!   anybody who will come back waits in it, since the futures borrow or own its primitive.
+//! * W3 A waiter is in one list at most, the one at `home`; a list stays where it is while a waiter
+//!   that will come back is in it, since the futures borrow or own its primitive.
 
 use std::{
     borrow::Cow,
@@ -167,7 +167,7 @@ impl<T> Drop for Waiter<T> {
     }
 }
 
-/// Who waits, in the order in which they came.
+/// The waiters, in the order in which they came.
 pub(super) struct WaitList<T> {
     first: Option<NonNull<Waiter<T>>>,
     last: Option<NonNull<Waiter<T>>>,
@@ -217,8 +217,7 @@ impl Tag {
     }
 }
 
-// SAFETY: who holds the list holds the lock, which makes it the one who may use the waiters
-// (W1); they are Send.
+// SAFETY: the holder of the list holds the lock, and so may use the waiters (W1); they are Send.
 unsafe impl<T: Send> Send for WaitList<T> {}
 
 impl<T> WaitList<T> {
@@ -297,7 +296,7 @@ impl<T> WaitList<T> {
         }
         self.len += 1;
         self.label.0.note(ptr::from_ref(self).addr() as u64);
-        // Relaxed: its owner reads it, and who else may do anything has the lock.
+        // Relaxed: its owner reads it, and any other thread that may use it has the lock.
         waiter.status.store(QUEUED, Ordering::Relaxed);
     }
 
@@ -498,7 +497,7 @@ const BATCH: usize = pick(32, 2);
 
 /// Wakers that were collected under a lock, to be woken without it.
 ///
-/// Dropping it wakes them, too: whoever was granted something is woken. So it is made
+/// Dropping it wakes them, too: every waiter that was granted something is woken. So it is made
 /// before the lock is taken.
 pub(super) struct Wakers {
     /// The first `len` are there.

@@ -53,8 +53,8 @@ pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
 }
 
 struct Shared<T> {
-    /// Held by who makes a new value: a modification is not lost to another. Of foreign code
-    /// only the modification itself, and the copy for it, run under it.
+    /// Held while a new value is made: a modification is not lost to another. Of foreign code only
+    /// the modification itself, and the copy for it, run under it.
     writing: Mutex<()>,
     state: Mutex<State<T>>,
 }
@@ -118,7 +118,7 @@ impl<T> Shared<T> {
         state.version += 1;
         let waiting = !state.changed.is_empty();
         drop(state);
-        // Wakers may send. Who does so before all are told helps to tell them.
+        // Wakers may send. One that does so before all are woken helps to wake them.
         drop(writing);
         if waiting {
             tell(&self.state, List::Changed);
@@ -135,8 +135,8 @@ impl<T> Shared<T> {
     }
 }
 
-/// The end of a [`channel`] that changes the value. Cloning it makes another one; when the
-/// last is dropped, the receivers are told.
+/// The end of a [`channel`] that changes the value. Cloning it makes another one; when the last is
+/// dropped, the receivers are woken.
 pub struct Sender<T> {
     shared: Arc<Shared<T>>,
 }
@@ -218,7 +218,7 @@ impl<T> Sender<T> {
     /// ```
     pub fn send_with(&self, make: impl FnOnce(&T) -> T) -> Arc<T> {
         let writing = self.shared.writing.lock();
-        // Not the last owner of the old value: only who has the lock replaces it.
+        // Not the last owner of the old value: only the holder of the lock replaces it.
         let value = Arc::new(make(&self.borrow()));
         self.shared.publish(writing, value)
     }

@@ -91,7 +91,7 @@ impl Error for RecvError {}
 /// Why [`try_recv`](super::Receiver::try_recv) has no item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TryRecvError {
-    /// There is none that is not for others who waited.
+    /// There is none that is not for receivers that waited.
     Empty,
     /// All senders are gone, or the channel was [closed](super::Receiver::close); and all items
     /// are taken.

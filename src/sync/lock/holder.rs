@@ -24,9 +24,8 @@ mod known {
     /// No task has this number.
     const NOBODY: u64 = u64::MAX;
 
-    /// All Relaxed: what is written while the lock is held and read by the same task is
-    /// in order by itself, and whoever else looks gets an old answer at worst. So it is no
-    /// matter for a model, either.
+    /// All Relaxed: what is written while the lock is held and read by the same task is in order by
+    /// itself, and another thread gets an old answer at worst. So no model has to cover it.
     pub(in super::super) struct Holder {
         task: AtomicU64,
         /// The last one that was reported. Not a flag: a task that had handed its guard on
@@ -50,7 +49,7 @@ mod known {
             self.task.store(NOBODY, Ordering::Relaxed);
         }
 
-        /// Runs a wait for the lock, and reports it if the waiting task is who took it.
+        /// Runs a wait for the lock, and reports it if the waiting task took the lock itself.
         pub(in super::super) async fn watch<F: Future>(&self, wait: F) -> F::Output {
             let mut wait = pin!(wait);
             poll_fn(|cx| {

@@ -16,10 +16,10 @@ pub use self::guards::{LockGuard, MappedLockGuard, OwnedLockGuard, OwnedMappedLo
 
 /// A value that one task at a time may use, also across its awaits.
 ///
-/// [`lock`](Self::lock) gives a guard that dereferences to the value; dropping it unlocks.
-/// Whoever waits is served in order: the lock goes from hand to hand, and nobody who comes
-/// later gets in between. It is not re-entrant: a task that waits for a lock which it holds
-/// itself waits for ever, unless another part of it, as in a `join!`, lets go.
+/// [`lock`](Self::lock) gives a guard that dereferences to the value; dropping it unlocks. Tasks
+/// that wait are served in order: the lock is handed from one to the next, and no task that comes
+/// later gets in between. It is not re-entrant: a task that waits for a lock which it holds itself
+/// waits for ever, unless another part of it, as in a `join!`, releases the lock.
 ///
 /// A lock that is never held across an await is better a [`std::sync::Mutex`].
 ///

@@ -4,7 +4,7 @@ use std::{error::Error, fmt};
 
 /// The queue was shut down. What could not be put is inside.
 ///
-/// asyncio: `asyncio.QueueShutDown`, where the item is lost to who does not keep it.
+/// asyncio: `asyncio.QueueShutDown`, where the item is lost unless the caller keeps it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[doc(alias = "QueueShutDown")]
 pub struct ShutDown<T = ()>(pub T);
@@ -77,7 +77,7 @@ impl<T> Error for TryPutError<T> {}
 /// Why [`try_get`](super::Queue::try_get) has no item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TryGetError {
-    /// There is none that is not for others who waited. asyncio: `asyncio.QueueEmpty`.
+    /// There is none that is not for getters that waited. asyncio: `asyncio.QueueEmpty`.
     Empty,
     /// The queue was shut down, and all items are taken. asyncio: `asyncio.QueueShutDown`.
     ShutDown,

@@ -1,15 +1,14 @@
 //! Where putters and getters meet: the one machine under the queues and the channel.
 //!
-//! One [lock](Store::Lock) guards the items, who waits to put and who waits to get. Each
+//! One [lock](Store::Lock) guards the items, the putters that wait and the getters that wait. Each
 //! operation takes it once, unless it has to wait, and wakes one waiter at most.
 //!
-//! 1. Items are kept *here*. An item that is put while getters wait is promised to the first
-//!    of them: the getter is granted, and wakes up to take the item that is first *then*. Who
-//!    comes meanwhile may take only what is not promised.
-//! 2. Room is promised in the same way: who takes an item while putters wait grants the
-//!    first of them. It puts its item itself when it runs, so a put that was dropped
-//!    before it said so was never made.
-//!    One who [reserves](room) room puts nothing yet, and keeps the promise.
+//! 1. Items are kept *here*. An item that is put while getters wait is promised to the first of
+//!    them: the getter is granted, and wakes up to take the item that is first *then*. A getter
+//!    that comes meanwhile may take only what is not promised.
+//! 2. Room is promised in the same way: a getter that takes an item while putters wait grants the
+//!    first of them. It puts its item itself when it runs, so a put that was dropped before it said
+//!    so was never made. A task that [reserves](room) room puts nothing yet, and keeps the promise.
 //! 3. A granted waiter that is dropped hands the promise back, and the next one in line gets
 //!    it.
 //! 4. With a capacity of 0 there is no room to promise. A putter waits with its item in its
@@ -88,7 +87,7 @@ pub(in crate::sync) struct Numbers {
 }
 
 impl<T, S: Store<T>> State<T, S> {
-    /// Whether an item could be put now by who is not promised anything.
+    /// Whether an item could be put now by a task to which nothing is promised.
     #[inline]
     fn has_room(&self) -> bool {
         if self.capacity == 0 {
@@ -98,14 +97,14 @@ impl<T, S: Store<T>> State<T, S> {
         }
     }
 
-    /// Takes an item that is the caller's to take; whom to wake.
+    /// Takes an item that is the caller's to take. Gives the waker to be woken.
     #[inline]
     fn take(&mut self) -> Result<(Option<T>, Option<Waker>), Payload> {
         let item = self.items.pop()?;
         Ok((item, self.promise_room()))
     }
 
-    /// Takes an item that is promised to nobody, if there is one; whom to wake.
+    /// Takes an item that is promised to nobody, if there is one. Gives the waker to be woken.
     #[inline]
     fn take_free(&mut self, mut allow: impl FnMut() -> bool) -> Taken<T> {
         if self.items.len() > self.promised_items {
@@ -193,7 +192,7 @@ fn discard_unused(waker: Option<Waker>) {
 }
 
 impl<T, S: Store<T>> Exchange<T, S> {
-    /// Who waits for an item, and who for room, is a wait of one of `kinds`.
+    /// The `kinds` of wait are those of a getter and of a putter.
     pub(in crate::sync) fn new(capacity: usize, kinds: [WaitKind; 2]) -> Self {
         let state = State {
             items: S::default(),
@@ -230,7 +229,8 @@ impl<T, S: Store<T>> Exchange<T, S> {
         self.work.as_ref()
     }
 
-    /// Puts an item for which there is room, and wakes who gets it. `state` is the guard.
+    /// Puts an item for which there is room, and wakes the getter that gets it. `state` is the
+    /// guard.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Queues: items that some put and others get, with work that is joined.
 //!
-//! Three types with one face; they differ in the [order](order) in which items leave. What
-//! they do is in [`exchange`], and who waits until all is done in [`work`].
+//! Three types with one face; they differ in the [order](order) in which items leave. What they do
+//! is in [`exchange`], and the wait until all is done in [`work`].
 
 mod errors;
 mod exchange;
@@ -35,7 +35,7 @@ use crate::util::park;
 macro_rules! queue {
     ($Queue:ident, $Store:ident, $asyncio:literal $(, $Ord:ident, $panics:literal)?) => {
         impl<T $(: $Ord)?> $Queue<T> {
-            /// A queue with room for `capacity` items: whoever puts one more waits.
+            /// A queue with room for `capacity` items: a task that puts one more waits.
             ///
             #[doc = concat!("asyncio: `asyncio.", $asyncio, "(maxsize)`.")]
             ///
@@ -50,8 +50,8 @@ macro_rules! queue {
                 Self { exchange: Exchange::with_work(capacity) }
             }
 
-            /// A queue that grows as long as there is memory. Nothing holds up whoever puts faster
-            /// than others get.
+            /// A queue that grows as long as there is memory. Nothing holds up a task that puts
+            /// faster than others get.
             ///
             #[doc = concat!("asyncio: `asyncio.", $asyncio, "()`, where it is the default.")]
             #[must_use]
@@ -78,8 +78,8 @@ macro_rules! queue {
             ///
             /// # Cancel safety
             ///
-            /// Dropped before it is ready, it has not put the item, and the item is dropped with it.
-            /// Room that it had been given goes to the next who waits.
+            /// Dropped before it is ready, it has not put the item, and the item is dropped with
+            /// it. Room that it had been given goes to the next putter that waits.
             ///
             /// # Errors
             ///
@@ -124,7 +124,7 @@ macro_rules! queue {
             /// # Cancel safety
             ///
             /// Dropped before it is ready, it has taken nothing. An item that was meant for it goes
-            /// to the next who waits, or stays.
+            /// to the next getter that waits, or stays.
             ///
             /// # Errors
             ///
@@ -133,7 +133,7 @@ macro_rules! queue {
                 Get::new(&self.exchange).await.map_err(|Closed| ShutDown(()))
             }
 
-            /// Takes the next item, if there is one that is not for others who waited.
+            /// Takes the next item, if there is one that is not for getters that waited.
             ///
             #[doc = concat!("asyncio: `", $asyncio, ".get_nowait()`.")]
             ///
@@ -232,10 +232,10 @@ macro_rules! queue {
 
             /// The items as a stream, which ends when the queue is shut down and all are taken.
             ///
-            /// Several streams and getters take turns. Once it had to wait, the stream is in line as
-            /// long as it lives, also while nobody polls it, as after a `next()` that was dropped: an
-            /// item that it was given is kept for it. Dropping the stream gives that on to the next
-            /// who waits, or leaves it.
+            /// Several streams and getters take turns. Once it had to wait, the stream is in line
+            /// as long as it lives, also while nobody polls it, as after a `next()` that was
+            /// dropped: an item that it was given is kept for it. Dropping the stream gives that
+            /// item to the next getter that waits, or leaves it.
             ///
             /// asyncio: has no counterpart; there one writes `while True: await queue.get()`.
             ///
@@ -333,7 +333,7 @@ macro_rules! queue {
                 self.exchange.is_closed()
             }
 
-            /// How many items are there. Some may be for those who waited.
+            /// How many items are there. Some may be for getters that waited.
             ///
             #[doc = concat!("asyncio: `", $asyncio, ".qsize()`.")]
             #[doc(alias = "qsize")]
@@ -413,7 +413,7 @@ macro_rules! queue {
 ///
 /// Where producers should close the queue by going away, take a [`channel`](fn@super::channel).
 ///
-/// asyncio: `asyncio.Queue`, which is unbounded unless told otherwise, and not thread-safe.
+/// asyncio: `asyncio.Queue`, which is unbounded by default, and not thread-safe.
 ///
 /// # Examples
 ///

@@ -1,10 +1,10 @@
 //! Work that was handed out and is not reported done.
 //!
 //! 1. Each item that is put is counted, under the lock of the items, so by a plain store.
-//! 2. Each that is reported done is counted as well; but the one that may be the last under
-//!    the lock of the joiners, where it begins another round. So who joins knows by the round,
-//!    under the same lock, whether that zero came before him or is still to come.
-//! 3. Who came in an earlier round is released, though more may have been put by now.
+//! 2. Each that is reported done is counted as well; but the one that may be the last under the
+//!    lock of the joiners, where it begins another round. So a joiner knows by the round, under the
+//!    same lock, whether that zero came before it or is still to come.
+//! 3. A joiner that came in an earlier round is released, though more may have been put by now.
 //!
 //! Both counts only grow, and come round at the end of the integers; of interest is
 //! their difference.
@@ -24,7 +24,7 @@ use crate::{
     util::{panic, wait::WaitKind},
 };
 
-/// Who waits until all is done, and in which round that was.
+/// A task that waits until all is done, and the round in which it came.
 pub(super) type Joiner = Waiter<u64>;
 
 pub(in crate::sync) struct Work {
@@ -55,7 +55,7 @@ impl Work {
         // Done first, which is not ahead of put then. Acquire: pairs with `count_done`: what
         // was done with the items, and that they were put.
         let done = self.done.load(Ordering::Acquire);
-        // Relaxed: who asks knows of what he put himself.
+        // Relaxed: a caller sees what it has put itself.
         self.put.load(Ordering::Relaxed).wrapping_sub(done)
     }
 
@@ -66,7 +66,7 @@ impl Work {
     /// One item more, which nobody else knows of yet. The lock of the items is held.
     #[inline]
     pub(super) fn add(&self) {
-        // Relaxed: the item's way to whoever takes it orders this before his report.
+        // Relaxed: the item's way to the getter orders this before that getter's report.
         let put = self.put.load(Ordering::Relaxed);
         self.put.store(put.wrapping_add(1), Ordering::Relaxed);
     }
@@ -80,8 +80,8 @@ impl Work {
         self.count_done(items, |left| left > 0).is_some() || self.finish_last(items)
     }
 
-    /// Nobody will report `items` done that were put: they are. But fewer, if somebody has
-    /// reported more than he had got.
+    /// Counts `items` that were put, and that nobody will report, as done. It counts fewer if a
+    /// task has reported more than it got.
     pub(super) fn write_off(&self, items: usize) {
         while !self.finish(items.min(self.unfinished())) {}
     }
@@ -92,7 +92,8 @@ impl Work {
         // follows a join, and others' items were put before they were done.
         let mut done = self.done.load(Ordering::Acquire);
         loop {
-            // Relaxed: the caller knows that his were put, and by `done` that those were.
+            // Relaxed: the caller knows that its own items were put, and `done` shows that the
+            // others were.
             let put = self.put.load(Ordering::Relaxed);
             let left = put.wrapping_sub(done).checked_sub(items).filter(|left| allow(*left))?;
             match self.done.compare_exchange(

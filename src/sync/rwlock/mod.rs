@@ -25,9 +25,9 @@ const WRITE: usize = MAX_PERMITS;
 
 /// A value that many may read at a time, or one may change.
 ///
-/// All stand in one line: a reader who comes after a waiting writer waits behind it, so that
-/// writers are not starved. So a task that reads must not wait for a second read of the same
-/// lock: a writer may stand between the two, and wait for the first to end.
+/// All stand in one line: a reader that comes after a waiting writer waits behind it, so that
+/// writers are not starved. So a task that reads must not wait for a second read of the same lock:
+/// a writer may stand between the two, and wait for the first to end.
 ///
 /// asyncio has none.
 ///

@@ -1,8 +1,9 @@
 //! Room that is reserved for an item that comes later, and items that are taken by the batch.
 //!
-//! Who reserves waits in line with those who put, as a putter without an item. What it is granted
-//! is room that is promised, and it keeps that promise: it [puts](Exchange::put_reserved) an item
-//! there or [gives it up](Exchange::give_up_room). There is nothing to reserve with a capacity of 0.
+//! A task that reserves waits in line with the putters, as a putter without an item. What it is
+//! granted is room that is promised, and it keeps that promise: it [puts](Exchange::put_reserved)
+//! an item there or [gives it up](Exchange::give_up_room). There is nothing to reserve with a
+//! capacity of 0.
 
 use std::{
     panic::resume_unwind,
