@@ -218,7 +218,7 @@ impl<T> OneOfMany for TaskMember<T> {
             self.ending = true;
             return Poll::Pending;
         }
-        // With its result: a panic is told as of any task whose handle is dropped.
+        // With its result: a panic is reported as for any task whose handle is dropped.
         self.task = None;
         Poll::Ready(())
     }
@@ -301,7 +301,7 @@ impl<F: Future> OneOfMany for Member<F> {
             let polled = panic::catch(|| drop(self.as_mut().poll_due(cx, 0)));
             let this = self.as_mut().project();
             if let Err(payload) = polled {
-                // The outcome is certain; a panic of what is cleaned up is only told.
+                // The outcome is certain; a panic in the cleanup is only reported.
                 panic::discard(payload);
             } else if this.inner.is_some() {
                 ready!(this.scope.deliver(cx, || end.cause().clone()));

@@ -61,7 +61,7 @@ struct State<E> {
     free: Vec<usize>,
     errors: Vec<E>,
     panics: Vec<TaskError>,
-    /// Who waits for the last child.
+    /// The task that waits for the last child.
     waiter: Option<Waker>,
 }
 

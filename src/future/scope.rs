@@ -30,7 +30,7 @@ struct Shared {
     deadline: AtomicU64,
     expired: AtomicBool,
     ended: AtomicBool,
-    /// Who asked first, until that has been consumed.
+    /// The cause of the first request, until that has been consumed.
     cause: Mutex<Option<Cause>>,
     kind: ScopeKind,
     name: Mutex<Option<Cow<'static, str>>>,

@@ -27,7 +27,7 @@ pub struct SettleTasks<T> {
     tasks: Vec<Task<T>>,
     results: Vec<Result<T, TaskError>>,
     ending: bool,
-    /// Whether the tasks know who waits for them.
+    /// Whether the task that waits is noted in the tasks.
     noted: bool,
 }
 
@@ -131,7 +131,7 @@ pub struct Waited {
 /// Waits for some of the tasks, or all, without taking their results, and without owning them.
 ///
 /// None is cancelled, also not if `limit` passes: then it says which have ended so far. `None`: no
-/// limit. The tasks keep their results for whoever awaits them after.
+/// limit. The tasks keep their results, and can be awaited after.
 ///
 /// asyncio: `asyncio.wait(tasks, timeout=limit, return_when=until)`.
 ///
@@ -311,7 +311,7 @@ pub fn as_completed<T>(tasks: impl IntoIterator<Item = Task<T>>) -> AsCompleted<
     }
 }
 
-/// Starts a task that goes on when whoever waits for it is cancelled.
+/// Starts a task that goes on when the task that waits for it is cancelled.
 ///
 /// A [`Task`] only watches, so that any task goes on. This one is not cancelled by the end of its
 /// runtime either, nor by [`Task::cancel`]: it is waited for until the deadline of the shutdown, and

@@ -283,7 +283,8 @@ fn rule_11_scope_that_waits_is_woken_when_the_mask_goes_elsewhere() {
 #[test]
 fn rule_12_region_that_appears_inside_hears_first() {
     let said = Said::default();
-    // The outer one is told while nothing is inside; in the poll that would end it, a region appears.
+    // The request reaches the outer region while nothing is inside; in the poll that would end it,
+    // a region appears.
     let outer = catch_cancel(async {
         turns(1).await;
         region(&said, "inner", pending::<()>()).await;

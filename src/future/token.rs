@@ -80,8 +80,8 @@ impl CancelToken {
 
     /// Cancels the token and its children. `true` if it was not before.
     ///
-    /// Whoever waits for [`cancelled`](Self::cancelled) is woken, and what [runs](Self::run) under
-    /// the token is asked to end.
+    /// Every task that waits for [`cancelled`](Self::cancelled) is woken, and what
+    /// [runs](Self::run) under the token is asked to end.
     #[track_caller]
     pub fn cancel(&self) -> bool {
         let cause = CancelCause::new(ScopeKind::Token, Some(Location::caller()));
@@ -101,7 +101,7 @@ impl CancelToken {
         self.shared.event.is_set()
     }
 
-    /// Waits until the token is cancelled; says who did it.
+    /// Waits until the token is cancelled; gives the cause.
     ///
     /// # Cancel safety
     ///
@@ -173,7 +173,7 @@ impl Shared {
         true
     }
 
-    /// Cancels this one; its children go to `next`. What is returned wakes who listens.
+    /// Cancels this one; its children go to `next`. What is returned wakes the tasks that listen.
     fn cancel_one(&self, cause: &Cause, next: &mut Vec<Arc<Self>>) -> Option<impl FnOnce()> {
         let mut state = self.state.lock();
         if state.cause.is_some() {

@@ -44,7 +44,7 @@ impl<T: AsFd> AsyncFd<T> {
     /// the descriptor refers to that open file until the `AsyncFd` is dropped: others see no
     /// change, also if the process ends before. With every other descriptor, and where it cannot be
     /// opened again (there is no procfs, or the terminal is another user's), the flag is set for
-    /// everybody who shares the open file, and stays. `println!` panics where it finds it.
+    /// every user of the open file, and stays. `println!` panics where it finds it.
     ///
     /// asyncio: `connect_read_pipe` sets the flag for everybody, and leaves it.
     ///

@@ -1,4 +1,4 @@
-//! The core of every listener: a socket, and what those who accept on it share.
+//! The core of every listener: a socket, and what the tasks that accept on it share.
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
@@ -102,7 +102,7 @@ impl Backlog {
 
     /// Descriptors have run out. `true`: the hook is to hear of it.
     fn pause(&self) -> bool {
-        // Relaxed: told twice or not at all by tasks that race, at worst.
+        // Relaxed: at worst, tasks that race report it twice or not at all.
         self.paused.swap(1, Ordering::Relaxed) == 0
     }
 

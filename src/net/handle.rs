@@ -24,9 +24,9 @@ impl Handle {
         self.0.as_ref().expect("there until it is dropped or handed over")
     }
 
-    /// Takes the endpoint out, once nothing is in flight on it, and with it the bytes that
-    /// were received and not read. An error of either side that nobody has been told of is told
-    /// now, and the descriptor closes: who gets it would not find it there.
+    /// Takes the endpoint out, once nothing is in flight on it, and with it the bytes that were
+    /// received and not read. An error of either side that was not reported yet is reported now,
+    /// and the descriptor closes: its next owner would not find the error there.
     pub(super) async fn into_parts(mut self) -> io::Result<(Endpoint, Vec<u8>)> {
         self.get().check_process()?;
         poll_fn(|cx| poll_flush(self.get(), cx)).await?;

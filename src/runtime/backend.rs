@@ -129,7 +129,7 @@ pub(super) struct Choice {
     pub(super) info: BackendInfo,
     /// With io_uring, a ring for each worker.
     pub(super) rings: Option<Vec<TriedRing>>,
-    /// It is less than could be by the choice of whoever set a filter up.
+    /// It is less than the kernel offers because of a seccomp filter.
     pub(super) by_filter: bool,
 }
 
@@ -160,7 +160,7 @@ impl Choice {
         }
     }
 
-    /// The error of who accepts nothing but io_uring.
+    /// The error where nothing but io_uring is accepted.
     #[cold]
     fn insist(chosen: Backend, refusal: Refusal) -> BuildError {
         let (who, instead) = match chosen {

@@ -76,7 +76,7 @@ impl Waiter {
 
     /// Whether a signal came for it.
     pub(super) fn is_interrupted(&self) -> bool {
-        // Relaxed: nothing comes with it; who set it unparks.
+        // Relaxed: nothing comes with it; the thread that set it unparks.
         self.interrupted.load(Ordering::Relaxed)
     }
 }
@@ -134,7 +134,7 @@ impl Drop for Watch {
     }
 }
 
-/// The loop of a worker, until `done`. Worker 0 says what SIGINT is to cancel: it unparks those who wait
+/// The loop of a worker, until `done`. Worker 0 hands SIGINT on: it unparks the threads that wait
 /// for mains, and calls `interrupted` for the main of its own thread.
 pub(super) fn attend(worker: &Worker, done: impl Fn() -> bool, mut interrupted: impl FnMut()) {
     let hub = worker.hub();
@@ -157,8 +157,9 @@ pub(super) fn attend(worker: &Worker, done: impl Fn() -> bool, mut interrupted: 
     }
 }
 
-/// Calls `register`, which sets the handler of the listeners. It is told whether that is to stand where the
-/// default or ours was: then the handler has to say which signals are [unheard].
+/// Calls `register`, which sets the handler of the listeners. Its argument says whether that
+/// handler takes the place of the default or of ours: then the handler has to say which signals are
+/// [unheard].
 pub(crate) fn stand_behind(register: impl FnOnce(bool) -> io::Result<()>) -> io::Result<()> {
     // No main begins or ends meanwhile.
     let _state = state().lock();

@@ -53,7 +53,7 @@ pub(crate) fn poll<P: Pollable, O: Operation<P::Io>>(
     poll_with(io, cx, operation, |cx| reactor::poll_ready(io, O::DIRECTION, cx, door))
 }
 
-/// It is small, so that it is a part of each operation: only who waits calls on.
+/// It is small, so that it is inlined into each operation: only a wait costs a call.
 #[inline]
 fn poll_with<P: Pollable, O: Operation<P::Io>>(
     io: &P,

@@ -98,8 +98,8 @@ fn wait_for_crew(crew: &Crew, hub: &Hub, deadline: u64) -> bool {
     true
 }
 
-/// Steps 1 and 2 where a worker's ring has lost completions, on its thread: who waits for them
-/// would wait for ever. What was in flight stays with the ring, and is leaked with it (S1).
+/// Steps 1 and 2 where a worker's ring has lost completions, on its thread: tasks that wait for
+/// them would wait for ever. What was in flight stays with the ring, and is leaked with it (S1).
 #[cold]
 pub(super) fn end_after_loss(inner: &Inner, worker: &Worker) {
     let hub = inner.hub;

@@ -87,12 +87,13 @@ where
 }
 
 /// Starts a task whose error goes to the [hook](crate::Builder::on_error), as
-/// [`ErrorEvent::TaskFailed`](crate::ErrorEvent::TaskFailed): nobody has to await it to hear of it.
+/// [`ErrorEvent::TaskFailed`](crate::ErrorEvent::TaskFailed): no task has to await it to learn of
+/// the error.
 ///
-/// The error is told when the task ends with it. A panic is told as of any task: when its handle
-/// is dropped.
+/// The error is reported when the task ends with it. A panic is reported as for any task: when its
+/// handle is dropped.
 ///
-/// asyncio: "Task exception was never retrieved", which is told when the task is collected.
+/// asyncio: "Task exception was never retrieved", which is logged when the task is collected.
 ///
 /// # Panics
 ///

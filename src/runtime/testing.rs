@@ -222,7 +222,8 @@ impl<F: Future> Future for Watched<F> {
     }
 }
 
-/// The clock of a runtime that was built with [`mock_clock`](Builder::mock_clock), and who moves it.
+/// The clock of a runtime that was built with [`mock_clock`](Builder::mock_clock), and the
+/// standstills that move it.
 #[derive(Clone)]
 pub(crate) struct MockClock {
     standstill: Arc<Standstill>,

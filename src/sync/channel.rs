@@ -433,7 +433,7 @@ impl<T> Receiver<T> {
     /// The items as a stream, which ends when the channel is closed and all items are taken.
     ///
     /// Several streams and receivers take turns. Once it had to wait, the stream is in line as long
-    /// as it lives, also while nobody polls it, as after a `next()` that was dropped: an item that
+    /// as it lives, also while nobody polls it, as after a `next()` that was dropped. An item that
     /// it was given is kept for it, and the receiver's own [`recv`](Self::recv) comes behind it.
     /// Dropping the stream gives that item to the next receiver that waits, or leaves it.
     ///

@@ -1,9 +1,9 @@
 //! Synchronisation between tasks, workers and plain threads, under asyncio's names.
 //!
-//! Everything here works on any executor, needs no runtime, and may be used from plain
-//! threads: `x().await` waits in a task, `try_x` never waits, `blocking_x` waits on a thread
-//! and is refused on a worker's thread, which it would hold up. asyncio's primitives belong
-//! to one event loop and are not thread-safe; these are.
+//! Everything here works on any executor, needs no runtime, and may be used from plain threads.
+//! `x().await` waits in a task, and `try_x` never waits. `blocking_x` waits on a thread, and is
+//! refused on a worker's thread, which it would hold up. asyncio's primitives belong to one event
+//! loop and are not thread-safe; these are.
 //!
 //! What all of them promise:
 //!

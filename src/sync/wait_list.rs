@@ -21,10 +21,10 @@
 //!    [removes](WaitList::remove) its waiter. If that finds it granted meanwhile, or if it
 //!    was `GRANTED` from the start, it passes on what it was given, as if it had used it.
 //!
-//! A primitive that wakes all waiters of *now* numbers its rounds: the waiter's value is the round
-//! in which it came, and the waker takes from the front for as long as it finds waiters of its own
-//! round or earlier ones. So it may release the lock between two batches, and wakes no waiter that
-//! came meanwhile.
+//! A primitive that wakes all waiters of *now* numbers its rounds. The waiter's value is the round
+//! in which it came. The waking thread takes from the front for as long as it finds waiters of its
+//! own round or earlier ones. So it may release the lock between two batches, and wakes no waiter
+//! that came meanwhile.
 //!
 //! Invariants, cited below:
 //! * W1 `inner` is touched by the owner of the `Waiter` while it is not `QUEUED`, and by

@@ -29,7 +29,7 @@ use crate::{
 /// At the end of the runtime the clock jumps on, so that cleanup that sleeps is not waited for. How long
 /// the end may take is counted by the machine's clock.
 ///
-/// # Who goes by it
+/// # What uses it
 ///
 /// On workers' threads and in jobs of `to_thread`: everything in [`time`](crate::time),
 /// `Condition::wait_timeout`, and hyper's timer (`compat::hyper::HyperTimer`, its `now` included). So do the

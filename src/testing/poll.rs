@@ -116,7 +116,8 @@ pin_project! {
         #[pin]
         future: F,
         counts: Counts,
-        // That of the last poll, and the one that it wakes: who compares wakers sees no change.
+        // The waker of the last poll, and the counting waker that wakes it: code that compares
+        // wakers sees no change.
         waker: Option<(Waker, Waker)>,
     }
 }
@@ -148,7 +149,7 @@ impl<F> fmt::Debug for Counted<F> {
 /// Awaits a future, and panics if it has not given way to other tasks.
 ///
 /// A future gives way if it suspends at least once, or if it takes something from the budget that a
-/// task has for each poll: then a loop around it cannot keep the worker, since it suspends when the
+/// task has for each poll. Then a loop around it cannot hold the worker, since it suspends when the
 /// budget is used up. Everything in this crate that waits does one or the other.
 ///
 /// asyncio: has none; every `await` of a coroutine that never suspends keeps the loop. trio:

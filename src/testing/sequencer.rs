@@ -11,11 +11,11 @@ use std::{
 
 use crate::{loom::global::Mutex, util::panic};
 
-/// Has tasks take turns, by numbers: whoever has turn 0 goes first, and who has turn 1 goes on when
-/// that one is done.
+/// Has tasks take turns, by numbers: the task with turn 0 goes first, and the task with turn 1 goes
+/// on when that one is done.
 ///
 /// Clones share the turns. Each number is for one caller. It works on any executor, and on several
-/// workers: nobody depends on the order in which tasks are run.
+/// workers: the result does not depend on the order in which tasks are run.
 ///
 /// asyncio: has none; tests there count on the order of the loop. trio: `trio.testing.Sequencer`.
 ///
@@ -66,8 +66,8 @@ impl Sequencer {
     ///
     /// # Cancel safety
     ///
-    /// A caller that gives up before its turn breaks the order: all with a later number, who would
-    /// wait for ever, panic.
+    /// A caller that gives up before its turn breaks the order. All callers with a later number
+    /// panic, since they would wait for ever.
     ///
     /// # Panics
     ///

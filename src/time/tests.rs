@@ -128,8 +128,8 @@ fn sleep_that_is_reset_ends_at_its_new_time() {
 
 #[test]
 fn waiter_hears_of_a_reset_that_it_did_not_make() {
-    // On the owner the timer moves, and fires for whoever has polled last; elsewhere it
-    // can not move, so the waiter is woken to arm another.
+    // On the owner the timer moves, and fires for the task that has polled last; elsewhere it can
+    // not move, so the waiter is woken to arm another.
     crate::run(async {
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(wakes.clone());
@@ -288,8 +288,8 @@ fn futures_of_time_are_send_and_sync() {
 
 #[test]
 fn runtime_without_anything_to_do_gives_the_memory_of_its_timers_back() {
-    // Goal: a worker that sleeps for ever sees to it first, with nothing that wakes it. Method: many sleeps, then
-    // a main that waits for a thread of the pool, which looks.
+    // Goal: a worker that sleeps for ever gives the nodes back first, with nothing that wakes it.
+    // Method: many sleeps, then a main that waits for a thread of the pool, which looks.
     const TIMERS: usize = 50_000;
     for workers in [1, 2] {
         let main = async {

@@ -30,14 +30,15 @@ use crate::{
 /// future is polled exactly once, unless its task has done so much in one go that others
 /// have to have a turn: then it is polled once more after that.
 ///
-/// When the time is over, regions inside hear of it: [`catch_cancel`](crate::catch_cancel),
-/// innermost first. What runs under [`uncancellable`](crate::uncancellable) comes to its end. Then
-/// the future is dropped, and the `Timeout` is ready: the cleanup is over by then. If the future
-/// gives a value although a region was told, the result is [`Elapsed`] all the same, unless that
-/// region has [consumed](crate::Cancelled::consume) the request. A future that blocks its thread
-/// instead of waiting can not be interrupted.
+/// When the time is over, the request is delivered to regions inside:
+/// [`catch_cancel`](crate::catch_cancel), innermost first. What runs under
+/// [`uncancellable`](crate::uncancellable) comes to its end. Then the future is dropped, and the
+/// `Timeout` is ready: the cleanup is over by then. If the future gives a value although the
+/// request was delivered to a region, the result is [`Elapsed`] all the same, unless that region
+/// has [consumed](crate::Cancelled::consume) the request. A future that blocks its thread instead
+/// of waiting can not be interrupted.
 ///
-/// What becomes of a task whose handle is waited for is said by the handle:
+/// The kind of handle decides what becomes of a task whose handle is waited for:
 ///
 /// | | when the time is over |
 /// |---|---|

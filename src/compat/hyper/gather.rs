@@ -32,9 +32,9 @@ const KEEP: usize = 4 << 10;
 /// Serves a connection so that the small writes of one poll leave in one send when the poll ends.
 ///
 /// `serve` gets the stream to hand to hyper. Answers to pipelined requests then cost one system
-/// call for all that were complete, as with hyper's `pipeline_flush`; but that setting lets an
-/// answer wait as long as any byte of a next request has come, which here it never does. One
-/// answer by itself is one send, as without. What is held is sent before the stream is shut down.
+/// call for all that were complete, as with hyper's `pipeline_flush`. But with that setting an
+/// answer waits as long as any byte of a next request has come; here it never does. One answer by
+/// itself is one send, as without. What is held is sent before the stream is shut down.
 ///
 /// asyncio: a transport's `write` sends at once, and gathers only what the socket does not take.
 ///
@@ -45,7 +45,8 @@ const KEEP: usize = 4 << 10;
 ///
 /// # Errors
 ///
-/// That a send at the end of a poll has failed is told by the next write or flush of the connection.
+/// If a send at the end of a poll has failed, the next write or flush of the connection returns the
+/// error.
 ///
 /// # Examples
 ///
@@ -281,9 +282,9 @@ struct State<T> {
     holds: bool,
     /// Whether the stream is to be flushed behind what is held.
     flush: bool,
-    /// Of a send that nobody has been told of.
+    /// Of a send, until it is reported.
     error: Option<io::Error>,
-    /// Who waits for the last bytes to be sent, perhaps by somebody else.
+    /// The task that waits until the last bytes are sent, perhaps by another task.
     waits: Option<Waker>,
 }
 
@@ -338,8 +339,8 @@ impl<T: Write + Unpin> State<T> {
         self.sent = 0;
     }
 
-    /// The end of a poll: what was held is sent. `false`: not all of it, or an error is to be told:
-    /// there will be another poll. After an `ended` connection there is nobody to be told.
+    /// The end of a poll: what was held is sent. `false`: not all of it, or an error is to be
+    /// reported: there will be another poll. After an `ended` connection no error can be reported.
     fn end_poll(&mut self, cx: &mut Context<'_>, ended: bool) -> bool {
         self.holds = false;
         if self.all_sent() && !self.flush {

@@ -81,7 +81,7 @@ impl<E> GroupError<E> {
         self.errors.is_empty() && self.panics.is_empty()
     }
 
-    /// Who cancelled the group, if anybody did: its own failure counts.
+    /// The cause of the group's cancellation, if it was cancelled: by its own failure as well.
     pub fn cancel_cause(&self) -> Option<&CancelCause> {
         self.cause.as_ref()
     }

@@ -11,8 +11,8 @@ pub(in crate::net) struct ReadHalf {
     connection: Arc<Connection>,
 }
 
-/// The writing half. Dropping it shuts the write side down, unless it is of the parent of a forked
-/// child, or was told not to.
+/// The writing half. Dropping it shuts the write side down, unless it belongs to the parent of a
+/// forked child, or was set not to.
 #[derive(Debug)]
 pub(in crate::net) struct WriteHalf {
     connection: Arc<Connection>,

@@ -26,9 +26,10 @@ fn on_every_backend(test: impl Fn(Builder)) {
 
 #[test]
 fn what_a_plain_thread_queues_is_sent_by_the_home_or_stays() {
-    // Goal: a writer on a plain thread that finds the send before its own ended loses nothing, nor
-    // is it told that it is no worker. Method: a socket at home, and nothing under way any more; a
-    // plain thread queues a byte: its peer gets it, or, where there is no ring, it comes back.
+    // Goal: a writer on a plain thread that finds the send before its own ended loses nothing, and
+    // gets no error for not being a worker. Method: a socket at home, and nothing under way any
+    // more; a plain thread queues a byte: its peer gets it, or, where there is no ring, it comes
+    // back.
     on_every_backend(|builder| {
         let runtime = builder.build().unwrap();
         let on_ring = matches!(runtime.run(async { crate::backend().backend }), Ok(Backend::Uring));

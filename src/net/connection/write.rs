@@ -1,9 +1,9 @@
 //! The writing side of a connection.
 //!
-//! A write calls the endpoint itself, as long as nothing waits to be sent. What the kernel has no
-//! room for a lease leaves to the socket's home, which sends it from a queue of the socket's
-//! ([`Outbound`](crate::reactor::socket)); writes behind it go through that queue as well, so that bytes keep
-//! their order and at most one send per socket is under way (S14).
+//! A write calls the endpoint itself, as long as nothing waits to be sent. If the kernel has no
+//! room, a lease leaves the rest to the socket's home, which sends it from a queue of the socket's
+//! ([`Outbound`](crate::reactor::socket)). Writes behind it go through that queue as well, so that
+//! bytes keep their order and at most one send per socket is under way (S14).
 
 use std::{
     future::poll_fn,

@@ -126,7 +126,7 @@ impl OwnedWriteHalf {
     ///
     /// # Errors
     ///
-    /// Those of send(2); of an earlier write, if it could not be told then.
+    /// Those of send(2), also of an earlier write whose error was not reported yet.
     pub async fn write_lease(&mut self, lease: Lease) -> io::Result<()> {
         self.connection().write_lease(lease).await
     }

@@ -92,11 +92,11 @@ impl TcpListener {
 
     /// Listens once for each worker of this runtime, on one port that they share (`SO_REUSEPORT`).
     ///
-    /// Each listener is for a task of its worker ([`Handle::spawn_on`](crate::Handle::spawn_on)). The
-    /// kernel deals connections out among the listeners, by a hash of their addresses, whether a worker
-    /// is busy or not; a connection that is then served by tasks of its worker
-    /// ([`spawn_local`](crate::spawn_local)) never leaves that worker: no other is woken for it. That
-    /// is the cheapest way where there are many short requests on many connections. Where few
+    /// Each listener is for a task of its worker ([`Handle::spawn_on`](crate::Handle::spawn_on)).
+    /// The kernel spreads connections over the listeners, by a hash of their addresses, whether a
+    /// worker is busy or not. A connection that is then served by tasks of its worker
+    /// ([`spawn_local`](crate::spawn_local)) never leaves that worker: no other is woken for it.
+    /// That is the cheapest way where there are many short requests on many connections. Where few
     /// connections or long requests would load the workers unevenly, use one listener and
     /// [`spawn`](crate::spawn), which lets other workers help.
     ///
@@ -182,8 +182,7 @@ impl TcpListener {
         Self { acceptor: Acceptor::new(listener) }
     }
 
-    /// Takes a listening socket over, and makes it non-blocking, for everybody who shares its
-    /// open file.
+    /// Takes a listening socket over, and makes it non-blocking, for every user of its open file.
     ///
     /// # Errors
     ///

@@ -37,12 +37,13 @@ use crate::{io::Lease, reactor::Endpoint};
 /// are answered with a reset, which may overtake what is still on its way: to be certain that the
 /// peer gets everything, close the stream, and read until its end.
 ///
-/// Of a stream that comes from [`from_std`](Self::from_std), or whose descriptor was shown
-/// ([`socket`](Self::socket), `as_fd`, `as_raw_fd`), or after a fork(3), there may be copies elsewhere,
-/// for whom the connection stays open. So with those, bytes that have arrived and that nobody has
-/// read make the kernel reset the connection; and on io_uring, if a stream is dropped on another thread
-/// than that of the worker that has its operations, the end is told to the peer once that worker has
-/// ended the poll that it is in. So it is with bytes that [`write_lease`](Self::write_lease) has left.
+/// There may be copies of a stream's descriptor elsewhere, for which the connection stays open: if
+/// it comes from [`from_std`](Self::from_std), if its descriptor was shown
+/// ([`socket`](Self::socket), `as_fd`, `as_raw_fd`), or after a fork(3). Two things differ with
+/// such a stream. Bytes that have arrived and that nobody has read make the kernel reset the
+/// connection. And on io_uring, a stream may be dropped on another thread than that of the worker
+/// that has its operations: then the peer sees the end once that worker has ended its present poll.
+/// The second is also true of a stream with bytes that [`write_lease`](Self::write_lease) has left.
 ///
 /// asyncio: the pair that `open_connection` returns.
 ///
@@ -144,8 +145,8 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// What was written has not all been sent, or the connection has failed, and that has not
-    /// been told yet; the descriptor refuses to be blocking. In each case the connection is
+    /// What was written has not all been sent, or the connection has failed, and that was not
+    /// reported yet; or the descriptor refuses to be blocking. In each case the connection is
     /// closed, and what was received and not read is lost.
     pub async fn into_parts(self) -> io::Result<(net::TcpStream, Vec<u8>)> {
         let (stream, unread) = self.connection.into_parts().await?;
@@ -347,9 +348,9 @@ impl TcpStream {
         Read::new(&self.connection, buffer)
     }
 
-    /// Writes from a buffer. Of a borrowed one (`&[u8]`) as much as there is room for, which
-    /// is told, as by [`AsyncWriteExt::write`](crate::io::AsyncWriteExt::write). Of an owned
-    /// one ([`IoBuf`](crate::io::IoBuf): `Vec<u8>`, a [`Lease`]) all of it; it comes back
+    /// Writes from a buffer. Of a borrowed one (`&[u8]`) as much as there is room for; the result
+    /// is that number, as with [`AsyncWriteExt::write`](crate::io::AsyncWriteExt::write). Of an
+    /// owned one ([`IoBuf`](crate::io::IoBuf): `Vec<u8>`, a [`Lease`]) all of it; it comes back
     /// with the result.
     ///
     /// asyncio: `loop.sock_sendall`.
@@ -369,10 +370,10 @@ impl TcpStream {
     /// Waits for bytes, and gives them on loan: nothing is copied. An empty lease is the
     /// end of the stream.
     ///
-    /// On io_uring the connection receives from the first call on before it is asked, into
-    /// memory that all connections of a worker share, so that one that idles has none;
-    /// unread bytes are capped at about 128 KiB, and then wait in the kernel. The other
-    /// ways of reading work as well, and get what has been received first.
+    /// On io_uring the connection receives before it is asked, from the first call on. The memory
+    /// is shared by all connections of a worker, so that an idle connection has none. Unread bytes
+    /// are capped at about 128 KiB; more bytes wait in the kernel. The other ways of reading work
+    /// as well, and get what has been received first.
     ///
     /// asyncio: nothing alike; `StreamReader.read` copies.
     ///
@@ -414,7 +415,7 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// Those of send(2); of an earlier write, if it could not be told then.
+    /// Those of send(2), also of an earlier write whose error was not reported yet.
     pub async fn write_lease(&mut self, lease: Lease) -> io::Result<()> {
         self.connection.write_lease(lease).await
     }
