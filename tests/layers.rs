@@ -1,7 +1,7 @@
-//! The rules of the source tree, as tests: who may import whom, which file is the door
-//! to what, how large files and functions get, and where `unsafe` may stand.
+//! The rules of the source tree, as tests: which module may import which, which file is the
+//! door to what, how large files and functions get, where `unsafe` may stand, and how the prose reads.
 //!
-//! The tables are in `layers/rules.rs`. A list of exceptions may only shrink: an entry
+//! The tables are in `layers/rules.rs` and `layers/prose.rs`. A list of exceptions may only shrink: an entry
 //! that is not needed any more is a failure, too.
 
 use std::{
@@ -15,6 +15,8 @@ use rules::{Tree, Violation};
 mod lexer;
 #[path = "layers/parse.rs"]
 mod parse;
+#[path = "layers/prose.rs"]
+mod prose;
 #[path = "layers/rules.rs"]
 mod rules;
 #[path = "layers/self_test.rs"]
@@ -89,7 +91,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/loom/stand_ins.rs",
     "src/model.rs",
     "src/model/worker.rs",
-    // Nodes that live in whoever waits, and values behind locks.
+    // Nodes that live in the future that waits, and values behind locks.
     "src/sync/lock/guards.rs",
     "src/sync/lock/mod.rs",
     "src/sync/once_cell.rs",
@@ -136,32 +138,67 @@ fn unsafe_stays_where_it_is_expected() {
     report(source_tree().unsafe_code(UNSAFE_FILES));
 }
 
+#[test]
+fn prose_is_plain() {
+    let mut files = source_files();
+    files.extend(pages());
+    report(prose::check(&files));
+    assert!(
+        prose::idle_exceptions(&files).is_empty(),
+        "not needed: {:?}",
+        prose::idle_exceptions(&files)
+    );
+}
+
 fn report(violations: Vec<Violation>) {
     let lines: Vec<_> = violations.iter().map(ToString::to_string).collect();
     assert!(lines.is_empty(), "{} violations:\n{}", lines.len(), lines.join("\n"));
 }
 
 fn source_tree() -> Tree {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = Vec::new();
-    collect(&root.join("src"), &mut files);
-    assert!(!files.is_empty(), "no source files below {}", root.display());
-    Tree::new(files.into_iter().map(|path| {
-        let name = path.strip_prefix(root).expect("found below the root");
-        let text = fs::read_to_string(&path).expect("source files are UTF-8");
-        (name.to_str().expect("names are ASCII").to_owned(), text)
-    }))
+    Tree::new(source_files())
 }
 
-/// Adds every Rust file below `folder`, in the order of their names.
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+/// The Rust files of `src/`, by their names from the root.
+fn source_files() -> Vec<(String, String)> {
+    let files = files_below("src", "rs");
+    assert!(!files.is_empty(), "no source files");
+    files
+}
+
+/// The pages, without the report of the benchmarks.
+fn pages() -> Vec<(String, String)> {
+    let mut pages = vec![read(Path::new("README.md")), read(Path::new("CHANGELOG.md"))];
+    pages.extend(files_below("docs", "md"));
+    pages.extend(files_below("src", "md"));
+    pages.retain(|(name, _)| name != "docs/benchmarks.md");
+    pages
+}
+
+fn files_below(folder: &str, extension: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    collect(&root.join(folder), extension, &mut files);
+    let name = |path: &PathBuf| read(path.strip_prefix(root).expect("found below the root"));
+    files.iter().map(name).collect()
+}
+
+/// The file of this name, from the root: its name and its text.
+fn read(name: &Path) -> (String, String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let text = fs::read_to_string(path).expect("files are UTF-8");
+    (name.to_str().expect("names are ASCII").to_owned(), text)
+}
+
+/// Adds every file below `folder` with the extension, in the order of their names.
+fn collect(folder: &Path, wanted: &str, files: &mut Vec<PathBuf>) {
     let entries = fs::read_dir(folder).expect("a readable folder");
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("a readable entry").path()).collect();
     paths.sort();
     for path in paths {
         if path.is_dir() {
-            collect(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            collect(&path, wanted, files);
+        } else if path.extension().is_some_and(|extension| extension == wanted) {
             files.push(path);
         }
     }

@@ -34,7 +34,12 @@ impl Token<'_> {
 
 /// Splits `source`.
 pub fn tokens(source: &str) -> Vec<Token<'_>> {
-    Lexer { source, at: 0, line: 1, found: Vec::new() }.run()
+    Lexer::new(source).run().found
+}
+
+/// The comments of `source`, as written: the line that each starts on, and its text.
+pub fn comments(source: &str) -> Vec<(usize, &str)> {
+    Lexer::new(source).run().comments
 }
 
 struct Lexer<'a> {
@@ -42,18 +47,23 @@ struct Lexer<'a> {
     at: usize,
     line: usize,
     found: Vec<Token<'a>>,
+    comments: Vec<(usize, &'a str)>,
 }
 
 impl<'a> Lexer<'a> {
-    fn run(mut self) -> Vec<Token<'a>> {
+    fn new(source: &'a str) -> Self {
+        Self { source, at: 0, line: 1, found: Vec::new(), comments: Vec::new() }
+    }
+
+    fn run(mut self) -> Self {
         while let Some(first) = self.rest().chars().next() {
             let rest = self.rest();
             if first.is_whitespace() {
                 self.skip(first.len_utf8());
             } else if rest.starts_with("//") {
-                self.skip(rest.find('\n').unwrap_or(rest.len()));
+                self.comment(rest.find('\n').unwrap_or(rest.len()));
             } else if rest.starts_with("/*") {
-                self.skip(block_comment(rest));
+                self.comment(block_comment(rest));
             } else if let Some(length) = string(rest) {
                 self.take(length, Kind::Literal);
             } else if first == '\'' {
@@ -68,7 +78,7 @@ impl<'a> Lexer<'a> {
                 self.take(first.len_utf8(), Kind::Sign);
             }
         }
-        self.found
+        self
     }
 
     fn rest(&self) -> &'a str {
@@ -78,6 +88,11 @@ impl<'a> Lexer<'a> {
     fn skip(&mut self, length: usize) {
         self.line += self.rest()[..length].matches('\n').count();
         self.at += length;
+    }
+
+    fn comment(&mut self, length: usize) {
+        self.comments.push((self.line, &self.rest()[..length]));
+        self.skip(length);
     }
 
     fn take(&mut self, length: usize, kind: Kind) {
@@ -170,4 +185,10 @@ fn lines_are_counted_through_strings_and_comments() {
     let found = tokens("/*\n\n*/ a \"x\ny\" b\n// z\nc");
     let lines: Vec<_> = found.iter().map(|token| (token.line, token.last_line)).collect();
     assert_eq!(lines, [(3, 3), (3, 4), (4, 4), (6, 6)]);
+}
+
+#[test]
+fn comments_are_found_with_their_lines() {
+    let source = "//! a\nlet b = \"// c\"; // d\n/* e\n */ /// f";
+    assert_eq!(comments(source), [(1, "//! a"), (2, "// d"), (3, "/* e\n */"), (4, "/// f")]);
 }
