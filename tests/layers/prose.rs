@@ -26,7 +26,6 @@ pub const SENTENCE_WORDS: usize = 40;
 pub const UNSWEPT: &[(&str, &str)] = &[
     ("src/blocking/", "to be swept"),
     ("src/signal/", "to be swept"),
-    ("src/threads/", "to be swept"),
     ("src/runtime/builder.rs", "to be swept"),
 ];
 
