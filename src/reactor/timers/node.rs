@@ -4,31 +4,35 @@
 //!
 //! N1. A node is freed with its whole block, and only by a thread that has taken all nodes of the
 //!     block, FREE, out of the pool (`shelf.rs`). So a `&'static Node` is valid for the owner of
-//!     its [`TimerRef`], for its holder, for the holder of the waker's lock (until the unlock), and
-//!     for a thread that pushes it into a mailbox (until the push). Nobody else follows one; a
-//!     stale address may be compared, or prefetched. N2. A node's `home` has one holder at a time,
-//!     as `state` says:
+//!     its [`TimerRef`], for its holder, for the holder of the waker's lock (until the unlock),
+//!     and for a thread that pushes it into a mailbox (until the push). Nobody else follows one; a
+//!     stale address may be compared, or prefetched.
+//! N2. A node's `home` has one holder at a time, as `state` says:
 //!     * FREE: the free list it lies in (a [`Timers`]' own, or
 //!       the pool's, under the pool's lock);
 //!     * ARMED: the `Timers` that armed it, on whatever thread has that;
 //!     * CANCELLED: the same `Timers`, and once that is closed, the one that
 //!       drains the node out of the mailbox, if it is or will be there;
-//!     * FIRED, ORPHANED: the one [`TimerRef`], which may make it FREE. N3. Each hand-over of N2 is
-//! a release and an acquire. From wheel to reference it is the waker's lock (both take it around or
-//! after the change of state). From reference to wheel it is the mailbox's head, from one `Timers`
-//! to the next the mailbox's claim, and with the pool the pool's lock. For a `Timers` itself it is
-//! whatever brings it from one thread to another. N4. ARMED is left once: by the wheel's
-//! compare-exchange to FIRED or ORPHANED while it holds the waker's lock, by the reference's to
-//! CANCELLED, or by the reference's release by the holder of the `Timers`. After that exchange and
-//! that unlock the wheel does not touch a FIRED or ORPHANED node again. N5. There is one `TimerRef`
-//! to a node that is not FREE, and none to one that is. (CANCELLED: it is just going.) N6. A node
-//! enters a mailbox only as CANCELLED, once, pushed by the reference that cancelled it, into the
-//! mailbox of the `Timers` that armed it. A node that the holder of that `Timers` lets go of, while
-//! it is due, enters none: its [`Place`] says so, and it is freed when its turn comes. N7. A
-//! mailbox has at most one open `Timers` (`Mailbox::claim`). N8. The waker is None while the node
-//! is FREE or in a mailbox. N9. A thread that has both the `TimerRef` and the `Timers` that armed
-//! it, or is about to make the one from the other, needs no lock for the waker: the reference is
-//! the only other way to it.
+//!     * FIRED, ORPHANED: the one [`TimerRef`], which may make it FREE.
+//! N3. Each hand-over of N2 is a release and an acquire. From wheel to reference it is the waker's
+//!     lock (both take it around or after the change of state). From reference to wheel it is the
+//!     mailbox's head, from one `Timers` to the next the mailbox's claim, and with the pool the
+//!     pool's lock. For a `Timers` itself it is whatever brings it from one thread to another.
+//! N4. ARMED is left once: by the wheel's compare-exchange to FIRED or ORPHANED
+//!     while it holds the waker's lock, by the reference's to CANCELLED, or by
+//!     the reference's release by the holder of the `Timers`. After that exchange and
+//!     that unlock the wheel does not touch a FIRED or ORPHANED node again.
+//! N5. There is one `TimerRef` to a node that is not FREE, and none to one that
+//!     is. (CANCELLED: it is just going.)
+//! N6. A node enters a mailbox only as CANCELLED, once, pushed by the reference
+//!     that cancelled it, into the mailbox of the `Timers` that armed it. A node that the
+//!     holder of that `Timers` lets go of, while it is due, enters none: its [`Place`] says
+//!     so, and it is freed when its turn comes.
+//! N7. A mailbox has at most one open `Timers` (`Mailbox::claim`).
+//! N8. The waker is None while the node is FREE or in a mailbox.
+//! N9. A thread that has both the `TimerRef` and the `Timers` that armed it, or is about to make
+//!     the one from the other, needs no lock for the waker: the reference is the only other
+//!     way to it.
 
 use std::{
     mem, ptr,

@@ -34,14 +34,14 @@ pub const HOMES: &[Mutant] = &[
         }
         let mut ready = u32::try_from(completion.result()).map_or(Ready::NONE, Ready::from_poll);
         if !more(completion.flags()) {
-            // It was for one time, or was ended: whoever waits is to try and see.
+            // It was for one time, or was ended: a task that waits tries again.
             ready = ready.and(Ready::READABLE).and(Ready::WRITABLE);
         }
         socket.event(generation, ready, wakes);",
         replacement: "        }
         let mut ready = u32::try_from(completion.result()).map_or(Ready::NONE, Ready::from_poll);
         if !more(completion.flags()) {
-            // It was for one time, or was ended: whoever waits is to try and see.
+            // It was for one time, or was ended: a task that waits tries again.
             ready = ready.and(Ready::READABLE).and(Ready::WRITABLE);
         }
         socket.event(generation, ready, wakes);

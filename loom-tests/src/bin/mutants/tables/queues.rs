@@ -193,7 +193,7 @@ pub const QUEUES: &[Mutant] = &[
         name: "unfinished: looks at what was put before it looks at what is done",
         file: "sync/queue/work.rs",
         text: "        let done = self.done.load(Ordering::Acquire);
-        // Relaxed: who asks knows of what he put himself.
+        // Relaxed: a caller sees what it has put itself.
         self.put.load(Ordering::Relaxed).wrapping_sub(done)",
         replacement: "        let put = self.put.load(Ordering::Relaxed);
         put.wrapping_sub(self.done.load(Ordering::Acquire))",

@@ -365,7 +365,7 @@ pub const SYNC: &[Mutant] = &[
         name: "Condition: has used the notification before it has locked",
         file: "sync/condition.rs",
         text: "        let guard = G::lock_again(held.into_lock()).await;
-        // Not before: a notification is used by whoever comes to look at the value.
+        // Not before: a notification is used up only when the task can look at the value.
         waiting.finish();",
         replacement: "        waiting.finish();
         let guard = G::lock_again(held.into_lock()).await;",
