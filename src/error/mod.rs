@@ -554,7 +554,7 @@ pub enum ErrorEvent {
         error: std::io::Error,
     },
     /// Blocking jobs have waited for a second, and no further thread may be started for them. It is
-    /// told once, and again when the queue has been empty meanwhile.
+    /// reported once, and again when the queue has been empty meanwhile.
     #[non_exhaustive]
     BlockingSaturated {
         /// Which threads: "blocking jobs", "files", "names", or the name of a

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::task::{Runnable, Schedule, create};
 use crate::{
-    GroupError, Task,
-    future::group::{self, Fallible, Shared},
+    future::group::{self, Fallible, GroupError, Shared},
+    task::Task,
 };
 
 /// A handle of a group.

@@ -384,8 +384,8 @@ impl<T> Deferred<T> {
         park::block_on_timeout(self, timeout)
     }
 
-    /// Has `waker` woken when this is dropped before the promise is kept or broken: who would keep it
-    /// need not ask.
+    /// Has `waker` woken when this is dropped before the promise is kept or broken: the thread that
+    /// would keep it need not ask.
     pub(crate) fn on_cancel(&self, waker: Waker) {
         let mut state = self.slot.state.lock();
         let unused = match state.outcome {

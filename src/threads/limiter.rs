@@ -15,10 +15,10 @@ use crate::{
 
 /// A limit on how many borrowers do something at a time: anyio's `CapacityLimiter`.
 ///
-/// A [`CapacityToken`] is borrowed by somebody, a task unless said otherwise, who cannot have two of them:
-/// a task that asked for a second one could wait for itself for ever. The
-/// number of tokens can be changed at any time. Who waits is served in the order in which he came. Copies are
-/// of the same limiter.
+/// A [`CapacityToken`] has one borrower, a task unless the program says otherwise. A borrower cannot have two
+/// tokens of a limiter: a task that asked for a second one could wait for itself for ever. The number of
+/// tokens can be changed at any time. Borrowers are served in the order in which they came. Copies are of the
+/// same limiter.
 ///
 /// It limits jobs of a kind on the blocking pool ([`to_thread`](Self::to_thread)), without threads of their own.
 ///
@@ -51,12 +51,11 @@ struct State {
     borrowed: usize,
     /// Tokens to take out of use, since the total has been lowered: as soon as they come back.
     owed: usize,
-    /// Those who have a token or wait for one.
+    /// The borrowers that have a token or wait for one.
     borrowers: HashSet<Borrower>,
 }
 
-/// Somebody who borrows a token of a [`CapacityLimiter`] under a name of his own, and not as the task
-/// that asks.
+/// A borrower of tokens of a [`CapacityLimiter`] that is not the task that asks.
 ///
 /// ```
 /// use ringloop::{Borrower, CapacityLimiter};
@@ -79,7 +78,7 @@ enum Who {
 }
 
 impl Borrower {
-    /// A borrower who is nobody else.
+    /// A borrower that is no other.
     #[allow(clippy::new_without_default, reason = "each is another one")]
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -131,7 +130,7 @@ impl CapacityLimiter {
         state.total.saturating_sub(state.borrowed)
     }
 
-    /// Changes the number of tokens. With more, those who wait get them at once. With fewer, nobody
+    /// Changes the number of tokens. With more, borrowers that wait get them at once. With fewer, nobody
     /// loses a token; those that come back are not given out again until as few are out.
     ///
     /// anyio: `total_tokens = ..`.
@@ -191,7 +190,7 @@ impl CapacityLimiter {
     ///
     /// # Errors
     ///
-    /// [`AlreadyBorrowed`]: he has a token, or waits for one.
+    /// [`AlreadyBorrowed`]: the borrower has a token, or waits for one.
     #[doc(alias = "acquire_on_behalf_of")]
     pub async fn acquire_for(&self, borrower: Borrower) -> Result<CapacityToken, AlreadyBorrowed> {
         let claim = self.claim(borrower)?;
@@ -213,7 +212,7 @@ impl CapacityLimiter {
     ///
     /// # Errors
     ///
-    /// There is none, or he has one.
+    /// There is none, or the borrower has one.
     #[doc(alias = "acquire_on_behalf_of_nowait")]
     pub fn try_acquire_for(&self, borrower: Borrower) -> Result<CapacityToken, TryBorrowError> {
         let claim = self
@@ -248,7 +247,7 @@ impl CapacityLimiter {
         T: Send + 'static,
     {
         let token = self.acquire_for(Borrower::new()).await;
-        let token = token.unwrap_or_else(|AlreadyBorrowed(())| unreachable!("he is new"));
+        let token = token.unwrap_or_else(|AlreadyBorrowed(())| unreachable!("it is new"));
         let job = move || {
             let _token = token;
             f()
@@ -307,7 +306,7 @@ pub struct CapacityToken {
 }
 
 impl CapacityToken {
-    /// Who has borrowed it.
+    /// The borrower.
     pub fn borrower(&self) -> Borrower {
         self.borrower
     }

@@ -62,7 +62,7 @@ where
 /// Asks, in a job of [`to_thread`], [`run_in_executor`] or [`ThreadPool::submit`], whether the job is to
 /// end early: somebody has cancelled it, or its runtime is ending.
 ///
-/// Nothing stops a job that does not ask. What it returns after that is still the job's value, for those who
+/// Nothing stops a job that does not ask. What it returns after that is still the job's value, for the tasks that
 /// wait for it. Everywhere else, also in a task, this is `Ok`.
 ///
 /// anyio: `from_thread.check_cancelled`.

@@ -160,7 +160,7 @@ impl ThreadPoolBuilder {
             threads: self.threads,
             cores: available(),
             keep_alive: self.keep_alive,
-            // Who hands a job over has room for it.
+            // A caller that hands a job over has room for it.
             queued: usize::MAX,
             stack_size: self.stack_size,
             hook: NOBODY,

@@ -45,7 +45,7 @@ impl Region {
         node.set_waker(cx.waker());
         let Some(told) = node.hear() else { return Poll::Pending };
         // A region that appeared inside since hears of it first. A scope that this region has just
-        // left, on another thread, may have told it too late.
+        // left, on another thread, may have delivered too late.
         if node.has_below() || !frame::is_around(&told.by) {
             node.forget();
             return Poll::Pending;

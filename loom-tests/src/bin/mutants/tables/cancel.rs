@@ -218,7 +218,8 @@ pub const CANCEL: &[Mutant] = &[
         name: "mask: wakes before it has left the tree",
         file: "task/cancel/node.rs",
         text: "        self.unlink();
-        // What it was told refers to the tree, and wakers to tasks: there are no cycles after this.
+        // The delivered request refers to the tree, and wakers to tasks: there are no cycles after
+        // this.
         let mut links = self.node().links.lock();",
         replacement: "        let waker = self.node().links.lock().waker.take();
         waker.map(Waker::wake);
@@ -253,7 +254,8 @@ pub const CANCEL: &[Mutant] = &[
         name: "region: is dropped, and refers to the scope that it is listed by",
         file: "task/cancel/node.rs",
         text: "        self.unlink();
-        // What it was told refers to the tree, and wakers to tasks: there are no cycles after this.
+        // The delivered request refers to the tree, and wakers to tasks: there are no cycles after
+        // this.
         let mut links = self.node().links.lock();
         let (told, waker) = (links.told.take(), links.waker.take());",
         replacement: "        let mut links = self.node().links.lock();
