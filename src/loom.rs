@@ -1,4 +1,4 @@
-//! The one door to atomics, cells, locks and what else threads meet at.
+//! The one door to atomics, cells, locks and all else that threads share.
 //!
 //! Every protocol between threads takes its tools from here, so that a model
 //! checker can stand in for them: under `--cfg loom` these names mean loom's

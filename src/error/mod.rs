@@ -47,8 +47,8 @@ impl fmt::Display for Named<'_> {
 
 type Payload = Box<dyn Any + Send + 'static>;
 
-/// A payload that several threads may look at: errors are `Sync`, so that they fit
-/// into everybody's error types.
+/// A payload that several threads may look at: errors are `Sync`, so that they fit into other error
+/// types.
 struct Panic(Mutex<Payload>);
 
 impl Panic {
@@ -435,7 +435,7 @@ impl fmt::Display for NoRuntime {
 
 impl Error for NoRuntime {}
 
-/// Something that went wrong where nobody was waiting to hear of it.
+/// An error or a lack that no task waits for.
 ///
 /// [`Builder::on_error`](crate::Builder::on_error) sets the function that receives it; by default
 /// it is written to standard error. asyncio: the context given to `loop.call_exception_handler`.

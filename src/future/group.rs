@@ -5,11 +5,13 @@
 //! 1. The body runs, and then waits until no child is left, as one scope: the group's own.
 //! 2. A child that fails, or `cancel`, closes the group: it takes no more children, those that it has
 //!    are asked to end, and so is the scope.
-//! 3. A scope around the group that is cancelled is heard by a region around 1, and closes it as well.
+//! 3. If a scope around the group is cancelled, a region around step 1 gets the request, and closes
+//!    the group as well.
 //! 4. Then the children are waited for under a mask: none outlives the group.
-//! 5. Errors of children come before anything else. Without one, a scope around that still asks goes
-//!    on from here; its request is never lost.
-//! 6. A group whose future is dropped asks its children to end. The runtime has them until then.
+//! 5. Errors of children come before anything else. Without one, a request of a scope around that
+//!    still stands takes effect here; it is never lost.
+//! 6. A group whose future is dropped asks its children to end. Until they end they belong to the
+//!    runtime.
 //!
 //! A child joins the list of those to cancel when its first poll was pending. One that comes to its
 //! first poll after the group was closed is dropped unpolled; one that finds it closed after its first

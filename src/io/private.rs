@@ -1,4 +1,4 @@
-//! Making a descriptor non-blocking without doing so to others.
+//! Making a descriptor non-blocking, and no other descriptor of its file.
 //!
 //! `O_NONBLOCK` belongs to the open file, which a terminal's descriptors share over processes: the
 //! shell would find its terminal non-blocking, and `println!` panics when it is full. So a

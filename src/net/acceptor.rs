@@ -100,7 +100,7 @@ impl Backlog {
         Self { paused: AtomicU64::new(0), crowd: AtomicU64::new(0), mode: Mode::new(()) }
     }
 
-    /// Descriptors have run out. `true`: the hook is to hear of it.
+    /// Descriptors have run out. `true`: report it to the hook.
     fn pause(&self) -> bool {
         // Relaxed: at worst, tasks that race report it twice or not at all.
         self.paused.swap(1, Ordering::Relaxed) == 0

@@ -1,9 +1,9 @@
 //! What an error of accept(2) is about, and the wait where trying again at once would not help.
 //!
-//! accept(2) that fails for want of a descriptor leaves the connection in the backlog,
-//! and the listener ready: trying again at once would spin. So the accepting task waits
-//! until this process closes one of its sockets, or for a moment, whichever is first. The same
-//! holds where a security module refuses each connection: it stays in the backlog, too.
+//! accept(2) that fails for lack of a descriptor leaves the connection in the backlog, and the
+//! listener ready: trying again at once would spin. So the accepting task waits until this process
+//! closes one of its sockets, or for a moment, whichever is first. The same holds where a security
+//! module refuses each connection: it stays in the backlog, too.
 
 use std::{
     io,

@@ -1,8 +1,8 @@
 //! The reactor on epoll(7): one instance per worker, edge-triggered.
 //!
-//! A descriptor is added once, for everything; the kernel then reports edges. The
-//! instance is shared: other threads may take a descriptor out, and a patrol may
-//! collect the events of a worker that is stuck.
+//! A descriptor is added once, for everything; the kernel then reports edges. The instance is
+//! shared: other threads may take a descriptor out, and a patrol may collect the events of a worker
+//! that is held.
 
 use std::{
     collections::HashSet,
@@ -36,7 +36,7 @@ const EVENTS: usize = 256;
 const BUFFERS: usize = 16;
 const BUFFER_SIZE: usize = 64 << 10;
 
-/// A sleep longer than this is cut: the loop comes round and sleeps on.
+/// A sleep longer than this is cut: the loop turns and sleeps again.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// The key of the doorbell's events: no slot has index `u32::MAX`.
@@ -215,8 +215,8 @@ impl Shared {
         self.keys.lock().remove(&key);
     }
 
-    /// Collects what a stuck worker does not. `true`: that took a ring of its doorbell
-    /// away, which the caller has to repeat.
+    /// Collects what a held worker does not. `true`: that took a ring of its doorbell away, which
+    /// the caller has to repeat.
     #[must_use]
     pub(crate) fn rescue(&self, wakes: &mut Vec<Waker>) -> bool {
         let Some(epoll) = self.epoll.upgrade() else { return false };
@@ -251,7 +251,7 @@ fn wait(
     let timeout = timeout.map(|timeout| timeout.min(LONGEST));
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     match epoll::wait(epoll, spare_capacity(events), timeout.as_ref()) {
-        // A signal: the loop comes round again anyway.
+        // A signal: the loop turns again anyway.
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -11,8 +11,8 @@
 //!
 //! 1. An operation tries its system call while the descriptor's [slot](slot) says
 //!    *ready*, which a new one does.
-//! 2. It would block: the bit is cleared. The first time, the worker at hand
-//!    registers the descriptor with its reactor: that is its home from now on.
+//! 2. It would block: the bit is cleared. The first time, the worker that polls the task registers
+//!    the descriptor with its reactor: that is its home from now on.
 //! 3. The task leaves its waker in the slot, looks once more, and suspends.
 //! 4. An event sets the bits and yields the waker; the turn collects all wakers first,
 //!    and its worker then wakes them as a batch (S6). The home worker queues the task:
@@ -203,7 +203,7 @@ impl Reactor {
         }
     }
 
-    /// Starts to connect, by the backend at hand if there is one. `false`: it is still under way.
+    /// Starts to connect, by this thread's backend if there is one. `false`: it is still under way.
     pub(crate) fn connect(
         at_hand: Option<&mut Self>,
         addr: SocketAddr,
@@ -314,8 +314,8 @@ impl Home {
         }
     }
 
-    /// Collects what a stuck worker does not, as far as that can be done from here.
-    /// `true`: that took a ring of its doorbell away, which the caller has to repeat.
+    /// Collects what a held worker does not, as far as that can be done from here. `true`: that
+    /// took a ring of its doorbell away, which the caller has to repeat.
     #[must_use]
     pub(crate) fn rescue(&self, wakes: &mut Vec<Waker>) -> bool {
         match self {

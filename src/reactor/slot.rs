@@ -1,17 +1,17 @@
 //! What one registered descriptor is ready for, and the tasks that wait for it.
 //!
-//! Slots are never freed (S12): 64 bytes for each descriptor that was open at once, and 4 for its place
-//! in the list of free slots, rounded up to the next power of two. The kernel's event carries index and generation of a
-//! slot; a late event for a descriptor that is gone finds another generation and is
-//! ignored (S2, S4).
+//! Slots are never freed (S12): 64 bytes for each descriptor that was open at once, and 4 for its
+//! place in the list of free slots, rounded up to the next power of two. The kernel's event carries
+//! index and generation of a slot; a late event for a descriptor that is gone finds another
+//! generation and is ignored (S2, S4).
 //!
 //! The protocol between an event and a reader:
 //! 1. The reader tries its operation while the slot says ready. On EAGAIN it
 //!    [clears](Slot::clear) the bit, unless an event has come since it looked (the
 //!    word counts events), and then it tries again.
-//! 2. A read that took all there was, by the look of it, notes what count that was at
-//!    ([drained](Slot::drained)), with a plain store: while the count is the same, there is
-//!    nothing to read. An event wipes the note, so that a count that comes round means nothing.
+//! 2. A read that seems to have taken all bytes notes the present count ([drained](Slot::drained)),
+//!    with a plain store: while the count is the same, there is nothing to read. An event clears
+//!    the note, so that a count that has wrapped around means nothing.
 //! 3. Not ready: it looks again under the lock, and leaves its waker there.
 //! 4. An event sets the bits and takes the waker under the lock, where alone the word is
 //!    changed. If its section comes before the reader's, step 3 sees the bits; if after, it
@@ -223,8 +223,8 @@ impl Slot {
         self.clear_bits(seen, Ready::of(direction) | arrivals);
     }
 
-    /// The operation took all there was, by the look of it. What is known of the end of the
-    /// stream stays known. `false`: urgent data may have stopped it, which the socket knows.
+    /// The operation seems to have taken all bytes. What is known of the end of the stream stays
+    /// known. `false`: urgent data may have stopped it, which the socket knows.
     #[inline]
     #[must_use]
     pub(crate) fn drained(&self, seen: Seen, direction: Direction) -> bool {

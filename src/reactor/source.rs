@@ -18,12 +18,12 @@ use crate::{
     util::{current, fork::Owner, wait::WaitKind},
 };
 
-/// An open descriptor and its slot. It belongs to no worker until it first has to
-/// wait; then the worker at hand registers it, and becomes its home.
+/// An open descriptor and its slot. It belongs to no worker until it first has to wait; then the
+/// worker that polls the task registers it, and becomes its home.
 ///
 /// Dropping it takes the descriptor out of its home before it closes (S4).
 ///
-/// In this order, for `Socket`'s sake: what each use needs comes last.
+/// The order of the fields is for `Socket`: what each use needs comes last.
 #[repr(C)]
 pub(crate) struct Source<T: AsFd> {
     home: Mutex<Option<Home>>,
@@ -48,12 +48,12 @@ pub(crate) trait Pollable {
         self.source().get().as_fd().as_raw_fd() as u64
     }
 
-    /// Has a reactor report on it. Somebody waits for this direction, and may come to
-    /// [`confirm`](Self::confirm) the other.
+    /// Has a reactor report on it. A task waits for this direction; another may
+    /// [`confirm`](Self::confirm) the other direction later.
     fn register(&self, reactor: &mut Reactor, direction: Direction) -> io::Result<Home>;
 
-    /// Whether its home certainly reports on this direction, or else has just ended and will
-    /// have everybody look again.
+    /// Whether its home certainly reports on this direction, or else has just ended and will have
+    /// all waiting tasks look again.
     fn is_reported(&self, _direction: Direction) -> bool {
         false
     }
@@ -231,7 +231,7 @@ impl<T: AsFd> Source<T> {
     }
 }
 
-/// Waits until `io`, which was not ready, may be. `door` leads to the reactor at hand.
+/// Waits until `io`, which was not ready, may be. `door` leads to this thread's reactor.
 #[inline(never)]
 pub(crate) fn poll_ready<P: Pollable>(
     io: &P,

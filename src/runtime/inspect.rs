@@ -73,9 +73,9 @@ pub struct Metrics {
     pub parks: u64,
     /// Times that a worker woke up.
     pub wakeups: u64,
-    /// Times that a worker looked whether another is stuck.
+    /// Times that a worker looked whether another is held.
     pub patrols: u64,
-    /// Times that work was taken from a stuck worker.
+    /// Times that work was taken from a held worker.
     pub rescues: u64,
     /// Threads of the blocking pool.
     pub blocking_threads: usize,

@@ -8,11 +8,11 @@
 //! 2. The handler counts the signals. At the first it marks each hub that has mains as interrupted, and
 //!    rings the doorbell of its worker 0. At the second it restores the default disposition, and raises the
 //!    signal again.
-//! 3. Worker 0 [attends](attend): it leaves its loop for the mark, tells those that are listed, and the
-//!    caller of `run` on this thread; they cancel their mains. A task that holds worker 0 keeps them
-//!    waiting: then the second signal helps.
-//! 4. When the last main has its result, the default disposition is back. What follows, the end of the
-//!    runtime, is ended at once by a signal.
+//! 3. Worker 0 [attends](attend): it leaves its loop for the mark, unparks the threads that are
+//!    listed, and notifies the caller of `run` on this thread. These cancel their mains. A task
+//!    that holds worker 0 keeps them waiting: then the second signal helps.
+//! 4. When the last main has its result, the default disposition is restored. From then on a signal
+//!    ends the process at once, also while the runtime ends.
 //!
 //! A listener, as `signal::ctrl_c` makes them, sets a handler in front of this one, which stays for good.
 //! While a listener lives, a signal is the listener's alone. Without one, the handler in front says that

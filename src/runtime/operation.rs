@@ -1,7 +1,7 @@
 //! The door to I/O: one operation on one descriptor.
 //!
-//! An [`Operation`] is one struct that says what it waits for and how it is tried; a
-//! backend that completes operations itself will find its side of each next to it.
+//! An [`Operation`] is one struct that says what it waits for and how it is tried; the side for a
+//! backend that completes operations itself can stand next to it.
 
 use std::{
     io,
@@ -181,12 +181,12 @@ pub(crate) fn with_any_reactor<R>(f: impl FnOnce(Option<&mut Reactor>) -> R) -> 
     called.or_else(|| call(None)).expect("called once")
 }
 
-/// Starts to connect, as the backend at hand does it. `false`: it is still under way.
+/// Starts to connect, as this thread's backend does it. `false`: it is still under way.
 pub(crate) fn connect(addr: SocketAddr) -> io::Result<(Endpoint, bool)> {
     with_any_reactor(|reactor| Reactor::connect(reactor, addr))
 }
 
-/// Listens, as the backend at hand does it. `share`: other listeners may have the same port.
+/// Listens, as this thread's backend does it. `share`: other listeners may have the same port.
 pub(crate) fn listen(addr: SocketAddr, share: bool) -> io::Result<Endpoint> {
     with_any_reactor(|reactor| Reactor::listen(reactor, addr, share))
 }

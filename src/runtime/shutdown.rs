@@ -31,7 +31,7 @@ const STUCK: Duration = Duration::from_millis(10);
 
 /// Steps 1 to 4 on the thread of worker 0, whose main future has ended.
 ///
-/// Returns the deadline, which is everybody's.
+/// Returns the deadline, which all threads share.
 pub(super) fn close_worker(handle: &Handle, worker: &Worker) -> u64 {
     let inner = &*handle.inner;
     let hub = inner.hub;
@@ -108,7 +108,7 @@ pub(super) fn end_after_loss(inner: &Inner, worker: &Worker) {
     hub.close(deadline_in(inner.shutdown_deadline));
 }
 
-/// Steps 4 and 5: everybody's thread, and the blocking pool.
+/// Steps 4 and 5: the workers' threads, and the blocking pool.
 pub(super) fn finish(handle: &Handle, crew: Crew, deadline: u64) -> ShutdownReport {
     let begun = clock::now();
     let inner = &*handle.inner;

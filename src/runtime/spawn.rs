@@ -1,4 +1,4 @@
-//! Spawning tasks, from wherever one is.
+//! Spawning tasks, from any thread.
 
 use std::{fmt, future::pending, panic::Location};
 

@@ -1,12 +1,12 @@
-//! When another worker is worth waking, and what it takes.
+//! When another worker is worth waking, and how many tasks it takes.
 //!
-//! Waking a sleeping core costs 10-20 us of CPU and delays the work by 16-35 us on a
-//! virtual machine, so a short backlog is served sooner by the worker that has it. The
-//! *predicted wait* of a backlog is its length times the moving average of a poll's
-//! time; another worker is announced to when it passes [`WAIT_NS`] with at least
-//! [`TASKS`] tasks. This is judged at every push, while tasks run, and at the end of
-//! a tick. A thief applies the same measure before it takes anything uninvited, and
-//! looks once: polling another's queue makes the owner's push ten times dearer.
+//! Waking a sleeping core costs 10-20 us of CPU and delays the work by 16-35 us on a virtual
+//! machine, so a short backlog is served sooner by the worker that has it. The *predicted wait* of
+//! a backlog is its length times the moving average of a poll's time; when it passes [`WAIT_NS`]
+//! with at least [`TASKS`] tasks, the backlog is announced to another worker. This is judged at
+//! every push, while tasks run, and at the end of a tick. A thief applies the same measure before
+//! it takes anything uninvited, and looks once: polling another's queue makes the owner's push ten
+//! times as expensive.
 
 use super::worker::Worker;
 use crate::{

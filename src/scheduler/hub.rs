@@ -175,7 +175,7 @@ impl Hub {
     }
 
     pub(crate) fn workers(&self) -> usize {
-        // Relaxed: constant while anybody of this runtime asks.
+        // Relaxed: constant during this life of the hub.
         self.workers.load(Ordering::Relaxed)
     }
 
@@ -213,7 +213,7 @@ impl Hub {
         self.deadline.load(Ordering::Relaxed)
     }
 
-    /// Moves on to `phase`, never back, and wakes everybody to see it.
+    /// Moves on to `phase`, never back, and wakes all workers to see it.
     pub(crate) fn advance(&self, phase: Phase) {
         // AcqRel: a thread that acts on the phase sees what was done before it.
         if self.phase.fetch_max(phase as u8, Ordering::AcqRel) < phase as u8 {

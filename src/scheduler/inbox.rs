@@ -3,7 +3,7 @@
 //! A queue of tasks, linked through their headers from the oldest to the newest. Pushing is one
 //! swap at the newest end and a store that links the task to the one before; it never waits nor
 //! allocates. The owner, or a patrol in its place, takes some of the oldest, under a lock that
-//! pushers do not know of. What is left stays where it is, in order, for either of them.
+//! pushers do not take. What is left stays where it is, in order, for either of them.
 //!
 //! * I1 A task in the queue is owned by it (its queue entry's reference). Its `next` link (H2) is
 //!   set once, by the push that comes behind it; until then it is null.

@@ -1,8 +1,8 @@
-//! The patrol: finding a worker that is stuck in one long poll.
+//! The patrol: finding a worker that is held by one long poll.
 //!
 //! It is a duty, not a thread: while anyone is busy, one worker has it, parked with a timeout, or,
 //! when all are busy, at the ends of its ticks. It compares each worker's tick counter with what it
-//! saw last. A busy worker that has not ticked since is stuck. The patrol takes its queue, its LIFO
+//! saw last. A busy worker that has not ticked since is held. The patrol takes its queue, its LIFO
 //! slot, its stealable inbox and the events of its reactor, fires its timers, and, if it goes on,
 //! names the task.
 //!
@@ -12,7 +12,7 @@
 //! whether it still runs.
 //!
 //! The duty ends soon after all workers have gone to sleep, and its holder may be the worker that
-//! gets stuck. So all others that sleep only nap, and look around when they wake, as long as some
+//! is held. So all others that sleep only nap, and look around when they wake, as long as some
 //! worker works now and then. A worker that begins to work after a longer rest names a patroller.
 
 use std::{cell::Cell, mem, time::Duration};
@@ -29,9 +29,9 @@ use crate::{
     util::{clock, threads},
 };
 
-/// A worker whose tasks have run for so long, in ns, is stuck. A thread that is preempted in
-/// their midst looks the same, and is back sooner: to take its sockets from it costs more than
-/// to wait (2.7 times the CPU with 1000 connections, when this was 0.5 ms).
+/// A worker whose tasks have run for so long, in ns, is held. A thread that is preempted in their
+/// midst looks the same, and is back sooner: to take its sockets from it costs more than to wait
+/// (2.7 times the CPU with 1000 connections, when this was 0.5 ms).
 const STUCK_NS: u64 = 5_000_000;
 /// So is one whose thread has run for so long between two glances, in ns, and is still in the
 /// same tick: no tick takes that long of itself.
@@ -40,8 +40,8 @@ const HELD_NS: u64 = 300_000;
 const NEIGHBOURS: usize = 4;
 const GLANCE_NS: u64 = 500_000;
 
-/// The pause between two looks, at first and while somebody is stuck. A timed sleep
-/// costs 20-37 us of CPU: 1.5 % of a core at this pace.
+/// The pause between two looks, at first and while a worker is held. A timed sleep costs 20-37 us
+/// of CPU: 1.5 % of a core at this pace.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 /// It doubles up to this, while nothing is amiss: 0.2 % of a core.
 const PAUSE_MAX: Duration = Duration::from_millis(16);
@@ -51,8 +51,8 @@ const PAUSE_LIGHT: Duration = Duration::from_millis(64);
 const LIGHT_POLLS: u64 = 16;
 /// A nap, times the number of workers: all of them together wake up 16 times a second.
 const NAP: Duration = Duration::from_millis(64);
-/// The longest nap, which bounds how long a stuck worker's tasks wait; each of many workers wakes
-/// up 4 times a second.
+/// The longest nap, which bounds how long a held worker's tasks wait; each of many workers wakes up
+/// 4 times a second.
 const NAP_MAX: Duration = Duration::from_millis(256);
 /// A poll this long is reported to the error hook. asyncio: `slow_callback_duration`.
 const HOG: Duration = Duration::from_millis(100);
@@ -61,9 +61,9 @@ const HOG: Duration = Duration::from_millis(100);
 /// that looks has been stopped as well. Half of a hog, so that one look does not make one.
 const SLEEP_SEEN: u64 = 50_000_000;
 
-/// Batches (of up to 32 tasks) that one look takes from a queue. What is left of a long
-/// one is stolen in the ordinary way; to move a million tasks would make the rescuer look
-/// stuck in its turn.
+/// Batches (of up to 32 tasks) that one look takes from a queue. What is left of a long one is
+/// stolen in the ordinary way; to move a million tasks would make the rescuer look held in its
+/// turn.
 const RESCUE_BATCHES: usize = 8;
 
 /// What a worker remembers of its last look.
@@ -81,10 +81,10 @@ pub(super) struct Patrol {
     unwatched: Cell<bool>,
     glanced: Cell<u64>,
     suspects: [Cell<Suspect>; NEIGHBOURS],
-    /// The stuck worker where the last rescue has left something, and its tick.
+    /// The held worker where the last rescue has left something, and its tick.
     left: Cell<Option<(usize, u64)>>,
     quiet: Cell<bool>,
-    /// The last look found somebody stuck.
+    /// The last look found a held worker.
     saw_stuck: Cell<bool>,
     on_duty: Cell<bool>,
 }
@@ -99,8 +99,8 @@ struct Suspect {
 }
 
 impl Suspect {
-    /// Whether a worker is stuck whose tasks run `since` then, and whose thread has run for so
-    /// long: a thread without a core is not held by a task.
+    /// Whether a worker is held whose tasks run `since` then, and whose thread has run for so long:
+    /// a thread without a core is not held by a task.
     fn is_stuck(&mut self, since: u64, now: u64, ran: impl FnOnce() -> u64) -> bool {
         let time = now.saturating_sub(since);
         if !(GLANCE_NS..STUCK_NS).contains(&time) {
@@ -280,7 +280,7 @@ impl Patrol {
         self.unwatched.get()
     }
 
-    /// Whether the last look found somebody stuck.
+    /// Whether the last look found a held worker.
     pub(super) fn saw_stuck(&self) -> bool {
         self.saw_stuck.get()
     }
@@ -307,8 +307,8 @@ impl Patrol {
 
 impl Worker {
     /// At a tick's end: a glance at the neighbours now and then, which costs no wake-up. It needs
-    /// the time and no memory of what was seen before, so that it is the first to find a worker
-    /// stuck. But the workers that are awake may be too far away, or there may be none.
+    /// the time and no memory of what was seen before, so that it is the first to find a held
+    /// worker. But the workers that are awake may be too far away, or there may be none.
     #[inline]
     pub(super) fn help_neighbours(&self, now: u64) {
         if now >= self.patrol.glanced.get() + GLANCE_NS {
@@ -390,7 +390,7 @@ impl Worker {
         patrol.pause.set((patrol.pause.get() * 2).min(longest));
     }
 
-    /// Takes what waits at a stuck worker: of tasks and timers so many at most.
+    /// Takes what waits at a held worker: of tasks and timers so many at most.
     pub(super) fn rescue(&self, stuck: usize) {
         let (block, peer) = self.other(stuck);
         let tick = block.tick();
@@ -426,7 +426,7 @@ impl Worker {
         }
     }
 
-    /// Fires timers of a stuck worker, and notes whether something is left there.
+    /// Fires timers of a held worker, and notes whether something is left there.
     fn rescue_timers(&self, stuck: usize, tick: u64) {
         let (block, _) = self.other(stuck);
         let mut due = false;

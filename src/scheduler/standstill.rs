@@ -384,7 +384,7 @@ impl Worker {
     }
 }
 
-/// A main future that is to hear of a deadlock.
+/// A main future to which a deadlock is reported.
 struct Main {
     standstill: Arc<Standstill>,
     ticket: Arc<Ticket>,

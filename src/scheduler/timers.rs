@@ -32,7 +32,7 @@ impl Shared {
         self.timers.lock().as_mut().map(f)
     }
 
-    /// Fires what is due, in the place of a worker that is stuck, `limit` timers at most. Says
+    /// Fires what is due, in the place of a worker that is held, `limit` timers at most. Says
     /// whether others are due.
     pub(crate) fn rescue(&self, limit: usize, wakes: &mut Vec<Waker>) -> bool {
         if self.mailbox.armed() == 0 {

@@ -430,8 +430,8 @@ impl Worker {
         }
     }
 
-    /// A worker that runs tasks may be the next to get stuck: the next worker that parks, or ends a
-    /// tick, takes the duty. Where work waits already, or a worker is stuck, it may take long until
+    /// A worker that runs tasks may be the next to be held: the next worker that parks, or ends a
+    /// tick, takes the duty. Where work waits already, or a worker is held, it may take long until
     /// one does: then the duty is given to a sleeper.
     #[cold]
     fn leave_patrol(&self) {

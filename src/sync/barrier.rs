@@ -1,4 +1,4 @@
-//! A meeting of a fixed number.
+//! A barrier for a fixed number of tasks.
 
 use std::{
     borrow::Cow,
@@ -94,7 +94,8 @@ impl Barrier {
         }
     }
 
-    /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) tells for those that wait here.
+    /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) shows for the
+    /// tasks that wait here.
     ///
     /// ```
     /// let named = ringloop::sync::Barrier::new(2).named("accounts");

@@ -41,8 +41,8 @@ const BATCH: usize = pick(16, 2);
 /// never holds up a sender: a receiver that is too slow misses the oldest, and gets an
 /// [error](RecvError::Lagged) that counts them.
 ///
-/// Each receiver gets a clone of the item, so what is large is best sent in an `Arc`. What
-/// everybody has seen is dropped.
+/// Each receiver gets a clone of the item, so what is large is best sent in an `Arc`. An item that
+/// all receivers have seen is dropped.
 ///
 /// # Panics
 ///
@@ -203,7 +203,7 @@ impl<T> Sender<T> {
         self.shared.state.lock().items.len()
     }
 
-    /// Whether everybody has seen everything.
+    /// Whether all receivers have seen all items.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

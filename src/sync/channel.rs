@@ -479,7 +479,7 @@ impl<T> Drop for Receiver<T> {
         if count_out(&self.shared.receivers) {
             let left = self.shared.exchange.clear();
             self.shared.closed.set();
-            // With no lock held, and when everybody knows: their destructors may panic.
+            // With no lock held, and after the close: their destructors may panic.
             drop(left);
         }
     }

@@ -1,4 +1,4 @@
-//! Waiting, with a lock let go, until what it guards has changed.
+//! Waiting, with a lock released, until the value that it guards has changed.
 
 use std::{
     borrow::Cow,
@@ -82,7 +82,8 @@ impl Condition {
         }
     }
 
-    /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) tells for those that wait here.
+    /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) shows for the
+    /// tasks that wait here.
     ///
     /// ```
     /// let named = ringloop::sync::Condition::new().named("accounts");

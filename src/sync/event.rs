@@ -68,7 +68,8 @@ impl Event {
         }
     }
 
-    /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) tells for those that wait here.
+    /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) shows for the
+    /// tasks that wait here.
     ///
     /// ```
     /// let named = ringloop::sync::Event::new().named("accounts");

@@ -1,4 +1,4 @@
-//! Permits for whatever there is a limited number of.
+//! Permits for a resource of which there is a limited number.
 
 use std::{borrow::Cow, error::Error, fmt, mem, sync::Arc};
 
@@ -101,7 +101,8 @@ impl Semaphore {
         }
     }
 
-    /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) tells for those that wait here.
+    /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) shows for the
+    /// tasks that wait here.
     ///
     /// ```
     /// let named = ringloop::sync::Semaphore::new(1).named("accounts");

@@ -81,7 +81,7 @@ struct State<T> {
 }
 
 impl<T> Shared<T> {
-    /// Stores the outcome and wakes everybody, unless it is decided.
+    /// Stores the outcome and wakes all tasks that wait, unless it is decided.
     fn decide(&self, outcome: Result<Arc<T>, BrokenPromise>) -> bool {
         let mut state = self.state.lock();
         if state.outcome.is_some() {

@@ -111,7 +111,7 @@ impl<T> State<T> {
 }
 
 impl<T> Shared<T> {
-    /// Shows a value to everybody; the one before. `writing` is the guard of that lock.
+    /// Shows a value to all receivers; gives the one before. `writing` is the guard of that lock.
     fn publish(&self, writing: impl Sized, value: Arc<T>) -> Arc<T> {
         let mut state = self.state.lock();
         let old = std::mem::replace(&mut state.value, value);

@@ -94,7 +94,7 @@ fn show(frame: *const ()) -> Back {
     Back(current::with(|current| current.locals.replace(frame)))
 }
 
-/// Runs `body` with the values at hand.
+/// Runs `body` with the values visible.
 fn enter<R>(values: Values<'_>, body: impl FnOnce() -> R) -> R {
     let outer = current::with(|current| current.locals.get());
     let frame = Frame { outer: outer.cast(), values };
@@ -102,7 +102,7 @@ fn enter<R>(values: Values<'_>, body: impl FnOnce() -> R) -> R {
     body()
 }
 
-/// Looks at all values at hand, the innermost first, until `f` has an answer.
+/// Looks at all visible values, the innermost first, until `f` has an answer.
 fn find<R>(mut f: impl FnMut(&Entry) -> Option<R>) -> Option<R> {
     let mut next = current::with(|current| current.locals.get()).cast::<Frame<'_>>();
     // SAFETY: L1.
@@ -115,7 +115,7 @@ fn find<R>(mut f: impl FnMut(&Entry) -> Option<R>) -> Option<R> {
     None
 }
 
-/// Runs `body`, which is none of the task's, without the values at hand.
+/// Runs `body`, which is none of the task's, with no value visible.
 pub(crate) fn hidden<R>(body: impl FnOnce() -> R) -> R {
     let _back = show(ptr::null());
     body()

@@ -129,7 +129,7 @@ impl<F: Future, S: Schedule> Table<F, S> {
         plain: None,
     };
 
-    /// That of a task with inherited values, which are at hand while foreign code of it runs.
+    /// That of a task with inherited values, which are visible while foreign code of it runs.
     const WITH_LOCALS: &'static VTable = &VTable {
         poll: poll_with_locals,
         give_up: give_up_with_locals,
@@ -437,7 +437,7 @@ unsafe fn give_up<F: Future>(task: NonNull<Header>, error: TaskError) -> End {
     unsafe { with_stage::<F, _>(task, |stage| store(stage, Err(error))) }
 }
 
-/// Polls with the values at hand that the task inherited.
+/// Polls with the values visible that the task inherited.
 ///
 /// # Safety
 ///
@@ -462,7 +462,7 @@ unsafe fn give_up_with_locals(task: NonNull<Header>, error: TaskError) -> End {
     }
 }
 
-/// Calls the plain table with the values at hand, which end with the future.
+/// Calls the plain table with the values visible, which end with the future.
 ///
 /// # Safety
 ///

@@ -231,7 +231,7 @@ impl State {
         // Relaxed: the queue entry brought what came before it.
         let mut old = self.0.load(Ordering::Relaxed);
         if old & NOTIFIED != 0 {
-            // Acquire: sees what those wrote whose news it clears.
+            // Acquire: sees what the wakers wrote whose `NOTIFIED` it clears.
             old = self.0.fetch_and(!NOTIFIED, Ordering::Acquire);
         }
         debug_assert_eq!(old & (ACTIVE | COMPLETE), ACTIVE, "queued, though not active");
@@ -351,8 +351,8 @@ impl State {
     #[must_use]
     pub(super) fn request(&self, abort: bool) -> (bool, bool) {
         let ask = if abort { CANCEL | ABORT } else { CANCEL };
-        // AcqRel: as a wake. One RMW: a poll that sees the request does not take its news for that
-        // of somebody else.
+        // AcqRel: as a wake. One RMW: a poll that sees the request does not take its `NOTIFIED` for
+        // that of another waker.
         let old = self.0.fetch_or(ask | ACTIVE | NOTIFIED, Ordering::AcqRel);
         let push = old & (ACTIVE | COMPLETE) == 0;
         if push {

@@ -1,8 +1,8 @@
 //! A task's waker: a counted reference to its header.
 //!
-//! The first one that is cloned while the task is polled, by its runner's thread, has the
-//! runner's reference; if one is dropped there in the same poll, the runner has it again. Which
-//! of them is the same to the count. What the runner needs to know is in `current.lent`.
+//! The first one that is cloned while the task is polled, by its runner's thread, has the runner's
+//! reference; if one is dropped there in the same poll, the runner has it again. For the count it
+//! does not matter which of them has it. What the runner needs to know is in `current.lent`.
 
 use std::{
     mem::ManuallyDrop,

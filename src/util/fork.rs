@@ -1,9 +1,9 @@
 //! Telling a forked child from its parent, at the price of a load.
 //!
 //! A child shares descriptors with its parent, its rings are not even mapped, and it has none of
-//! its threads: it must not touch the first, and not wait for the last (S9). The number of the
-//! process lies on a page that the kernel wipes in a child (`MADV_WIPEONFORK`, madvise(2)), so that
-//! no call has to ask for the process's number.
+//! its threads: it must not touch the descriptors, and not wait for the threads (S9). The number of
+//! the process lies on a page that the kernel wipes in a child (`MADV_WIPEONFORK`, madvise(2)), so
+//! that no call has to ask for the process's number.
 
 use std::{
     io,
@@ -240,7 +240,7 @@ fn map_page() -> &'static AtomicU64 {
     // AcqRel: publishes the page, or sees another thread's; then ours stays mapped, unused.
     match PAGE.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => {
-            // SAFETY: the handler touches nothing but an atomic. Refused for want of memory, forks
+            // SAFETY: the handler touches nothing but an atomic. Refused for lack of memory, forks
             // go unnoticed.
             unsafe { libc::pthread_atfork(Some(count_fork), Some(count_fork), None) };
             page

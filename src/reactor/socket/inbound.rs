@@ -16,10 +16,10 @@
 //!    the [claim](crate::reactor::uring::claim) has it.
 //! 5. Without memory to lend the receive ends, and the reader takes the next bytes itself, into
 //!    memory of its own. After that it tries the home again.
-//! 6. A receive that goes on may sleep on at the mark of urgent data, with bytes behind it (see the
-//!    [slot](crate::reactor::slot)). Mostly the arrival before the mark has said that there is more; so
-//!    a reader that finds nothing then asks the socket. If there is a mark, the reader has the receive
-//!    ended, and from then on takes the bytes of that socket itself.
+//! 6. A receive that goes on may stay asleep at the mark of urgent data, with bytes behind it (see
+//!    the [slot](crate::reactor::slot)). Mostly the arrival before the mark has said that there is
+//!    more; so a reader that finds nothing then asks the socket. If there is a mark, the reader has
+//!    the receive ended, and from then on takes the bytes of that socket itself.
 
 use std::{collections::VecDeque, io, mem, task::Waker};
 
@@ -77,7 +77,7 @@ pub(crate) enum Found<T> {
     End(End),
     /// Nothing yet: its waker was left.
     Nothing,
-    /// Nothing, and nothing is armed: it counts as armed now, see to it.
+    /// Nothing, and nothing is armed: it counts as armed now, and the caller has to arm it.
     ToArm,
     /// It is to read by readiness.
     ToRead,

@@ -6,8 +6,8 @@
 //! [closes](Socket::close) the socket: what it waits for is cancelled, what it has
 //! still to send is sent, and then the descriptor closes.
 //!
-//! On io_uring a socket has one *home*, the worker whose ring has its operations; others
-//! send word to it. On epoll the home is where the descriptor is registered.
+//! On io_uring a socket has one *home*, the worker whose ring has its operations; other workers
+//! send requests to it. On epoll the home is where the descriptor is registered.
 
 mod close;
 mod inbound;
@@ -314,8 +314,8 @@ impl Socket {
         }
     }
 
-    /// Whether a ring has, or could have, its operations: the one of its home, else that
-    /// of the reactor at hand.
+    /// Whether a ring has, or could have, its operations: the one of its home, else that of this
+    /// thread's reactor.
     pub(crate) fn has_ring(&self, at_hand: &Reactor) -> bool {
         self.source.with_home(|home| match home.filter(|home| home.is_alive()) {
             Some(home) => matches!(home, Home::Uring(_)),
@@ -419,7 +419,7 @@ impl Pollable for Arc<Socket> {
 
     #[inline]
     fn is_reported(&self, direction: Direction) -> bool {
-        // A home that ends clears this first, and then has everybody look again.
+        // A home that ends clears this first, and then has all waiting tasks look again.
         self.flights.poll.get().is_some() && self.flights.reports(wanted(direction))
     }
 

@@ -19,8 +19,8 @@
 //! 4. An error stays until it is reported, once, to the next writer; what waited is dropped.
 //! 5. Flushing waits for idle. Shutting the write side down does too, and from then on nothing
 //!    more is taken.
-//! 6. When the home ends, what it could not send is given up, and that is an error; the
-//!    connection is then closed by a reset, so that the peer does not take a part for all.
+//! 6. When the home ends, what it could not send is given up, and that is an error; the connection
+//!    is then closed by a reset, so that the peer does not take a part for the whole.
 //!
 //! The home takes each chunk out of the queue as it sends it; from then until the terminal
 //! completion it belongs to the operation in flight (S1).

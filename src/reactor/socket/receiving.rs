@@ -16,7 +16,7 @@
 //! A dash: no receive is armed, so that none brings anything. `Stop` in `Last` asks for a second
 //! cancel: the first may have missed a receive that the kernel was just working on.
 //!
-//! What else there is of a read, and what it has to do with the state:
+//! The other cells of a read, and how each depends on the state:
 //!
 //! | cell | where | with the state |
 //! |---|---|---|
@@ -74,7 +74,7 @@ impl Receiving {
         true
     }
 
-    /// The receive has ended, or could not be armed. `starved`: for want of memory.
+    /// The receive has ended, or could not be armed. `starved`: for lack of memory.
     pub(super) fn ended(&mut self, starved: bool) {
         *self = match *self {
             Last | Final => Final,

@@ -17,13 +17,12 @@
 //!    deadline, and the node is filed anew when its old slot comes up: an idle
 //!    timeout that every message pushes back never moves. To earlier is
 //!    a removal and an insertion. From another thread: 4, then 1.
-//! 3. **Fire** ([`Timers::expire`], once a tick). The wheel gives out what is due
-//!    *exactly* by now, sorted by deadline and then by arming order. Each node
-//!    goes from ARMED to FIRED, and its waker into the caller's list, both under
-//!    the node's lock. From then on it belongs to its `TimerRef`. The caller
-//!    wakes when the timers are no longer borrowed. Of a crowd only so many are fired at a
-//!    time that their nodes and tasks are still in the caches when they run; the others
-//!    are due, and their turn comes before anything else's.
+//! 3. **Fire** ([`Timers::expire`], once a tick). The wheel gives out what is due *exactly* by now,
+//!    sorted by deadline and then by arming order. Each node goes from ARMED to FIRED, and its
+//!    waker into the caller's list, both under the node's lock. From then on it belongs to its
+//!    `TimerRef`. The caller wakes when the timers are no longer borrowed. Of many timers only so
+//!    many are fired at a time that their nodes and tasks are still in the caches when they run.
+//!    The others stay due, and fire before anything else.
 //! 4. **Cancel** ([`TimerRef::release`], or just drop). *On the owner's thread*: the node is taken
 //!    out of its slot and is free at once; if it is due, it is CANCELLED, and free when its turn
 //!    comes. *Elsewhere*: ARMED to CANCELLED by compare-exchange, and the node itself is the

@@ -154,8 +154,8 @@ impl Node {
         free | ARMED
     }
 
-    /// ARMED to ORPHANED without a word to anybody, by the wheel that has just
-    /// armed it and keeps nothing of it.
+    /// ARMED to ORPHANED without a wake, by the wheel that has just armed it and keeps nothing of
+    /// it.
     pub(super) fn disown(&self) {
         // Relaxed: as in `arm`.
         let armed = self.state.load(Ordering::Relaxed);

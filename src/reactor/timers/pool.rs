@@ -76,7 +76,7 @@ impl FreeList {
 /// hands without a look at its nodes, each of which is a miss of the cache.
 pub(super) struct Pool {
     shelf: Mutex<Shelf>,
-    /// [`Shelf::has_surplus`], for those that come without the lock.
+    /// [`Shelf::has_surplus`], for threads that look without the lock.
     surplus: AtomicBool,
 }
 
@@ -196,7 +196,8 @@ impl Pool {
         }
     }
 
-    /// The same of all that lie here now, for the end of a worker: nobody may come by for long.
+    /// The same of all that lie here now, for the end of a worker: there may be no other worker for
+    /// long.
     pub(super) fn trim_all(&self) {
         // Relaxed: as in `trim`. No time has passed for the second look.
         if self.surplus.load(Ordering::Relaxed) {

@@ -1,16 +1,17 @@
 //! What the lock of the pool guards: free nodes, and their way back to the allocator.
 //!
-//! Nodes are made in blocks, and a block can be freed only as a whole. But which nodes of a block are
-//! free nobody counts: an account for each timer would cost each timer something. So free
-//! nodes lie in batches, of any blocks, and only those that have been spare for a whole [`PERIOD`] are
-//! *sorted* by a worker that has nothing else to do: each goes into a list in its own block. A block
-//! whose nodes are all in its list goes back to the allocator. The others stay as they
-//! are, sorted, and [`Shelf::take`] comes to them when there are no more batches. So no node is
-//! sorted twice unless it was in use in between.
+//! Nodes are made in blocks, and a block can be freed only as a whole. But nobody counts the free
+//! nodes of a block: that would cost each timer something. So free nodes lie in batches, of any
+//! blocks, and only those that have been spare for a whole [`PERIOD`] are *sorted* by a worker that
+//! has nothing else to do: each goes into a list in its own block. A block whose nodes are all in
+//! its list goes back to the allocator. The others stay as they are, sorted, and [`Shelf::take`]
+//! comes to them when there are no more batches. So no node is sorted twice unless it was in use in
+//! between.
 //!
-//! Spare are as many batches as have lain here throughout the period: a load that comes and goes within it
-//! keeps its nodes. [`KEEPS`] nodes stay in any case; and a block stays while one of its nodes is in
-//! use or lies in the stock of a worker, which has fewer than 128: at worst 0.5 MiB for each worker.
+//! The number of spare batches is the lowest number that lay here during the period: a load that
+//! comes and goes within the period keeps its nodes. [`KEEPS`] nodes stay in any case; and a block
+//! stays while one of its nodes is in use or lies in the stock of a worker, which has fewer than
+//! 128: at worst 0.5 MiB for each worker.
 //!
 //! N1 to N10 are the invariants at the head of `node.rs`.
 

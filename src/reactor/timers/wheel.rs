@@ -6,8 +6,8 @@
 //! the slot of that digit. So
 //!
 //! * at level 0 a slot is one tick; at level n it is 64^n of them;
-//! * at every level the occupied slots are ahead of the present digit (at level 0
-//!   they may be at it), and none has come round: the lowest bit is the earliest;
+//! * at every level the occupied slots are ahead of the present digit (at level 0 they may be at
+//!   it), and none has wrapped around: the lowest bit is the earliest;
 //! * everything at a lower level is earlier than anything at a higher one;
 //! * moving on touches just the slots that start at or before the new tick. All
 //!   others differ from it in the same highest digit as before, and stay.
@@ -17,8 +17,8 @@
 //! node. Here only the new place is written to a node, and the nodes that come next in the array
 //! are prefetched meanwhile.
 //!
-//! What has come due leaves the slots, is sorted, and waits to be fired, which the owner may
-//! do by and by. Nothing moves on before all of that is fired.
+//! Timers that have come due leave the slots, are sorted, and wait to be fired, which the owner may
+//! do in several steps. The wheel does not move on before all of them are fired.
 //!
 //! N1 to N10 are the invariants at the head of `node.rs`.
 

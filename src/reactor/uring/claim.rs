@@ -1,8 +1,9 @@
-//! Whose turn it is to receive: the owner of a ring, or a patrol that finds it stuck.
+//! The right to receive: it belongs to the owner of a ring, or to a patrol that finds the owner
+//! held.
 //!
-//! A ring whose work is deferred receives only while its owner calls the kernel. A worker
-//! in a long poll does not, so that what arrives stays with the sockets, and somebody else
-//! may read it there without any part in the ring, as long as bytes keep their order:
+//! A ring whose work is deferred receives only while its owner calls the kernel. A worker in a long
+//! poll does not, so that what arrives stays with the sockets, and another worker may read it there
+//! without the ring, as long as bytes keep their order:
 //!
 //! 1. The owner [takes](Claim::take) the claim before it calls the kernel, and
 //!    [gives it back](Claim::give_back) once it has queued all that was received. In

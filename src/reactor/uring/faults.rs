@@ -1,5 +1,5 @@
-//! What the kernel may do, and will not do on demand: a script that stands between a ring
-//! and the kernel, for tests.
+//! Faults that a kernel may show, but not on demand: a script between a ring and the kernel, for
+//! tests.
 //!
 //! A test installs a [`Script`] while it builds a runtime, whose rings then have it. Once
 //! begun, it interferes in the ways of [`Fault`], each of which leaves what a kernel could
@@ -45,7 +45,7 @@ pub(super) enum Fault {
     Ended,
     /// A receive finds no buffer.
     NoBuffers,
-    /// A completion is dropped, for want of memory.
+    /// A completion is dropped, for lack of memory.
     Dropped,
 }
 

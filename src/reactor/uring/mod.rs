@@ -4,18 +4,18 @@
 //!
 //! * An operation that is in the kernel has an entry in [`flights`], which owns what the
 //!   kernel uses, and goes with the operation's terminal completion (S1).
-//! * A socket has one home: the worker in whose ring its operations are. Other threads
-//!   do not touch the ring; they send word to the [`mailbox`] of the home.
+//! * A socket has one home: the worker in whose ring its operations are. Other threads do not touch
+//!   the ring; they send requests to the [`mailbox`] of the home.
 //! * Descriptors of others (`AsyncFd`) may close at any moment, which an operation in
 //!   flight would survive, holding the file open. They are registered with an epoll
 //!   instance, the *bridge*, whose own descriptor the ring polls.
 //!
 //! # A turn
 //!
-//! Requests from the mailbox; one system call that submits, has the kernel work off
-//! what it deferred, and sleeps if asked to; then all completions, which fill slots
-//! and collect wakers. Nobody else's code runs meanwhile: wakers and what completed
-//! operations leave behind are handed to the caller (S6).
+//! Requests from the mailbox; one system call that submits, has the kernel do the work that it
+//! deferred, and sleeps if asked to; then all completions, which fill slots and collect wakers.
+//! Nobody else's code runs meanwhile: wakers and what completed operations leave behind are handed
+//! to the caller (S6).
 
 mod any;
 pub(crate) mod claim;
@@ -562,7 +562,7 @@ impl Uring {
             }
         }
         self.end_moves(wakes);
-        // What the kernel does not let go of is leaked: nobody hears of it any more.
+        // What the kernel does not let go of is leaked: its completions are not read any more.
         let leaked = self.flights.len() as u64;
         self.flights.each_socket(|socket| orphan(socket, ALL, wakes));
         let homeless = self.shared.sockets.clear().into_iter();

@@ -212,8 +212,8 @@ impl Shared {
     fn cancel_owned(&self, id: FlightId) {
         let Abandoned { ids, any } = &self.abandoned;
         ids.lock().push(id);
-        // Release: pairs with `has_abandoned`. The ring of the doorbell comes behind it: a home that
-        // misses this comes round again.
+        // Release: pairs with `has_abandoned`. The doorbell is rung after it: a home that misses
+        // this looks again.
         any.store(1, Ordering::Release);
         self.doorbell.ring();
     }

@@ -1,14 +1,15 @@
 //! What of io_uring works here: found out before any worker starts.
 //!
 //! 1. A small ring is run on the calling thread, as workers run theirs, under the same
-//!    restrictions. Kernels refuse what they do not know (EINVAL): then an older form is
-//!    tried. Sandboxes refuse a call (ENOSYS, EPERM): then there are no rings. Nor are there
-//!    any where a sandbox ends the process for it, which a child finds out before.
+//!    restrictions. Kernels refuse what they do not know (EINVAL): then an older form is tried.
+//!    Sandboxes refuse a call (ENOSYS, EPERM): then there are no rings. Some sandboxes end the
+//!    process for the call: a child process finds that out first, and then there are no rings
+//!    either.
 //! 2. The workers' rings are made; limits refuse their memory (ENOMEM): then smaller ones.
 //!
-//! They are kept, and used. Whether others could be made a moment later is unknown: all
-//! processes of a user share what may be locked, and what a closed ring had locked counts
-//! for some 30 ms more. Where that may be what is missing, it is waited for.
+//! These rings are kept, and used. Whether others could be made a moment later is unknown: all
+//! processes of a user share a limit on locked memory, and the memory of a closed ring counts for
+//! some 30 ms more. Where that may be the memory that is missing, this waits for it.
 
 use std::{fmt, io, mem::MaybeUninit, os::fd::AsRawFd, thread, time::Duration};
 
@@ -92,7 +93,7 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// Whether a seccomp filter refuses it: somebody's choice, and no news.
+    /// Whether a seccomp filter refuses it: that was set up on purpose, and need not be reported.
     pub(crate) fn is_by_filter(&self) -> bool {
         self.by_filter
     }

@@ -1,8 +1,9 @@
-//! Telling what a socket is ready for.
+//! Reporting what a socket is ready for.
 //!
-//! A poll is armed when somebody first has to wait: for reads at first for one time, which leaves
-//! nothing behind if the connection ends, then for everything and for good. Where a receive is
-//! armed, the poll beside it leaves reads out, and writes until somebody waits for room.
+//! A poll is armed when a task first has to wait. For reads it is armed at first for one event,
+//! which leaves nothing behind if the connection ends; after that for all events, until it is
+//! cancelled. Where a receive is armed, the poll beside it leaves reads out. It leaves writes out
+//! until a task waits for room.
 
 use std::{sync::Arc, task::Waker};
 
@@ -49,7 +50,7 @@ impl Uring {
         }
         if flights.poll.get().is_some() {
             if !flights.reports(wanted(direction)) {
-                // With its end everybody looks again, and asks for more.
+                // With its end all waiting tasks look again, and ask for more.
                 self.cancel(flights.poll.get());
             }
         } else if direction == Direction::Read

@@ -1,10 +1,10 @@
 //! Memory that the kernel chooses from when it receives.
 //!
 //! The worker's [`Pool`] is handed to the kernel as a ring of provided buffers
-//! (io_uring_register(2), `IORING_REGISTER_PBUF_RING`). From Linux 6.15 on it consumes
-//! each buffer piece by piece (`IOU_PBUF_RING_INC`), so that a short message does not
-//! use up a long buffer. Where a piece is, is known from the order of completions alone,
-//! in which older kernels make mistakes.
+//! (io_uring_register(2), `IORING_REGISTER_PBUF_RING`). From Linux 6.15 on it consumes each buffer
+//! piece by piece (`IOU_PBUF_RING_INC`), so that a short message does not use up a long buffer.
+//! Only the order of completions says where a piece lies, and older kernels make mistakes in that
+//! order.
 
 use std::{
     io,

@@ -1,4 +1,4 @@
-//! What others do for a worker that is stuck in one long poll.
+//! What others do for a worker that is held by one long poll.
 //!
 //! Its bridge is looked at. Of the sockets that tasks wait for, each that is ready gets the event.
 //! A task that waits for a connection then accepts it by itself. Where a receive is armed, what has
@@ -121,7 +121,7 @@ fn wanted(socket: &Socket) -> PollFlags {
 }
 
 impl Shared {
-    /// Does for a stuck worker what can be done from elsewhere.
+    /// Does for a held worker what can be done from elsewhere.
     pub(crate) fn rescue(&self, wakes: &mut Vec<Waker>) {
         // A bridge has no doorbell whose ring could be swallowed.
         let _ = self.bridge.rescue(wakes);

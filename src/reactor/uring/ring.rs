@@ -398,7 +398,7 @@ impl Ring {
         }
     }
 
-    /// Whether the kernel has dropped a completion, for want of memory: the operation is over, and
+    /// Whether the kernel has dropped a completion, for lack of memory: the operation is over, and
     /// nobody will ever know which.
     pub(super) fn has_lost(&self) -> bool {
         self.has_lost

@@ -1,8 +1,8 @@
 //! Sandboxes: seccomp filters, some of which end a process for a system call.
 //!
 //! Such a filter cannot be asked what it does with a call. So a child makes the calls first, if
-//! there is a filter at all. Between its birth and its end the child only calls the kernel: it has a
-//! copy of whatever state other threads had their locks and memory in.
+//! there is a filter at all. Between its birth and its end the child only calls the kernel: its
+//! locks and its memory are a copy, taken while other threads may have been using them.
 
 use libc::{__WALL, WIFEXITED, c_long, pid_t};
 

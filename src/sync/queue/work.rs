@@ -1,13 +1,12 @@
 //! Work that was handed out and is not reported done.
 //!
 //! 1. Each item that is put is counted, under the lock of the items, so by a plain store.
-//! 2. Each that is reported done is counted as well; but the one that may be the last under the
-//!    lock of the joiners, where it begins another round. So a joiner knows by the round, under the
+//! 2. Each that is reported done is counted as well. The one that may be the last is counted under
+//!    the lock of the joiners, and begins another round. So a joiner knows by the round, under the
 //!    same lock, whether that zero came before it or is still to come.
 //! 3. A joiner that came in an earlier round is released, though more may have been put by now.
 //!
-//! Both counts only grow, and come round at the end of the integers; of interest is
-//! their difference.
+//! Both counts only grow, and wrap around; only their difference matters.
 
 use std::{
     borrow::Cow,

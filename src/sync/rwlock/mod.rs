@@ -72,7 +72,8 @@ impl<T> RwLock<T> {
         }
     }
 
-    /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) tells for those that wait here.
+    /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) shows for the
+    /// tasks that wait here.
     ///
     /// ```
     /// let named = ringloop::sync::RwLock::new(0).named("accounts");

@@ -21,9 +21,9 @@ use crate::util::{
 pub(crate) enum Kind {
     /// It can be asked to end.
     Scope,
-    /// It hears of that.
+    /// The request is delivered to it.
     Catch,
-    /// It hides from it.
+    /// It hides what is inside from the request.
     Mask,
 }
 

@@ -143,7 +143,7 @@ fn end_arms_nothing_new() {
 
 #[test]
 fn rescue_of_a_listener_takes_no_connection() {
-    // Goal: workers that look at a stuck worker's listener leave its connections where they are;
+    // Goal: workers that look at a held worker's listener leave its connections where they are;
     // method: many looks, while no task waits and while one does, which is woken once; then all
     // connections are there for a duplicate.
     const CONNECTIONS: usize = 20;
