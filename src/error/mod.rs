@@ -435,7 +435,7 @@ impl fmt::Display for NoRuntime {
 
 impl Error for NoRuntime {}
 
-/// An error or a lack that no task waits for.
+/// Something that went wrong and that no task awaits.
 ///
 /// [`Builder::on_error`](crate::Builder::on_error) sets the function that receives it; by default
 /// it is written to standard error. asyncio: the context given to `loop.call_exception_handler`.

@@ -83,8 +83,7 @@ impl fmt::Debug for Acceptor {
 
 /// What the tasks that accept on one listener share.
 struct Backlog {
-    /// 1 from the first want of descriptors until there is nothing to accept: the hook hears
-    /// once.
+    /// 1 from the first lack of descriptors until there is nothing to accept: it is reported once.
     paused: AtomicU64,
     /// How many connections in a row had another behind them.
     crowd: AtomicU64,

@@ -21,7 +21,7 @@ use crate::{
     util::{fork::PerProcess, panic},
 };
 
-/// Descriptors may be freed where nobody tells us.
+/// Descriptors may be freed elsewhere without a notice.
 const PAUSE: Duration = Duration::from_millis(100);
 
 static WAITING: AtomicU64 = AtomicU64::new(0);

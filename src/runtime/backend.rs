@@ -14,10 +14,10 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Backend {
-    /// io_uring where it works, else epoll; then the error hook hears why. Without a hook, standard
-    /// error does, but not of a seccomp filter that refuses io_uring, as containers have by
-    /// default: [`backend`] tells. The environment
-    /// variable `RINGLOOP_BACKEND` (`auto`, `uring` or `epoll`) overrides it.
+    /// io_uring where it works, else epoll; then the reason is reported to the error hook. Without
+    /// a hook it goes to standard error, unless a seccomp filter refuses io_uring, as containers
+    /// have by default: [`backend`] shows it. The environment variable `RINGLOOP_BACKEND` (`auto`,
+    /// `uring` or `epoll`) overrides it.
     #[default]
     Auto,
     /// io_uring(7), since Linux 6.1: a ring for each worker. Building fails where it does
@@ -105,7 +105,7 @@ pub struct BackendInfo {
     pub ring_entries: u32,
     /// Completions that wait in user space; more wait in the kernel. 0 on epoll.
     pub completion_entries: u32,
-    /// Whether completions are worked off only when their worker asks: see
+    /// Whether completions are processed only when their worker asks: see
     /// [`Builder::defer_taskrun`](crate::Builder::defer_taskrun).
     pub defer_taskrun: bool,
 }

@@ -17,13 +17,13 @@ use crate::{
 ///
 /// # Memory after a peak
 ///
-/// What a crowd of tasks, timers or connections leaves behind when it is gone:
+/// The memory that many tasks, timers or connections leave behind when they are gone:
 ///
 /// * for each task of the most that the runtime has had at once, 12 to 24 bytes;
 /// * for each descriptor of the most that this crate has had open at once in the process, 68 to 136
 ///   bytes;
-/// * of timers 256 KiB in the process, and up to 0.5 MiB for each worker: the rest goes back to the allocator
-///   when a worker has nothing to do, and nobody has wanted it for a second;
+/// * of timers 256 KiB in the process, and up to 0.5 MiB for each worker: the rest goes back to the
+///   allocator when a worker has nothing to do, and it was not needed for a second;
 /// * free memory for the next tasks, up to 256 KiB for each thread that has run tasks and each size of a task, of which
 ///   there are 32: multiples of 64 bytes. Larger tasks go back at once.
 ///

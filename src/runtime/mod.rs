@@ -114,7 +114,7 @@ pub struct Runtime {
     handle: Handle,
     crew: Option<Crew>,
     deadline: Duration,
-    /// Dropped last: it may have something to say.
+    /// Dropped last: its drop may print a report.
     _replay: Replay,
 }
 

@@ -183,7 +183,7 @@ impl Runtime {
         self.end().unwrap_or_default()
     }
 
-    /// `None` if it is the parent's to bring about.
+    /// `None` in a forked child: the parent ends it.
     fn end(&mut self) -> Option<ShutdownReport> {
         let crew = self.crew.take()?;
         if !self.handle.inner.is_ours() {
@@ -212,7 +212,7 @@ impl Runtime {
         Some(ShutdownReport { holders: vec![holder], took: Duration::ZERO })
     }
 
-    /// Has all of it come to its end by itself; nobody waits.
+    /// Has the runtime end by itself; nothing waits for that.
     #[cold]
     fn end_without_waiting(&self, holder: String) -> String {
         let inner = &*self.handle.inner;

@@ -20,7 +20,7 @@ pub(super) const WAIT_NS: u64 = 100_000;
 /// Fewer tasks than this are never announced: one is next anyway.
 pub(super) const TASKS: usize = 2;
 
-/// Whether a backlog waits long enough to be worth another worker's while.
+/// Whether a backlog waits so long that another worker should take a part.
 #[inline]
 pub(super) fn worth_waking(tasks: usize, poll_time: u64) -> bool {
     tasks >= TASKS && tasks as u64 * poll_time >= WAIT_NS
@@ -62,7 +62,7 @@ impl Worker {
         }
     }
 
-    /// After a wake: if it was as the searcher, takes what there is.
+    /// After a wake: if this worker was woken as the searcher, it takes what there is.
     pub(super) fn search_invited(&self) {
         let look = || self.steal(|tasks, _| tasks > 0);
         self.hub().idle.search(self.index(), look, || {
@@ -82,7 +82,7 @@ impl Worker {
         })
     }
 
-    /// Takes half the queue of one that `wanted` approves, starting at a random one.
+    /// Takes half the queue of a worker that `wanted` approves, starting at a random worker.
     fn steal(&self, wanted: impl Fn(usize, u64) -> bool) -> bool {
         for (block, peer) in self.others() {
             // Relaxed: an estimate.

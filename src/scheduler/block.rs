@@ -48,7 +48,7 @@ pub(crate) struct Block {
     pub(super) since: AtomicU64,
     /// When the worker last looked at the clock while tasks ran, or when they began to.
     pub(super) checked: AtomicU64,
-    /// When somebody last came to the rescue.
+    /// When another worker last rescued this one.
     pub(super) rescued: AtomicU64,
     /// The last tick that was reported because it was long.
     pub(super) reported: AtomicU64,
@@ -142,7 +142,7 @@ impl Block {
     }
 
     pub(super) fn set_thread(&self, thread: u32) {
-        // Relaxed: a name for the kernel, which knows best whether it is still true.
+        // Relaxed: a number for the kernel, which finds out whether it is still valid.
         self.thread.store(thread, Ordering::Relaxed);
     }
 
@@ -180,7 +180,7 @@ impl Block {
         if self.since.load(Ordering::Acquire) == u64::MAX {
             return false;
         }
-        // Relaxed: an older check makes a guess that is wrong.
+        // Relaxed: with an older check the guess may be wrong.
         now().saturating_sub(self.checked.load(Ordering::Relaxed)) > balance::WAIT_NS
     }
 

@@ -50,7 +50,7 @@ fn is_overloaded(awake: u64, backlog: usize, poll_time: u64) -> bool {
 
 /// How many homes a worker that has `mine` gives to one that has `theirs`.
 fn gift(mine: u64, theirs: u64) -> u64 {
-    // A difference of a quarter is none: homes would come and go.
+    // A difference of up to a quarter does not count: homes would come and go.
     if mine > theirs + theirs / 4 + 2 { (mine - theirs).div_ceil(4).min(MOST) } else { 0 }
 }
 

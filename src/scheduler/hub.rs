@@ -40,7 +40,7 @@ pub(crate) enum Phase {
     Stopped = 3,
 }
 
-/// What a worker is at.
+/// How far a worker was at one moment.
 pub(crate) struct Tick {
     tick: u64,
     /// The CPU time of its thread.
@@ -76,7 +76,7 @@ pub(crate) const MAX_HUBS: usize = 1024;
 static HUBS: [global::AtomicPtr<Hub>; MAX_HUBS] =
     [const { global::AtomicPtr::new(ptr::null_mut()) }; MAX_HUBS];
 
-/// Those that are in no use. A forked child makes hubs of its own.
+/// Hubs that are not in use. A forked child makes hubs of its own.
 fn free() -> &'static WaitLock<Vec<&'static Hub>> {
     shared_static! { static FREE: PerProcess<WaitLock<Vec<&'static Hub>>> = PerProcess::new(); }
     FREE.get(|| WaitLock::new(Vec::new()))
@@ -262,14 +262,14 @@ impl Hub {
         self.interrupted.store(false, Ordering::Relaxed);
     }
 
-    /// What all its workers are at.
+    /// How far all its workers are.
     pub(crate) fn ticks(&self) -> Vec<Tick> {
         let tick = |block: &Block| Tick { tick: block.tick(), ran: threads::ran(block.thread()) };
         self.blocks().map(tick).collect()
     }
 
-    /// Whether a worker is at the tasks of the same tick as when it was at these `ticks`, and has
-    /// run for `least`, in ns, since, or is asleep in a task: others may be without a core.
+    /// Whether a worker still runs the tasks of its tick in `ticks`, and has run for `least`, in
+    /// ns, since then, or sleeps in a task. A worker that has done neither may be without a core.
     pub(crate) fn is_stuck_since(&self, ticks: &[Tick], least: u64) -> bool {
         self.blocks().zip(ticks).any(|(block, then)| {
             let thread = block.thread();
@@ -336,7 +336,7 @@ impl Hub {
         if self.ring_if_parked(worker) {
             return;
         }
-        // Behind a task that runs, perhaps for long.
+        // It waits behind a task that runs, perhaps for long.
         if self.idle.sleepers().is_some_and(|sleepers| sleepers.could_patrol) {
             self.arm_patrol();
         }
@@ -364,7 +364,7 @@ impl Hub {
         workers.max_by_key(|&worker| self.block(worker).last_check()).unwrap_or(0)
     }
 
-    /// Wakes somebody to patrol, if nobody does. Says whether there was one to wake.
+    /// Wakes a worker to patrol, if none does. Says whether there was one to wake.
     #[cold]
     pub(super) fn arm_patrol(&self) -> bool {
         let sleeper = self.idle.arm_patrol();

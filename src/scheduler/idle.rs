@@ -83,8 +83,8 @@ impl Idle {
 
     /// Steps P1 to P4. `has_work` is the final look; `sleep` blocks.
     ///
-    /// `quiet` says that this worker is on patrol and saw no activity since its
-    /// last look: only then may it lay the duty down.
+    /// `quiet` says that this worker is on patrol and saw no activity since its last look: only
+    /// then may it give the duty up.
     pub(crate) fn park(
         &self,
         me: usize,
@@ -103,7 +103,7 @@ impl Idle {
         self.leave(me);
     }
 
-    /// P1: one RMW sets the bit, gives up the search, takes or lays down the patrol.
+    /// P1: one RMW sets the bit, gives up the search, takes or gives up the patrol.
     fn enter(&self, me: usize, workers: usize, quiet: bool) -> Sleep {
         let mut how = Sleep::Long;
         self.update(|word| {
@@ -223,7 +223,7 @@ impl Idle {
         self.load().holder(PATROL_SHIFT).is_some()
     }
 
-    /// What somebody asleep could be woken for; `None` if nobody is asleep.
+    /// What a sleeping worker could be woken for; `None` if none sleeps.
     #[inline]
     pub(crate) fn sleepers(&self) -> Option<Sleepers> {
         let word = self.load();

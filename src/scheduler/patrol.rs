@@ -29,12 +29,12 @@ use crate::{
     util::{clock, threads},
 };
 
-/// A worker whose tasks have run for so long, in ns, is held. A thread that is preempted in their
-/// midst looks the same, and is back sooner: to take its sockets from it costs more than to wait
-/// (2.7 times the CPU with 1000 connections, when this was 0.5 ms).
+/// A worker whose tasks have run for so long, in ns, is held. A thread that is preempted meanwhile
+/// looks the same, and is back sooner: to take its sockets from it costs more than to wait (2.7
+/// times the CPU with 1000 connections, when this was 0.5 ms).
 const STUCK_NS: u64 = 5_000_000;
-/// So is one whose thread has run for so long between two glances, in ns, and is still in the
-/// same tick: no tick takes that long of itself.
+/// A worker is also held if its thread has run for so long between two glances, in ns, and is still
+/// in the same tick: no tick takes that long by itself.
 const HELD_NS: u64 = 300_000;
 /// A worker that is awake looks at so many neighbours, each time that this has passed, in ns.
 const NEIGHBOURS: usize = 4;
@@ -43,7 +43,7 @@ const GLANCE_NS: u64 = 500_000;
 /// The pause between two looks, at first and while a worker is held. A timed sleep costs 20-37 us
 /// of CPU: 1.5 % of a core at this pace.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
-/// It doubles up to this, while nothing is amiss: 0.2 % of a core.
+/// It doubles up to this, while no worker is held: 0.2 % of a core.
 const PAUSE_MAX: Duration = Duration::from_millis(16);
 /// ... and up to this, while all are asleep whenever they are looked at, and have not polled
 /// more often than so since the last look.
@@ -77,7 +77,7 @@ pub(super) struct Patrol {
     worked: Cell<u64>,
     /// When it last saw another at work.
     active: Cell<u64>,
-    /// It works again after a rest, and has yet to find somebody on patrol.
+    /// It works again after a rest, and has not found a patroller yet.
     unwatched: Cell<bool>,
     glanced: Cell<u64>,
     suspects: [Cell<Suspect>; NEIGHBOURS],
@@ -180,13 +180,13 @@ impl Watch {
             return;
         }
         let block = hub.block(worker);
-        // One that has just ended is not to be taken for the next.
+        // A task that has just ended must not be taken for the next.
         let Some((task, spawned_at)) = block.running_in(self.tick) else { return };
         let thread = block.thread();
         let ran = threads::ran(thread);
         let held = match &mut self.held {
             Some((seen, held)) if *seen == task => held,
-            // Nobody has looked at this one.
+            // The first look at this task.
             other => return *other = Some((task, Held::new(now, ran))),
         };
         let running = held.look(now, ran, || threads::is_asleep(thread));
@@ -220,7 +220,7 @@ impl Block {
         self.reported.swap(tick, Ordering::Relaxed) != tick
     }
 
-    /// Whether nobody has just come to the rescue: then we do.
+    /// Whether no other worker has just rescued this one: then the caller does.
     fn may_rescue(&self, now: u64) -> bool {
         // Relaxed: of workers that come at once, one wins.
         let last = self.rescued.load(Ordering::Relaxed);
@@ -285,7 +285,7 @@ impl Patrol {
         self.saw_stuck.get()
     }
 
-    /// Whether the last look saw nobody at work: the duty may be laid down.
+    /// Whether the last look saw nobody at work: the duty may be given up.
     pub(super) fn is_quiet(&self) -> bool {
         self.quiet.get()
     }
@@ -348,8 +348,8 @@ impl Worker {
         }
     }
 
-    /// Has somebody patrol, if nobody does. While nobody sleeps there is no need, but it is
-    /// tried again with the next tick.
+    /// Names a patroller, if there is none. While nobody sleeps there is no need, but it is tried
+    /// again with the next tick.
     pub(super) fn ensure_patrol(&self) {
         let idle = &self.hub().idle;
         if idle.has_patroller() || idle.sleepers().is_some() && self.hub().arm_patrol() {

@@ -214,7 +214,7 @@ impl Standstill {
 }
 
 impl Hub {
-    /// Has every worker come round that sleeps.
+    /// Wakes every worker that sleeps.
     fn wake_all(&self) {
         for (worker, block) in self.blocks().enumerate() {
             if self.idle.notify(worker) {
@@ -242,8 +242,9 @@ impl Hub {
 }
 
 impl Worker {
-    /// Before it parks, where somebody waits for a standstill: looks at the reactor once more, if tasks
-    /// have run here since the last time. `true`: it did, and the worker is to come round again.
+    /// Before it parks, where somebody waits for a standstill: looks at the reactor once more, if
+    /// tasks have run here since the last time. `true`: it did, and the worker has to turn its loop
+    /// again.
     pub(super) fn looks_again(&self) -> bool {
         let polls = self.block().counts.polls.get();
         if self.looked.replace(polls) == polls {
@@ -341,7 +342,7 @@ impl Worker {
         self.standstill().note(&state);
     }
 
-    /// Tells main futures that nobody can wake them.
+    /// Reports to main futures that nothing can wake them.
     fn report_deadlock(&self, mains: &[Arc<Ticket>], wakes: &mut Vec<Waker>, limit: u64) {
         let text = format!(
             "deadlock: nothing can wake the main future. No task is ready, no timer can fire, nothing is \
@@ -353,7 +354,7 @@ impl Worker {
         wakes.extend(mains.iter().filter_map(|ticket| ticket.tell(text.clone())));
     }
 
-    /// Has the workers come round that have timers which are due by now.
+    /// Wakes the workers that have timers which are due by now.
     fn wake_for_timers(&self, now: u64) -> Settled {
         let hub = self.hub();
         let mut settled = Settled::Sleep(None);
@@ -397,7 +398,7 @@ impl Drop for Main {
     }
 }
 
-/// Whether somebody waits for a main future on this worker, and what for.
+/// Whether the main future on this worker is watched for a deadlock.
 #[derive(Default)]
 pub(crate) struct MainWatch(Watched);
 

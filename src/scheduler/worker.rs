@@ -105,14 +105,14 @@ pub(crate) struct Worker {
     pub(super) load: Load,
     /// If there is no other worker to patrol.
     pub(super) monitor: Option<Monitor>,
-    /// The kernel has dropped what its ring was to hear.
+    /// The kernel has dropped completions of its ring.
     has_lost: Cell<bool>,
-    /// What a task must not return from in another: a child that it has forked.
+    /// The process of the worker: a task that has forked must not return in the child.
     process: fork::Native,
     standstill: Arc<Standstill>,
     /// Called before it sleeps.
     on_park: Option<Call>,
-    /// What its tasks and timers go by, if that is not the machine's clock.
+    /// The clock of its tasks and timers, if that is not the machine's.
     clock: Option<played::Clock>,
     /// [`FAR`]; with a clock of its own, no deadline is far from a tick.
     far: u64,
@@ -335,7 +335,7 @@ impl Worker {
         self.block().end_run();
         self.expire_timers(now);
         self.help_neighbours(now);
-        // With what was stolen as well: there may be something to steal at each tick's end.
+        // Also with stolen tasks: there may be something to steal at the end of each tick.
         if self.has_tasks() || self.search_uninvited() {
             self.turn(Some(Duration::ZERO));
             self.judge_backlog();
@@ -413,7 +413,7 @@ impl Worker {
                 sleep,
             );
             if !slept {
-                // What kept it awake may come each time.
+                // What kept it awake may do so each time.
                 self.turn_into(Some(Duration::ZERO), wakes);
             }
         });

@@ -287,7 +287,7 @@ impl Operation<Endpoint> for RecvLease<'_> {
     }
 }
 
-/// Nothing but the wait for it to be worth a read.
+/// Only the wait until a read is worth a try.
 struct Readable;
 
 impl Operation<Endpoint> for Readable {

@@ -65,7 +65,8 @@ impl Connection {
             operation::attempt(self.socket(), &mut Send::by_any(self.socket(), buf))
         });
         match result {
-            // Another task was first. Not said to `attempt`: that would count the socket as full.
+            // Another task was first. `attempt` does not see that error: it would count the socket
+            // as full.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 Err(io::ErrorKind::WouldBlock.into())
             }
@@ -157,7 +158,7 @@ pub(super) fn poll_push(
         Queued::Behind => {}
         Queued::First => {
             let told = operation::with_reactor(|reactor| Ok(socket.mark_dirty(Some(reactor))));
-            // On no worker, the home hears all the same.
+            // Also on a thread that is no worker the home is notified.
             if !told.unwrap_or_else(|_| socket.mark_dirty(None)) {
                 *chunk = socket.take_back();
             }
@@ -351,7 +352,7 @@ fn sent(sent: Direct<io::Result<usize>>) -> io::Result<usize> {
     }
 }
 
-/// Nothing but the wait for it to be worth a write.
+/// Only the wait until a write is worth a try.
 pub(super) struct Writable;
 
 impl Operation<Endpoint> for Writable {

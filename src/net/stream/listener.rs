@@ -68,9 +68,9 @@ impl TcpListener {
         Self::bind_with(addrs, false).await
     }
 
-    /// Listens on a port that several listeners share (`SO_REUSEPORT`), each of them bound
-    /// so, by the same user: the kernel deals connections out among them. One for each
-    /// worker spreads the work of accepting; else one is enough.
+    /// Listens on a port that several listeners share (`SO_REUSEPORT`), each of them bound so, by
+    /// the same user: the kernel spreads connections over them. One for each worker spreads the
+    /// work of accepting; else one is enough.
     ///
     /// asyncio: `reuse_port=True`.
     ///
@@ -213,11 +213,11 @@ impl TcpListener {
     /// It does not block the thread, even if the listener's open file is shared, and another
     /// process, or a duplicate, has made it blocking; it stays so for them.
     ///
-    /// When descriptors run out, accepting pauses until one is freed, and the
-    /// [error hook](crate::Builder::on_error) hears of it once; the connections wait in
-    /// the kernel. Connections that are gone before they are accepted are skipped, and those that
-    /// a firewall or a security module forbids (EPERM, EACCES); where these come one after the
-    /// other, accepting pauses in the same way, for 100 ms at most.
+    /// When descriptors run out, accepting pauses until one is freed, and that is reported to the
+    /// [error hook](crate::Builder::on_error) once; the connections wait in the kernel. Connections
+    /// that are gone before they are accepted are skipped, and those that a firewall or a security
+    /// module forbids (EPERM, EACCES); where these come one after the other, accepting pauses in
+    /// the same way, for 100 ms at most.
     ///
     /// asyncio: `loop.sock_accept`, which raises each of these errors; its servers log them and go
     /// on. Here no error of a single connection is returned, so a loop may end with the first.

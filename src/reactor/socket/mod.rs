@@ -46,8 +46,9 @@ use crate::{
     util::{current, fork, panic, wait::WaitKind},
 };
 
-/// In this order: what every message needs is in the middle, from the end of `outbound` to the
-/// beginning of `inbound`, on two cache lines. With thousands of connections each line is a miss.
+/// The order matters: what every message needs is in the middle, from the end of `outbound` to the
+/// beginning of `inbound`, on two cache lines. With thousands of connections each line is a cache
+/// miss.
 #[repr(C)]
 pub(crate) struct Socket {
     link: Link<Self>,
@@ -66,7 +67,7 @@ pub(super) struct InFlight {
     pub(super) reports: AtomicU8,
     /// 1 once the owner is gone.
     pub(super) retired: AtomicU8,
-    /// 1 once somebody has waited to write.
+    /// 1 once a task has waited to write.
     pub(super) wants_writes: global::AtomicU8,
     /// How often it was waited for by an operation for one time.
     once: global::AtomicU8,
@@ -277,7 +278,7 @@ impl Socket {
             }
             _ => {
                 let mut left = Garbage::default();
-                // Nobody there: nothing is in flight.
+                // There is no home: nothing is in flight.
                 let told =
                     home.upgrade().is_some_and(|home| home.send(self, uring::RETIRE, &mut left));
                 if told {
@@ -328,8 +329,8 @@ impl Socket {
         self.ask(at_hand, uring::ARM_RECV)
     }
 
-    /// Whether a receive into lent memory may sleep on at the mark of urgent data: the one before has
-    /// left something. For a reader that finds nothing queued.
+    /// Whether a receive into lent memory may stay asleep at the mark of urgent data: the arrival
+    /// before has left something. For a reader that finds nothing queued.
     #[inline]
     pub(crate) fn may_stop_at_mark(&self) -> bool {
         self.inbound.has_left_some() && self.source.has_mark()

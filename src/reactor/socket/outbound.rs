@@ -206,7 +206,7 @@ impl Outbound {
     }
 
     /// Sends by a direct call if nothing is before it (step 1).
-    // A part of `send_as_owner`, it would double every send.
+    // Not inlined into `send_as_owner`: it would double the code of every send.
     #[inline(never)]
     pub(crate) fn send_directly<R>(&self, send: impl FnOnce() -> R) -> Direct<R> {
         let mut state = self.state.lock();

@@ -51,7 +51,7 @@ pub(super) enum Answer {
 use Receiving::{Final, Home, Last, Reader, Starved, Stopping};
 
 impl Receiving {
-    /// A reader has found nothing queued. `may_arm`: it would have the home receive.
+    /// A reader has found nothing queued. `may_arm`: it wants the home to receive.
     pub(super) fn ask(&mut self, may_arm: bool) -> Answer {
         let (next, answer) = match (*self, may_arm) {
             (Reader, true) => (Home, Answer::Arm),

@@ -26,13 +26,13 @@ const TAKEN: u64 = 1;
 /// Nobody has it, and nobody may borrow it.
 const WITHHELD: u64 = 2;
 
-/// How often the owner looks before it lets others have the core.
+/// How often the owner looks before it yields the core.
 const SPINS: usize = 64;
 
 pub(crate) struct Claim(AtomicU64);
 
 impl Claim {
-    /// One that can not be borrowed before its owner has had it.
+    /// A claim that can not be borrowed before its owner has had it.
     pub(crate) fn new() -> Self {
         Self(AtomicU64::new(WITHHELD))
     }
@@ -46,7 +46,7 @@ impl Claim {
         }
     }
 
-    /// Somebody has borrowed it, and gives it back by leaving `FREE`, whatever the owner
+    /// Another thread has borrowed it, and gives it back by storing `FREE`, whatever the owner
     /// wrote meanwhile.
     #[cold]
     fn wait(&self) {
@@ -62,7 +62,8 @@ impl Claim {
     /// be received before the next [`take`](Self::take).
     #[inline]
     pub(crate) fn give_back(&self, may_borrow: bool) {
-        // Release: a borrower comes behind what was queued; pairs with `try_borrow`.
+        // Release: what a borrower queues comes behind what was queued here; pairs with
+        // `try_borrow`.
         self.0.store(if may_borrow { FREE } else { WITHHELD }, Ordering::Release);
     }
 
@@ -72,8 +73,8 @@ impl Claim {
         let taken = self.0.compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed);
         if taken.is_ok() {
             receive();
-            // Release: the owner receives behind what was queued here; pairs with `take`.
-            // An RMW: in one order with the owner's.
+            // Release: what the owner receives comes behind what was queued here; pairs with
+            // `take`. An RMW: in one order with the owner's.
             self.0.swap(FREE, Ordering::Release);
         }
         taken.is_ok()

@@ -69,14 +69,14 @@ const SERIES: u64 = 6;
 const TURNS: u64 = 5;
 /// Completions among which to choose.
 const LOOK: usize = 64;
-/// Ended operations to be heard of again.
+/// Ended operations that get another completion.
 const PAST: usize = 256;
 
 thread_local! {
     static INSTALLED: RefCell<Option<Arc<Script>>> = const { RefCell::new(None) };
 }
 
-/// How often the rings of a runtime are to see what, and how often they did.
+/// How often the rings of a runtime have to show each fault, and how often they did.
 pub(super) struct Script {
     seed: u64,
     /// Once in so many times; 0 is never.
@@ -85,7 +85,7 @@ pub(super) struct Script {
     entries: Option<u32>,
     /// The kernel's release, if other than it says.
     release: Option<&'static str>,
-    /// The flag for what is to be worked off is never raised.
+    /// The flag for deferred work is never raised.
     mute: bool,
     /// An operation that the kernel does not know.
     lacks: Option<u8>,
@@ -130,7 +130,7 @@ impl Script {
         Self { release: Some(release), ..self }
     }
 
-    /// The kernel never shows that it has something to work off.
+    /// The kernel never shows that it has deferred work.
     pub(super) fn mute(self) -> Self {
         Self { mute: true, ..self }
     }
@@ -181,7 +181,7 @@ impl Script {
         self.seen[fault as usize].load(Ordering::SeqCst)
     }
 
-    /// What was asked for and has not come about.
+    /// The faults that were asked for and have not occurred.
     pub(super) fn unseen(&self) -> Vec<Fault> {
         use Fault::*;
         let all = [Refused, Partial, Late, ShortSend, FailedSend, Stale, Ended, NoBuffers, Dropped];
@@ -397,7 +397,7 @@ impl Interference {
             return Err(errors[self.random.below(4) as usize]);
         }
         if to_submit > 1 && self.happens(Fault::Partial) {
-            // One that has not taken all neither waits nor works anything off.
+            // A call that has not taken all neither waits nor does deferred work.
             *flags = flags.difference(IoringEnterFlags::GETEVENTS);
             return Ok((1 + self.random.below(u64::from(to_submit) - 1) as u32, 0));
         }

@@ -27,7 +27,8 @@ pub(super) enum Flight {
     InHand,
 }
 
-/// How an entry names a socket. For all of them, so that registered files would be a change of this.
+/// How an entry names a socket. One function for all operations, so that registered files would
+/// change only this.
 pub(super) fn target(socket: &Socket) -> Fd {
     Fd(socket.as_raw_fd())
 }

@@ -175,7 +175,7 @@ impl Uring {
     }
 }
 
-/// Moves without need, for storms.
+/// Moves without need, for storm tests.
 #[cfg(test)]
 pub(crate) mod force {
     use crate::loom::global::{AtomicU64, Ordering};

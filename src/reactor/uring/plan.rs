@@ -69,7 +69,7 @@ pub(crate) struct Allowed {
 }
 
 impl Allowed {
-    /// The best that there is.
+    /// The best plan.
     pub(crate) const ALL: Self = Self { defer_taskrun: true, incremental: true };
 }
 
@@ -261,8 +261,8 @@ fn supports(probe: &Probe, opcode: u8) -> bool {
     probe.is_supported(opcode)
 }
 
-/// Whether the ring shows that the kernel has something to work off, or has done so by itself: a
-/// busy worker calls it only then.
+/// Whether the ring shows that the kernel has deferred work, or does its work by itself: a busy
+/// worker calls it only then.
 fn shows_work(ring: &mut Ring) -> Result<bool, Failed> {
     let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
     let event = event.map_err(io::Error::from).map_err(Failed::at("eventfd"))?;
@@ -315,7 +315,7 @@ fn make_one(plan: Plan, patience: &mut Patience) -> Result<Ring, Failed> {
     }
 }
 
-/// Waits for memory that closed rings had locked, though not for ever.
+/// Waits for memory that closed rings had locked, for a limited time.
 struct Patience {
     looks: u32,
 }

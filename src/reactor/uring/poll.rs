@@ -118,13 +118,13 @@ impl Uring {
             && socket.flights.recv.get().is_some()
             && !self.moves.is_leaving(socket)
         {
-            // In the place of one that reported too much, or too little.
+            // In the place of a poll that reported too much, or too little.
             self.arm_poll(socket);
         }
     }
 }
 
-/// Whether an event tells nothing but that there is something to read or write, and more will come.
+/// Whether an event shows nothing but that there is something to read or write, and more will come.
 pub(super) fn is_plain(completion: &cqueue::Entry) -> bool {
     let plain = PollFlags::IN | PollFlags::PRI | PollFlags::RDBAND | PollFlags::OUT;
     let plain = u32::from(plain.bits());

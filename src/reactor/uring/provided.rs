@@ -107,8 +107,8 @@ impl Provided {
         }
     }
 
-    /// Before the worker sleeps: if the kernel has no buffer, the first that comes back is
-    /// to wake it, so that receives need not fail first.
+    /// Before the worker sleeps: if the kernel has no buffer, the first that comes back wakes the
+    /// worker, so that receives need not fail first.
     pub(super) fn before_sleep(&mut self) {
         if self.pool.is_filling() {
             return self.pool.set_starved(false);
@@ -179,10 +179,10 @@ pub(super) fn are_incremental(ring: &IoUring) -> bool {
     keeps_order && has_pieces(ring)
 }
 
-/// Whether a kernel queues completions in the order in which buffers were filled. From 6.12 on,
-/// which brought pieces, that which ends a receive could come behind later ones of others, up to
-/// "io_uring: ensure deferred completions are flushed for multishot" (687b2bae0eff), in 6.15. What
-/// some older kernels have of it later is not to be seen from outside.
+/// Whether a kernel queues completions in the order in which buffers were filled. Pieces came with
+/// 6.12. From then on, the completion that ends a receive could come behind later ones of other
+/// receives, up to "io_uring: ensure deferred completions are flushed for multishot"
+/// (687b2bae0eff), in 6.15. A program cannot see whether an older kernel has that fix.
 fn keeps_order(release: &str) -> bool {
     let mut parts = release.split('.');
     let mut number = || parts.next()?.parse::<u32>().ok();

@@ -84,7 +84,7 @@ impl Uring {
         // the flight keeps the descriptor open (S4).
         unsafe { self.ring.push(recv) };
         if socket.flights.poll.get().is_some() && socket.flights.reports(READS) {
-            // It reports arrivals, which is once too often.
+            // It reports arrivals, which the receive reports as well.
             self.cancel(socket.flights.poll.get());
         }
     }
@@ -143,8 +143,8 @@ impl Uring {
             if socket.inbound.arrived(lease, share, wakes) == Flow::Stop {
                 self.cancel(socket.flights.recv.get());
             }
-            // A receive that goes on and finds bytes and a reset at once takes the bytes and
-            // sleeps on, with nothing to wake it: from now on a poll has to tell.
+            // A receive that goes on and finds bytes and a reset at once takes the bytes and sleeps
+            // on, with nothing to wake it: from now on a poll has to report that.
             if more(completion.flags())
                 && socket.flights.poll.get().is_none()
                 && !socket.flights.is_retired()

@@ -123,7 +123,7 @@ fn wanted(socket: &Socket) -> PollFlags {
 impl Shared {
     /// Does for a held worker what can be done from elsewhere.
     pub(crate) fn rescue(&self, wakes: &mut Vec<Waker>) {
-        // A bridge has no doorbell whose ring could be swallowed.
+        // A bridge has no doorbell whose ring could get lost.
         let _ = self.bridge.rescue(wakes);
         self.rescue_sockets(wakes);
     }

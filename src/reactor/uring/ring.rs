@@ -36,14 +36,14 @@ const SHORTAGE: Duration = Duration::from_millis(1);
 pub(crate) struct Plan {
     /// Entries of the submission queue.
     pub(crate) entries: u32,
-    /// Completions are worked off when their owner asks (faster), or at any return to
-    /// user space (`COOP_TASKRUN`).
+    /// Completions are processed when their owner asks (faster), or at any return to user space
+    /// (`COOP_TASKRUN`).
     pub(crate) defer_taskrun: bool,
     /// Without the array of indices (since Linux 6.6).
     pub(crate) no_sqarray: bool,
     /// Provided buffers can be consumed in pieces (since Linux 6.15).
     pub(crate) incremental: bool,
-    /// The ring's flags show that something is to be worked off. Else each turn makes a call.
+    /// The ring's flags show deferred work. Else each turn makes a call.
     pub(crate) shows_work: bool,
     /// Files can be read.
     pub(crate) optional: Optional,
@@ -382,7 +382,8 @@ impl Ring {
         &mut self,
         batch: &'a mut [mem::MaybeUninit<cqueue::Entry>],
     ) -> &'a mut [cqueue::Entry] {
-        // The counter is not of what waits for room in the queue, but of what there was no memory for.
+        // The counter counts completions for which there was no memory, not those that wait for
+        // room in the queue.
         #[cfg(test)]
         {
             let taken = self.faults.completions(&mut self.ring, batch);

@@ -27,7 +27,7 @@ pub(super) fn kills() -> bool {
 }
 
 fn child_survives() -> bool {
-    // As fork(2), but that nobody's handlers run, and the child's end sends no signal.
+    // As fork(2), but no handlers of pthread_atfork(3) run, and the child's end sends no signal.
     // SAFETY: the child shares nothing with us, and does nothing but calls that need no state.
     let child = unsafe { libc::syscall(libc::SYS_clone, NONE, NONE, NONE, NONE, NONE) };
     match child {
@@ -63,7 +63,7 @@ fn exits(child: pid_t) -> bool {
             return WIFEXITED(status);
         }
         if std::io::Error::last_os_error().kind() != std::io::ErrorKind::Interrupted {
-            // Somebody else has waited for it.
+            // Another thread has waited for it.
             return false;
         }
     }

@@ -30,7 +30,7 @@ use crate::{
 
 /// Never a signal, and never a wait.
 const FLAGS: i32 = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT).bits() as i32;
-/// What tells that a send is worth a try.
+/// The events at which a send is worth a try.
 const ROOM: PollFlags = PollFlags::OUT.union(PollFlags::ERR).union(PollFlags::HUP);
 
 /// How long a socket whose owner is gone may take for what is still to be sent.

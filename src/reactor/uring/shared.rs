@@ -73,8 +73,8 @@ impl Shared {
         }
     }
 
-    /// Sends a request to the socket's home, from any thread. `false`: there is nobody to
-    /// answer it, which may leave something to the caller.
+    /// Sends a request to the socket's home, from any thread. `false`: the home does not answer.
+    /// Then `left` may have something for the caller.
     pub(crate) fn send(&self, socket: &Arc<Socket>, request: u32, left: &mut Garbage) -> bool {
         if !self.is_ours() {
             return false;
