@@ -145,8 +145,13 @@ fn consume_against_cancel() {
             }
             assert!(driven.drive().is_none());
         }
+        // Another one, after whatever there was.
+        assert!(handle.cancel_with("three"));
+        told.push("body: three".to_owned());
+        assert!(driven.drive().is_none());
         let mut heard = heard();
         heard.sort_unstable();
+        told.sort_unstable();
         assert_eq!(heard, told, "each that was told that it is the first was heard");
         assert!(!handle.is_cancelled());
         drop(driven.future);

@@ -134,4 +134,18 @@ pub const LOOPS: &[Mutant] = &[
         replacement: "        let _ = parked;",
         model: "hub_lives::late_ring_against_next_life",
     },
+    Mutant {
+        name: "standstill: is found while a neighbour has something to run",
+        file: "scheduler/standstill.rs",
+        text: "        if !hub.idle.are_all_parked(hub.workers()) || hub.blocks().any(|block| block.has_mail()) {",
+        replacement: "        if hub.blocks().any(|block| block.has_mail()) {",
+        model: "worker_loop::standstill_of_two",
+    },
+    Mutant {
+        name: "standstill: is found, and nobody is told",
+        file: "scheduler/standstill.rs",
+        text: "            wakes.extend(told.iter().filter_map(|ticket| ticket.tell(String::new())));",
+        replacement: "            drop(told);",
+        model: "worker_loop::standstill_against_foreign_wake",
+    },
 ];
