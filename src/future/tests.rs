@@ -177,8 +177,10 @@ fn rule_8_task_that_was_woken_has_one_more_turn() {
         let handle = own.clone();
         let task = crate::spawn_local(async move {
             yield_now().await;
-            // Asked and woken in one poll: what woke it may be the value.
             handle.borrow().as_ref().expect("placed").cancel();
+            yield_now().await;
+            // This poll began with the request, and the task is woken in it: what woke it may be the
+            // value.
             yield_now().await;
             7
         });
@@ -215,13 +217,16 @@ fn rule_10_innermost_region_is_told_first() {
     let body = async {
         let inner = async {
             region(&said, "inner", pending::<()>()).await;
+            // The outer one is not told before this suspension: it does not end what is ready by then.
+            turns(1).await;
+            said.borrow_mut().push("cleaned up");
             pending::<()>().await;
         };
         region(&said, "outer", inner).await;
         pending::<()>().await;
     };
     assert_eq!(drive(cancelled(body)), Some(true));
-    assert_eq!(*said.borrow(), ["inner", "outer"]);
+    assert_eq!(*said.borrow(), ["inner", "cleaned up", "outer"]);
 }
 
 /// Pending so many times.
@@ -405,7 +410,7 @@ fn rule_16_group_joins_its_children_and_the_outer_request_stands() {
         };
         let ended = timeout(Duration::from_millis(5), body).await;
         assert!(ended.is_err());
+        assert_eq!(cleaned.load(Ordering::Relaxed), 1, "before the scope around the group ended");
     });
-    assert_eq!(cleaned.load(Ordering::Relaxed), 1);
     assert!(!past.get(), "with nothing to tell, the scope around goes first");
 }

@@ -215,16 +215,18 @@ pub const CANCEL: &[Mutant] = &[
         model: "cancel_scope::mask_dropped_elsewhere",
     },
     Mutant {
-        name: "mask: wakes before it has left the tree",
+        name: "mask: takes the waker of a scope before it has left the tree",
         file: "task/cancel/node.rs",
         text: "        self.unlink();
         // The delivered request refers to the tree, and wakers to tasks: there are no cycles after
         // this.
-        let mut links = self.node().links.lock();",
-        replacement: "        let waker = self.node().links.lock().waker.take();
-        waker.map(Waker::wake);
-        self.unlink();
-        let mut links = self.node().links.lock();",
+        let mut links = self.node().links.lock();
+        let (told, waker) = (links.told.take(), links.waker.take());
+        drop(links);",
+        replacement: "        let mut links = self.node().links.lock();
+        let (told, waker) = (links.told.take(), links.waker.take());
+        drop(links);
+        self.unlink();",
         model: "cancel_scope::mask_dropped_elsewhere",
     },
     Mutant {
