@@ -47,7 +47,7 @@ impl Default for GuestCount {
     }
 }
 
-/// One of them, until it has ended and woken those who waited for it.
+/// One of them, until it has ended and its waiter is woken.
 pub(crate) struct Guest(Guests);
 
 impl Guests {
@@ -241,8 +241,8 @@ pub(crate) fn check() -> Result<(), TaskError> {
 struct Jobs;
 
 impl Schedule for Jobs {
-    /// Nobody polls a job twice: it was asked to end, before a thread came to it. It does so here and
-    /// now, but for what its closure has: that is dropped where it may block.
+    /// A job is polled once, so this is no wake-up: the job was asked to end before a thread came to it. It
+    /// ends here and now. Its closure is dropped by a thread of the lane, where that may block.
     fn schedule(job: Runnable) {
         let (place, name) = (job.header().place(), name(job.header()));
         set_cancelled(lane::find(place >> HOOK_BITS).map(|lane| (lane, name)));

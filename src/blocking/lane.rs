@@ -33,14 +33,14 @@ const SATURATED: Duration = Duration::from_secs(1);
 /// Threads that have ended and may wait to be joined, beside as many as there are.
 const UNJOINED: usize = 8;
 
-/// Calls what it is given, with this thread set up for its duty.
+/// Calls the function that it is given, with this thread set up for its duty.
 pub(crate) type Surround = Box<dyn Fn(Duty, &mut dyn FnMut()) + Send + Sync>;
 
 /// What a lane is made of.
 pub(crate) struct Options {
-    /// What its threads are called.
+    /// The name of its threads.
     pub(crate) name: String,
-    /// What reports call it.
+    /// Its name in reports.
     pub(crate) label: String,
     /// Threads that there may be.
     pub(crate) threads: usize,
@@ -52,9 +52,9 @@ pub(crate) struct Options {
     pub(crate) queued: usize,
     /// Of a thread's stack, in bytes.
     pub(crate) stack_size: Option<usize>,
-    /// Who hears of errors.
+    /// The key of the error hook.
     pub(crate) hook: u16,
-    /// Called by each thread, once: its life is what it is given.
+    /// Called by each thread, once, with the thread's life.
     pub(crate) surround: Surround,
 }
 
@@ -84,17 +84,17 @@ pub(super) struct Shared {
     hook: u16,
     surround: Surround,
     queue: JobQueue<Entry>,
-    /// It closes, and does not wait for what is queued.
+    /// It closes, and its queued jobs are dropped.
     ends: AtomicBool,
     /// Those that have not been joined.
     started: WaitLock<Vec<Started>>,
 }
 
-/// Who hands a job over.
+/// The part of a job that its origin gives.
 pub(crate) struct Hand {
     pub(crate) id: TaskId,
     pub(crate) origin: Origin,
-    /// Who hears of its errors.
+    /// The key of the hook that hears of its errors.
     pub(crate) hook: u16,
     pub(crate) guest: Option<Guest>,
 }
@@ -198,7 +198,7 @@ impl Lane {
         Arc::ptr_eq(&self.0, other)
     }
 
-    /// Closes the lane, and drops what is queued.
+    /// Closes the lane, and drops the jobs that are queued.
     pub(crate) fn refuse_queued(&self) {
         // Release: pairs with the load in `ends`.
         self.0.ends.store(true, Ordering::Release);
@@ -206,7 +206,7 @@ impl Lane {
         self.0.queue.close().into_iter().for_each(Entry::refuse);
     }
 
-    /// Closes the lane to new jobs; what is queued still runs.
+    /// Closes the lane to new jobs; jobs that are queued still run.
     pub(crate) fn finish(&self) {
         self.0.queue.finish();
     }
@@ -242,7 +242,7 @@ impl Shared {
         match self.queue.push(remains) {
             Pushed::Queued => {}
             Pushed::Start(duty) => self.start_thread(duty),
-            // Nobody will come any more.
+            // No thread will come any more.
             Pushed::Closed(remains) | Pushed::Full(remains) => remains.refuse(),
         }
     }

@@ -2,19 +2,19 @@
 //!
 //! A job is a task whose future calls a closure in its one poll: it has the handle, the
 //! cancellation before its start, and the containment of panics that every task has. While it is
-//! queued, it is a task that nobody has woken: the thread that [takes](Entry) it wakes it and runs it
-//! at once. Who cancels it before does the same, so that it ends without a thread.
+//! queued, it is a task that has not been woken: the thread that takes it out of the queue wakes it and runs it
+//! at once. A canceller that comes first wakes it as well, and ends it: that takes no thread.
 //!
 //! Jobs wait in [lanes](Lane), each with a queue, threads and limits of its own: what the program
 //! hands over, files, and names. Stuck jobs of one do not hold up those of another. The rules by which
 //! threads are woken, started and end are those of [`queue`].
 //!
-//! A thread that the system refuses is made up for by the others of its lane; if there is none, what is
-//! queued fails. It never runs on the thread that has queued it, which may be the worker of a task
+//! A thread that the system refuses is made up for by the others of its lane; if there is none, the jobs that are
+//! queued fail. A job never runs on the thread that has queued it, which may be the worker of a task
 //! that the job waits for.
 //!
-//! The end of a lane waits for its threads to their very ends: what is left of one is destructors of
-//! its thread-local values, which may use what the program puts away next.
+//! The end of a lane waits for its threads to their very ends: the last part of a thread are destructors of
+//! its thread-local values, which may use things that the program puts away next.
 
 mod job;
 mod lane;
@@ -59,7 +59,7 @@ impl Pool {
         self.0.iter().map(Lane::jobs).sum()
     }
 
-    /// Whether nothing is queued, and all that ran has ended and woken those who waited for it.
+    /// Whether no job is queued, and all jobs that ran have ended and woken their waiters.
     pub(crate) fn rests(&self) -> bool {
         self.0.iter().all(Lane::rests)
     }
@@ -68,8 +68,8 @@ impl Pool {
         self.0.iter().map(Lane::threads).sum()
     }
 
-    /// Refuses what is queued, waits for what runs and for the ends of all threads, up to the
-    /// deadline. Names what they are still at then; they are left to themselves.
+    /// Refuses jobs that are queued, waits for those that run and for the ends of all threads, up to the
+    /// deadline. Names the jobs that still run then; their threads are left to themselves.
     pub(crate) fn close(&self, deadline: u64) -> Vec<String> {
         // All of them, before any is waited for.
         self.0.iter().for_each(Lane::refuse_queued);

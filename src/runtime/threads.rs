@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// What was chosen.
+/// The options that were chosen.
 #[derive(Clone)]
 pub(super) struct ThreadOptions {
     /// By [`Kind`].
@@ -151,7 +151,7 @@ impl Builder {
 }
 
 impl ThreadOptions {
-    /// Checks what was chosen, and asks for the cores.
+    /// Checks the options, and asks for the cores.
     pub(super) fn resolve(mut self) -> Result<Self, BuildError> {
         let what = ["blocking threads", "file threads", "name threads"];
         for (threads, what) in self.limits.iter().zip(what) {
@@ -216,7 +216,7 @@ impl ThreadOptions {
                 return life();
             }
             let _playing = standstill.clock().map(Clock::play);
-            // Where it is gone, nobody queues any more.
+            // Where the runtime is gone, no job is queued any more.
             let _entered = inner.upgrade().map(|inner| context::enter(Handle { inner }));
             let _hooked = options.enter();
             life();

@@ -15,10 +15,10 @@ use crate::{
 
 /// A limit on how many borrowers do something at a time: anyio's `CapacityLimiter`.
 ///
-/// A [`CapacityToken`] has one borrower, a task unless the program says otherwise. A borrower cannot have two
-/// tokens of a limiter: a task that asked for a second one could wait for itself for ever. The number of
-/// tokens can be changed at any time. Borrowers are served in the order in which they came. Copies are of the
-/// same limiter.
+/// A [`CapacityToken`] has a borrower: the task that asks, unless said otherwise. A borrower cannot have two
+/// tokens: a task that asked for a second one could wait for itself for ever. The
+/// number of tokens can be changed at any time. Waiters are served in the order in which they came. Copies are
+/// of the same limiter.
 ///
 /// It limits jobs of a kind on the blocking pool ([`to_thread`](Self::to_thread)), without threads of their own.
 ///
@@ -51,11 +51,11 @@ struct State {
     borrowed: usize,
     /// Tokens to take out of use, since the total has been lowered: as soon as they come back.
     owed: usize,
-    /// The borrowers that have a token or wait for one.
+    /// Those that have a token or wait for one.
     borrowers: HashSet<Borrower>,
 }
 
-/// A borrower of tokens of a [`CapacityLimiter`] that is not the task that asks.
+/// A borrower of tokens of a [`CapacityLimiter`] that is no task: a customer, a connection.
 ///
 /// ```
 /// use ringloop::{Borrower, CapacityLimiter};
@@ -78,7 +78,7 @@ enum Who {
 }
 
 impl Borrower {
-    /// A borrower that is no other.
+    /// A new borrower, unequal to all others.
     #[allow(clippy::new_without_default, reason = "each is another one")]
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -130,7 +130,7 @@ impl CapacityLimiter {
         state.total.saturating_sub(state.borrowed)
     }
 
-    /// Changes the number of tokens. With more, borrowers that wait get them at once. With fewer, nobody
+    /// Changes the number of tokens. With more, waiters get them at once. With fewer, no borrower
     /// loses a token; those that come back are not given out again until as few are out.
     ///
     /// anyio: `total_tokens = ..`.
@@ -169,7 +169,7 @@ impl CapacityLimiter {
         }
     }
 
-    /// Waits for a token, which the current task borrows; outside of a task, nobody in particular.
+    /// Waits for a token, which the current task borrows; outside of a task, a new borrower.
     ///
     /// # Cancel safety
     ///
@@ -198,7 +198,7 @@ impl CapacityLimiter {
         Ok(claim.fill(permit.unwrap_or_else(|_| unreachable!("it is never closed"))))
     }
 
-    /// Takes a token if one is left and nobody waits.
+    /// Takes a token if one is left and none waits for it.
     ///
     /// # Errors
     ///
@@ -208,7 +208,7 @@ impl CapacityLimiter {
         self.try_acquire_for(Borrower::here())
     }
 
-    /// Takes a token on behalf of a borrower, if one is left and nobody waits.
+    /// Takes a token on behalf of a borrower, if one is left and none waits for it.
     ///
     /// # Errors
     ///
@@ -247,7 +247,7 @@ impl CapacityLimiter {
         T: Send + 'static,
     {
         let token = self.acquire_for(Borrower::new()).await;
-        let token = token.unwrap_or_else(|AlreadyBorrowed(())| unreachable!("it is new"));
+        let token = token.unwrap_or_else(|AlreadyBorrowed(())| unreachable!("the borrower is new"));
         let job = move || {
             let _token = token;
             f()
@@ -306,7 +306,7 @@ pub struct CapacityToken {
 }
 
 impl CapacityToken {
-    /// The borrower.
+    /// Its borrower.
     pub fn borrower(&self) -> Borrower {
         self.borrower
     }

@@ -60,10 +60,10 @@ where
 }
 
 /// Asks, in a job of [`to_thread`], [`run_in_executor`] or [`ThreadPool::submit`], whether the job is to
-/// end early: somebody has cancelled it, or its runtime is ending.
+/// end early: it was cancelled, or its runtime is ending.
 ///
-/// Nothing stops a job that does not ask. What it returns after that is still the job's value, for the tasks that
-/// wait for it. Everywhere else, also in a task, this is `Ok`.
+/// Nothing stops a job that does not ask. A value that it returns after that still goes to a task that waits
+/// for it. Everywhere else, also in a task, this is `Ok`.
 ///
 /// anyio: `from_thread.check_cancelled`.
 ///

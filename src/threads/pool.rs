@@ -26,7 +26,7 @@ use crate::{
 /// started when jobs need them, up to the limit, and end when they have been idle for some seconds. Jobs begin in
 /// the order in which they came. Copies are of the same pool.
 ///
-/// When the last copy is dropped the pool closes as by `shutdown(false)`: what is queued still runs.
+/// When the last copy is dropped the pool closes as by `shutdown(false)`: jobs that are queued still run.
 ///
 /// In a forked child, which has none of the threads, it refuses all jobs, and dropping it does nothing.
 ///
@@ -160,7 +160,7 @@ impl ThreadPoolBuilder {
             threads: self.threads,
             cores: available(),
             keep_alive: self.keep_alive,
-            // A caller that hands a job over has room for it.
+            // A job is handed over with room that it has.
             queued: usize::MAX,
             stack_size: self.stack_size,
             hook: NOBODY,
@@ -339,7 +339,7 @@ impl ThreadPool {
         }
     }
 
-    /// Closes the pool to new jobs. What is queued still runs, and threads end when nothing is left.
+    /// Closes the pool to new jobs. Jobs that are queued still run, and threads end when none is left.
     ///
     /// `wait`: returns when all jobs have run and all threads have ended, with the destructors of
     /// their thread-local values. Else it returns at once.
@@ -368,8 +368,8 @@ impl ThreadPool {
         }
     }
 
-    /// Closes the pool, drops what is queued, asks what runs to [end](crate::check_cancelled), and waits for that
-    /// up to `limit`. Says which jobs have not ended by then; they are left to themselves.
+    /// Closes the pool, drops jobs that are queued, asks those that run to [end](crate::check_cancelled), and waits
+    /// for that up to `limit`. Says which jobs have not ended by then; they are left to themselves.
     ///
     /// concurrent.futures: `shutdown(cancel_futures=True)`, which has no limit.
     ///
@@ -429,7 +429,7 @@ impl ThreadPool {
         }
     }
 
-    /// Nobody is to wait for room any more: the lane is closed, and refuses what they bring.
+    /// Waiters for room go on: the lane is closed, and refuses their jobs.
     fn close_room(&self) {
         if let Some((_, semaphore)) = &self.0.room {
             semaphore.close();
@@ -505,7 +505,7 @@ struct Full {
     semaphore: Arc<Semaphore>,
 }
 
-/// Cancels a job whose value nobody waits for any more.
+/// Cancels a job whose value has no taker any more.
 struct CancelOnWake(Canceller);
 
 impl Wake for CancelOnWake {

@@ -10,8 +10,9 @@
 
 use std::future::Future;
 use std::hint::black_box;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
+use ringloop::ThreadPool;
 use tokio::runtime::{Builder as Tokio, Runtime};
 
 use crate::harness::Spec;
@@ -44,6 +45,15 @@ trait Pool: 'static {
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static;
+
+    /// The same for a job that computes, where the runtime has another pool for that.
+    fn compute<T, F>(job: F) -> impl Future<Output = T> + Send + 'static
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        Self::hand_over(job)
+    }
 
     fn spawn<F>(future: F) -> impl Future<Output = F::Output> + Send + 'static
     where
@@ -108,7 +118,7 @@ async fn burst<P: Pool>() -> u64 {
 
 async fn compute<P: Pool>() -> u64 {
     let jobs: Vec<_> =
-        (0..CPU_JOBS).map(|seed| P::hand_over(move || work(seed, CPU_MICROS * STEPS))).collect();
+        (0..CPU_JOBS).map(|seed| P::compute(move || work(seed, CPU_MICROS * STEPS))).collect();
     for job in jobs {
         black_box(job.await);
     }
@@ -134,6 +144,18 @@ impl Pool for Ringloop {
         F: FnOnce() -> T + Send + 'static,
     {
         let job = ringloop::to_thread(job);
+        async { job.await.expect("no job panics") }
+    }
+
+    fn compute<T, F>(job: F) -> impl Future<Output = T> + Send + 'static
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        static CORES: LazyLock<ThreadPool> = LazyLock::new(|| {
+            ThreadPool::new("cores", sys::cores().len()).expect("there is a core")
+        });
+        let job = ringloop::run_in_executor(&CORES, job);
         async { job.await.expect("no job panics") }
     }
 

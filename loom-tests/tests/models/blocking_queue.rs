@@ -5,10 +5,10 @@
 //!
 //! Properties: each job runs once, or is given back once, by the end of the queue or by a thread
 //! that was refused; an idle thread is woken for a job, and for the end; a job that waits behind one
-//! that waits for it gets a thread of its own; who waits for the threads has the last of what they did
-//! behind it.
+//! that waits for it gets a thread of its own; the end of all threads happens before the end of a wait for
+//! them.
 //!
-//! Actors: one or two who push; the threads that are asked for; who closes.
+//! Actors: one or two pushers; the threads that are asked for; a closer.
 //!
 //! Bound: 3 threads at a time; 3 jobs. With a watch 4 threads, and not all orders.
 
@@ -107,7 +107,7 @@ fn push_against_the_end_of_an_idle_thread() {
     });
 }
 
-/// A thread that stays is woken for each job, by one or the other who pushes, and for the end.
+/// A thread that stays is woken for each job, by one or the other pusher, and for the end.
 #[test]
 fn idle_thread_is_called() {
     explore(|| {

@@ -1,12 +1,12 @@
 //! A blocking job is cancelled before a thread comes to it, or just then.
 //!
-//! Code: `task/`, as `blocking/job.rs` uses it: the job is a task that nobody has woken. The thread that takes
-//! it out of the queue wakes it; who cancels it does so as well, and ends it.
+//! Code: `task/`, as `blocking/job.rs` uses it: the job is a task that has not been woken. The thread that takes
+//! it out of the queue wakes it and runs it; a canceller wakes it and ends it.
 //!
 //! Properties: the job runs once and its value is there, or it never runs and is cancelled; its future is
-//! dropped once, by who has it; who waits for it is woken; the memory is freed once.
+//! dropped once; its waiter is woken; the memory is freed once.
 //!
-//! Actors: the thread, one or two who cancel, who waits.
+//! Actors: the thread, one or two cancellers, a waiter.
 //!
 //! Bound: 3 threads.
 
@@ -127,7 +127,7 @@ fn wait_for(task: Task<u32>) -> Option<u32> {
     }
 }
 
-/// The thread comes when somebody cancels; a third waits.
+/// The thread comes when another cancels; a third waits.
 #[test]
 fn claim_against_cancel() {
     explore(|| {
@@ -141,7 +141,7 @@ fn claim_against_cancel() {
     });
 }
 
-/// Two cancel, one of them by force, and nobody waits.
+/// Two cancel, one of them by force, and none waits.
 #[test]
 fn claim_against_two_cancels() {
     explore(|| {

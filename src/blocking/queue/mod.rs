@@ -11,12 +11,12 @@
 //! lane is *hungry* when its oldest job has waited for so long, unless its jobs are shorter than
 //! it takes to wake a thread. A hungry lane grows until no job waits.
 //!
-//! * J1 While a job is queued, somebody comes to it: a thread that is coming; or else the watch, awake;
+//! * J1 While a job is queued, a thread comes to it: one that is coming; or else the watch, awake;
 //!   or, if there are as many threads as there may be and none is idle, a busy one, which
-//!   looks again when it is done. What [`JobQueue::push`] asks its caller to start counts as come,
-//!   until the caller says that it was refused.
-//! * J2 Who calls a thread takes it off the list first. So a thread that wakes up and is still on
-//!   the list was not called: it may end, and no job counts on it.
+//!   looks again when it is done. A thread that [`JobQueue::push`] asks its caller to start counts as
+//!   coming, until the caller says that it was refused.
+//! * J2 A caller takes a thread off the list first, and then wakes it. So a thread that wakes up and is still
+//!   on the list was not called: it may end, and no job counts on it.
 //! * J3 The thread that became idle last is called first. Under a light load the others are not
 //!   called at all, and end.
 //! * J4 A thread is called outside of the lock: one that wakes up finds it free.
@@ -44,9 +44,9 @@ type Guard<'a, J> = WaitGuard<'a, State<J>>;
 /// Room for jobs that the queue keeps when it is empty.
 const KEEPS: usize = 1024;
 
-/// What is queued.
+/// An entry of the queue.
 pub(crate) trait Job: Sized {
-    /// What reports call it.
+    /// Its name in reports.
     type Name: Copy + PartialEq;
 
     fn name(&self) -> Self::Name;
@@ -66,7 +66,7 @@ pub(crate) trait Job: Sized {
 pub(crate) enum Left {
     /// All of it.
     Job,
-    /// It was cancelled, and what it has is to be dropped by a thread that serves.
+    /// It was cancelled, and its closure is to be dropped by a thread that serves.
     Remains,
     /// Nothing: it was cancelled.
     Nothing,
@@ -98,7 +98,7 @@ pub(crate) struct JobQueue<J: Job> {
 
 struct State<J: Job> {
     jobs: VecDeque<Waiting<J>>,
-    /// How many of them are [remains](Left::Remains): nobody waits for these.
+    /// How many of them are [remains](Left::Remains): these have no waiter.
     remains: usize,
     /// Jobs that were ever taken out.
     taken: u64,
@@ -106,7 +106,7 @@ struct State<J: Job> {
     search_at: usize,
     /// The places of the threads that serve.
     seats: Vec<Arc<Seat<J::Name>>>,
-    /// Threads that are at a job, or at what is left of one, whose destructors may take their time.
+    /// Threads that are at a job, or at the rest of one, whose destructors may take their time.
     busy: usize,
     /// All threads that serve, or were asked for.
     threads: usize,
@@ -185,7 +185,7 @@ impl Sleeper {
         self.bell.notify_one();
     }
 
-    /// Until it is called, or for so long. `false`: nobody has called it so far.
+    /// Until it is called, or for so long. `false`: it has not been called so far.
     fn sleep(&self, limit: Duration) -> bool {
         let mut called = self.called.lock();
         let mut timed_out = false;
@@ -218,7 +218,7 @@ pub(crate) enum Pushed<J> {
     Full(J),
 }
 
-/// What is to be done, without the lock, so that somebody comes.
+/// What is to be done, without the lock, so that a thread comes.
 enum Help {
     None,
     Call(Arc<Sleeper>),
@@ -226,7 +226,7 @@ enum Help {
 }
 
 impl Help {
-    /// Calls who is to be called. What is to be started is left to the caller.
+    /// Calls the thread that is to be called. A thread that is to be started is the caller's to start.
     fn give(self) -> Option<Duty> {
         match self {
             Self::None => None,
@@ -243,7 +243,7 @@ impl Help {
 pub(crate) struct Refused<J> {
     /// It is the first, after one that was not refused.
     pub(crate) is_first: bool,
-    /// There is no other thread, and so nobody to come to these.
+    /// There is no other thread, and so none that would come to these.
     pub(crate) stranded: Vec<J>,
 }
 
@@ -383,7 +383,7 @@ impl<J: Job> JobQueue<J> {
         self.one_less.notify_all();
     }
 
-    /// Has this thread be idle. `false`: nobody has called it.
+    /// Has this thread be idle. `false`: it was not called.
     fn be_idle<'a>(
         &'a self,
         mut state: Guard<'a, J>,
@@ -410,7 +410,7 @@ impl<J: Job> JobQueue<J> {
         }
     }
 
-    /// Jobs queued and running, and what is left to be dropped of others.
+    /// Jobs that are queued or run, and closures of cancelled ones that are to be dropped.
     pub(crate) fn jobs(&self) -> usize {
         let state = self.state.lock();
         // Acquire: pairs with the store in `end_job`.
@@ -418,7 +418,7 @@ impl<J: Job> JobQueue<J> {
         state.queued() + state.remains + running.count()
     }
 
-    /// Whether nothing is queued, and all that ran has ended and woken those who waited for it.
+    /// Whether no job is queued, and all jobs that ran have ended and woken their waiters.
     pub(crate) fn rests(&self) -> bool {
         let state = self.state.lock();
         let nothing = |waiting: &Waiting<J>| waiting.job.left() == Left::Nothing;
@@ -529,7 +529,7 @@ impl<J: Job> State<J> {
         gone
     }
 
-    /// Finds who comes to the jobs that are queued (J1).
+    /// Finds a thread that comes to the jobs that are queued (J1).
     fn summon(&mut self, limits: &Limits) -> Help {
         if self.jobs.is_empty() || self.coming {
             return Help::None;

@@ -26,7 +26,7 @@ struct Looks {
 /// What it does next.
 enum Step<N> {
     Pause,
-    /// Somebody is to come.
+    /// A thread is to come.
     Grow(Help),
     /// It looks again then, since the lane cannot grow.
     Doze(Duration),
@@ -88,7 +88,7 @@ impl<J: Job> JobQueue<J> {
         self.one_less.notify_all();
     }
 
-    /// Sleeps until the watch is called, or for so long. `false`: nobody has called it.
+    /// Sleeps until the watch is called, or for so long. `false`: it was not called.
     fn sleep<'a>(
         &'a self,
         state: Guard<'a, J>,
@@ -99,7 +99,7 @@ impl<J: Job> JobQueue<J> {
         loop {
             let called = sleeper.sleep(limit);
             let state = self.state.lock();
-            // As for idle threads (J2, J4): who calls it says so in the state first.
+            // As for idle threads (J2, J4): a caller changes the state first.
             match (&state.watch, called) {
                 (Watch::Awake, _) => return (state, true),
                 (_, false) => return (state, false),

@@ -14,14 +14,14 @@ pub const BLOCKING: &[Mutant] = &[
         model: "blocking_queue::idle_thread_is_called",
     },
     Mutant {
-        name: "blocking: who is called stays on the list",
+        name: "blocking: a thread that is called stays on the list",
         file: "blocking/queue/mod.rs",
         text: "if let Some(sleeper) = self.idle.pop() {",
         replacement: "if let Some(sleeper) = self.idle.last().cloned() {",
         model: "blocking_queue::idle_thread_is_called",
     },
     Mutant {
-        name: "blocking: who has timed out stays on the list",
+        name: "blocking: a thread that has timed out stays on the list",
         file: "blocking/queue/mod.rs",
         text: "                    state.idle.remove(listed);
 ",
@@ -116,7 +116,7 @@ pub const BLOCKING: &[Mutant] = &[
         model: "blocking_queue::refused_thread_beside_another",
     },
     Mutant {
-        name: "blocking: who became idle while a thread was refused is not called",
+        name: "blocking: a thread that became idle while another was refused is not called",
         file: "blocking/queue/mod.rs",
         text: "                    (_, false) => help = state.summon(&self.limits),",
         replacement: "                    (_, false) => {}",
