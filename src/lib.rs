@@ -27,6 +27,7 @@ pub mod time;
 mod calls;
 mod future;
 pub mod net;
+pub mod process;
 pub mod signal;
 mod threads;
 
@@ -80,6 +81,8 @@ pub mod guide {
 
     #[doc = include_str!("../docs/cancellation.md")]
     pub mod cancellation {}
+    #[doc = include_str!("../docs/processes.md")]
+    pub mod processes {}
 }
 
 /// What macros expand to.

@@ -27,7 +27,7 @@ const UNSAFE_FILES: &[&str] = &[
     // Foreign buffers, of which only the front is initialised.
     "src/compat/hyper.rs",
     "src/compat/tokio.rs",
-    "src/net/connection/read.rs",
+    "src/io/connection/read.rs",
     // Slots and timer entries that outlive the runtime.
     "src/reactor/slot.rs",
     "src/reactor/timers/mod.rs",
@@ -37,7 +37,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/reactor/timers/wheel.rs",
     // Operations whose memory the kernel uses.
     "src/buf.rs",
-    "src/net/connection/buffers.rs",
+    "src/io/connection/buffers.rs",
     "src/reactor/socket/mod.rs",
     "src/reactor/uring/any.rs",
     "src/reactor/uring/entry.rs",
@@ -82,6 +82,8 @@ const UNSAFE_FILES: &[&str] = &[
     "src/scheduler/mod.rs",
     "src/scheduler/registry.rs",
     "src/scheduler/worker/spawn.rs",
+    // Hooks that run between fork and exec.
+    "src/process/command.rs",
     // Handlers that run in the middle of anything.
     "src/signal/listeners.rs",
     "src/util/signals.rs",

@@ -33,6 +33,12 @@ mod backend_limits;
 mod calls;
 #[path = "suite/cancel.rs"]
 mod cancel;
+#[path = "suite/children.rs"]
+mod children;
+#[path = "suite/children_ends.rs"]
+mod children_ends;
+#[path = "suite/children_faults.rs"]
+mod children_faults;
 #[path = "suite/clocks.rs"]
 mod clocks;
 #[path = "suite/combinators.rs"]
@@ -83,6 +89,8 @@ mod net_sharing;
 mod net_stream;
 #[path = "suite/net_urgent.rs"]
 mod net_urgent;
+#[path = "suite/pipes.rs"]
+mod pipes;
 #[path = "suite/placed.rs"]
 mod placed;
 #[path = "suite/regressions.rs"]

@@ -4,6 +4,9 @@
 //! `use ringloop::io::{AsyncReadExt, AsyncWriteExt}`.
 
 mod async_fd;
+mod connection;
+mod freed;
+mod pipe;
 mod private;
 
 pub use futures_io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite};
@@ -11,7 +14,18 @@ pub use futures_util::io::{
     AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter, copy,
 };
 
-pub use self::async_fd::AsyncFd;
+pub use self::{
+    async_fd::AsyncFd,
+    connection::{Read, ReadBuffer, Write, WriteBuffer},
+    pipe::{Pipe, PipeReader, PipeWriter},
+};
+pub(crate) use self::{
+    connection::{
+        Connection, Handle as SocketHandle, ReadHalf, WriteHalf, as_uninit, first_buffer, reads,
+        split, writes,
+    },
+    freed::Freed,
+};
 pub use crate::{
     buf::{IoBuf, IoBufMut},
     reactor::Lease,

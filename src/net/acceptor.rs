@@ -4,13 +4,10 @@ use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use rustix::io::Errno;
 
-use super::{
-    connection::Connection,
-    exhaustion::{self, Cause, Freed},
-    handle::Handle as SocketHandle,
-};
+use super::exhaustion::{self, Cause};
 use crate::{
     error::ErrorEvent,
+    io::{Connection, Freed, SocketHandle},
     loom::global::{AtomicU64, Ordering},
     reactor::{Direction, Endpoint, Mode, Socket, not_of_the_internet},
     runtime::{

@@ -1,35 +1,15 @@
-//! What an error of accept(2) is about, and the wait where trying again at once would not help.
+//! What an error of accept(2) is about, and whether trying again at once would help.
 //!
 //! accept(2) that fails for lack of a descriptor leaves the connection in the backlog, and the
-//! listener ready: trying again at once would spin. So the accepting task waits until this process
-//! closes one of its sockets, or for a moment, whichever is first. The same holds where a security
-//! module refuses each connection: it stays in the backlog, too.
+//! listener ready: trying again at once would spin. So the accepting task waits until a descriptor is
+//! [freed](crate::io::Freed). The same holds where a security module refuses each connection: it
+//! stays in the backlog, too.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::io;
 
 use rustix::io::Errno;
 
-use crate::{
-    loom::global::{AtomicU64, Mutex, Ordering},
-    reactor::Endpoint,
-    time::{Sleep, sleep},
-    util::{fork::PerProcess, panic},
-};
-
-/// Descriptors may be freed elsewhere without a notice.
-const PAUSE: Duration = Duration::from_millis(100);
-
-static WAITING: AtomicU64 = AtomicU64::new(0);
-
-fn waiters() -> &'static Mutex<Vec<(u64, Waker)>> {
-    static WAITERS: PerProcess<Mutex<Vec<(u64, Waker)>>> = PerProcess::new();
-    WAITERS.get(|| Mutex::new(Vec::new()))
-}
+use crate::reactor::Endpoint;
 
 /// What an error of accept(2) is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,82 +51,6 @@ impl Cause {
 /// Whether accepting is worth another try after a pause.
 pub(super) fn passes(error: &io::Error, listener: &Endpoint) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| Cause::of(errno, listener) != Cause::Listener)
-}
-
-/// A socket has been closed.
-#[inline]
-pub(super) fn closed_one() {
-    // Relaxed: a waiter that is missed tries again after its pause.
-    if WAITING.load(Ordering::Relaxed) > 0 {
-        wake_all();
-    }
-}
-
-#[cold]
-fn wake_all() {
-    let waiters = std::mem::take(&mut *waiters().lock());
-    for (_, waker) in waiters {
-        panic::contain(|| waker.wake());
-    }
-}
-
-/// Waits for a descriptor to try again with.
-pub(super) struct Freed {
-    pause: Sleep,
-    ticket: Option<u64>,
-}
-
-impl Freed {
-    pub(super) fn new() -> Self {
-        Self { pause: sleep(PAUSE), ticket: None }
-    }
-}
-
-impl Future for Freed {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let waker = cx.waker().clone();
-        let (old, woken) = {
-            let mut waiters = waiters().lock();
-            let mine =
-                self.ticket.and_then(|ticket| waiters.iter().position(|(of, _)| *of == ticket));
-            let old = mine.map(|mine| waiters.swap_remove(mine));
-            let woken = self.ticket.is_some() && old.is_none();
-            if !woken {
-                let ticket = self.ticket.unwrap_or_else(|| {
-                    // Relaxed: see `closed_one`.
-                    WAITING.fetch_add(1, Ordering::Relaxed);
-                    next_ticket()
-                });
-                waiters.push((ticket, waker));
-                self.ticket = Some(ticket);
-            }
-            (old, woken)
-        };
-        panic::discard_foreign(old);
-        if woken { Poll::Ready(()) } else { Pin::new(&mut self.pause).poll(cx) }
-    }
-}
-
-impl Drop for Freed {
-    fn drop(&mut self) {
-        let Some(ticket) = self.ticket else { return };
-        // Relaxed: see `closed_one`.
-        WAITING.fetch_sub(1, Ordering::Relaxed);
-        let old = {
-            let mut waiters = waiters().lock();
-            let mine = waiters.iter().position(|(of, _)| *of == ticket);
-            mine.map(|mine| waiters.swap_remove(mine))
-        };
-        panic::discard_foreign(old);
-    }
-}
-
-fn next_ticket() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    // Relaxed: only uniqueness matters.
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 #[cfg(test)]

@@ -26,17 +26,13 @@
 
 mod acceptor;
 mod addr;
-mod connection;
 mod exhaustion;
-mod handle;
 mod stream;
 #[cfg(test)]
 mod tests;
 
-#[cfg(feature = "tokio")]
-pub(crate) use self::connection::Connection;
 pub use self::{
     addr::{ToSocketAddrs, lookup_host},
-    connection::{Read, ReadBuffer, Write, WriteBuffer},
     stream::{OwnedReadHalf, OwnedWriteHalf, ReuniteError, TcpListener, TcpStream},
 };
+pub use crate::io::{Read, ReadBuffer, Write, WriteBuffer};

@@ -19,10 +19,10 @@ use parking_lot::RwLock;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{OFlags, fcntl_getfl},
-    io::{Errno, ioctl_fionbio},
+    io::{Errno, ioctl_fionbio, read, write, writev},
     net::{
-        RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketFlags, acceptfrom_with,
-        recv, send, sendmsg, sockopt::socket_acceptconn,
+        AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketFlags,
+        SocketType, acceptfrom_with, recv, send, sendmsg, socketpair, sockopt::socket_acceptconn,
     },
 };
 use smallvec::SmallVec;
@@ -42,21 +42,37 @@ const BACKLOG: i32 = 4096;
 /// So many unread bytes are thrown away: more than a receive buffer mostly holds.
 const UNREAD: usize = 1 << 20;
 
-/// One end of a connection, or what accepts them.
+/// One end of a connection or of a pipe, or what accepts connections.
 #[derive(Debug)]
 pub(crate) enum Endpoint {
     /// A non-blocking socket of the kernel's.
     Kernel(OwnedFd),
+    /// One end of a pipe, non-blocking. A ring only polls it: it has no receive or send for a pipe.
+    Pipe(OwnedFd),
     /// One of the reactor in memory.
     #[cfg(test)]
     Memory(super::memory::End),
 }
 
-/// What is done with a socket of the kernel's, and with an end in memory.
+/// What is done with a socket of the kernel's, with a pipe where that is something else, and with an end
+/// in memory.
 macro_rules! by_kind {
     ($endpoint:expr, $fd:ident => $kernel:expr, $end:ident => $memory:expr $(,)?) => {
         match $endpoint {
+            Endpoint::Kernel($fd) | Endpoint::Pipe($fd) => $kernel,
+            #[cfg(test)]
+            Endpoint::Memory($end) => $memory,
+        }
+    };
+    (
+        $endpoint:expr,
+        $fd:ident => $kernel:expr,
+        $pipe:ident => $piped:expr,
+        $end:ident => $memory:expr $(,)?
+    ) => {
+        match $endpoint {
             Endpoint::Kernel($fd) => $kernel,
+            Endpoint::Pipe($pipe) => $piped,
             #[cfg(test)]
             Endpoint::Memory($end) => $memory,
         }
@@ -85,6 +101,13 @@ impl Endpoint {
         Ok((Self::Kernel(socket.into()), connected))
     }
 
+    /// Both ends of a connection without a name, of this process's own.
+    pub(crate) fn pair() -> io::Result<(Self, Self)> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (near, far) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        Ok((Self::Kernel(near), Self::Kernel(far)))
+    }
+
     /// Listens. `share`: other listeners may be bound to the same port.
     pub(crate) fn listen(addr: SocketAddr, share: bool) -> io::Result<Self> {
         let socket = new_socket(addr)?;
@@ -105,7 +128,12 @@ impl Endpoint {
     /// Reads into the front of `buf`, and says how much. 0 is the end.
     #[inline]
     pub(crate) fn recv(&self, buf: &mut [MaybeUninit<u8>]) -> Result<usize, Errno> {
-        by_kind!(self, fd => recv_with(fd, buf, RecvFlags::DONTWAIT), end => end.recv(buf, false))
+        by_kind!(
+            self,
+            fd => recv_with(fd, buf, RecvFlags::DONTWAIT),
+            pipe => read(pipe, buf).map(|(read, _)| read.len()),
+            end => end.recv(buf, false),
+        )
     }
 
     /// The same, but what is read stays to be read.
@@ -117,7 +145,12 @@ impl Endpoint {
     /// Writes as much as there is room for, and says how much.
     #[inline]
     pub(crate) fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
-        by_kind!(self, fd => send(fd, bytes, SEND), end => end.send(bytes))
+        by_kind!(
+            self,
+            fd => send(fd, bytes, SEND),
+            pipe => write(pipe, bytes),
+            end => end.send(bytes),
+        )
     }
 
     /// The same from several slices, which have `len` bytes together.
@@ -127,6 +160,7 @@ impl Endpoint {
             (Self::Kernel(fd), slices) if len > GATHER => {
                 sendmsg(fd, slices, &mut SendAncillaryBuffer::default(), SEND)
             }
+            (Self::Pipe(pipe), slices) if len > GATHER => writev(pipe, slices),
             (_, slices) => {
                 let mut gathered = SmallVec::<[u8; GATHER]>::new();
                 slices.iter().for_each(|slice| gathered.extend_from_slice(slice));
@@ -172,10 +206,16 @@ impl Endpoint {
         by_kind!(self, fd => connected(fd), _end => Ok(()))
     }
 
+    /// Whether it is one end of a pipe.
+    #[inline]
+    pub(crate) fn is_pipe(&self) -> bool {
+        matches!(self, Self::Pipe(_))
+    }
+
     /// Shuts one or both ways down, at once. A way that is down already, or a connection that is
-    /// gone, is no error.
+    /// gone, is no error. An end of a pipe has one way, and only its close shuts that.
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        by_kind!(self, fd => shutdown(fd, how), end => {
+        by_kind!(self, fd => shutdown(fd, how), _pipe => Ok(()), end => {
             end.shutdown(how);
             Ok(())
         })
@@ -183,7 +223,7 @@ impl Endpoint {
 
     /// Throws away what has arrived and was not read.
     pub(crate) fn discard_unread(&self) {
-        by_kind!(self, fd => discard_unread(fd), end => end.discard_unread())
+        by_kind!(self, fd => discard_unread(fd), _pipe => (), end => end.discard_unread())
     }
 
     /// `SO_LINGER`.

@@ -98,8 +98,8 @@ impl SignalKind {
                 "it reports a fault of the thread that runs, which cannot go on to a task; \
                  set a handler by sigaction(2) instead",
             ),
-            number if number >= 1 && number < 32 => None,
-            number if number >= libc::SIGRTMIN() && number <= libc::SIGRTMAX() => None,
+            1..32 => None,
+            number if (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number) => None,
             _ => Some("there is no such signal; take one of the numbers of signal(7)"),
         }
     }

@@ -28,7 +28,7 @@ impl Count {
         // Before the bell is rung, so that the listener that it wakes finds the count. AcqRel: what
         // the sender of the signal has done comes along to `hear`.
         let was = self.0.fetch_add(SIGNAL, Ordering::AcqRel);
-        let is_heard = was % SIGNAL != 0;
+        let is_heard = listeners(was) > 0;
         if is_heard {
             ring();
         }
@@ -55,6 +55,10 @@ impl Count {
         *seen = now;
         is_new
     }
+}
+
+fn listeners(word: u64) -> u32 {
+    (word % SIGNAL) as u32
 }
 
 impl Seen {

@@ -1,8 +1,13 @@
-//! Dispositions of signals: what sigaction(2) says, and the default that a handler plays.
+//! Signals and the kernel: dispositions, the default that a handler plays, and sending.
 //!
 //! Every function here may be called in a handler: none allocates, locks or panics.
 
-use std::{mem::MaybeUninit, ptr};
+use std::{
+    io,
+    mem::MaybeUninit,
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr,
+};
 
 use libc::c_int;
 
@@ -49,6 +54,43 @@ pub(crate) fn play_default(signal: c_int) {
         libc::pthread_sigmask(libc::SIG_UNBLOCK, this_one.as_ptr(), old.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, old.as_ptr(), ptr::null_mut());
         libc::sigaction(signal, &raw const handler, ptr::null_mut());
+    }
+}
+
+/// Whether this thread blocks any signal.
+pub(crate) fn any_is_blocked() -> bool {
+    let mut blocked = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: the kernel writes one set; zeroed, it is one as well. The second call reads it.
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), blocked.as_mut_ptr());
+        let blocked = blocked.assume_init();
+        (1..=libc::SIGRTMAX()).any(|signal| libc::sigismember(&raw const blocked, signal) == 1)
+    }
+}
+
+/// Has this thread block no signal.
+pub(crate) fn block_none() {
+    let mut none = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: `sigemptyset` makes the set that is read then.
+    unsafe {
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
+    }
+}
+
+/// Whether the kernel throws the statuses of children away.
+pub(crate) fn children_are_ignored() -> bool {
+    let action = action(libc::SIGCHLD);
+    action.sa_sigaction == libc::SIG_IGN || action.sa_flags & libc::SA_NOCLDWAIT != 0
+}
+
+/// Sends a signal to the process that a pidfd refers to.
+pub(crate) fn send_by_pidfd(pidfd: BorrowedFd<'_>, signal: c_int) -> io::Result<()> {
+    let (pidfd, info, flags) = (pidfd.as_raw_fd(), ptr::null::<libc::siginfo_t>(), 0);
+    // SAFETY: the descriptor is open, and no memory is involved.
+    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, info, flags) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

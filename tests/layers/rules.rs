@@ -24,6 +24,8 @@ pub const RANKS: &[&[&str]] = &[
 /// Imports inside one rank: who (`*` is everyone), whom, why.
 pub const SAME_RANK: &[(&str, &str, &str)] = &[
     ("*", "loom", "the door to atomics, cells and threads is for every file"),
+    ("io", "time", "who waits for a descriptor that others hold looks again after a moment"),
+    ("process", "signal", "a signal is named alike whether it is sent or heard"),
     ("error", "util", "an error that holds a panic prints the panic's text"),
 ];
 

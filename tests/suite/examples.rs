@@ -82,6 +82,12 @@ fn potatoes() {
 }
 
 #[test]
+fn subprocess() {
+    let back = "1048576 bytes back, the same: true";
+    prints("subprocess", &[back, "exit code 0", "started", "ended by signal 9"]);
+}
+
+#[test]
 fn contexts() {
     prints(
         "contexts",
@@ -145,6 +151,7 @@ fn every_program_is_tested() {
         "submits",
         "wraps",
         "heartbeat",
+        "subprocess",
     ];
     assert_eq!(names, tested);
 }

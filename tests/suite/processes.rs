@@ -171,6 +171,7 @@ fn child_role() {
         "example" => crate::examples::example_role(&args),
         "ctrl_c" => crate::signal::ctrl_c_role(&args),
         "interrupt" => crate::interrupt::interrupt_role(&args),
+        "parent" => crate::children_ends::parent_role(&args),
         "signal" => crate::signal_kinds::signal_role(&args),
         "stopped" => crate::scheduler::stopped_role(),
         other => panic!("no role {other}"),

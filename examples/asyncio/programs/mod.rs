@@ -13,6 +13,7 @@ mod print_sum;
 mod shared_future;
 mod shields;
 mod submits;
+mod subprocess;
 mod task_states;
 mod waits;
 mod wraps;
@@ -35,4 +36,5 @@ pub const ALL: &[(&str, fn())] = &[
     ("submits", submits::main),
     ("wraps", wraps::main),
     ("heartbeat", heartbeat::main),
+    ("subprocess", || subprocess::main().expect("cat and a shell are there")),
 ];

@@ -85,6 +85,24 @@ fn come_while_one_of_two_leaves() {
     });
 }
 
+/// A listener sleeps until it hears of one.
+#[test]
+fn one_comes_and_wakes_a_sleeper() {
+    explore(|| {
+        let count = counted();
+        let mut seen = count.listen();
+        let handler = {
+            let count = count.clone();
+            thread::spawn(move || assert!(come(&count)))
+        };
+        while !count.hear(&mut seen) {
+            kernel::wait(BELL);
+        }
+        handler.join().unwrap();
+        assert!(!count.hear(&mut seen));
+    });
+}
+
 /// A listener sleeps until it hears of one of two; then what was done before the last is seen.
 #[test]
 fn two_come_and_wake_a_sleeper() {

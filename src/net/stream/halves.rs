@@ -3,13 +3,10 @@
 use std::{error::Error, fmt, io, net::SocketAddr};
 
 use super::TcpStream;
-use crate::{
-    io::Lease,
-    net::connection::{self, Connection, ReadHalf, WriteHalf, reads, writes},
-};
+use crate::io::{self as core, Connection, Lease, ReadHalf, WriteHalf, reads, writes};
 
 pub(super) fn split(connection: Connection) -> (OwnedReadHalf, OwnedWriteHalf) {
-    let (read, write) = connection::split(connection);
+    let (read, write) = core::split(connection);
     (OwnedReadHalf(read), OwnedWriteHalf(write))
 }
 

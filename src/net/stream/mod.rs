@@ -16,11 +16,11 @@ pub use self::{
     halves::{OwnedReadHalf, OwnedWriteHalf, ReuniteError},
     listener::TcpListener,
 };
-use super::{
-    addr::{ToSocketAddrs, lookup_host},
-    connection::{Connection, Read, ReadBuffer, Write, WriteBuffer, reads, writes},
+use super::addr::{ToSocketAddrs, lookup_host};
+use crate::{
+    io::{Connection, Lease, Read, ReadBuffer, Write, WriteBuffer, reads, writes},
+    reactor::Endpoint,
 };
-use crate::{io::Lease, reactor::Endpoint};
 
 /// A TCP connection.
 ///

@@ -318,6 +318,10 @@ impl Socket {
     /// Whether a ring has, or could have, its operations: the one of its home, else that of this
     /// thread's reactor.
     pub(crate) fn has_ring(&self, at_hand: &Reactor) -> bool {
+        if self.endpoint().is_pipe() {
+            // A ring only polls it.
+            return false;
+        }
         self.source.with_home(|home| match home.filter(|home| home.is_alive()) {
             Some(home) => matches!(home, Home::Uring(_)),
             None => matches!(at_hand, Reactor::Uring(_)),
@@ -326,7 +330,7 @@ impl Socket {
 
     /// Has the home receive into lent memory. `false`: it cannot.
     pub(crate) fn arm_recv(self: &Arc<Self>, at_hand: &mut Reactor) -> bool {
-        self.ask(at_hand, uring::ARM_RECV)
+        !self.endpoint().is_pipe() && self.ask(at_hand, uring::ARM_RECV)
     }
 
     /// Whether a receive into lent memory may stay asleep at the mark of urgent data: the arrival
@@ -358,6 +362,9 @@ impl Socket {
     /// Tells the home that something is to be sent; `at_hand` is this thread's reactor, if it
     /// has one. `false`: it cannot, or there is none.
     pub(crate) fn mark_dirty(self: &Arc<Self>, at_hand: Option<&mut Reactor>) -> bool {
+        if self.endpoint().is_pipe() {
+            return false;
+        }
         if let Some(at_hand) = at_hand {
             return self.ask(at_hand, uring::FLUSH);
         }

@@ -8,25 +8,25 @@ pub const SIGNALS: &[Mutant] = &[
     Mutant {
         name: "signals: the listeners are looked at after the count",
         file: "util/signal_count.rs",
-        text: "        let is_heard = was % SIGNAL != 0;",
+        text: "        let is_heard = listeners(was) > 0;",
         replacement: "        let _ = was;
-        let is_heard = self.0.load(Ordering::Acquire) % SIGNAL != 0;",
+        let is_heard = listeners(self.0.load(Ordering::Acquire)) > 0;",
         model: "signal_count::come_against_listen",
     },
     Mutant {
         name: "signals: rung before it is counted",
         file: "util/signal_count.rs",
         text: "        let was = self.0.fetch_add(SIGNAL, Ordering::AcqRel);
-        let is_heard = was % SIGNAL != 0;
+        let is_heard = listeners(was) > 0;
         if is_heard {
             ring();
         }",
-        replacement: "        if self.0.load(Ordering::Relaxed) % SIGNAL != 0 {
+        replacement: "        if listeners(self.0.load(Ordering::Relaxed)) > 0 {
             ring();
         }
         let was = self.0.fetch_add(SIGNAL, Ordering::AcqRel);
-        let is_heard = was % SIGNAL != 0;",
-        model: "signal_count::two_come_and_wake_a_sleeper",
+        let is_heard = listeners(was) > 0;",
+        model: "signal_count::one_comes_and_wakes_a_sleeper",
     },
     Mutant {
         name: "signals: not rung",

@@ -7,21 +7,21 @@ use crate::util::fork;
 
 /// The reading half.
 #[derive(Debug)]
-pub(in crate::net) struct ReadHalf {
+pub(crate) struct ReadHalf {
     connection: Arc<Connection>,
 }
 
 /// The writing half. Dropping it shuts the write side down, unless it belongs to the parent of a
 /// forked child, or was set not to.
 #[derive(Debug)]
-pub(in crate::net) struct WriteHalf {
+pub(crate) struct WriteHalf {
     connection: Arc<Connection>,
     shut_on_drop: bool,
     /// The process that made it: in a forked child the connection is still the parent's.
     process: fork::Generation,
 }
 
-pub(in crate::net) fn split(connection: Connection) -> (ReadHalf, WriteHalf) {
+pub(crate) fn split(connection: Connection) -> (ReadHalf, WriteHalf) {
     let connection = Arc::new(connection);
     let process = fork::generation();
     let write = WriteHalf { connection: connection.clone(), shut_on_drop: true, process };
@@ -29,15 +29,12 @@ pub(in crate::net) fn split(connection: Connection) -> (ReadHalf, WriteHalf) {
 }
 
 impl ReadHalf {
-    pub(in crate::net) fn get(&self) -> &Connection {
+    pub(crate) fn get(&self) -> &Connection {
         &self.connection
     }
 
     /// Makes one connection of the two halves again, if they are of one.
-    pub(in crate::net) fn reunite(
-        self,
-        write: WriteHalf,
-    ) -> Result<Connection, (ReadHalf, WriteHalf)> {
+    pub(crate) fn reunite(self, write: WriteHalf) -> Result<Connection, (ReadHalf, WriteHalf)> {
         if !Arc::ptr_eq(&self.connection, &write.connection) {
             return Err((self, write));
         }
@@ -47,12 +44,12 @@ impl ReadHalf {
 }
 
 impl WriteHalf {
-    pub(in crate::net) fn get(&self) -> &Connection {
+    pub(crate) fn get(&self) -> &Connection {
         &self.connection
     }
 
     /// Drops it without shutting its side down.
-    pub(in crate::net) fn forget(mut self) {
+    pub(crate) fn forget(mut self) {
         self.shut_on_drop = false;
     }
 }

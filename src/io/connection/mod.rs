@@ -1,15 +1,18 @@
 //! The core of every stream: a socket, and the ways of reading and writing it.
 //!
-//! The public types ([`TcpStream`](super::TcpStream) and its halves) are thin: each has a
-//! [`Connection`], its own constructors and its own options. What they share is here:
+//! The public types ([`TcpStream`](crate::net::TcpStream) and its halves, the ends of a
+//! [`Pipe`](super::Pipe)) are thin: each has a [`Connection`], its own constructors and its own options. What
+//! they share is here:
 //!
 //! * [`read`]: the reading side, by the poll face, by leases and into owned buffers;
 //! * [`write`]: the writing side, by direct calls and by what its home sends;
 //! * [`halves`]: the two sides, each for a task of its own;
-//! * [`buffers`]: what a read fills and a write sends, borrowed or owned.
+//! * [`buffers`]: what a read fills and a write sends, borrowed or owned;
+//! * [`handle`]: the owner's reference, whose drop ends what is under way.
 
 mod buffers;
 mod halves;
+mod handle;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -25,11 +28,10 @@ use std::{
 
 pub use self::buffers::{Read, ReadBuffer, Write, WriteBuffer};
 pub(crate) use self::read::{as_uninit, first_buffer};
-pub(super) use self::{
+pub(crate) use self::{
     halves::{ReadHalf, WriteHalf, split},
-    write::poll_flush,
+    handle::Handle,
 };
-use super::handle::Handle;
 use crate::{
     reactor::{Direction, Endpoint, Socket},
     runtime::operation::{self, Operation},
@@ -44,8 +46,15 @@ pub struct Connection {
 
 impl Connection {
     /// An endpoint that is connected.
-    pub(super) fn new(endpoint: Endpoint) -> Self {
+    pub(crate) fn new(endpoint: Endpoint) -> Self {
         Self { socket: Handle::new(Socket::new(endpoint)) }
+    }
+
+    /// A pair of streams of this process's own: what is written to one is read from the other, both ways.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for pools of processes, still to come"))]
+    pub(crate) fn pair() -> io::Result<(Self, Self)> {
+        let (near, far) = Endpoint::pair()?;
+        Ok((Self::new(near), Self::new(far)))
     }
 
     /// Connects to an address of the internet.
@@ -53,7 +62,7 @@ impl Connection {
     /// # Cancel safety
     ///
     /// The attempt is given up.
-    pub(super) async fn connect(addr: SocketAddr) -> io::Result<Self> {
+    pub(crate) async fn connect(addr: SocketAddr) -> io::Result<Self> {
         let (endpoint, connected) = operation::connect(addr)?;
         if connected {
             return Ok(Self::new(endpoint));
@@ -64,13 +73,13 @@ impl Connection {
     }
 
     #[inline]
-    pub(super) fn socket(&self) -> &Arc<Socket> {
+    pub(crate) fn socket(&self) -> &Arc<Socket> {
         self.socket.get()
     }
 
     /// Hands the descriptor over, with the bytes that were received and not read, once the kernel
     /// has what was written.
-    pub(super) async fn into_parts(self) -> io::Result<(OwnedFd, Vec<u8>)> {
+    pub(crate) async fn into_parts(self) -> io::Result<(OwnedFd, Vec<u8>)> {
         let (endpoint, unread) = self.socket.into_parts().await?;
         Ok((endpoint.into_fd(), unread))
     }
@@ -110,7 +119,7 @@ macro_rules! reads {
                 cx: &mut ::std::task::Context<'_>,
                 buf: &mut [u8],
             ) -> ::std::task::Poll<::std::io::Result<usize>> {
-                self.connection().poll_read(cx, $crate::net::connection::as_uninit(buf))
+                self.connection().poll_read(cx, $crate::io::as_uninit(buf))
             }
 
             fn poll_read_vectored(
@@ -118,8 +127,8 @@ macro_rules! reads {
                 cx: &mut ::std::task::Context<'_>,
                 bufs: &mut [::std::io::IoSliceMut<'_>],
             ) -> ::std::task::Poll<::std::io::Result<usize>> {
-                let buf = $crate::net::connection::first_buffer(bufs);
-                self.connection().poll_read(cx, $crate::net::connection::as_uninit(buf))
+                let buf = $crate::io::first_buffer(bufs);
+                self.connection().poll_read(cx, $crate::io::as_uninit(buf))
             }
         }
     };
@@ -162,4 +171,4 @@ macro_rules! writes {
     };
 }
 
-pub(super) use {reads, writes};
+pub(crate) use {reads, writes};

@@ -60,7 +60,7 @@ impl Connection {
     }
 
     /// Writes what fits, without waiting.
-    pub(in crate::net) fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
+    pub(crate) fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
         let result = try_write_behind(self.socket(), buf).unwrap_or_else(|| {
             operation::attempt(self.socket(), &mut Send::by_any(self.socket(), buf))
         });
@@ -75,13 +75,13 @@ impl Connection {
     }
 
     /// Sends leased bytes: what the kernel does not take at once, its home sends.
-    pub(in crate::net) async fn write_lease(&self, lease: Lease) -> io::Result<()> {
+    pub(crate) async fn write_lease(&self, lease: Lease) -> io::Result<()> {
         let mut chunk = Some(Chunk::Lease(lease));
         poll_fn(|cx| poll_send(self.socket(), cx, &mut chunk)).await
     }
 
     /// Waits until a write would not have to wait: there is room, or an error.
-    pub(in crate::net) async fn writable(&self) -> io::Result<()> {
+    pub(crate) async fn writable(&self) -> io::Result<()> {
         poll_fn(|cx| poll_room(self.socket(), cx)).await;
         operation::run(self.socket(), Writable).await
     }
@@ -93,7 +93,7 @@ impl Connection {
     }
 
     /// Shuts one or both ways down, at once.
-    pub(in crate::net) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         let socket = self.socket();
         // What waits to be sent goes first; then the home shuts the side down.
         let later = how != Shutdown::Read && !socket.outbound.shut();
@@ -248,10 +248,7 @@ fn poll_room(socket: &Arc<Socket>, cx: &mut Context<'_>) -> Poll<()> {
 /// Waits until the kernel has everything, for the owner of the write side: it costs a load where
 /// nothing was ever queued.
 #[inline]
-pub(in crate::net) fn poll_flush(
-    socket: &Arc<Socket>,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<()>> {
+pub(crate) fn poll_flush(socket: &Arc<Socket>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     if !socket.outbound.was_used() {
         return Poll::Ready(Ok(()));
     }

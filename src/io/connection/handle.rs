@@ -2,8 +2,9 @@
 
 use std::{fmt, future::poll_fn, io, sync::Arc, time::Duration};
 
-use super::{connection::poll_flush, exhaustion};
+use super::write::poll_flush;
 use crate::{
+    io::freed,
     reactor::{Endpoint, Socket},
     runtime::{operation, yield_now},
     scheduler,
@@ -12,22 +13,22 @@ use crate::{
 
 /// Ends what is under way on the socket when it is dropped, and tells listeners that
 /// wait for a descriptor.
-pub(super) struct Handle(Option<Arc<Socket>>);
+pub(crate) struct Handle(Option<Arc<Socket>>);
 
 impl Handle {
-    pub(super) fn new(socket: Arc<Socket>) -> Self {
+    pub(crate) fn new(socket: Arc<Socket>) -> Self {
         Self(Some(socket))
     }
 
     #[inline]
-    pub(super) fn get(&self) -> &Arc<Socket> {
+    pub(crate) fn get(&self) -> &Arc<Socket> {
         self.0.as_ref().expect("there until it is dropped or handed over")
     }
 
     /// Takes the endpoint out, once nothing is in flight on it, and with it the bytes that were
     /// received and not read. An error of either side that was not reported yet is reported now,
     /// and the descriptor closes: its next owner would not find the error there.
-    pub(super) async fn into_parts(mut self) -> io::Result<(Endpoint, Vec<u8>)> {
+    pub(crate) async fn into_parts(mut self) -> io::Result<(Endpoint, Vec<u8>)> {
         self.get().check_process()?;
         poll_fn(|cx| poll_flush(self.get(), cx)).await?;
         let mut socket = self.0.take().expect("there until it is dropped or handed over");
@@ -37,7 +38,7 @@ impl Handle {
                 Ok((endpoint, Ok(unread))) => return Ok((endpoint, unread)),
                 Ok((endpoint, Err(error))) => {
                     drop(endpoint);
-                    exhaustion::closed_one();
+                    freed::closed_one();
                     return Err(io::Error::from_raw_os_error(error));
                 }
                 Err(held) => socket = held,
@@ -58,7 +59,7 @@ impl Drop for Handle {
         if let Some(socket) = self.0.take() {
             operation::close(&socket);
             drop(socket);
-            exhaustion::closed_one();
+            freed::closed_one();
         }
     }
 }

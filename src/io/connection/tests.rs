@@ -1,4 +1,4 @@
-//! Bytes that are queued where there is no reactor at hand.
+//! Bytes that are queued where there is no reactor at hand, and pairs of streams.
 
 use std::{
     future::poll_fn,
@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Connection, write::poll_push};
+use super::{Connection, Read, Write, write::poll_push};
 use crate::{
     reactor::{Endpoint, socket::Chunk},
-    runtime::{Backend, Builder},
+    runtime::{Backend, Builder, spawn},
 };
 
 fn on_every_backend(test: impl Fn(Builder)) {
@@ -50,5 +50,39 @@ fn what_a_plain_thread_queues_is_sent_by_the_home_or_stays() {
             assert!(socket.outbound.is_idle(), "nobody sends it");
         }
         drop(connection);
+    });
+}
+
+#[test]
+fn pair_has_every_face() {
+    // Goal: a pair of local sockets is a connection like any other; method: borrowed, owned and lent
+    // bytes one way, more than fits back, then the end.
+    on_every_backend(|builder| {
+        let main = async {
+            let (near, far) = Connection::pair().unwrap();
+            let server = spawn(async move {
+                let first = far.read_lease().await.unwrap();
+                assert_eq!(&*first, b"borrowed");
+                far.write_lease(first).await.unwrap();
+                let (read, bytes) = Read::new(&far, Vec::with_capacity(8)).await;
+                assert_eq!((read.unwrap(), &bytes[..]), (5, &b"owned"[..]));
+                let (read, bytes) = Write::new(&far, vec![7_u8; 1 << 20]).await;
+                assert_eq!(read.unwrap(), bytes.len());
+                poll_fn(|cx| far.poll_shutdown_write(cx)).await.unwrap();
+                assert!(far.read_lease().await.unwrap().is_empty(), "the end");
+            });
+            let mut rest = &b"borrowed"[..];
+            while !rest.is_empty() {
+                rest = &rest[Write::new(&near, rest).await.unwrap()..];
+            }
+            assert_eq!(&*near.read_lease().await.unwrap(), b"borrowed");
+            Write::new(&near, b"owned".to_vec()).await.0.unwrap();
+            let mut bytes = Vec::new();
+            while poll_fn(|cx| near.poll_read_behind(cx, &mut bytes, 1 << 14)).await.unwrap() > 0 {}
+            assert!(bytes.len() == 1 << 20 && bytes.iter().all(|byte| *byte == 7));
+            drop(near);
+            server.await.unwrap();
+        };
+        builder.run(main).unwrap();
     });
 }

@@ -48,7 +48,7 @@ pub struct Read<'a, B> {
 }
 
 impl<'a, B> Read<'a, B> {
-    pub(in crate::net) fn new(connection: &'a Connection, buffer: B) -> Self {
+    pub(crate) fn new(connection: &'a Connection, buffer: B) -> Self {
         Self { connection, buffer: Some(buffer) }
     }
 }
@@ -74,7 +74,7 @@ pub struct Write<'a, B> {
 }
 
 impl<'a, B> Write<'a, B> {
-    pub(in crate::net) fn new(connection: &'a Connection, buffer: B) -> Self {
+    pub(crate) fn new(connection: &'a Connection, buffer: B) -> Self {
         Self { connection, buffer: Some(buffer), sent: 0 }
     }
 }

@@ -48,8 +48,22 @@ impl Connection {
         }
     }
 
+    /// Reads behind what is in `bytes`, at most `room`, and says how much. 0 is the end.
+    pub(crate) fn poll_read_behind(
+        &self,
+        cx: &mut Context<'_>,
+        bytes: &mut Vec<u8>,
+        room: usize,
+    ) -> Poll<io::Result<usize>> {
+        bytes.reserve(room);
+        let read = ready!(self.poll_read(cx, bytes.spare_capacity_mut()))?;
+        // SAFETY: `poll_read` has initialised so many of the spare bytes.
+        unsafe { bytes.set_len(bytes.len() + read) };
+        Poll::Ready(Ok(read))
+    }
+
     /// The next bytes, on loan; an empty lease is the end.
-    pub(in crate::net) async fn read_lease(&self) -> io::Result<Lease> {
+    pub(crate) async fn read_lease(&self) -> io::Result<Lease> {
         poll_fn(|cx| self.poll_lease(cx)).await
     }
 
@@ -77,7 +91,7 @@ impl Connection {
     }
 
     /// Reads what is there, without waiting.
-    pub(in crate::net) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let buf = as_uninit(buf);
         match try_received(self.socket(), |queue| copy_from(queue, buf)) {
             Some(result) => result?.into_count(),
@@ -89,7 +103,7 @@ impl Connection {
     }
 
     /// Waits for bytes, and copies the first of them without taking them.
-    pub(in crate::net) async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+    pub(crate) async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         let buf = as_uninit(buf);
         let received =
             poll_fn(|cx| poll_received(self.socket(), cx, |queue| copy_to(buf, queue.front())));
@@ -103,7 +117,7 @@ impl Connection {
     }
 
     /// Waits until a read would not have to wait: there are bytes, or the end, or an error.
-    pub(in crate::net) async fn readable(&self) -> io::Result<()> {
+    pub(crate) async fn readable(&self) -> io::Result<()> {
         match poll_fn(|cx| poll_received(self.socket(), cx, |_| ())).await {
             Some(Received::Some(())) => Ok(()),
             Some(Received::End(result)) => {
