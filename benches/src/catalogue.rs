@@ -54,7 +54,8 @@ pub enum Pace {
 }
 
 /// Areas in the order in which they run.
-pub const AREAS: &[&str] = &["blocking", "echo", "http", "sched", "sync", "tasks", "timers"];
+pub const AREAS: &[&str] =
+    &["blocking", "echo", "http", "process", "sched", "sync", "tasks", "timers"];
 
 /// The peer all ratios refer to.
 pub const REFERENCE: &str = "tokio";
@@ -202,6 +203,8 @@ pub const CASES: &[Case] = &[
     timers("timers_100k", "one of 100 000 concurrent tasks sleeping 1-20 ms"),
     timers("timer_arm_cancel", "one sleep of 1 s polled once and dropped"),
     timers("timeout_ready", "one timeout of 1 s around a future that is ready"),
+    process("command_true", "one /bin/true started and waited for"),
+    process("command_cat_1m", "1 MiB written to one /bin/cat and read back, at the same time"),
 ];
 
 /// What most server cases have in common.
@@ -240,6 +243,11 @@ const fn timers(name: &'static str, operation: &'static str) -> Case {
 const fn tasks(name: &'static str, operation: &'static str) -> Case {
     let peers = &["tokio", "tokio-ct", "ringloop"];
     Case { area: "tasks", name, operation, unit: Unit::Time, peers, load: None }
+}
+
+const fn process(name: &'static str, operation: &'static str) -> Case {
+    let peers = &["tokio", "tokio-ct", "ringloop", BARE];
+    Case { area: "process", name, operation, unit: Unit::Time, peers, load: None }
 }
 
 const fn lock(name: &'static str, operation: &'static str) -> Case {

@@ -22,6 +22,7 @@ mod harness;
 mod http;
 mod load;
 mod peers;
+mod process;
 mod report;
 mod sample;
 mod sched;

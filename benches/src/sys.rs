@@ -139,14 +139,25 @@ fn bytes_of(path: &str, field: &str) -> io::Result<u64> {
 /// Wall time, CPU time and context switches of this process since a start.
 pub struct Meter {
     start: Instant,
+    /// Of the children that were waited for, too.
+    children: bool,
     cpu_ns: u64,
     switches: u64,
 }
 
 impl Meter {
     pub fn start() -> Meter {
-        let (cpu_ns, switches) = usage(libc::RUSAGE_SELF);
-        Meter { start: Instant::now(), cpu_ns, switches }
+        Meter::of(false)
+    }
+
+    /// A meter that counts what children have used as well, once they were waited for.
+    pub fn with_children() -> Meter {
+        Meter::of(true)
+    }
+
+    fn of(children: bool) -> Meter {
+        let (cpu_ns, switches) = usage_with(children);
+        Meter { start: Instant::now(), children, cpu_ns, switches }
     }
 
     pub fn elapsed(&self) -> Duration {
@@ -156,7 +167,7 @@ impl Meter {
     /// The figures per operation; includes the peak memory so far.
     pub fn finish(self, operations: u64) -> Sample {
         let wall = self.elapsed();
-        let (cpu_ns, switches) = usage(libc::RUSAGE_SELF);
+        let (cpu_ns, switches) = usage_with(self.children);
         Sample {
             peak_rss_bytes: peak_rss_of(std::process::id()).ok().map(|bytes| bytes as f64),
             ..Sample::per_operation(
@@ -172,6 +183,14 @@ impl Meter {
 /// CPU time of all children that were waited for, in seconds.
 pub fn children_seconds() -> f64 {
     usage(libc::RUSAGE_CHILDREN).0 as f64 / 1e9
+}
+
+fn usage_with(children: bool) -> (u64, u64) {
+    let (own, theirs) = (usage(libc::RUSAGE_SELF), usage(libc::RUSAGE_CHILDREN));
+    match children {
+        true => (own.0 + theirs.0, own.1 + theirs.1),
+        false => own,
+    }
 }
 
 /// CPU nanoseconds and context switches of this process or of its children.

@@ -4,7 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::Spec;
-use crate::{blocking, catalogue, echo, external, http, load, sched, sync, sys, tasks, timers};
+use crate::{
+    blocking, catalogue, echo, external, http, load, process, sched, sync, sys, tasks, timers,
+};
 
 /// What a server prints before its port.
 pub const PORT: &str = "port ";
@@ -50,6 +52,7 @@ pub fn inside(arguments: &[String]) -> Result<(), String> {
         "sched" => sched::run(&spec, last_core)?,
         "sync" => sync::run(&spec)?,
         "tasks" => tasks::run(&spec)?,
+        "process" => process::run(&spec)?,
         "timers" => timers::run(&spec)?,
         other => return Err(format!("area {other} does not run inside its peer")),
     };

@@ -109,6 +109,15 @@ const CAVEATS: &[(&str, &str)] = &[
     ("catch_cancel_1", "deep trees of regions."),
     ("timer_arm_cancel", "timers dropped on another worker, and a wheel full of others."),
     ("timeout_ready", "timeouts around operations that wait."),
+    (
+        "command_true",
+        "many children at a time, and a large process that starts them. CPU is that of the children, too, \
+         which have most of it; `bare` is std, which blocks its thread.",
+    ),
+    (
+        "command_cat_1m",
+        "a child that computes. CPU is that of the child, too; `bare` is std with a second thread.",
+    ),
     ("lock_1", "waiting of any kind: it is the fast path alone."),
     ("lock_2", "how a turn is chosen among many; two tasks alternate."),
     ("lock_16", "short waits only: fair locks hand over in turn, so each waits for all others."),
