@@ -76,7 +76,7 @@ pub(crate) use self::stand_ins::Tracked;
 /// Whether a model checker stands in: sizes of types are then loom's.
 pub(crate) const MODELLED: bool = cfg!(loom);
 
-/// A capacity: what it really is, or what a model can explore.
+/// A capacity: the real one, or one that a model can explore.
 pub(crate) const fn pick(real: usize, model: usize) -> usize {
     if MODELLED { model } else { real }
 }

@@ -159,7 +159,7 @@ impl Timer for HyperTimer {
     }
 
     fn now(&self) -> Instant {
-        // hyper adds a duration and gives the sum back: it need not go over our scale.
+        // hyper adds a duration and gives the sum back: no conversion to our scale is needed.
         clock::now_std()
     }
 

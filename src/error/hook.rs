@@ -16,7 +16,7 @@ use crate::{
 /// What [`Builder::on_error`](crate::Builder::on_error) takes.
 pub(crate) type Hook = Arc<dyn Fn(&ErrorEvent) + Send + Sync>;
 
-/// A key that no runtime has: standard error hears.
+/// A key that no runtime has: reports go to standard error.
 pub(crate) const NOBODY: u16 = !0;
 
 /// A runtime's hook, and the first task that can be its own: keys are used again.
@@ -45,7 +45,8 @@ pub(crate) fn clear(key: u16) {
     panic::contain(|| drop(gone));
 }
 
-/// Tells the hook of `key`; if it panics, standard error hears both. Does not panic.
+/// Reports to the hook of `key`; if the hook panics, both are printed to standard error. Does not
+/// panic.
 pub(crate) fn report(key: u16, event: &ErrorEvent) {
     let task = event.late_task();
     let mine = |listener: &&mut Listener| {
@@ -88,7 +89,7 @@ pub(crate) fn is_held_since(key: u16, time: u64) -> bool {
     mine.flat_map(|listener| &listener.calls).any(|&begun| begun < time)
 }
 
-/// Tells standard error of an event, as where there is no hook.
+/// Prints an event to standard error, as where there is no hook.
 pub(crate) fn tell_stderr(event: &ErrorEvent) {
     say(format_args!("{event}"));
 }
@@ -101,7 +102,7 @@ pub(crate) struct Here {
     pub(crate) spawned_at: &'static Location<'static>,
     /// Where it belongs, for `report`.
     pub(crate) place: u64,
-    /// Tells the hook of its runtime.
+    /// Reports to the hook of its runtime.
     pub(crate) report: fn(u64, &ErrorEvent),
 }
 

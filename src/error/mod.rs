@@ -519,8 +519,8 @@ pub enum ErrorEvent {
         /// For how long at least, so far.
         running: Duration,
     },
-    /// One poll of a task took long. Only [debug mode](crate::Builder::debug) looks for it, which tells
-    /// each such poll at its end, whether others wait or not.
+    /// One poll of a task took long. Only [debug mode](crate::Builder::debug) looks for it, which
+    /// reports each such poll at its end, whether others wait or not.
     #[non_exhaustive]
     SlowPoll {
         /// Which task.
@@ -532,8 +532,8 @@ pub enum ErrorEvent {
         /// How long the poll took.
         took: Duration,
     },
-    /// A task has caught one and the same cancellation many times and goes on. Only
-    /// [debug mode](crate::Builder::debug) looks for it, which tells it once for each request.
+    /// A task has caught one and the same cancellation many times and goes on. Only [debug
+    /// mode](crate::Builder::debug) looks for it, which reports it once for each request.
     #[non_exhaustive]
     CancelIgnored {
         /// Which task.

@@ -297,7 +297,7 @@ impl<F: Future> OneOfMany for Member<F> {
         let quiet = !std::mem::replace(this.ending, true) && !this.scope.has_regions();
         if !quiet && !*this.polling {
             this.scope.skip_turn();
-            // To those inside it is due: inner scopes leave the request to it.
+            // For futures inside it counts as due: inner scopes leave the request to it.
             let polled = panic::catch(|| drop(self.as_mut().poll_due(cx, 0)));
             let this = self.as_mut().project();
             if let Err(payload) = polled {

@@ -202,7 +202,7 @@ impl<E> Shared<E> {
 }
 
 pin_project! {
-    /// A child: its future, and what the group has to hear of it.
+    /// A child: its future, and what it reports to the group.
     pub(crate) struct Child<F, E, N> {
         // `None` after its end.
         #[pin]
@@ -210,7 +210,7 @@ pin_project! {
         // Whether it has been polled.
         begun: bool,
         note: PhantomData<N>,
-        // Below the future: the group hears of the end when that is gone.
+        // Below the future: the end is reported to the group when the future is gone.
         member: Membership<E>,
     }
 }
@@ -278,7 +278,7 @@ where
                 if this.member.number.is_none() {
                     match group.list() {
                         Ok(number) => this.member.number = number,
-                        // It hears of that as of any other cancellation.
+                        // It is asked to end, as by any other cancellation.
                         Err(cause) => task::cancel_current(&cause),
                     }
                 }
@@ -290,7 +290,7 @@ where
             },
             Err(payload) => Err(TaskError::panicked(payload)),
         };
-        // The future is gone before anybody hears of its failure.
+        // The future is gone before its failure is reported.
         panic::contain(|| this.inner.set(None));
         group.fail(|state| match failed {
             Ok(error) => state.errors.push(error),
@@ -353,7 +353,7 @@ pub(crate) async fn run<O, T, E>(
     };
     if errors.is_empty() && panics.is_empty() {
         if cause.is_some() && value.is_none() {
-            // Nothing to tell but that it was cancelled: a scope around that asks as well goes first.
+            // The only error is that it was cancelled: a scope around that asks as well goes first.
             task::leave_to_outer_scope().await;
         }
         if let Some(value) = value {

@@ -203,7 +203,7 @@ impl Tracked {
     }
 }
 
-/// Memory whose leaks, second frees and uses after the free are found out.
+/// Memory that finds leaks, double frees and uses after the free.
 pub(crate) mod alloc {
     use std::{
         cell::RefCell,
@@ -461,8 +461,8 @@ pub(crate) mod eventfd {
     }
 
     impl Sleeper {
-        /// For one that is patient, a sleep that would end by itself has no end: a worker then
-        /// wakes up by a ring alone. For another one a [short](SHORT) sleep ends at once.
+        /// For a patient sleeper, a sleep that would end by itself has no end: a worker then wakes
+        /// up by a ring alone. For another sleeper a [short](SHORT) sleep ends at once.
         pub(crate) fn new(fd: RawFd, patient: bool) -> Self {
             Self { fd, patient }
         }

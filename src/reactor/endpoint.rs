@@ -89,8 +89,8 @@ pub(crate) type Mode = RwLock<()>;
 pub(crate) type Accepted = (Endpoint, Option<SocketAddr>);
 
 impl Endpoint {
-    /// Starts to connect. `false`: it is still under way, and [`connected`](Self::connected) tells
-    /// once the endpoint is writable.
+    /// Starts to connect. `false`: it is still under way, and [`connected`](Self::connected) gives
+    /// the result once the endpoint is writable.
     pub(crate) fn connect(addr: SocketAddr) -> io::Result<(Self, bool)> {
         let socket = new_socket(addr)?;
         let connected = match socket.connect(&addr.into()) {
@@ -282,7 +282,7 @@ fn connected(fd: &OwnedFd) -> io::Result<()> {
     }
     match socket.peer_addr() {
         Ok(_) => Ok(()),
-        // An event that was not the one: connect(2) is still under way.
+        // Another event came: connect(2) is still under way.
         Err(error) if error.kind() == io::ErrorKind::NotConnected => {
             Err(io::ErrorKind::WouldBlock.into())
         }

@@ -281,8 +281,8 @@ mod tests {
 
     #[test]
     fn end_is_told_though_somebody_looks_at_it() {
-        // Goal: no wait trusts a reactor that has ended; method: a descriptor is registered, another is not
-        // any more, and somebody goes on using the instance while it ends.
+        // Goal: no wait trusts a reactor that has ended; method: a descriptor is registered,
+        // another is not any more, and another thread uses the instance while it ends.
         let pair = || UnixStream::pair().unwrap();
         let ((near, _far), (gone, _peer)) = (pair(), pair());
         let epoll = Epoll::bridge().unwrap();

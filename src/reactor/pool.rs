@@ -90,7 +90,7 @@ impl Pool {
         Ok(Self { watch, size, free, filling: 0, left: count, filled, current: None })
     }
 
-    /// What tells other threads how many leases there are.
+    /// A gauge, by which other threads see how many leases there are.
     pub(crate) fn gauge(&self) -> Gauge {
         Gauge::new(self.watch.clone())
     }

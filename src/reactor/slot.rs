@@ -123,7 +123,7 @@ impl Ready {
     }
 }
 
-/// What counts arrivals: wiped when there is certainly nothing to read.
+/// The bits that count arrivals: cleared when there is certainly nothing to read.
 const ARRIVALS: u64 = Ready::ARRIVED.0 | Ready::AGAIN.0;
 
 const READY_MASK: u64 = 0xff;
@@ -297,7 +297,7 @@ impl Slot {
     }
 
     /// Step 3: ready, or the waker is left.
-    // Always: it has one caller that counts, of which it is most.
+    // Always: it has one caller on the hot path, and is most of that caller.
     #[inline(always)]
     pub(crate) fn poll_ready(&self, direction: Direction, cx: &Context<'_>) -> Poll<()> {
         // Clone and drop are foreign code: outside of the lock (S6). An event has mostly taken
@@ -525,8 +525,7 @@ impl Pool {
 
     fn free(&self) -> &'static global::Mutex<Free> {
         self.free.get(|| {
-            // What the parent has made is in use, for all that a child knows.
-            // Acquire: as in `get`.
+            // A child must take the slots that the parent has made as used. Acquire: as in `get`.
             let made = |chunk: &&global::AtomicPtr<Slot>| !chunk.load(Ordering::Acquire).is_null();
             let chunks = self.chunks.iter().take_while(made).count();
             let used = (FIRST << chunks) - FIRST;
@@ -563,7 +562,7 @@ mod tests {
         assert!(slot.look().is_ready(Direction::Write));
     }
 
-    /// A socket that has seen urgent data or not, and the wake-ups that its poll has yet to tell.
+    /// A socket that has seen urgent data or not, and the wake-ups that its poll has yet to report.
     #[derive(Default)]
     struct Stream {
         /// Arrived: bytes (`false`) and marks (`true`).
@@ -595,7 +594,7 @@ mod tests {
             self.bytes.drain(..end.min(room)).count()
         }
 
-        /// Tells the first wake-ups, so many at once.
+        /// Reports the first wake-ups, so many at once.
         fn tell(&mut self, count: usize, slot: &Slot) {
             use rustix::event::PollFlags as P;
             self.untold -= count;

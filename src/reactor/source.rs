@@ -123,7 +123,7 @@ impl<T: AsFd> Source<T> {
         self.slot.clear(seen, direction);
     }
 
-    /// The operation that was tried after `seen` took all there was.
+    /// The operation that was tried after `seen` took all bytes.
     #[inline]
     pub(crate) fn drained(&self, seen: Seen, direction: Direction) {
         if !self.slot.drained(seen, direction) {
@@ -131,7 +131,7 @@ impl<T: AsFd> Source<T> {
         }
     }
 
-    /// A read was short: unless a mark has stopped it, it took all there was.
+    /// A read was short: unless a mark has stopped it, it took all bytes.
     #[cold]
     fn drained_unless_stopped(&self, seen: Seen) {
         if !self.ask_for_mark().intersects(PollFlags::IN | PollFlags::PRI) {
@@ -285,7 +285,7 @@ fn find_home<P: Pollable>(io: &P, direction: Direction, door: Door) -> io::Resul
     }
     let mut home = source.home.lock();
     if let Some(alive) = home.clone().filter(Home::is_alive) {
-        // Somebody else has just found one.
+        // Another task has just found one.
         drop(home);
         return io.confirm(&alive, direction, door);
     }

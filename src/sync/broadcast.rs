@@ -68,7 +68,7 @@ struct Shared<T> {
 }
 
 struct State<T> {
-    /// The last ones that were sent, of which somebody has not seen.
+    /// The last items that were sent, which some receiver has not seen.
     items: VecDeque<Entry<T>>,
     /// The number of the item that is sent next.
     end: u64,
@@ -197,7 +197,7 @@ impl<T> Sender<T> {
         Receiver::subscribe(&self.shared)
     }
 
-    /// How many items are kept that somebody has not seen.
+    /// How many items are kept that some receiver has not seen.
     #[must_use]
     pub fn len(&self) -> usize {
         self.shared.state.lock().items.len()

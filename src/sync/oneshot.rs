@@ -399,9 +399,9 @@ impl<T> Deferred<T> {
     /// Has `f` called with the outcome in place of waiting for it, by the thread that sets
     /// or drops the promise; at once if that has happened.
     ///
-    /// It is for bridges to other worlds, and should do little: pass on, wake. Its panic is
-    /// printed and goes no further. Dropping what this returns still cancels: then `f` is
-    /// dropped uncalled.
+    /// It is for bridges to code outside of the runtime, and should do little: pass the value on,
+    /// or wake. Its panic is printed and goes no further. Dropping what this returns still cancels:
+    /// then `f` is dropped uncalled.
     pub(super) fn on_done(&mut self, f: impl FnOnce(Result<T, BrokenPromise>) + Send + 'static) {
         let callback: Callback<T> = Box::new(f);
         let mut state = self.slot.state.lock();

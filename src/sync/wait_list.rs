@@ -155,13 +155,13 @@ impl<T> Waiter<T> {
 
 impl<T> Drop for Waiter<T> {
     fn drop(&mut self) {
-        // A model that fails ends in this way, too, and would say why no more.
+        // A model that fails ends in this way, too, and could not report the reason then.
         if MODELLED && std::thread::panicking() {
             return;
         }
         // Relaxed: nothing follows from it.
         if self.status.load(Ordering::Relaxed) == QUEUED {
-            // W2 would be broken: no unwinding, others would go on in freed memory.
+            // W2 would be broken. No unwinding: other threads would go on in freed memory.
             process::abort();
         }
     }
@@ -187,7 +187,7 @@ impl Drop for Label {
     }
 }
 
-/// What a list belongs to, for reports: its kind, and the number of its name.
+/// The primitive to which a list belongs, for reports: its kind, and the number of its name.
 #[derive(Clone, Copy)]
 struct Tag(u32);
 

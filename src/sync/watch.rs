@@ -329,8 +329,7 @@ impl<T> Receiver<T> {
         self.seen = self.shared.state.lock().version;
     }
 
-    /// Waits for a value that was not seen, and counts it as seen. Of several changes it
-    /// tells once.
+    /// Waits for a value that was not seen, and counts it as seen. Several changes count as one.
     ///
     /// # Cancel safety
     ///
@@ -379,8 +378,8 @@ impl<T> Receiver<T> {
         Values { seen, place: Place::new(&shared.state, List::Changed) }
     }
 
-    /// Waits for a value that `wanted` likes, be it the one that there is, and counts it as
-    /// seen. It may miss values that were soon replaced.
+    /// Waits for a value that `wanted` accepts, perhaps the present one, and counts it as seen. It
+    /// may miss values that were soon replaced.
     ///
     /// # Cancel safety
     ///

@@ -155,7 +155,7 @@ impl<T> Task<T> {
         self.request(true, Asked::At(Location::caller()))
     }
 
-    /// Asks the task to end, as a part of something larger that ends.
+    /// Asks the task to end, for its group or its owner, which ends.
     pub(crate) fn cancel_by(&self, cause: &Cause) -> bool {
         self.request(false, Asked::Owner(cause.clone()))
     }
@@ -343,8 +343,8 @@ impl<T> Task<T> {
                 return Poll::Pending;
             }
         }
-        // Only what completes spends: a look at many tasks, most of them unfinished,
-        // must get to the one that is.
+        // Only a complete task costs budget: a look at many tasks, most of them unfinished, must
+        // get to the one that has ended.
         if !current::budget_spend() {
             cx.waker().wake_by_ref();
             return Poll::Pending;

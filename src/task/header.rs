@@ -158,7 +158,7 @@ impl Header {
     ///
     /// The caller has the right of H2.
     pub(crate) unsafe fn set_next(&self, next: Option<NonNull<Header>>) {
-        // Relaxed: the caller alone has to do with it.
+        // Relaxed: only the caller has access to it.
         let next = next.map_or(ptr::null_mut(), |next| next.as_ptr().cast());
         self.next.link().store(next, Ordering::Relaxed);
     }
@@ -169,7 +169,7 @@ impl Header {
     ///
     /// The caller has the right of H2.
     pub(crate) unsafe fn take_next(&self) -> Option<NonNull<Header>> {
-        // Relaxed: the caller alone has to do with it.
+        // Relaxed: only the caller has access to it.
         let next = NonNull::new(self.next.link().load(Ordering::Relaxed));
         debug_assert!(self.next.get().is_none(), "a note is no link");
         self.next.link().store(ptr::null_mut(), Ordering::Relaxed);

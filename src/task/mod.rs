@@ -163,7 +163,7 @@ pub(crate) fn current_ref() -> Option<TaskRef> {
     Some(unsafe { TaskRef::from_registered(task) })
 }
 
-/// Asks the task that is being polled to end, as a part of something larger that ends.
+/// Asks the task that is being polled to end, for its group or its owner, which ends.
 pub(crate) fn cancel_current(cause: &Cause) {
     if let Some(task) = current_ref() {
         task.cancel_by(cause);
@@ -270,7 +270,7 @@ impl TaskRef {
         unsafe { self.0.as_ref() }
     }
 
-    /// Asks it to end, as a part of something larger that ends.
+    /// Asks it to end, for its group or its owner, which ends.
     pub(crate) fn cancel_by(&self, cause: &Cause) {
         self.ask(false, Asked::Owner(cause.clone()));
     }

@@ -288,7 +288,7 @@ impl State {
         true
     }
 
-    /// The task has heard that it was asked to end, and goes on: the next request is a new one.
+    /// The task's code has consumed the request, and goes on: the next request is a new one.
     pub(super) fn consume_request(&self) {
         // AcqRel: as a request.
         self.0.fetch_and(!(CANCEL | TOLD), Ordering::AcqRel);

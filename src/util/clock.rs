@@ -130,9 +130,9 @@ fn moment() -> (Instant, u64) {
     *MOMENT.get(|| closest(Instant::now, machine))
 }
 
-/// Between readings that nobody has interrupted passes less.
+/// Between two readings without an interruption less time passes.
 const CLOSE: Duration = Duration::from_micros(1);
-/// ... of which there is one among so many.
+/// ... and one of so many pairs of readings is not interrupted.
 const TRIES: usize = 100;
 
 /// Readings of both scales with as little as can be had between them: by so much everything

@@ -21,8 +21,8 @@ use crate::loom::{
 
 /// Leaf operations that may complete in one poll before the task has to yield.
 ///
-/// 128 as in tokio: about 100 us of small reads, well below what a neighbour notices. A model has
-/// one, so that it gets to the end of it.
+/// 128 as in tokio: about 100 us of small reads, which delays other tasks little. A model has one,
+/// so that it reaches the end of the budget.
 pub(crate) const BUDGET: u8 = pick(128, 1) as u8;
 
 /// Names one runtime, uniquely within the process and its forked children.

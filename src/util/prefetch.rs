@@ -1,7 +1,7 @@
 //! Memory that will be needed soon.
 
-/// Asks for a value's memory to be brought near, while something else is done. It may be
-/// anywhere, or nowhere: this is a hint.
+/// Asks the processor to fetch a value's memory, while something else is done. It may be anywhere,
+/// or nowhere: this is a hint.
 #[inline(always)]
 pub(crate) fn prefetch<T>(place: *const T) {
     #[cfg(target_arch = "x86_64")]

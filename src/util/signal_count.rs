@@ -22,8 +22,8 @@ impl Count {
         Self(AtomicU64::new(0))
     }
 
-    /// A signal has come, says its handler: all listeners will find it, and `ring` wakes them. `false`:
-    /// there are none.
+    /// Called by the handler for a signal: all listeners will find it, and `ring` wakes them.
+    /// `false`: there are none.
     pub(crate) fn come(&self, ring: impl FnOnce()) -> bool {
         // Before the bell is rung, so that the listener that it wakes finds the count. AcqRel: what
         // the sender of the signal has done comes along to `hear`.

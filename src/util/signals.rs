@@ -25,7 +25,7 @@ fn action(signal: c_int) -> libc::sigaction {
     }
 }
 
-/// Says what becomes of `signal`. A handler must do only what one may do.
+/// Says what becomes of `signal`. A handler must do only what a signal handler may do.
 pub(crate) fn set(signal: c_int, handler: libc::sighandler_t) {
     // SAFETY: all zero is one, with no flags and an empty mask.
     let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };

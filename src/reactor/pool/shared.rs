@@ -26,7 +26,7 @@ pub(super) const STARVED: u64 = 1 << 61;
 pub(super) const ENDED: u64 = 1 << 62;
 pub(super) const UNWATCHED: u64 = 1 << 63;
 
-/// In the place of its bit, what tells a buffer that is no pool's: see `apart.rs`.
+/// In the place of its bit, the mark of a buffer that is no pool's: see `apart.rs`.
 pub(super) const APART: u64 = 0;
 
 /// What a buffer's count is when a filler gets it, all of it the filler's: more than there can

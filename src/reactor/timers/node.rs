@@ -48,7 +48,7 @@ use crate::{
     util::panic,
 };
 
-/// It has a cache line to itself: where there are many, each is a miss.
+/// It has a cache line to itself: where there are many nodes, each access is a cache miss.
 #[repr(align(64))]
 pub(super) struct Node {
     /// The holder's part (N2).
@@ -317,7 +317,7 @@ impl TimerRef {
         Self::give_up(node, owner, armed, here)
     }
 
-    /// What release and drop do, which call it once and never use the reference again.
+    /// The common part of release and drop, which call it once and never use the reference again.
     #[inline]
     fn give_up(
         node: &'static Node,

@@ -72,8 +72,8 @@ impl FreeList {
     }
 }
 
-/// Free nodes for all workers of the process, most of them in whole batches: a batch changes
-/// hands without a look at its nodes, each of which is a miss of the cache.
+/// Free nodes for all workers of the process, most of them in whole batches: a batch changes hands
+/// without a look at its nodes, each of which is a cache miss.
 pub(super) struct Pool {
     shelf: Mutex<Shelf>,
     /// [`Shelf::has_surplus`], for threads that look without the lock.
@@ -338,7 +338,7 @@ impl Mailbox {
         self.pool
     }
 
-    /// For a worker that has nothing else to do: gives memory of timers back that nobody has wanted
+    /// For a worker that has nothing else to do: gives memory of timers back that was not needed
     /// for long. Any thread may call it.
     #[inline]
     pub(crate) fn trim_pool(&self, now: u64) -> Trim {

@@ -36,7 +36,7 @@ use crate::{
 
 /// Free nodes that stay: 256 KiB.
 pub(super) const KEEPS: usize = pick(4096, 0);
-/// For how long nobody may have wanted what is given back.
+/// For how long a node must not have been needed before it is given back.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
 
 /// Nodes that come from the allocator together, and go back together.

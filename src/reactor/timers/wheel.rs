@@ -85,7 +85,8 @@ impl Wheel {
     /// # Safety
     ///
     /// The caller's `Timers` holds the node (N2), and it is in no list.
-    // Never: inlined, it makes its callers 12 % dearer for a timer that is armed and cancelled.
+    // Never: inlined, it makes its callers 12 % more expensive for a timer that is armed and
+    // cancelled.
     #[inline(never)]
     pub(super) unsafe fn insert(&mut self, deadline: u64, seq: u64, node: &'static Node) {
         let place = self.place_of(deadline);

@@ -59,8 +59,8 @@ macro_rules! queue {
                 Self { exchange: Exchange::with_work(usize::MAX) }
             }
 
-            /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) tells for those
-            /// that wait here.
+            /// Gives it a name, which the [list of tasks](crate::task::TaskInfo::waits_for) shows
+            /// for the tasks that wait here.
             ///
             /// ```
             #[doc = concat!("let jobs = ringloop::sync::", stringify!($Queue), "::<u32>::bounded(8).named(\"jobs\");")]
@@ -293,8 +293,8 @@ macro_rules! queue {
                 park::block_on(self.join());
             }
 
-            /// Lets the queue run dry: puts fail from now on, those that wait too; what is there can
-            /// be got, and then gets fail as well. `false`: it was shut down before.
+            /// Ends the queue: puts fail from now on, also those that wait. Items that are there
+            /// can still be got; after that gets fail as well. `false`: it was shut down before.
             ///
             #[doc = concat!("asyncio: `", $asyncio, ".shutdown()`.")]
             ///

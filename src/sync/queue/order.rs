@@ -112,7 +112,7 @@ impl<T> Store<T> for Vec<T> {
 pub(in crate::sync) struct Least<T> {
     /// None is less than the one at half its index (of both, counted from 1).
     heap: Vec<Ranked<T>>,
-    /// The number of the next item. It does not come round in 500 years.
+    /// The number of the next item. It does not wrap around in 500 years.
     next: u64,
 }
 

@@ -85,7 +85,7 @@ impl Work {
         while !self.finish(items.min(self.unfinished())) {}
     }
 
-    /// Counts, if `allow` likes what is left; returns that.
+    /// Counts, if `allow` accepts the number that is left; returns that number.
     fn count_done(&self, items: usize, allow: impl Fn(usize) -> bool) -> Option<usize> {
         // Acquire, and Release below: what was done with the items comes before what
         // follows a join, and others' items were put before they were done.

@@ -178,7 +178,7 @@ impl Node {
         }
     }
 
-    /// Begins to hear again; returns the cancellation that has reached it.
+    /// The catch is polled, and is not deaf any more; returns the cancellation that has reached it.
     pub(super) fn hear(&self) -> Option<Told> {
         let mut links = self.links.lock();
         links.deaf = false;
@@ -255,7 +255,7 @@ impl Node {
         self.for_each_told(self, &mut |links| links.deaf = true);
     }
 
-    /// Tells a catch, and wakes the task that polls it.
+    /// Delivers a cancellation to a catch, and wakes the task that polls it.
     pub(super) fn tell(&self, told: Told) {
         let mut links = self.links.lock();
         let old = links.told.replace(told);

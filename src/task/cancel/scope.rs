@@ -121,7 +121,7 @@ impl Progress {
         std::mem::replace(&mut self.turn_given, true) || !woken
     }
 
-    /// Tells the frontier of `node`, or says that there is nothing left to tell.
+    /// Delivers the request to the frontier of `node`, or says that no catch is left.
     pub(super) fn deliver(
         &mut self,
         node: &Arc<Node>,
