@@ -369,7 +369,7 @@ impl<T> WaitList<T> {
     /// # Panics
     ///
     /// If it was pushed to another list.
-    #[must_use = "a waker is foreign code: drop it after the lock; and who is `None` may have a grant"]
+    #[must_use = "a waker is foreign code: drop it after the lock; and a waiter that gets `None` may have a grant"]
     pub(super) fn remove(&mut self, waiter: Pin<&mut Waiter<T>>) -> Option<Waker> {
         let waiter = self.queued(waiter)?;
         let waker = self.unlink(waiter);

@@ -9,7 +9,7 @@ pub const FILE_LINES: usize = 500;
 /// Lines that a function may have.
 pub const FUNCTION_LINES: usize = 70;
 
-/// Who stands where. A module imports from lower ranks and from itself.
+/// The rank of each module. A module imports from lower ranks and from itself.
 pub const RANKS: &[&[&str]] = &[
     &["loom", "error", "buf", "util"],
     &["task", "reactor", "sync"],
@@ -21,7 +21,7 @@ pub const RANKS: &[&[&str]] = &[
     &["compat", "testing", "model", "bin", "lib"],
 ];
 
-/// Imports inside one rank: who (`*` is everyone), whom, why.
+/// Imports inside one rank: the module (`*` is every one), the module that it imports, and why.
 pub const SAME_RANK: &[(&str, &str, &str)] = &[
     ("*", "loom", "the door to atomics, cells and threads is for every file"),
     ("io", "time", "who waits for a descriptor that others hold looks again after a moment"),
@@ -33,7 +33,7 @@ pub const SAME_RANK: &[(&str, &str, &str)] = &[
 /// one module, or with `*` every file of a folder.
 pub const VISIBLE: &[(&str, &str)] = &[
     ("util::*", "a drawer of tools that share nothing"),
-    ("error::hook", "who hears of events: functions that read well with their module"),
+    ("error::hook", "the receiver of error events: functions that read well with their module"),
     ("reactor::timers", "the wheel and its entries are a face of their own"),
     ("reactor::socket", "a socket's two machines, and what they answer"),
     ("runtime::operation", "the door down for I/O"),

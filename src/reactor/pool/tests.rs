@@ -345,7 +345,7 @@ fn leases_are_counted() {
     let a = receive(&mut pool, &[1; 3 * MIN_SPARE]);
     let b = receive(&mut pool, &[2; MIN_SPARE]);
     let c = receive(&mut pool, &[3]);
-    assert_eq!(leased(), 3, "those who fill do not count");
+    assert_eq!(leased(), 3, "fillers do not count");
     drop((a, c));
     assert_eq!(leased(), 1);
     drop(b);

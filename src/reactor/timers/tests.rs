@@ -348,7 +348,7 @@ fn close_orphans_and_wakes_and_references_bring_their_nodes_home() {
     assert_eq!(bench.expire(1), [0]);
     let refs = [bench.arm(9), bench.arm(9), bench.arm(u64::MAX), fired];
     let wakes = bench.timers.close();
-    assert_eq!(wakes.len(), 3, "whoever waits still is told");
+    assert_eq!(wakes.len(), 3, "every task that still waits is woken");
     assert!(bench.timers.close().is_empty());
     assert_eq!(bench.timers.next_deadline(), None);
     let Bench { mailbox, mut timers, .. } = bench;

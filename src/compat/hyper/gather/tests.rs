@@ -292,7 +292,7 @@ fn stream_that_has_left_its_connection_holds_nothing() {
         assert!(matches!(other.poll(writes.as_mut()), Poll::Ready(Ok(6))));
     }
     assert_eq!(script.wrote(), ["held ", "direct"]);
-    assert_eq!(driver.woken(), 1, "who waited for the last bytes is told");
+    assert_eq!(driver.woken(), 1, "the task that waited for the last bytes is woken");
     assert!(driver.poll(task.as_mut()).is_ready());
     let inner = pin!(stream.into_inner());
     assert!(matches!(other.poll(inner), Poll::Ready(Ok(_))));

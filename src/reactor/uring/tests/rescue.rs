@@ -177,7 +177,7 @@ fn a_spinning_worker_holds_up_nobody_elses_connections() {
         while !come_about() && begun.elapsed() < SETTLE {
             thread::sleep(Duration::from_millis(1));
         }
-        assert!(heard(), "nobody was told of the task that held a worker");
+        assert!(heard(), "the task that held a worker was not reported");
         assert!(come_about(), "a task waited for the end of another's poll");
         // The others are served in the end.
         served.iter_mut().for_each(|served| _ = served.ask());
