@@ -318,7 +318,8 @@ impl Future for BarrierWait<'_> {
             Status::Granted | Status::Refused => {}
         }
         this.waiter.as_mut().reset();
-        let outcome = this.waiter.value_mut().take().expect("a granted waiter has its round's outcome");
+        let outcome =
+            this.waiter.value_mut().take().expect("a granted waiter has its round's outcome");
         Poll::Ready(outcome.map(|index| this.barrier.arrival(index)))
     }
 }

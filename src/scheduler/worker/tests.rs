@@ -181,7 +181,7 @@ fn neighbour_held_by_a_task_is_helped_before_it_is_overdue() {
 
 #[test]
 fn ring_that_a_rescuer_takes_is_repeated() {
-    // Goal: a worker that was rung and then rescued hears the ring all the same; method: a neighbour
+    // Goal: a worker that was rung and then rescued gets the ring all the same; method: a neighbour
     // rescues one that was rung; then the ring is there for the next to look. (A worker that sleeps
     // until it hears it would prove nothing: a thread that has had rings may wake up for them.)
     let taken = std::cell::Cell::new(0);
@@ -280,8 +280,9 @@ fn task_from_elsewhere_goes_past_held_workers() {
 
 #[test]
 fn crowd_from_elsewhere_is_taken_a_part_in_each_tick() {
-    // Goal: a crowd that other threads have left keeps a worker from its timers for a tick and no more;
-    // method: several times what is taken at once; what is left stays in order, and in reach of a rescue.
+    // Goal: many tasks from other threads keep a worker from its timers for a tick and no more;
+    // method: several times what is taken at once; what is left stays in order, and in reach of a
+    // rescue.
     const CROWD: usize = 4 * TAKE + 5;
     for shared in [true, false] {
         on_every_backend(2, |hub, workers| {

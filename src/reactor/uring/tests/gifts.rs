@@ -61,9 +61,9 @@ async fn echo(mut stream: TcpStream, lease: bool) {
 
 #[test]
 fn homes_that_move_all_the_time_lose_no_byte_and_no_wake() {
-    // Goal: every byte once and in order, nobody sleeps on, and all is at rest in the end. Method: each
-    // worker gives a socket away at each tick; both faces; reads that are given up; a kernel that does
-    // what it may.
+    // Goal: every byte once and in order, no task is forgotten, and all is at rest in the end.
+    // Method: each worker gives a socket away at each tick; both faces; reads that are given up; a
+    // kernel that does what it may.
     let _forced = Forced::new();
     let make = |seed| Script::new(seed, &[(Fault::Ended, 50)]);
     trial("gifts", 3, make, |runtime, _| {

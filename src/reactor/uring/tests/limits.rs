@@ -37,7 +37,7 @@ fn what_ends_while_nothing_goes_on_is_armed_again() {
 
 #[test]
 fn floods_stop_and_go_on() {
-    // Goal: a receive that stops at its cap, or for want of memory, loses nothing, whatever comes
+    // Goal: a receive that stops at its cap, or for lack of memory, loses nothing, whatever comes
     // late. Method: 2 MiB at once on each of four connections, which takes all memory, or 256 KiB
     // at a time on one, which passes its cap; readers take little, and pause.
     let make = |seed| Script::new(seed, &MISHAPS);
