@@ -525,7 +525,8 @@ impl Pool {
 
     fn free(&self) -> &'static global::Mutex<Free> {
         self.free.get(|| {
-            // A child must take the slots that the parent has made as used. Acquire: as in `get`.
+            // A child must take the slots that the parent has made as used.
+            // Acquire: as in `get`.
             let made = |chunk: &&global::AtomicPtr<Slot>| !chunk.load(Ordering::Acquire).is_null();
             let chunks = self.chunks.iter().take_while(made).count();
             let used = (FIRST << chunks) - FIRST;
