@@ -84,6 +84,8 @@ const UNSAFE_FILES: &[&str] = &[
     "src/scheduler/worker/spawn.rs",
     // Hooks that run between fork and exec.
     "src/process/command.rs",
+    // The end of a process in the middle of anything.
+    "src/process/pool/worker.rs",
     // Handlers that run in the middle of anything.
     "src/signal/listeners.rs",
     "src/util/signals.rs",

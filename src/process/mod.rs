@@ -31,10 +31,14 @@ mod command;
 mod errors;
 mod orphans;
 mod pidfd;
+#[cfg(feature = "process-pool")]
+mod pool;
 mod stdio;
 
 pub use std::process::{ExitStatus, Output, Stdio};
 
+#[cfg(feature = "process-pool")]
+pub use self::pool::{CallError, Function, ProcessPool, ProcessPoolBuilder, Registered};
 pub use self::{
     child::Child,
     command::Command,

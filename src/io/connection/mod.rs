@@ -51,10 +51,17 @@ impl Connection {
     }
 
     /// A pair of streams of this process's own: what is written to one is read from the other, both ways.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for pools of processes, still to come"))]
+    #[cfg(test)]
     pub(crate) fn pair() -> io::Result<(Self, Self)> {
         let (near, far) = Endpoint::pair()?;
         Ok((Self::new(near), Self::new(far)))
+    }
+
+    /// A stream of this process's own, and the descriptor of its other end.
+    #[cfg(feature = "process-pool")]
+    pub(crate) fn pair_with_fd() -> io::Result<(Self, OwnedFd)> {
+        let (near, far) = Endpoint::pair()?;
+        Ok((Self::new(near), far.into_fd()))
     }
 
     /// Connects to an address of the internet.
