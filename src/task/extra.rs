@@ -24,7 +24,8 @@
 //!    the task has regions, and so an extension. Steps 1 and 2 run under its lock.
 //! 3. A thread that noted its cause in the word, before there was an extension, may set the bit after
 //!    the task has consumed an earlier request with that cause. Then the bit was clear, and the thread
-//!    notes its cause again.
+//!    notes its cause again. If the task is polled between these two, it takes the request for one of the
+//!    runtime, which has no cause: it is delivered, and cannot be consumed.
 
 use std::{borrow::Cow, panic::Location, ptr};
 

@@ -286,15 +286,6 @@ pub const CANCEL: &[Mutant] = &[
         let consumed = noted.take();",
         model: "cancel_task::consume_against_cancel",
     },
-    Mutant {
-        name: "consume: who was early is not noted again",
-        file: "task/extra.rs",
-        text: "            if noted.is_none() {
-                let name",
-        replacement: "            if false {
-                let name",
-        model: "cancel_task::consume_against_early_cancel",
-    },
     // Groups.
     Mutant {
         name: "group: takes a late child after its end",
