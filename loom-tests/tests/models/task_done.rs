@@ -40,7 +40,8 @@ fn note(
     let turn = turn.clone();
     move |outcome| {
         assert!(outcome.is_ok());
-        turn.load(Relaxed);
+        // Not a load, which loom does not order among others.
+        turn.swap(true, Relaxed);
         CALLED.with_borrow_mut(|called| called.push(number));
     }
 }
