@@ -1,7 +1,7 @@
 //! Waiting for a descriptor, where the process has none left.
 //!
-//! Who waits is woken when this process closes one of its sockets or pipes, and looks again after a moment
-//! in any case: descriptors are freed where nobody tells us, too.
+//! A task that waits is woken when this process closes one of its sockets or pipes, and looks again after a
+//! moment in any case: other code frees descriptors without a word to us.
 
 use std::{
     pin::Pin,

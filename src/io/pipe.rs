@@ -78,7 +78,7 @@ pub struct PipeReader {
 impl PipeReader {
     /// The descriptor must be of a pipe without a name, and have a non-blocking open file.
     fn of(fd: OwnedFd) -> Self {
-        Self { connection: Connection::new(Endpoint::Pipe(fd)) }
+        Self { connection: Connection::new(Endpoint::Polled(fd)) }
     }
 
     /// Takes the end of a pipe over, and makes it non-blocking, for all that have this open file.
@@ -271,7 +271,7 @@ pub struct PipeWriter {
 impl PipeWriter {
     /// The descriptor must have a non-blocking open file.
     fn of(fd: OwnedFd) -> Self {
-        Self { connection: Some(Connection::new(Endpoint::Pipe(fd))) }
+        Self { connection: Some(Connection::new(Endpoint::Polled(fd))) }
     }
 
     /// Takes the end of a pipe over, and makes it non-blocking, for all that have this open file.

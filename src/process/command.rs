@@ -22,8 +22,8 @@ use crate::{blocking::Kind, runtime::Handle, util::signals};
 ///
 /// # What goes to a thread
 ///
-/// Starting a program takes about half a millisecond, most of it in the child, whatever the size of this
-/// process: the system's `posix_spawn` shares the memory until the program is there. It is done on the
+/// Starting a program takes about half a millisecond, most of it in the child, however large this process
+/// is: the system's `posix_spawn` shares the memory until the program is there. It is done on the
 /// worker, which other tasks do not notice more than any poll of that length.
 ///
 /// Some settings have no place in `posix_spawn` as std calls it: [`uid`](Self::uid), [`gid`](Self::gid),

@@ -14,14 +14,14 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use super::pidfd::{Reap, reap};
 use crate::{
+    io::SocketHandle,
     loom::global::Mutex,
-    reactor::Source,
     runtime::{Handle, operation},
     util::{fork::PerProcess, threads},
 };
 
 /// Reaps a child that has ended, or will.
-pub(super) fn adopt(pidfd: Source<OwnedFd>) {
+pub(super) fn adopt(pidfd: SocketHandle) {
     // An error says that somebody else has reaped it.
     if !matches!(reap(pidfd.get().as_fd()), Ok(None)) {
         return;
@@ -34,17 +34,18 @@ pub(super) fn adopt(pidfd: Source<OwnedFd>) {
 }
 
 /// Waits for one. Dropped before its end, it leaves that to the thread.
-struct Orphan(Option<Source<OwnedFd>>);
+struct Orphan(Option<SocketHandle>);
 
 impl Future for Orphan {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(pidfd) = &self.0 {
-            // As above: in both cases it is not there any more.
-            let _ = ready!(operation::poll(pidfd, cx, &mut Reap));
+        if let Some(pidfd) = &self.0
+            && ready!(operation::poll(pidfd.get(), cx, &mut Reap)).is_ok()
+        {
             self.0 = None;
         }
+        // After an error the thread looks whether it is there: it may be the reactor's.
         Poll::Ready(())
     }
 }
@@ -52,7 +53,7 @@ impl Future for Orphan {
 impl Drop for Orphan {
     fn drop(&mut self) {
         if let Some(pidfd) = self.0.take() {
-            leave_to_thread(pidfd.into_inner());
+            leave_to_thread(pidfd);
         }
     }
 }
@@ -61,7 +62,7 @@ impl Drop for Orphan {
 #[derive(Default)]
 struct Orphanage {
     /// Not yet seen by the thread.
-    new: Vec<OwnedFd>,
+    new: Vec<SocketHandle>,
     /// Wakes the thread, while there is one.
     bell: Option<OwnedFd>,
 }
@@ -72,7 +73,7 @@ fn orphanage() -> &'static Mutex<Orphanage> {
 }
 
 #[cold]
-fn leave_to_thread(pidfd: OwnedFd) {
+fn leave_to_thread(pidfd: SocketHandle) {
     let mut orphanage = orphanage().lock();
     orphanage.new.push(pidfd);
     if let Some(bell) = &orphanage.bell {
@@ -89,21 +90,21 @@ fn leave_to_thread(pidfd: OwnedFd) {
 
 /// The thread's life.
 fn serve(bell: &OwnedFd) {
-    let mut waits: Vec<OwnedFd> = Vec::new();
+    let mut waits: Vec<SocketHandle> = Vec::new();
     loop {
         {
             let mut orphanage = orphanage().lock();
             waits.append(&mut orphanage.new);
-            waits.retain(|pidfd| matches!(reap(pidfd.as_fd()), Ok(None)));
+            waits.retain(|pidfd| matches!(reap(pidfd.get().as_fd()), Ok(None)));
             if waits.is_empty() {
-                // Who comes next starts another thread: by the lock, nobody rings this one's bell.
+                // The next orphan starts another thread: under the lock, no ring for this one is lost.
                 orphanage.bell = None;
                 return;
             }
         }
         let mut fds: Vec<_> = [bell.as_fd()]
             .into_iter()
-            .chain(waits.iter().map(AsFd::as_fd))
+            .chain(waits.iter().map(|pidfd| pidfd.get().as_fd()))
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
         // After an error, such as a signal, it looks again.

@@ -10,7 +10,7 @@
 use std::{
     io,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, BorrowedFd},
         unix::process::ExitStatusExt,
     },
     process::ExitStatus,
@@ -24,7 +24,8 @@ use rustix::{
 
 use super::orphans;
 use crate::{
-    reactor::{Direction, Source},
+    io::SocketHandle,
+    reactor::{Direction, Endpoint, Socket},
     runtime::operation::{self, Operation},
     util::{fork, signals},
 };
@@ -34,7 +35,7 @@ use crate::{
 pub(super) struct Process {
     id: u32,
     /// Gone once the status is known.
-    pidfd: Option<Source<OwnedFd>>,
+    pidfd: Option<SocketHandle>,
     status: Option<ExitStatus>,
     pub(super) kill_on_drop: bool,
     /// The process whose child it is: in a forked child it is a sibling.
@@ -46,9 +47,10 @@ impl Process {
     pub(super) fn new(id: u32, kill_on_drop: bool) -> io::Result<Self> {
         let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+        // It blocks nobody: it is only asked with `NOHANG`. (Its own flag for that is younger.)
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
         // It has hardly ended yet: the first event tells, without a call in vain.
-        let pidfd = Some(Source::new_unready(pidfd));
+        let pidfd = Some(SocketHandle::new(Socket::new_unready(Endpoint::Polled(pidfd))));
         Ok(Self { id, pidfd, status: None, kill_on_drop, parent: fork::generation() })
     }
 
@@ -70,7 +72,7 @@ impl Process {
     /// The status is not lost: it is asked for and kept in one poll.
     pub(super) fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<ExitStatus>> {
         let Some(pidfd) = self.running()? else { return Poll::Ready(Ok(self.known())) };
-        let status = ready!(operation::poll(pidfd, cx, &mut Reap))?;
+        let status = ready!(operation::poll(pidfd.get(), cx, &mut Reap))?;
         Poll::Ready(Ok(self.ended(status)))
     }
 
@@ -90,7 +92,7 @@ impl Process {
     }
 
     /// Its pidfd, if its status is not known.
-    fn running(&self) -> io::Result<Option<&Source<OwnedFd>>> {
+    fn running(&self) -> io::Result<Option<&SocketHandle>> {
         self.check_parent()?;
         Ok(self.pidfd.as_ref())
     }
@@ -131,13 +133,13 @@ fn send(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
 /// The end of a process.
 pub(super) struct Reap;
 
-impl Operation<OwnedFd> for Reap {
+impl Operation<Endpoint> for Reap {
     type Output = ExitStatus;
 
     const DIRECTION: Direction = Direction::Read;
     const HAS_MARKS: bool = false;
 
-    fn attempt(&mut self, pidfd: &OwnedFd) -> io::Result<ExitStatus> {
+    fn attempt(&mut self, pidfd: &Endpoint) -> io::Result<ExitStatus> {
         reap(pidfd.as_fd())?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 }

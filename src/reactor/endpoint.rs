@@ -42,13 +42,14 @@ const BACKLOG: i32 = 4096;
 /// So many unread bytes are thrown away: more than a receive buffer mostly holds.
 const UNREAD: usize = 1 << 20;
 
-/// One end of a connection or of a pipe, or what accepts connections.
+/// One end of a connection or of a pipe, what accepts connections, or a process.
 #[derive(Debug)]
 pub(crate) enum Endpoint {
     /// A non-blocking socket of the kernel's.
     Kernel(OwnedFd),
-    /// One end of a pipe, non-blocking. A ring only polls it: it has no receive or send for a pipe.
-    Pipe(OwnedFd),
+    /// One end of a pipe, non-blocking, or a process. A ring only polls it: its receives and sends are for
+    /// sockets.
+    Polled(OwnedFd),
     /// One of the reactor in memory.
     #[cfg(test)]
     Memory(super::memory::End),
@@ -59,7 +60,7 @@ pub(crate) enum Endpoint {
 macro_rules! by_kind {
     ($endpoint:expr, $fd:ident => $kernel:expr, $end:ident => $memory:expr $(,)?) => {
         match $endpoint {
-            Endpoint::Kernel($fd) | Endpoint::Pipe($fd) => $kernel,
+            Endpoint::Kernel($fd) | Endpoint::Polled($fd) => $kernel,
             #[cfg(test)]
             Endpoint::Memory($end) => $memory,
         }
@@ -72,7 +73,7 @@ macro_rules! by_kind {
     ) => {
         match $endpoint {
             Endpoint::Kernel($fd) => $kernel,
-            Endpoint::Pipe($pipe) => $piped,
+            Endpoint::Polled($pipe) => $piped,
             #[cfg(test)]
             Endpoint::Memory($end) => $memory,
         }
@@ -160,7 +161,7 @@ impl Endpoint {
             (Self::Kernel(fd), slices) if len > GATHER => {
                 sendmsg(fd, slices, &mut SendAncillaryBuffer::default(), SEND)
             }
-            (Self::Pipe(pipe), slices) if len > GATHER => writev(pipe, slices),
+            (Self::Polled(pipe), slices) if len > GATHER => writev(pipe, slices),
             (_, slices) => {
                 let mut gathered = SmallVec::<[u8; GATHER]>::new();
                 slices.iter().for_each(|slice| gathered.extend_from_slice(slice));
@@ -206,10 +207,10 @@ impl Endpoint {
         by_kind!(self, fd => connected(fd), _end => Ok(()))
     }
 
-    /// Whether it is one end of a pipe.
+    /// Whether it is no socket, so that a ring only polls it.
     #[inline]
-    pub(crate) fn is_pipe(&self) -> bool {
-        matches!(self, Self::Pipe(_))
+    pub(crate) fn is_polled(&self) -> bool {
+        matches!(self, Self::Polled(_))
     }
 
     /// Shuts one or both ways down, at once. A way that is down already, or a connection that is

@@ -84,7 +84,7 @@ impl Listener {
         let kind = kind(signal);
         let bell = set_up(signal, kind)?;
         let source = Source::new(rustix::io::fcntl_dupfd_cloexec(bell, 0)?);
-        // The last step: who is counted has a destructor that counts it out.
+        // The last step: a listener that was counted has a destructor that counts it out.
         Ok(Self { signal, seen: kind.count.listen(), source, process: fork::generation() })
     }
 

@@ -16,7 +16,7 @@
 //! [`terminate`] can still be ended by SIGTERM, and Ctrl-C [cancels a main](crate::run) or ends the process.
 //! That holds for as long as the process lives, after the end of the runtime and in the next one.
 //!
-//! So who wants each signal makes one listener, before the first may come, and keeps it. To call [`ctrl_c`]
+//! So a program that wants each signal makes one listener, before the first may come, and keeps it. To call [`ctrl_c`]
 //! anew in a loop leaves gaps, in which a signal has its default effect:
 //!
 //! ```no_run
@@ -35,7 +35,7 @@
 //! # Other code
 //!
 //! A handler that other code had set before is called as well. Code that sets one later, by sigaction(2),
-//! without calling the one that it replaces, takes the signal away: then nobody who waits here hears of it,
+//! without calling the one that it replaces, takes the signal away: then no listener here hears of it,
 //! and a later listener does not set the handler again. What is set with the crate `signal-hook`, as tokio does,
 //! goes along with this; but if it is set after a listener of the same kind here, it does not keep the
 //! default from being played once that listener is gone: keep the listener then.

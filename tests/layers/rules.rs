@@ -24,7 +24,11 @@ pub const RANKS: &[&[&str]] = &[
 /// Imports inside one rank: the module (`*` is every one), the module that it imports, and why.
 pub const SAME_RANK: &[(&str, &str, &str)] = &[
     ("*", "loom", "the door to atomics, cells and threads is for every file"),
-    ("io", "time", "who waits for a descriptor that others hold looks again after a moment"),
+    (
+        "io",
+        "time",
+        "a task that waits for a descriptor which others hold looks again after a moment",
+    ),
     ("process", "signal", "a signal is named alike whether it is sent or heard"),
     ("error", "util", "an error that holds a panic prints the panic's text"),
 ];

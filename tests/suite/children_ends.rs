@@ -158,6 +158,38 @@ fn children_outlive_or_end_with_their_runtime() {
 }
 
 #[test]
+fn end_of_one_child_wakes_nobody_else() {
+    // Goal: nothing grows with the children that live; method: fifty are waited for, and with the end of one
+    // only its own task is polled.
+    isolated(|| {
+        on_every(|cfg| {
+            cfg.once(async {
+                let mut inputs = Vec::new();
+                let mut waits = Vec::new();
+                for _ in 0..50 {
+                    let mut child = reads().await;
+                    inputs.push(child.stdin.take());
+                    waits.push(spawn(async move { child.wait().await.unwrap() }));
+                }
+                for _ in 0..200 {
+                    yield_now().await;
+                }
+                let polls = || ringloop::Handle::current().metrics().polls;
+                let before = polls();
+                while let (Some(input), Some(wait)) = (inputs.pop(), waits.pop()) {
+                    drop(input);
+                    assert!(wait.await.unwrap().success());
+                }
+                // If each end woke all who wait, there would be 1275 and more.
+                let polled = polls() - before;
+                assert!(polled < 500, "{polled} polls for fifty ends");
+            });
+            assert!(!has_children());
+        });
+    });
+}
+
+#[test]
 fn child_lives_on_where_nobody_kills_it() {
     // Goal: what the docs say of a dropped child; method: its input stays open elsewhere, and it goes on.
     isolated(|| {

@@ -6,7 +6,7 @@
 //!
 //! Properties: a signal has its default effect, or is heard by every listener that stays, and never
 //! both, nor neither; several may be heard as one, and none after the last is unheard; a listener that
-//! sleeps is woken, and what the sender did before the signal is seen by who heard it.
+//! sleeps is woken, and the listener that heard it sees what the sender did before.
 //!
 //! Actors: one or two handlers, one or two listeners.
 //!
@@ -131,7 +131,7 @@ fn two_come_and_wake_a_sleeper() {
     });
 }
 
-/// What the sender did is seen by who was told, with nothing else between them.
+/// A listener that was told sees what the sender did before, with nothing else between them.
 #[test]
 fn what_came_before_is_seen() {
     explore(|| {

@@ -318,7 +318,7 @@ impl Socket {
     /// Whether a ring has, or could have, its operations: the one of its home, else that of this
     /// thread's reactor.
     pub(crate) fn has_ring(&self, at_hand: &Reactor) -> bool {
-        if self.endpoint().is_pipe() {
+        if self.endpoint().is_polled() {
             // A ring only polls it.
             return false;
         }
@@ -330,7 +330,7 @@ impl Socket {
 
     /// Has the home receive into lent memory. `false`: it cannot.
     pub(crate) fn arm_recv(self: &Arc<Self>, at_hand: &mut Reactor) -> bool {
-        !self.endpoint().is_pipe() && self.ask(at_hand, uring::ARM_RECV)
+        !self.endpoint().is_polled() && self.ask(at_hand, uring::ARM_RECV)
     }
 
     /// Whether a receive into lent memory may stay asleep at the mark of urgent data: the arrival
@@ -362,7 +362,7 @@ impl Socket {
     /// Tells the home that something is to be sent; `at_hand` is this thread's reactor, if it
     /// has one. `false`: it cannot, or there is none.
     pub(crate) fn mark_dirty(self: &Arc<Self>, at_hand: Option<&mut Reactor>) -> bool {
-        if self.endpoint().is_pipe() {
+        if self.endpoint().is_polled() {
             return false;
         }
         if let Some(at_hand) = at_hand {
