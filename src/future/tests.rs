@@ -217,7 +217,7 @@ fn rule_10_innermost_region_is_told_first() {
     let body = async {
         let inner = async {
             region(&said, "inner", pending::<()>()).await;
-            // The outer one is not told before this suspension: it does not end what is ready by then.
+            // The outer scope delivers at this suspension, not before: it does not end what is ready by then.
             turns(1).await;
             said.borrow_mut().push("cleaned up");
             pending::<()>().await;

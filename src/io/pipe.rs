@@ -299,7 +299,7 @@ impl PipeWriter {
         self.connection.as_ref().ok_or_else(closed)
     }
 
-    /// Writes from a buffer. Of a borrowed one (`&[u8]`) as much as there is room for, which is told. Of an owned
+    /// Writes from a buffer. Of a borrowed one (`&[u8]`) as much as there is room for; the result says how much. Of an owned
     /// one (`Vec<u8>`, a [`Lease`]) all of it; it comes back with the result, as by
     /// [`TcpStream::write`](crate::net::TcpStream::write).
     ///

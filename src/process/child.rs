@@ -54,7 +54,7 @@ impl Child {
 
     /// The number of the process.
     ///
-    /// Once [`wait`](Self::wait) or [`try_wait`](Self::try_wait) has told of its end, the system may give
+    /// Once [`wait`](Self::wait) or [`try_wait`](Self::try_wait) has reported its end, the system may give
     /// the number to another process. [`kill`](Self::kill) and [`send_signal`](Self::send_signal) do not go
     /// by the number, and never hit that one.
     ///
@@ -67,7 +67,7 @@ impl Child {
     /// Waits for the end of the process, and for nothing else: another process that has inherited its
     /// pipes does not hold this up. Its standard input, if it is still here, is closed first.
     ///
-    /// Once it has told of the end, it says the same again, at once.
+    /// Once it has reported the end, it reports the same again, at once.
     ///
     /// A child whose output is a pipe that nobody reads stands still when that is full, and never ends: read
     /// it at the same time, or use [`communicate`](Self::communicate).

@@ -124,7 +124,7 @@ impl Command {
         self
     }
 
-    /// Sets the name by which the program is told that it was called: `argv[0]`.
+    /// Sets the name under which the program finds itself called: `argv[0]`.
     pub fn arg0(&mut self, arg: impl AsRef<OsStr>) -> &mut Self {
         self.inner.arg0(arg);
         self

@@ -5,17 +5,7 @@ mod function;
 mod wire;
 mod worker;
 
-use std::{
-    fmt,
-    future::poll_fn,
-    io,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, future::poll_fn, io, pin::pin, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
@@ -27,6 +17,7 @@ pub use self::{
 use super::{Child, Command, Stdio};
 use crate::{
     io::{Connection, as_uninit},
+    loom::global::{AtomicBool, Ordering},
     sync::Semaphore,
     time::timeout,
 };

@@ -14,7 +14,6 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::fd::{AsFd, OwnedFd},
-    thread,
 };
 
 use rustix::{
@@ -25,7 +24,7 @@ use rustix::{
 };
 
 use super::{function::Registered, wire};
-use crate::util::panic;
+use crate::util::{panic, threads};
 
 /// What a worker is called by: `argv[0]`. The limit of its memory in bytes follows, 0 for none.
 pub(super) const WORKER: &str = "ringloop-process-pool-worker";
@@ -92,7 +91,7 @@ fn watch(socket: File) -> io::Result<()> {
             }
         }
     };
-    thread::Builder::new().name("parent-watch".to_owned()).spawn(wait).map(drop)
+    threads::spawn("parent-watch".to_owned(), wait).map(drop)
 }
 
 /// Step 4, until the other end is closed.
