@@ -63,12 +63,13 @@ impl JobQueue {
     /// Of at most `threads`, of which `at_once` need no watch. Idle threads stay `for_ever`, or
     /// end at any time.
     pub fn new(threads: usize, at_once: usize, for_ever: bool) -> Self {
+        let time = if for_ever { Duration::MAX } else { Duration::ZERO };
         Self(queue::JobQueue::new(Limits {
             threads,
             at_once,
-            keep_alive: if for_ever { Duration::MAX } else { Duration::ZERO },
+            keep_alive: time,
             patience: Duration::ZERO,
-            saturated: Duration::MAX,
+            saturated: time,
             queued: usize::MAX,
         }))
     }

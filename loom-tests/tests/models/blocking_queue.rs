@@ -22,7 +22,7 @@ use loom::{
     },
     thread::{self, JoinHandle},
 };
-use loom_tests::{explore, explore_first};
+use loom_tests::{explore, explore_with_fewer};
 use ringloop::model::blocking::{Duty, JobQueue, Pushed};
 
 /// A queue, and how often each of its jobs ran.
@@ -264,8 +264,7 @@ impl Ran {
     }
 }
 
-/// The first job waits for the last of those that come one after the other. Between them a second thread may
-/// end, and the watch may rest or end.
+/// The first job waits for the last of those that come one after the other.
 fn first_waits_for_last(last: usize) {
     let shared = Counted::with(JobQueue::new(2, 1, false), true);
     let ran = Arc::new(Ran::default());
@@ -288,7 +287,104 @@ fn watch_gets_a_thread_for_a_job_that_waits() {
     explore(|| first_waits_for_last(1));
 }
 
+/// The first job waits for the third. The watch, which has got a thread for the second, may be about to end when
+/// the third comes.
 #[test]
 fn watch_that_rests_is_called() {
-    explore_first(|| first_waits_for_last(2));
+    explore_with_fewer(1, || {
+        let shared = Counted::with(JobQueue::new(2, 1, false), true);
+        let ran = Arc::new(Ran::default());
+        let first = ran.clone();
+        shared.push_that(0, move || {
+            first.note(0);
+            first.wait_for(2);
+        });
+        ran.wait_for(0);
+        let pusher = {
+            let (shared, ran) = (shared.clone(), ran.clone());
+            thread::spawn(move || {
+                ran.wait_for(1);
+                shared.push_here(2, &ran);
+            })
+        };
+        shared.push_here(1, &ran);
+        pusher.join().unwrap();
+        ran.wait_for(2);
+        shared.queue.finish();
+        shared.join();
+        shared.queue.wait_for_threads();
+        assert_eq!(shared.ran(), 3);
+    });
+}
+
+/// A thread is refused, and another is busy: it is called for the next job.
+#[test]
+fn refused_thread_is_not_expected() {
+    explore(|| {
+        let shared = Counted::new(2, true);
+        let ran = Arc::new(Ran::default());
+        shared.hold(0, 1, &ran);
+        let notes = ran.clone();
+        let pushed = shared.queue.push(1, move || notes.note(2));
+        assert_eq!(pushed, Pushed::Start(Duty::Serve));
+        assert_eq!(shared.queue.refuse_thread(Duty::Serve), 0);
+        ran.note(1);
+        ran.wait_for(2);
+        shared.push(2);
+        shared.finish_one(2);
+    });
+}
+
+/// The same where the other becomes idle before the refusal, and a job has come in between.
+#[test]
+fn thread_that_became_idle_before_a_refusal_is_called() {
+    explore(|| {
+        let shared = Counted::new(2, true);
+        let ran = Arc::new(Ran::default());
+        shared.hold(0, 1, &ran);
+        let notes = ran.clone();
+        let pushed = shared.queue.push(1, move || notes.note(2));
+        assert_eq!(pushed, Pushed::Start(Duty::Serve));
+        ran.note(1);
+        ran.wait_for(2);
+        assert!(!shared.push(2));
+        assert_eq!(shared.queue.refuse_thread(Duty::Serve), 0);
+        shared.finish_one(2);
+    });
+}
+
+impl Counted {
+    /// Has a thread that is at job `number` until `until` is noted.
+    fn hold(self: &Arc<Self>, number: usize, until: usize, ran: &Arc<Ran>) {
+        let held = ran.clone();
+        self.push_that(number, move || {
+            held.note(number);
+            held.wait_for(until);
+        });
+        ran.wait_for(number);
+    }
+
+    /// Waits for the job of that number, and for the end.
+    fn finish_one(&self, number: usize) {
+        while self.ran[number].load(Relaxed) == 0 {
+            thread::yield_now();
+        }
+        self.queue.finish();
+        self.join();
+        self.queue.wait_for_threads();
+    }
+
+    /// Queues a job that is noted; if a watch is wanted, this thread is it.
+    fn push_here(self: &Arc<Self>, number: usize, ran: &Arc<Ran>) {
+        let (shared, notes) = (self.clone(), ran.clone());
+        let pushed = self.queue.push(number, move || {
+            shared.ran[number].fetch_add(1, Relaxed);
+            notes.note(number);
+        });
+        match pushed {
+            Pushed::Start(Duty::Watch) => self.queue.watch(|duty| self.start(duty)),
+            Pushed::Start(duty) => self.start(duty),
+            Pushed::Queued | Pushed::Closed => {}
+        }
+    }
 }

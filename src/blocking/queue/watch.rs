@@ -97,6 +97,8 @@ impl<J: Job> JobQueue<J> {
     ) -> (Guard<'a, J>, bool) {
         drop(state);
         loop {
+            // As above.
+            yield_now();
             let called = sleeper.sleep(limit);
             let state = self.state.lock();
             // As for idle threads (J2, J4): a caller changes the state first.

@@ -113,14 +113,14 @@ pub const BLOCKING: &[Mutant] = &[
         text: "                state.threads -= 1;
                 state.coming = false;",
         replacement: "                state.threads -= 1;",
-        model: "blocking_queue::refused_thread_beside_another",
+        model: "blocking_queue::refused_thread_is_not_expected",
     },
     Mutant {
         name: "blocking: a thread that became idle while another was refused is not called",
         file: "blocking/queue/mod.rs",
         text: "                    (_, false) => help = state.summon(&self.limits),",
         replacement: "                    (_, false) => {}",
-        model: "blocking_queue::refused_thread_beside_another",
+        model: "blocking_queue::thread_that_became_idle_before_a_refusal_is_called",
     },
     Mutant {
         name: "blocking: a thread that comes calls nobody for the rest",
