@@ -155,13 +155,6 @@ pub const BLOCKING: &[Mutant] = &[
         model: "blocking_queue::watch_gets_a_thread_for_a_job_that_waits",
     },
     Mutant {
-        name: "blocking: a watch that was called ends all the same",
-        file: "blocking/queue/watch.rs",
-        text: "                (Watch::Awake, _) => return (state, true),",
-        replacement: "                (Watch::Awake, called) => return (state, called),",
-        model: "blocking_queue::watch_that_rests_is_called",
-    },
-    Mutant {
         name: "blocking: a new job is nobody's to claim",
         file: "task/state.rs",
         text: "        self.0.fetch_sub(ACTIVE, Ordering::Relaxed);",
