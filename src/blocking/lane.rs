@@ -27,7 +27,7 @@ use crate::{
 
 /// How long the oldest job waits before a lane grows.
 const PATIENCE: Duration = Duration::from_micros(100);
-/// How long it waits in a lane that cannot grow before that is told.
+/// How long it waits in a lane that cannot grow before that is reported.
 const SATURATED: Duration = Duration::from_secs(1);
 
 /// Threads that have ended and may wait to be joined, beside as many as there are.

@@ -21,8 +21,8 @@ use rustix::{
     fs::{OFlags, fcntl_getfl},
     io::{Errno, ioctl_fionbio, read, write, writev},
     net::{
-        AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketFlags,
-        SocketType, acceptfrom_with, recv, send, sendmsg, socketpair, sockopt::socket_acceptconn,
+        RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketFlags, acceptfrom_with,
+        recv, send, sendmsg, sockopt::socket_acceptconn,
     },
 };
 use smallvec::SmallVec;
@@ -103,7 +103,10 @@ impl Endpoint {
     }
 
     /// Both ends of a connection without a name, of this process's own.
+    #[cfg(any(test, feature = "process-pool"))]
     pub(crate) fn pair() -> io::Result<(Self, Self)> {
+        use rustix::net::{AddressFamily, SocketType, socketpair};
+
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (near, far) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         Ok((Self::Kernel(near), Self::Kernel(far)))

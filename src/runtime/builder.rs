@@ -128,9 +128,9 @@ impl Builder {
         self
     }
 
-    /// Who hears of errors that nobody waits for. It is called on whatever thread finds
-    /// the error, and must not block: what it blocks waits for it. Where it holds up the end of
-    /// the runtime past the deadline, standard error hears of that. Default: standard error.
+    /// The hook for errors that no task waits for. It is called on the thread that finds the error, and
+    /// must not block: that thread waits for it. If the hook holds up the end of the runtime past the
+    /// deadline, that is reported to standard error. Default: a hook that writes to standard error.
     ///
     /// asyncio: `loop.set_exception_handler`. As there, if the hook itself fails,
     /// standard error hears of both errors.

@@ -5,7 +5,7 @@
 //!
 //! # Signals that come close together
 //!
-//! A listener is told *that* signals have come since it last looked, not how many: three that come before
+//! A listener learns *that* signals have come since it last looked, not how many: three that come before
 //! it looks are one item. The kernel does so, too, with signals that come before the handler runs.
 //! So an item means "look what there is to do", and nothing that came before the item is left unheard.
 //!
@@ -36,9 +36,9 @@
 //!
 //! A handler that other code had set before is called as well. Code that sets one later, by sigaction(2),
 //! without calling the one that it replaces, takes the signal away: then no listener here hears of it,
-//! and a later listener does not set the handler again. What is set with the crate `signal-hook`, as tokio does,
-//! goes along with this; but if it is set after a listener of the same kind here, it does not keep the
-//! default from being played once that listener is gone: keep the listener then.
+//! and a later listener does not set the handler again. A handler that is set with the crate `signal-hook`, as
+//! tokio sets its own, goes along with this. But one that is set after a listener of the same kind here does not keep
+//! the default from being played once that listener is gone: keep the listener then.
 //!
 //! A forked child inherits none of the listeners. In a child that is started by exec, every kind has its
 //! default again (execve(2)).
@@ -118,12 +118,12 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// Waits until signals have come since the last one that was told, or since the listener was made.
-    /// Several are told as one.
+    /// Waits until signals have come since the last item, or since the listener was made. Several
+    /// are one item.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost: a signal that was not told stays for the next call.
+    /// Nothing is lost: a signal that no item was for stays for the next call.
     ///
     /// # Errors
     ///
@@ -161,15 +161,15 @@ impl fmt::Debug for Signal {
 ///
 /// It listens from the call on, so that a signal that comes before the await is not lost. While one
 /// listens, a signal does not [interrupt a main](crate::run). Once it has heard a signal, or is dropped, it
-/// listens no more: where nobody else does, the next signal cancels the main, or ends the process. So the
-/// user who presses Ctrl-C a second time is not kept waiting by a cleanup that hangs. To hear of each
+/// listens no more: where nobody else does, the next signal cancels the main, or ends the process. So a
+/// cleanup that hangs does not keep a user waiting that presses Ctrl-C a second time. To hear of each
 /// signal, keep a listener: [`signal`]`(`[`SignalKind::interrupt`]`())`; the [module](self) says why.
 ///
 /// asyncio: `loop.add_signal_handler(SIGINT, ..)`.
 ///
 /// # Cancel safety
 ///
-/// Dropping it only stops this one from listening. A signal that it has not told is gone with it.
+/// Dropping it only stops this one from listening. A signal that it has not reported is gone with it.
 ///
 /// # Errors
 ///
@@ -215,7 +215,7 @@ pub fn terminate() -> SignalFuture {
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
 pub struct SignalFuture {
-    /// Gone once it has told.
+    /// Gone once it has been ready.
     state: Option<Result<Signal, SignalError>>,
 }
 

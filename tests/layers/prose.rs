@@ -22,13 +22,6 @@ const NOUN: &str = "name the thing: the worker that parks, a task that waits";
 /// Words that a sentence may have in doc comments and pages.
 pub const SENTENCE_WORDS: usize = 40;
 
-/// Folders and files that the rule does not hold for yet, and why.
-pub const UNSWEPT: &[(&str, &str)] = &[
-    ("src/blocking/", "to be swept"),
-    ("src/signal/", "to be swept"),
-    ("src/runtime/builder.rs", "to be swept"),
-];
-
 /// A paragraph, a list item, a heading or a row of a table: its words, each with its line.
 struct Paragraph<'a> {
     words: Vec<(usize, &'a str)>,
@@ -38,17 +31,7 @@ struct Paragraph<'a> {
 
 /// What is wrong in the files, given as name (from the repository's root) and text.
 pub fn check(files: &[(String, String)]) -> Vec<Violation> {
-    let unswept = |name: &str| UNSWEPT.iter().any(|(entry, _)| name.starts_with(entry));
-    files.iter().filter(|(name, _)| !unswept(name)).flat_map(|(n, text)| in_file(n, text)).collect()
-}
-
-/// Entries of [`UNSWEPT`] below which the rule holds.
-pub fn idle_exceptions(files: &[(String, String)]) -> Vec<&'static str> {
-    let wrong = |entry: &str| {
-        let mut below = files.iter().filter(|(name, _)| name.starts_with(entry));
-        below.any(|(name, text)| !in_file(name, text).is_empty())
-    };
-    UNSWEPT.iter().map(|(entry, _)| *entry).filter(|entry| !wrong(entry)).collect()
+    files.iter().flat_map(|(name, text)| in_file(name, text)).collect()
 }
 
 fn in_file(name: &str, text: &str) -> Vec<Violation> {
@@ -223,7 +206,6 @@ fn plain_words_and_code_pass() {
         assert!(lines("src/a.rs", text).is_empty(), "{text}");
     }
     assert!(lines("docs/a.md", "a:\n\n    who\n\n```sh\nwho\n```\n").is_empty());
-    assert!(lines("src/blocking/a.rs", "// who").is_empty());
 }
 
 #[test]
@@ -242,12 +224,4 @@ fn long_sentences_fail_in_doc_comments_and_pages() {
     let (row, item) = (format!("| {}|\n", words(50)), format!("- {}\n1. {}", words(30), words(30)));
     assert!(lines("docs/a.md", &format!("# {}\n{row}{item}", words(50))).is_empty());
     assert!(lines("src/a.rs", &format!("// {}", words(50))).is_empty());
-}
-
-#[test]
-fn exceptions_that_nothing_needs_are_named() {
-    let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
-    let files = [file("src/signal/mod.rs", "// who"), file("src/blocking/mod.rs", "// a task")];
-    let idle = idle_exceptions(&files);
-    assert!(idle.contains(&"src/blocking/") && !idle.contains(&"src/signal/"));
 }

@@ -263,11 +263,10 @@ fn t15_second_ctrl_c_ends_the_process_at_once() {
     });
 }
 
-#[test]
-fn runtime_runs_mains_after_an_interrupted_one() {
-    // Goal: each main hears of its own signal, and the runtime lives on.
+/// A helper in `case`, both of whose mains are interrupted, each once.
+fn interrupt_two_mains(case: &str) {
     on_every(|cfg| {
-        let mut helper = start("runtime", cfg);
+        let mut helper = start(case, cfg);
         for _ in 0..2 {
             helper.expect("ready");
             helper.interrupt();
@@ -277,6 +276,12 @@ fn runtime_runs_mains_after_an_interrupted_one() {
         helper.expect("end");
         helper.finish();
     });
+}
+
+#[test]
+fn runtime_runs_mains_after_an_interrupted_one() {
+    // Goal: each main hears of its own signal, and the runtime lives on.
+    interrupt_two_mains("runtime");
 }
 
 #[test]
@@ -445,17 +450,6 @@ fn forked_child_dies_of_its_own_ctrl_c() {
 
 #[test]
 fn listener_from_before_does_not_keep_ctrl_c_from_main() {
-    // Goal: a listener that was there before any main, and is gone, changes nothing; method: two mains,
-    // each interrupted, and then a signal that no main is there for.
-    on_every(|cfg| {
-        let mut helper = start("after-an-early-listener", cfg);
-        for _ in 0..2 {
-            helper.expect("ready");
-            helper.interrupt();
-            helper.expect("cleaned up");
-            helper.expect("interrupted");
-        }
-        helper.expect("end");
-        helper.finish();
-    });
+    // Goal: a listener that was there before any main, and is gone, changes nothing.
+    interrupt_two_mains("after-an-early-listener");
 }

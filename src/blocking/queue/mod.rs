@@ -11,9 +11,9 @@
 //! lane is *hungry* when its oldest job has waited for so long, unless its jobs are shorter than
 //! it takes to wake a thread. A hungry lane grows until no job waits.
 //!
-//! * J1 While a job is queued, a thread comes to it: one that is coming; or else the watch, awake;
-//!   or, if there are as many threads as there may be and none is idle, a busy one, which
-//!   looks again when it is done. A thread that [`JobQueue::push`] asks its caller to start counts as
+//! * J1 While a job is queued, a thread comes to it: one that is coming, or else the watch, awake.
+//!   If there are as many threads as there may be and none is idle, it is a busy one, which looks
+//!   again when its job is done. A thread that [`JobQueue::push`] asks its caller to start counts as
 //!   coming, until the caller says that it was refused.
 //! * J2 A caller takes a thread off the list first, and then wakes it. So a thread that wakes up and is still
 //!   on the list was not called: it may end, and no job counts on it.
@@ -83,7 +83,7 @@ pub(crate) struct Limits {
     pub(crate) keep_alive: Duration,
     /// How long the oldest job waits before the lane grows, and how often the watch looks.
     pub(crate) patience: Duration,
-    /// How long it waits in a lane that cannot grow before that is told.
+    /// How long it waits in a lane that cannot grow before that is reported.
     pub(crate) saturated: Duration,
     /// Jobs that may be queued.
     pub(crate) queued: usize,
@@ -117,7 +117,7 @@ struct State<J: Job> {
     watch: Watch,
     /// The lane is to grow if it can.
     hungry: bool,
-    /// Saturation has been told, and has not ended.
+    /// Saturation has been reported, and has not ended.
     told: bool,
     /// The system has refused the last thread that was asked for.
     refused: bool,
@@ -135,7 +135,7 @@ enum Watch {
     Absent,
     /// It will look soon.
     Awake,
-    /// It looks when saturation is to be told.
+    /// It looks when saturation is to be reported.
     Dozing(Arc<Sleeper>),
     /// It looks when it is called.
     Resting(Arc<Sleeper>),

@@ -42,7 +42,7 @@ struct Lane {
     queue: JobQueue<Call>,
     /// Threads that were started to serve.
     made: AtomicUsize,
-    /// What the watch has told.
+    /// What the watch has reported.
     told: mpsc::Sender<Saturated<usize>>,
 }
 
@@ -167,7 +167,7 @@ fn jobs_that_need_each_other_have_a_thread_each() {
 #[test]
 fn burst_of_short_jobs_makes_few_threads() {
     // Goal: a thread costs more than a short job, and so few are made; method: bursts of empty jobs.
-    // What the watch finds depends on who has a core; most of the bursts make no thread.
+    // What the watch finds depends on which threads have a core; most of the bursts make no thread.
     const BURSTS: usize = 20;
     const JOBS: usize = 10_000;
     let lane = lane(Limits { at_once: 1, ..limits(512) });
@@ -206,7 +206,7 @@ fn watch_of_an_idle_lane_rests_and_ends() {
 
 #[test]
 fn saturated_lane_is_told_once_with_the_job_that_holds_it() {
-    // Goal: it is told which job holds the lane for longest, once for each time that it is saturated;
+    // Goal: the report says which job holds the lane for longest, once for each time that it is saturated;
     // method: two threads are held, and jobs wait behind them.
     let wait = Duration::from_millis(5);
     let (lane, hears) = lane_that_tells(Limits { saturated: wait, ..limits(2) });

@@ -1,4 +1,4 @@
-//! The watch of a lane: when it grows, and when it is to be told that it cannot.
+//! The watch of a lane: when the lane grows, and when a report says that it cannot.
 
 use std::{sync::Arc, time::Duration};
 
