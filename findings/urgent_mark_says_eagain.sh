@@ -118,7 +118,7 @@ fn main() {
     let with = (0..10).map(|_| refusals(&mut near, &mut far)).find(|&with| with > 0).unwrap_or(0);
     stop.store(true, Ordering::Relaxed);
     sender.join().unwrap();
-    println!("EAGAIN though readable, of {ROUNDS} reads at the mark: {without} without signals, {with} with");
+    println!("EAGAIN though readable, over {ROUNDS} marks: {without} times without signals, {with} with");
     assert_eq!(without, 0, "it happens without a signal, too");
     assert!(with > 0, "the kernel does not look for signals at the mark any more");
 }
