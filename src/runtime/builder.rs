@@ -189,9 +189,13 @@ impl Builder {
         }
         let choice = Choice::find(self.backend, workers, self.allowed)?;
         let options = self.tests.resolve(&choice.info)?;
+        let slow_poll = self.tests.debug.resolve()?;
         let hub = Hub::acquire(workers).ok_or_else(|| {
             BuildError::new(format!("{MAX_HUBS} runtimes are alive: drop some of them first"))
         })?;
+        if let Some(limit) = slow_poll {
+            hub.set_slow_poll(limit);
+        }
         let standstill = Standstill::new(options);
         let seats = match seats(hub, workers, (&choice.info, choice.rings), &standstill, &threads) {
             Ok(seats) => seats,

@@ -56,7 +56,6 @@ impl TestOptions {
             plays_clock,
             seed: self.seed()?,
             deadlock: self.deadlock.unwrap_or(is_test.then_some(DEADLOCK)),
-            slow_poll: self.debug.resolve()?,
         })
     }
 }

@@ -5,7 +5,7 @@
 //! life then finds nothing to do, or at worst rings a worker that looks around and
 //! sleeps again.
 
-use std::ptr;
+use std::{ptr, time::Duration};
 
 use crossbeam_utils::CachePadded;
 
@@ -22,7 +22,7 @@ use crate::{
         atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
         global, shared_static,
     },
-    task::Runnable,
+    task::{Origin, Runnable},
     util::{clock, fork::PerProcess, threads},
 };
 
@@ -59,6 +59,8 @@ pub(crate) struct Hub {
     deadline: AtomicU64,
     /// Whether SIGINT has come for one of the mains: see `runtime/interrupt.rs`.
     interrupted: AtomicBool,
+    /// In debug mode, from how many ns on a poll is reported; else 0.
+    slow_poll: AtomicU64,
     pub(crate) registry: Registry,
     /// The mains that SIGINT is to cancel.
     mains: CachePadded<AtomicUsize>,
@@ -116,6 +118,7 @@ impl Hub {
         // Relaxed: handed to the workers by the start of their threads.
         self.workers.store(workers, Ordering::Relaxed);
         self.interrupted.store(false, Ordering::Relaxed);
+        self.slow_poll.store(0, Ordering::Relaxed);
         self.first.store(new_ids(1).0, Ordering::Relaxed);
         self.phase.store(Phase::Open as u8, Ordering::Relaxed);
     }
@@ -129,6 +132,7 @@ impl Hub {
             phase: AtomicU8::new(Phase::Open as u8),
             deadline: AtomicU64::new(0),
             interrupted: AtomicBool::new(false),
+            slow_poll: AtomicU64::new(0),
             mains: CachePadded::new(AtomicUsize::new(0)),
             registry: Registry::new(),
             spawned: CachePadded::default(),
@@ -147,6 +151,25 @@ impl Hub {
             block.counts.reset();
             block.end_run();
         }
+    }
+
+    /// Turns debug mode on, before there are workers: from when on a poll is slow.
+    pub(crate) fn set_slow_poll(&self, limit: Duration) {
+        // Relaxed: handed to the workers by the start of their threads, and to others with the handle.
+        self.slow_poll.store(clock::nanos(limit).max(1), Ordering::Relaxed);
+    }
+
+    /// As [`Current::slow_poll`](crate::util::current::Current::slow_poll).
+    #[inline]
+    pub(super) fn slow_poll(&self) -> u64 {
+        // Relaxed: as above.
+        self.slow_poll.load(Ordering::Relaxed)
+    }
+
+    /// The origin of a task of this runtime: in debug mode its polls are timed.
+    #[inline]
+    pub(super) fn timed(&self, origin: Origin) -> Origin {
+        if self.slow_poll() == 0 { origin } else { origin.timed() }
     }
 
     /// Gives it back once its workers are gone and its tasks ended.

@@ -228,7 +228,7 @@ unsafe fn create_foreign<F: Future>(
 ) -> (Runnable, Task<F::Output>) {
     let slot = hub.registry.take_slot_foreign();
     let place = Address::new(hub.key(), owner, slot);
-    let birth = Birth { place: place.0, id: new_ids(1), origin };
+    let birth = Birth { place: place.0, id: new_ids(1), origin: hub.timed(origin) };
     // SAFETY: by the caller.
     let (entry, registered, task) = unsafe { task::create_unchecked::<F, Tasks>(future, birth) };
     hub.count_foreign_spawn();

@@ -53,7 +53,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(10);
 /// So many tasks are listed.
 const LISTED: usize = 100;
 
-/// What is asked of a runtime beside running tasks: for tests, and in debug mode.
+/// What is asked of a runtime beside running tasks, for tests.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Options {
     /// To play the program's clock.
@@ -62,8 +62,6 @@ pub(crate) struct Options {
     pub(crate) seed: Option<u64>,
     /// After how long a main future that no task and no timer can wake is given up.
     pub(crate) deadlock: Option<Duration>,
-    /// In debug mode, how long a poll may take without a report.
-    pub(crate) slow_poll: Option<Duration>,
 }
 
 type PoolRests = Box<dyn Fn() -> bool + Send + Sync>;
@@ -148,11 +146,6 @@ impl Standstill {
     /// The clock that it plays.
     pub(crate) fn clock(&self) -> Option<&played::Clock> {
         self.clock.as_ref()
-    }
-
-    /// As [`Current::slow_poll`](crate::util::current::Current::slow_poll).
-    pub(super) fn slow_poll(&self) -> u64 {
-        self.options.slow_poll.map_or(0, |limit| clock::nanos(limit).max(1))
     }
 
     pub(super) fn seed(&self) -> Option<u64> {

@@ -174,7 +174,7 @@ impl Worker {
             debug_assert!(current.worker.get().is_null());
             self.block().set_thread(threads::id());
             current.worker.set(std::ptr::from_ref(self).cast());
-            current.slow_poll.set(self.standstill().slow_poll());
+            current.slow_poll.set(self.hub.slow_poll());
         });
         let unwound = Unwound;
         let started = self.reactor.borrow_mut().start();

@@ -95,6 +95,8 @@ pub(super) struct Extension {
     noted: Mutex<Option<Noted>>,
     /// Values that it inherited; the runner's (L3). Given at birth, empty after the end.
     pub(super) locals: UnsafeCell<Vec<Box<dyn Kept>>>,
+    /// Debug mode times its polls. Given at birth.
+    pub(super) timed: bool,
     /// The callbacks for the task's end.
     pub(super) callbacks: Mutex<Callbacks>,
     /// Regions of the task that hear of its cancellation; the runner's.
@@ -115,6 +117,7 @@ impl Extension {
             name: None,
             noted: Mutex::new(None),
             locals: UnsafeCell::new(locals),
+            timed: false,
             callbacks: Mutex::default(),
             root: Mutex::default(),
             awaiter: AtomicU64::new(0),
@@ -126,10 +129,10 @@ impl Extension {
         self.awaiter.store(awaiter.0, Ordering::Relaxed);
     }
 
-    /// Whether it was given values at birth.
-    pub(super) fn has_locals(&mut self) -> bool {
+    /// Whether it was given values at birth, or its polls are timed.
+    pub(super) fn is_wrapped(&mut self) -> bool {
         // SAFETY: alone, by `&mut`.
-        self.locals.with_mut(|locals| unsafe { !(*locals).is_empty() })
+        self.timed || self.locals.with_mut(|locals| unsafe { !(*locals).is_empty() })
     }
 }
 

@@ -68,6 +68,15 @@ impl From<&'static Location<'static>> for Origin {
     }
 }
 
+impl Origin {
+    /// Debug mode times the polls of the task.
+    #[cold]
+    pub(crate) fn timed(mut self) -> Self {
+        self.extension.get_or_insert_default().timed = true;
+        self
+    }
+}
+
 /// A scheduler: it queues tasks. No value exists: what is needed to find the queue is in the task's
 /// [place](Header::place).
 pub(crate) trait Schedule: 'static {

@@ -87,7 +87,7 @@ pub(super) struct VTable {
     ended: fn(&Header),
     pub(super) report: fn(u64, &ErrorEvent),
     pub(super) defer: fn(u64, &'static Location<'static>, Caller),
-    /// The plain table, in that of a task with inherited values.
+    /// The plain table, in that of a task whose calls are wrapped.
     plain: Option<&'static VTable>,
     /// Frees the memory.
     free: unsafe fn(NonNull<Header>),
@@ -129,10 +129,11 @@ impl<F: Future, S: Schedule> Table<F, S> {
         plain: None,
     };
 
-    /// That of a task with inherited values, which are visible while foreign code of it runs.
-    const WITH_LOCALS: &'static VTable = &VTable {
-        poll: poll_with_locals,
-        give_up: give_up_with_locals,
+    /// That of a task with inherited values, which are visible while foreign code of it runs, and of one
+    /// whose polls are timed. All other tasks pay nothing for either.
+    const WRAPPED: &'static VTable = &VTable {
+        poll: poll_wrapped,
+        give_up: give_up_wrapped,
         plain: Some(Self::VTABLE),
         ..*Self::VTABLE
     };
@@ -148,8 +149,8 @@ pub(super) fn create<F: Future, S: Schedule>(future: F, birth: Birth) -> NonNull
     // moved more often than it must.
     unsafe {
         let Birth { place, id, origin: Origin { spawned_at, mut extension } } = birth;
-        let has_locals = extension.as_mut().is_some_and(|extension| extension.has_locals());
-        let vtable = if has_locals { Table::<F, S>::WITH_LOCALS } else { Table::<F, S>::VTABLE };
+        let wrapped = extension.as_mut().is_some_and(|extension| extension.is_wrapped());
+        let vtable = if wrapped { Table::<F, S>::WRAPPED } else { Table::<F, S>::VTABLE };
         let header = Header::new(vtable, place, id, spawned_at);
         (&raw mut (*raw).head.header).write(header);
         (&raw mut (*raw).head.extra).write(Extra::new(extension));
@@ -316,7 +317,7 @@ fn enter(task: NonNull<Header>, lent: bool, poll: impl FnOnce() -> Poll<End>) ->
             current.frame.replace(ptr::null()),
         );
         // No unwinding comes out of here: the table's functions contain it.
-        let poll = if current.slow_poll.get() == 0 { poll() } else { debug::timed(poll) };
+        let poll = poll();
         current.task.set(outer.0);
         current.budget.set(outer.2);
         current.frame.set(outer.4);
@@ -437,20 +438,20 @@ unsafe fn give_up<F: Future>(task: NonNull<Header>, error: TaskError) -> End {
     unsafe { with_stage::<F, _>(task, |stage| store(stage, Err(error))) }
 }
 
-/// Polls with the values visible that the task inherited.
+/// Polls with the values visible that the task inherited, and with a look at the clock in debug mode.
 ///
 /// # Safety
 ///
-/// R2, R4; the stage is the future, and the task has inherited values.
-unsafe fn poll_with_locals(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<End> {
+/// R2, R4; the stage is the future, and the task has the wrapped table.
+unsafe fn poll_wrapped(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<End> {
     // SAFETY: the caller's promise.
-    unsafe { with_locals(task, |plain| (plain.poll)(task, cx)) }
+    unsafe { with_locals(task, |plain| debug::timed(|| (plain.poll)(task, cx))) }
 }
 
 /// # Safety
 ///
-/// As [`poll_with_locals`].
-unsafe fn give_up_with_locals(task: NonNull<Header>, error: TaskError) -> End {
+/// As [`poll_wrapped`].
+unsafe fn give_up_wrapped(task: NonNull<Header>, error: TaskError) -> End {
     let give_up = |plain: &VTable| {
         // SAFETY: the caller's promise.
         Poll::Ready(unsafe { (plain.give_up)(task, error) })
@@ -466,14 +467,14 @@ unsafe fn give_up_with_locals(task: NonNull<Header>, error: TaskError) -> End {
 ///
 /// # Safety
 ///
-/// As [`poll_with_locals`].
+/// As [`poll_wrapped`].
 unsafe fn with_locals(
     task: NonNull<Header>,
     call: impl FnOnce(&'static VTable) -> Poll<End>,
 ) -> Poll<End> {
     // SAFETY: R1.
     let (header, extra) = unsafe { (task.as_ref(), extra(task)) };
-    let plain = header.vtable.plain.expect("the table of a task with inherited values");
+    let plain = header.vtable.plain.expect("the wrapped table has it");
     let locals = &extra.get().expect("it has been there from birth").locals;
     // SAFETY: L3: we are the runner, whose one turn this is.
     let polled = locals.with(|kept| local::enter_kept(unsafe { &*kept }, || call(plain)));

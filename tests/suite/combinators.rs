@@ -8,8 +8,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use ringloop::time::{sleep, timeout};
 use ringloop::{
-    Empty, Scope, Task, Until, as_completed, catch_cancel, finally, gather, gather_settled, race,
-    race_staggered, scope, shield, spawn, try_gather, uncancellable, wait, yield_now,
+    Empty, Scope, ScopeKind, Task, Until, as_completed, catch_cancel, finally, gather,
+    gather_settled, race, race_staggered, scope, shield, spawn, try_gather, uncancellable, wait,
+    yield_now,
 };
 
 use crate::harness::{ErrorLog, Kind, deliberate, on_every, wait_until_async};
@@ -172,6 +173,41 @@ fn panic_of_a_member_joins_the_others_and_goes_on() {
                 assert!(task.await.unwrap_err().is_panicked());
                 assert_eq!(cleaned.get(), 2);
             }
+        });
+    });
+}
+
+#[test]
+fn cancel_while_members_end_after_a_panic_waits_for_their_end() {
+    // Goal: the end of the members is hidden from the scopes around, also when it began with a panic;
+    // method: a member whose cleanup has two regions, with the task cancelled between them.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let (begun, go, heard) = (Flag::new(), Flag::new(), Count::new());
+            let (begins, waits, hears) = (begun.clone(), go.clone(), heard.clone());
+            let task = spawn(async move {
+                let slow = async move {
+                    let cleanup = async {
+                        begins.set();
+                        waits.wait().await;
+                    };
+                    _ = finally(pending::<()>(), cleanup, LONG).await;
+                    let gone = catch_cancel(pending::<()>()).await.unwrap_err();
+                    assert_eq!(gone.cause().scope(), ScopeKind::Combinator);
+                    hears.add();
+                };
+                let bad = async {
+                    yields(2).await;
+                    deliberate("member")
+                };
+                ringloop::gather!(slow, bad).await;
+            });
+            begun.wait().await;
+            task.cancel();
+            yields(3).await;
+            go.set();
+            assert!(task.await.unwrap_err().is_panicked());
+            assert_eq!(heard.get(), 1);
         });
     });
 }

@@ -76,7 +76,7 @@ impl Worker {
     pub(super) fn birth(&self, owner: u16, origin: Origin) -> (u32, Birth) {
         let slot = self.hub.registry.take_slot(&self.slots);
         let place = Address::new(self.hub.key(), owner, slot);
-        (slot, Birth { place: place.0, id: self.next_id(), origin })
+        (slot, Birth { place: place.0, id: self.next_id(), origin: self.hub.timed(origin) })
     }
 
     #[inline]

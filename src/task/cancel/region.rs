@@ -56,6 +56,10 @@ impl Region {
 
     /// Polls what is inside a mask.
     pub(crate) fn poll_masked<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        // A catch whose poll panicked is still in the tree as a catch: it would hide nothing.
+        if self.link.as_ref().is_some_and(|link| !link.node().is_mask()) {
+            self.end();
+        }
         let polled = frame::enter(&mut self.link, Kind::Mask, u64::MAX, poll);
         match polled {
             Poll::Ready(_) => self.end(),
