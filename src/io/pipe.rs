@@ -23,6 +23,9 @@ const DEFAULT: usize = 64 << 10;
 /// rationed.
 const LARGE: usize = 256 << 10;
 
+/// Bytes that show whether there is more.
+const PROBE: usize = 32;
+
 /// A pipe: what is written to one end is read from the other, in order.
 ///
 /// Its ends can go to different tasks, threads and processes.
@@ -229,12 +232,22 @@ impl PipeReader {
     /// Reads to the end, behind what is in `bytes`.
     pub(crate) async fn read_everything(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
         let mut is_large = false;
+        let mut probe = Vec::new();
         loop {
-            // As much as there can be, so that one call takes all.
-            let room = if is_large { LARGE } else { DEFAULT };
-            let read = poll_fn(|cx| self.connection.poll_read_behind(cx, bytes, room)).await?;
+            let full = !bytes.is_empty() && bytes.len() == bytes.capacity();
+            // What has come may be all: more memory only if there is more.
+            let into = if full { &mut probe } else { &mut *bytes };
+            let room = if full { PROBE } else { DEFAULT };
+            let read = poll_fn(|cx| self.connection.poll_read_behind(cx, into, room)).await?;
             if read == 0 {
                 return Ok(());
+            }
+            if full {
+                // As much as the pipe can hold, so that one call takes all; and a power of two.
+                let room = if is_large { LARGE } else { DEFAULT };
+                bytes.reserve_exact((bytes.len() + room).next_power_of_two() - bytes.len());
+                bytes.append(&mut probe);
+                continue;
             }
             if read >= DEFAULT && !is_large {
                 // It was full: there is much to come. Refused, it stays as it is.

@@ -182,8 +182,7 @@ impl Child {
     /// });
     /// ```
     pub async fn communicate(&mut self, input: impl AsRef<[u8]>) -> io::Result<Output> {
-        let input = input.as_ref();
-        if self.stdin.is_none() && !input.is_empty() {
+        if self.stdin.is_none() && !input.as_ref().is_empty() {
             return Err(errors::no_stdin());
         }
         let (stdout, stderr) = (self.stdout.take(), self.stderr.take());
@@ -212,9 +211,10 @@ impl Child {
     }
 }
 
-/// Writes everything that the child wants, and closes the pipe.
-async fn write_all(stdin: Option<ChildStdin>, input: &[u8]) -> io::Result<()> {
+/// Writes everything that the child wants, closes the pipe and drops the input.
+async fn write_all(stdin: Option<ChildStdin>, input: impl AsRef<[u8]>) -> io::Result<()> {
     let Some(mut stdin) = stdin else { return Ok(()) };
+    let input = input.as_ref();
     stdin.expect_bytes(input.len());
     match stdin.write_all(input).await {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -48,14 +48,17 @@ impl Connection {
         }
     }
 
-    /// Reads behind what is in `bytes`, at most `room`, and says how much. 0 is the end.
+    /// Reads behind what is in `bytes`, and says how much. 0 is the end. If `bytes` has no room left, it gets
+    /// `room` first.
     pub(crate) fn poll_read_behind(
         &self,
         cx: &mut Context<'_>,
         bytes: &mut Vec<u8>,
         room: usize,
     ) -> Poll<io::Result<usize>> {
-        bytes.reserve(room);
+        if bytes.len() == bytes.capacity() {
+            bytes.reserve_exact(room);
+        }
         let read = ready!(self.poll_read(cx, bytes.spare_capacity_mut()))?;
         // SAFETY: `poll_read` has initialised so many of the spare bytes.
         unsafe { bytes.set_len(bytes.len() + read) };
