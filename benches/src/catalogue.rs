@@ -12,6 +12,13 @@ pub struct Case {
     pub load: Option<Load>,
 }
 
+impl Case {
+    /// The peer that the ratios of this case refer to.
+    pub fn reference(&self) -> &'static str {
+        if self.peers.contains(&PYTHON) { PYTHON } else { REFERENCE }
+    }
+}
+
 /// What the first column of a case counts.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Unit {
@@ -57,8 +64,11 @@ pub enum Pace {
 pub const AREAS: &[&str] =
     &["blocking", "echo", "http", "process", "sched", "sync", "tasks", "timers"];
 
-/// The peer all ratios refer to.
+/// The peer that ratios refer to, where [`Case::reference`] names no other.
 pub const REFERENCE: &str = "tokio";
+
+/// Python's own library, where tokio has nothing of the kind.
+pub const PYTHON: &str = "python";
 
 /// Peers that exist with one worker only.
 pub const SINGLE_THREADED: &[&str] = &["tokio-ct", "uvloop", "uring-poll", BARE];
@@ -123,6 +133,8 @@ pub const CASES: &[Case] = &[
     blocking("to_thread_burst_10k_64", "the same, 64 threads"),
     blocking("to_thread_burst_10k_4", "the same, 4 threads"),
     blocking("thread_pool_cpu", "one of 2000 jobs of about 20 us CPU, a thread for each core"),
+    blocking("lookup_alone", "one look-up of localhost"),
+    blocking("lookup_beside_full_lane", "the same, 8 tasks keep all 4 threads asleep"),
     Case { peers: ECHO_SMALL, ..echo("echo_64x64", STEADY) },
     Case { peers: ECHO_SMALL, ..echo("echo_1000x64", Load { connections: 1000, ..STEADY }) },
     Case {
@@ -205,6 +217,13 @@ pub const CASES: &[Case] = &[
     timers("timeout_ready", "one timeout of 1 s around a future that is ready"),
     process("command_true", "one /bin/true started and waited for"),
     process("command_cat_1m", "1 MiB written to one /bin/cat and read back, at the same time"),
+    Case {
+        peers: &[PYTHON, "ringloop"],
+        ..process(
+            "process_pool_call",
+            "one call of a pool of 1 process, which gives its number back",
+        )
+    },
 ];
 
 /// What most server cases have in common.

@@ -25,6 +25,8 @@ pub struct Options {
     pub peers: Vec<String>,
     /// Servers that are other programs.
     pub external: Vec<&'static str>,
+    /// Peers that this machine does not have.
+    pub missing: Vec<&'static str>,
     pub workers: Vec<usize>,
     pub rounds: usize,
     pub quick: bool,
@@ -61,6 +63,7 @@ impl Options {
             .filter(|peer| wanted(peer))
             .chain(external)
             .filter(|peer| workers == 1 || !SINGLE_THREADED.contains(peer))
+            .filter(|peer| !self.missing.contains(peer))
             .copied()
             .collect()
     }
@@ -110,20 +113,22 @@ impl Options {
     }
 }
 
-const HELP: &str = "\
+fn help() -> String {
+    format!("{USAGE}\n\nAreas: {} (default: all)\n\n{OPTIONS}", AREAS.join(", "))
+}
+
+const USAGE: &str = "\
 ringloop-benches [AREA]... [OPTIONS]
 ringloop-benches count [WORKLOAD]... [--at COMMIT] [--against COMMIT]
-ringloop-benches --report FILE[,..] --into DIR
+ringloop-benches --report FILE[,..] --into DIR";
 
-Areas: echo, http, sched, sync, timers (default: all)
-
-  --quick            short windows, 3 rounds, and of the servers tokio, ringloop, ringloop-lease
+const OPTIONS: &str = "  --quick            short windows, 3 rounds, and of the servers tokio, ringloop, ringloop-lease
                      and uring unless --peer says otherwise; everything in 3 minutes on 2 cores
   --json             one JSON object a line on stdout instead of tables
   --save FILE        the same lines into a file
   --svg DIR          draw a picture for each area and number of workers
   --case NAME[,..]   only these cases
-  --peer NAME[,..]   only these peers (ratios need tokio among them)
+  --peer NAME[,..]   only these peers (ratios need tokio among them, or python where it is a peer)
   --with NAME[,..]   also these echo servers from benches/peers, where the machine has what they
                      need: monoio, compio, glommio, go, uvloop
   --workers N[,M]    worker threads of the peers (default 1,2 and on, doubling, up to the cores)
@@ -175,6 +180,7 @@ fn parse_run(arguments: &[String]) -> Result<Command, String> {
         cases: Vec::new(),
         peers: Vec::new(),
         external: Vec::new(),
+        missing: Vec::new(),
         workers: Vec::new(),
         rounds: 5,
         quick: false,
@@ -189,7 +195,7 @@ fn parse_run(arguments: &[String]) -> Result<Command, String> {
         let mut value =
             || rest.next().map(String::as_str).ok_or_else(|| format!("{argument} needs a value"));
         match argument.as_str() {
-            "-h" | "--help" => return Ok(Command::Print(HELP.into())),
+            "-h" | "--help" => return Ok(Command::Print(help())),
             "--list" => return Ok(Command::Print(list())),
             "--quick" => options.quick = true,
             "--json" => options.json = true,
@@ -300,6 +306,15 @@ mod tests {
             Ok(Command::Run(options)) => options,
             _ => panic!("{arguments:?} does not run anything"),
         }
+    }
+
+    #[test]
+    fn a_peer_that_the_machine_lacks_is_left_out() {
+        let mut options = options(&["--case", "process_pool_call"]);
+        let case = options.cases[0];
+        assert_eq!(options.peers_of(case, 2), ["python", "ringloop"]);
+        options.missing = vec!["python"];
+        assert_eq!(options.peers_of(case, 2), ["ringloop"]);
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod timers;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    process::serve_pool();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.first().map(String::as_str) {
         Some(harness::INSIDE) => harness::child::inside(&arguments[1..]),

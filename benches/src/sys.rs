@@ -185,6 +185,11 @@ pub fn children_seconds() -> f64 {
     usage(libc::RUSAGE_CHILDREN).0 as f64 / 1e9
 }
 
+/// CPU time in ns and context switches of this process.
+pub fn own_usage() -> (u64, u64) {
+    usage(libc::RUSAGE_SELF)
+}
+
 fn usage_with(children: bool) -> (u64, u64) {
     let (own, theirs) = (usage(libc::RUSAGE_SELF), usage(libc::RUSAGE_CHILDREN));
     match children {

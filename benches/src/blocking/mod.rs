@@ -3,13 +3,17 @@
 //! Questions: what does a job cost that does nothing, from the task that hands it over back to that
 //! task: alone (`to_thread_1`), from 16 tasks at a time (`to_thread_16`), and 10 000 at once to a pool of at
 //! most 512, 64 and 4 threads (`to_thread_burst_10k` and its siblings)? How near does a pool with a
-//! thread for each core come to (work / cores) (`thread_pool_cpu`)?
+//! thread for each core come to (work / cores) (`thread_pool_cpu`)? Does a look-up of a name wait for
+//! jobs ([`lookup`])?
 //!
-//! Does not show: jobs that wait in the kernel. All peers run on as many cores as they have workers;
+//! Does not show: jobs that wait in the kernel, but for those beside look-ups. All peers run on as many cores as they have workers;
 //! a figure with 1 worker has its pool's threads on the worker's core.
+
+mod lookup;
 
 use std::future::Future;
 use std::hint::black_box;
+use std::net::ToSocketAddrs as _;
 use std::sync::{LazyLock, OnceLock};
 
 use ringloop::ThreadPool;
@@ -59,6 +63,9 @@ trait Pool: 'static {
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static;
+
+    /// Looks a name and port up; gives the number of addresses.
+    fn look_up(name: &'static str) -> impl Future<Output = usize> + Send + 'static;
 }
 
 /// Runs the case in this process.
@@ -86,6 +93,8 @@ fn on<P: Pool>(spec: &Spec) -> Result<Sample, String> {
             let sample = P::run(workers, sys::cores().len(), measure(warmup, window, compute::<P>));
             Sample { work_ns_per_op: Some(alone), ..sample }
         }
+        "lookup_alone" => lookup::run::<P>(spec, 0),
+        "lookup_beside_full_lane" => lookup::run::<P>(spec, 8),
         other => return Err(format!("blocking has no case {other:?}")),
     })
 }
@@ -167,6 +176,10 @@ impl Pool for Ringloop {
         let task = ringloop::spawn(future);
         async { task.await.expect("no task panics") }
     }
+
+    async fn look_up(name: &'static str) -> usize {
+        ringloop::net::lookup_host(name).await.expect("the system knows it").len()
+    }
 }
 
 struct MultiThread;
@@ -202,6 +215,10 @@ macro_rules! tokio_pool {
             {
                 let task = tokio::spawn(future);
                 async { task.await.expect("no task panics") }
+            }
+
+            async fn look_up(name: &'static str) -> usize {
+                tokio::net::lookup_host(name).await.expect("the system knows it").count()
             }
         }
     };
@@ -241,5 +258,11 @@ impl Pool for Unblock {
         F::Output: Send + 'static,
     {
         AsyncExecutor::spawn(future)
+    }
+
+    /// As smol's own `resolve` does.
+    async fn look_up(name: &'static str) -> usize {
+        let addrs = Self::hand_over(move || name.to_socket_addrs()).await;
+        addrs.expect("the system knows it").count()
     }
 }

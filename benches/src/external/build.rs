@@ -24,6 +24,11 @@ pub fn python() -> PathBuf {
     if own.exists() { own } else { "python3".into() }
 }
 
+/// Whether the machine has a Python with pools of processes; the error says why not.
+pub fn python3() -> Result<(), String> {
+    run(Command::new("python3").args(["-c", "import concurrent.futures.process"]))
+}
+
 /// Makes the server of that name runnable; the error says in a few words why it is not.
 pub fn build(name: &str) -> Result<(), String> {
     match name {

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::catalogue::Case;
+use crate::catalogue::{Case, PYTHON};
 use crate::harness::Spec;
 use crate::report::locked;
 
@@ -32,6 +32,30 @@ pub fn prepare(wanted: &[&'static str]) -> Vec<&'static str> {
         }
     }
     ready
+}
+
+/// The peers of these cases that are other programs and that this machine does not have; says so of
+/// each.
+pub fn missing(cases: &[&Case]) -> Vec<&'static str> {
+    if !cases.iter().any(|case| case.peers.contains(&PYTHON)) {
+        return Vec::new();
+    }
+    match build::python3() {
+        Ok(()) => Vec::new(),
+        Err(reason) => {
+            eprintln!("{PYTHON}: left out, {reason}");
+            vec![PYTHON]
+        }
+    }
+}
+
+/// Becomes Python's pool of processes, which measures itself: returns only on failure.
+pub fn process_pool(spec: &Spec) -> String {
+    let mut command = Command::new("python3");
+    let times = [spec.warmup, spec.window].map(|time| time.as_millis().to_string());
+    command.arg(build::sources().join("python/process_pool.py")).args(times);
+    // The same process: as in `serve`.
+    format!("{PYTHON} does not start: {}", command.exec())
 }
 
 /// Whether a case can be served from outside: all that send bytes and get them back. A hog is code
@@ -69,6 +93,9 @@ pub fn version(name: &str) -> Option<String> {
                            sys.version.split()[0])";
             said_by(Command::new(build::python()).args(["-c", program]))
         }
+        PYTHON => said_by(
+            Command::new("python3").args(["-c", "import sys; print(sys.version.split()[0])"]),
+        ),
         "monoio" | "compio" | "glommio" => {
             let lock = std::fs::read_to_string(build::sources().join("Cargo.lock")).ok()?;
             locked(&lock, name)

@@ -46,6 +46,7 @@ pub struct Series {
 pub fn run(mut options: Options) -> Result<(), String> {
     sys::raise_descriptor_limit();
     options.external = external::prepare(&options.external);
+    options.missing = external::missing(&options.cases);
     let options = &options;
     let environment = Environment::look(options);
     let mut saved = options.save.as_deref().map(create).transpose()?;

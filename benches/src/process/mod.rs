@@ -2,11 +2,15 @@
 //!
 //! Questions: what does a runtime add to a start and a wait (`command_true`), and how dear is a megabyte to
 //! a child and back (`command_cat_1m`)? `bare` is std, which blocks its thread; for the megabyte it takes
-//! a second one.
+//! a second one. What does a call cost in a pool of processes ([`pool`])?
 //!
 //! CPU is that of this process and of the children: most of it is theirs, and of the kernel that makes them.
 //!
 //! Does not show: many children at a time, and a large process that starts them.
+
+mod pool;
+
+pub use pool::serve as serve_pool;
 
 use std::future::Future;
 use std::io::{Read as _, Write as _};
@@ -16,7 +20,8 @@ use std::time::{Duration, Instant};
 use futures_lite::future::block_on;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::catalogue::BARE;
+use crate::catalogue::{BARE, PYTHON};
+use crate::external;
 use crate::harness::Spec;
 use crate::peers::{CurrentThread, MultiThread, Peer, Ringloop};
 use crate::sample::Sample;
@@ -51,6 +56,8 @@ pub fn run(spec: &Spec) -> Result<Sample, String> {
         ("command_cat_1m", BARE) => {
             Ok(block_on(measure(spec.warmup, spec.window, async || std_cat())))
         }
+        ("process_pool_call", "ringloop") => Ok(pool::run(spec)),
+        ("process_pool_call", PYTHON) => Err(external::process_pool(spec)),
         _ => Err(format!("process has no case {case:?} with the peer {peer:?}")),
     }
 }

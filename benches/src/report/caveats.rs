@@ -12,6 +12,12 @@ const CAVEATS: &[(&str, &str)] = &[
     ("to_thread_burst_10k_64", "jobs that wait."),
     ("to_thread_burst_10k_4", "jobs that wait."),
     ("thread_pool_cpu", "unequal work; the workers' cores are the pool's as well."),
+    ("lookup_alone", "a name server: the system's resolver reads a file."),
+    (
+        "lookup_beside_full_lane",
+        "jobs that compute, which would take the look-up's core. Each job sleeps 2 ms, and as many jobs wait \
+         as run; compare the 99th percentile, also with that of `lookup_alone`.",
+    ),
     ("echo_64x64", "a real network, and what happens beyond 64 connections; most of it is TCP."),
     ("echo_1000x64", "connections that are mostly idle: all 1000 have a message under way."),
     ("echo_64x4096", "messages larger than one buffer of the server."),
@@ -117,6 +123,11 @@ const CAVEATS: &[(&str, &str)] = &[
     (
         "command_cat_1m",
         "a child that computes. CPU is that of the child, too; `bare` is std with a second thread.",
+    ),
+    (
+        "process_pool_call",
+        "large arguments, and several processes. CPU is that of both processes. Python's thread waits for each \
+         result itself, without an event loop.",
     ),
     ("lock_1", "waiting of any kind: it is the fast path alone."),
     ("lock_2", "how a turn is chosen among many; two tasks alternate."),

@@ -3,7 +3,7 @@
 use super::Row;
 use super::svg::{LINE, Svg, width, width_of_strong};
 use super::units::{bytes, time, workers as count};
-use crate::catalogue::{AREAS, BARE, CASES, Case, Pace, REFERENCE, Unit};
+use crate::catalogue::{AREAS, BARE, CASES, Case, PYTHON, Pace, REFERENCE, Unit};
 
 /// Which figure tells the most about a case.
 pub struct Headline {
@@ -133,8 +133,8 @@ impl Chart<'_> {
         let mut y = MARGIN + 8.0;
         svg.text(MARGIN, y, "strong", &self.title());
         y += LINE;
-        let key =
-            "Shorter is better. The dotted line is tokio; dashed bars are loops without a runtime.";
+        let key = "Shorter is better. The dotted line is tokio (or Python, where it stands beside); dashed bars \
+             are loops without a runtime.";
         svg.text(MARGIN, y, "muted", key);
         for group in &self.groups {
             y += LINE * 1.6;
@@ -177,7 +177,7 @@ impl Group<'_> {
 /// Ours, the reference, the limits (no runtime at all), the rest.
 fn class(peer: &str) -> &'static str {
     match peer {
-        REFERENCE => "reference",
+        REFERENCE | PYTHON => "reference",
         BARE | "epoll" | "uring" | "uring-poll" => "limit",
         _ if peer.contains("ringloop") => "ours",
         _ => "other",

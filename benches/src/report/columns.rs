@@ -3,7 +3,7 @@
 use super::Row;
 use super::chart::headline;
 use super::units::{bytes, time};
-use crate::catalogue::Case;
+use crate::catalogue::{Case, PYTHON};
 use crate::harness::WORTH_A_WARNING;
 
 /// One column; the first has no name at a terminal.
@@ -22,6 +22,7 @@ impl Column {
 /// The columns of `case` that some of `rows` fill.
 pub fn columns(case: &Case, rows: &[&Row]) -> Vec<Column> {
     let headline = headline(case);
+    let reference = if case.reference() == PYTHON { "of Python's" } else { "of tokio's" };
     // What stands in front already is not repeated.
     let unless_headline = |name: &'static str, columns: Vec<Column>| {
         if headline.figure == name { Vec::new() } else { columns }
@@ -30,14 +31,14 @@ pub fn columns(case: &Case, rows: &[&Row]) -> Vec<Column> {
         column("", "peer", peer),
         figure(headline.short, headline.noun, headline.figure, headline.show),
         spread(("min", "max"), headline.show),
-        figure("x", "of tokio's", headline.ratio, ratio),
+        figure("x", reference, headline.ratio, ratio),
         spread(("ratio_min", "ratio_max"), ratio),
     ];
     columns.extend(unless_headline(
         "cpu_ns_per_op",
         vec![
             figure("cpu/op", "CPU", "cpu_ns_per_op", time),
-            figure("x", "of tokio's", "cpu_ratio", ratio),
+            figure("x", reference, "cpu_ratio", ratio),
         ],
     ));
     columns.push(figure("switches", "switches", "switches_per_op", |n| format!("{n:.4}")));
@@ -47,7 +48,7 @@ pub fn columns(case: &Case, rows: &[&Row]) -> Vec<Column> {
         "p99_ns",
         vec![
             figure("p99", "99th percentile", "p99_ns", time),
-            figure("x", "of tokio's", "p99_ratio", ratio),
+            figure("x", reference, "p99_ratio", ratio),
         ],
     ));
     columns.push(figure("work", "work alone", "work_ns_per_op", time));

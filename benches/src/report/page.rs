@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use super::chart::{self, Headline, headline, worker_counts};
+use super::chart::{self, headline, worker_counts};
 use super::columns::{columns, is_disturbed};
 use super::units::workers as count;
 use super::{Row, caveats, draw};
-use crate::catalogue::{AREAS, CASES, Case, REFERENCE};
+use crate::catalogue::{AREAS, CASES, Case};
 
 const INTRODUCTION: &str = "\
 # Benchmarks
@@ -31,7 +31,7 @@ latencies contain. monoio, compio, glommio, Go and uvloop are other, smaller pro
 memory shows; the first three leave it to the kernel which worker gets a connection, so that with 2
 workers one may have more than the other.
 
-Read a ratio as \"of tokio's\": 0.50 is half the time. Nothing here says how fast *your* program
+Read a ratio as \"of tokio's\" (in `process_pool_call`, of Python's): 0.50 is half the time. Nothing here says how fast *your* program
 will be; what a case leaves out stands beneath it.
 ";
 
@@ -122,7 +122,7 @@ fn section(case: &Case, rows: &[&Row], counts: &[usize]) -> String {
         text += &format!("\n{}, {rounds} rounds:\n\n{}", count(workers), table(case, &rows));
     }
     if counts.len() > 2 {
-        text += &format!("\nScaling:\n\n{}", scaling(&headline(case), rows, counts));
+        text += &format!("\nScaling:\n\n{}", scaling(case, rows, counts));
     }
     text += &format!("\nDoes not show: {}\n", caveats::of(case.name));
     text
@@ -146,7 +146,8 @@ fn table(case: &Case, rows: &[&Row]) -> String {
 }
 
 /// Peers by numbers of workers.
-fn scaling(headline: &Headline, rows: &[&Row], counts: &[usize]) -> String {
+fn scaling(case: &Case, rows: &[&Row], counts: &[usize]) -> String {
+    let headline = headline(case);
     let mut text = String::from("| peer |");
     for &workers in counts {
         text += &format!(" {} |", count(workers));
@@ -164,7 +165,7 @@ fn scaling(headline: &Headline, rows: &[&Row], counts: &[usize]) -> String {
             let value = row.and_then(|row| row.figure(headline.figure));
             let ratio = row.and_then(|row| row.figure(headline.ratio));
             match (value, ratio) {
-                (Some(value), Some(ratio)) if peer != REFERENCE => {
+                (Some(value), Some(ratio)) if peer != case.reference() => {
                     format!("{} ({ratio:.2})", (headline.show)(value))
                 }
                 (Some(value), _) => (headline.show)(value),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::Environment;
 use super::chart::headline;
-use crate::catalogue::{Case, REFERENCE};
+use crate::catalogue::Case;
 use crate::harness::{Series, stats};
 use crate::sample::Sample;
 
@@ -91,7 +91,7 @@ impl Row {
 
 /// The rows of one case; a peer whose runs all failed has one without figures.
 pub fn rows(case: &Case, workers: usize, series: &[Series], environment: &Environment) -> Vec<Row> {
-    let reference = series.iter().find(|series| series.peer == REFERENCE);
+    let reference = series.iter().find(|series| series.peer == case.reference());
     series
         .iter()
         .map(|series| Row {
