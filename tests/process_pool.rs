@@ -59,6 +59,7 @@ const CASES: &[Case] = &[
     ("shutdown_waits_and_refuses", shutdown_waits_and_refuses),
     ("bad_input", bad_input),
     ("worker_inherits_nothing", worker_inherits_nothing),
+    ("forked_child_leaves_the_pool_alone", forked_child_leaves_the_pool_alone),
     ("parent_that_is_killed_leaves_no_process", parent_that_is_killed_leaves_no_process),
 ];
 
@@ -303,6 +304,69 @@ fn worker_inherits_nothing(make: &Make) {
         assert!(!files.iter().any(|file| file.contains("anon_inode")), "{files:?}");
         assert_eq!(files.iter().filter(|file| file.starts_with("socket:")).count(), 2, "{files:?}");
     });
+}
+
+/// What `body` comes to in a forked child, which ends with it: whether it returned.
+fn fork(body: impl FnOnce()) -> bool {
+    // SAFETY: the child runs on the same copied memory, and ends without returning from here.
+    match unsafe { libc::fork() } {
+        -1 => panic!("no fork: {}", std::io::Error::last_os_error()),
+        0 => {
+            // SAFETY: without a handler, the signal ends the child, if it hangs.
+            unsafe { libc::alarm(30) };
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+            // SAFETY: nothing of the parent's is to be run down here.
+            unsafe { libc::_exit(i32::from(ended.is_err())) }
+        }
+        child => {
+            let mut status = 0;
+            // SAFETY: `status` is a valid place for the result.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            status == 0
+        }
+    }
+}
+
+fn forked_child_leaves_the_pool_alone(make: &Make) {
+    // Goal: a fork neither uses the parent's processes nor ends them, and does not wait for calls of the
+    // parent's; method: a child calls, shuts down and drops the pool, while its process is idle and while a
+    // call is under way that never ends. Then the parent calls again.
+    let runtime = make().build().unwrap();
+    let pool = Arc::new(ProcessPool::new(1).unwrap());
+    let pid = || {
+        let pool = pool.clone();
+        runtime.run(async move { pool.call(&PID, ()).await.unwrap() }).unwrap()
+    };
+    let parents = pid();
+    let leaves_it_alone = || {
+        fork(|| {
+            run(make, async {
+                for _ in 0..2 {
+                    let refused = pool.call(&PID, ()).await.unwrap_err().to_string();
+                    assert!(refused.contains("forked"), "{refused}");
+                }
+                pool.shutdown().await;
+                // SAFETY: the child ends without using it again.
+                drop(unsafe { std::ptr::read(&*pool) });
+                let own = ProcessPool::new(1).unwrap();
+                assert_eq!(own.call(&SUM, vec![1, 2]).await.unwrap(), 3);
+                assert_ne!(own.call(&PID, ()).await.unwrap(), parents);
+                own.shutdown().await;
+            });
+        })
+    };
+    assert!(leaves_it_alone(), "beside an idle process");
+    assert_eq!(pid(), parents);
+
+    let other = pool.clone();
+    let call = runtime.spawn(async move { other.call(&SPIN, ()).await });
+    let spins = || children_of(std::process::id()).contains(&(parents, 'R'));
+    wait_until("it spins", spins);
+    assert!(leaves_it_alone(), "beside a call");
+    wait_until("it still spins", spins);
+    call.cancel();
+    assert!(runtime.run(call).unwrap().unwrap_err().is_cancelled());
+    assert_ne!(pid(), parents, "another one has taken its place");
 }
 
 /// Has calls under way until it is killed.

@@ -20,6 +20,7 @@ use crate::{
     loom::global::{AtomicBool, Ordering},
     sync::Semaphore,
     time::timeout,
+    util::fork,
 };
 
 /// Whether `serve` was called: else what a pool starts would run the whole program.
@@ -36,6 +37,9 @@ static SERVED: AtomicBool = AtomicBool::new(false);
 /// middle of a call gives [`WorkerDied`](CallError::WorkerDied) to that call alone, and another one takes its
 /// place. No process outlives the one that has started it, also where that one is killed, or a call is in its
 /// middle. They are in a process group of their own, so that Ctrl-C does not reach them.
+///
+/// In a forked child, a pool that was built before the fork is the parent's: calls fail there, and dropping it does
+/// nothing. A pool that the child builds works.
 ///
 /// The feature `process-pool` has it.
 ///
@@ -71,6 +75,9 @@ struct Shared {
     idle: Mutex<Vec<Worker>>,
     /// It takes no more calls.
     closing: AtomicBool,
+    /// The process that has built it. In a forked child the permits and the lock may be held for ever, by
+    /// calls of the parent's.
+    parent: fork::Generation,
 }
 
 /// Options of a [`ProcessPool`].
@@ -126,7 +133,8 @@ impl ProcessPoolBuilder {
         }
         let room = Semaphore::new(self.processes);
         let (idle, closing) = (Mutex::new(Vec::new()), AtomicBool::new(false));
-        let shared = Shared { options: self, room, idle, closing };
+        let parent = fork::generation();
+        let shared = Shared { options: self, room, idle, closing, parent };
         Ok(ProcessPool { shared: Arc::new(shared) })
     }
 }
@@ -171,6 +179,7 @@ impl ProcessPool {
         A: Serialize,
         R: DeserializeOwned,
     {
+        self.shared.check_parent()?;
         let encoding = |message: String| CallError::Encoding { message };
         let name = function.name();
         let request = function::encode(&arguments)
@@ -210,7 +219,8 @@ impl ProcessPool {
         }
     }
 
-    /// Takes no more calls, waits for those that run, and ends the processes.
+    /// Takes no more calls, waits for those that run, and ends the processes. In a forked child it does
+    /// nothing.
     ///
     /// A pool that is dropped kills its processes, once no call is under way.
     ///
@@ -220,6 +230,9 @@ impl ProcessPool {
     ///
     /// The pool takes no more calls all the same.
     pub async fn shutdown(&self) {
+        if self.shared.check_parent().is_err() {
+            return;
+        }
         // Relaxed: a call that gets its turn after this one's sees it, by the semaphore.
         self.shared.closing.store(true, Ordering::Relaxed);
         let all = self.shared.room.acquire_many(self.shared.options.processes).await;
@@ -238,6 +251,13 @@ fn encode_error(function: &str, error: &postcard::Error) -> String {
 }
 
 impl Shared {
+    fn check_parent(&self) -> io::Result<()> {
+        match self.parent == fork::generation() {
+            true => Ok(()),
+            false => Err(fork::error()),
+        }
+    }
+
     /// A process that waits for a call.
     async fn worker(&self) -> Result<Worker, CallError> {
         loop {
