@@ -97,6 +97,10 @@ impl JobQueue {
         self.0.watch(&|duty| start(outward(duty)), &|_| ());
     }
 
+    pub fn watch_is_awake(&self) -> bool {
+        self.0.watch_is_awake()
+    }
+
     /// How many jobs none has begun.
     pub fn close(&self) -> usize {
         self.0.close().len()

@@ -317,6 +317,56 @@ fn watch_that_rests_is_called() {
     });
 }
 
+/// The same, where the third comes when the watch rests, and may find that it has rested for long enough.
+#[test]
+fn watch_that_ends_is_called() {
+    explore_with_fewer(1, || {
+        let shared = Counted::with(JobQueue::new(2, 1, false), true);
+        let ran = Arc::new(Ran::default());
+        let first = ran.clone();
+        shared.push_that(0, move || {
+            first.note(0);
+            first.wait_for(2);
+        });
+        ran.wait_for(0);
+        let pusher = {
+            let (shared, ran) = (shared.clone(), ran.clone());
+            thread::spawn(move || {
+                ran.wait_for(1);
+                while shared.queue.watch_is_awake() {
+                    thread::yield_now();
+                }
+                shared.push_here(2, &ran);
+            })
+        };
+        shared.push_here(1, &ran);
+        pusher.join().unwrap();
+        ran.wait_for(2);
+        shared.queue.finish();
+        shared.join();
+        shared.queue.wait_for_threads();
+        assert_eq!(shared.ran(), 3);
+    });
+}
+
+/// A watch that rests for as long as the queue is open is called for the end of the queue.
+#[test]
+fn watch_that_rests_is_called_for_the_end() {
+    explore_with_fewer(1, || {
+        let shared = Counted::with(JobQueue::new(2, 1, true), true);
+        let ran = Arc::new(Ran::default());
+        let first = ran.clone();
+        shared.push_that(0, move || first.wait_for(1));
+        let notes = ran.clone();
+        shared.push_that(1, move || notes.note(1));
+        ran.wait_for(1);
+        shared.queue.finish();
+        shared.queue.wait_for_threads();
+        shared.join();
+        assert_eq!(shared.ran(), 2);
+    });
+}
+
 /// A thread is refused, and another is busy: it is called for the next job.
 #[test]
 fn refused_thread_is_not_expected() {

@@ -111,6 +111,14 @@ impl<J: Job> JobQueue<J> {
     }
 }
 
+#[cfg(loom)]
+impl<J: Job> JobQueue<J> {
+    /// Whether there is a watch that neither dozes nor rests: for models.
+    pub(crate) fn watch_is_awake(&self) -> bool {
+        matches!(self.state.lock().watch, Watch::Awake)
+    }
+}
+
 impl<J: Job> State<J> {
     fn step(&mut self, limits: &Limits, looks: &mut Looks) -> Step<J::Name> {
         let now = clock::machine();

@@ -155,6 +155,21 @@ pub const BLOCKING: &[Mutant] = &[
         model: "blocking_queue::watch_gets_a_thread_for_a_job_that_waits",
     },
     Mutant {
+        name: "blocking: the watch ends although it was called",
+        file: "blocking/queue/watch.rs",
+        text: "                (Watch::Awake, _) => return (state, true),",
+        replacement: "                (Watch::Awake, called) => return (state, called),",
+        model: "blocking_queue::watch_that_ends_is_called",
+    },
+    Mutant {
+        name: "blocking: the end does not call the watch",
+        file: "blocking/queue/mod.rs",
+        text: "        sleepers.extend(state.watch.wake());
+",
+        replacement: "",
+        model: "blocking_queue::watch_that_rests_is_called_for_the_end",
+    },
+    Mutant {
         name: "blocking: a new job is nobody's to claim",
         file: "task/state.rs",
         text: "        self.0.fetch_sub(ACTIVE, Ordering::Relaxed);",
