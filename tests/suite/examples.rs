@@ -151,7 +151,23 @@ fn every_program_is_tested() {
         "submits",
         "wraps",
         "heartbeat",
+        "crawler",
         "subprocess",
     ];
     assert_eq!(names, tested);
+}
+
+#[test]
+fn crawler() {
+    let pages = [
+        "/ status 200 after 1",
+        "/a status 200 after 1",
+        "/b status 200 after 1",
+        "/c status 200 after 1",
+        "/d status 200 after 1",
+        "/flaky status 200 after 3",
+        "/missing status 404 after 1",
+        "/slow too slow",
+    ];
+    prints("crawler", &[&pages[..], &["cancelled: 3"]].concat());
 }

@@ -4,6 +4,7 @@ mod async_methods;
 mod callbacks;
 mod completed;
 mod contexts;
+mod crawler;
 mod executors;
 mod gathers;
 mod got_result;
@@ -36,5 +37,6 @@ pub const ALL: &[(&str, fn())] = &[
     ("submits", submits::main),
     ("wraps", wraps::main),
     ("heartbeat", heartbeat::main),
+    ("crawler", || crawler::main().expect("the network is this machine")),
     ("subprocess", || subprocess::main().expect("cat and a shell are there")),
 ];

@@ -111,9 +111,9 @@ impl<J: Job> JobQueue<J> {
     }
 }
 
-#[cfg(loom)]
 impl<J: Job> JobQueue<J> {
-    /// Whether there is a watch that neither dozes nor rests: for models.
+    /// Whether there is a watch that neither dozes nor rests.
+    #[allow(dead_code, reason = "models ask, and nobody else has to")]
     pub(crate) fn watch_is_awake(&self) -> bool {
         matches!(self.state.lock().watch, Watch::Awake)
     }

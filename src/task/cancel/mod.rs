@@ -161,3 +161,23 @@ impl fmt::Display for Cancelled {
 }
 
 impl Error for Cancelled {}
+
+/// For `finally(..).await?` in a function that returns `io::Result`. The kind is
+/// [`Other`](std::io::ErrorKind::Other), and the error stays within.
+///
+/// ```
+/// use std::{io, time::Duration};
+///
+/// ringloop::run(async {
+///     let read = async || -> io::Result<u64> {
+///         let read = async { Ok::<_, io::Error>(7) };
+///         ringloop::finally(read, async {}, Duration::from_secs(1)).await?
+///     };
+///     assert_eq!(read().await.unwrap(), 7);
+/// });
+/// ```
+impl From<Cancelled> for std::io::Error {
+    fn from(cancelled: Cancelled) -> Self {
+        Self::other(cancelled)
+    }
+}
