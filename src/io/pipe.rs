@@ -235,7 +235,7 @@ impl PipeReader {
         let mut probe = Vec::new();
         loop {
             let full = !bytes.is_empty() && bytes.len() == bytes.capacity();
-            // What has come may be all: more memory only if there is more.
+            // The stream may end here: the vector grows only if a small read finds more bytes.
             let into = if full { &mut probe } else { &mut *bytes };
             let room = if full { PROBE } else { DEFAULT };
             let read = poll_fn(|cx| self.connection.poll_read_behind(cx, into, room)).await?;

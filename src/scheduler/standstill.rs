@@ -53,7 +53,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(10);
 /// So many tasks are listed.
 const LISTED: usize = 100;
 
-/// What is asked of a runtime beside running tasks, for tests.
+/// Options that a test sets on its runtime.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Options {
     /// To play the program's clock.

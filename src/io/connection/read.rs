@@ -48,8 +48,8 @@ impl Connection {
         }
     }
 
-    /// Reads behind what is in `bytes`, and says how much. 0 is the end. If `bytes` has no room left, it gets
-    /// `room` first.
+    /// Reads bytes and appends them to `bytes`. The result is their number; 0 is the end of the stream. A
+    /// vector without spare capacity first grows by `room`.
     pub(crate) fn poll_read_behind(
         &self,
         cx: &mut Context<'_>,
