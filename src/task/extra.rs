@@ -23,13 +23,15 @@
 //! 2. A task that [consumes](Extra::consume) a request clears the bit and takes the cause out. By then
 //!    the task has regions, and so an extension. Steps 1 and 2 run under its lock.
 //! 3. A thread that noted its cause in the word, before there was an extension, may set the bit after
-//!    the task has consumed an earlier request with that cause. Then the bit was clear, and the thread
-//!    notes its cause again. If the task is polled between these two, it takes the request for one of the
-//!    runtime, which has no cause: it is delivered, and cannot be consumed.
+//!    the task has consumed an earlier request with that cause. Then the thread notes its cause again,
+//!    unless the bit is clear by now: then the task has consumed this request as well, with the cause
+//!    of another thread. If the task is polled before the cause is noted again, it
+//!    takes the request for one of the runtime, which has no cause: it is delivered, and cannot be
+//!    consumed.
 
 use std::{borrow::Cow, panic::Location, ptr};
 
-use super::{cancel::Root, done::Callbacks, local::Kept};
+use super::{cancel::Root, done::Callbacks, local::Kept, state::State};
 use crate::{
     error::{CancelCause, Cause, ScopeKind, TaskId},
     loom::{
@@ -256,10 +258,10 @@ impl Extra {
         }
     }
 
-    /// Notes the cause, and then calls `request`, which sets the bit and says first whether it was clear. The
-    /// first cause stays, until it is taken; but that of an owner replaces that of somebody with a
-    /// handle, whose request the task may consume.
-    pub(super) fn ask(&self, asked: Asked, request: impl FnOnce() -> (bool, bool)) -> (bool, bool) {
+    /// Notes the cause, and then sets the bit, as [`State::request`]. The first cause stays, until it is
+    /// taken; but that of an owner replaces that of somebody with a handle, whose request the task may
+    /// consume.
+    pub(super) fn ask(&self, asked: Asked, state: &State, abort: bool) -> (bool, bool) {
         let again = match &asked {
             Asked::At(location) => Some(Asked::At(location)),
             Asked::For(cause) => Some(Asked::For(cause.clone())),
@@ -281,8 +283,9 @@ impl Extra {
                 Ok(_) => {
                     // SAFETY: X2: just taken out.
                     drop(Self::tagged(old).map(|tagged| unsafe { tagged.into_noted(None) }));
-                    let requested = request();
-                    return self.note_again(again, requested);
+                    let requested = state.request(abort);
+                    self.note_again(again, state);
+                    return requested;
                 }
                 Err(changed) => old = changed,
             }
@@ -290,27 +293,27 @@ impl Extra {
         // SAFETY: X2: it did not get into the word.
         let mut new = Self::tagged(word).map(|tagged| unsafe { tagged.into_noted(self.name()) });
         let Some(extension) = self.existing(old) else {
-            let requested = request();
-            return self.note_again(again, requested);
+            let requested = state.request(abort);
+            self.note_again(again, state);
+            return requested;
         };
         let mut first = extension.noted.lock();
         if first.as_ref().is_none_or(|first| owner && !first.owner) {
             std::mem::swap(&mut *first, &mut new);
         }
-        let requested = request();
+        let requested = state.request(abort);
         drop(first);
         requested
     }
 
     /// Step 3 of the module's page.
-    fn note_again(&self, asked: Option<Asked>, requested: (bool, bool)) -> (bool, bool) {
-        let (first, _) = requested;
+    fn note_again(&self, asked: Option<Asked>, state: &State) {
         if let Some(asked) = asked
-            && first
             && let Some(extension) = self.get()
         {
             let mut noted = extension.noted.lock();
-            if noted.is_none() {
+            // Under the lock: a request that is consumed takes its cause with it (step 2).
+            if noted.is_none() && state.load().is_cancelled() {
                 let name = extension.name.as_ref();
                 *noted = Some(match asked {
                     Asked::At(location) => Noted::at(location, name),
@@ -318,16 +321,15 @@ impl Extra {
                 });
             }
         }
-        requested
     }
 
-    /// Takes the cause out, if it is that of somebody with a handle, and calls `clear`, which clears the bit.
-    pub(super) fn consume(&self, clear: impl FnOnce()) -> bool {
+    /// Takes the cause out, if it is that of somebody with a handle, and clears the bit.
+    pub(super) fn consume(&self, state: &State) -> bool {
         let mut noted = self.get_or_make().noted.lock();
         if noted.as_ref().is_none_or(|noted| noted.owner) {
             return false;
         }
-        clear();
+        state.consume_request();
         let consumed = noted.take();
         drop(noted);
         drop(consumed);

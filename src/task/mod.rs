@@ -190,7 +190,7 @@ pub(crate) fn refused_by<T: Send + 'static>(
     let (entry, _registered, task) = create::<_, Nowhere>(std::future::pending(), birth);
     // SAFETY: R1: the entry's reference.
     let extra = unsafe { raw::extra(entry.0) };
-    let (_, push) = extra.ask(Asked::Owner(cause), || entry.header().state.request(false));
+    let (_, push) = extra.ask(Asked::Owner(cause), &entry.header().state, false);
     debug_assert!(!push, "an entry exists: this one");
     entry.refuse();
     task

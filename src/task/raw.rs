@@ -179,7 +179,7 @@ pub(super) unsafe fn extra<'a>(task: NonNull<Header>) -> &'a Extra {
 pub(super) unsafe fn ask(task: NonNull<Header>, abort: bool, asked: Asked) -> bool {
     // SAFETY: R1, by the caller.
     let (header, extra) = unsafe { (task.as_ref(), extra(task)) };
-    let (asked, push) = extra.ask(asked, || header.state.request(abort));
+    let (asked, push) = extra.ask(asked, &header.state, abort);
     if push {
         (header.vtable.schedule)(super::Runnable(task));
     }

@@ -59,7 +59,7 @@ pub(super) fn was_woken() -> bool {
 /// that comes meanwhile is a part of this one, or a new one: see the page of `task/extra.rs`.
 pub(super) fn consume(task: TaskId) -> bool {
     let Some((header, extra)) = polled() else { return false };
-    if header.id() != task || !extra.consume(|| header.state.consume_request()) {
+    if header.id() != task || !extra.consume(&header.state) {
         return false;
     }
     extra.get_or_make().root.lock().progress = Progress::default();

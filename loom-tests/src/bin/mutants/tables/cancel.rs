@@ -268,23 +268,40 @@ pub const CANCEL: &[Mutant] = &[
     Mutant {
         name: "consume: a request comes between its cause and its bit",
         file: "task/extra.rs",
-        text: "        let requested = request();
+        text: "        let requested = state.request(abort);
         drop(first);
         requested",
         replacement: "        drop(first);
-        request()",
+        state.request(abort)",
         model: "cancel_task::consume_against_cancel",
     },
     Mutant {
         name: "consume: a request comes between the bit and its cause",
         file: "task/extra.rs",
-        text: "        clear();
+        text: "        state.consume_request();
         let consumed = noted.take();",
         replacement: "        drop(noted);
-        clear();
+        state.consume_request();
         let mut noted = self.get_or_make().noted.lock();
         let consumed = noted.take();",
         model: "cancel_task::consume_against_cancel",
+    },
+    Mutant {
+        name: "consume: a cause that went with another request is not noted again",
+        file: "task/extra.rs",
+        text: "        if let Some(asked) = asked
+            && let Some(extension) = self.get()",
+        replacement: "        if let Some(asked) = asked
+            && false
+            && let Some(extension) = self.get()",
+        model: "cancel_task::cause_before_the_extension",
+    },
+    Mutant {
+        name: "consume: a cause is noted again for a request that was consumed",
+        file: "task/extra.rs",
+        text: "noted.is_none() && state.load().is_cancelled()",
+        replacement: "noted.is_none()",
+        model: "cancel_task::cause_before_the_extension",
     },
     // Groups.
     Mutant {
