@@ -1,6 +1,12 @@
 //! Cleanup that awaits.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
 
 use crate::{
     task::{Cancelled, catch_cancel, uncancellable},
@@ -9,7 +15,7 @@ use crate::{
 };
 
 /// Runs `future`, and then `cleanup`, whatever has become of `future`: a value, a cancellation or a
-/// panic.
+/// panic, also one in its destructor.
 ///
 /// `cleanup` may await. It is not disturbed by a cancellation, of its task or of any scope around it,
 /// but has `limit` only: then it is dropped. Nothing is awaited between the two. A panic of `future`
@@ -51,22 +57,57 @@ where
     F: IntoFuture,
     C: IntoFuture,
 {
-    let ended = catch_cancel(caught(future.into_future())).await;
+    let ended = match panic::catch(|| future.into_future()) {
+        Ok(future) => caught(catch_cancel(future)).await,
+        Err(payload) => Err(payload),
+    };
     // Without a value: what takes longer than it may is dropped.
     _ = uncancellable(timeout(limit, cleanup)).await;
     match ended {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(payload)) => std::panic::resume_unwind(payload),
-        Err(gone) => Err(gone),
+        Ok(ended) => ended,
+        Err(payload) => std::panic::resume_unwind(payload),
     }
 }
 
-/// The future's value or its panic.
-pub(super) async fn caught<F: Future>(future: F) -> Result<F::Output, panic::Payload> {
-    let mut future = pin!(future);
-    std::future::poll_fn(|cx| match panic::catch(|| future.as_mut().poll(cx)) {
-        Ok(polled) => polled.map(Ok),
-        Err(payload) => std::task::Poll::Ready(Err(payload)),
-    })
-    .await
+/// The future's value or its panic, in a poll or in its destructor.
+pub(super) fn caught<F: Future>(future: F) -> Caught<F> {
+    Caught { inner: Some(future) }
+}
+
+pin_project! {
+    /// What [`caught`] returns.
+    pub(super) struct Caught<F> {
+        #[pin]
+        inner: Option<F>,
+    }
+}
+
+impl<F: Future> Future for Caught<F> {
+    type Output = Result<F::Output, panic::Payload>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut inner = self.project().inner;
+        let polled = panic::catch(|| {
+            let inner = inner.as_mut().as_pin_mut();
+            inner.expect("a future was polled after it was ready").poll(cx)
+        });
+        let ended = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(value)) => Ok(value),
+            Err(payload) => Err(payload),
+        };
+        let dropped = panic::catch(|| inner.set(None));
+        // The first panic counts.
+        Poll::Ready(match (ended, dropped) {
+            (ended, Ok(())) => ended,
+            (Ok(value), Err(payload)) => {
+                panic::discard_foreign(value);
+                Err(payload)
+            }
+            (Err(payload), Err(second)) => {
+                panic::discard(second);
+                Err(payload)
+            }
+        })
+    }
 }

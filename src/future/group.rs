@@ -313,16 +313,20 @@ impl<E> Drop for CloseOnDrop<'_, E> {
 }
 
 /// Runs a body and waits for the children: steps 1 to 6.
-pub(crate) async fn run<O, T, E>(
+pub(crate) async fn run<O, T, E, B: Future<Output = O>>(
     shared: Arc<Shared<E>>,
-    body: impl Future<Output = O>,
+    body: impl FnOnce() -> B,
     judge: impl FnOnce(O) -> Result<T, E>,
 ) -> Result<T, GroupError<E>> {
     let guard = CloseOnDrop(&shared);
     let mut value = None;
     let mut body_panic = None;
     let own = async {
-        match caught(body).await.map(judge) {
+        let output = match panic::catch(body) {
+            Ok(body) => caught(body).await,
+            Err(payload) => Err(payload),
+        };
+        match output.map(judge) {
             Ok(Ok(output)) => value = Some(output),
             Ok(Err(error)) => shared.fail(|state| state.errors.push(error)),
             Err(payload) => {
@@ -332,10 +336,14 @@ pub(crate) async fn run<O, T, E>(
         }
         shared.idle(true).await;
     };
-    let ended = catch_cancel(ScopeFuture::new(own, shared.scope.clone())).await;
+    let ended = caught(catch_cancel(ScopeFuture::new(own, shared.scope.clone()))).await;
+    // A request to the scope itself, or to one around it.
+    let ended = ended.map(|ended| ended.and_then(|own| own));
     match &ended {
         Ok(Ok(())) => {}
-        Ok(Err(gone)) | Err(gone) => shared.close(gone.shared_cause()),
+        Ok(Err(gone)) => shared.close(gone.shared_cause()),
+        // A destructor of the body, which was cancelled.
+        Err(_) => shared.fail(|_| {}),
     }
     uncancellable(shared.idle(false)).await;
     std::mem::forget(guard);
@@ -343,13 +351,14 @@ pub(crate) async fn run<O, T, E>(
         let mut state = shared.state.lock();
         (std::mem::take(&mut state.errors), std::mem::take(&mut state.panics))
     };
-    if let Some(payload) = body_panic {
-        std::panic::resume_unwind(payload);
-    }
+    let ended = match (ended, body_panic) {
+        (Err(payload), _) | (_, Some(payload)) => std::panic::resume_unwind(payload),
+        (Ok(ended), None) => ended,
+    };
     let cause = match ended {
-        Ok(Ok(())) if errors.is_empty() && panics.is_empty() => None,
-        Ok(Ok(())) => shared.cause(),
-        Ok(Err(gone)) | Err(gone) => Some(gone.shared_cause().clone()),
+        Ok(()) if errors.is_empty() && panics.is_empty() => None,
+        Ok(()) => shared.cause(),
+        Err(gone) => Some(gone.shared_cause().clone()),
     };
     if errors.is_empty() && panics.is_empty() {
         if cause.is_some() && value.is_none() {
@@ -426,8 +435,8 @@ where
 {
     let runtime = Handle::current();
     let shared = Shared::new();
-    let body = body(Group { runtime, shared: shared.clone() });
-    run(shared, body, Ok).await
+    let group = Group { runtime, shared: shared.clone() };
+    run(shared, || body(group), Ok).await
 }
 
 /// As [`task_group`], with tasks that may fail: the first error cancels the rest of the group.
@@ -470,8 +479,8 @@ where
 {
     let runtime = Handle::current();
     let shared = Shared::new();
-    let body = body(TryGroup { runtime, shared: shared.clone() });
-    run(shared, body, |result| result).await
+    let group = TryGroup { runtime, shared: shared.clone() };
+    run(shared, || body(group), |result| result).await
 }
 
 impl<E: Send + 'static> Shared<E> {

@@ -49,6 +49,6 @@ where
     E: Send + 'static,
 {
     let shared = Shared::new();
-    let body = body(Group(shared.clone()));
-    group::run(shared, body, |result| result).await
+    let group = Group(shared.clone());
+    group::run(shared, || body(group), |result| result).await
 }

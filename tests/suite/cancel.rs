@@ -1,12 +1,14 @@
 //! Cancellation with cleanup: scopes, regions, masks. The rules are those of `src/task/cancel`.
 
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, IntoFuture, Pending, pending, poll_fn};
+use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use ringloop::time::{Instant, sleep, timeout, timeout_at};
@@ -16,7 +18,7 @@ use ringloop::{
 };
 
 use crate::harness::{deliberate, on_every, settle};
-use crate::tools::{Count, Flag, Log, Polled, SetOnDrop, Slot};
+use crate::tools::{Count, Flag, Log, PanicOnDrop, Polled, SetOnDrop, Slot};
 
 const SHORT: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(3600);
@@ -865,5 +867,124 @@ fn t14_cleanup_of_leftovers_completes_at_the_end_of_run() {
             })
             .unwrap();
         assert_eq!(cleaned.get(), 2);
+    });
+}
+
+/// A future that panics in its second poll, and what has become of it; it is kept until the task ends.
+async fn panics_and_is_kept<F: Future>(
+    region: impl FnOnce(Pin<Box<dyn Future<Output = ()> + Send>>) -> F,
+    started: Flag,
+    cleaned: Count,
+) {
+    let bad = async {
+        yield_now().await;
+        deliberate("inside a region")
+    };
+    let mut kept = pin!(AssertUnwindSafe(region(Box::pin(bad))).catch_unwind());
+    assert!(kept.as_mut().await.is_err());
+    let body = async {
+        started.set();
+        pending::<()>().await;
+    };
+    let cleanup = async {
+        yields(3).await;
+        cleaned.add();
+    };
+    _ = finally(body, cleanup, LONG).await;
+    pending::<()>().await;
+}
+
+#[test]
+fn task_that_keeps_what_has_panicked_is_cancelled_as_any_other() {
+    // Goal: a panic ends a region, and leaves no request that stands; method: each kind of region and scope
+    // panics, the task catches that and keeps the future; then it is cancelled.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let (started, cleaned) = (Flag::new(), Count::new());
+            macro_rules! ends {
+                ($region:expr) => {
+                    let (started, cleaned) = (Flag::new(), Count::new());
+                    let task = spawn(panics_and_is_kept($region, started.clone(), cleaned.clone()));
+                    started.wait().await;
+                    task.cancel();
+                    assert!(task.await.unwrap_err().is_cancelled());
+                    assert_eq!(cleaned.get(), 1);
+                };
+            }
+            ends!(uncancellable);
+            ends!(catch_cancel);
+            ends!(|bad| catch_cancel(uncancellable(bad)));
+            ends!(|bad| uncancellable(catch_cancel(bad)));
+            ends!(|bad| timeout(LONG, uncancellable(bad)));
+            ends!(|bad| scope(move |_| uncancellable(bad)));
+            ends!(|bad| finally(yields(2), bad, LONG));
+            ends!(|bad| finally(bad, yields(2), LONG));
+            ends!(|bad| ringloop::gather([uncancellable(bad)]));
+            ends!(|bad| uncancellable(ringloop::gather([bad])));
+            let task = spawn(panics_and_is_kept(
+                |bad| {
+                    let beside = pending::<()>();
+                    async { ringloop::gather!(catch_cancel(beside), uncancellable(bad)).await }
+                },
+                started.clone(),
+                cleaned.clone(),
+            ));
+            started.wait().await;
+            task.cancel();
+            assert!(task.await.unwrap_err().is_cancelled());
+            assert_eq!(cleaned.get(), 1);
+        });
+    });
+}
+
+#[test]
+fn cleanup_runs_after_a_panic_outside_of_the_polls() {
+    // Goal: `finally` runs its cleanup whatever has become of the future; method: a destructor panics
+    // when the future is cancelled, and when it is ready; the future cannot be made.
+    struct NoFuture;
+    impl IntoFuture for NoFuture {
+        type Output = ();
+        type IntoFuture = Pending<()>;
+        fn into_future(self) -> Pending<()> {
+            deliberate("into_future")
+        }
+    }
+    struct ReadyAtOnce(PanicOnDrop);
+    impl Future for ReadyAtOnce {
+        type Output = ();
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+            let _ = &self.0;
+            Poll::Ready(())
+        }
+    }
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let cleaned = Count::new();
+            let cleanup = || {
+                let cleaned = cleaned.clone();
+                async move {
+                    yields(3).await;
+                    cleaned.add();
+                }
+            };
+            let started = Flag::new();
+            let set = started.clone();
+            let body = async move {
+                let _bomb = PanicOnDrop;
+                set.set();
+                pending::<()>().await;
+            };
+            let cancelled = spawn(finally(body, cleanup(), LONG));
+            started.wait().await;
+            cancelled.cancel();
+            assert!(cancelled.await.unwrap_err().is_panicked());
+            assert_eq!(cleaned.get(), 1);
+            let ready = spawn(finally(ReadyAtOnce(PanicOnDrop), cleanup(), LONG));
+            assert!(ready.await.unwrap_err().is_panicked());
+            assert_eq!(cleaned.get(), 2);
+            let made = spawn(finally(NoFuture, cleanup(), LONG));
+            assert!(made.await.unwrap_err().is_panicked());
+            assert_eq!(cleaned.get(), 3);
+        });
     });
 }

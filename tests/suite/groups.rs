@@ -12,7 +12,7 @@ use ringloop::{
 };
 
 use crate::harness::{deliberate, on_every, scaled, settle};
-use crate::tools::{Count, Flag, Log, SetOnDrop, Slot};
+use crate::tools::{Count, Flag, Log, PanicOnDrop, SetOnDrop, Slot};
 
 const SHORT: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(3600);
@@ -449,6 +449,52 @@ fn panics_of_children_are_apart_and_a_body_that_panics_joins_its_children() {
             });
             assert!(task.await.unwrap_err().is_panicked());
             assert_eq!(cleaned.get(), 1);
+        });
+    });
+}
+
+#[test]
+fn body_that_panics_outside_of_its_polls_joins_its_children() {
+    // Goal: no child outlives its group; method: the body's destructor panics when the group is
+    // cancelled; a closure panics before there is a body.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let (begun, cleaned) = (Flag::new(), Count::new());
+            let (begins, counted) = (begun.clone(), cleaned.clone());
+            let task = spawn(async move {
+                task_group(async |g: Group| {
+                    let _bomb = PanicOnDrop;
+                    let started = Flag::new();
+                    g.spawn(with_cleanup(started.clone(), counted)).detach();
+                    started.wait().await;
+                    begins.set();
+                    pending::<()>().await;
+                })
+                .await
+            });
+            begun.wait().await;
+            task.cancel();
+            assert!(task.await.unwrap_err().is_panicked());
+            assert_eq!(cleaned.get(), 1);
+
+            let gone = Flag::new();
+            let set = SetOnDrop(gone.clone());
+            let task = spawn(async move {
+                task_group(|g: Group| {
+                    let child = async move {
+                        let _set = set;
+                        pending::<()>().await;
+                    };
+                    g.spawn(child).detach();
+                    if g.len() == 1 {
+                        deliberate("closure");
+                    }
+                    std::future::ready(())
+                })
+                .await
+            });
+            assert!(task.await.unwrap_err().is_panicked());
+            assert!(gone.is_set());
         });
     });
 }

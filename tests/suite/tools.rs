@@ -128,6 +128,17 @@ impl Drop for SetOnDrop {
     }
 }
 
+/// Panics in its destructor, unless a panic is under way.
+pub struct PanicOnDrop;
+
+impl Drop for PanicOnDrop {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            crate::harness::deliberate("destructor");
+        }
+    }
+}
+
 /// Fails the process if it is dropped on another thread than the one that made it. (A panic would
 /// be contained by the runtime and could go unseen.)
 pub struct ThreadBound(ThreadId, Count);

@@ -102,10 +102,6 @@ impl Node {
         })
     }
 
-    pub(super) fn is_mask(&self) -> bool {
-        self.kind == Kind::Mask
-    }
-
     /// Asks the scope to end, from any thread. Says whether nobody had asked. The caller then
     /// [wakes](Self::wake) it.
     #[must_use]

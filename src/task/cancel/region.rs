@@ -1,6 +1,7 @@
 //! The regions: a catch, which hears of a cancellation, and a mask, which hides from it.
 
 use std::{
+    mem,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -30,7 +31,7 @@ impl Region {
         cx: &mut Context<'_>,
         poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<Result<T, Cancelled>> {
-        match frame::enter(&mut self.link, Kind::Catch, u64::MAX, || poll(cx)) {
+        match self.enter(Kind::Catch, || poll(cx)) {
             Poll::Ready(value) => {
                 self.end();
                 Poll::Ready(Ok(value))
@@ -56,15 +57,20 @@ impl Region {
 
     /// Polls what is inside a mask.
     pub(crate) fn poll_masked<T>(&mut self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
-        // A catch whose poll panicked is still in the tree as a catch: it would hide nothing.
-        if self.link.as_ref().is_some_and(|link| !link.node().is_mask()) {
-            self.end();
-        }
-        let polled = frame::enter(&mut self.link, Kind::Mask, u64::MAX, poll);
+        let polled = self.enter(Kind::Mask, poll);
         match polled {
             Poll::Ready(_) => self.end(),
             Poll::Pending => _ = self.node(Kind::Mask),
         }
+        polled
+    }
+
+    /// Polls what is inside. A panic ends the region: its future may be kept, and is not polled again.
+    #[inline(always)]
+    fn enter<T>(&mut self, kind: Kind, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        let ends = EndOnPanic(&mut self.link);
+        let polled = frame::enter(ends.0, kind, u64::MAX, poll);
+        mem::forget(ends);
         polled
     }
 
@@ -77,6 +83,15 @@ impl Region {
         if let Some(link) = self.link.take() {
             link.end();
         }
+    }
+}
+
+/// Ends a region whose poll does not come back.
+struct EndOnPanic<'a>(&'a mut Rare<Link>);
+
+impl Drop for EndOnPanic<'_> {
+    fn drop(&mut self) {
+        drop(self.0.take());
     }
 }
 
