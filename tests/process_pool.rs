@@ -60,6 +60,7 @@ const CASES: &[Case] = &[
     ("bad_input", bad_input),
     ("worker_inherits_nothing", worker_inherits_nothing),
     ("forked_child_leaves_the_pool_alone", forked_child_leaves_the_pool_alone),
+    ("shutdown_does_not_wait_for_a_fork", shutdown_does_not_wait_for_a_fork),
     ("parent_that_is_killed_leaves_no_process", parent_that_is_killed_leaves_no_process),
 ];
 
@@ -300,8 +301,11 @@ fn worker_inherits_nothing(make: &Make) {
         pool.call(&EXIT, 0).await.unwrap_err();
         let (stdin, files) = pool.call(&ENVIRONMENT, ()).await.unwrap();
         assert_eq!(stdin, "");
-        // No ring, no epoll instance, no eventfd, no pidfd; and the sockets are the worker's own, twice.
-        assert!(!files.iter().any(|file| file.contains("anon_inode")), "{files:?}");
+        // No ring, no epoll instance, no eventfd; the pidfd and the sockets are the worker's own, these twice.
+        let is_pidfd = |file: &&String| file.contains("pidfd");
+        assert_eq!(files.iter().filter(is_pidfd).count(), 1, "{files:?}");
+        let mut others = files.iter().filter(|file| !is_pidfd(file));
+        assert!(!others.any(|file| file.contains("anon_inode")), "{files:?}");
         assert_eq!(files.iter().filter(|file| file.starts_with("socket:")).count(), 2, "{files:?}");
     });
 }
@@ -369,12 +373,48 @@ fn forked_child_leaves_the_pool_alone(make: &Make) {
     assert_ne!(pid(), parents, "another one has taken its place");
 }
 
-/// Has calls under way until it is killed.
+/// A forked child that does nothing until it is killed; it has all that its parent has open.
+fn fork_idle() -> i32 {
+    // SAFETY: the child only waits.
+    match unsafe { libc::fork() } {
+        -1 => panic!("no fork: {}", std::io::Error::last_os_error()),
+        0 => loop {
+            // SAFETY: without a handler, the signal ends the child, if nobody else does.
+            unsafe { libc::alarm(60) };
+            // SAFETY: it takes nothing.
+            unsafe { libc::pause() };
+        },
+        child => child,
+    }
+}
+
+/// Kills a process.
+fn kill(pid: i32) {
+    // SAFETY: it takes any numbers.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+}
+
+fn shutdown_does_not_wait_for_a_fork(make: &Make) {
+    run(make, async {
+        let pool = ProcessPool::new(1).unwrap();
+        pool.call(&PID, ()).await.unwrap();
+        let fork = fork_idle();
+        pool.shutdown().await;
+        kill(fork);
+        let mut status = 0;
+        // SAFETY: `status` is a valid place for the result.
+        assert_eq!(unsafe { libc::waitpid(fork, &mut status, 0) }, fork);
+        assert!(libc::WIFSIGNALED(status), "it lived until now");
+    });
+}
+
+/// Has calls under way until it is killed; it leaves a forked child.
 fn parent() {
     ringloop::run(async {
         let pool = ProcessPool::new(2).unwrap();
-        let (first, second) = (pool.call(&PID, ()).await, pool.call(&PID, ()).await);
-        println!("{} {}", first.unwrap(), second.unwrap());
+        // Two processes.
+        _ = ringloop::gather!(pool.call(&PID, ()), pool.call(&PID, ())).await;
+        println!("{}", fork_idle());
         _ = ringloop::gather!(pool.call(&SPIN, ()), pool.call(&SPIN, ())).await;
     });
 }
@@ -386,9 +426,11 @@ fn parent_that_is_killed_leaves_no_process(_: &Make) {
         Command::new(this).env("PARENT", "1").stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(parent.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let fork: u32 = line.trim().parse().unwrap();
     let id = parent.id();
     wait_until("a call is under way", || children_of(id).iter().any(|(_, state)| *state == 'R'));
-    let workers: Vec<u32> = children_of(id).into_iter().map(|(pid, _)| pid).collect();
+    let workers = children_of(id).into_iter().map(|(pid, _)| pid).filter(|pid| *pid != fork);
+    let workers: Vec<u32> = workers.collect();
     assert!(!workers.is_empty());
     parent.kill().unwrap();
     parent.wait().unwrap();
@@ -397,4 +439,6 @@ fn parent_that_is_killed_leaves_no_process(_: &Make) {
         stat.contains(") ") && !stat.contains(") Z ")
     };
     wait_until("the workers are gone", || !workers.iter().any(alive));
+    assert!(alive(&fork));
+    kill(fork.try_into().unwrap());
 }

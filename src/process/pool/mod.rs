@@ -36,7 +36,7 @@ static SERVED: AtomicBool = AtomicBool::new(false);
 /// Processes start when calls need them, up to a number; each has one call at a time. One that ends in the
 /// middle of a call gives [`WorkerDied`](CallError::WorkerDied) to that call alone, and another one takes its
 /// place. No process outlives the one that has started it, also where that one is killed, or a call is in its
-/// middle. They are in a process group of their own, so that Ctrl-C does not reach them.
+/// middle, or a forked child of it lives on. They are in a process group of their own, so that Ctrl-C does not reach them.
 ///
 /// In a forked child, a pool that was built before the fork is the parent's: calls fail there, and dropping it does
 /// nothing. A pool that the child builds works.
@@ -238,8 +238,8 @@ impl ProcessPool {
         let all = self.shared.room.acquire_many(self.shared.options.processes).await;
         let idle = std::mem::take(&mut *self.shared.idle.lock());
         for Worker { mut child, socket, .. } in idle {
-            // Its end is what the process waits for.
-            drop(socket);
+            // The process waits for that. Closed alone, the socket would live on in a forked child.
+            _ = poll_fn(|cx| socket.poll_shutdown_write(cx)).await;
             _ = child.wait().await;
         }
         drop(all);
@@ -292,7 +292,7 @@ impl Worker {
         let (socket, far) = Connection::pair_with_fd()?;
         // Also where the file of the program has been replaced since.
         let mut command = Command::new("/proc/self/exe");
-        command.arg0(worker::WORKER).arg(memory.to_string());
+        command.arg0(worker::WORKER).args([memory.to_string(), std::process::id().to_string()]);
         command.stdin(Stdio::from(far)).process_group(0).kill_on_drop(true);
         let child = command.spawn().await?;
         Ok(Self { child, socket, calls: 0 })
@@ -347,9 +347,12 @@ impl Worker {
 
 impl fmt::Debug for ProcessPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProcessPool")
-            .field("processes", &self.shared.options.processes)
-            .field("idle", &self.shared.idle.lock().len())
-            .finish()
+        let mut fields = f.debug_struct("ProcessPool");
+        fields.field("processes", &self.shared.options.processes);
+        // Without waiting: in a forked child the lock may be held for ever.
+        if let Some(idle) = self.shared.idle.try_lock() {
+            fields.field("idle", &idle.len());
+        }
+        fields.finish_non_exhaustive()
     }
 }

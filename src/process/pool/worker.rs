@@ -3,9 +3,10 @@
 //! 1. `serve` finds [`WORKER`] in the place of the program's name. A variable of the environment would be
 //!    inherited by what a function starts; this is not.
 //! 2. The socket is standard input. It is kept under another number, and standard input reads nothing.
-//! 3. A thread waits until the other end of the socket is closed, which the kernel does whatever becomes of
-//!    the parent. Then the process ends at once, also in the middle of a call. (A parent-death signal comes
-//!    when the *thread* ends that started the process, and threads of a runtime end.)
+//! 3. A thread waits until the other end of the socket is shut, or the parent has ended: then the process ends
+//!    at once, also in the middle of a call. The socket alone would not do: a forked child of the parent has a
+//!    copy of the other end. The parent's end is seen by a pidfd. (A parent-death signal comes when the *thread*
+//!    ends that started the process, and threads of a runtime end.)
 //! 4. The main thread answers requests, one at a time.
 
 use std::{
@@ -14,24 +15,26 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::fd::{AsFd, OwnedFd},
+    str::FromStr,
 };
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
     io::{Errno, fcntl_dupfd_cloexec},
-    process::{Resource, Rlimit, getrlimit, setrlimit},
+    process::{Pid, PidfdFlags, Resource, Rlimit, getppid, getrlimit, pidfd_open, setrlimit},
 };
 
 use super::{function::Registered, wire};
 use crate::util::{panic, threads};
 
-/// What a worker is called by: `argv[0]`. The limit of its memory in bytes follows, 0 for none.
+/// What a worker is called by: `argv[0]`. The limit of its memory in bytes follows, 0 for none; then the number of
+/// its parent.
 pub(super) const WORKER: &str = "ringloop-process-pool-worker";
 
 /// Answers requests for ever, if this process is a worker.
 pub(super) fn serve_if_worker(functions: &[&'static dyn Registered]) {
-    let Some(memory) = memory_limit() else { return };
+    let Some(Arguments { memory, parent }) = arguments() else { return };
     let socket = match take_socket() {
         Ok(socket) => socket,
         Err(error) => leave(&format!("a process of a pool has no socket: {error}")),
@@ -43,21 +46,34 @@ pub(super) fn serve_if_worker(functions: &[&'static dyn Registered]) {
     }
     let functions: HashMap<_, _> =
         functions.iter().map(|one| (one.name().as_bytes(), *one)).collect();
-    let ended = socket.try_clone().and_then(watch).and_then(|()| answer(socket, &functions));
+    let ended = socket
+        .try_clone()
+        .and_then(|socket| watch(socket, parent))
+        .and_then(|()| answer(socket, &functions));
     match ended {
         Ok(()) => end(0),
         Err(error) => leave(&format!("a process of a pool cannot go on: {error}")),
     }
 }
 
-/// The limit, if this process is a worker.
-fn memory_limit() -> Option<u64> {
+struct Arguments {
+    memory: u64,
+    parent: i32,
+}
+
+/// The arguments, if this process is a worker.
+fn arguments() -> Option<Arguments> {
+    fn next<T: FromStr>(arguments: &mut env::ArgsOs, what: &str) -> T {
+        let argument = arguments.next().and_then(|argument| argument.to_str()?.parse().ok());
+        argument.unwrap_or_else(|| leave(&format!("a process of a pool has no {what}")))
+    }
     let mut arguments = env::args_os();
     if arguments.next()? != WORKER {
         return None;
     }
-    let limit = arguments.next().and_then(|limit| limit.to_str()?.parse().ok());
-    Some(limit.unwrap_or_else(|| leave("a process of a pool has no limit of memory")))
+    let memory = next(&mut arguments, "limit of memory");
+    let parent = next(&mut arguments, "number of its parent");
+    Some(Arguments { memory, parent })
 }
 
 /// The socket that is standard input.
@@ -79,12 +95,13 @@ fn limit_memory(bytes: u64) -> io::Result<()> {
 }
 
 /// Step 3.
-fn watch(socket: File) -> io::Result<()> {
-    let socket = OwnedFd::from(socket);
+fn watch(socket: File, parent: i32) -> io::Result<()> {
+    let parent = parent_by_number(parent)?;
     let wait = move || {
         loop {
             // Nothing but the end of the other side is waited for.
-            let mut fds = [PollFd::new(&socket, PollFlags::RDHUP)];
+            let mut fds =
+                [PollFd::new(&socket, PollFlags::RDHUP), PollFd::new(&parent, PollFlags::IN)];
             match poll(&mut fds, None) {
                 Err(Errno::INTR) => {}
                 _ => end(0),
@@ -92,6 +109,17 @@ fn watch(socket: File) -> io::Result<()> {
         }
     };
     threads::spawn("parent-watch".to_owned(), wait).map(drop)
+}
+
+/// A pidfd of the parent. If the parent has ended, so does this process: the number may be that of another one.
+fn parent_by_number(parent: i32) -> io::Result<OwnedFd> {
+    let parent = Pid::from_raw(parent).ok_or(io::ErrorKind::InvalidInput)?;
+    let pidfd = pidfd_open(parent, PidfdFlags::empty());
+    // Asked afterwards: a parent that is alive now was alive then.
+    if getppid() != Some(parent) {
+        end(0);
+    }
+    Ok(pidfd?)
 }
 
 /// Step 4, until the other end is closed.
