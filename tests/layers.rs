@@ -1,8 +1,8 @@
-//! The rules of the source tree, as tests: which module may import which, which file is the
-//! door to what, how large files and functions get, where `unsafe` may stand, and how the prose reads.
-//!
-//! The tables are in `layers/rules.rs` and `layers/prose.rs`. A list of exceptions may only shrink: an entry
-//! that is not needed any more is a failure, too.
+//! The rules of the source tree, as tests: which module may import which, which paths only one file
+//! may use, how large files and functions may be, where `unsafe` may stand, and how the prose
+//! reads.
+//! The tables are in `layers/rules.rs` and `layers/prose.rs`. A list of exceptions may only become
+//! shorter: an entry that is no longer needed is a failure as well.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ mod self_test;
 
 /// The files that may hold `unsafe`.
 const UNSAFE_FILES: &[&str] = &[
-    // Foreign buffers, of which only the front is initialised.
+    // Buffers of other crates, of which only the beginning is initialised.
     "src/compat/hyper.rs",
     "src/compat/tokio.rs",
     "src/io/connection/read.rs",
@@ -65,17 +65,18 @@ const UNSAFE_FILES: &[&str] = &[
     "src/reactor/doorbell.rs",
     "src/reactor/epoll.rs",
     "src/reactor/source.rs",
-    // Calls for which rustix has no name: the clock of another thread, and a receive into no memory.
+    // Calls without a function in rustix: the clock of another thread, and a receive into no
+    // memory.
     "src/util/threads.rs",
     "src/reactor/endpoint.rs",
-    // Values on this thread's stack, by the address of their keys.
+    // Values on this thread's stack, found by the address of their keys.
     "src/task/local.rs",
     // The first word of the task that is polled.
     "src/util/current.rs",
-    // A main that borrows, and futures that only their thread may touch.
+    // A main that borrows, and futures that only their own thread may touch.
     "src/runtime/run.rs",
     "src/runtime/spawn.rs",
-    // What one thread writes and others look at.
+    // Fields that one thread writes and others read.
     "src/scheduler/block.rs",
     "src/scheduler/hub.rs",
     "src/scheduler/inbox.rs",
@@ -84,12 +85,12 @@ const UNSAFE_FILES: &[&str] = &[
     "src/scheduler/worker/spawn.rs",
     // Hooks that run between fork and exec.
     "src/process/command.rs",
-    // The end of a process in the middle of anything.
+    // A process that ends at any point.
     "src/process/pool/worker.rs",
-    // Handlers that run in the middle of anything.
+    // Handlers that run at any point.
     "src/signal/listeners.rs",
     "src/util/signals.rs",
-    // The door to cells and descriptors, and what stands in for them in a model.
+    // The only use of cells and descriptors, and their replacements in a model.
     "src/loom.rs",
     "src/loom/spin.rs",
     "src/loom/stand_ins.rs",

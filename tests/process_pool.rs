@@ -1,5 +1,5 @@
-//! Calls to a pool of processes, in a program that serves them: its own `main`, which the test harness has
-//! not.
+//! Calls to a pool of processes. The pool's processes run this program, so it needs a `main` of its
+//! own that serves them, and no test harness.
 //!
 //! Every case runs on each backend. Without arguments all cases run; an argument names one.
 
@@ -37,12 +37,12 @@ static ENVIRONMENT: Function<(), (String, Vec<String>)> = Function::new("environ
     let files = files.map(|file| file.display().to_string()).collect();
     (std::io::read_to_string(std::io::stdin()).unwrap(), files)
 });
-/// Not registered.
+/// A function that is not registered.
 static UNKNOWN: Function<(), ()> = Function::new("unknown", |()| ());
-/// The name of another one, with other types.
+/// The name of a registered function, with other types.
 static OTHER_SUM: Function<String, Vec<String>> = Function::new("sum", |text| vec![text]);
 
-/// What makes builders for the runtimes of a case.
+/// Makes builders for the runtimes of a case.
 type Make = dyn Fn() -> Builder;
 type Case = (&'static str, fn(&Make));
 
@@ -66,7 +66,7 @@ const CASES: &[Case] = &[
 
 fn main() {
     // Before `serve`, a pool would start the whole program.
-    let refused = ProcessPool::new(1).expect_err("nobody serves").to_string();
+    let refused = ProcessPool::new(1).expect_err("no process serves").to_string();
     assert!(refused.contains("call ProcessPool::serve first in main"), "{refused}");
     ProcessPool::serve(&[&SUM, &ECHO, &PID, &ABORT, &EXIT, &PANIC, &SPIN, &ALLOCATE, &ENVIRONMENT]);
     if std::env::var_os("PARENT").is_some() {
@@ -87,7 +87,7 @@ fn main() {
     no_zombies();
 }
 
-/// Runs a case that has to end.
+/// Runs a case, with a time limit.
 fn run<F: Future<Output = ()>>(make: &Make, case: F) {
     let limited = timeout(Duration::from_secs(60), case);
     make().run(limited).expect("it runs").expect("it ends in time");
@@ -112,7 +112,7 @@ fn children_of(parent: u32) -> Vec<(u32, char)> {
     children
 }
 
-/// Waits until `done`, on a thread of no runtime.
+/// Waits until `done`, on a thread outside of any runtime.
 fn wait_until(what: &str, done: impl Fn() -> bool) {
     let started = Instant::now();
     while !done() {
@@ -131,7 +131,7 @@ fn calls(make: &Make) {
         assert_eq!(pool.call(&SUM, vec![1, 2, 3]).await.unwrap(), 6);
         let pid = pool.call(&PID, ()).await.unwrap();
         assert_ne!(pid, std::process::id());
-        // One after the other they go to one process.
+        // Calls in sequence go to one process.
         assert_eq!(pool.call(&PID, ()).await.unwrap(), pid);
     });
 }
@@ -243,7 +243,7 @@ fn cancelled_call_costs_its_process(make: &Make) {
         let pid = pool.call(&PID, ()).await.unwrap();
         let other = pool.clone();
         let call = spawn(async move { other.call(&SPIN, ()).await });
-        // It waits for its turn, and never runs.
+        // The call waits in the queue, and never runs.
         let running = move || children_of(std::process::id()).contains(&(pid, 'R'));
         ringloop::to_thread(move || wait_until("it spins", running)).await.unwrap();
         let other = pool.clone();
@@ -266,7 +266,7 @@ fn shutdown_waits_and_refuses(make: &Make) {
         pool.call(&PID, ()).await.unwrap();
         pool.shutdown().await;
         assert!(children_of(std::process::id()).is_empty());
-        // It had its turn before the shutdown, or was refused.
+        // The call ran before the shutdown, or was refused.
         match call.await.unwrap() {
             Ok(sum) => assert_eq!(sum, 300_000),
             Err(error) => assert!(matches!(error, CallError::ShutDown), "{error}"),
@@ -288,7 +288,7 @@ fn bad_input(make: &Make) {
         let error = pool.call(&OTHER_SUM, "text".to_owned()).await.unwrap_err();
         assert!(matches!(error, CallError::Encoding { .. }), "{error}");
         assert!(error.to_string().contains("\"sum\""), "{error}");
-        // None of this costs the process.
+        // None of these errors costs the process.
         assert_eq!(pool.call(&SUM, vec![2]).await.unwrap(), 2);
     });
 }
@@ -310,7 +310,7 @@ fn worker_inherits_nothing(make: &Make) {
     });
 }
 
-/// What `body` comes to in a forked child, which ends with it: whether it returned.
+/// Runs `body` in a forked child, which then ends; returns whether it returned.
 fn fork(body: impl FnOnce()) -> bool {
     // SAFETY: the child runs on the same copied memory, and ends without returning from here.
     match unsafe { libc::fork() } {
@@ -319,7 +319,7 @@ fn fork(body: impl FnOnce()) -> bool {
             // SAFETY: without a handler, the signal ends the child, if it hangs.
             unsafe { libc::alarm(30) };
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
-            // SAFETY: nothing of the parent's is to be run down here.
+            // SAFETY: no destructor of the parent must run here.
             unsafe { libc::_exit(i32::from(ended.is_err())) }
         }
         child => {
@@ -332,9 +332,9 @@ fn fork(body: impl FnOnce()) -> bool {
 }
 
 fn forked_child_leaves_the_pool_alone(make: &Make) {
-    // Goal: a fork neither uses the parent's processes nor ends them, and does not wait for calls of the
-    // parent's; method: a child calls, shuts down and drops the pool, while its process is idle and while a
-    // call is under way that never ends. Then the parent calls again.
+    // Goal: a fork neither uses the parent's processes nor ends them, and does not wait for the
+    // parent's calls; method: a child calls, shuts down and drops the pool, while its process is
+    // idle and while a call runs that never ends. Then the parent calls again.
     let runtime = make().build().unwrap();
     let pool = Arc::new(ProcessPool::new(1).unwrap());
     let pid = || {
@@ -370,7 +370,7 @@ fn forked_child_leaves_the_pool_alone(make: &Make) {
     wait_until("it still spins", spins);
     call.cancel();
     assert!(runtime.run(call).unwrap().unwrap_err().is_cancelled());
-    assert_ne!(pid(), parents, "another one has taken its place");
+    assert_ne!(pid(), parents, "another process has replaced it");
 }
 
 /// A forked child that does nothing until it is killed; it has all that its parent has open.
@@ -408,7 +408,7 @@ fn shutdown_does_not_wait_for_a_fork(make: &Make) {
     });
 }
 
-/// Has calls under way until it is killed; it leaves a forked child.
+/// Makes calls that run until this process is killed, and leaves a forked child.
 fn parent() {
     ringloop::run(async {
         let pool = ProcessPool::new(2).unwrap();

@@ -1,5 +1,5 @@
-//! Rust source as words and signs, each with its lines; comments are gone and
-//! literals are opaque. Enough of the language to find paths, functions and attributes.
+//! Rust source as words and signs, each with its lines, without comments and with opaque literals.
+//! This is enough of the language to find paths, functions and attributes.
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Token<'a> {
 }
 
 impl Token<'_> {
-    /// Whether it is this word or sign, and not a literal that reads the same.
+    /// Whether it is this word or sign, and not a literal of the same text.
     pub fn is(&self, text: &str) -> bool {
         self.kind != Kind::Literal && self.text == text
     }

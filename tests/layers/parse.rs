@@ -10,9 +10,9 @@ use super::lexer::{Kind, Token, tokens};
 pub struct Reference {
     /// Its segments; a glob import ends in `*`.
     pub path: Vec<String>,
-    /// Where it stands.
+    /// Its line.
     pub line: usize,
-    /// Whether only tests see it.
+    /// Whether only tests compile it.
     pub test: bool,
 }
 
@@ -38,7 +38,7 @@ pub struct Source {
     pub code_lines: usize,
     /// Lines with the keyword `unsafe`.
     pub unsafe_lines: Vec<usize>,
-    /// Lines that look at `cfg(loom)`.
+    /// Lines that test `cfg(loom)`.
     pub loom_cfg_lines: Vec<usize>,
     /// Modules in files of their own that only tests compile.
     pub test_modules: Vec<String>,
@@ -71,7 +71,7 @@ pub fn parse(module: &[String], source: &str) -> Source {
 struct Parser<'a> {
     module: &'a [String],
     tokens: &'a [Token<'a>],
-    /// For each token, whether only tests see it.
+    /// For each token, whether only tests compile it.
     test: Vec<bool>,
     /// For each token, the modules opened in this file around it.
     inline: Vec<Vec<String>>,
@@ -151,7 +151,7 @@ impl Parser<'_> {
         }
         let renamed = self.is(at, "as");
         let name = if renamed { self.text(at + 1) } else { path.last().map_or("", String::as_str) };
-        // In a macro's body, `use $crate::..` is for whoever calls it.
+        // In a macro's body, `use $crate::..` is resolved where the macro is called.
         if !path.is_empty() {
             imports.push(Import { name: name.to_owned(), path, at: start });
         }
@@ -163,7 +163,8 @@ impl Parser<'_> {
         let mut found = Vec::new();
         let mut at = 0;
         while at < self.tokens.len() {
-            // `$crate::__..` in a macro's body is for whoever calls it: only the root has such names.
+            // `$crate::__..` in a macro's body is resolved where the macro is called: only the root
+            // has such names.
             let hidden = self.tokens.get(at + 2).is_some_and(|next| next.text.starts_with("__"));
             let of_macro = at > 0 && self.is(at - 1, "$") && hidden;
             let word = self.tokens[at].kind == Kind::Word && !of_macro;
@@ -188,14 +189,14 @@ impl Parser<'_> {
         found
     }
 
-    /// Makes a path absolute, as far as the imports of this file tell.
+    /// Makes a path absolute, as far as the imports of this file allow.
     fn resolve(
         &self,
         mut path: Vec<String>,
         at: usize,
         names: &HashMap<&str, &Vec<String>>,
     ) -> Vec<String> {
-        // Imports may build on imports; a bound, because two may name each other.
+        // An import may build on another; limited, because two may name each other.
         for _ in 0..4 {
             match names.get(path[0].as_str()) {
                 Some(full) if full[0] != path[0] => {
@@ -293,7 +294,7 @@ impl Parser<'_> {
     }
 }
 
-/// Marks what stands below `#[cfg(test)]` and the like.
+/// Marks the tokens below `#[cfg(test)]` and the like.
 fn test_code(tokens: &[Token<'_>]) -> Vec<bool> {
     let mut marks = vec![false; tokens.len()];
     for at in 0..tokens.len() {
@@ -340,7 +341,7 @@ fn child_modules(tokens: &[Token<'_>]) -> BTreeSet<String> {
     found
 }
 
-/// The token that closes what `tokens[open]` opens, or the last one.
+/// The token that closes the group that `tokens[open]` opens, or the last one.
 fn matching(tokens: &[Token<'_>], open: usize) -> usize {
     let mut depth = 0usize;
     for (at, token) in tokens.iter().enumerate().skip(open) {

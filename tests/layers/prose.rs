@@ -1,10 +1,10 @@
-//! The rule of the prose: plain words, and sentences that are read in one go.
+//! The rule of the prose: plain words, and sentences that can be read in one go.
 //!
 //! It reads the comments of the source, and the pages. Code in them is not prose.
 
 use super::{lexer::comments, rules::Violation};
 
-/// Words that a sentence of this repository does without, and what stands in their place.
+/// Words that no sentence of this repository uses, and their replacements.
 pub const REFUSED: &[(&str, &str)] = &[
     ("who", NOUN),
     ("whom", NOUN),
@@ -19,7 +19,7 @@ pub const REFUSED: &[(&str, &str)] = &[
 
 const NOUN: &str = "name the thing: the worker that parks, a task that waits";
 
-/// Words that a sentence may have in doc comments and pages.
+/// The number of words that a sentence may have in doc comments and pages.
 pub const SENTENCE_WORDS: usize = 40;
 
 /// A paragraph, a list item, a heading or a row of a table: its words, each with its line.
@@ -29,7 +29,7 @@ struct Paragraph<'a> {
     measured: bool,
 }
 
-/// What is wrong in the files, given as name (from the repository's root) and text.
+/// Checks files, given as name (from the repository's root) and text.
 pub fn check(files: &[(String, String)]) -> Vec<Violation> {
     files.iter().flat_map(|(name, text)| in_file(name, text)).collect()
 }
@@ -83,7 +83,7 @@ impl<'a> Paragraph<'a> {
     }
 }
 
-/// The refused words of a sentence, outside of its code: line, word, what to write instead.
+/// The refused words of a sentence, outside of its code: line, word, replacement.
 fn refused_in(sentence: &[(usize, &str)]) -> Vec<(usize, &'static str, &'static str)> {
     let mut words = Vec::new();
     let mut code = false;
@@ -220,7 +220,7 @@ fn long_sentences_fail_in_doc_comments_and_pages() {
     assert_eq!(lines("docs/a.md", &format!("{}1.5 mod.rs {}", words(20), words(19))), [1]);
     assert!(lines("docs/a.md", &format!("*{}end.* **A** {}", words(20), words(30))).is_empty());
     assert!(lines("docs/a.md", &format!("{}end. `a` {}", words(20), words(30))).is_empty());
-    // Headings, rows, items and other comments are apart.
+    // Headings, rows, items and other comments are not joined.
     let (row, item) = (format!("| {}|\n", words(50)), format!("- {}\n1. {}", words(30), words(30)));
     assert!(lines("docs/a.md", &format!("# {}\n{row}{item}", words(50))).is_empty());
     assert!(lines("src/a.rs", &format!("// {}", words(50))).is_empty());

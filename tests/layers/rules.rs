@@ -1,12 +1,12 @@
-//! The rules, each a function from one parsed file to what is wrong with it.
+//! The rules: each is a function from one parsed file to its violations.
 
 use std::{collections::BTreeSet, fmt};
 
 use super::parse::{Reference, Source, parse};
 
-/// Code lines that a file may have.
+/// The limit of code lines in a file.
 pub const FILE_LINES: usize = 500;
-/// Lines that a function may have.
+/// The limit of lines in a function.
 pub const FUNCTION_LINES: usize = 70;
 
 /// The rank of each module. A module imports from lower ranks and from itself.
@@ -23,28 +23,28 @@ pub const RANKS: &[&[&str]] = &[
 
 /// Imports inside one rank: the module (`*` is every one), the module that it imports, and why.
 pub const SAME_RANK: &[(&str, &str, &str)] = &[
-    ("*", "loom", "the door to atomics, cells and threads is for every file"),
+    ("*", "loom", "every file takes atomics, cells and threads from it"),
     (
         "io",
         "time",
-        "a task that waits for a descriptor which others hold looks again after a moment",
+        "a task that waits for a descriptor in use elsewhere tries again after a moment",
     ),
-    ("process", "signal", "a signal is named alike whether it is sent or heard"),
+    ("process", "signal", "a signal has one name for sending and for listening"),
     ("error", "util", "an error that holds a panic prints the panic's text"),
 ];
 
-/// What may be named from outside its folder beside what `mod.rs` re-exports, and why:
-/// one module, or with `*` every file of a folder.
+/// Paths that may be named from outside their folder although `mod.rs` does not re-export them, and
+/// why: one module, or with `*` every file of a folder.
 pub const VISIBLE: &[(&str, &str)] = &[
-    ("util::*", "a drawer of tools that share nothing"),
-    ("error::hook", "the receiver of error events: functions that read well with their module"),
-    ("reactor::timers", "the wheel and its entries are a face of their own"),
-    ("reactor::socket", "a socket's two machines, and what they answer"),
-    ("runtime::operation", "the door down for I/O"),
-    ("runtime::interrupt", "what becomes of a SIGINT that nobody listens for"),
+    ("util::*", "tools that have nothing in common"),
+    ("error::hook", "the receiver of error events: its functions are named with their module"),
+    ("reactor::timers", "the wheel and its entries are an interface of their own"),
+    ("reactor::socket", "a socket's two state machines, and their results"),
+    ("runtime::operation", "the interface that I/O uses"),
+    ("runtime::interrupt", "the effect of a SIGINT without a listener"),
 ];
 
-/// What only one file may touch: the path, that file, and what others do instead.
+/// Paths that only one file may use: the path, that file, and what other files use instead.
 pub const DOORS: &[(&str, &str, &str)] = &[
     (
         "std::sync::atomic",
@@ -56,7 +56,7 @@ pub const DOORS: &[(&str, &str, &str)] = &[
     ("std::time::Instant::now", "src/util/clock.rs", "call `crate::util::clock::now`"),
 ];
 
-/// What no file may touch: the path, and why.
+/// Paths that no file may use, and why.
 pub const CLOSED: &[(&str, &str)] = &[
     ("std::time::SystemTime", WALL_CLOCK),
     ("std::time::UNIX_EPOCH", WALL_CLOCK),
@@ -74,17 +74,17 @@ pub const CLOSED: &[(&str, &str)] = &[
 
 const WALL_CLOCK: &str = "the wall clock jumps; call `crate::util::clock::now`";
 
-/// The files that may look at `cfg(loom)`.
+/// The files that may test `cfg(loom)`.
 const LOOM_CFG_FILES: &[&str] = &["src/loom.rs", "src/lib.rs"];
 
-/// One thing that is wrong, where, and how to put it right.
+/// A violation: where it is, what is wrong, and how to mend it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
-    /// From the repository's root.
+    /// Its name from the repository's root.
     pub file: String,
-    /// Counted from 1.
+    /// The line, counted from 1.
     pub line: usize,
-    /// What, and the way out.
+    /// What is wrong, and what to do instead.
     pub text: String,
 }
 
@@ -102,11 +102,11 @@ pub struct Tree {
 }
 
 struct File {
-    /// From the repository's root.
+    /// Its name from the repository's root.
     name: String,
     module: Vec<String>,
     source: Source,
-    /// Only tests compile it.
+    /// Whether only tests compile it.
     test: bool,
 }
 
@@ -138,7 +138,7 @@ impl Tree {
         Self { files, modules }
     }
 
-    /// Imports against the ranks, and imports of a folder's inside.
+    /// Imports that break the ranks, and imports from inside a folder.
     pub fn layers(&self) -> Vec<Violation> {
         self.each(|file| {
             let check = |reference| {
@@ -150,13 +150,13 @@ impl Tree {
         })
     }
 
-    /// Use of what has one door, past that door, and of what has none.
+    /// Uses of the paths in [`DOORS`] and [`CLOSED`].
     pub fn doors(&self) -> Vec<Violation> {
         self.each(|file| {
             let mut found = Vec::new();
             for reference in file.source.references.iter().filter(|r| !r.test && !file.test) {
                 let path = reference.path.join("::");
-                // A glob over the door's parent opens it as well.
+                // A glob import of the parent includes the path as well.
                 let opened = |door: &str| match path.strip_suffix("::*") {
                     Some(parent) => below(door, parent) || below(parent, door),
                     None => below(&path, door),
@@ -183,7 +183,7 @@ impl Tree {
         })
     }
 
-    /// Files and functions past their size.
+    /// Files and functions that are too large.
     pub fn sizes(&self) -> Vec<Violation> {
         self.each(|file| {
             let mut found = Vec::new();
@@ -211,7 +211,7 @@ impl Tree {
             if allowed.contains(&file.name.as_str()) {
                 return Vec::new();
             }
-            // One report per file: the rest of them follow from the first.
+            // One report per file: the others follow from the first.
             let line = file.source.unsafe_lines.first().copied();
             let text = "`unsafe` in a file that is not on the list; build on one that is, or \
                         argue for a new entry at the head of tests/layers.rs";
@@ -259,7 +259,7 @@ impl Tree {
                 rule(file).into_iter().map(at)
             })
             .collect();
-        // One path in two words of a line is one mistake.
+        // A path that spans two words of a line is one violation.
         found.sort();
         found.dedup();
         found
@@ -275,7 +275,7 @@ impl Tree {
             return Some(format!("`{from}` has no rank; give it one in tests/layers/rules.rs"));
         };
         let Some(to_rank) = rank(to) else {
-            // Tests may stand outside, and use the public face.
+            // Tests may be outside of the ranks, and use the public interface.
             if reference.test || file.test {
                 return None;
             }
@@ -298,8 +298,8 @@ impl Tree {
         }
     }
 
-    /// Says if the path goes past the `mod.rs` of a folder that `file` is not in. The face
-    /// for the models may: it is there to lead to private parts, and ships with nothing.
+    /// Reports a path that goes past the `mod.rs` of a folder that `file` is not in. The interface
+    /// for the models is exempt: it leads to private parts on purpose, and no release has it.
     fn past_mod_rs(&self, file: &File, reference: &Reference) -> Option<String> {
         if top(&file.module) == "model" {
             return None;
@@ -313,13 +313,13 @@ impl Tree {
         ))
     }
 
-    /// The modules on the path that are inside a folder which `file` is not in, without `crate`.
+    /// The modules of the path that are inside a folder which `file` is not in, without `crate`.
     fn hidden_modules(&self, file: &File, reference: &Reference) -> Vec<String> {
         let path = &reference.path;
         let mut found = Vec::new();
         for end in 2..path.len() {
             let (folder, part) = (&path[..end], &path[..=end]);
-            // A function may have the name of the private file that it is in.
+            // A function may have the name of its private file.
             let exported = part == path && self.imports(folder, &part[end]);
             let known = self.modules.contains(&part.join("::"));
             if path[0] == "crate" && known && !exported && !file.module.starts_with(folder) {
@@ -335,7 +335,7 @@ impl Tree {
     }
 }
 
-/// Whether an entry of [`VISIBLE`] is about `module`.
+/// Whether an entry of [`VISIBLE`] covers `module`.
 fn covers(entry: &str, module: &str) -> bool {
     match entry.strip_suffix("::*") {
         Some(folder) => module.rsplit_once("::").is_some_and(|(parent, _)| parent == folder),
@@ -358,7 +358,7 @@ fn rank(module: &str) -> Option<usize> {
     RANKS.iter().position(|modules| modules.contains(&module))
 }
 
-/// The module under the root that a file belongs to.
+/// The module below the root to which a file belongs.
 fn top(module: &[String]) -> &str {
     module.get(1).map_or("lib", String::as_str)
 }

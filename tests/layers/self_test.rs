@@ -1,4 +1,4 @@
-//! The checker on small trees, so that it is seen to fail.
+//! Tests of the checker, on small trees with violations.
 
 use super::{
     parse::parse,
@@ -55,13 +55,13 @@ fn import_of_a_higher_rank_fails() {
 }
 
 #[test]
-fn import_inside_a_rank_fails_but_for_the_exceptions() {
+fn import_inside_a_rank_fails_except_for_the_exceptions() {
     assert_eq!(layer_lines("src/task/raw.rs", "use crate::reactor::Source;"), [1]);
     assert!(layer_lines("src/util/slab.rs", "use crate::loom::atomic;").is_empty());
 }
 
 #[test]
-fn exception_that_nothing_needs_is_named() {
+fn exception_without_a_use_is_named() {
     let idle = |name, text| {
         let files =
             [("src/util/mod.rs", "mod current;"), ("src/util/current.rs", ""), (name, text)];
@@ -110,16 +110,16 @@ fn inside_of_a_folder_is_not_visible() {
     assert_eq!(layer_lines("src/net/tcp.rs", "use crate::task::state;"), [1]);
     assert!(layer_lines("src/task/raw.rs", "use crate::task::state::State;").is_empty());
     assert!(layer_lines("src/net/tcp.rs", "use crate::util::current::with;").is_empty());
-    // A function may be called as the private file that it is in.
+    // A function may have the name of its private file.
     let text = "use crate::time::sleep;\nfn f() { crate::time::sleep(); sleep::go() }";
     assert_eq!(layer_lines("src/net/tcp.rs", text), [2]);
-    // Of a folder in a folder neither.
+    // The same for a folder in a folder.
     assert_eq!(layer_lines("src/reactor/source.rs", "use super::epoll::events::X;"), [1]);
     assert!(layer_lines("src/reactor/source.rs", "use super::epoll::Epoll;").is_empty());
 }
 
 #[test]
-fn root_obeys_too() {
+fn rules_apply_to_the_root() {
     assert!(layer_lines("src/lib.rs", "mod task;\npub use task::State;").is_empty());
     assert_eq!(layer_lines("src/lib.rs", "mod task;\npub use task::state::State;"), [2]);
     assert_eq!(layer_lines("src/net/tcp.rs", "use crate::spawn;"), [1]);
@@ -140,7 +140,7 @@ fn door_lines(name: &str, text: &str) -> Vec<usize> {
 }
 
 #[test]
-fn doors_are_watched_in_every_spelling() {
+fn doors_are_found_in_every_spelling() {
     for text in [
         "use std::sync::atomic::AtomicU64;",
         "use std::{sync::{Arc, atomic::{AtomicU64, Ordering}}, io};",
@@ -163,7 +163,7 @@ fn doors_are_watched_in_every_spelling() {
 }
 
 #[test]
-fn doors_themselves_and_what_only_looks_alike_pass() {
+fn doors_themselves_and_similar_paths_pass() {
     for (name, text) in [
         ("src/loom.rs", "use std::sync::atomic;\n#[cfg(loom)] use loom::cell;"),
         ("src/loom/stand_ins.rs", "use std::sync::atomic;\n#[cfg(loom)] use loom::cell;"),

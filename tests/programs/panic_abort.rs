@@ -1,5 +1,5 @@
-//! A build in which a panic ends the process: everything else works as always, and a panic is not
-//! swallowed by what contains it elsewhere.
+//! A build in which a panic ends the process: everything else works as always, and no panic is
+//! contained, as it would be in other builds.
 //!
 //! ```text
 //! cargo run --profile abort --example panic_abort
@@ -21,7 +21,7 @@ use ringloop::{
     to_thread, yield_now,
 };
 
-/// What panics in a child of this program.
+/// The places in which a child of this program panics.
 const PLACES: &[&str] = &["task", "job", "main", "destructor"];
 const TEXT: &str = "a panic on purpose";
 
@@ -56,13 +56,13 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Those that work here.
+/// The backends that work here.
 fn backends() -> Vec<Backend> {
     let works = |backend: &Backend| Builder::new().backend(*backend).build().is_ok();
     [Backend::Uring, Backend::Epoll].into_iter().filter(works).collect()
 }
 
-/// A little of everything, with cancels and errors, of which none needs a panic.
+/// Some of everything, with cancels and errors, none of which needs a panic.
 async fn work() {
     let tasks: Vec<_> = (0..100)
         .map(|index| {
@@ -90,7 +90,7 @@ async fn work() {
     let adds = spawn(async move {
         for value in 0..10 {
             *theirs.lock().await += value;
-            sender.send(value).await.expect("somebody receives");
+            sender.send(value).await.expect("there is a receiver");
         }
     });
     for value in 0..10 {

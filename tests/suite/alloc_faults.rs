@@ -1,5 +1,5 @@
-//! Memory that cannot be had: each allocation of a set-up fails once; and processes whose memory has a
-//! limit.
+//! Allocations that fail: each allocation of a set-up fails once; and processes with a limit on
+//! their memory.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -39,7 +39,7 @@ static ALLOCATOR: Failing = Failing;
 
 impl Failing {
     fn fails() -> bool {
-        // A thread whose values are gone is not counted.
+        // A thread whose thread-local values are gone is not counted.
         let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
         // Relaxed: which thread's allocation fails does not matter.
         FAIL_AFTER.load(Ordering::Relaxed) >= 0 && FAIL_AFTER.fetch_sub(1, Ordering::Relaxed) == 0
@@ -79,9 +79,9 @@ unsafe impl GlobalAlloc for Failing {
 }
 
 #[test]
-fn what_does_not_suspend_allocates_nothing() {
-    // Goal: a race, a gather, a timeout and a region around what is ready cost no allocation, nor does a
-    // race whose loser has suspended; method: what this thread allocates meanwhile.
+fn futures_that_do_not_suspend_allocate_nothing() {
+    // Goal: a race, a gather, a timeout and a region around ready futures allocate nothing, nor
+    // does a race whose loser has suspended; method: count this thread's allocations meanwhile.
     on_every(|cfg| {
         cfg.once(async {
             let at = Instant::now() + Duration::from_secs(3600);
@@ -105,7 +105,7 @@ fn what_does_not_suspend_allocates_nothing() {
             }
             assert_eq!(ALLOCATIONS.get() - begun, 0);
             drop(Box::new(7));
-            assert_eq!(ALLOCATIONS.get() - begun, 1, "the count counts");
+            assert_eq!(ALLOCATIONS.get() - begun, 1, "an allocation is counted");
         });
     });
 }
@@ -135,7 +135,7 @@ fn set_up(builder: ringloop::Builder) -> Result<(), String> {
     ran.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
-/// Runs `body` in a fork; returns what it said, how it ended, and what it wrote to standard error.
+/// Runs `body` in a fork; returns what it wrote to its pipe, how it ended, and its standard error.
 fn fork_apart(body: impl FnOnce(&mut PipeWriter)) -> (String, String, String) {
     let (mut said, says) = std::io::pipe().unwrap();
     let fork = faults::fork(|speak| {
@@ -150,17 +150,17 @@ fn fork_apart(body: impl FnOnce(&mut PipeWriter)) -> (String, String, String) {
     (words, end, stderr)
 }
 
-/// What became of a set-up of which one allocation was to fail.
+/// How a set-up ended of which one allocation was to fail.
 #[derive(PartialEq, Eq)]
 enum Fate {
-    /// There were not so many.
+    /// The set-up has fewer allocations.
     Spared,
-    /// It went on, or told an error.
+    /// It went on, or returned an error.
     Lived,
     Aborted,
 }
 
-/// Has allocation `nth` of a set-up fail, in a fork.
+/// Makes allocation `nth` of a set-up fail, in a fork.
 fn fail_one(cfg: &Cfg, nth: isize) -> Fate {
     let (words, end, stderr) = fork_apart(|speak| {
         FAIL_AFTER.store(nth, Ordering::Relaxed);
@@ -179,17 +179,18 @@ fn fail_one(cfg: &Cfg, nth: isize) -> Fate {
     }
 }
 
-/// Where memory is refused, the standard library's backtrace of that may wait for its own lock for ever.
+/// Without memory, the standard library's backtrace of the failure may wait for its own lock for
+/// ever.
 fn without_backtraces(command: &mut std::process::Command) {
     command.env("RUST_BACKTRACE", "0");
 }
 
 #[test]
 fn allocation_that_fails_is_an_error_or_a_clean_abort() {
-    // Goal: test 50, no corruption and no hang where memory cannot be had; method: in forks of a
+    // Goal: test 50, no corruption and no hang where an allocation fails; method: in forks of a
     // process, one allocation of a set-up fails, then a later one, and so on until none is left to
-    // fail; the fork goes on, tells an error, or aborts with the standard library's words. Of each 16
-    // allocations one is tried, another one each time; all with a scale of 16.
+    // fail; the fork goes on, returns an error, or aborts with the standard library's message. One
+    // of each 16 allocations is tried, another one each time; all of them with a scale of 16.
     isolated_with(without_backtraces, || {
         on_every(|cfg| {
             if cfg.workers > 2 {
@@ -212,7 +213,7 @@ fn allocation_that_fails_is_an_error_or_a_clean_abort() {
     });
 }
 
-/// So many allocations are tried one by one.
+/// How many of the first allocations are tried one by one.
 const EACH: isize = 48;
 
 #[test]
@@ -260,14 +261,15 @@ impl Ends {
     }
 }
 
-/// What the standard library says before it aborts for want of memory: of its own, or for a thread's
-/// signal stack.
+/// The standard library's messages before it aborts for lack of memory: its own memory, or a
+/// thread's signal stack.
 const NO_MEMORY: [&str; 2] = ["memory allocation of", "(os error 12)"];
 
 #[test]
 fn address_space_that_runs_out_is_an_error_or_a_clean_abort() {
-    // Goal: test 50, near a limit of memory; method: forks whose address space, or data, may grow by so
-    // much, from nothing to far more than a set-up takes: in steps of four times, or of two with a scale.
+    // Goal: test 50, near a limit of memory; method: forks whose address space, or data, may grow
+    // by a number of bytes, from none to far more than a set-up takes: in steps of four times, or
+    // of two with a scale.
     isolated_with(without_backtraces, || {
         on_every(|cfg| {
             if cfg.workers > 2 {
@@ -295,7 +297,8 @@ fn address_space_that_runs_out_is_an_error_or_a_clean_abort() {
 struct MemoryGroup(PathBuf);
 
 impl MemoryGroup {
-    /// One of so many bytes. An error: the kernel refuses, or there is no memory controller.
+    /// A group with a limit of `bytes`. An error: the kernel refuses, or there is no memory
+    /// controller.
     fn new(bytes: u64) -> std::io::Result<Self> {
         let own = fs::read_to_string("/proc/self/cgroup")?;
         let path = |line: &str, which: &str| {
@@ -305,7 +308,7 @@ impl MemoryGroup {
             has.then(|| path.trim_start_matches('/').to_owned())
         };
         let find = |which| own.lines().find_map(|line| path(line, which));
-        // The second version has one hierarchy, whose list of controllers is empty.
+        // The second version of cgroups has one hierarchy, whose list of controllers is empty.
         let (parent, limit) = match (find("memory"), find("")) {
             (Some(path), _) => {
                 (Path::new("/sys/fs/cgroup/memory").join(path), "memory.limit_in_bytes")
@@ -313,7 +316,7 @@ impl MemoryGroup {
             (None, Some(path)) => (Path::new("/sys/fs/cgroup").join(path), "memory.max"),
             (None, None) => return Err(ErrorKind::NotFound.into()),
         };
-        // A new one each time: what a process has left charged is given back late.
+        // A new group each time: the kernel releases late what a process has left charged.
         let place = parent.join(format!("ringloop-{}-{bytes}", std::process::id()));
         fs::create_dir(&place)?;
         let this = Self(place);
@@ -323,7 +326,7 @@ impl MemoryGroup {
         Ok(this)
     }
 
-    /// The calling process belongs to it from here on.
+    /// From here on the calling process belongs to the group.
     fn enter(&self) {
         fs::write(self.0.join("cgroup.procs"), "0").expect("a group of our own");
     }
@@ -337,9 +340,9 @@ impl Drop for MemoryGroup {
 
 #[test]
 fn full_memory_cgroup_is_an_error_or_a_clean_end() {
-    // Goal: test 50, near the limit of a memory cgroup; method: forks in a group of their own, whose limit
-    // goes from less than a set-up takes to far more. Where the kernel gives no such group, it has to say
-    // why; address spaces with a limit have a test of their own.
+    // Goal: test 50, near the limit of a memory cgroup; method: forks in a group of their own,
+    // whose limit goes from less than a set-up takes to far more. Where the kernel gives no such
+    // group, the test prints the reason; address spaces with a limit have a test of their own.
     isolated_with(without_backtraces, || {
         if let Err(error) = MemoryGroup::new(1 << 28) {
             loud(&format!("NOTE no memory cgroup may be made here: {error}"));

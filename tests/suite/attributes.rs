@@ -13,9 +13,9 @@ use crate::processes::isolated;
 
 #[ringloop::main(workers = 2, backend = "epoll", name = "by-attribute")]
 async fn answer() -> Result<(usize, Backend, String), std::num::ParseIntError> {
-    // What `?` converts is known by the signature, as in any function.
+    // The signature says to which error `?` converts, as in any function.
     let _two: u8 = "2".parse()?;
-    // Nothing has to be `Send`.
+    // The future does not have to be `Send`.
     let local = Rc::new(RefCell::new(0));
     ringloop::yield_now().await;
     *local.borrow_mut() += 1;
@@ -34,7 +34,7 @@ fn main_has_its_options() {
 
 const WORKERS: usize = 3;
 
-/// It has a visibility, a constant for an argument, and another path of the crate.
+/// With a visibility, a constant for an argument, and another path of the crate.
 #[ringloop::main(workers = WORKERS, crate = renamed::ring)]
 pub(crate) async fn count() -> usize {
     Handle::current().workers()
@@ -77,11 +77,12 @@ mains!(by_macro, 2, "epoll", (usize, Backend), {
 
 #[test]
 fn main_is_written_by_macros_too() {
-    // Goal: what comes through a macro's parameters is read; method: each kind of parameter.
+    // Goal: arguments that come through a macro's parameters are read; method: each kind of
+    // parameter.
     assert_eq!(by_macro(), (2, Backend::Epoll));
 }
 
-/// A test of its own, and what others count by: where it has run.
+/// Records on which runtime it has run.
 async fn record(seen: &RefCell<Vec<(usize, Backend)>>) {
     let handle = Handle::current();
     ringloop::yield_now().await;
@@ -104,7 +105,8 @@ fn sweep_runs_each_combination_once() {
 
 #[test]
 fn sweep_names_the_combination_that_panics() {
-    // Goal: the text says where; method: the third of four panics, and the fourth is not run.
+    // Goal: the panic's text names the combination; method: the third of four panics, and the
+    // fourth is not run.
     let runs = RefCell::new(0);
     let body = async || {
         *runs.borrow_mut() += 1;
@@ -116,10 +118,10 @@ fn sweep_names_the_combination_that_panics() {
     let text = must_panic(|| sweep.run(&body));
     assert_eq!(text, "with two (with workers = 2, backend = \"epoll\")");
     assert_eq!(*runs.borrow(), 3);
-    // Where there is one runtime, the panic is what it was.
+    // With a single runtime, the panic's text is not changed.
     let alone = Sweep::new("alone").workers(&[2]);
     assert_eq!(must_panic(|| alone.run(&body)), "with two");
-    // What cannot be built is named as well.
+    // A combination that cannot be built is named as well.
     let sweep = Sweep::new("none").workers(&[1, 1000]);
     let text = must_panic(|| sweep.run(async || ()));
     assert!(
@@ -141,9 +143,9 @@ fn sweep_ends_with_the_first_error() {
 }
 
 #[test]
-fn sweep_that_is_to_panic_has_to_each_time() {
-    // Goal: `#[should_panic]` is about every runtime; method: one that does not panic, and one that
-    // panics with another text.
+fn sweep_with_should_panic_needs_a_panic_on_each_runtime() {
+    // Goal: `#[should_panic]` holds for every runtime; method: one runtime on which the test does
+    // not panic, and one on which it panics with another text.
     let sweep = || Sweep::new("panics").workers(&[1, 2]).should_panic(Some("empty"));
     let text = must_panic(|| sweep().run(async || deliberate("the basket is empty")));
     assert_eq!(text, "the basket is empty");
@@ -162,7 +164,7 @@ fn sweep_that_is_to_panic_has_to_each_time() {
 
 #[test]
 fn sweep_has_a_deadline() {
-    // Goal: what hangs is ended, and its destructors run; what is in time is not.
+    // Goal: a test that hangs is ended, and its destructors run; a test that is in time is not.
     let dropped = crate::tools::Count::new();
     let sweep = Sweep::new("hangs").deadline(Duration::from_millis(5));
     let text = must_panic(|| {
@@ -178,7 +180,7 @@ fn sweep_has_a_deadline() {
 }
 
 #[test]
-fn sweep_lists_what_waits_for_ever() {
+fn sweep_lists_tasks_that_wait_for_ever() {
     // Goal: a test that nothing can wake fails without a deadline, and names its tasks.
     let text = must_panic(|| {
         Sweep::new("waits").run(async || {
@@ -191,7 +193,7 @@ fn sweep_lists_what_waits_for_ever() {
 
 #[test]
 fn deadline_ends_with_its_test() {
-    // Goal: the thread that watches a deadline goes when the test has ended.
+    // Goal: the thread that watches a deadline ends when the test has ended.
     isolated(|| {
         let before = crate::measure::thread_count();
         for _ in 0..10 {

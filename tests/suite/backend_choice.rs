@@ -1,4 +1,4 @@
-//! Which backend a runtime gets, and what it says when that is not io_uring.
+//! Which backend a runtime gets, and the reason that it reports when that is not io_uring.
 
 use std::fs;
 use std::io::{self, PipeWriter, Read, Seek};
@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ringloop::io::{AsyncReadExt, AsyncWriteExt};
+use ringloop::io::AsyncWriteExt;
 use ringloop::net::{TcpListener, TcpStream};
 use ringloop::{Backend, BackendInfo, Builder, ErrorEvent, spawn};
 
@@ -18,7 +18,7 @@ use crate::measure::{open_fds, thread_count};
 use crate::net_stream::{echo, expect_pattern, send_pattern};
 use crate::processes::{isolated, isolated_with};
 
-/// A megabyte there and back over the loopback, on the runtime at hand.
+/// Echoes a megabyte over the loopback, on the current runtime.
 pub async fn echo_megabyte() {
     let total = 1 << 20;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -38,7 +38,8 @@ pub async fn echo_megabyte() {
     server.await.unwrap();
 }
 
-/// What an error hook heard of backends; that it hears of nothing else is checked at once.
+/// The backend reports that an error hook got. Any other report (but of a long poll) becomes a text
+/// that fails the test.
 #[derive(Clone, Default)]
 pub struct Reports(Arc<Mutex<Vec<String>>>);
 
@@ -59,7 +60,7 @@ impl Reports {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 
-    /// The one report there is.
+    /// The only report.
     #[track_caller]
     pub fn only(&self) -> String {
         let mut heard = self.take();
@@ -68,7 +69,7 @@ impl Reports {
     }
 }
 
-/// Builds a runtime on threads of its own, lets it serve, and returns what it says of itself.
+/// Builds a runtime on threads of its own, runs an echo on it, and returns its description.
 pub fn serve(builder: Builder) -> BackendInfo {
     let runtime = builder.build().unwrap();
     let info = runtime.run(async {
@@ -92,7 +93,7 @@ pub fn serve_here(builder: Builder) -> BackendInfo {
 /// Both forms of a runtime.
 pub const FORMS: [fn(Builder) -> BackendInfo; 2] = [serve, serve_here];
 
-/// The error of a build, which both ways of starting must give alike.
+/// The error of a build. Both ways to start must give the same one.
 pub fn build_error(make: impl Fn() -> Builder) -> String {
     let text = make().build().expect_err("no runtime").to_string();
     let ran = make().run(async {}).expect_err("no run");
@@ -100,7 +101,7 @@ pub fn build_error(make: impl Fn() -> Builder) -> String {
     text
 }
 
-/// `text` tells what failed and how, and at least one thing to do about it.
+/// `text` names the call and its error, and at least one thing to do about it.
 #[track_caller]
 fn names(text: &str, call: Call, errno: i32) {
     const FIXES: [&str; 4] = ["seccomp", "sandbox", "io_uring_disabled", "Linux 6"];
@@ -110,8 +111,9 @@ fn names(text: &str, call: Call, errno: i32) {
     assert!(!text.trim().contains('\n'), "more than one line: {text}");
 }
 
-/// What must hold where the kernel refuses `call` for good: auto serves on epoll and says why, once
-/// per runtime; who insists on io_uring gets an error that names the way out; nothing is left over.
+/// What must hold where the kernel refuses `call` for good: with `auto`, epoll is used and the
+/// reason is reported once per runtime; a builder that insists on io_uring gets an error that names
+/// a way out; no descriptor is left.
 fn ends_on_epoll(call: Call, errno: i32) {
     if !refuse(call, errno) {
         return;
@@ -133,14 +135,18 @@ fn ends_on_epoll(call: Call, errno: i32) {
         names(&text, call, errno);
         assert!(text.contains("epoll"), "{text}");
         assert_eq!(serve(make().backend(Backend::Epoll)).fallback, None);
-        assert_eq!(reports.take(), [""; 0], "errors that are returned, and choices, are not told");
+        assert_eq!(
+            reports.take(),
+            [""; 0],
+            "no report of an error that is returned, nor of a choice"
+        );
     }
     assert_eq!(open_fds(), fds);
     assert_eq!(ring_mappings(), 0);
     wait_until(|| thread_count() <= threads, || format!("{} threads", thread_count()));
 }
 
-// Goal of the following: a sandbox that knows no io_uring, as containers have it, at each of its
+// Goal of the following tests: a sandbox that forbids io_uring, as containers do, at each of its
 // system calls; method: a seccomp filter in a process of its own.
 
 #[test]
@@ -191,10 +197,10 @@ fn enter_not_implemented_ends_on_epoll() {
 
 #[test]
 fn fallback_without_a_hook_is_one_line_on_standard_error() {
-    // Goal: nobody runs on the slower backend unknowingly, nor with a wall of text; method:
-    // standard error is a file while a runtime comes and goes.
+    // Goal: a program on the slower backend says so, in one line; method: standard error is a file
+    // while a runtime is built and dropped.
     isolated(|| {
-        // As an old kernel has it.
+        // The error that an old kernel returns.
         if !refuse(Call::Setup, libc::EINVAL) {
             return;
         }
@@ -205,9 +211,10 @@ fn fallback_without_a_hook_is_one_line_on_standard_error() {
 }
 
 #[test]
-fn refusal_of_a_container_is_not_told_without_a_hook() {
-    // Goal: what containers refuse by default is no news at each start of a program, but it can be
-    // asked for, and a hook hears of it; method: a filter as theirs, and standard error in a file.
+fn refusal_of_a_container_is_not_printed_without_a_hook() {
+    // Goal: the default refusal of a container is not printed at each start of a program, but
+    // `backend()` returns it, and a hook gets it; method: a filter as containers have it, and
+    // standard error in a file.
     isolated(|| {
         if !refuse(Call::Setup, libc::EPERM) {
             return;
@@ -251,8 +258,8 @@ fn is_not_ended_by(call: Call, action: u32) {
     wait_until(|| thread_count() <= threads, || format!("{} threads", thread_count()));
 }
 
-// Goal of the following: a filter that ends who uses io_uring ends no program that would do without;
-// method: such filters, in processes of their own.
+// Goal of the following tests: a filter that kills for io_uring kills no program that can do
+// without it; method: such filters, in processes of their own.
 
 #[test]
 fn filter_that_kills_for_setup_ends_on_epoll() {
@@ -276,7 +283,8 @@ fn filter_that_kills_for_enter_ends_on_epoll() {
 
 #[test]
 fn filter_of_something_else_leaves_the_rings() {
-    // Goal: a filter is no reason for epoll: the calls are tried; method: one that refuses nothing.
+    // Goal: a filter alone is no reason for epoll: the calls are tried; method: a filter that
+    // refuses nothing.
     isolated(|| {
         if uring_here() && filter(Call::Setup, libc::SECCOMP_RET_ALLOW) {
             let info = serve(Builder::new().workers(2));
@@ -285,7 +293,7 @@ fn filter_of_something_else_leaves_the_rings() {
     });
 }
 
-/// What `body` says on standard error.
+/// What `body` writes to standard error.
 pub fn stderr_of(body: impl FnOnce()) -> String {
     let (path, before) = (std::env::temp_dir(), rustix::io::dup(io::stderr()).unwrap());
     let path = path.join(format!("ringloop-stderr-{}", std::process::id()));
@@ -302,16 +310,16 @@ pub fn stderr_of(body: impl FnOnce()) -> String {
 }
 
 fn redirect_stderr(to: &impl AsRawFd) {
-    // SAFETY: standard error has its number for ever; what it was stays open elsewhere.
+    // SAFETY: the number 2 is always standard error's; the file that it named stays open elsewhere.
     assert_eq!(unsafe { libc::dup2(to.as_raw_fd(), 2) }, 2);
 }
 
 #[test]
 fn sandbox_entered_after_the_start_is_served_or_named() {
-    // Goal: a program that takes rights away from itself once it runs must not hang on rings that
-    // it may not enter any more: it goes on, or ends and says which call was refused; method: a
-    // fork that builds a runtime, sets the filter, and wants an echo. (Were it a thread, the end
-    // would be the test's.)
+    // Goal: a program that gives up rights after its start must not hang on rings that it may not
+    // enter any more: it goes on, or ends and says which call was refused; method: a fork that
+    // builds a runtime, sets the filter, and waits for an echo. (In a thread instead of a fork, an
+    // abort would end the test.)
     isolated(|| {
         if !uring_here() {
             return;
@@ -343,7 +351,8 @@ const DISABLED: &str = "/proc/sys/kernel/io_uring_disabled";
 fn with_uring_disabled<F: FnOnce()>(value: &str, body: F) {
     static ALONE: Mutex<()> = Mutex::new(());
     let (mut guard, mut setting) = (None::<MutexGuard<'_, ()>>, None);
-    // Only the parent prepares; what it sets goes back at its end, also when the child has failed.
+    // Only the parent changes the setting, and restores it at its end, also when the child has
+    // failed.
     let prepare = |command: &mut Command| {
         command.arg("--ignored");
         guard = Some(ALONE.lock().unwrap_or_else(PoisonError::into_inner));
@@ -388,7 +397,7 @@ fn uring_disabled_for_plain_users_ends_on_epoll() {
     with_uring_disabled("1", || disabled_ends_on_epoll("1"));
 }
 
-/// What the choice of a builder comes to: the backend, and how often the hook heard.
+/// What a builder's choice gives: the backend, and the number of reports to the hook.
 fn chosen(builder: Builder) -> (Backend, usize) {
     let reports = Reports::default();
     let info = serve(builder.workers(2).on_error(reports.hook()));
@@ -426,8 +435,8 @@ fn environment_uring_is_obeyed_unless_the_builder_says_otherwise() {
 
 #[test]
 fn environment_uring_where_it_is_refused_is_an_error() {
-    // Goal: who insists does not get another backend in silence, and hears who it was that
-    // insisted.
+    // Goal: a program that insists on a backend never gets another one in silence, and the error
+    // says by which variable it insisted.
     isolated_with(environment("uring"), || {
         if refuse(Call::Setup, libc::EPERM) {
             let text = build_error(|| Builder::new().workers(2));
@@ -461,7 +470,8 @@ fn environment_nonsense_is_an_error_unless_the_builder_decides() {
 
 #[test]
 fn every_worker_is_on_the_backend_of_the_sweep() {
-    // Goal: the sweep tests what it says; method: what a runtime says of itself in each case.
+    // Goal: the sweep tests the backend that it names; method: compare with the runtime's own
+    // description, in each case.
     on_every(|cfg: &Cfg| {
         let info = cfg.runtime().must_run(async { ringloop::backend() });
         let text = cfg.to_string();

@@ -53,14 +53,14 @@ impl Traffic {
         Traffic { stop, rounds, client, server }
     }
 
-    /// Waits until some more has gone there and back.
+    /// Waits until more bytes have gone there and back.
     fn goes_on(&self, when: &str) {
         let goal = self.rounds.load(Ordering::SeqCst) + 20;
         let reached = || self.rounds.load(Ordering::SeqCst) >= goal;
         wait_until(reached, || format!("the parent's echo goes on {when}"));
     }
 
-    /// Stops; every byte has come back, and no other.
+    /// Stops the client; every byte has come back, and no other.
     fn end(self, runtime: &TestRuntime) {
         self.stop.store(true, Ordering::SeqCst);
         let sent = self.client.join().expect("the client got what it had sent");
@@ -95,7 +95,8 @@ async fn serve_by_lease(mut stream: TcpStream) -> usize {
     }
 }
 
-/// Sends the pattern round by round, each when the one before is back. Returns how many bytes.
+/// Sends the pattern in rounds, each after the echo of the round before. Returns the number of
+/// bytes.
 fn lockstep(address: SocketAddr, stop: &AtomicBool, rounds: &AtomicUsize) -> usize {
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
@@ -115,7 +116,7 @@ fn lockstep(address: SocketAddr, stop: &AtomicBool, rounds: &AtomicUsize) -> usi
     sent
 }
 
-/// What an attempt in a fork comes to: an error's text, a panic's, or `done`.
+/// The result of an attempt in a fork: an error's text, a panic's, or `done`.
 fn attempt<E: std::fmt::Display>(f: impl FnOnce() -> Result<(), E>) -> String {
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)) {
         Ok(Ok(())) => "done".into(),
@@ -141,19 +142,19 @@ fn wait_by_hand<T>(mut task: Task<T>) -> Result<(), ringloop::TaskError> {
     }
 }
 
-/// What a task of the fork would do, if there were one.
+/// The task that the fork spawns. It leaves a mark if it ever runs.
 fn leave(mark: &PipeWriter) -> impl Future<Output = ()> + Send + 'static {
     let mark = mark.try_clone().unwrap();
     async move { (&mark).write_all(b"x").unwrap() }
 }
 
-/// In a fork, on a thread that is no worker: uses the parent's runtime, and says what comes of it.
+/// In a fork, on a thread that is no worker: uses the parent's runtime, and writes the results.
 fn touch(handle: &Handle, mark: &PipeWriter, words: &mut PipeWriter) {
     let spawned = attempt(|| wait_by_hand(handle.spawn(leave(mark))));
     writeln!(words, "spawn {spawned}").unwrap();
     let blocked = attempt(|| handle.block_on(leave(mark)));
     writeln!(words, "block_on {blocked}").unwrap();
-    // Looking is harmless, and may work.
+    // Reading metrics is harmless, and may work.
     let looked = attempt(|| {
         let (_, _) = (handle.metrics(), format!("{handle:?}"));
         Ok::<(), RunError>(())
@@ -161,14 +162,14 @@ fn touch(handle: &Handle, mark: &PipeWriter, words: &mut PipeWriter) {
     writeln!(words, "look {looked}").unwrap();
 }
 
-/// What somebody in a fork must have said of an attempt.
+/// An attempt in a fork must have failed or panicked.
 #[track_caller]
 fn refused(word: &str) {
     let said = word.split_once(' ').map_or("", |(_, said)| said);
     assert!(said.starts_with("error: ") || said.starts_with("panic: "), "{word}");
 }
 
-/// A pipe whose reader does not wait.
+/// A pipe that is read without waiting.
 fn marks() -> (PipeReader, PipeWriter) {
     let (seen, mark) = io::pipe().unwrap();
     rustix::io::ioctl_fionbio(&seen, true).unwrap();
@@ -183,9 +184,9 @@ fn nobody_left_a_mark(mut seen: &PipeReader) {
 
 #[test]
 fn fork_that_touches_the_runtime_is_refused_and_the_parent_goes_on() {
-    // Goal: K3; method: forks spawn and block on the handle while the parent echoes, which must go
-    // on while the fork lives and after it, without a byte lost or doubled, and without a task of
-    // theirs.
+    // Goal: K3; method: forks spawn and block on the handle while the parent echoes. The echo must
+    // go on while the fork lives and after it, without a byte lost or doubled, and no task of the
+    // fork runs.
     isolated(|| {
         on_every(|cfg| {
             for leases in [false, true] {
@@ -211,8 +212,8 @@ fn fork_that_touches_the_runtime_is_refused_and_the_parent_goes_on() {
 
 #[test]
 fn fork_has_no_ring_of_its_parent() {
-    // Goal: S9, ring and buffer maps stay out of forks, where writing to them would be writing to
-    // the parent's; method: the fork reads its map.
+    // Goal: S9, ring and buffer maps are not in forks, where a write to them would be a write to
+    // the parent's; method: the fork reads its list of mappings.
     isolated(|| {
         on_every(|cfg| {
             let runtime = cfg.runtime();
@@ -228,7 +229,7 @@ fn fork_has_no_ring_of_its_parent() {
 }
 
 #[test]
-fn fork_that_drops_the_runtime_does_not_wait_for_threads_it_has_not() {
+fn fork_that_drops_the_runtime_does_not_wait_for_the_parents_threads() {
     // Goal: destructors in a fork end, and leave the parent alone; method: drop the runtime there,
     // with the parent's echo going on, and take the time.
     isolated(|| {
@@ -271,7 +272,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// Each has been waited for in vain, so that its worker knows it.
+    /// A read of each has already waited in vain, so that its worker has it registered.
     async fn new() -> Watched {
         const MOMENT: Duration = Duration::from_millis(5);
         let (mut near, far) = pair().await;
@@ -373,9 +374,9 @@ fn fork_that_drops_a_write_half_does_not_end_the_connection() {
 
 #[test]
 fn fork_that_holds_a_lease_can_read_and_drop_it() {
-    // Goal: safe code that reads received bytes finds them, in a fork too, and giving them back
-    // there gives nothing back in the parent; method: leases of a stream are read and dropped in a
-    // fork before they are in the parent, and the stream goes on.
+    // Goal: safe code can read received bytes in a fork too, and a lease that is dropped there is
+    // not given back in the parent; method: leases of a stream are read and dropped in a fork
+    // before they are in the parent, and the stream goes on.
     isolated(|| {
         on_every(|cfg| {
             let runtime = cfg.runtime();
@@ -404,17 +405,17 @@ fn fork_that_holds_a_lease_can_read_and_drop_it() {
     });
 }
 
-/// Has every eventfd of this process be another open file.
+/// Replaces every eventfd of this process by a copy of `by`. Returns how many there were.
 fn replace_eventfds(by: &PipeWriter) -> usize {
     let mut replaced = 0;
     for entry in fs::read_dir("/proc/self/fd").unwrap() {
         let entry = entry.unwrap();
-        // The one that is read here is gone by then, or no eventfd.
+        // The descriptor by which the directory is read is closed by then, or is no eventfd.
         let is_eventfd = fs::read_link(entry.path())
             .is_ok_and(|file| file.to_string_lossy().contains("eventfd"));
         if is_eventfd {
             let fd = entry.file_name().to_string_lossy().parse().unwrap();
-            // SAFETY: the number is that of a descriptor which nobody in this fork needs.
+            // SAFETY: the number is that of a descriptor which this fork does not use.
             assert_eq!(unsafe { libc::dup2(by.as_raw_fd(), fd) }, fd);
             replaced += 1;
         }
@@ -424,9 +425,9 @@ fn replace_eventfds(by: &PipeWriter) -> usize {
 
 #[test]
 fn fork_that_wakes_a_task_does_not_write_to_descriptors_of_its_own() {
-    // Goal: a fork closes what it inherits, and opens other files under those numbers, to which a
-    // late ring must not write; method: with all workers asleep, a fork puts a pipe in the place of
-    // every eventfd, and wakes a task that sleeps.
+    // Goal: a fork closes the descriptors that it inherits, and opens other files under their
+    // numbers, to which a late wake of the doorbell must not write; method: with all workers
+    // asleep, a fork puts a pipe in the place of every eventfd, and wakes a task that sleeps.
     isolated(|| {
         on_every(|cfg| {
             let runtime = cfg.runtime();
@@ -462,8 +463,8 @@ fn fork_that_wakes_a_task_does_not_write_to_descriptors_of_its_own() {
 #[test]
 fn fork_in_a_task_may_leave_and_the_parent_goes_on() {
     // Goal: K3 where the fork is made on a worker's thread, which in the child still looks like
-    // one; method: it spawns, blocks, begins to read and to accept, drops sockets, and leaves
-    // without coming back.
+    // one; method: the child spawns, blocks, begins to read and to accept, drops sockets, and ends
+    // without a return from the poll.
     isolated(|| {
         on_every(|cfg| {
             for leases in [false, true] {
@@ -504,7 +505,8 @@ fn fork_in_a_task_may_leave_and_the_parent_goes_on() {
     });
 }
 
-/// Polls a read once, on a socket to which nothing comes: that it has to wait is an error, too.
+/// Polls a read once, on a socket to which nothing is sent. A read that would wait is an error as
+/// well.
 fn begin_to_read(stream: &mut TcpStream) -> io::Result<()> {
     let mut buf = [0; 1];
     match poll_by_hand(&mut stream.read(&mut buf), Waker::noop()) {
@@ -521,7 +523,7 @@ fn begin_to_accept(listener: &TcpListener) -> io::Result<()> {
     }
 }
 
-/// Forks. `None`: this is the fork, which only goes on, and must be ended for it.
+/// Forks. `None`: this is the fork. It goes on in the worker's loop, which must end it.
 fn fork_that_goes_on() -> Option<Pid> {
     // SAFETY: the fork returns into code that is tested for this.
     let pid = unsafe { libc::fork() };
@@ -540,8 +542,8 @@ fn was_aborted(child: Option<Pid>) {
 #[test]
 fn fork_that_goes_on_as_a_worker_ends_itself() {
     // Goal: a child that returns into the worker's loop must not serve the parent's descriptors,
-    // nor hang; method: fork in a task without leaving it, see the child end with a word, and the
-    // parent's echo go on.
+    // nor hang; method: fork in a task that then returns; the child ends with a message, and the
+    // parent's echo goes on.
     isolated(|| {
         on_every(|cfg| {
             let runtime = cfg.runtime();
@@ -556,13 +558,13 @@ fn fork_that_goes_on_as_a_worker_ends_itself() {
     });
 }
 
-/// Leaves the number of the process that runs it.
+/// A function that writes the number of the process in which it runs.
 fn sign(mark: &PipeWriter) -> impl FnOnce() + Send + use<> {
     let mark = mark.try_clone().unwrap();
     move || (&mark).write_all(&std::process::id().to_ne_bytes()).unwrap()
 }
 
-/// So many signed, and no other process did.
+/// `count` numbers were written, all of them by this process.
 #[track_caller]
 fn only_the_parent_signed(mut seen: &PipeReader, count: usize) {
     let mut signed = [0; 1024];
@@ -574,8 +576,8 @@ fn only_the_parent_signed(mut seen: &PipeReader, count: usize) {
 
 #[test]
 fn fork_that_returns_from_its_task_runs_no_other() {
-    // Goal: what else is queued is the parent's; method: a task spawns others and forks in the same
-    // poll; each of them, run once, tells by whom.
+    // Goal: the other queued tasks are the parent's; method: a task spawns others and forks in the
+    // same poll; each of them, when it runs, writes the number of its process.
     const OTHERS: usize = 8;
     isolated(|| {
         on_every(|cfg| {
@@ -609,8 +611,8 @@ fn fork_that_returns_from_its_task_runs_no_other() {
 
 #[test]
 fn fork_that_returns_from_a_blocking_job_runs_no_other() {
-    // Goal: the same for the pool; method: the one thread of a pool forks in a job, when others are
-    // queued behind it.
+    // Goal: the same for the pool; method: the only thread of a pool forks in a job, while other
+    // jobs are queued.
     const OTHERS: usize = 3;
     isolated(|| {
         on_every(|cfg| {
@@ -644,9 +646,9 @@ fn fork_that_returns_from_a_blocking_job_runs_no_other() {
 
 #[test]
 fn fork_of_a_used_runtime_builds_its_own() {
-    // Goal: K4; method: a process that has run tasks forks, while the runtime lives and when it is
-    // gone; each fork echoes a megabyte on runtimes of its own, in both forms, and so does the
-    // parent.
+    // Goal: K4; method: a process that has run tasks forks, once while its runtime lives and once
+    // after its end; each fork echoes a megabyte on runtimes of its own, in both forms, and so does
+    // the parent.
     isolated(|| {
         on_every(|cfg| {
             let runtime = cfg.builder().build().unwrap();
@@ -678,8 +680,9 @@ fn fork_of_a_used_runtime_builds_its_own() {
 
 #[test]
 fn fork_of_a_fork_builds_its_own() {
-    // Goal: K4 again, where the process is a fork already: a mark left by the first must not pass
-    // for the second's; method: three generations, each with a runtime of its own that stays alive.
+    // Goal: K4 again, where the process is a fork already: a mark that the first fork left must not
+    // be taken for one of the second; method: three generations, each with a runtime of its own
+    // that stays alive.
     isolated(|| {
         on_every(|cfg| {
             let first = cfg.builder().build().unwrap();
@@ -701,7 +704,7 @@ fn fork_of_a_fork_builds_its_own() {
                     writeln!(words, "{word}").unwrap();
                 }
                 second.run(echo_megabyte()).unwrap();
-                // Its destructor's turn is another test's.
+                // Its destructor is tested elsewhere.
                 std::mem::forget(second);
             };
             let words = fork(child).finish();
@@ -712,7 +715,7 @@ fn fork_of_a_fork_builds_its_own() {
     });
 }
 
-/// Each wait on what the parent has waited for already, in a runtime of the fork's own.
+/// Waits on each descriptor on which the parent has waited, in a runtime of the fork's own.
 async fn wait_for_inherited(watched: &mut Watched, words: &mut PipeWriter) {
     let near = watched.near.as_mut().unwrap();
     let leased = watched.leased.as_mut().unwrap();
@@ -733,18 +736,18 @@ async fn wait_for_inherited(watched: &mut Watched, words: &mut PipeWriter) {
 
 #[test]
 fn fork_that_waits_on_what_the_parent_waits_for_is_refused() {
-    // Goal: no wait of a fork's own runtime hangs because the parent's worker reports on the socket,
-    // and nothing that was received for the parent is served twice; method: a plain thread forks
-    // while the parent watches, idle or with something received ahead and a connection; the fork
-    // waits; then it makes a listener of its own of the descriptor, which has the connection that
-    // nobody here waits for, and the parent goes on.
+    // Goal: no wait of a fork's own runtime hangs because the parent's worker gets the events of
+    // the socket, and nothing that was received for the parent is served twice; method: a plain
+    // thread forks while the parent watches, idle or with bytes and a connection received ahead;
+    // the fork waits; then it makes a listener of its own from the descriptor, which has the
+    // connection if the parent has not accepted it, and the parent goes on.
     isolated(|| {
         on_every(|cfg| {
             let runtime = cfg.runtime();
             let on_ring = runtime.must_run(async { ringloop::backend().backend }) == Backend::Uring;
             for ahead in [false, true] {
                 if ahead && !on_ring {
-                    // Nobody takes in what nobody asks for.
+                    // On epoll nothing is received before a task asks.
                     continue;
                 }
                 let mut watched = runtime.must_run(Watched::new());
@@ -753,7 +756,7 @@ fn fork_that_waits_on_what_the_parent_waits_for_is_refused() {
                     runtime.must_run(async {
                         watched.source.write_all(b"ahead").await.unwrap();
                         clients.push(TcpStream::connect(watched.address).await.unwrap());
-                        // The worker takes them in, where one does.
+                        // Time in which the worker may receive them ahead.
                         ringloop::time::sleep(Duration::from_millis(2)).await;
                     });
                 }

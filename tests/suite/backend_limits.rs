@@ -1,4 +1,4 @@
-//! Limits at the start of a runtime, and what its rings and descriptors leave behind.
+//! Limits at the start of a runtime, and rings and descriptors that are left after it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,10 +28,11 @@ fn names_locked_memory(text: &str, limit: &[&str]) {
     assert!(limit.iter().any(|number| text.contains(number)), "no number of {limit:?} in {text}");
     assert!(text.contains("ulimit -l") || text.contains("RLIMIT_MEMLOCK"), "{text}");
     let numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty());
-    assert!(numbers.count() >= 2, "what it wanted, and what it got: {text}");
+    assert!(numbers.count() >= 2, "the amount that was wanted, and the limit: {text}");
 }
 
-/// Lets this user lock only so many bytes. False, after a loud word, where that limits no rings.
+/// Lets this user lock only `bytes`. False, after a printed note, where the limit does not apply to
+/// rings.
 fn lock_at_most(bytes: u64) -> bool {
     if !uring_here() {
         return false;
@@ -47,7 +48,7 @@ fn lock_at_most(bytes: u64) -> bool {
 
 #[test]
 fn little_locked_memory_means_smaller_rings_or_epoll() {
-    // Goal: K5; method: eight workers of a user who may lock 64 KiB, which is two rings of 256
+    // Goal: K5; method: eight workers of a user that may lock 64 KiB, which is two rings of 256
     // entries.
     let body = || {
         if !lock_at_most(64 << 10) {
@@ -71,8 +72,9 @@ fn little_locked_memory_means_smaller_rings_or_epoll() {
 
 #[test]
 fn rings_become_smaller_before_there_are_none() {
-    // Goal: rings are sized by what may be locked (S9): four of 64 entries fit into 64 KiB, but not
-    // while what larger ones took to fail is still counted, which the kernel does for some 50 ms.
+    // Goal: rings are sized by the memory that may be locked (S9): four of 64 entries fit into 64
+    // KiB, but not while memory of larger rings that failed is still counted, which lasts some 50
+    // ms in the kernel.
     let body = || {
         if !user_is_alone() || !lock_at_most(64 << 10) {
             return;
@@ -91,9 +93,9 @@ fn rings_become_smaller_before_there_are_none() {
 
 #[test]
 fn locked_memory_that_comes_back_late_fails_no_build() {
-    // Goal: auto always starts: between a look at what is free and its use, others (and rings that
-    // are closed, whose memory is counted for a while) may take it; method: runtimes in quick turns
-    // with limits that are enough for few.
+    // Goal: with `auto` a runtime always starts: between the check of the free memory and its use,
+    // other rings (also closed ones, whose memory is counted for a while) may take it; method:
+    // runtimes in quick succession with limits that are enough for few.
     let body = || {
         if !lock_at_most(1 << 20) {
             return;
@@ -117,7 +119,7 @@ fn locked_memory_that_comes_back_late_fails_no_build() {
 
 #[test]
 fn no_locked_memory_means_epoll() {
-    // Goal: K5, the other end; method: a user who may lock nothing.
+    // Goal: K5, the other extreme; method: a user that may lock nothing.
     let body = || {
         if !lock_at_most(0) {
             return;
@@ -137,13 +139,13 @@ fn no_locked_memory_means_epoll() {
     as_plain_user(|_| {}, body);
 }
 
-/// Takes the free numbers below the highest descriptor: a limit counts numbers.
+/// Opens files for the free numbers below the highest descriptor: a limit counts numbers.
 fn fill_gaps(highest: u64) -> Vec<fs::File> {
     let null = || fs::File::open("/dev/null").unwrap();
     std::iter::repeat_with(null).take_while(|file| (file.as_raw_fd() as u64) < highest).collect()
 }
 
-/// Builds with more and more descriptors allowed until it works; returns how often it did not.
+/// Builds with more and more descriptors allowed until that works; returns the number of failures.
 fn build_with_few_descriptors(make: impl Fn() -> Builder) -> usize {
     let (fds, threads, rings) = (open_fds(), thread_count(), ring_mappings());
     let plenty = getrlimit(Resource::Nofile).current.unwrap();
@@ -187,7 +189,7 @@ fn too_few_descriptors_are_named_and_nothing_leaks() {
     });
 }
 
-/// Which of the descriptors a new program would inherit, and what they are.
+/// The descriptors that a new program would inherit, each with its name.
 fn inheritable(fds: &BTreeMap<i32, String>) -> Vec<String> {
     let inherited = |fd: &i32| {
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
@@ -198,8 +200,8 @@ fn inheritable(fds: &BTreeMap<i32, String>) -> Vec<String> {
     all.map(|(fd, target)| format!("{fd} -> {target}")).collect()
 }
 
-/// Those of what a runtime has opened since `before`, with something of everything in use, that a
-/// new program would inherit.
+/// The descriptors that were opened since `before`, with one of each kind in use, and that a new
+/// program would inherit.
 async fn inheritable_since(before: &BTreeMap<i32, String>) -> Vec<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ((mut near, mut far), mut shut) = (pair().await, Box::pin(listener.accept()));
@@ -226,8 +228,8 @@ async fn inheritable_since(before: &BTreeMap<i32, String>) -> Vec<String> {
 
 #[test]
 fn no_descriptor_of_a_runtime_is_inherited() {
-    // Goal: S9, all are close-on-exec; method: the flags of all that came since the runtime was
-    // built, while sockets, pipes, signals and blocking jobs are in use.
+    // Goal: S9, all are close-on-exec; method: the flags of all descriptors that are new since the
+    // runtime was built, while sockets, pipes, signals and blocking jobs are in use.
     isolated(|| {
         on_every(|cfg| {
             let before = open_fds();
@@ -257,8 +259,8 @@ fn come_and_go(builder: Builder, one_shot: bool) -> BackendInfo {
 
 #[test]
 fn rings_that_come_and_go_leave_nothing() {
-    // Goal: a ring's descriptors, maps, kernel threads go with it; method: 200 runtimes in turn,
-    // each dropped with an accept and two reads in flight.
+    // Goal: a ring's descriptors, maps and kernel threads end with it; method: 200 runtimes one
+    // after the other, each dropped with an accept and two reads in flight.
     isolated(|| {
         if !uring_here() {
             return;
@@ -287,7 +289,7 @@ fn rings_that_come_and_go_leave_nothing() {
 #[test]
 fn rings_that_come_and_go_give_locked_memory_back() {
     // Goal: a user with the usual limit may build runtime after runtime, although the kernel frees
-    // rings later; method: 200 in turn, of which a twentieth would fill 8 MiB.
+    // rings late; method: 200 one after the other, of which a twentieth would fill 8 MiB.
     let body = || {
         let allowed = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
         if allowed < 8 << 20 {

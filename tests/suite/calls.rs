@@ -40,7 +40,8 @@ impl Log {
 
 #[test]
 fn calls_and_tasks_take_turns_in_order() {
-    // Goal: first come, first served, and nothing inline; method: calls among spawned tasks.
+    // Goal: calls and tasks run in the order in which they were scheduled, none of them inline;
+    // method: calls among spawned tasks.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (handle, log) = (Handle::current(), Log::default());
@@ -96,9 +97,9 @@ fn calls_of_a_foreign_thread_keep_their_order() {
 
 #[test]
 fn t57_callback_of_a_callback_runs_in_the_next_turn() {
-    // Goal: what a call schedules runs after all that is ready, and after a look at the reactor;
-    // method: the order with another task, and how many links of a chain run while a byte waits for a
-    // task that reads.
+    // Goal: a function that a call schedules runs after everything that is ready, and after a check
+    // of the reactor; method: the order with another task, and the number of links of a chain that
+    // run while a byte waits for a task that reads.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (handle, log) = (Handle::current(), Log::default());
@@ -126,7 +127,7 @@ fn t57_callback_of_a_callback_runs_in_the_next_turn() {
     });
 }
 
-/// How many links of a chain of calls run from the time that a byte is there until it is read.
+/// How many links of a chain of calls run between the arrival of a byte and its read.
 async fn read_beside_a_chain(timed: bool) -> usize {
     let (mut near, far) = crate::net_stream::pair().await;
     let mut far = far.into_std().await.unwrap();
@@ -137,7 +138,7 @@ async fn read_beside_a_chain(timed: bool) -> usize {
         is_read.set();
         count.load(Ordering::Relaxed)
     });
-    // It waits by then.
+    // After these turns the read waits.
     for _ in 0..20 {
         yield_now().await;
     }
@@ -218,8 +219,8 @@ fn calls_at_a_time_are_in_order_and_never_early() {
 
 #[test]
 fn cancelled_call_is_never_called() {
-    // Goal: the answer of `cancel`, and what the handle says then; method: before the call, twice, after
-    // it, and within itself.
+    // Goal: the answer of `cancel`, and the state of the handle afterwards; method: cancel before
+    // the call, twice, after it, and within it.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (handle, log, dropped) = (Handle::current(), Log::default(), Count::new());
@@ -229,7 +230,7 @@ fn cancelled_call_is_never_called() {
                     let _guard = guard;
                     adds();
                 };
-                // So that no other worker is faster.
+                // Another worker would run it before the cancel.
                 let own = handle.clone();
                 let cancelled = handle.spawn_on(handle.worker_ids()[0], move || async move {
                     let call = match delay {
@@ -284,7 +285,8 @@ fn dropped_handle_does_not_cancel() {
 
 #[test]
 fn panic_of_a_call_is_reported_at_once_and_the_rest_goes_on() {
-    // Goal: the hook hears where it was scheduled, though the handle lives; later calls run.
+    // Goal: the hook gets the place where the call was scheduled, though the handle lives; later
+    // calls run.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let handle = runtime.handle();
@@ -331,8 +333,9 @@ fn call_after_the_end_is_dropped_uncalled() {
 
 #[test]
 fn t60_sleeping_runtime_reacts_to_a_foreign_thread() {
-    // Goal: a call and a cancel from elsewhere are heard at once; method: the runtime sleeps, with a timer
-    // far off; 20 ms are 20 times what is promised, and the fastest of some tries counts.
+    // Goal: a call and a cancel from another thread take effect at once; method: the runtime
+    // sleeps, with a distant timer; 20 ms are 20 times what is promised, and the fastest of some
+    // tries counts.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let handle = runtime.handle();
@@ -362,8 +365,8 @@ fn t60_sleeping_runtime_reacts_to_a_foreign_thread() {
 
 #[test]
 fn t60_call_raced_by_cancel_runs_or_does_not() {
-    // Goal: never half: either it ran, or `cancel` says that it never will; method: threads cancel what
-    // is about to run, soon and at a time, and count.
+    // Goal: either the call runs, or `cancel` returns true, never both and never neither; method:
+    // threads cancel calls that are about to run, soon and at a time, and count.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let handle = runtime.handle();
@@ -404,7 +407,7 @@ fn t60_call_raced_by_cancel_runs_or_does_not() {
 
 #[test]
 fn cancelled_calls_give_their_timers_back() {
-    // Goal: what is cancelled does not linger until its time; method: the count of timers.
+    // Goal: a cancelled call does not keep its timer until its time; method: the count of timers.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let handle = Handle::current();

@@ -29,18 +29,18 @@ async fn yields(n: usize) {
     }
 }
 
-/// A region that says in the log when it was told, and then what its cleanup does.
+/// A region that logs when it is cancelled.
 async fn region<F: Future>(log: &Log, name: &str, inner: F) -> Result<F::Output, Cancelled> {
     let result = catch_cancel(inner).await;
     if result.is_err() {
-        log.push(format!("{name} told"));
+        log.push(format!("{name} cancelled"));
     }
     result
 }
 
 #[test]
 fn t4_task_that_catches_a_cancel_and_returns_is_not_cancelled() {
-    // Goal: T4; method: the region's error is answered by a value.
+    // Goal: T4; method: the task answers the region's error with a value.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let started = Flag::new();
@@ -183,8 +183,8 @@ fn t7_each_scope_has_its_own_request() {
 }
 
 #[test]
-fn regions_hear_innermost_first_and_each_once() {
-    // Goal: rules 10, 12, 13; method: three nested regions, each of which awaits after it was told.
+fn regions_are_cancelled_innermost_first_and_each_once() {
+    // Goal: rules 10, 12, 13; method: three nested regions, each of which awaits after its cancel.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (log, started) = (Log::new(), Flag::new());
@@ -208,14 +208,15 @@ fn regions_hear_innermost_first_and_each_once() {
             started.wait().await;
             task.cancel();
             assert!(task.await.unwrap_err().is_cancelled());
-            assert_eq!(log.take(), ["inner told", "middle told", "outer told"]);
+            assert_eq!(log.take(), ["inner cancelled", "middle cancelled", "outer cancelled"]);
         });
     });
 }
 
 #[test]
 fn regions_in_join_and_select_and_unordered_are_all_reached() {
-    // Goal: rule 3 and 4: combinators of other crates, of which one polls only what was woken.
+    // Goal: rules 3 and 4: combinators of other crates, of which one polls only the members that
+    // were woken.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (log, polled) = (Log::new(), Count::new());
@@ -243,7 +244,7 @@ fn regions_in_join_and_select_and_unordered_are_all_reached() {
             assert!(task.await.unwrap_err().is_cancelled());
             let mut said = log.take();
             said.sort();
-            let right = said.contains(&"right told".to_owned());
+            let right = said.contains(&"right cancelled".to_owned());
             assert!(right || said.len() == 6, "{said:?}");
         });
     });
@@ -266,7 +267,7 @@ fn region_held_unpolled_does_not_keep_the_scope() {
                 .await;
                 set.set();
                 let outer = catch_cancel(pending::<()>()).await;
-                assert!(outer.is_err(), "the one that is polled hears");
+                assert!(outer.is_err(), "the region that is polled is cancelled");
                 pending::<()>().await;
             });
             held.wait().await;
@@ -307,8 +308,9 @@ fn mask_runs_to_its_end_and_the_request_stands() {
 }
 
 #[test]
-fn abort_breaks_a_mask_and_tells_nobody() {
-    // Goal: rule 14: abort during cleanup; method: a region told first, whose cleanup never ends.
+fn abort_breaks_a_mask_and_cancels_no_region() {
+    // Goal: rule 14: abort during cleanup; method: a region is cancelled first, and its cleanup
+    // never ends.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (started, cleaning, gone) = (Flag::new(), Flag::new(), Flag::new());
@@ -338,7 +340,7 @@ fn abort_breaks_a_mask_and_tells_nobody() {
 #[test]
 fn t26_timeout_comes_after_the_cleanup() {
     // Goal: T26; method: a body that cleans up in several awaits; an error of the cleanup is the
-    // body's own value, which is not what the timeout answers.
+    // body's own value, and the timeout does not return it.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let log = Log::new();
@@ -354,14 +356,15 @@ fn t26_timeout_comes_after_the_cleanup() {
                 Err::<(), _>("the cleanup failed")
             });
             assert!(slow.named("slow").await.is_err_and(|elapsed| elapsed.name() == Some("slow")));
-            assert_eq!(log.take(), ["body told", "clean"]);
+            assert_eq!(log.take(), ["body cancelled", "clean"]);
         });
     });
 }
 
 #[test]
 fn t28_of_equal_deadlines_the_outer_reports() {
-    // Goal: T28; method: equal and reversed deadlines, and an inner region that says who told it.
+    // Goal: T28; method: equal and reversed deadlines, and an inner region that logs which scope
+    // cancelled it.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             for inner_later in [Duration::ZERO, SHORT] {
@@ -405,7 +408,7 @@ fn inner_timeout_that_is_due_first_reports_itself() {
 
 #[test]
 fn consumed_timeout_does_not_come_again() {
-    // Goal: rule 13 for timeouts: `consume` by its region ends it, and a value wins then.
+    // Goal: rule 13 for timeouts: `consume` in its region ends it, and then a value wins.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let answered = timeout(SHORT, async {
@@ -466,11 +469,11 @@ fn scope_is_cancelled_from_another_thread() {
             let thread = Slot::new();
             let put = thread.clone();
             let ended = scope(async move |s: Scope| {
-                put.put(std::thread::spawn(move || s.cancel_with("from afar")));
+                put.put(std::thread::spawn(move || s.cancel_with("from a thread")));
                 pending::<()>().await
             });
             let gone = ended.named("work").await.unwrap_err();
-            assert_eq!(gone.cause().reason(), Some("from afar"));
+            assert_eq!(gone.cause().reason(), Some("from a thread"));
             assert_eq!(gone.cause().name(), Some("work"));
             assert!(thread.take().unwrap().join().unwrap());
         });
@@ -478,8 +481,9 @@ fn scope_is_cancelled_from_another_thread() {
 }
 
 #[test]
-fn outer_scope_acts_where_both_were_asked() {
-    // Goal: rule 7; method: inner and outer scope are asked in one turn; the inner error is never seen.
+fn outer_scope_acts_where_both_were_cancelled() {
+    // Goal: rule 7; method: inner and outer scope are cancelled in one turn; the inner error is
+    // never seen.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let inner_ended = Count::new();
@@ -502,8 +506,8 @@ fn outer_scope_acts_where_both_were_asked() {
 }
 
 #[test]
-fn region_moved_to_another_task_hears_of_that_one() {
-    // Goal: rule 3; method: a region is polled by one task, handed to another, and the first is
+fn region_moved_to_another_task_is_cancelled_with_that_one() {
+    // Goal: rule 3; method: a region is polled by one task, moved to another, and the first is
     // cancelled, then the second.
     on_every(|cfg| {
         cfg.everywhere(|| async {
@@ -536,14 +540,14 @@ fn region_moved_to_another_task_hears_of_that_one() {
             assert!(log.take().is_empty());
             second.cancel();
             assert!(second.await.unwrap_err().is_cancelled());
-            assert_eq!(log.take(), ["moved told"]);
+            assert_eq!(log.take(), ["moved cancelled"]);
         });
     });
 }
 
 #[test]
 fn mask_dropped_by_another_thread_frees_the_scope() {
-    // Goal: the end of what a cancelled scope waits for reaches it from anywhere.
+    // Goal: a scope is woken from any thread when the mask that it waits for ends.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             type Mask = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -648,8 +652,8 @@ fn panic_in_cleanup_is_the_result() {
 
 #[test]
 fn loop_that_swallows_cancels_holds_its_task_only() {
-    // Goal: code that catches in a loop without consuming spins, and others run; method: it gives up
-    // after many rounds.
+    // Goal: a loop that catches cancels without consuming them spins, and other tasks run; method:
+    // it gives up after many rounds.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (started, rounds) = (Flag::new(), Count::new());
@@ -675,7 +679,8 @@ fn loop_that_swallows_cancels_holds_its_task_only() {
 
 #[test]
 fn t29_value_of_an_inner_task_is_kept_by_its_handle() {
-    // Goal: T29; method: the caller is cancelled in the turn in which the task that it watches ends.
+    // Goal: T29; method: the caller is cancelled in the turn in which the task that it watches
+    // ends.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let gate = Flag::new();
@@ -758,8 +763,8 @@ fn token_cancels_its_children_and_what_runs_under_it() {
 }
 
 #[test]
-fn select_of_another_crate_drops_a_region_without_a_word() {
-    // Goal: what is not promised: a hard drop tells nobody, and leaves the tree in order.
+fn select_of_another_crate_drops_a_region_without_a_cancel() {
+    // Goal: a case without a promise: a hard drop cancels no region, and leaves the tree in order.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let log = Log::new();
@@ -805,7 +810,8 @@ fn regions_work_without_a_runtime() {
 
 #[test]
 fn many_regions_below_one_scope() {
-    // Goal: linking and unlinking do not take quadratic time, and nothing is left; method: 20 000.
+    // Goal: links are made and removed in less than quadratic time, and none is left; method: 20
+    // 000.
     on_every(|cfg| {
         cfg.once(async {
             let told = Count::new();

@@ -1,4 +1,4 @@
-//! Child processes: what they get, what they give, and how their ends are told.
+//! Child processes: what they get, what they give, and how their ends are reported.
 
 use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
@@ -23,7 +23,8 @@ async fn piped(script: &str) -> Child {
     command.spawn().await.expect("a shell")
 }
 
-/// Numbers of `/proc/self/stat` behind the name: the parent is the second, group and session follow.
+/// The numbers of `/proc/self/stat` after the name: the parent is the second, then group and
+/// session.
 fn stat_numbers(stat: &[u8]) -> Vec<i128> {
     let text = String::from_utf8_lossy(stat);
     let (head, rest) = text.rsplit_once(')').expect("a name in brackets");
@@ -39,7 +40,7 @@ fn output_has_status_output_and_errors() {
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let mut command = Command::shell("cat; echo out; echo err >&2; exit 7");
-            // Twice: what is captured once is not so for good.
+            // Twice: an output that is captured once is not captured for good.
             for _ in 0..2 {
                 let output = command.output().await.unwrap();
                 assert_eq!(output.status.code(), Some(7));
@@ -57,7 +58,7 @@ fn output_has_status_output_and_errors() {
 }
 
 #[test]
-fn statuses_are_told_whoever_asks_and_how_often() {
+fn status_is_the_same_for_each_way_to_ask_and_each_time() {
     on_every(|cfg| {
         cfg.everywhere(|| async {
             for (end, code, signal) in [
@@ -143,13 +144,13 @@ fn hooks_are_called_in_the_child() {
             assert_eq!(command.output().await.unwrap().stdout, b"50\n");
             let mut command = Command::new("true");
             let hook = || Err(std::io::Error::from_raw_os_error(libc::ENOTTY));
-            // SAFETY: it makes a value.
+            // SAFETY: it only makes a value.
             unsafe { command.pre_exec(hook) };
             for _ in 0..2 {
                 let error = command.status().await.unwrap_err();
                 assert!(error.to_string().contains("true"), "{error}");
             }
-            // A bare name and another PATH: std forks.
+            // For a bare name and another PATH, std forks.
             let mut command = Command::new("sh");
             command.env_clear().env("PATH", "/bin:/usr/bin").args(["-c", "echo $PATH"]);
             assert_eq!(command.output().await.unwrap().stdout, b"/bin:/usr/bin\n");
@@ -174,8 +175,8 @@ fn user_and_group_are_changed_by_root() {
 
 #[test]
 fn megabyte_goes_both_ways_at_once() {
-    // Goal: T69 and the seed program: no standstill where the child writes while it reads; method: `cat`,
-    // several at a time, by the command, by the child, and by hand with two tasks.
+    // Goal: T69 and the seed program: no deadlock where the child writes while it reads; method:
+    // `cat`, several at a time, by the command, by the child, and by hand with two tasks.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let mut bytes = vec![0; 1 << 20];
@@ -220,7 +221,7 @@ fn input_that_nobody_reads_is_no_error() {
             assert!(output.status.success());
             let output = Command::new("head").args(["-c", "10"]).communicate(&bytes).await.unwrap();
             assert_eq!(output.stdout, [0; 10]);
-            // And where there is no pipe for it, it is.
+            // Without a pipe for it, input is an error.
             let mut child = Command::new("true").spawn().await.unwrap();
             let error = child.communicate("input").await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
@@ -276,10 +277,10 @@ fn children_are_chained_by_pipes() {
 }
 
 #[test]
-fn wait_returns_at_the_exit_whoever_holds_the_pipes() {
-    // Goal: what asyncio up to 3.14 does not do: a wait begun before the exit returns at the exit, though a
-    // grandchild lives and holds the pipes; and so does one begun after it. Method: the script goes on
-    // when `wait` closes its input, so that the wait is there first.
+fn wait_returns_at_the_exit_though_the_pipes_are_held() {
+    // Goal: unlike asyncio up to 3.14, a wait that began before the exit returns at the exit,
+    // though a grandchild lives and holds the pipes; so does a wait that began after it. Method:
+    // the script goes on when `wait` closes its input, so that the wait begins first.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             for begin_after in [false, true] {
@@ -307,7 +308,7 @@ fn wait_returns_at_the_exit_whoever_holds_the_pipes() {
 }
 
 #[test]
-fn killed_child_is_told_though_its_child_holds_the_pipe() {
+fn kill_is_reported_though_a_grandchild_holds_the_pipe() {
     // Goal: T69; method: as above, with a kill instead of an exit.
     on_every(|cfg| {
         cfg.once(async {
@@ -317,7 +318,7 @@ fn killed_child_is_told_though_its_child_holds_the_pipe() {
             lines.read_line(&mut grandchild).await.unwrap();
             child.kill().unwrap();
             assert_eq!(child.wait().await.unwrap().signal(), Some(libc::SIGKILL));
-            // Late kills hit nobody, and are no errors.
+            // Late kills have no effect, and are no errors.
             child.kill().unwrap();
             child.send_signal(SignalKind::terminate()).unwrap();
             let kill = Command::new("kill").args(["-KILL", grandchild.trim()]).status().await;
@@ -362,7 +363,7 @@ fn wait_that_is_given_up_loses_no_status() {
                 assert!(timeout(limit, child.wait()).await.is_err());
             }
             drop(stdin);
-            // Given up while the end comes: again and again, until it is told.
+            // Waits are given up while the child ends, until one returns the status.
             let status = loop {
                 if let Some(status) = poll_immediate(child.wait()).await {
                     break status.unwrap();
@@ -377,13 +378,13 @@ fn wait_that_is_given_up_loses_no_status() {
 
 #[test]
 fn child_inherits_no_descriptor_and_no_mask() {
-    // Goal: nothing of the runtime, nor of other children, is open in a child, and no signal is blocked;
-    // method: a child lists what it has, beside sockets, pipes, listeners for signals and other children,
-    // started by a thread that has blocked signals.
-    // By the child itself: a shell blocks signals at times.
+    // Goal: in a child no descriptor of the runtime nor of other children is open, and no signal is
+    // blocked; method: a child lists its own, beside sockets, pipes, listeners for signals and
+    // other children, and is started by a thread that has blocked signals. The child is no shell: a
+    // shell blocks signals at times.
     const MASKS: [&str; 3] = ["-E", "Sig(Blk|Ign)", "/proc/self/status"];
     isolated(|| {
-        // What this process has got itself, and `ls` opens.
+        // The descriptors that this process inherited, and that `ls` opens.
         let before = std::process::Command::new("ls").arg("/proc/self/fd").output().unwrap().stdout;
         assert!(before.len() >= 8, "four at least");
         on_every(|cfg| {
@@ -414,7 +415,7 @@ fn child_inherits_no_descriptor_and_no_mask() {
                     for mask in masks.lines() {
                         let bits = mask.split_whitespace().nth(1).unwrap();
                         let bits = u64::from_str_radix(bits, 16).unwrap();
-                        // Two that the C library keeps for itself may be ignored.
+                        // Two signals that the C library reserves may be ignored.
                         assert_eq!(bits & !(3 << 31), 0, "{masks}");
                     }
                 }

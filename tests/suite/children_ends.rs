@@ -1,4 +1,4 @@
-//! What children leave behind: zombies, descriptors, processes; and what becomes of them when their
+//! What children leave behind: zombies, descriptors, processes; and what happens to them when their
 //! handles, tasks, runtimes and parents end.
 
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -23,17 +23,17 @@ fn has_children() -> bool {
     waitid(WaitId::All, options).is_ok()
 }
 
-/// Waits until every child has ended and was reaped, by somebody else.
+/// Waits until every child has ended and was reaped elsewhere.
 fn until_no_child() {
     wait_until(|| !has_children(), || "no child and no zombie is left".into());
 }
 
-/// One that ends when its input is closed.
+/// A child that ends when its input is closed.
 async fn reads() -> Child {
     Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().await.unwrap()
 }
 
-/// One that does not end by itself.
+/// A child that does not end by itself.
 async fn sleeps(kill_on_drop: bool) -> Child {
     Command::new("sleep").arg("1000").kill_on_drop(kill_on_drop).spawn().await.unwrap()
 }
@@ -70,8 +70,9 @@ fn thousand_short_lived_children_leave_nothing() {
 
 #[test]
 fn dropped_children_are_reaped() {
-    // Goal: whoever drops a child, and whenever, no zombie stays; method: children that have ended, that
-    // end later and that are killed, dropped in a task, on a plain thread and on a thread of the pool.
+    // Goal: wherever and whenever a child's handle is dropped, no zombie stays; method: children
+    // that have ended, that end later and that are killed, dropped in a task, on a plain thread and
+    // on a thread of the pool.
     isolated(|| {
         on_every(|cfg| {
             let before = open_fds();
@@ -81,7 +82,7 @@ fn dropped_children_are_reaped() {
                     yield_now().await;
                 }
                 drop(ended);
-                // Its end is there, and nobody has asked.
+                // The child has ended, and its status was not asked for.
                 drop(Command::new("true").spawn().await.unwrap());
                 for place in 0..3 {
                     let waited = {
@@ -158,9 +159,9 @@ fn children_outlive_or_end_with_their_runtime() {
 }
 
 #[test]
-fn end_of_one_child_wakes_nobody_else() {
-    // Goal: nothing grows with the children that live; method: fifty are waited for, and with the end of one
-    // only its own task is polled.
+fn end_of_one_child_wakes_no_other_task() {
+    // Goal: the cost of an end does not grow with the number of children; method: tasks wait for
+    // fifty, and the end of one polls only its own task.
     isolated(|| {
         on_every(|cfg| {
             cfg.once(async {
@@ -180,7 +181,7 @@ fn end_of_one_child_wakes_nobody_else() {
                     drop(input);
                     assert!(wait.await.unwrap().success());
                 }
-                // If each end woke all who wait, there would be 1275 and more.
+                // If each end woke all tasks that wait, there would be 1275 polls and more.
                 let polled = polls() - before;
                 assert!(polled < 500, "{polled} polls for fifty ends");
             });
@@ -190,8 +191,9 @@ fn end_of_one_child_wakes_nobody_else() {
 }
 
 #[test]
-fn child_lives_on_where_nobody_kills_it() {
-    // Goal: what the docs say of a dropped child; method: its input stays open elsewhere, and it goes on.
+fn dropped_child_lives_on() {
+    // Goal: a dropped child lives on, as its documentation says; method: its input stays open
+    // elsewhere, and it goes on.
     isolated(|| {
         on_every(|cfg| {
             cfg.once(async {
@@ -243,9 +245,10 @@ fn output_that_is_given_up_leaves_no_child() {
 
 #[test]
 fn spawn_on_the_pool_that_is_given_up_leaves_no_child() {
-    // Goal: the child that a dropped `spawn` was about to give is killed and reaped, and the command says
-    // that it is lost; cancelled by a scope of ours, it waits for the thread, and loses nothing. Method: a
-    // hook says that it is there, and waits for a word, which comes after the drop.
+    // Goal: a child that a dropped `spawn` was about to return is killed and reaped, and the
+    // command says that it was used up; a `spawn` that our own scope cancels waits for the thread,
+    // and loses nothing. Method: a hook in the child reports that it runs, and waits for a byte,
+    // which comes after the drop.
     isolated(|| {
         on_every(|cfg| {
             cfg.once(async {
@@ -335,20 +338,20 @@ pub fn parent_role(args: &[String]) {
 
 #[test]
 fn children_that_read_end_with_a_killed_parent() {
-    // Goal: nobody else holds the pipes of a child, so that its input ends with its parent, even by
-    // SIGKILL; method: a helper with three children is killed.
+    // Goal: no other process holds the pipes of a child, so that its input ends with its parent,
+    // even by SIGKILL; method: a helper with three children is killed.
     on_every(|cfg| {
         let args = [cfg.backend().to_owned(), cfg.workers.to_string()];
         let mut helper = Helper::start("parent", &args);
         let children: Vec<String> = (0..3).map(|_| helper.hear()).collect();
-        // Kills and reaps it.
+        // The drop kills and reaps it.
         drop(helper);
         for child in children {
             let state = || {
                 let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
                 stat.rsplit_once(") ").map(|(_, rest)| rest.starts_with('Z'))
             };
-            // Gone, or a zombie of whoever has inherited it.
+            // It has ended, or is a zombie of the process that inherited it.
             wait_until(|| state().is_none_or(|zombie| zombie), || format!("{child} ends"));
         }
     });
@@ -356,8 +359,8 @@ fn children_that_read_end_with_a_killed_parent() {
 
 #[test]
 fn late_kill_hits_no_other_process_of_that_number() {
-    // Goal: cpython#127049; method: after a child was reaped, the next one gets its number, where this
-    // process may say so to the kernel.
+    // Goal: cpython#127049; method: after a child was reaped, the next one gets its number, where
+    // the kernel lets this process choose it.
     isolated(|| {
         let cfg = &Cfg::all()[0];
         cfg.once(async {
@@ -367,7 +370,9 @@ fn late_kill_hits_no_other_process_of_that_number() {
             for _ in 0..100 {
                 let last = format!("{}", first.id() - 1);
                 if let Err(error) = std::fs::write("/proc/sys/kernel/ns_last_pid", last) {
-                    crate::harness::loud(&format!("NOTE skipped: no say in numbers: {error}"));
+                    crate::harness::loud(&format!(
+                        "NOTE skipped: the kernel does not let numbers be chosen: {error}"
+                    ));
                     let refused = [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem];
                     assert!(refused.contains(&error.kind()) || !error.kind().eq(&ErrorKind::Other));
                     return;

@@ -20,7 +20,7 @@ fn has_children() -> bool {
     waitid(WaitId::All, options).is_ok()
 }
 
-/// A folder of this test's, which goes with the value.
+/// A directory of this test, removed when the value is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -44,7 +44,7 @@ impl Drop for Folder {
     }
 }
 
-/// What starting it gives, in both ways: by posix_spawn(3) and by fork(2).
+/// The errors of its start, in both ways: by posix_spawn(3) and by fork(2).
 async fn refusals(command: impl Fn() -> Command) -> Vec<io::Error> {
     let mut forking = command();
     forking.setsid();
@@ -52,13 +52,13 @@ async fn refusals(command: impl Fn() -> Command) -> Vec<io::Error> {
     for mut command in [command(), forking] {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         errors.push(command.spawn().await.expect_err("it cannot be started"));
-        errors.push(command.output().await.expect_err("nor so"));
+        errors.push(command.output().await.expect_err("nor with output"));
     }
     errors
 }
 
 #[test]
-fn bad_programs_are_told_apart() {
+fn bad_programs_have_errors_of_their_own() {
     isolated(|| {
         let folder = Folder::new("programs");
         let plain = folder.file("plain", "#!/bin/sh\n", 0o644);
@@ -150,8 +150,9 @@ fn too_many_processes_are_an_error_that_passes() {
             let cfg = &Cfg::all()[0];
             let before = getrlimit(Resource::Nproc);
             let main = async {
-                // The pool has a thread before threads are refused. It may ask for more, and says then
-                // that it gets none, so that this is not run by the harness, which wants silence.
+                // The pool starts a thread before threads are refused. It may ask for more and
+                // reports the refusal on standard error, which the harness forbids: so the harness
+                // does not run this test's runtime.
                 assert!(Command::new("true").setsid().status().await.unwrap().success());
                 limit(Resource::Nproc, 1);
                 let errors = refusals(|| Command::new("true")).await;
@@ -170,8 +171,8 @@ fn too_many_processes_are_an_error_that_passes() {
 
 #[test]
 fn descriptors_that_run_out_at_any_step_leave_no_child() {
-    // Goal: tokio#8359: a set-up that fails behind the start loses no child; method: a limit on descriptors
-    // at each step from none to enough.
+    // Goal: tokio#8359: a set-up that fails after the fork loses no child; method: a limit on
+    // descriptors at each step from none to enough.
     isolated(|| {
         for cfg in Cfg::all().iter().filter(|cfg| cfg.workers == 1) {
             cfg.once(async {
@@ -180,7 +181,8 @@ fn descriptors_that_run_out_at_any_step_leave_no_child() {
                 let enough = getrlimit(Resource::Nofile);
                 for forks in [false, true] {
                     let (mut refused, mut started) = (0, 0);
-                    // What is free is filled up, so that the limit is the number of what is left.
+                    // The free numbers are filled, so that the limit is the number of descriptors
+                    // that are left.
                     for room in 0..16 {
                         let highest = *before.keys().next_back().unwrap() as u64 + 1;
                         let mut held = Vec::new();
@@ -223,7 +225,7 @@ fn descriptors_that_run_out_at_any_step_leave_no_child() {
 }
 
 fn set_sigchld(handler: libc::sighandler_t, flags: i32) {
-    // SAFETY: all zero is one: no flags, an empty mask.
+    // SAFETY: a value of zeros is valid: no flags, an empty mask.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler;
     action.sa_flags = flags;
@@ -243,7 +245,7 @@ fn ignored_sigchld_is_refused_and_a_lost_status_is_an_error() {
                         assert!(error.to_string().contains("SIGCHLD"), "{error}");
                     }
                     set_sigchld(libc::SIG_DFL, 0);
-                    // Ignored when the child is there already.
+                    // SIGCHLD is ignored after the start.
                     let mut command = Command::new("cat");
                     let mut child = command.stdin(Stdio::piped()).spawn().await.unwrap();
                     set_sigchld(handler, flags);
@@ -253,7 +255,7 @@ fn ignored_sigchld_is_refused_and_a_lost_status_is_an_error() {
                     assert!(child.wait().await.is_err() && child.try_wait().is_err());
                     child.kill().unwrap();
                 }
-                // Other code waits for any child.
+                // Other code waits for any child, and takes the status.
                 let mut child = Command::new("true").spawn().await.unwrap();
                 let pid = rustix::process::Pid::from_raw(child.id() as i32);
                 let theirs = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty());
@@ -284,7 +286,7 @@ fn on_no_worker_a_child_is_started_and_its_wait_refused() {
             panic!("there is no pool");
         };
         assert!(refused.is_err());
-        // A runtime hears of its end, which may be there by now.
+        // A runtime can wait for the child, which may have ended by now.
         let cfg = &Cfg::all()[0];
         assert!(cfg.builder().run(child.wait()).unwrap().unwrap().success());
     });

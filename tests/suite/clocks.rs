@@ -12,14 +12,14 @@ use ringloop::{spawn, yield_now};
 use crate::harness::{loud, on_every, on_every_within};
 use crate::processes::isolated_with;
 
-/// Seconds since the machine's start, as far as the kernel lets itself be told (146 years).
+/// Seconds since the machine's start, near the most that the kernel accepts (146 years).
 const LONG_AGO: u64 = 4_500_000_000;
 
-/// Has `command` run where the machine was started [`LONG_AGO`], if that may be had.
+/// Runs `command` in a time namespace whose clock began [`LONG_AGO`], if there may be one.
 fn in_old_machine(command: &mut std::process::Command) {
     let offsets = format!("monotonic {LONG_AGO} 0\nboottime {LONG_AGO} 0\n");
     let enter = move || {
-        // A user who is not root may have one in a user namespace.
+        // A user that is not root may create one in a user namespace.
         for flags in [libc::CLONE_NEWTIME, libc::CLONE_NEWTIME | libc::CLONE_NEWUSER] {
             // SAFETY: a call without memory, before the program begins.
             if unsafe { libc::unshare(flags) } == 0 {
@@ -36,7 +36,8 @@ fn in_old_machine(command: &mut std::process::Command) {
 #[test]
 fn machine_that_was_started_long_ago_keeps_time() {
     // Goal: test 54, no overflow where the monotonic clock has counted 142 years; method: a time
-    // namespace; sleeps, timeouts, an interval, reset both ways, and the times that do not end.
+    // namespace; sleeps, timeouts, an interval, reset in both directions, and times that never
+    // come.
     isolated_with(in_old_machine, || {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         if (now.tv_sec as u64) < LONG_AGO {
@@ -101,8 +102,9 @@ fn deadlines_that_have_passed_are_over_at_once() {
 
 #[test]
 fn million_equal_deadlines_end_together() {
-    // Goal: test 54, many timers of one deadline are neither lost nor looked for one by one; method:
-    // one task holds them all, and awaits each; a million with one worker, fewer with several.
+    // Goal: test 54, many timers of one deadline: none is lost, and none is searched for one by
+    // one; method: one task holds them all, and awaits each; a million with one worker, fewer with
+    // several.
     on_every_within(Duration::from_secs(120), |cfg| {
         let n = if cfg.single() { 1_000_000 } else { 100_000 };
         cfg.once(async move {

@@ -1,4 +1,5 @@
-//! gather, wait, as_completed, race, shield: what they start has ended when they are ready.
+//! gather, wait, as_completed, race, shield: the tasks that they start have ended when they are
+//! ready.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
@@ -106,7 +107,7 @@ fn t20_cancelled_gather_has_joined_its_members() {
                 spawn(async move { with_cleanup(&cleaned).await })
             };
             assert!(timeout(SHORT, gather_settled([task(), task()])).await.is_err());
-            // A task may have been cancelled before its first poll: then there was nothing to clean.
+            // A task may have been cancelled before its first poll: then it has no cleanup.
             let settled = cleaned.get();
             assert!(settled <= 16);
             if cfg.single() {
@@ -147,8 +148,8 @@ fn t21_first_error_ends_the_siblings_before_it_is_returned() {
 }
 
 #[test]
-fn panic_of_a_member_joins_the_others_and_goes_on() {
-    // Goal: each joins what it started, also when one member panics.
+fn panic_of_a_member_joins_the_others_and_is_resumed() {
+    // Goal: each combinator joins the tasks that it started, also when one member panics.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             for dynamic in [false, true] {
@@ -179,8 +180,8 @@ fn panic_of_a_member_joins_the_others_and_goes_on() {
 
 #[test]
 fn cancel_while_members_end_after_a_panic_waits_for_their_end() {
-    // Goal: the end of the members is hidden from the scopes around, also when it began with a panic;
-    // method: a member whose cleanup has two regions, with the task cancelled between them.
+    // Goal: the end of the members is hidden from the scopes around them, also when it began with a
+    // panic; method: a member whose cleanup has two regions, with the task cancelled between them.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (begun, go, heard) = (Flag::new(), Flag::new(), Count::new());
@@ -319,7 +320,7 @@ fn t31_shield_goes_on_and_its_failure_is_reported() {
 
             let done = Flag::new();
             let set = done.clone();
-            // At the end of the runtime it comes to its end as well.
+            // When the runtime ends, the inner future still runs to its end.
             shield(async move {
                 yields(20).await;
                 set.set();
@@ -382,7 +383,7 @@ fn t33_staggered_race() {
             assert_eq!(race_staggered(LONG, attempts).await, Ok((1, 1)));
             assert_eq!(begun.take(), ["0", "1"]);
 
-            // Both run, and are released in one turn: one wins, the other is ended.
+            // Both run, and are released in one turn: one wins, the other is cancelled.
             let gate = Flag::new();
             let running = Count::new();
             let ended = Count::new();
@@ -479,7 +480,7 @@ fn ready_future_in_a_cancelled_race_keeps_its_value() {
                     s.cancel();
                     Poll::<Result<i32, ringloop::TaskError>>::Pending
                 });
-                // The race is told before it polls again.
+                // The race gets the cancel before it polls again.
                 let held = async {
                     catch_cancel(pending::<()>()).await.ok();
                     pending().await
@@ -514,7 +515,7 @@ fn mask_in_a_member_is_waited_for() {
 }
 
 #[test]
-fn nested_combinators_are_cancelled_as_a_whole() {
+fn nested_combinators_clean_up_once_each() {
     // Goal: gather within race within gather under a timeout: every cleanup runs once.
     on_every(|cfg| {
         cfg.everywhere(|| async {
@@ -561,8 +562,9 @@ fn combinators_dropped_half_way_drop_their_members() {
 
 #[test]
 fn select_of_futures_takes_ours_as_they_are() {
-    // Goal: what `futures::select!` asks for is there, and says when a future has given its value: in a
-    // loop each gives it once; method: all kinds beside each other, until none is left.
+    // Goal: our futures implement what `futures::select!` requires, and report when they have given
+    // their value: in a loop each gives it once; method: all kinds beside each other, until none is
+    // left.
     on_every(|cfg| {
         cfg.once(async {
             let (promise, mut deferred) = ringloop::sync::oneshot();
@@ -591,7 +593,7 @@ fn select_of_futures_takes_ours_as_they_are() {
             given.sort_unstable();
             assert_eq!(given, [1, 2, 3, 4, 5, 6, 7]);
             sleep.reset(ringloop::time::Instant::now());
-            assert!(!futures_core::FusedFuture::is_terminated(&sleep), "it begins anew");
+            assert!(!futures_core::FusedFuture::is_terminated(&sleep), "it may be polled again");
             sleep.await;
         });
     });

@@ -14,9 +14,9 @@ mod flushing {
     use crate::harness::on_every;
     use crate::homes::{TOO_MUCH, expect, lend, on_a_ring, plain_pair, poll_once};
 
-    /// Goal: a flush waits for what is queued, and tells what became of it; method: more than fits
-    /// is lent, which a ring goes on sending; the peer reads, or resets. (On epoll a write waits
-    /// itself.)
+    /// Goal: a flush waits for the bytes that are queued, and returns their result; method: more
+    /// than fits is lent, which a ring goes on sending; the peer reads, or resets. (On epoll a
+    /// write itself waits.)
     pub fn waits_for_what_is_queued<W: Send>(
         into_writer: impl Fn(TcpStream) -> W + Copy + Send + Sync,
         flush: impl Fn(&mut W, &mut Context<'_>) -> Poll<io::Result<()>> + Copy + Send + Sync,

@@ -1,4 +1,4 @@
-//! Debug mode: slow polls, and tasks that take no notice of their cancellation.
+//! Debug mode: slow polls, and tasks that ignore their cancellation.
 
 use std::thread;
 use std::time::Duration;
@@ -12,9 +12,10 @@ use crate::processes::isolated_with;
 const LIMIT: Duration = Duration::from_millis(1);
 
 #[test]
-fn slow_poll_is_told_with_name_and_place() {
-    // Goal: each poll that takes as long as the limit is told, and no blocking job; method: two slow
-    // polls of a task with a name, by a limit that they reach, and by one that they do not.
+fn slow_poll_is_reported_with_name_and_place() {
+    // Goal: each poll that takes as long as the limit is reported, and no blocking job is; method:
+    // two slow polls of a task with a name, with a limit that they reach, and with one that they do
+    // not.
     on_every(|cfg| {
         for limit in [LIMIT, Duration::from_secs(3600)] {
             let log = ErrorLog::default();
@@ -41,8 +42,8 @@ fn slow_poll_is_told_with_name_and_place() {
 
 #[test]
 fn task_that_catches_its_cancellation_in_a_loop_is_named() {
-    // Goal: it is told once, after a thousand turns, and not before; method: tasks that catch 999 and
-    // 1500 times, one that consumes each request, and one that catches its timeout.
+    // Goal: it is reported once, after a thousand turns, and not before; method: tasks that catch
+    // 999 and 1500 times, one that consumes each request, and one that catches its timeout.
     on_every(|cfg| {
         let log = ErrorLog::default();
         cfg.builder_with(&log)
@@ -93,8 +94,8 @@ fn task_that_catches_its_cancellation_in_a_loop_is_named() {
 
 #[test]
 fn debug_mode_is_off_unless_asked_for() {
-    // Goal: without the mode nothing is told; the variable turns it on, the builder goes before it,
-    // and what it cannot mean is refused; method: children with the variable set.
+    // Goal: without the mode nothing is reported; the variable turns it on, the builder overrides
+    // it, and any other value is an error; method: processes with the variable set.
     fn told(builder: Builder) -> usize {
         let log = ErrorLog::default();
         let hear = log.clone();

@@ -1,11 +1,11 @@
-//! The programs of `examples/asyncio`: what they print is what asyncio's print.
+//! The programs of `examples/asyncio`: they print what the asyncio programs print.
 
 use crate::processes::{Helper, say};
 
 #[path = "../../examples/asyncio/programs/mod.rs"]
 mod programs;
 
-/// The helper's side: one program.
+/// The helper process: runs one program.
 pub fn example_role(args: &[String]) {
     let [name] = args else { panic!("{args:?}") };
     let program = programs::ALL.iter().find(|(known, _)| known == name);
@@ -14,7 +14,7 @@ pub fn example_role(args: &[String]) {
     say("end");
 }
 
-/// Runs a program on a process of its own, by its defaults, and compares what it prints.
+/// Runs a program in a process of its own, with its defaults, and compares what it prints.
 fn prints(name: &str, expected: &[&str]) {
     let mut helper = Helper::start("example", &[name.to_owned()]);
     helper.expect("begin");

@@ -1,4 +1,4 @@
-//! The ways of reading and writing one stream, side by side and in any order.
+//! The ways to read and write one stream, side by side and in any order.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read};
 use std::net::Shutdown;
@@ -15,10 +15,10 @@ use crate::harness::{on_every, scale, scaled};
 use crate::net_stream::pair;
 use crate::tools::{GiveUpAfter, check_pattern, fill_pattern, pattern_byte};
 
-/// The verbs of reading.
+/// The number of ways to read.
 pub const READS: usize = 12;
 
-/// Reads at most `room` bytes by one of the verbs; no bytes are the end. (A lease may hold more.)
+/// Reads at most `room` bytes in one of the ways; no bytes mean the end. (A lease may hold more.)
 pub async fn read_by(
     mut stream: TcpStream,
     verb: usize,
@@ -86,10 +86,10 @@ async fn try_read_when_ready(stream: &TcpStream, buf: &mut [u8]) -> io::Result<u
     }
 }
 
-/// The verbs of writing.
+/// The number of ways to write.
 pub const WRITES: usize = 9;
 
-/// Writes all of `bytes` by one of the verbs.
+/// Writes all of `bytes` in one of the ways.
 pub async fn write_by(
     mut stream: TcpStream,
     verb: usize,
@@ -156,7 +156,7 @@ async fn try_write_when_ready(stream: &TcpStream, bytes: &[u8]) -> io::Result<()
     Ok(())
 }
 
-/// Makes leases that hold any bytes: it sends them to itself.
+/// Makes leases of given bytes: it sends the bytes to itself.
 pub struct Mint {
     into: TcpStream,
     from: TcpStream,
@@ -200,7 +200,7 @@ pub fn reset(stream: TcpStream) {
     stream.socket().set_linger(Some(Duration::ZERO)).unwrap();
 }
 
-/// What takes so long will never end.
+/// A wait that takes this long is taken to hang.
 const HANG: Duration = Duration::from_secs(5);
 
 /// Fails instead of waiting for ever.
@@ -208,7 +208,8 @@ pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     let begun = Instant::now();
     let limit = HANG * scale() as u32;
     match timeout(limit, future).await {
-        // The time-out's own wake would have a future look again to which another was lost.
+        // A wake by the timeout would poll the future again, and so hide that its own wake was
+        // lost.
         Ok(output) if begun.elapsed() < limit => output,
         _ => panic!("hangs: {what}"),
     }
@@ -216,8 +217,8 @@ pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
 
 #[test]
 fn verbs_in_any_order_move_every_byte_once() {
-    // Goal: verbs may be switched at any time; method: a numbered stream, sent and received by a
-    // random verb each time, with pauses and reads that are given up in between.
+    // Goal: reads and writes may change their way at any time; method: a numbered stream, sent and
+    // received in a random way each time, with pauses and reads that are given up in between.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let total = scaled(400_000);
@@ -277,7 +278,7 @@ fn verbs_in_any_order_move_every_byte_once() {
     });
 }
 
-/// A stream whose peer has written `last`; `warm`: it receives into leases already.
+/// A stream whose peer has written `last`; `warm`: it already receives into leases.
 async fn waiting_stream(warm: bool) -> (TcpStream, TcpStream) {
     let (mut near, mut far) = pair().await;
     if warm {
@@ -309,9 +310,10 @@ async fn read_all_by(
 }
 
 #[test]
-fn every_verb_tells_the_end_after_the_data() {
-    // Goal: the end comes after the bytes, and stays; method: each verb, on a stream that receives
-    // leases and on one that does not, before and after the peer's end has arrived; all others after.
+fn every_verb_returns_the_end_after_the_data() {
+    // Goal: the end comes after the bytes, and stays; method: each way to read, on a stream that
+    // receives into leases and on one that does not, before and after the peer's end has arrived;
+    // then all other ways.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             for verb in 0..READS {
@@ -345,9 +347,10 @@ fn every_verb_tells_the_end_after_the_data() {
 }
 
 #[test]
-fn every_verb_tells_a_reset_once() {
-    // Goal: a reset is not taken for the end of the stream; method: as above with a peer that resets:
-    // the bytes, then the error once, then the end. An error that readable() has found is still told.
+fn every_verb_returns_a_reset_once() {
+    // Goal: a reset is not taken for the end of the stream; method: as above with a peer that
+    // resets: the bytes, then the error once, then the end. After readable() has found an error, a
+    // read still returns it.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let mut wrong = Vec::new();
@@ -444,8 +447,8 @@ fn owned_buffers_come_back_with_their_memory() {
 
 #[test]
 fn borrowed_buffers_work_as_with_the_traits() {
-    // Goal: read and write of the stream stand before those of the traits with the same results;
-    // method: the same steps by both, bytes, an empty buffer, and the end.
+    // Goal: read and write of the stream take precedence over those of the traits, with the same
+    // results; method: the same steps with both, bytes, an empty buffer, and the end.
     async fn by_traits(stream: &mut (impl AsyncRead + Unpin)) -> Vec<usize> {
         let (mut a, mut b) = ([0; 4], [0; 100]);
         let mut results =
@@ -475,7 +478,7 @@ fn borrowed_buffers_work_as_with_the_traits() {
                     assert_eq!(far.write(&b" and "[..]).await.unwrap(), 5);
                     assert_eq!(far.write(&b"more".to_vec()).await.unwrap(), 4);
                     drop(far);
-                    // So that all of it has arrived.
+                    // Time for all of it to arrive.
                     ringloop::time::sleep(Duration::from_millis(1)).await;
                     results.push(match itself {
                         true => by_itself(&mut near).await,
@@ -484,7 +487,7 @@ fn borrowed_buffers_work_as_with_the_traits() {
                 }
                 for counts in &results {
                     assert_eq!(counts[..2], [4, 0], "{results:?}");
-                    // What was received before may end where a write did.
+                    // Bytes that were received ahead may end where a write ended.
                     let ends: &[[usize; 2]] = if warm { &[[9, 0], [5, 4]] } else { &[[9, 0]] };
                     assert!(ends.iter().any(|end| counts[2..] == *end), "{results:?}");
                 }
@@ -494,9 +497,9 @@ fn borrowed_buffers_work_as_with_the_traits() {
 }
 
 #[test]
-fn flush_means_that_the_kernel_has_it() {
-    // Goal: a flush waits for what was queued; method: leases and other writes, a flush, and then the
-    // peer reads them, blocking, on this very worker, which therefore can send nothing more.
+fn flush_waits_until_the_kernel_has_all_bytes() {
+    // Goal: a flush waits for what was queued; method: leases and other writes, a flush, and then
+    // the peer reads them in a call that blocks this very worker, so that it can send nothing more.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -529,16 +532,17 @@ fn flush_means_that_the_kernel_has_it() {
 }
 
 #[test]
-fn connection_is_handed_over_with_what_was_received_for_leases() {
-    // Goal: into_parts loses no byte, and into_std says so if it would; method: a stream that receives
-    // leases, bytes that arrive in part before and in part after, queued bytes that go out first.
+fn connection_is_converted_with_what_was_received_for_leases() {
+    // Goal: into_parts loses no byte, and into_std is an error if it would lose one; method: a
+    // stream that receives into leases, bytes of which a part arrives before and a part after, and
+    // queued bytes that are sent first.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let mut mint = Mint::new().await;
             for to_std in [false, true] {
                 let (mut near, mut far) = waiting_stream(true).await;
                 far.write_all(b"unread").await.unwrap();
-                // The worker takes them in, where one does.
+                // Time in which the worker may receive them ahead.
                 ringloop::time::sleep(Duration::from_millis(2)).await;
                 for lease in mint.leases(b"queued").await {
                     near.write_lease(lease).await.unwrap();
@@ -569,7 +573,7 @@ fn connection_is_handed_over_with_what_was_received_for_leases() {
 }
 
 #[test]
-fn all_who_wait_for_readable_are_woken() {
+fn all_tasks_that_wait_for_readable_are_woken() {
     // Goal: readable() and peek() take &self, so that several may wait; method: three tasks wait on one
     // stream, which has received leases before and has one armed, or not; one byte comes.
     on_every(|cfg| {
@@ -602,7 +606,7 @@ fn all_who_wait_for_readable_are_woken() {
 
 #[test]
 fn try_write_behind_queued_bytes_would_block_or_goes_behind_them() {
-    // Goal: try_write never overtakes what is queued, and knows no error but WouldBlock; method: it is
+    // Goal: try_write never overtakes queued bytes, and has no error but WouldBlock; method: it is
     // called right after write_lease, again and again, with writable() in between.
     on_every(|cfg| {
         cfg.everywhere(|| async {
@@ -630,8 +634,8 @@ fn try_write_behind_queued_bytes_would_block_or_goes_behind_them() {
 
 #[test]
 fn nothing_is_written_after_shutdown() {
-    // Goal: shutdown(Write) sends what is queued, and nothing that comes later; method: a lease, the
-    // shutdown, and then each verb of writing.
+    // Goal: shutdown(Write) sends the queued bytes, and nothing that is written later; method: a
+    // lease, the shutdown, and then each way to write.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             for verb in 0..=WRITES {

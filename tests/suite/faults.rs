@@ -1,4 +1,4 @@
-//! Faults on purpose: system calls that are refused, limits, another user, forks.
+//! Forced faults: system calls that are refused, limits, another user, forks.
 
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -14,10 +14,10 @@ use rustix::process::{Pid, Resource, Rlimit, WaitOptions, getrlimit, setrlimit, 
 use crate::harness::{loud, panic_text};
 use crate::processes::isolated_with;
 
-/// After how many seconds a fork is taken to hang, and killed.
+/// After this many seconds a fork is taken to hang, and killed.
 const FORK_DEADLINE: u32 = 30;
 
-/// The last line that a fork says when it has not been killed.
+/// The last line that a fork writes when it has not been killed.
 const FORK_ENDS: &str = "that was all";
 
 /// Set where a process has a user of its own.
@@ -59,9 +59,8 @@ impl Call {
     }
 }
 
-/// Makes a system call fail from here on, in all threads, those to come, and all children: a
-/// seccomp filter, which nobody can take away again. False, after a loud word, where none may be
-/// set.
+/// Makes a system call fail from here on, in all threads, present and future, and in all children:
+/// a seccomp filter, which cannot be removed. False, after a printed note, where none may be set.
 #[must_use]
 pub fn refuse(call: Call, errno: i32) -> bool {
     let set = filter(call, libc::SECCOMP_RET_ERRNO | errno as u32);
@@ -69,7 +68,7 @@ pub fn refuse(call: Call, errno: i32) -> bool {
     set
 }
 
-/// Sets a filter that does `action` for a system call. False as [`refuse`] says.
+/// Sets a filter that does `action` for a system call. False as with [`refuse`].
 #[must_use]
 pub fn filter(call: Call, action: u32) -> bool {
     let step = |code: u32, jump_if_not: u8, value: u32| libc::sock_filter {
@@ -78,7 +77,7 @@ pub fn filter(call: Call, action: u32) -> bool {
         jf: jump_if_not,
         k: value,
     };
-    // The call's number comes first in what the filter looks at (struct seccomp_data).
+    // The call's number is the first field of the filter's input (struct seccomp_data).
     let mut program = [
         step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
         step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, call.number() as u32),
@@ -92,7 +91,7 @@ pub fn filter(call: Call, action: u32) -> bool {
 }
 
 /// Makes the calling thread unable to start others, for as long as it lives, by a seccomp filter of
-/// its own. Other threads are not concerned. False, after a loud word, where none may be set.
+/// its own. Other threads are not affected. False, after a printed note, where none may be set.
 #[must_use]
 pub fn refuse_threads_here() -> bool {
     let refuse = libc::SECCOMP_RET_ERRNO | libc::EAGAIN as u32;
@@ -115,7 +114,7 @@ pub fn refuse_threads_here() -> bool {
     set_filter(&mut program, 0)
 }
 
-/// Sets a filter for this thread, or, with TSYNC among the flags, for all.
+/// Sets a filter for this thread, or, with TSYNC among the flags, for all threads.
 fn set_filter(program: &mut [libc::sock_filter], flags: libc::c_ulong) -> bool {
     let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     rustix::thread::set_no_new_privs(true).expect("privileges can be given up");
@@ -128,7 +127,7 @@ fn set_filter(program: &mut [libc::sock_filter], flags: libc::c_ulong) -> bool {
     result == 0
 }
 
-/// Whether a ring with deferred work (Linux 6.1) can be had here: what runtimes need.
+/// Whether a ring with deferred work (Linux 6.1), which runtimes need, can be set up here.
 #[must_use]
 pub fn uring_here() -> bool {
     match ring_of(4) {
@@ -140,24 +139,25 @@ pub fn uring_here() -> bool {
     }
 }
 
-/// Sets up a ring of so many entries, and gives it up again.
+/// Sets up a ring of `entries`, and closes it.
 pub fn ring_of(entries: usize) -> io::Result<()> {
     const SINGLE_ISSUER: u32 = 1 << 12;
     const DEFER_TASKRUN: u32 = 1 << 13;
-    // struct io_uring_params, of which the third word holds the flags.
+    // struct io_uring_params: its third word holds the flags.
     let mut params = [0u32; 30];
     params[2] = SINGLE_ISSUER | DEFER_TASKRUN;
-    // SAFETY: the kernel writes 120 bytes at most, which is what there is.
+    // SAFETY: the kernel writes at most 120 bytes, the size of `params`.
     let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, entries, params.as_mut_ptr()) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: it is ours, and nobody else knows it.
+    // SAFETY: it was opened above, and is used nowhere else.
     unsafe { libc::close(fd as i32) };
     Ok(())
 }
 
-/// Waits until the kernel has given back what closed rings had locked: it takes its time.
+/// Waits until the kernel has released the memory that closed rings had locked, which takes a
+/// while.
 pub fn let_locked_memory_come_back() {
     std::thread::sleep(Duration::from_millis(500));
 }
@@ -175,11 +175,11 @@ pub fn limit(resource: Resource, soft: u64) {
         .expect("own limits may be lowered");
 }
 
-/// Runs `body` in a child process of an ordinary user who has no other process: locked memory is
-/// counted per user. Where only root could arrange that, the user of the tests must do.
+/// Runs `body` in a child process of an ordinary user that has no other process: locked memory is
+/// counted per user. Where root is needed for that and missing, the user of the tests must do.
 pub fn as_plain_user<F: FnOnce()>(prepare: impl FnOnce(&mut Command), body: F) {
     if !rustix::process::getuid().is_root() {
-        // This is the child; or the tests belong to an ordinary user anyway.
+        // This is the child, or the tests run as an ordinary user already.
         isolated_with(prepare, body);
         return;
     }
@@ -194,17 +194,19 @@ pub fn as_plain_user<F: FnOnce()>(prepare: impl FnOnce(&mut Command), body: F) {
     isolated_with(become_plain, body);
 }
 
-/// Whether this process is the only one of its user; if not, the test says so and ends.
+/// Whether this process is the only one of its user; if not, the test prints a note and ends.
 #[must_use]
 pub fn user_is_alone() -> bool {
     let alone = std::env::var_os(OWN_USER).is_some();
     if !alone {
-        loud("NOTE skipped: what others of this user lock counts, too; only root can find another");
+        loud(
+            "NOTE skipped: memory that this user's other processes lock counts too; only root can change the user",
+        );
     }
     alone
 }
 
-/// This binary where an ordinary user can run it.
+/// This binary, at a path where an ordinary user can run it.
 struct Reachable {
     user: u32,
     path: PathBuf,
@@ -216,7 +218,8 @@ impl Reachable {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let here = std::env::current_exe().expect("path of the test binary");
-        // Ids that nobody has; or nobody's own, where ids are few (a user namespace).
+        // User ids that are not in use; or the id of `nobody`, where ids are few (a user
+        // namespace).
         let users = [200_000 + (std::process::id() % 100_000) * 100 + number, 65_534];
         let place = std::env::temp_dir().join(format!("ringloop-{}-{number}", std::process::id()));
         let mut found = Reachable { user: 0, path: here.clone(), copied_to: None };
@@ -279,7 +282,7 @@ fn open_to_all(path: &Path) {
     let _ = fs::set_permissions(path, mode);
 }
 
-/// A setting of the whole machine (a sysctl), changed until this is dropped.
+/// A system-wide setting (a sysctl), changed until this is dropped.
 pub struct Setting {
     path: &'static str,
     before: String,
@@ -308,8 +311,8 @@ pub struct Forked {
     leave: PipeWriter,
 }
 
-/// Forks. `body` runs in the fork on the one thread that there is, and tells the test what it
-/// finds; it is killed when it hangs.
+/// Forks. `body` runs in the fork, on its only thread, and writes its findings to the test; it is
+/// killed when it hangs.
 pub fn fork(body: impl FnOnce(&mut PipeWriter)) -> Forked {
     let (words, mut speak) = io::pipe().expect("a pipe");
     let (stay, leave) = io::pipe().expect("a pipe");
@@ -326,32 +329,32 @@ pub fn fork(body: impl FnOnce(&mut PipeWriter)) -> Forked {
             let _ = writeln!(speak, "{FORK_ENDS}");
             drop(speak);
             let _ = (&stay).read(&mut [0]);
-            // SAFETY: nothing of the parent's is to be run down here.
+            // SAFETY: no destructor of the parent must run here.
             unsafe { libc::_exit(if ended.is_ok() { 0 } else { 101 }) }
         }
         pid => Forked { pid: Pid::from_raw(pid).expect("not zero"), words, leave },
     }
 }
 
-/// Lets a process die soon, hanging or not.
+/// Kills this process after [`FORK_DEADLINE`], also if it hangs.
 pub fn die_by_alarm() {
     // SAFETY: without a handler, the signal ends the process.
     unsafe { libc::alarm(FORK_DEADLINE) };
 }
 
 impl Forked {
-    /// Everything it has to say, once it has nothing left to do but to leave.
+    /// All lines that the fork has written, once it is about to end.
     pub fn hear(&mut self) -> Vec<String> {
         let mut text = String::new();
         self.words.read_to_string(&mut text).expect("words");
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         if lines.pop().as_deref() != Some(FORK_ENDS) {
-            panic!("the fork ended by {}, and had said {text:?}", how_it_ended(self.pid));
+            panic!("the fork ended by {}, after it wrote {text:?}", how_it_ended(self.pid));
         }
         lines
     }
 
-    /// What it says until its end, and how it ends, whatever that may be.
+    /// What the fork writes until its end, and how it ends, in whatever way.
     pub fn last_words(self) -> (String, String) {
         let Forked { pid, mut words, leave } = self;
         drop(leave);
@@ -360,7 +363,7 @@ impl Forked {
         (text, how_it_ended(pid))
     }
 
-    /// Lets it leave; it must have panicked nowhere.
+    /// Lets the fork end; it must not have panicked.
     pub fn dismiss(self) {
         let Forked { pid, words, leave } = self;
         drop((words, leave));

@@ -1,5 +1,5 @@
-//! A child that is forked while every thread of its parent is busy: what it inherits may be held, for
-//! ever, by a thread that it has not got.
+//! A child that is forked while every thread of its parent is busy: locks that it inherits may be
+//! held, for ever, by threads that do not exist in it.
 
 use std::io::{PipeWriter, Write};
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::harness::{Cfg, assert_quiet, deliberate, on_every, scaled};
 use crate::net_stream::pair;
 use crate::processes::isolated;
 
-/// Takes, again and again, whatever the process has one of.
+/// Uses every process-wide resource, again and again.
 async fn take_all() {
     const CROWD: usize = 200;
-    // Timers, more than a worker keeps for the next.
+    // More timers than a worker keeps for reuse.
     let mut sleeps: Vec<_> =
         (0..CROWD).map(|_| Box::pin(ringloop::time::sleep(Duration::from_secs(100)))).collect();
     std::future::poll_fn(|cx| {
@@ -47,7 +47,7 @@ async fn take_all() {
     }
 }
 
-/// Threads that do not stop: on one runtime, from outside, and with runtimes of their own.
+/// Threads that never stop: on one runtime, from outside, and with runtimes of their own.
 fn busy<R>(cfg: &Cfg, handle: &Handle, f: impl FnOnce() -> R) -> R {
     struct Stop(Arc<AtomicBool>);
     impl Drop for Stop {
@@ -78,9 +78,9 @@ fn busy<R>(cfg: &Cfg, handle: &Handle, f: impl FnOnce() -> R) -> R {
 
 #[test]
 fn fork_of_a_busy_process_builds_its_own_runtime() {
-    // Goal: K4 beside threads that hold any lock of the process for as much of their time as they can;
-    // method: fork after fork, each builds and uses runtimes in both forms, and is killed where it
-    // hangs.
+    // Goal: K4 beside threads that hold every lock of the process for as much of their time as they
+    // can; method: fork after fork, each builds and uses runtimes in both forms, and is killed if
+    // it hangs.
     isolated(|| {
         on_every(|cfg| {
             let runtime = cfg.builder().on_error(|_| ()).build().unwrap();

@@ -39,7 +39,7 @@ async fn with_cleanup(started: Flag, cleaned: Count) {
 
 #[test]
 fn group_waits_for_its_children_and_gives_the_bodys_value() {
-    // Goal: the plain case; children of children count; handles give values.
+    // Goal: the plain case; children of children count; handles return values.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let done = Count::new();
@@ -150,7 +150,7 @@ fn t36_closed_group_takes_no_tasks() {
             assert_eq!(error.cancel_cause().unwrap().scope(), ScopeKind::Group);
             assert_eq!((polled.get(), dropped.get()), (0, 2));
 
-            // Being cancelled: a child tries from its cleanup.
+            // While it is being cancelled: a child tries to spawn in its cleanup.
             let result = task_group(async |g: Group| {
                 let (group, probe) = (g.clone(), probe());
                 let started = Flag::new();
@@ -170,7 +170,7 @@ fn t36_closed_group_takes_no_tasks() {
             assert_eq!(error.cancel_cause().unwrap().reason(), Some("enough"));
             assert_eq!((polled.get(), dropped.get()), (0, 3));
 
-            // Only waiting for its children: they may spawn.
+            // While it only waits for its children: they may spawn.
             let late = Count::new();
             let counted = late.clone();
             task_group(async |g: Group| {
@@ -190,8 +190,8 @@ fn t36_closed_group_takes_no_tasks() {
 
 #[test]
 fn t37_child_error_and_outside_cancel_together() {
-    // Goal: T37: the error is returned, and the very next await is cancelled; method: the scope around
-    // is cancelled in the poll in which the child fails.
+    // Goal: T37: the error is returned, and the next await is cancelled; method: the scope around
+    // it is cancelled in the poll in which the child fails.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (log, past) = (Log::new(), Count::new());
@@ -213,7 +213,7 @@ fn t37_child_error_and_outside_cancel_together() {
             });
             assert!(ended.await.is_err());
             assert_eq!(log.take(), ["child"]);
-            assert_eq!(past.get(), 0, "the request stood");
+            assert_eq!(past.get(), 0, "the request was still pending");
         });
     });
 }
@@ -386,7 +386,7 @@ fn child_that_cancels_its_group_before_it_suspends_ends_with_it() {
 
 #[test]
 fn body_that_catches_the_cancel_and_fails_by_itself() {
-    // Goal: cpython 95289: no request is left standing and none is missing.
+    // Goal: cpython 95289: no request is left over and none is lost.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let after = Log::new();
@@ -410,8 +410,9 @@ fn body_that_catches_the_cancel_and_fails_by_itself() {
 }
 
 #[test]
-fn panics_of_children_are_apart_and_a_body_that_panics_joins_its_children() {
-    // Goal: panics apart; method: one child panics beside one that fails; then a body that panics.
+fn panics_are_listed_apart_and_a_body_that_panics_joins_its_children() {
+    // Goal: panics are in a list of their own; method: one child panics beside one that fails; then
+    // a body that panics.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let result = try_task_group(async |g: TryGroup<&'static str>| {
@@ -536,14 +537,14 @@ fn cancel_from_outside_joins_the_children() {
             started.wait().await;
             task.abort();
             assert!(task.await.unwrap_err().is_cancelled());
-            // A hard drop: the children were asked, and the runtime has them to their end.
+            // A hard drop: the children were cancelled, and the runtime polls them to their end.
             gone.wait().await;
         });
     });
 }
 
 #[test]
-fn group_dropped_by_hand_asks_its_children_to_end() {
+fn group_that_is_dropped_cancels_its_children() {
     // Goal: no child is unowned; method: the group's future is polled and dropped.
     on_every(|cfg| {
         cfg.everywhere(|| async {
@@ -573,7 +574,7 @@ fn group_dropped_by_hand_asks_its_children_to_end() {
 
 #[test]
 fn start_waits_until_the_child_is_ready() {
-    // Goal: start; method: a child that says a number and goes on; one that never says anything.
+    // Goal: start; method: a child that reports a number and goes on; one that never reports.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let value = task_group(async |g: Group| {
@@ -627,8 +628,8 @@ fn limited_group_runs_a_few_at_a_time() {
 
 #[test]
 fn many_children_of_one_group() {
-    // Goal: nothing quadratic, nothing left; method: children that end at once, and ones that are
-    // cancelled together.
+    // Goal: no quadratic time, and nothing is left; method: children that end at once, and children
+    // that are cancelled together.
     on_every(|cfg| {
         cfg.once(async {
             let n = scaled(5000);
@@ -658,8 +659,9 @@ fn many_children_of_one_group() {
 }
 
 #[test]
-fn child_cannot_consume_what_its_group_asks() {
-    // Goal: a group's request stands, or the group would wait for ever; the same for an owning join.
+fn child_cannot_consume_the_request_of_its_group() {
+    // Goal: a child cannot consume its group's request, or the group would wait for ever; the same
+    // for an owning join.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let body = |started: Flag, consumed: Log| async move {
@@ -673,7 +675,7 @@ fn child_cannot_consume_what_its_group_asks() {
                 let started = Flag::new();
                 let child = g.spawn(body(started.clone(), consumed.clone()));
                 started.wait().await;
-                // A request by its handle first: that of the group goes before it.
+                // A request by its handle first: the group's takes precedence.
                 child.cancel();
                 g.cancel();
                 pending::<()>().await;

@@ -1,4 +1,4 @@
-//! Connections that are handed over to the standard library: with everything that was sent and
+//! Connections that are converted into the standard library's: with everything that was sent and
 //! received, or else with an error.
 
 use std::io::{ErrorKind, Read, Write};
@@ -15,9 +15,10 @@ use crate::net_stream::pair;
 use crate::sync_tools::other_executor;
 
 #[test]
-fn connection_with_a_gap_is_not_handed_over() {
-    // Goal: bytes that were given up are told, before anything is written behind the gap; method: a
-    // runtime ends with more to send than a deaf peer takes, and another hands the connection over.
+fn connection_with_a_gap_is_not_converted() {
+    // Goal: lost bytes are reported before anything is written after the gap; method: a runtime
+    // ends with more to send than a peer takes that does not read, and another runtime converts the
+    // connection.
     on_every(|cfg| {
         for home in first_homes() {
             for parts in [false, true] {
@@ -33,7 +34,7 @@ fn connection_with_a_gap_is_not_handed_over() {
                 first.shutdown(Duration::from_millis(1));
                 let Some(near) = near.unwrap() else { continue };
                 let error = cfg.runtime().must_run(async {
-                    let handed = soon("the hand-over", async {
+                    let handed = soon("the conversion", async {
                         match parts {
                             false => near.into_std().await.map(drop),
                             true => near.into_parts().await.map(drop),
@@ -49,9 +50,9 @@ fn connection_with_a_gap_is_not_handed_over() {
 }
 
 #[test]
-fn reset_connection_is_not_handed_over_as_ended() {
-    // Goal: an error that the kernel has told, and nobody has heard, does not look like the end of
-    // the stream; method: a reader that gave up, a reset, and the connection is handed over.
+fn reset_connection_is_not_converted_as_an_ended_one() {
+    // Goal: an error that the kernel has returned, and no reader has seen, does not look like the
+    // end of the stream; method: a read that is given up, a reset, and then the conversion.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             for wait in [false, true] {
@@ -62,7 +63,7 @@ fn reset_connection_is_not_handed_over_as_ended() {
                 if wait {
                     soon("the reset", near.readable()).await.unwrap();
                 }
-                let read = match soon("the hand-over", near.into_std()).await {
+                let read = match soon("the conversion", near.into_std()).await {
                     Ok(mut near) => near.read(&mut [0]),
                     Err(error) => Err(error),
                 };
@@ -74,9 +75,9 @@ fn reset_connection_is_not_handed_over_as_ended() {
 }
 
 #[test]
-fn connection_is_handed_over_on_any_executor() {
-    // Goal: into_std needs no runtime at hand; method: a receive is armed at home, its reader gives
-    // up, and a plain thread takes the connection over while the home sleeps.
+fn connection_is_converted_on_any_executor() {
+    // Goal: into_std needs no current runtime; method: the home has a receive armed, its reader is
+    // dropped, and a plain thread converts the connection while the home sleeps.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         for idle in [false, true] {

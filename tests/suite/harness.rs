@@ -1,5 +1,5 @@
 //! The sweep over backends and worker counts, deadlines, seeds, and the check that every counter
-//! which should return to zero has done so.
+//! that must return to zero has done so.
 
 use std::any::Any;
 use std::future::Future;
@@ -12,20 +12,20 @@ use std::time::{Duration, Instant};
 
 use ringloop::{Backend, Builder, ErrorEvent, Handle, Metrics, Runtime};
 
-/// One way of driving the kernel that every test must pass on.
+/// A configuration of a backend, on which every test must pass.
 pub struct BackendCase {
     pub name: &'static str,
     apply: fn(Builder) -> Builder,
 }
 
 impl BackendCase {
-    /// A builder for this backend that reports to nobody.
+    /// A builder for this backend whose reports are dropped.
     pub fn builder(&self, workers: usize) -> Builder {
         (self.apply)(Builder::new().workers(workers))
     }
 }
 
-/// The one list of backends.
+/// The only list of backends.
 pub const BACKENDS: &[BackendCase] = &[
     BackendCase { name: "uring", apply: |builder| builder.backend(Backend::Uring) },
     BackendCase {
@@ -40,7 +40,7 @@ pub const BACKENDS: &[BackendCase] = &[
     BackendCase { name: "epoll", apply: |builder| builder.backend(Backend::Epoll) },
 ];
 
-/// Those of the list that work on this machine; of the others it says so, once.
+/// The backends of the list that work on this machine; the others are printed, once.
 fn backends() -> impl Iterator<Item = &'static BackendCase> {
     static MISSING: OnceLock<Vec<&str>> = OnceLock::new();
     let missing = MISSING.get_or_init(|| {
@@ -58,7 +58,7 @@ fn backends() -> impl Iterator<Item = &'static BackendCase> {
 
 const WORKERS: &[usize] = &[1, 2, 4];
 
-/// How long counters may take to settle after the last await.
+/// How long counters may take to reach zero after the last await.
 const SETTLE: Duration = Duration::from_secs(20);
 
 /// `n`, multiplied by `RINGLOOP_TEST_SCALE`.
@@ -73,13 +73,13 @@ pub fn scale() -> usize {
     }
 }
 
-/// A line that reaches the terminal even though the test harness captures output.
+/// Prints a line on the terminal, even though the test harness captures output.
 pub fn loud(text: &str) {
     let line = format!("ringloop tests: {text}\n");
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
-/// The path of the test that `F`, a closure written in it, belongs to (`task::name_of_test`).
+/// The path of the test in which `F`, a closure, was written (`task::name_of_test`).
 pub fn test_name<F>(_: &F) -> &'static str {
     let full = std::any::type_name::<F>();
     let function = full.split("::{{closure}}").next().unwrap_or(full);
@@ -91,7 +91,7 @@ pub fn on_every<F: Fn(&Cfg)>(body: F) {
     on_every_within(Duration::from_secs(60), body);
 }
 
-/// [`on_every`] with a deadline of one's own, multiplied by the scale, for each single case.
+/// [`on_every`] with another deadline, multiplied by the scale, for each single case.
 pub fn on_every_within<F: Fn(&Cfg)>(deadline: Duration, body: F) {
     let name = test_name(&body);
     let only_backend = std::env::var("RINGLOOP_TEST_BACKEND").ok();
@@ -109,8 +109,8 @@ pub fn on_every_within<F: Fn(&Cfg)>(deadline: Duration, body: F) {
     }
 }
 
-/// Runs `body`; a panic names `what` (which holds the seed), and passing the deadline ends the
-/// process with it, because a thread that hangs cannot be stopped in any other way.
+/// Runs `body`; a panic names `what` (which holds the seed). When the deadline passes, the process
+/// ends with that name, because there is no other way to stop a thread that hangs.
 pub fn guarded<R>(what: &str, deadline: Duration, body: impl FnOnce() -> R) -> R {
     let watchdog = Watchdog::start(what.to_owned(), deadline * scale() as u32);
     let result = catch_unwind(AssertUnwindSafe(body));
@@ -179,7 +179,7 @@ impl std::fmt::Display for Cfg {
 }
 
 impl Cfg {
-    /// Every case of the sweep, for the few tests that run them all at the same time.
+    /// Every case of the sweep, for the few tests that run all of them at the same time.
     pub fn all() -> Vec<Cfg> {
         let seed = fresh_seed();
         backends()
@@ -195,7 +195,7 @@ impl Cfg {
         self.workers == 1
     }
 
-    /// A builder for this case that reports to nobody.
+    /// A builder for this case whose reports are dropped.
     pub fn builder(&self) -> Builder {
         self.case.builder(self.workers)
     }
@@ -241,7 +241,7 @@ impl Cfg {
         }
     }
 
-    /// [`Cfg::once`] by a mock clock.
+    /// [`Cfg::once`] with a mock clock.
     pub fn mocked<F: Future>(&self, main: F) -> F::Output {
         let log = ErrorLog::default();
         let result = self.builder_with(&log).mock_clock().run(main);
@@ -253,7 +253,7 @@ impl Cfg {
         }
     }
 
-    /// Runs what `make` gives in both forms, one-shot and on a runtime's own threads.
+    /// Runs the futures of `make` in both forms, one-shot and on a runtime's own threads.
     pub fn everywhere<F>(&self, mut make: impl FnMut() -> F)
     where
         F: Future<Output = ()> + Send,
@@ -264,7 +264,8 @@ impl Cfg {
     }
 }
 
-/// A runtime that asserts at its drop: all counters at zero, no report that the test did not take.
+/// A runtime whose drop asserts that all counters are zero, and that no report is left that the
+/// test has not taken.
 pub struct TestRuntime {
     runtime: Option<Runtime>,
     log: ErrorLog,
@@ -275,7 +276,7 @@ impl TestRuntime {
         &self.log
     }
 
-    /// Runs `f` and hands on its panic.
+    /// Runs `f`, and resumes its panic.
     pub fn must_run<F>(&self, f: F) -> F::Output
     where
         F: Future + Send,
@@ -315,7 +316,7 @@ impl Drop for TestRuntime {
     }
 }
 
-/// What the hook heard, and what of it no test has asked for yet.
+/// The reports to the hook that no test has taken yet.
 #[derive(Clone, Default)]
 pub struct ErrorLog(Arc<Mutex<Vec<Heard>>>);
 
@@ -358,21 +359,22 @@ impl ErrorLog {
         taken.into_iter().map(|heard| heard.text).collect()
     }
 
-    /// Waits, on a plain thread, until `kind` was heard `n` times.
+    /// Waits, on a plain thread, until there are `n` reports of `kind`.
     pub fn wait_for(&self, kind: Kind, n: usize) {
-        wait_until(|| self.count(kind) >= n, || format!("hook hears {kind:?} {n} times"));
+        wait_until(|| self.count(kind) >= n, || format!("{n} reports of {kind:?}"));
     }
 
-    /// Hog reports may come from a machine that is itself too busy; anything else must be expected.
+    /// Reports of long polls may come from a machine that is too busy; any other report must be
+    /// expected.
     pub fn assert_silent(&self) {
         let all = self.0.lock().unwrap();
         let left: Vec<_> =
             all.iter().filter(|heard| heard.kind != Kind::Hog).map(|h| &h.text).collect();
-        assert!(left.is_empty(), "reports nobody expected: {left:#?}");
+        assert!(left.is_empty(), "unexpected reports: {left:#?}");
     }
 }
 
-/// Polls `done` on a plain thread until it holds; fails after the settling time.
+/// Polls `done` on a plain thread until it holds; fails after [`SETTLE`].
 pub fn wait_until(done: impl Fn() -> bool, what: impl Fn() -> String) {
     let started = Instant::now();
     while !done() {
@@ -390,13 +392,13 @@ pub async fn wait_until_async(done: impl Fn() -> bool, what: impl Fn() -> String
     }
 }
 
-/// Every counter that should return to zero has; from a plain thread.
+/// Waits until every counter is zero that must return to zero; on a plain thread.
 pub fn assert_quiet(handle: &Handle) {
     let noise = || noise(&handle.metrics(), 0);
     wait_until(|| noise().is_none(), || format!("{:?} return to zero", noise()));
 }
 
-/// Every counter that should return to zero has; from a task, with `tasks` live ones beside it.
+/// Waits until every counter is zero that must return to zero; in a task, beside `tasks` live ones.
 pub async fn settle(tasks: u64) {
     let handle = Handle::current();
     let noise = || noise(&handle.metrics(), tasks);
@@ -461,7 +463,7 @@ pub fn panic_text(payload: &(dyn Any + Send)) -> String {
     }
 }
 
-/// Panics without the hook's message on stderr, for panics a test makes on purpose.
+/// Panics without the hook's message on stderr, for panics that a test makes on purpose.
 pub fn deliberate(text: &'static str) -> ! {
     resume_unwind(Box::new(text))
 }

@@ -1,5 +1,5 @@
 //! Sockets that move: between the workers of a runtime, to plain threads, and to another runtime,
-//! while the worker that has their operations sleeps, hogs, goes on or has ended.
+//! while the worker that has their operations sleeps, is held by a long poll, runs or has ended.
 
 use std::future::Future;
 use std::io::{ErrorKind, Read, Write};
@@ -21,16 +21,16 @@ use crate::harness::{Cfg, loud, on_every, wait_until};
 use crate::net_stream::{narrow_pair, pair};
 use crate::tools::{AddOnDrop, Count, Flag, Polled, check_pattern, fill_pattern};
 
-/// What happens "at once" has happened by then; waiting longer is waiting for ever.
+/// The limit for what happens "at once". A longer wait is taken to be endless.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
-/// More than two narrow sockets hold between them.
+/// More bytes than two narrow sockets hold together.
 pub const TOO_MUCH: usize = 100_000;
 
 pub type Plain = std::net::TcpStream;
 
 /// A TCP socket with small segments and buffers (see `narrow_pair`), from its first segment on: a
-/// window that is offered and then made smaller costs retransmissions.
+/// window that is made smaller after it was offered costs retransmissions.
 fn narrow_socket() -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_tcp_mss(1000).unwrap();
@@ -42,7 +42,7 @@ fn narrow_socket() -> Socket {
 /// A narrow stream and its plain, blocking peer.
 pub fn plain_pair() -> (TcpStream, Plain) {
     let (listener, peer) = (narrow_socket(), narrow_socket());
-    // As the standard library has it: many ports wait for their end after many tests.
+    // As in the standard library: after many tests, many ports are still in TIME_WAIT.
     listener.set_reuse_address(true).unwrap();
     listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     listener.listen(1).unwrap();
@@ -53,7 +53,7 @@ pub fn plain_pair() -> (TcpStream, Plain) {
     (TcpStream::from_std(near.into()).unwrap(), peer.into())
 }
 
-/// Polls a future a single time, with a waker that nobody hears, and drops it.
+/// Polls a future a single time, with a waker that does nothing, and drops it.
 pub fn poll_once<F: Future>(future: F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Some(value),
@@ -61,7 +61,7 @@ pub fn poll_once<F: Future>(future: F) -> Option<F::Output> {
     }
 }
 
-/// Writes the numbered stream from `offset` on until nothing fits; how much did.
+/// Writes the numbered stream from `offset` on until nothing fits; returns the number of bytes.
 pub fn fill(near: &TcpStream, offset: usize) -> usize {
     let (mut buf, mut sent) = ([0; 2000], 0);
     loop {
@@ -81,8 +81,8 @@ pub async fn lend(near: &mut TcpStream, offset: usize, len: usize) {
     }
 }
 
-/// Fails for what takes longer. (The time-out's own wake-up would have a future look again to which
-/// another was lost.)
+/// Fails when the future takes longer. (A wake by the timeout would poll the future again, and so
+/// hide that its own wake was lost.)
 async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     let begun = Instant::now();
     let output = crate::faces::soon(what, future).await;
@@ -90,8 +90,8 @@ async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     output
 }
 
-/// Runs a test where there is one worker, whose own the limits are, and it has a ring: elsewhere
-/// nothing waits to be sent that its writer does not wait for.
+/// Runs a test on one worker with a ring: the limits are per worker, and on epoll no bytes stay
+/// queued whose writer has not waited for them.
 fn on_one_ring<F: Future<Output = ()>>(test: impl Fn() -> F) {
     on_every(|cfg| {
         if cfg.single() {
@@ -115,7 +115,7 @@ pub fn expect(peer: &mut Plain, total: usize) {
     check_pattern(&buf, 0);
 }
 
-/// Reads `total` bytes on a thread, and then the end, which is to come at once after `dropped`.
+/// Reads `total` bytes on a thread, and then the end, which must come at once after `dropped`.
 /// `done` is set in any case.
 fn expect_all(mut peer: Plain, total: usize, dropped: &Flag, done: &Flag) -> JoinHandle<()> {
     let (dropped, done) = (dropped.clone(), crate::tools::SetOnDrop(done.clone()));
@@ -130,9 +130,10 @@ fn expect_all(mut peer: Plain, total: usize, dropped: &Flag, done: &Flag) -> Joi
 }
 
 #[test]
-fn failed_send_is_told_by_the_next_write() {
-    // Goal: the error of a send that the ring went on with is told once somebody writes, whatever the
-    // verb, and nobody spins; method: leases past the high-water mark, a reset, room again; each verb.
+fn failed_send_is_returned_by_the_next_write() {
+    // Goal: the error of a send that the ring went on with is returned by the next write, in
+    // whatever way, and no task spins; method: leases past the high-water mark, a reset, room
+    // again; each way to write.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (mut mint, gone) =
@@ -147,7 +148,7 @@ fn failed_send_is_told_by_the_next_write() {
                     }
                 }
                 reset(far);
-                soon("room, for want of a peer", near.writable()).await.unwrap();
+                soon("room, since the peer is gone", near.writable()).await.unwrap();
                 for round in 0..2 {
                     let polls = Count::new();
                     let write = async move {
@@ -173,16 +174,17 @@ fn failed_send_is_told_by_the_next_write() {
 
 #[test]
 fn dropped_stream_ends_though_its_worker_sleeps() {
-    // Goal: what was written and the end arrive at once, and take no turn of a worker that has nothing
-    // else to do; method: a lease that is sent directly or has to wait; no home, a receive armed there,
-    // or nothing in flight; the drop at home, or on a plain thread while the runtime is idle.
+    // Goal: the bytes that were written and the end arrive at once, and do not wait for a tick of a
+    // worker that has nothing else to do; method: a lease that is sent directly or has to wait; no
+    // home, a receive armed there, or nothing in flight; the drop at home, or on a plain thread
+    // while the runtime is idle.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             for (total, home, away) in
                 (0..12).map(|case| ([1, TOO_MUCH][case / 6], case / 2 % 3, case % 2 == 1))
             {
                 if total == TOO_MUCH && !on_a_ring() {
-                    // Nothing waits that its writer does not wait for.
+                    // On epoll no bytes stay queued whose writer has not waited for them.
                     continue;
                 }
                 let (mut near, mut peer) = plain_pair();
@@ -215,7 +217,7 @@ fn dropped_stream_ends_though_its_worker_sleeps() {
     });
 }
 
-/// Makes the worker at hand the home of `near`, with nothing left in flight there.
+/// Makes the current worker the home of `near`, with nothing left in flight there.
 pub async fn settle_here(near: &mut TcpStream, peer: Plain) -> Plain {
     let mut ours = peer.try_clone().unwrap();
     let reader = thread::spawn(move || expect(&mut ours, TOO_MUCH));
@@ -225,7 +227,7 @@ pub async fn settle_here(near: &mut TcpStream, peer: Plain) -> Plain {
     peer
 }
 
-/// Polls a read by `verb` on another worker than this one, which takes no turn meanwhile.
+/// Polls a read by `verb` on another worker than this one, which makes no tick meanwhile.
 async fn poll_elsewhere(mut near: TcpStream, verb: usize) -> TcpStream {
     let here = thread::current().id();
     loop {
@@ -254,9 +256,9 @@ async fn poll_elsewhere(mut near: TcpStream, verb: usize) -> TcpStream {
 
 #[test]
 fn dropped_at_home_with_requests_under_way() {
-    // Goal: a request that comes after the drop arms nothing that would keep the descriptor; method:
-    // another worker polls a read once, and sends word to the home, which drops the stream before it
-    // looks; the peer sees the end at once.
+    // Goal: a request that comes after the drop arms nothing that would keep the descriptor open;
+    // method: another worker polls a read once, and so sends a request to the home, which drops the
+    // stream before it takes the request; the peer sees the end at once.
     on_every(|cfg| {
         if cfg.single() {
             return;
@@ -325,7 +327,7 @@ async fn exchange(mut near: TcpStream, verb: usize) -> TcpStream {
     near
 }
 
-/// Makes a worker of the runtime at hand the home, in one way or another.
+/// Makes a worker of the current runtime the home, in one way or another.
 async fn touch(mut near: TcpStream, way: usize) -> TcpStream {
     match way {
         0 => assert!(poll_once(AsyncReadExt::read(&mut near, &mut [0; 1])).is_none()),
@@ -339,7 +341,8 @@ async fn touch(mut near: TcpStream, way: usize) -> TcpStream {
 #[test]
 fn stream_works_far_from_its_home() {
     // Goal: a socket whose home is in one runtime works in another, of whatever backend, while the
-    // first goes on; method: more than fits, both ways, there, back home, and there again; reads wait.
+    // first goes on; method: more bytes than fit, in both directions, in the second, back home, and
+    // in the second again; reads wait.
     on_every(|cfg| {
         for home in first_homes() {
             for way in 0..3 {
@@ -359,8 +362,8 @@ fn stream_works_far_from_its_home() {
 
 #[test]
 fn stream_outlives_the_runtime_of_its_home() {
-    // Goal: a socket whose home has ended finds another, of whatever backend; method: a runtime makes
-    // itself the home and ends; then more than fits, both ways, in the next.
+    // Goal: a socket whose home has ended gets another one, of whatever backend; method: a runtime
+    // makes itself the home and ends; then more bytes than fit, in both directions, in the next.
     on_every(|cfg| {
         for home in first_homes() {
             for way in 0..3 {
@@ -384,9 +387,9 @@ fn stream_outlives_the_runtime_of_its_home() {
 
 #[test]
 fn reader_far_from_home_survives_the_homes_end() {
-    // Goal: a reader whose request a home never answered, or can no longer serve, is not left behind;
-    // method: the reader waits in one runtime, the home idles or hogs in another, which ends; then the
-    // peer writes.
+    // Goal: a reader is not forgotten when its home has never answered its request, or can no
+    // longer serve it; method: the reader waits in one runtime, the home idles or has a long poll
+    // in another, which ends; then the peer writes.
     on_every(|cfg| {
         for home in first_homes() {
             for (way, hogs, verb) in
@@ -422,7 +425,7 @@ fn reader_far_from_home_survives_the_homes_end() {
                     buf
                 });
                 wait_until(|| polls.get() > 0, || "a poll".to_owned());
-                // Its worker has nothing else to do: it sleeps soon after it has asked.
+                // Its worker has nothing else to do: it sleeps soon after its request.
                 let parks = second.metrics().parks;
                 wait_until(|| second.metrics().parks >= parks.max(1), || "a park".to_owned());
                 stop.store(true, Ordering::SeqCst);
@@ -437,10 +440,10 @@ fn reader_far_from_home_survives_the_homes_end() {
 }
 
 #[test]
-fn slow_peer_is_not_reset_for_those_that_linger_for_a_moment() {
+fn slow_peer_is_not_reset_for_streams_that_linger_for_a_moment() {
     // Goal: only connections that still linger count against the limit of those that may; method: a
-    // stream is dropped with bytes that its peer does not take, then more than the limit of others
-    // are, whose peers do, a few at a time; at last the slow peer gets everything.
+    // stream is dropped with bytes that its peer does not read. Then more than the limit of others
+    // are dropped, a few at a time, whose peers read; at last the slow peer gets everything.
     on_one_ring(|| async {
         let (mut mint, begun) = (Mint::new().await, Instant::now());
         let (near, slow) = plain_pair();
@@ -459,7 +462,7 @@ fn slow_peer_is_not_reset_for_those_that_linger_for_a_moment() {
             }
         }
         if begun.elapsed() > Duration::from_secs(8) {
-            return loud("NOTE: too slow to tell whether a slow peer is kept");
+            return loud("NOTE: too slow to see whether a slow peer is kept");
         }
         let all = soon("the slow peer", read_all(slow)).await.expect("no reset");
         check_pattern(&all, 0);
@@ -468,9 +471,10 @@ fn slow_peer_is_not_reset_for_those_that_linger_for_a_moment() {
 }
 
 #[test]
-fn more_than_may_linger_are_reset_one_for_one() {
-    // Goal: deaf peers do not hold any number of connections open; method: more streams than may
-    // linger are dropped with bytes that their peers do not take: for each one more, a reset.
+fn each_stream_above_the_limit_of_lingering_ones_resets_one() {
+    // Goal: peers that do not read cannot keep any number of connections open; method: more streams
+    // than may linger are dropped with bytes that their peers do not read: for each one above the
+    // limit, one is reset.
     const MORE: usize = 100;
     on_one_ring(|| async {
         let (mut mint, mut peers) = (Mint::new().await, Vec::new());
@@ -493,9 +497,9 @@ fn more_than_may_linger_are_reset_one_for_one() {
 }
 
 #[test]
-fn deaf_peers_that_have_shut_their_side_hold_up_nobody() {
-    // Goal: a peer that says it will send no more may still read; method: many that have said so and do
-    // not read, each with more to be sent than fits, and then one that reads.
+fn peers_that_shut_their_side_and_do_not_read_hold_up_no_other() {
+    // Goal: a peer that has shut its sending side may still read; method: many that have shut it
+    // and do not read, each with more to be sent than fits, and then one that reads.
     const DEAF: usize = 40;
     on_every(|cfg| {
         if !cfg.single() {
@@ -515,7 +519,7 @@ fn deaf_peers_that_have_shut_their_side_hold_up_nobody() {
             let (mut near, mut peer) = plain_pair();
             peer.shutdown(std::net::Shutdown::Write).unwrap();
             let sent = fill(&near, 0);
-            // Time for the kernel to grow tired of them: if it is too short, there is nothing to see.
+            // Time for the kernel to give up on them: with too little, the test shows nothing.
             ringloop::time::sleep(Duration::from_millis(50)).await;
             let writer = spawn(async move {
                 lend(&mut near, sent, TOO_MUCH).await;
@@ -535,12 +539,13 @@ fn deaf_peers_that_have_shut_their_side_hold_up_nobody() {
 
 #[test]
 fn nothing_is_written_after_a_shutdown_that_waits() {
-    // Goal: shutdown(Write) sends what is queued, and nothing that comes later; method: more than fits
-    // is queued, the shutdown, then each way of writing; the peer reads to the end.
+    // Goal: shutdown(Write) sends the queued bytes, and nothing that is written later; method: more
+    // bytes than fit are queued, then the shutdown, then each way to write; the peer reads to the
+    // end.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             if !on_a_ring() {
-                // Nothing waits that its writer does not wait for.
+                // On epoll no bytes stay queued whose writer has not waited for them.
                 return;
             }
             let (mut near, mut peer) = plain_pair();
@@ -569,10 +574,10 @@ fn nothing_is_written_after_a_shutdown_that_waits() {
 }
 
 #[test]
-fn who_uses_a_stream_of_a_runtime_that_ends_does_not_wait_for_its_last_bytes() {
-    // Goal: a runtime that ends while it still has to send serves the streams of its that another
-    // runtime uses; method: a stream at home in the one is read and written in the other, while a deaf
-    // peer holds up the end of the first.
+fn user_of_a_stream_does_not_wait_for_the_last_bytes_of_the_runtime_of_its_home() {
+    // Goal: a runtime that ends while it still has bytes to send serves its streams that another
+    // runtime uses; method: a stream at home in the first is read and written in the second, while
+    // a peer that does not read holds up the end of the first.
     on_every(|cfg| {
         let (first, second) = (cfg.runtime(), cfg.runtime());
         let (mut near, mut peer) = plain_pair();
@@ -592,7 +597,7 @@ fn who_uses_a_stream_of_a_runtime_that_ends_does_not_wait_for_its_last_bytes() {
             return;
         };
         let end = thread::spawn(|| first.into_inner().shutdown(Duration::from_secs(10)));
-        // Time to get there: if it is too short, there is nothing to see.
+        // Time to get there: with too little, the test shows nothing.
         thread::sleep(Duration::from_millis(20));
         let begun = Instant::now();
         second.must_run(async move {
@@ -625,7 +630,7 @@ async fn read_all(peer: Plain) -> std::io::Result<Vec<u8>> {
     peer.read_to_end(&mut all).await.map(|_| all)
 }
 
-/// More than a narrow pair holds.
+/// More bytes than a narrow pair holds.
 const LINGERS: usize = 40_000;
 
 /// Drops a stream with bytes still to be sent.
@@ -638,9 +643,9 @@ async fn linger(mut near: TcpStream, offset: usize, mint: &mut Mint) {
 
 #[test]
 fn writes_without_waiting_go_behind_a_send_that_waits() {
-    // Goal: try_write neither passes what waits nor lets it grow for ever, and nobody spins on a
-    // send that waits; method: a peer that reads nothing, leases, try_write until nothing fits; the
-    // peer reads: everything is there, in order.
+    // Goal: try_write neither overtakes a queue that waits nor lets it grow for ever, and no task
+    // spins on a send that waits; method: a peer that reads nothing, leases, try_write until
+    // nothing fits; the peer reads: everything is there, in order.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let (mut near, mut peer) = plain_pair();
@@ -661,7 +666,7 @@ fn writes_without_waiting_go_behind_a_send_that_waits() {
         thread::sleep(Duration::from_millis(50));
         let after = runtime.metrics();
         let (parks, polls) = (after.parks - before.parks, after.polls - before.polls);
-        assert!(parks < 50 && polls < 50, "{parks} parks and {polls} polls while nothing moves");
+        assert!(parks < 50 && polls < 50, "{parks} parks and {polls} polls while nothing is sent");
         let (near, total) = runtime.must_run(async move {
             let more = fill(&near, total);
             assert!(more < 600_000, "{more} bytes behind a send that waits");
@@ -698,16 +703,17 @@ fn writes_behind_a_send_let_others_run() {
                 .take_while(|_| pin!(AsyncWriteExt::write(&mut near, b"x")).poll(cx).is_ready());
             Poll::Ready(writes.count())
         });
-        assert!(written.await < 200, "nobody else has a turn");
+        assert!(written.await < 200, "no other task has a turn");
         assert_eq!(near.try_write(b"x").expect("there is room"), 1);
         soon("a turn, and a write", near.write_all(b"x")).await.unwrap();
     });
 }
 
 #[test]
-fn who_waits_for_room_beside_a_receive_is_told() {
-    // Goal: a stream whose reader waits for a lease tells its writer of room; method: some exchanges
-    // of a byte, then the reader waits, the writer fills the socket and waits, and the peer reads.
+fn writer_that_waits_for_room_beside_a_receive_is_woken() {
+    // Goal: a writer is woken for room while a reader of the same stream waits for a lease; method:
+    // some exchanges of a byte, then the reader waits, the writer fills the socket and waits, and
+    // the peer reads.
     const LEN: usize = 1 << 20;
     on_every(|cfg| {
         cfg.everywhere(|| async {
@@ -741,7 +747,7 @@ fn who_waits_for_room_beside_a_receive_is_told() {
 }
 
 #[test]
-fn all_who_wait_to_read_beside_a_receive_are_woken() {
+fn all_tasks_that_wait_to_read_beside_a_receive_are_woken() {
     // Goal: several tasks may wait for one stream; method: a receive is armed, tasks wait for it to be
     // readable; one byte, and all go on.
     on_every(|cfg| {
@@ -789,9 +795,9 @@ async fn read_somehow(near: &mut TcpStream, verb: usize) -> std::io::Result<usiz
 }
 
 #[test]
-fn reset_beside_a_receive_is_told_once() {
-    // Goal: a reset is told to whoever reads first, whatever the verb, and then comes the end; method:
-    // a receive armed or not, a reset, and all pairs of verbs.
+fn reset_beside_a_receive_is_returned_once() {
+    // Goal: a reset is returned by the first read, in whatever way, and then comes the end; method:
+    // a receive armed or not, a reset, and all pairs of ways to read.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             for (armed, verb, then) in (0..32).map(|case| (case / 16 == 1, case / 4 % 4, case % 4))
@@ -816,14 +822,14 @@ fn reset_beside_a_receive_is_told_once() {
     });
 }
 
-/// A task's waker, as far as a stream knows.
+/// A waker as the stream gets it from a task.
 struct Passer(#[expect(dead_code, reason = "counts when it is dropped")] AddOnDrop);
 
 impl Wake for Passer {
     fn wake(self: Arc<Self>) {}
 }
 
-/// Polls a wait of one kind a single time, and drops it: whether it had to wait.
+/// Polls a wait of one kind a single time, and drops it; returns whether it had to wait.
 fn wait_and_give_up(near: &mut TcpStream, way: usize, waker: &Waker) -> bool {
     let mut cx = Context::from_waker(waker);
     match way {
@@ -838,9 +844,9 @@ fn wait_and_give_up(near: &mut TcpStream, way: usize, waker: &Waker) -> bool {
 
 #[test]
 fn readers_and_writers_that_gave_up_are_forgotten() {
-    // Goal: an idle stream does not gather what is left of everybody who ever waited for it; method:
-    // ten thousand tasks wait for a moment, for bytes, for room or for a flush, and give up; the
-    // wakers that are kept are counted.
+    // Goal: an idle stream does not accumulate wakers of tasks that once waited for it; method: ten
+    // thousand tasks wait for a moment, for bytes, for room or for a flush, and give up; the wakers
+    // that are kept are counted.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             for way in 0..7 {
@@ -861,7 +867,7 @@ fn readers_and_writers_that_gave_up_are_forgotten() {
                 for made in 1..=10_000 {
                     let waker = Waker::from(Arc::new(Passer(dropped.on_drop())));
                     if !wait_and_give_up(&mut near, way, &waker) {
-                        // The kernel probes a window that is shut, and a little gets through.
+                        // The kernel probes a window that is shut, and a few bytes get through.
                         assert!(way > 4, "way {way}, the {made}th");
                         fill(&near, 0);
                         ready += 1;
@@ -873,7 +879,7 @@ fn readers_and_writers_that_gave_up_are_forgotten() {
                         yield_now().await;
                     }
                 }
-                assert!(ready < 1000, "way {way}: {ready} had not to wait");
+                assert!(ready < 1000, "way {way}: {ready} did not have to wait");
             }
         });
     });
@@ -881,9 +887,9 @@ fn readers_and_writers_that_gave_up_are_forgotten() {
 
 #[test]
 fn worker_that_cannot_keep_up_gives_homes_to_the_others() {
-    // Goal: what arrives is spread over the rings where the work is too much for one worker, and only
-    // there. Method: connections that one task accepts, each message of which costs a long poll; clients
-    // write as fast as they get replies, until no worker has more than 1.5 times its share.
+    // Goal: arrivals are spread over the rings where the work is too much for one worker, and only
+    // there. Method: connections that one task accepts, each message of which costs a long poll;
+    // clients write as fast as they get replies, until no worker has more than 1.5 times its share.
     const CONNECTIONS: usize = 48;
     on_every(|cfg| {
         if cfg.single() || cfg.backend() == "epoll" {

@@ -1,5 +1,5 @@
-//! HTTP requests that come in bursts and in pieces: each is answered as soon as it can be, and
-//! answers that are ready together leave together where they are gathered.
+//! HTTP requests that come in bursts and in pieces: each is answered as soon as possible, and
+//! answers that are ready together are sent together where they are gathered.
 
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
@@ -70,7 +70,7 @@ impl Write for Counted {
     }
 }
 
-/// A server of one connection, whose answers are the paths that were asked for. `/wait` waits for
+/// A server of one connection, whose answers are the paths that were requested. `/wait` waits for
 /// `gate`, `/panic` panics, `/large` is answered by 100 000 bytes.
 struct Server {
     runtime: TestRuntime,
@@ -127,7 +127,7 @@ impl Server {
         (&self.client).write_all(text.as_bytes()).unwrap();
     }
 
-    /// The end of a connection that has gone well.
+    /// A connection ends without an error.
     fn finish(self) {
         drop(self.client);
         let _ = self.runtime.must_run(self.connection).unwrap();
@@ -159,9 +159,9 @@ fn read_answer(from: &mut impl BufRead) -> Option<String> {
 
 #[test]
 fn request_is_answered_although_more_has_come() {
-    // Goal: an answer waits for nothing but its own request; method: behind a whole request come an
-    // empty line, one byte, half of the next head, or a head without its body, and then nothing more
-    // before the answer has been read.
+    // Goal: an answer waits for nothing but its own request; method: a whole request is followed by
+    // an empty line, one byte, half of the next head, or a head without its body, and by nothing
+    // more before the answer has been read.
     let post = "POST /b HTTP/1.1\r\nhost: t\r\ncontent-length: 5\r\n\r\nhello";
     let next = get("/b");
     let half = next.len() / 2;
@@ -190,8 +190,8 @@ fn request_is_answered_although_more_has_come() {
 
 #[test]
 fn request_is_answered_while_the_next_is_served() {
-    // Goal: an answer that is ready leaves although the service of the next one waits; method: the
-    // next one waits until the first answer has been read.
+    // Goal: an answer that is ready is sent although the service of the next request waits; method:
+    // the next request waits until the first answer has been read.
     on_every(|cfg| {
         for gathers in [false, true] {
             let server = Server::start(cfg, gathers);
@@ -235,8 +235,9 @@ fn answers_to_a_burst_leave_in_one_write() {
 
 #[test]
 fn large_answers_keep_their_place_among_small_ones() {
-    // Goal: what is too large to be held goes behind what is held; method: bursts of both kinds, more
-    // than the socket has room for, of which the client reads the first answers late.
+    // Goal: an answer that is too large to be held goes behind those that are held; method: bursts
+    // of both kinds, more than the socket has room for, of which the client reads the first answers
+    // late.
     on_every(|cfg| {
         let server = Server::start(cfg, true);
         let mut reader = BufReader::new(server.client.try_clone().unwrap());
@@ -264,15 +265,15 @@ fn large_answers_keep_their_place_among_small_ones() {
 
 #[test]
 fn small_answers_wait_for_room_and_lose_nothing() {
-    // Goal: a peer that reads late gets every held answer, in order; method: requests without end are
-    // sent while nobody reads, until the server reads no more of them either; then all is read.
+    // Goal: a peer that reads late gets every held answer, in order; method: requests without end
+    // are sent and not read, until the server reads no more of them either; then all is read.
     on_every(|cfg| {
         let server = Server::start(cfg, true);
         let mut sender = server.client.try_clone().unwrap();
         sender.set_nonblocking(true).unwrap();
         let burst = get("/x").repeat(1000);
         let mut sent = 0;
-        // The server reads no more when it cannot write: then this end's buffer fills, too.
+        // The server reads no more when it cannot write: then this end's buffer fills as well.
         let mut last = server.writes.get();
         loop {
             match sender.write(&burst.as_bytes()[sent % burst.len()..]) {
@@ -308,8 +309,8 @@ fn small_answers_wait_for_room_and_lose_nothing() {
 
 #[test]
 fn answer_before_a_panic_or_an_error_is_sent() {
-    // Goal: what was answered is not lost with the request behind it; method: the second request of
-    // a burst panics in its service, or is no HTTP.
+    // Goal: an answer is not lost with the request behind it; method: the second request of a burst
+    // panics in its service, or is no HTTP.
     on_every(|cfg| {
         for second in [&*get("/panic"), "no http at all\r\n\r\n"] {
             let server = Server::start(cfg, true);
@@ -329,8 +330,8 @@ fn answer_before_a_panic_or_an_error_is_sent() {
 
 #[test]
 fn last_answer_is_sent_before_the_end() {
-    // Goal: a connection that is to close sends what it holds, then its end; method: a burst whose
-    // last request asks for the close.
+    // Goal: a connection that is to close sends the answers that it holds, then its end; method: a
+    // burst whose last request asks for the close.
     on_every(|cfg| {
         let server = Server::start(cfg, true);
         let last = "GET /last HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n";
@@ -346,8 +347,8 @@ fn last_answer_is_sent_before_the_end() {
 
 #[test]
 fn gathering_connection_can_be_cancelled_and_can_fail() {
-    // Goal: neither a cancel nor a peer that is gone leaves anything behind; method: abort while an
-    // answer is held up by a full socket; reset while requests are being answered.
+    // Goal: neither a cancel nor a reset leaves anything behind; method: abort while an answer is
+    // held up by a full socket; reset while requests are being answered.
     on_every(|cfg| {
         let server = Server::start(cfg, true);
         server.send(&get("/large").repeat(200));
@@ -367,8 +368,8 @@ fn gathering_connection_can_be_cancelled_and_can_fail() {
 
 #[test]
 fn upgraded_connection_writes_at_once() {
-    // Goal: after an upgrade nobody ends a poll for the stream, so that it must not hold anything;
-    // method: the answer to the upgrade is held, what the protocol behind it writes comes after it.
+    // Goal: after an upgrade no call ends a poll for the stream, so it must not hold anything back;
+    // method: the answer to the upgrade is held, and what the new protocol writes comes after it.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (near, far) = crate::homes::plain_pair();

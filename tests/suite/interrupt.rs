@@ -24,13 +24,13 @@ fn start(case: &str, cfg: &Cfg) -> Helper {
     )
 }
 
-/// The helper's side.
+/// The code of the helper process.
 pub fn interrupt_role(args: &[String]) {
     let [case, backend, workers] = args else { panic!("{args:?}") };
     let cases = Cfg::all();
     let fits = |cfg: &&Cfg| cfg.backend() == backend && cfg.workers.to_string() == *workers;
     let cfg = cases.iter().find(fits).expect("in the sweep");
-    // A shell that starts the tests in the background has it ignored.
+    // A shell ignores SIGINT for programs that it starts in the background.
     set_disposition(libc::SIG_DFL);
     match case.as_str() {
         "builder" => interrupted(cfg.builder().run(waits())),
@@ -64,7 +64,7 @@ pub fn interrupt_role(args: &[String]) {
     say("end");
 }
 
-/// Waits for ever, and says when it is dropped.
+/// Waits for ever, and prints a line when it is dropped.
 async fn waits() {
     struct Cleanup;
     impl Drop for Cleanup {
@@ -132,7 +132,7 @@ async fn cleanup_awaits() {
     yield_now().await;
 }
 
-/// Its cleanup waits for a word that never comes.
+/// Its cleanup waits for a byte that never comes.
 async fn slow() {
     struct Cleanup;
     impl Drop for Cleanup {
@@ -146,7 +146,7 @@ async fn slow() {
     pending().await
 }
 
-/// Leaves a task behind, whose destructor is waited for.
+/// Leaves a task behind; the end waits for its destructor.
 async fn leftovers() {
     spawn(waits()).detach();
     pending().await
@@ -162,7 +162,7 @@ fn ignored(cfg: &Cfg) {
         .unwrap();
 }
 
-/// Hears of it, and goes on.
+/// Listens for the signal, gets it, and goes on.
 async fn listener() {
     let heard = ctrl_c();
     say("ready");
@@ -177,7 +177,7 @@ async fn after_a_listener() {
     waits().await;
 }
 
-/// Has a value by the time that it is told.
+/// Has a value when it is cancelled.
 async fn value() -> u32 {
     let mut polls = 0;
     poll_fn(|_| {
@@ -214,8 +214,9 @@ fn died_of_it(status: ExitStatus) {
 }
 
 #[test]
-fn t15_ctrl_c_cancels_main_and_run_says_so() {
-    // Goal: one signal, cleanup, an error that says what it was; method: each form that gives errors.
+fn t15_ctrl_c_cancels_main_and_run_returns_interrupted() {
+    // Goal: one signal, cleanup, an error that names the signal; method: each form that returns
+    // errors.
     on_every(|cfg| {
         for case in ["builder", "block_on", "leftovers"] {
             let mut helper = start(case, cfg);
@@ -231,7 +232,7 @@ fn t15_ctrl_c_cancels_main_and_run_says_so() {
 
 #[test]
 fn t15_cleanup_that_awaits_runs_after_ctrl_c() {
-    // Goal: it is awaited, by tasks and threads that still run, before anybody hears of the end.
+    // Goal: the cleanup is awaited, with tasks and threads that still run, before `run` returns.
     on_every(|cfg| {
         for case in ["awaits", "free-awaits"] {
             let mut helper = start(case, cfg);
@@ -252,7 +253,7 @@ fn t15_cleanup_that_awaits_runs_after_ctrl_c() {
 
 #[test]
 fn t15_second_ctrl_c_ends_the_process_at_once() {
-    // Goal: a cleanup that hangs is no obstacle; method: a destructor that waits for ever.
+    // Goal: a cleanup that hangs does not prevent it; method: a destructor that waits for ever.
     on_every(|cfg| {
         let mut helper = start("slow", cfg);
         helper.expect("ready");
@@ -280,7 +281,7 @@ fn interrupt_two_mains(case: &str) {
 
 #[test]
 fn runtime_runs_mains_after_an_interrupted_one() {
-    // Goal: each main hears of its own signal, and the runtime lives on.
+    // Goal: each main gets a signal of its own, and the runtime lives on.
     interrupt_two_mains("runtime");
 }
 
@@ -325,9 +326,9 @@ fn ctrl_c_that_was_ignored_stays_ignored() {
 }
 
 #[test]
-fn listener_has_ctrl_c_for_itself() {
-    // Goal: while somebody listens, main goes on; afterwards the next signal is main's again, and the one
-    // after that ends the process.
+fn listener_takes_ctrl_c_from_main() {
+    // Goal: while there is a listener, main goes on; afterwards the next signal cancels main again,
+    // and the one after that ends the process.
     on_every(|cfg| {
         let mut helper = start("listener", cfg);
         helper.expect("ready");
@@ -390,8 +391,8 @@ fn set_disposition(handler: libc::sighandler_t) {
 
 #[test]
 fn disposition_is_restored() {
-    // Goal: outside of mains SIGINT is what it was, also after mains that overlap; what main has set
-    // stays, and what was set before is left alone.
+    // Goal: outside of mains SIGINT has its old disposition, also after mains that overlap; a
+    // disposition that main has set stays, and one that was set before is not changed.
     isolated(|| {
         set_disposition(libc::SIG_DFL);
         on_every(|cfg| {
@@ -450,6 +451,6 @@ fn forked_child_dies_of_its_own_ctrl_c() {
 
 #[test]
 fn listener_from_before_does_not_keep_ctrl_c_from_main() {
-    // Goal: a listener that was there before any main, and is gone, changes nothing.
+    // Goal: a listener that existed before any main, and is dropped, changes nothing.
     interrupt_two_mains("after-an-early-listener");
 }

@@ -143,9 +143,9 @@ fn drop_closes_and_deregisters() {
 
 #[test]
 fn waits_outlive_the_runtime_of_their_home() {
-    // Goal: who waits for a descriptor at home in another runtime hears of it when that has ended;
-    // method: a runtime makes itself the home, tasks of another wait in both directions, the first
-    // ends; then there is something to read, and room.
+    // Goal: a task that waits for a descriptor whose home is in another runtime is woken after that
+    // runtime has ended; method: a runtime makes itself the home, tasks of another wait in both
+    // directions, the first ends; then there is something to read, and room.
     on_every(|cfg| {
         for home in Cfg::all().into_iter().filter(Cfg::single) {
             let (near, mut peer) = UnixStream::pair().unwrap();
@@ -185,7 +185,7 @@ fn waits_outlive_the_runtime_of_their_home() {
 fn terminal() -> (File, File) {
     let window = File::options().read(true).write(true).open("/dev/ptmx").unwrap();
     let (fd, unlock) = (window.as_raw_fd(), 0);
-    // SAFETY: calls on an open descriptor, with what the commands take.
+    // SAFETY: calls on an open descriptor, with the arguments that the commands take.
     let programs = unsafe {
         assert_eq!(libc::ioctl(fd, libc::TIOCSPTLCK, &raw const unlock), 0);
         libc::ioctl(fd, libc::TIOCGPTPEER, libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC)
@@ -207,13 +207,13 @@ fn blocks(fd: &impl AsFd) -> bool {
 }
 
 #[test]
-fn terminal_stays_blocking_for_everybody_else() {
-    // Goal: waiting for standard input breaks neither `println!` on the same terminal nor the shell,
+fn terminal_stays_blocking_for_other_processes() {
+    // Goal: a wait for standard input breaks neither `println!` on the same terminal nor the shell,
     // also where the process ends in the middle; method: descriptors of one open file, of which one
     // is waited for while another writes more than the terminal holds; the first is dropped, taken
     // back, or forgotten.
     on_every(|cfg| {
-        // Not under the eyes of the harness: what is forgotten stays registered.
+        // Without the checks of the harness: a forgotten descriptor stays registered.
         let ran = cfg.builder().run(async {
             let (mut window, shell) = terminal();
             let stdin = shell.try_clone().unwrap();
@@ -250,7 +250,7 @@ fn terminal_stays_blocking_for_everybody_else() {
                     _ => std::mem::forget(stdin),
                 }
                 assert!(blocks(&shell) && blocks(&stdout));
-                // What was typed and not read is not for the next.
+                // Typed bytes that were not read must not reach the next case.
                 // SAFETY: a call on an open descriptor.
                 assert_eq!(unsafe { libc::tcflush(shell.as_raw_fd(), libc::TCIFLUSH) }, 0);
             }
@@ -261,9 +261,9 @@ fn terminal_stays_blocking_for_everybody_else() {
 
 #[test]
 fn terminal_can_be_written_and_lent() {
-    // Goal: the descriptor's number and its marks stay, and a borrower of standard input gets it
-    // back; method: a borrowed descriptor, both directions, several times, under this process's limit
-    // of descriptors.
+    // Goal: the descriptor keeps its number and its flags, and a borrower of standard input gets it
+    // back; method: a borrowed descriptor, both directions, several times, near this process's
+    // limit of descriptors.
     isolated(|| {
         on_every(|cfg| {
             let (mut window, shell) = terminal();
@@ -290,10 +290,10 @@ fn terminal_can_be_written_and_lent() {
 }
 
 #[test]
-fn standard_streams_are_given_back_by_the_end_of_the_process() {
-    // Goal: what the parent, a shell, has of a terminal or a pipe is as it was when the child has
-    // gone; method: a child waits for its standard input, which it shares with us, and ends without
-    // dropping anything.
+fn standard_streams_are_restored_by_the_end_of_the_process() {
+    // Goal: the terminal or pipe that a parent (a shell) shares with a child is as it was when the
+    // child has ended; method: a child waits for its standard input, which it shares with us, and
+    // ends without a drop of anything.
     let (window, shell) = terminal();
     let (reader, mut writer) = std::io::pipe().unwrap();
     (&window).write_all(b"x").unwrap();
@@ -309,7 +309,7 @@ fn standard_streams_are_given_back_by_the_end_of_the_process() {
                         let stdin = AsyncFd::new(std::io::stdin()).unwrap();
                         assert!(!blocks(&stdin));
                         stdin.readable().await.unwrap();
-                        // It is ready: nothing was registered.
+                        // It is ready at once: nothing was registered.
                         std::mem::forget(stdin);
                     });
                 });
@@ -320,9 +320,10 @@ fn standard_streams_are_given_back_by_the_end_of_the_process() {
 }
 
 #[test]
-fn other_descriptors_are_non_blocking_for_everybody() {
-    // Goal: what is said of descriptors that are not opened again; method: a socket and an end of a
-    // pipe, each with a duplicate, and the master side of a terminal, which must stay the one it is.
+fn other_descriptors_become_non_blocking_for_all_their_duplicates() {
+    // Goal: the documented behaviour of descriptors that cannot be opened again; method: a socket
+    // and an end of a pipe, each with a duplicate, and the master side of a terminal, which must
+    // stay the same one.
     on_every(|cfg| {
         cfg.once(async {
             let (near, _far) = UnixStream::pair().unwrap();
@@ -347,8 +348,8 @@ fn other_descriptors_are_non_blocking_for_everybody() {
 
 #[test]
 fn descriptor_that_cannot_be_polled_is_always_ready() {
-    // Goal: waiting for a plain file, which poll(2) calls ready and epoll refuses, neither hangs nor
-    // fails, but one that says so itself all the same is refused; method: each wait, twice.
+    // Goal: a wait for a plain file, which poll(2) calls ready and epoll refuses, neither hangs nor
+    // fails; a call that returns WouldBlock all the same is an error; method: each wait, twice.
     on_every(|cfg| {
         cfg.once(async {
             let file = std::fs::File::open("/proc/self/exe").unwrap();

@@ -1,4 +1,4 @@
-//! A process that is killed in the middle of everything, and its successor.
+//! A process that is killed while everything is in use, and its successor.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream as Client};
@@ -12,7 +12,7 @@ use crate::harness::{BACKENDS, Cfg, on_every, scaled};
 use crate::processes::{Helper, listen, say};
 
 /// Serves on an address, with operations of every kind in flight: connections of which some wait
-/// for bytes, some send more than fits, and some are accepted and not looked at.
+/// for bytes, some send more than fits, and some are accepted and not read.
 pub fn busy_role(args: &[String]) {
     let [backend, workers, address] = args else { panic!("backend, workers, address: {args:?}") };
     let case = BACKENDS.iter().find(|case| case.name == backend).expect("a backend of the list");
@@ -45,8 +45,9 @@ pub fn busy_role(args: &[String]) {
 
 #[test]
 fn killed_process_leaves_its_port_to_the_next() {
-    // Goal: test 55; method: a service with busy rings is killed by SIGKILL, reaped, and started anew
-    // on the same port, again and again; each one serves, and the clients of the last see its end.
+    // Goal: test 55; method: a service with busy rings is killed by SIGKILL, reaped, and started
+    // again on the same port, several times; each one serves, and the clients of the last see its
+    // end.
     on_every(|cfg| {
         let mut address: SocketAddr = "127.0.0.1:0".parse().unwrap();
         for _ in 0..scaled(4) {
@@ -60,14 +61,14 @@ fn killed_process_leaves_its_port_to_the_next() {
                         client.read_exact(&mut [0; 5]).unwrap();
                     }
                     if index % 4 == 2 {
-                        // The answer fills all there is, and nobody reads on.
+                        // The answer fills all buffers, and the client reads no more of it.
                         client.write_all(b"!").unwrap();
                         client.read_exact(&mut [0]).unwrap();
                     }
                     client
                 })
                 .collect();
-            // Kills and reaps it.
+            // The drop kills and reaps it.
             drop(server);
             let mut next = start(cfg, address);
             assert_eq!(next.hear().parse(), Ok(address));
@@ -77,7 +78,7 @@ fn killed_process_leaves_its_port_to_the_next() {
             client.read_exact(&mut back).unwrap();
             assert_eq!(&back, b"again");
             for mut client in clients {
-                // The end or a reset, after what was on its way.
+                // The end or a reset, after the bytes that were on their way.
                 let mut rest = Vec::new();
                 let _ = client.read_to_end(&mut rest);
                 assert!(rest.iter().all(|byte| *byte == 1));

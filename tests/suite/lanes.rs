@@ -1,4 +1,4 @@
-//! The lanes of the blocking pool, its limits and its threads; work that computes.
+//! The lanes of the blocking pool, its limits and its threads; tasks that compute.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
@@ -37,8 +37,8 @@ fn lane(handle: &Handle, name: &str) -> LaneMetrics {
 
 #[test]
 fn saturated_pool_does_not_hold_up_names_and_cancelled_jobs_end_at_once() {
-    // Goal: T70, D-29 and D-30; method: the only thread is held. A name is looked up; a queued job is
-    // cancelled and ends without a thread; the value of the running one is dropped.
+    // Goal: T70, D-29 and D-30; method: the only thread of the pool is held. A name is looked up; a
+    // queued job is cancelled and ends without a thread; the value of the running job is dropped.
     on_every(|cfg| {
         let runtime = cfg.builder().blocking_threads(1).build().unwrap();
         let (ran, dropped, value) = (Count::new(), Count::new(), Count::new());
@@ -64,12 +64,12 @@ fn saturated_pool_does_not_hold_up_names_and_cancelled_jobs_end_at_once() {
             assert_eq!(
                 dropped.get(),
                 0,
-                "to drop what it has may block: a thread of the pool does"
+                "a drop of its captures may block: a thread of the pool does it"
             );
             held.cancel();
             drop(held);
             drop(go);
-            wait_until_async(|| dropped.get() == 1, || "what it has is dropped".into()).await;
+            wait_until_async(|| dropped.get() == 1, || "its captures are dropped".into()).await;
             wait_until_async(|| value.get() == 1, || "the value is dropped".into()).await;
             to_thread(|| ()).await.unwrap();
         };
@@ -81,8 +81,8 @@ fn saturated_pool_does_not_hold_up_names_and_cancelled_jobs_end_at_once() {
 
 #[test]
 fn each_job_of_a_storm_runs_once_or_never() {
-    // Goal: counts are conserved; method: jobs without end, cancelled, aborted, joined and detached at
-    // random, by tasks and by a plain thread; 100 000 of them over the whole sweep.
+    // Goal: no job is lost or run twice; method: many jobs, cancelled, aborted, joined and detached
+    // at random, by tasks and by a plain thread; 100 000 of them over the whole sweep.
     on_every_within(Duration::from_secs(120), |cfg| {
         let total = scaled(9000);
         let mut rng = cfg.rng(7);
@@ -180,8 +180,8 @@ fn options_without_threads_or_room_are_errors_that_name_the_fix() {
 }
 
 #[test]
-fn metrics_tell_of_each_lane() {
-    // Goal: depth, age and threads are seen; method: the only thread is held, two jobs wait.
+fn metrics_show_each_lane() {
+    // Goal: metrics show depth, age and threads; method: the only thread is held, two jobs wait.
     on_every(|cfg| {
         let runtime = cfg.builder().blocking_threads(1).name_threads(3).build().unwrap();
         let handle = runtime.handle();
@@ -197,7 +197,7 @@ fn metrics_tell_of_each_lane() {
             let names = lane(&handle, "names");
             assert_eq!((names.limit, names.threads, names.oldest), (3, 0, None));
             jobs[0].cancel();
-            assert_eq!(lane(&handle, "blocking").queued, 1, "what is cancelled is not waited for");
+            assert_eq!(lane(&handle, "blocking").queued, 1, "a cancelled job is not counted");
             drop(go);
             held.await.unwrap();
             for job in jobs {
@@ -213,7 +213,8 @@ fn metrics_tell_of_each_lane() {
 
 #[test]
 fn saturated_lane_is_reported_once_with_the_job_that_holds_it() {
-    // Goal: the report names the job; method: the only thread is held for longer than a second, twice.
+    // Goal: the report names the job; method: the only thread is held for longer than a second,
+    // twice.
     on_every(|cfg| {
         // It takes more than a second each time.
         if cfg.workers != 1 {
@@ -226,7 +227,7 @@ fn saturated_lane_is_reported_once_with_the_job_that_holds_it() {
                 let (go, held) = hold().await;
                 let name = format!("job {}", held.id());
                 let waits = [to_thread(|| ()), to_thread(|| ())];
-                wait_until_async(|| log.count(Kind::Other) > 0, || "it is told".into()).await;
+                wait_until_async(|| log.count(Kind::Other) > 0, || "it is reported".into()).await;
                 sleep(Duration::from_millis(20)).await;
                 let told = log.take(Kind::Other);
                 assert_eq!(told.len(), 1);
@@ -252,8 +253,8 @@ fn saturated_lane_is_reported_once_with_the_job_that_holds_it() {
 
 #[test]
 fn pool_shrinks_after_a_burst() {
-    // Goal: a bursty pool gives its threads back though it is never at rest for long; method: a burst that
-    // needs 20 threads, then one job after the other.
+    // Goal: a pool with bursts ends threads although it is never idle for long; method: a burst
+    // that needs 20 threads, then one job after the other.
     on_every(|cfg| {
         let builder = cfg.builder().thread_keep_alive(Duration::from_millis(50));
         let runtime = builder.build().unwrap();
@@ -285,8 +286,9 @@ fn pool_shrinks_after_a_burst() {
 }
 
 #[test]
-fn job_that_asks_ends_with_its_runtime() {
-    // Goal: the end of a runtime waits for no job that asks; method: one that does nothing but ask.
+fn job_that_checks_for_cancellation_ends_with_its_runtime() {
+    // Goal: the end of a runtime does not wait long for a job that checks for cancellation; method:
+    // a job that does nothing else.
     on_every(|cfg| {
         let runtime = cfg.runtime().into_inner();
         let (tell, ended) = mpsc::channel();
@@ -374,7 +376,7 @@ fn cores() -> usize {
 }
 
 #[test]
-fn workers_are_pinned_and_nobody_else_is() {
+fn workers_are_pinned_and_no_other_thread_is() {
     // Goal: `pin_workers`; method: the cores of each worker, of a job, and of the caller afterwards.
     on_every(|cfg| {
         let before = cores();
@@ -398,7 +400,8 @@ fn workers_are_pinned_and_nobody_else_is() {
 
 #[test]
 fn threads_have_the_stack_that_was_asked_for() {
-    // Goal: `thread_stack_size`; method: frames that do not fit the usual stack, in a job and in a task.
+    // Goal: `thread_stack_size`; method: frames that do not fit the default stack, in a job and in
+    // a task.
     on_every(|cfg| {
         let runtime = cfg.builder().thread_stack_size(16 << 20).build().unwrap();
         let deep = || {
@@ -410,7 +413,7 @@ fn threads_have_the_stack_that_was_asked_for() {
     });
 }
 
-/// Tasks that beat every so often, until the flag is set; the longest pause between two beats.
+/// Counts beats at intervals until the flag is set; returns the longest pause between two beats.
 async fn heart(every: Duration, beats: Count, stop: Arc<AtomicBool>) -> Duration {
     let (mut last, mut worst) = (Instant::now(), Duration::ZERO);
     while !stop.load(Ordering::SeqCst) {
@@ -424,7 +427,7 @@ async fn heart(every: Duration, beats: Count, stop: Arc<AtomicBool>) -> Duration
 
 #[test]
 fn heart_beats_on_beside_a_blocking_call() {
-    // Goal: seed row 13; method: a call that blocks until the heart has beaten 20 times.
+    // Goal: seed row 13; method: a call that blocks until there are 20 beats.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (beats, stop) = (Count::new(), Arc::new(AtomicBool::new(false)));
@@ -444,9 +447,10 @@ fn heart_beats_on_beside_a_blocking_call() {
 }
 
 #[test]
-fn worker_that_computes_delays_nobody() {
-    // Goal: no block_in_place is needed where work can be rescued; method: tasks beat while
-    // one computes for a second, or until they have beaten 50 times. The bound is 20 times the goal of 20 ms.
+fn worker_that_computes_delays_no_other_task() {
+    // Goal: no block_in_place is needed where tasks can be rescued; method: tasks beat while one
+    // computes for a second, or until they have beaten 50 times. The bound is 20 times the goal of
+    // 20 ms.
     on_every(|cfg| {
         if cfg.single() {
             return;
@@ -481,9 +485,9 @@ fn worker_that_computes_delays_nobody() {
 }
 
 #[test]
-fn idle_pool_wakes_nobody() {
-    // Goal: an idle runtime sleeps; method: after bursts, the times that any thread of the process was
-    // switched to do not change any more.
+fn idle_pool_wakes_no_thread() {
+    // Goal: an idle runtime sleeps; method: some time after a burst, the count of context switches
+    // of all threads of the process stays the same.
     isolated(|| {
         for cfg in Cfg::all() {
             let runtime = cfg.builder().build().unwrap();
@@ -495,7 +499,7 @@ fn idle_pool_wakes_nobody() {
             };
             runtime.run(burst).unwrap();
             let begun = Instant::now();
-            // What goes on after a burst is over within some looks.
+            // The work after a burst ends within some of these rounds.
             let mut last = wakeups();
             loop {
                 std::thread::sleep(Duration::from_millis(100));
@@ -510,7 +514,7 @@ fn idle_pool_wakes_nobody() {
     });
 }
 
-/// How often the kernel has let a thread of this process run that had slept, but for the calling one.
+/// How often the kernel has resumed a thread of this process that slept, without the calling one.
 fn wakeups() -> u64 {
     let own = rustix::thread::gettid().as_raw_nonzero().to_string();
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();

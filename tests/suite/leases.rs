@@ -1,4 +1,4 @@
-//! Reading into memory on loan, and sending it back.
+//! Reads into memory of the runtime (leases), and writes of it.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -21,7 +21,7 @@ use crate::tools::{Count, Flag, GiveUpAfter, Slot, check_pattern, fill_pattern};
 #[test]
 fn leases_are_echoed_in_order() {
     // Goal: every byte comes back once, in order; method: a numbered stream through an echo by
-    // leases, written and read by the poll face.
+    // leases, written and read by the poll functions.
     on_every(|cfg| {
         let len = scaled(4 << 20);
         let data: Vec<u8> = (0..len).map(|i| (i / 7 % 251) as u8).collect();
@@ -54,8 +54,8 @@ fn leases_are_echoed_in_order() {
     });
 }
 
-/// Sends a numbered stream in messages, each of which comes back before the next, but for the last,
-/// behind which the stream ends.
+/// Sends a numbered stream in messages, each after the echo of the one before; the stream ends
+/// right after the last.
 async fn ask_and_check(mut far: TcpStream, messages: usize) {
     let (mut sent, mut message, mut back) = (0, [0; 500], [0; 500]);
     for index in 1..=messages {
@@ -72,10 +72,10 @@ async fn ask_and_check(mut far: TcpStream, messages: usize) {
 }
 
 #[test]
-fn replies_of_a_crowd_keep_their_order() {
-    // Goal: what is sent as a lease, and what is copied, goes once, in order, and before the end of the
-    // stream that is dropped; method: each of a crowd of tasks answers by leases, and each third
-    // time by a copy.
+fn replies_of_many_tasks_keep_their_order() {
+    // Goal: bytes that are sent as a lease, and bytes that are copied, are sent once, in order, and
+    // before the end of the stream that is dropped; method: many tasks answer by leases, and each
+    // third time by a copy.
     on_every(|cfg| {
         let messages = scaled(100);
         cfg.everywhere(|| async move {
@@ -102,7 +102,7 @@ fn replies_of_a_crowd_keep_their_order() {
     });
 }
 
-/// Writes a part of the numbered stream in pieces with pauses.
+/// Writes a part of the numbered stream in pieces, with pauses.
 async fn trickle(far: &mut TcpStream, part: Range<usize>, pace: &mut crate::harness::Rng) {
     let (mut sent, mut buf) = (part.start, [0; 5000]);
     while sent < part.end {
@@ -168,7 +168,7 @@ fn cancelled_lease_reads_lose_nothing() {
     });
 }
 
-/// Puts a stream back where the next task finds it, even if this task is aborted.
+/// Puts a stream back for the next task, even if this task is aborted.
 struct PutBack(Slot<TcpStream>, Option<TcpStream>);
 
 impl Drop for PutBack {
@@ -178,16 +178,16 @@ impl Drop for PutBack {
 }
 
 #[test]
-fn lease_readers_aborted_as_data_lands_leave_it_to_the_next() {
-    // Goal: T62 with leases; method: task after task reads leases from one stream and is aborted after
-    // a moment; what the tasks have reported, together, is the numbered stream.
+fn lease_reader_aborted_as_data_arrives_leaves_it_to_the_next() {
+    // Goal: T62 with leases; method: task after task reads leases from one stream and is aborted
+    // after a moment; the bytes that the tasks have recorded, together, are the numbered stream.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let total = scaled(300_000);
             let (near, mut far) = pair().await;
             let (mut rng, mut pace) = (cfg.rng(82), cfg.rng(83));
-            // The second half is for those who come after one that was aborted: else the first
-            // could have it all.
+            // The second half is sent after the first abort: else the first task could get all of
+            // it.
             let first_abort = Arc::new(Event::new());
             let may_go_on = first_abort.clone();
             let writer = spawn(async move {
@@ -204,7 +204,7 @@ fn lease_readers_aborted_as_data_lands_leave_it_to_the_next() {
                 let reader = spawn(async move {
                     loop {
                         let lease = guard.1.as_mut().unwrap().read_lease().await.unwrap();
-                        // No await between taking and reporting.
+                        // No await between the read and the record.
                         let mut got = report.lock().unwrap();
                         if lease.is_empty() {
                             assert_eq!(*got, total);
@@ -267,10 +267,10 @@ async fn serve_others(n: usize, rounds: usize) {
 }
 
 #[test]
-fn consumer_that_holds_hundreds_of_leases_stops_nobody() {
-    // Goal: test 14: all memory of a worker is out on loan, and no stream dies; method: readers keep
-    // every lease of long streams, while 63 other connections are served; nobody spins then; the
-    // leases show their bytes to the last.
+fn consumer_that_holds_hundreds_of_leases_stops_no_other_stream() {
+    // Goal: test 14: all memory of a worker is lent, and no stream hangs; method: readers keep
+    // every lease of long streams, while 63 other connections are served; no task spins then; the
+    // leases keep their bytes to the last.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let held = runtime.must_run(async {
@@ -302,13 +302,16 @@ fn consumer_that_holds_hundreds_of_leases_stops_nobody() {
             soon("others, with all memory out", serve_others(63, scaled(10))).await;
             held
         });
-        // The others come to their end.
+        // Time for the other tasks to end.
         std::thread::sleep(Duration::from_millis(30));
         let before = runtime.metrics();
         std::thread::sleep(Duration::from_millis(60));
         let after = runtime.metrics();
         let (parks, polls) = (after.parks - before.parks, after.polls - before.polls);
-        assert!(parks < 50 && polls < 50, "{parks} parks and {polls} polls while nothing moves");
+        assert!(
+            parks < 50 && polls < 50,
+            "{parks} parks and {polls} polls while nothing is received"
+        );
         runtime.must_run(async move {
             for (near, held) in held {
                 let mut offset = 0;
@@ -324,10 +327,10 @@ fn consumer_that_holds_hundreds_of_leases_stops_nobody() {
 }
 
 #[test]
-fn flood_that_nobody_reads_is_held_back_and_harms_nobody() {
-    // Goal: one flood cannot pin the memory of the others; method: a connection that has asked for
-    // leases and then never reads is flooded until the flooder has to wait; 63 others are served; then
-    // it reads on, and every byte is there.
+fn flood_that_is_not_read_is_held_back_and_harms_no_other_stream() {
+    // Goal: one flood cannot take the memory of the other streams; method: a connection that has
+    // once read leases and now does not read is flooded until the sender has to wait; 63 others are
+    // served; then it is read on, and every byte is there.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (mut near, mut far) = pair().await;
@@ -347,11 +350,11 @@ fn flood_that_nobody_reads_is_held_back_and_harms_nobody() {
             soon("others", serve_others(63, scaled(10))).await;
             sleep(Duration::from_millis(5)).await;
             assert!(!flooder.is_finished());
-            assert!(sent.get() * 1000 < 600_000, "{} kB were taken in", sent.get());
+            assert!(sent.get() * 1000 < 600_000, "{} kB were received", sent.get());
             let before = Handle::current().metrics();
             sleep(Duration::from_millis(10)).await;
             let polls = Handle::current().metrics().polls - before.polls;
-            assert!(polls < 50, "{polls} polls while nothing moves");
+            assert!(polls < 50, "{polls} polls while nothing is received");
             let mut got = 0;
             while got < total {
                 let lease = soon("the flooded reader", near.read_lease()).await.unwrap();
@@ -364,7 +367,7 @@ fn flood_that_nobody_reads_is_held_back_and_harms_nobody() {
     });
 }
 
-/// Leases of the numbered stream, of about `total` bytes, from a runtime of its own that then ends.
+/// Leases of the numbered stream, of about `total` bytes, whose runtime has ended.
 fn leases_of_a_dead_runtime(cfg: &crate::harness::Cfg, total: usize) -> Vec<Lease> {
     let runtime = cfg.runtime().into_inner();
     let leases = runtime
@@ -386,8 +389,9 @@ fn leases_of_a_dead_runtime(cfg: &crate::harness::Cfg, total: usize) -> Vec<Leas
 
 #[test]
 fn leases_outlive_connection_task_and_runtime() {
-    // Goal: S12: memory on loan stays; method: leases are kept while their connection, task and runtime
-    // end and other runtimes receive other bytes; then they are read, sent, and dropped on a thread.
+    // Goal: S12: lent memory stays valid; method: leases are kept while their connection, task and
+    // runtime end and other runtimes receive other bytes; then they are read, sent, and dropped on
+    // a thread.
     on_every(|cfg| {
         let leases = leases_of_a_dead_runtime(cfg, 400_000);
         for round in 0..2 {
@@ -431,8 +435,9 @@ fn leases_outlive_connection_task_and_runtime() {
 
 #[test]
 fn leases_are_dropped_on_other_threads_and_workers() {
-    // Goal: a lease belongs to no thread; method: a stream's leases go to tasks and plain threads, that
-    // check and drop them in their own time and order; the memory comes back, and the counter is 0.
+    // Goal: a lease belongs to no thread; method: a stream's leases go to tasks and plain threads,
+    // which check and drop them at different times and in any order; the memory comes back, and the
+    // counter is 0.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let total = scaled(2_000_000);
@@ -486,8 +491,8 @@ fn leases_are_dropped_on_other_threads_and_workers() {
 
 #[test]
 fn idle_connections_hold_no_lease() {
-    // Goal: a connection that waits costs no read memory; method: a hundred readers wait in read_lease,
-    // before and after a message; the counter of leases says 0.
+    // Goal: a connection that waits costs no read memory; method: a hundred readers wait in
+    // read_lease, before and after a message; the counter of leases is 0.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (done, mut fars, mut tasks) = (Count::new(), Vec::new(), Vec::new());
@@ -529,7 +534,7 @@ fn messages_of_any_size_go_round() {
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (mut near, far) = pair().await;
-            // A message may be sent in pieces, of which the last must not wait for an answer.
+            // A message may be sent in pieces, of which the last must not wait for an ACK (Nagle).
             near.set_nodelay(true).unwrap();
             far.set_nodelay(true).unwrap();
             let echo = spawn(echo_leases(far));
@@ -561,8 +566,9 @@ pub async fn echo_leases(mut stream: TcpStream) {
 
 #[test]
 fn lease_reader_moves_between_tasks_and_workers() {
-    // Goal: the receive stays at home while its reader wanders; method: the stream is handed from task
-    // to task, each reads some leases, holds one over the hand-over, and hogs its worker now and then.
+    // Goal: the receive stays at its home while its reader moves; method: the stream goes from task
+    // to task, each reads some leases, keeps one until after the move, and blocks its worker now
+    // and then.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let total = scaled(500_000);
@@ -598,8 +604,9 @@ fn lease_reader_moves_between_tasks_and_workers() {
 
 #[test]
 fn stream_that_received_leases_goes_to_the_next_runtime() {
-    // Goal: a socket whose home has ended finds another, with nothing lost; method: a stream waits in
-    // read_lease when its runtime ends, with bytes received and not read, and lives on in the next.
+    // Goal: a socket whose home has ended gets another one, with nothing lost; method: a stream
+    // waits in read_lease when its runtime ends, with bytes received and not read, and is used in
+    // the next.
     on_every(|cfg| {
         let (mut near, mut far, mut at) = (None, None, 0);
         for round in 0..4 {
@@ -624,7 +631,7 @@ fn stream_that_received_leases_goes_to_the_next_runtime() {
                     let lease = soon("bytes of this runtime", near.read_lease()).await;
                     check(lease.unwrap(), &mut at);
                 }
-                // Unread when the runtime ends: in part received, in part not.
+                // Unread when the runtime ends: some of the bytes are received by it, some are not.
                 send_from(&mut far, at, 1000).await;
                 yield_now().await;
                 (near, far)
@@ -644,9 +651,10 @@ async fn send_from(far: &mut TcpStream, offset: usize, len: usize) {
 }
 
 #[test]
-fn leases_of_another_runtimes_stream_come_over() {
-    // Goal: a stream may be used on a runtime that is not its home's, while both live; method: it is
-    // handed back and forth, each reads what the last left unread and waits for more.
+fn stream_at_home_in_another_runtime_gives_leases() {
+    // Goal: a stream may be used on a runtime that is not its home's, while both live; method: it
+    // goes back and forth, each side reads the bytes that the last one left unread and waits for
+    // more.
     on_every(|cfg| {
         let runtimes = [cfg.runtime(), cfg.runtime()];
         let (mut near, mut far) = runtimes[0].must_run(pair());
@@ -680,8 +688,8 @@ fn leases_of_another_runtimes_stream_come_over() {
 
 #[test]
 fn halves_lend_and_send_on_two_tasks() {
-    // Goal: leases by the owned halves, each on a task of its own; method: an echo whose reader hands
-    // its leases to the writer over a channel of the halves' own tasks.
+    // Goal: leases by the owned halves, each on a task of its own; method: an echo whose reader
+    // sends its leases to the writer over a channel.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (mut client, server) = pair().await;
@@ -712,16 +720,16 @@ fn halves_lend_and_send_on_two_tasks() {
     });
 }
 
-/// Mappings of this process.
+/// The number of mappings of this process.
 fn mappings() -> usize {
     std::fs::read_to_string("/proc/self/maps").expect("/proc/self/maps").lines().count()
 }
 
 #[test]
 fn leases_beyond_the_pool_are_counted_and_are_no_mappings() {
-    // Goal: leases that are held beyond what the pools have cost the heap their bytes, and no mapping
-    // each, of which a process has 65 530; all are counted (S11). Method: first all memory of the
-    // pools is held, then 2000 short messages, of which every other is dropped.
+    // Goal: leases that are held beyond the pools' memory are copied to the heap, and take no
+    // mapping each, of which a process has 65 530; all are counted (S11). Method: first all memory
+    // of the pools is held, then 2000 short messages, of which every other is dropped.
     const FLOOD: usize = 6 << 20;
     const SHORT: usize = 2000;
     isolated(|| {
@@ -759,12 +767,12 @@ fn leases_beyond_the_pool_are_counted_and_are_no_mappings() {
                     turn
                 });
                 assert_eq!(Handle::current().metrics().leases, held.len() as u64);
-                // Only now: neighbours are one mapping as long as there are no gaps.
+                // Checked after the drops, since neighbours without gaps are one mapping.
                 let grown = mappings().saturating_sub(before);
                 assert!(grown < SHORT / 10, "{grown} mappings more");
                 let short = &held[held.len() - SHORT / 2..];
                 for lease in short {
-                    assert!(lease.iter().all(|byte| *byte == lease[0]), "bytes of another");
+                    assert!(lease.iter().all(|byte| *byte == lease[0]), "bytes of another message");
                 }
             });
         });

@@ -1,4 +1,4 @@
-//! What the kernel says about this process: descriptors, threads, memory, CPU, context switches.
+//! The kernel's figures of this process: descriptors, threads, memory, CPU, context switches.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -64,7 +64,7 @@ pub fn status_number(path: &str, key: &str) -> Option<usize> {
 /// One line per thread: name, state and where in the kernel it waits; printed when a test hangs.
 pub fn threads_in_words() -> String {
     let mut text = String::from("threads:");
-    // The hang may be one for want of descriptors.
+    // The hang may come from a lack of descriptors, without which the threads cannot be listed.
     let ids = std::panic::catch_unwind(thread_ids).unwrap_or_default();
     for id in ids {
         let read = |file: &str| {

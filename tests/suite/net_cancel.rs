@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use ringloop::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use ringloop::io::{AsyncWrite, AsyncWriteExt};
 use ringloop::net::{TcpListener, TcpStream};
 use ringloop::{spawn, yield_now};
 
@@ -50,7 +50,7 @@ fn read_cancelled_at_random_gives_every_byte_once() {
                         ringloop::time::timeout(short, near.read(&mut buf[..room])).await.ok()
                     }
                     2 => {
-                        // Peeking and waiting for readiness are given up as well.
+                        // `peek` and `readable` are given up as well.
                         GiveUpAfter::new(1, near.peek(&mut buf[..room])).await;
                         GiveUpAfter::new(1, near.readable()).await;
                         None
@@ -71,9 +71,9 @@ fn read_cancelled_at_random_gives_every_byte_once() {
 }
 
 #[test]
-fn read_task_aborted_as_data_lands_leaves_the_data() {
-    // Goal: T62; method: a task owns half of a stream behind a lock-free slot and reads; data is sent
-    // and the task aborted at once; whoever reads next gets every byte that the task did not report.
+fn read_task_aborted_as_data_arrives_leaves_the_data() {
+    // Goal: T62; method: a task owns half of a stream in a lock-free slot and reads; data is sent
+    // and the task aborted at once; the next reader gets every byte that the task did not record.
     on_every(|cfg| {
         cfg.once(async {
             let (near, mut far) = pair().await;
@@ -86,7 +86,7 @@ fn read_task_aborted_as_data_lands_leaves_the_data() {
                     let mut buf = [0; 8];
                     loop {
                         stream.readable().await.unwrap();
-                        // No suspension between taking and reporting.
+                        // No suspension between the read and the record.
                         if let Ok(n) = stream.try_read(&mut buf) {
                             reported.lock().unwrap().extend_from_slice(&buf[..n]);
                         }
@@ -122,7 +122,8 @@ fn read_task_aborted_as_data_lands_leaves_the_data() {
 #[test]
 fn write_cancelled_after_partial_send_is_resumable() {
     // Goal: test 16; method: small socket buffers and a slow reader; each write is given up after a
-    // random number of turns; what write reported is all that was sent, so the sender resumes there.
+    // random number of turns; the bytes that the writes returned are all that was sent, so the
+    // sender resumes there.
     on_every(|cfg| {
         let mut rng = cfg.rng(12);
         cfg.once(async {
@@ -159,8 +160,8 @@ fn write_cancelled_after_partial_send_is_resumable() {
 
 #[test]
 fn halves_cancelled_on_different_tasks_lose_nothing() {
-    // Goal: cancels of one direction do not touch the other; method: both directions run, each with
-    // random give-ups on its own task.
+    // Goal: a cancel of one direction does not affect the other; method: both directions run, each
+    // on its own task with random cancels.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let total = scaled(300_000);
@@ -205,7 +206,7 @@ fn halves_cancelled_on_different_tasks_lose_nothing() {
 }
 
 #[test]
-fn close_while_read_waits_gives_fin_at_once_and_reused_number_is_clean() {
+fn close_while_read_waits_sends_fin_at_once_and_reused_number_is_clean() {
     // Goal: test 15, T61; method: thousands of times, a task that waits in a read on one half is
     // aborted and both halves dropped: the peer (plain, blocking) sees the end at once; the next
     // connection gets the same descriptor number, must not see old readiness, and gets only its data.
@@ -236,8 +237,8 @@ fn close_while_read_waits_gives_fin_at_once_and_reused_number_is_clean() {
                     let mut buf = [0; 16];
                     let n = reader.read(&mut buf).await.unwrap();
                     if n == 0 {
-                        // The peer may answer the end of our side before the abort below.
-                        assert!(i % 2 == 0, "an end out of nowhere");
+                        // The peer may see the end of our side, and answer, before the abort below.
+                        assert!(i % 2 == 0, "an end that was not sent");
                         return;
                     }
                     assert_eq!(buf[..n], [i as u8], "a stale event or another's bytes");
@@ -262,7 +263,8 @@ fn close_while_read_waits_gives_fin_at_once_and_reused_number_is_clean() {
 
 #[test]
 fn flush_and_close_given_up_can_be_repeated() {
-    // Goal: poll_flush and poll_close leave no half state; method: poll each once, drop, do it again.
+    // Goal: poll_flush and poll_close can be given up; method: poll each once, drop it, and poll
+    // again.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (mut near, mut far) = pair().await;
@@ -284,8 +286,9 @@ fn flush_and_close_given_up_can_be_repeated() {
 
 #[test]
 fn connect_cancelled_at_random_leaks_nothing() {
-    // Goal: a connect given up closes its socket; method: connects to a listener that accepts, to a
-    // port that refuses and to one that never answers, given up at random turns, some awaited in full.
+    // Goal: a connect that is given up closes its socket; method: connects to a listener that
+    // accepts, to a port that refuses and to one that never answers, given up at random turns, some
+    // awaited in full.
     crate::processes::isolated(|| {
         on_every(|cfg| {
             let fds = crate::measure::open_fds();
@@ -293,7 +296,7 @@ fn connect_cancelled_at_random_leaks_nothing() {
             cfg.once(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let address = listener.local_addr().unwrap();
-                // Bound and not listening: the port is nobody else's, and refuses.
+                // Bound and not listening: no other process gets the port, and it refuses.
                 let quiet =
                     socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
                 let quiet = quiet.unwrap();
@@ -304,7 +307,7 @@ fn connect_cancelled_at_random_leaks_nothing() {
                         drop(listener.accept().await.unwrap());
                     }
                 });
-                // A listener whose backlog is full answers nobody.
+                // A listener whose backlog is full does not answer.
                 let silent =
                     socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
                 let silent = silent.unwrap();

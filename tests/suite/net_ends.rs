@@ -1,4 +1,5 @@
-//! The ends of connections and listeners: at once, whatever holds their home, and for no one else.
+//! The ends of connections and listeners: at once, even if their home is held, and only for their
+//! owner.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -18,8 +19,8 @@ use crate::net_stream::narrow_listener;
 use crate::processes::isolated;
 use crate::rescue::{VERBS, hog_until, poll_once, read};
 
-/// A plain stream, and one that a listener of ours has accepted, whose home is this worker: a read by
-/// `verb` is armed.
+/// A stream that our listener has accepted, with a plain peer. Its home is this worker, where a
+/// read by `verb` is armed.
 async fn accepted_pair(verb: usize) -> (TcpStream, Plain) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let peer = Plain::connect(listener.local_addr().unwrap()).unwrap();
@@ -29,7 +30,7 @@ async fn accepted_pair(verb: usize) -> (TcpStream, Plain) {
     (near, peer)
 }
 
-/// Drops a value on another thread than this, which the scheduler finds for it or which is none of its.
+/// Drops a value on another thread than this: a worker, or a plain thread.
 fn drop_elsewhere<T: Send + 'static>(value: T, as_task: bool) {
     if as_task {
         drop(spawn(async move { drop(value) }));
@@ -40,9 +41,10 @@ fn drop_elsewhere<T: Send + 'static>(value: T, as_task: bool) {
 
 #[test]
 fn connection_dropped_elsewhere_ends_though_its_home_is_held() {
-    // Goal: the peer is told of the end while the worker that has the connection's operations is in one
-    // long poll; method: the home spins until the peer has read the end. The connection is dropped by
-    // another worker or by a plain thread, with all bytes read or with some that have just arrived.
+    // Goal: the peer sees the end while the worker that has the connection's operations is in one
+    // long poll; method: the home spins until the peer has read the end. The connection is dropped
+    // by another worker or by a plain thread, with all bytes read or with some that have just
+    // arrived.
     on_every(|cfg| {
         for (verb, unread, as_task) in
             (0..4 * VERBS).map(|case| (case / 4, case / 2 % 2 == 1, case % 2 == 1))
@@ -72,9 +74,9 @@ fn connection_dropped_elsewhere_ends_though_its_home_is_held() {
 
 #[test]
 fn listener_dropped_elsewhere_ends_though_its_home_is_held() {
-    // Goal: nobody connects to a listener that was dropped, and its port can be had, while the worker
-    // that has its operations is in one long poll; method: that one spins until a thread has been
-    // refused, and has bound the port.
+    // Goal: a listener that was dropped accepts no connection, and its port is free, while the
+    // worker that has its operations is in one long poll; method: that worker spins until a
+    // thread's connect was refused, and the thread has bound the port.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let log = runtime.log().clone();
@@ -117,8 +119,8 @@ async fn copied_pair(way: usize, verb: usize) -> (TcpStream, Plain, Plain) {
 
 #[test]
 fn copy_of_a_dropped_connection_lives_on() {
-    // Goal: who drops a stream, at home or elsewhere, ends nothing for the owner of a copy of its
-    // descriptor, and takes no bytes from him; method: both ways are used after the drop.
+    // Goal: a stream that is dropped, at home or elsewhere, ends nothing for the owner of a copy of
+    // its descriptor, and takes none of its bytes; method: both ways are used after the drop.
     on_every(|cfg| {
         for (way, verb, at_home) in
             (0..2 * VERBS * COPIES).map(|case| (case / 2 / VERBS, case / 2 % VERBS, case % 2 == 0))
@@ -131,7 +133,8 @@ fn copy_of_a_dropped_connection_lives_on() {
                 } else {
                     thread::spawn(move || drop(near)).join().unwrap();
                 }
-                // Until the home has seen that it is gone: a receive takes what comes earlier.
+                // After the home has processed the drop: an armed receive takes bytes that come
+                // earlier.
                 copy.write_all(b"from the copy").unwrap();
                 let mut buf = [0; 13];
                 peer.read_exact(&mut buf).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -171,7 +174,7 @@ fn connection_shared_with_a_child_lives_on_there() {
 }
 
 #[test]
-fn listener_shared_by_a_copy_goes_on_accepting_there() {
+fn listener_that_shares_a_socket_goes_on_accepting() {
     // Goal: as above, for listeners; method: a listener from a copied descriptor is dropped on a plain
     // thread; the copy accepts.
     on_every(|cfg| {
@@ -182,7 +185,7 @@ fn listener_shared_by_a_copy_goes_on_accepting_there() {
             assert!(poll_once(listener.accept()).is_none());
             thread::spawn(move || drop(listener)).join().unwrap();
             copy.set_nonblocking(false).unwrap();
-            // Until nothing accepts for the one that is gone.
+            // After some ticks no accept of the dropped listener is left.
             ringloop::time::sleep(Duration::from_millis(20)).await;
             let _client = Plain::connect(addr).unwrap();
             copy.accept().unwrap();
@@ -190,7 +193,8 @@ fn listener_shared_by_a_copy_goes_on_accepting_there() {
     });
 }
 
-/// A stream that a narrow listener, with a linger time or without, has accepted, and its plain peer.
+/// A stream that a narrow listener, with a linger time or without, has accepted, and its plain
+/// peer.
 async fn narrow_accepted(linger: Option<Duration>) -> (TcpStream, Plain) {
     let listener = narrow_listener();
     listener.socket().set_linger(linger).unwrap();
@@ -203,9 +207,9 @@ async fn narrow_accepted(linger: Option<Duration>) -> (TcpStream, Plain) {
 
 #[test]
 fn linger_time_blocks_no_worker() {
-    // Goal: a stream that was told to linger is dropped at once, and what was written is sent; method: a
-    // time set by its own setter, on the socket, or on its listener; a full stream, whose peer begins to
-    // read after the drop.
+    // Goal: a stream with a linger time is dropped at once, and the bytes that were written are
+    // sent; method: a time set by its own setter, on the socket, or on its listener; a full stream,
+    // whose peer begins to read after the drop.
     const TIME: Option<Duration> = Some(Duration::from_secs(20));
     on_every(|cfg| {
         for (way, waits) in (0..8).map(|case| (case / 2, case % 2 == 1)) {
@@ -241,7 +245,7 @@ fn linger_time_blocks_no_worker() {
 
 #[test]
 fn linger_times_are_rounded_up_and_zero_resets() {
-    // Goal: a time never becomes none, and none resets; method: what is set is asked for.
+    // Goal: a short time never becomes zero, and zero resets; method: set a time, and get it.
     on_every(|cfg| {
         cfg.once(async {
             let (near, mut peer) = accepted_pair(1).await;
@@ -264,16 +268,16 @@ fn linger_times_are_rounded_up_and_zero_resets() {
 
 #[test]
 fn what_was_written_is_sent_though_bytes_are_unread() {
-    // Goal: a drop with unread bytes costs the peer nothing that was written; method: more than fits is
-    // written, or as much as fits, with bytes of the peer unread, of which some may have been read; the
-    // peer begins to read after the drop.
+    // Goal: a drop with unread bytes loses nothing that was written; method: more bytes than fit
+    // are written, or as many as fit, with bytes of the peer unread, of which some may have been
+    // read; the peer begins to read after the drop.
     on_every(|cfg| {
         for (verb, reads, leases, away) in (0..8 * VERBS)
             .map(|case| (case / 8, case / 4 % 2 == 1, case / 2 % 2 == 1, case % 2 == 1))
         {
             cfg.once(async move {
                 if leases && !on_a_ring() {
-                    // Nothing waits that its writer does not wait for.
+                    // On epoll no bytes stay queued whose writer has not waited for them.
                     return;
                 }
                 let what = format!("verb {verb}, reads: {reads}, leases: {leases}, away: {away}");
@@ -307,8 +311,8 @@ fn what_was_written_is_sent_though_bytes_are_unread() {
 
 #[test]
 fn peer_that_writes_after_the_drop_gets_everything_if_the_stream_was_closed_and_read() {
-    // Goal: what the documentation promises; method: a full stream is closed and read to its end, which
-    // comes after the peer has written on and read.
+    // Goal: the documentation's promise; method: a full stream is closed and read to its end, which
+    // comes after the peer has written more and read.
     on_every(|cfg| {
         cfg.once(async {
             let (mut near, mut peer) = narrow_accepted(None).await;
@@ -327,9 +331,9 @@ fn peer_that_writes_after_the_drop_gets_everything_if_the_stream_was_closed_and_
 }
 
 #[test]
-fn what_was_written_is_sent_though_bytes_came_after_the_way_in_was_shut() {
-    // Goal: the end that a read sees after `shutdown(Read)` is not taken for that of the stream; method:
-    // the peer of a full stream, which has seen that end, writes, and reads after the drop.
+fn what_was_written_is_sent_though_bytes_came_after_shutdown_of_reads() {
+    // Goal: the end that a read sees after `shutdown(Read)` is not taken for the end of the stream;
+    // method: a full stream has seen that end, then its peer writes, and reads after the drop.
     on_every(|cfg| {
         for verb in 0..VERBS {
             cfg.once(async move {

@@ -1,4 +1,4 @@
-//! Peers that reset, dribble or vanish, and sockets that outlive or change their runtime.
+//! Peers that reset, send slowly or vanish, and sockets that outlive or change their runtime.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -42,7 +42,8 @@ fn peer_reset_while_writing_is_an_error() {
                 });
                 started.wait().await;
                 if !early {
-                    // The socket is full when the count stands still; a turn more or less is fine.
+                    // The socket is full when the count no longer grows; a turn more or less does
+                    // not matter.
                     wait_until_async(|| filled.get() > 1, || "it fills".into()).await;
                     for _ in 0..200 {
                         yield_now().await;
@@ -151,7 +152,7 @@ fn slow_clients_do_not_hold_up_others() {
                 let mut all: Vec<_> =
                     (0..200).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
                 let mut rounds = 0_u8;
-                // One byte per connection, then a pause: the pace is the point of the test.
+                // One byte per connection, then a pause: the slow pace is what is tested.
                 while hear.recv_timeout(Duration::from_millis(20)).is_err() {
                     rounds += 1;
                     all.iter_mut().for_each(|stream| stream.write_all(&[rounds]).unwrap());
@@ -220,7 +221,7 @@ fn reset_storm_hits_only_its_own_connections() {
 }
 
 #[test]
-fn socket_moved_to_a_second_runtime_works_or_says_why_not() {
+fn socket_moved_to_a_second_runtime_works_or_fails() {
     // Goal: S12; method: streams used in a first runtime, which ends or lives on, are used in a
     // second: data flows, or an error comes; it never waits for ever.
     on_every(|cfg| {
@@ -267,8 +268,8 @@ fn socket_moved_to_a_second_runtime_works_or_says_why_not() {
 
 #[test]
 fn sockets_dropped_after_their_runtime_leave_no_descriptor() {
-    // Goal: no leak by late drops; method: streams, halves and listeners, used, then kept over the
-    // end, dropped on this thread and inside another runtime.
+    // Goal: late drops leak nothing; method: streams, halves and listeners, used, then kept over
+    // the runtime's end, dropped on this thread and inside another runtime.
     isolated(|| {
         on_every(|cfg| {
             let fds = open_fds();
@@ -299,9 +300,9 @@ fn sockets_dropped_after_their_runtime_leave_no_descriptor() {
 }
 
 #[test]
-fn sockets_dropped_on_plain_threads_settle() {
-    // Goal: deregistration from outside is a message that arrives; method: streams with pending
-    // interest are dropped by a plain thread while the runtime lives; counters return to zero.
+fn sockets_dropped_on_plain_threads_are_deregistered() {
+    // Goal: a deregistration from outside is a message that arrives; method: streams with pending
+    // reads are dropped by a plain thread while the runtime lives; counters return to zero.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         for _ in 0..scaled(20) {

@@ -1,4 +1,4 @@
-//! Listeners: accepting, being cancelled, running out of descriptors.
+//! Listeners: accepts, their cancellation, and a lack of descriptors.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -19,8 +19,8 @@ use crate::tools::{Count, Flag, GiveUpAfter};
 
 #[test]
 fn accept_by_several_tasks_gives_each_connection_once() {
-    // Goal: accept(&self) from many tasks; method: four acceptors on one listener; plain clients say
-    // their own port, and the set of ports is complete.
+    // Goal: accept(&self) from many tasks; method: four acceptors on one listener; plain clients
+    // send their own port, and the set of ports is complete.
     on_every(|cfg| {
         cfg.once(async {
             let n = scaled(400);
@@ -61,7 +61,7 @@ fn accept_by_several_tasks_gives_each_connection_once() {
 }
 
 #[test]
-fn accept_waiter_cancelled_passes_its_connection_on() {
+fn accept_that_is_woken_and_cancelled_passes_the_wake_on() {
     // Goal: among several acceptors, one that was woken and is cancelled does not keep the wake;
     // method: two wait, a client connects, the one that waited first is aborted at the same time.
     on_every(|cfg| {
@@ -142,9 +142,9 @@ fn accept_cancelled_at_random_loses_no_connection() {
 
 #[test]
 fn listener_dropped_while_accept_waits_elsewhere_closes() {
-    // Goal: closing a listener whose accept was pending; method: abort the acceptor that owns it;
-    // connects are refused then, and the same port can be bound again at once. The address is one that
-    // no connection of another test takes a port of.
+    // Goal: a listener whose accept is pending closes; method: abort the acceptor that owns it;
+    // connects are refused then, and the same port can be bound again at once. No connection of
+    // another test takes a port of this address.
     on_every(|cfg| {
         cfg.once(async {
             for _ in 0..scaled(100) {
@@ -154,7 +154,7 @@ fn listener_dropped_while_accept_waits_elsewhere_closes() {
                 ringloop::yield_now().await;
                 acceptor.abort();
                 let _ = acceptor.await;
-                let error = TcpStream::connect(address).await.expect_err("nobody listens");
+                let error = TcpStream::connect(address).await.expect_err("no listener");
                 assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
                 drop(TcpListener::bind(address).await.unwrap());
             }
@@ -178,8 +178,8 @@ fn listener_into_std_and_back_keeps_the_port() {
     });
 }
 
-/// Helper process: `flood ADDRESS N` connects N clients, says "connected", and then asks each for an
-/// echo of its number, in any order in which the server comes to them; says "served".
+/// Helper process: `flood ADDRESS N` connects N clients, prints "connected", and then requests from
+/// each an echo of its number, in any order in which the server serves them; prints "served".
 pub fn flood_role(args: &[String]) {
     let address: SocketAddr = args[0].parse().unwrap();
     let n: u32 = args[1].parse().unwrap();
@@ -203,9 +203,10 @@ pub fn flood_role(args: &[String]) {
 
 #[test]
 fn listener_out_of_descriptors_pauses_reports_once_and_resumes() {
-    // Goal: test 21 and T68; method: a server limited to 64 descriptors, 500 clients in a child. The
-    // server echoes and holds each connection until told: then accepting must be paused, reported
-    // once, without CPU; when connections close, accepting resumes until all 500 are served.
+    // Goal: test 21 and T68; method: a server limited to 64 descriptors, 500 clients in a child.
+    // The server echoes and holds each connection until it is released. Meanwhile accepting must be
+    // paused, reported once, without CPU; when connections close, accepting resumes until all 500
+    // are served.
     isolated(|| {
         let limits = getrlimit(Resource::Nofile);
         on_every_within(Duration::from_secs(90), |cfg| {
@@ -239,19 +240,19 @@ fn listener_out_of_descriptors_pauses_reports_once_and_resumes() {
             log.wait_for(Kind::AcceptPaused, 1);
             wait_until(|| served.get() > 30, || format!("{} served", served.get()));
             let (cpu, since, held) = (cpu_time(), Instant::now(), served.get());
-            // A measurement, not a synchronisation: one second of being full.
+            // A measurement, no synchronisation: one second with all descriptors in use.
             std::thread::sleep(Duration::from_secs(1));
             let share = (cpu_time() - cpu).as_secs_f64() / since.elapsed().as_secs_f64();
             assert!(share < 0.05, "{:.1} % of a core while full", share * 100.0);
-            assert_eq!(log.count(Kind::AcceptPaused), 1, "told once per pause");
+            assert_eq!(log.count(Kind::AcceptPaused), 1, "one report per pause");
             assert_eq!(served.get(), held);
-            // A connection that is already there is still served, and other work goes on.
+            // A connection that is already there is still served, and other tasks run.
             runtime.must_run(async { ringloop::time::sleep(Duration::from_millis(1)).await });
             release.set();
             wait_until(|| served.get() == 500, || format!("{} served", served.get()));
             clients.tell("go");
             clients.expect("served");
-            assert_eq!(errors.get(), 0, "exhaustion is no error of accept");
+            assert_eq!(errors.get(), 0, "accept returns no error for it");
             let text = &log.take(Kind::AcceptPaused)[0];
             assert!(text.contains("ulimit"), "{text}");
             server.abort();
@@ -264,8 +265,8 @@ fn listener_out_of_descriptors_pauses_reports_once_and_resumes() {
 
 #[test]
 fn listener_paused_can_be_cancelled_and_dropped() {
-    // Goal: a pause holds nothing that a cancel cannot end; method: exhaust descriptors, start an
-    // accept, drop it and the listener while it is paused, free descriptors, do it again.
+    // Goal: a paused accept can be cancelled; method: exhaust descriptors, start an accept, drop it
+    // and the listener while it is paused, free descriptors, do it again.
     isolated(|| {
         let limits = getrlimit(Resource::Nofile);
         on_every(|cfg| {
@@ -293,9 +294,9 @@ fn listener_paused_can_be_cancelled_and_dropped() {
 }
 
 #[test]
-fn reset_storm_at_accept_leaves_the_listener_well() {
+fn reset_storm_at_accept_does_not_stop_the_listener() {
     // Goal: tests 22 and 26 in small; method: plain threads connect and reset at once, thousands of
-    // times; accept gives streams or nothing, never an error; good clients are served throughout.
+    // times; accept returns streams or waits, never an error; good clients are served throughout.
     on_every(|cfg| {
         cfg.once(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -350,8 +351,8 @@ fn reset_storm_at_accept_leaves_the_listener_well() {
 
 #[test]
 fn listener_paused_resumes_after_a_close_that_it_cannot_see() {
-    // Goal: descriptors freed by other code end a pause, too; method: files fill the table, accept
-    // pauses, the files are closed by std; the connection comes.
+    // Goal: descriptors that other code frees end a pause as well; method: files take all
+    // descriptors, accept pauses, the files are closed by std; the connection is accepted.
     isolated(|| {
         let limits = getrlimit(Resource::Nofile);
         on_every(|cfg| {
@@ -360,7 +361,7 @@ fn listener_paused_resumes_after_a_close_that_it_cannot_see() {
             let listener = runtime.must_run(TcpListener::bind("127.0.0.1:0")).unwrap();
             let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let highest = *open_fds().keys().max().unwrap() as u64;
-            // Some places are free whatever the parent left open.
+            // Some numbers are free, whatever the parent left open.
             setrlimit(Resource::Nofile, Rlimit { current: Some(highest + 9), ..limits }).unwrap();
             let files: Vec<_> =
                 std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();

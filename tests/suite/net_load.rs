@@ -21,8 +21,8 @@ fn raise_descriptor_limit() -> usize {
     limits.maximum.unwrap_or(u64::MAX) as usize
 }
 
-/// Helper process: `crowd ADDRESS N ROUNDS` opens N connections, says "connected", makes ROUNDS
-/// echoes on each, says "echoed", and closes them all when told.
+/// Helper process: `crowd ADDRESS N ROUNDS` opens N connections, prints "connected", makes ROUNDS
+/// echoes on each, prints "echoed", and closes them all on a line of input.
 pub fn crowd_role(args: &[String]) {
     raise_descriptor_limit();
     let address: SocketAddr = args[0].parse().unwrap();
@@ -52,7 +52,8 @@ pub fn crowd_role(args: &[String]) {
 #[test]
 fn thousands_of_connections_are_served_at_once() {
     // Goal: up to 10 000 connections, none mixed, none lost, all descriptors back; method: a helper
-    // holds them all open and makes echoes on each. Scaled down to RLIMIT_NOFILE, loudly.
+    // holds them all open and makes echoes on each. Fewer, with a printed note, if RLIMIT_NOFILE is
+    // lower.
     isolated(|| {
         let limit = raise_descriptor_limit();
         on_every_within(Duration::from_secs(140), |cfg| {

@@ -1,4 +1,5 @@
-//! Listeners whose descriptor others use as well: each connection goes to whoever asks for it.
+//! Listeners whose descriptor other owners use as well: each connection goes to an accept that
+//! waits.
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
@@ -19,7 +20,7 @@ use crate::homes::poll_once;
 use crate::processes::isolated;
 use crate::tools::{Count, Flag, GiveUpAfter};
 
-/// A listener, and what somebody else has of it.
+/// A listener, and another owner's duplicate of it.
 async fn shared() -> (TcpListener, std::net::TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let dup = listener.as_fd().try_clone_to_owned().unwrap().into();
@@ -33,7 +34,7 @@ fn clients(n: usize, address: SocketAddr) -> (Vec<std::net::TcpStream>, HashSet<
     (clients, addresses)
 }
 
-/// Accepts so many, and no more, by plain calls that do not wait.
+/// Accepts `n` connections, and no more, by plain calls that do not wait.
 fn accept_plainly(dup: &std::net::TcpListener, n: usize) -> HashSet<SocketAddr> {
     let peers = Mutex::new(HashSet::new());
     let count = || {
@@ -49,7 +50,7 @@ fn accept_plainly(dup: &std::net::TcpListener, n: usize) -> HashSet<SocketAddr> 
     peers.into_inner().unwrap()
 }
 
-/// Some turns of the worker, in which it would take what it should leave.
+/// Some turns of the worker, in which it would accept what it must leave.
 async fn some_turns() {
     for _ in 0..4 {
         ringloop::yield_now().await;
@@ -58,9 +59,10 @@ async fn some_turns() {
 }
 
 #[test]
-fn connections_that_nobody_waits_for_are_left_to_others() {
-    // Goal: a listener takes no connection ahead; method: an accept is begun and given up, by turns
-    // or by time; clients connect, and all of them are there for a duplicate; the next is ours again.
+fn connections_without_a_waiting_accept_are_left_to_others() {
+    // Goal: a listener accepts no connection ahead; method: an accept is begun and given up, after
+    // some turns or some time; clients connect, and a duplicate accepts all of them; the next is
+    // ours again.
     on_every(|cfg| {
         cfg.once(async {
             let (listener, dup) = shared().await;
@@ -88,8 +90,9 @@ fn connections_that_nobody_waits_for_are_left_to_others() {
 
 #[test]
 fn no_more_is_accepted_than_there_are_waiters() {
-    // Goal: each waiting accept takes one connection, and the rest is for others; method: three tasks
-    // wait, ten clients connect, a duplicate accepts what is left when the tasks have theirs.
+    // Goal: each waiting accept takes one connection, and the rest is for other owners; method:
+    // three tasks wait, ten clients connect, a duplicate accepts the rest when the tasks have
+    // theirs.
     on_every(|cfg| {
         cfg.once(async {
             let (listener, dup) = shared().await;
@@ -104,7 +107,10 @@ fn no_more_is_accepted_than_there_are_waiters() {
                 some_turns().await;
                 let (_mine, mut all) = clients(10, address);
                 for accept in accepts {
-                    assert!(all.remove(&accept.await.unwrap()), "accepted twice, or of nobody");
+                    assert!(
+                        all.remove(&accept.await.unwrap()),
+                        "accepted twice, or from no client"
+                    );
                 }
                 some_turns().await;
                 assert_eq!(accept_plainly(&dup, 7), all);
@@ -118,9 +124,9 @@ fn listener_address(listener: &std::net::TcpListener) -> SocketAddr {
 }
 
 #[test]
-fn connections_that_wait_are_handed_over_with_the_listener() {
-    // Goal: `into_std` loses no connection; method: an accept is begun and given up, or has had its
-    // connection; ten clients connect, and the plain listener gives ten.
+fn connections_that_wait_stay_with_the_converted_listener() {
+    // Goal: `into_std` loses no connection; method: an accept is begun and given up, or has
+    // returned a connection; ten clients connect, and the plain listener accepts ten.
     on_every(|cfg| {
         cfg.once(async {
             for served in [false, true] {
@@ -143,9 +149,9 @@ fn connections_that_wait_are_handed_over_with_the_listener() {
 }
 
 #[test]
-fn connection_of_a_cancelled_accept_is_for_the_next() {
+fn connection_of_a_cancelled_accept_goes_to_the_next() {
     // Goal: cancel safety; method: an accept waits, and is dropped before a client connects, after
-    // that, or when it has been woken; the next accept has the connection.
+    // that, or when it has been woken; the next accept returns the connection.
     on_every(|cfg| {
         cfg.once(async {
             let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
@@ -176,8 +182,9 @@ fn connection_of_a_cancelled_accept_is_for_the_next() {
 
 #[test]
 fn two_listeners_on_one_socket_share_without_loss() {
-    // Goal: two owners of one socket, each with a home of its own; method: a listener and one made of
-    // its duplicate accept in tasks of their own until all clients are served, some waits given up.
+    // Goal: two owners of one socket, each with a home of its own; method: a listener and one made
+    // from its duplicate accept in tasks of their own until all clients are served, some waits
+    // given up.
     on_every(|cfg| {
         cfg.once(async {
             let n = scaled(300);
@@ -223,8 +230,8 @@ fn two_listeners_on_one_socket_share_without_loss() {
 
 #[test]
 fn many_waiters_have_one_connection_each() {
-    // Goal: no wake-up is lost among tasks that wait for one listener; method: 24 wait, clients
-    // connect all at once or one after another, each task has one.
+    // Goal: no wake is lost among tasks that wait for one listener; method: 24 wait, clients
+    // connect all at once or one after another, each task gets one.
     on_every(|cfg| {
         cfg.once(async {
             let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
@@ -253,7 +260,10 @@ fn many_waiters_have_one_connection_each() {
                     }
                 }
                 for waiter in waiters {
-                    assert!(all.remove(&waiter.await.unwrap()), "accepted twice, or of nobody");
+                    assert!(
+                        all.remove(&waiter.await.unwrap()),
+                        "accepted twice, or from no client"
+                    );
                 }
                 assert_eq!(all.len(), 0);
             }
@@ -263,8 +273,9 @@ fn many_waiters_have_one_connection_each() {
 
 #[test]
 fn dropped_listener_leaves_its_connections_to_others_that_have_it() {
-    // Goal: what nobody has accepted goes the kernel's way; method: an accept is begun and given up,
-    // clients connect, the listener is dropped; a duplicate has all of them. Without one they are reset.
+    // Goal: connections that were not accepted are left to the kernel; method: an accept is begun
+    // and given up, clients connect, the listener is dropped; a duplicate accepts all of them.
+    // Without one they are reset.
     on_every(|cfg| {
         cfg.once(async {
             for is_shared in [true, false] {
@@ -281,7 +292,7 @@ fn dropped_listener_leaves_its_connections_to_others_that_have_it() {
                         for mut client in mine {
                             client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
                             let error =
-                                client.read_to_end(&mut Vec::new()).expect_err("nobody accepts it");
+                                client.read_to_end(&mut Vec::new()).expect_err("it is reset");
                             assert_eq!(error.kind(), ErrorKind::ConnectionReset);
                         }
                     }
@@ -293,9 +304,9 @@ fn dropped_listener_leaves_its_connections_to_others_that_have_it() {
 
 #[test]
 fn rescue_of_a_listener_takes_no_more_than_there_are_waiters() {
-    // Goal: others who accept in the place of a held worker take what somebody waits for; method: the
-    // home of a listener spins until two waiting tasks have a connection each and a while longer; a
-    // duplicate has the rest.
+    // Goal: workers that accept in the place of a held one take only connections for which an
+    // accept waits; method: the home of a listener spins until two waiting tasks have a connection
+    // each and a while longer; a duplicate accepts the rest.
     on_every(|cfg| {
         if cfg.single() {
             return;
@@ -319,10 +330,10 @@ fn rescue_of_a_listener_takes_no_more_than_there_are_waiters() {
                 .collect();
             let (mine, all) = clients(20, address);
             let begun = Instant::now();
-            // For some more looks of the patrol.
+            // Time for some more rounds of the patrol.
             let has_looked = || begun.elapsed() > Duration::from_millis(60);
             while !(accepted.get() == 2 && has_looked()) {
-                assert!(begun.elapsed() < Duration::from_secs(10), "nobody comes to the rescue");
+                assert!(begun.elapsed() < Duration::from_secs(10), "no rescue happens");
                 std::hint::spin_loop();
             }
             (accepts, dup, mine, all)
@@ -337,9 +348,10 @@ fn rescue_of_a_listener_takes_no_more_than_there_are_waiters() {
 }
 
 #[test]
-fn sibling_process_has_all_that_we_do_not_ask_for() {
+fn sibling_process_accepts_all_that_no_task_waits_for() {
     // Goal: hot restart, pre-forked siblings; method: a fork accepts on the listener by plain calls
-    // while two tasks here wait for one connection each, or nobody any more; twelve clients connect.
+    // while two tasks here wait for one connection each, or none waits any more; twelve clients
+    // connect.
     isolated(|| {
         on_every(|cfg| {
             for waiters in [2, 0] {
@@ -376,9 +388,9 @@ fn sibling_process_has_all_that_we_do_not_ask_for() {
 
 #[test]
 fn client_that_resets_before_it_is_accepted_is_delivered() {
-    // Goal: the same of a connection that is over on every backend; method: five clients write 15
-    // bytes and reset, before anybody waits and while somebody does; each is accepted with its address,
-    // its bytes, and the reset.
+    // Goal: a connection that is already reset gives the same result on every backend; method: five
+    // clients write 15 bytes and reset, before an accept waits and while one does; each is accepted
+    // with its address, its bytes, and the reset.
     on_every(|cfg| {
         cfg.once(async {
             let (listener, dup) = shared().await;
@@ -399,7 +411,7 @@ fn client_that_resets_before_it_is_accepted_is_delivered() {
                 }
                 let mut all: HashSet<_> = (0..5).map(|_| write_and_reset(address)).collect();
                 for (mut stream, peer) in accepts.await.unwrap() {
-                    assert!(all.remove(&peer), "{peer} twice, or of nobody");
+                    assert!(all.remove(&peer), "{peer} twice, or from no client");
                     let mut bytes = Vec::new();
                     let error = stream.read_to_end(&mut bytes).await.expect_err("it was reset");
                     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -410,7 +422,7 @@ fn client_that_resets_before_it_is_accepted_is_delivered() {
     });
 }
 
-/// The address of a client that writes 15 bytes, and has reset its connection.
+/// Writes 15 bytes as a client and resets its connection; returns its address.
 fn write_and_reset(address: SocketAddr) -> SocketAddr {
     let mut client = std::net::TcpStream::connect(address).unwrap();
     client.write_all(b"half a request\n").unwrap();
@@ -419,9 +431,9 @@ fn write_and_reset(address: SocketAddr) -> SocketAddr {
 }
 
 #[test]
-fn listener_that_others_shut_down_ends_its_accepts() {
-    // Goal: an unusable listener is told, on every backend; method: two accepts wait, a duplicate is shut
-    // down; both have an error, and so has the next.
+fn listener_that_is_shut_down_elsewhere_ends_its_accepts() {
+    // Goal: an unusable listener is an error, on every backend; method: two accepts wait, a
+    // duplicate is shut down; both return an error, and so does the next.
     on_every(|cfg| {
         cfg.once(async {
             let (listener, dup) = shared().await;
@@ -443,7 +455,7 @@ fn listener_that_others_shut_down_ends_its_accepts() {
     });
 }
 
-/// A task that counts as long as its worker is not held.
+/// A task that counts while its worker is not held.
 fn ticks() -> (ringloop::Task<()>, Count) {
     let count = Count::new();
     let task = spawn({
@@ -465,9 +477,10 @@ async fn expect_more(ticks: &Count) {
 
 #[test]
 fn listener_made_blocking_by_others_holds_no_worker() {
-    // Goal: O_NONBLOCK lies on the open file, so that others can clear it; method: a duplicate is made
-    // blocking; accepts wait, are given up, and have their connections, while another task ticks. The
-    // duplicate stays as its owner wants it: a thread waits in accept(2) for a connection, and has it.
+    // Goal: O_NONBLOCK is a flag of the open file, so that other owners can clear it; method: a
+    // duplicate is made blocking; accepts wait, are given up, and get their connections, while
+    // another task ticks. The duplicate stays as its owner wants it: a thread waits in accept(2)
+    // for a connection, and gets it.
     on_every(|cfg| {
         cfg.once(async {
             let (listener, dup) = shared().await;
@@ -513,8 +526,9 @@ fn listener_made_blocking_by_others_holds_no_worker() {
 
 #[test]
 fn stream_made_blocking_by_others_holds_no_worker() {
-    // Goal: the same of streams, on each face; method: both ends are made blocking by duplicates; one
-    // waits for bytes, then the other writes more than fits, while another task ticks.
+    // Goal: the same for streams, in each way to read; method: both ends are made blocking by
+    // duplicates; one waits for bytes, then the other writes more than fits, while another task
+    // ticks.
     on_every(|cfg| {
         cfg.once(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! TCP streams that behave: data, halves, options, ends.
+//! TCP streams without faults: data, halves, options, ends.
 
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -37,7 +37,7 @@ pub async fn narrow_pair() -> (TcpStream, TcpStream) {
     (client, server)
 }
 
-/// A listener whose connections are the one half of a [`narrow_pair`].
+/// A listener that accepts one end of a [`narrow_pair`].
 pub fn narrow_listener() -> TcpListener {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
@@ -162,7 +162,8 @@ fn many_echo_streams_work_side_by_side() {
 
 #[test]
 fn both_directions_flow_at_once() {
-    // Goal: full duplex with owned halves on four tasks; method: 2 MiB each way at the same time.
+    // Goal: full duplex with owned halves on four tasks; method: 2 MiB in each direction at the
+    // same time.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let total = 2 << 20;
@@ -187,8 +188,8 @@ fn both_directions_flow_at_once() {
 }
 
 #[test]
-fn halves_reunite_only_with_their_own() {
-    // Goal: reunite; method: matching halves work on, strangers are refused.
+fn halves_reunite_only_with_their_other_half() {
+    // Goal: reunite; method: matching halves work on, halves of other streams are refused.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (near, mut far) = pair().await;
@@ -207,7 +208,7 @@ fn halves_reunite_only_with_their_own() {
 
 #[test]
 fn write_half_dropped_or_closed_gives_the_peer_its_end() {
-    // Goal: shutdown(Write) by each road, while reading goes on; method: close of the stream, close
+    // Goal: shutdown(Write) by each way, while reading goes on; method: close of the stream, close
     // of the half, drop of the write half, shutdown of the stream.
     on_every(|cfg| {
         cfg.everywhere(|| async {
@@ -261,7 +262,7 @@ fn vectored_reads_and_writes_keep_the_order() {
                 ])
                 .await
                 .unwrap();
-            assert_eq!(n, 13, "a small vectored write goes out whole");
+            assert_eq!(n, 13, "a small vectored write is sent in full");
             let (mut a, mut b, mut c) = ([0; 4], [0; 0], [0; 9]);
             let mut slices =
                 [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b), IoSliceMut::new(&mut c)];
@@ -280,7 +281,8 @@ fn vectored_reads_and_writes_keep_the_order() {
 #[test]
 fn vectored_writes_of_any_size_keep_the_order() {
     // Goal: few bytes are copied together, many are not, with one result. Method: totals around
-    // 1024, in one slice, a few, and many; what arrives is what the counts say was sent.
+    // 1024, in one slice, a few, and many; the bytes that arrive are those that the counts say were
+    // sent.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (mut near, mut far) = pair().await;
@@ -360,7 +362,7 @@ fn readiness_and_try_calls_work_together() {
                 };
                 assert_eq!(buf[..n], [round]);
             }
-            // Fill the socket by hand, then wait until it takes more.
+            // Fill the socket directly, then wait until it has room.
             let piece = vec![9; 65536];
             let mut sent = 0;
             loop {
@@ -410,7 +412,7 @@ fn options_and_addresses_are_the_sockets() {
             near.socket().set_keepalive(true).unwrap();
             assert!(near.socket().keepalive().unwrap());
             assert!(near.socket().nonblocking().unwrap());
-            // S9: close on exec from birth.
+            // S9: close-on-exec from the start.
             for stream in [&near, &far] {
                 let flags = rustix::io::fcntl_getfd(stream).unwrap();
                 assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
@@ -452,8 +454,8 @@ fn stream_from_a_blocking_std_socket_works() {
 
 #[test]
 fn stream_into_std_and_back_loses_no_byte() {
-    // Goal: into_std hands back unread bytes; method: data read in part, peeked at, and not at all,
-    // then read by std, then by a stream again.
+    // Goal: into_std returns unread bytes as well; method: data read in part, peeked at, and not at
+    // all, then read by std, then by a stream again.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let (mut std_near, mut far) = runtime.must_run(async {
@@ -462,7 +464,7 @@ fn stream_into_std_and_back_loses_no_byte() {
             let mut buf = [0; 6];
             near.read_exact(&mut buf).await.unwrap();
             near.peek(&mut buf).await.unwrap();
-            // A read that is given up must not have taken anything along.
+            // A read that is given up must not have taken any byte.
             let given_up = crate::tools::GiveUpAfter::new(1, near.read(&mut [0; 0])).await;
             assert_eq!(given_up.unwrap().unwrap(), 0);
             (near.into_std().await.unwrap(), far)
@@ -491,7 +493,7 @@ fn connect_tries_each_address() {
     // Goal: a list of addresses; method: a closed port first, then an open one; then closed only.
     on_every(|cfg| {
         cfg.everywhere(|| async {
-            // Bound, so that nobody else gets the port, and not listening.
+            // Bound, so that no other socket gets the port, and not listening.
             let holder =
                 socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
             holder.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -547,7 +549,7 @@ fn ipv6_works_where_the_machine_has_it() {
 
 #[test]
 fn reader_and_writer_wait_at_once_on_one_stream() {
-    // Goal: a read that waits and a write that waits on the same descriptor do not steal each
+    // Goal: a read that waits and a write that waits on the same descriptor do not take each
     // other's wake; method: a full socket in both directions, each side freed in random order.
     on_every(|cfg| {
         cfg.everywhere(|| async {
@@ -555,7 +557,7 @@ fn reader_and_writer_wait_at_once_on_one_stream() {
             let (mut near_reader, mut near_writer) = near.into_split();
             let (mut far_reader, mut far_writer) = far.into_split();
             let total = 4 << 20;
-            // Nobody reads yet: both writers fill their socket and wait, as does a reader.
+            // No task reads yet: both writers fill their socket and wait, as does a reader.
             let out = spawn(async move { send_pattern(&mut near_writer, total, 65536).await });
             let back = spawn(async move { send_pattern(&mut far_writer, total, 65536).await });
             for _ in 0..100 {
@@ -571,8 +573,8 @@ fn reader_and_writer_wait_at_once_on_one_stream() {
 
 #[test]
 fn stream_moves_between_tasks_and_workers() {
-    // Goal: a socket's registration does not bind it to a worker; method: one stream is handed from
-    // task to task, each doing one exchange with a peer that lives elsewhere.
+    // Goal: a socket's registration does not bind it to a worker; method: one stream goes from task
+    // to task, each makes one exchange with a peer on another thread.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (mut near, far) = pair().await;
@@ -595,7 +597,7 @@ fn stream_moves_between_tasks_and_workers() {
 }
 
 #[test]
-fn poll_face_and_types_are_as_promised() {
+fn types_have_the_promised_traits() {
     // Goal: the traits and auto traits of the public types; method: it compiles.
     fn is_send_sync<T: Send + Sync>() {}
     fn is_io<T: ringloop::io::AsyncRead + ringloop::io::AsyncWrite + Unpin + Send>() {}

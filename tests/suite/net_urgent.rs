@@ -1,4 +1,4 @@
-//! Urgent data: a read stops there, with bytes behind it.
+//! Urgent data: a read stops at it, with bytes behind it.
 
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use crate::harness::on_every;
 use crate::homes::Plain;
 use crate::rescue::{VERBS, read};
 
-/// A byte out of band.
+/// Sends a byte out of band.
 fn send_urgent(peer: &Plain) {
     // SAFETY: the byte lives during the call.
     let sent = unsafe { libc::send(peer.as_raw_fd(), b"!".as_ptr().cast(), 1, libc::MSG_OOB) };
@@ -28,7 +28,7 @@ fn send(peer: &mut Plain, bytes: &[u8]) {
 /// While `f` runs, its thread gets one signal after the other, with a handler that does nothing.
 fn under_signals<R>(f: impl FnOnce() -> R) -> R {
     extern "C" fn ignore(_: libc::c_int) {}
-    // SAFETY: all zero is a valid value; the handler touches nothing.
+    // SAFETY: a value of zeros is valid; the handler touches nothing.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = ignore as extern "C" fn(libc::c_int) as libc::sighandler_t;
@@ -43,7 +43,7 @@ fn under_signals<R>(f: impl FnOnce() -> R) -> R {
             while !stop.load(Ordering::Relaxed) {
                 // SAFETY: that thread waits for the end of this one.
                 unsafe { libc::pthread_kill(target, libc::SIGVTALRM) };
-                // Without a pause it would do nothing but handle signals.
+                // Without a pause the thread would do nothing but handle signals.
                 let told = Instant::now();
                 while told.elapsed() < Duration::from_micros(5) {
                     std::hint::spin_loop();
@@ -67,9 +67,10 @@ impl Drop for SetOnDrop<'_> {
 
 #[test]
 fn bytes_behind_urgent_data_are_read_though_signals_are_pending() {
-    // Goal: recv(2) says that there is nothing at a mark while a signal is pending, and that is not
-    // believed; method: bytes, an urgent one, and more, again and again, to a thread that gets signals.
-    // Not by leases: a receive in a ring that a signal stops there tells nobody if it has brought nothing.
+    // Goal: while a signal is pending, recv(2) returns EAGAIN at a mark although there are bytes;
+    // the stream must not take that for "empty"; method: bytes, an urgent one, and more, again and
+    // again, to a thread that gets signals. Not by leases: a receive in a ring that a signal stops
+    // there and that has no bytes posts no completion.
     on_every(|cfg| {
         if !cfg.single() {
             return;
@@ -92,7 +93,7 @@ fn bytes_behind_urgent_data_are_read_though_signals_are_pending() {
                     assert_eq!(got, b"abcdef", "{what}");
                 }
             };
-            // This thread is the one worker.
+            // This thread is the only worker.
             under_signals(|| cfg.once(exchange));
         }
     });
@@ -100,9 +101,10 @@ fn bytes_behind_urgent_data_are_read_though_signals_are_pending() {
 
 #[test]
 fn bytes_behind_urgent_data_are_read_at_once() {
-    // Goal: a read that urgent data cut short is not taken for one that got all; method: some bytes, an
-    // urgent one, and some more, to a stream on which what waits has been armed for good, or which is
-    // new: all at once, or each told before the next comes, before or while somebody waits.
+    // Goal: a read that urgent data cut short is not taken for one that got all bytes; method: some
+    // bytes, an urgent one, and some more, to a stream whose wait is armed for good, or which is
+    // new: all at once, or each after the runtime was notified of the one before, before or while a
+    // task waits.
     on_every(|cfg| {
         for (verb, told, waits, fresh) in (0..8 * VERBS)
             .map(|case| (case / 8, case / 4 % 2 == 1, case / 2 % 2 == 1, case % 2 == 1))

@@ -1,4 +1,4 @@
-//! Pipes: every face, ends, cancelling, and what they leave behind.
+//! Pipes: every way to use them, their ends, cancellation, and what they leave behind.
 
 use std::io::{ErrorKind, IoSlice, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd};
@@ -58,12 +58,12 @@ fn every_face_carries_bytes_in_order() {
             writer.write_lease(other.read_lease().await.unwrap()).await.unwrap();
             writer.close().await.unwrap();
             let (_reader, lease) = task.await.unwrap();
-            assert_eq!(&*lease, b"two", "it is the holder's");
+            assert_eq!(&*lease, b"two", "it still has its bytes");
         });
     });
 }
 
-/// Until what was written has been read.
+/// Waits until all written bytes have been read.
 async fn wait_until_empty(writer: &ringloop::io::PipeWriter) {
     loop {
         let mut unread = 0;
@@ -122,9 +122,9 @@ fn more_than_fits_waits_for_room() {
 }
 
 #[test]
-fn ends_are_told_to_those_who_wait() {
-    // Goal: a reader that waits sees the end, a writer that waits sees that nobody reads; method: the
-    // other end is dropped, or closed, on another task.
+fn ends_wake_tasks_that_wait() {
+    // Goal: a reader that waits sees the end, and a writer that waits sees that the reader is gone;
+    // method: the other end is dropped, or closed, on another task.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let Pipe { mut reader, mut writer } = Pipe::new().unwrap();
@@ -163,7 +163,7 @@ fn cancelled_reads_and_writes_lose_nothing() {
                 reader.read_exact(&mut buf).await.unwrap();
                 assert_eq!(buf, [round; 4]);
             }
-            // Full: what is given up has written nothing.
+            // Full: a write that is given up has written nothing.
             let mut written = 0;
             while let Ok(more) = writer.try_write(&[1; 4096]) {
                 written += more;
@@ -213,7 +213,7 @@ fn ends_go_to_other_tasks_runtimes_and_threads() {
 }
 
 #[test]
-fn std_pipes_are_taken_over() {
+fn std_pipes_can_be_converted() {
     on_every(|cfg| {
         cfg.once(async {
             let (reader, writer) = std::io::pipe().unwrap();
@@ -253,8 +253,8 @@ fn capacity_can_be_seen_and_set() {
 
 #[test]
 fn dropped_at_any_time_they_leave_nothing() {
-    // Goal: no descriptor and no operation is left; method: ends dropped before, in and after waits, in
-    // every order, and left to the end of the runtime by tasks that wait for ever.
+    // Goal: no descriptor and no operation is left; method: ends dropped before, in and after
+    // waits, in every order, and left to the end of the runtime by tasks that wait for ever.
     isolated(|| {
         on_every(|cfg| {
             let before = open_fds();
@@ -294,8 +294,8 @@ fn dropped_at_any_time_they_leave_nothing() {
 
 #[test]
 fn held_file_is_closed_once_the_last_use_is_over() {
-    // Goal: a reader at another process or thread sees the end though the writer had to wait on a worker;
-    // method: a plain reader, and a writer that waits for room and is dropped.
+    // Goal: a reader in another process or thread sees the end though the writer had to wait on a
+    // worker; method: a plain reader, and a writer that waits for room and is dropped.
     on_every(|cfg| {
         cfg.once(async {
             let Pipe { reader, mut writer } = Pipe::new().unwrap();

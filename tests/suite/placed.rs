@@ -1,4 +1,4 @@
-//! Tasks and connections that stay with the worker that they were given to.
+//! Tasks and connections that stay with their worker.
 
 use std::{
     cell::Cell,
@@ -29,10 +29,10 @@ async fn threads(handle: &Handle) -> Vec<ThreadId> {
 }
 
 #[test]
-fn task_stays_on_its_worker_whoever_wakes_it() {
-    // Goal: a future that is not Send is made, polled and dropped by its worker alone. Method: it holds
-    // an Rc and notes its thread at each poll and at its drop; others wake it, from a thread and from
-    // tasks of all workers.
+fn task_stays_on_its_worker_wherever_it_is_woken() {
+    // Goal: a future that is not Send is made, polled and dropped only by its worker. Method: it
+    // holds an Rc and notes its thread at each poll and at its drop; it is woken from a thread and
+    // from tasks of all workers.
     struct Dropped(mpsc::Sender<ThreadId>);
     impl Drop for Dropped {
         fn drop(&mut self) {
@@ -82,7 +82,7 @@ fn task_stays_on_its_worker_whoever_wakes_it() {
                     assert!(seen.iter().all(|thread| *thread == own), "{worker}");
                     assert_eq!(dropped.recv().unwrap(), own);
                 }
-                // One that is aborted elsewhere is dropped by its worker, too.
+                // A task that is aborted elsewhere is dropped by its worker as well.
                 for worker in handle.worker_ids() {
                     let (send, dropped) = mpsc::channel();
                     let (started, begun) = mpsc::channel();
@@ -107,16 +107,16 @@ fn task_stays_on_its_worker_whoever_wakes_it() {
 }
 
 #[test]
-fn what_makes_the_future_is_called_once_or_dropped_uncalled() {
+fn function_that_makes_the_future_is_called_once_or_dropped_uncalled() {
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let handle = runtime.handle();
         let worker = *handle.worker_ids().last().unwrap();
-        // A panic of what makes it is the task's.
+        // A panic of the function is the task's.
         let task = handle.spawn_on(worker, || -> std::future::Ready<()> { panic!("no future") });
         let error = runtime.must_run(task).unwrap_err();
         assert!(error.is_panicked(), "{error:?}");
-        // From a plain thread, without anybody who awaits it.
+        // From a plain thread, without an await of the task.
         let (send, got) = mpsc::channel();
         let other = handle.clone();
         thread::spawn(move || other.spawn_on(worker, move || async move { send.send(7) }).detach())
@@ -129,7 +129,7 @@ fn what_makes_the_future_is_called_once_or_dropped_uncalled() {
         let report = runtime.into_inner().shutdown(std::time::Duration::from_secs(5));
         assert!(report.is_clean(), "{report:?}");
         let refused = handle.spawn_on(worker, move || async move { drop(held) });
-        assert_eq!(Arc::strong_count(&alive), 1, "dropped there and then");
+        assert_eq!(Arc::strong_count(&alive), 1, "dropped at once");
         assert!(ringloop::run(refused).unwrap_err().is_cancelled());
     });
 }
@@ -148,8 +148,9 @@ fn a_worker_of_another_runtime_is_refused() {
 
 #[test]
 fn connections_of_a_listener_per_worker_never_leave_it() {
-    // Goal: accepted, read and written by one worker each, with its ring for a home, and no task is
-    // stolen. Method: each connection says on which thread it is served; figures of each worker.
+    // Goal: each connection is accepted, read and written by one worker, whose ring is its home,
+    // and no task is stolen. Method: each connection records the thread that serves it; figures of
+    // each worker.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let handle = runtime.handle();
@@ -188,7 +189,8 @@ fn connections_of_a_listener_per_worker_never_leave_it() {
                 (addr, acceptors)
             }
         });
-        // Clients of a runtime of their own, so that its homes and steals are not counted here.
+        // The clients have a runtime of their own, so that its homes and steals are not counted
+        // here.
         let clients = cfg.runtime();
         let mut streams = clients.must_run(async move {
             let mut streams = Vec::new();
@@ -214,7 +216,7 @@ fn connections_of_a_listener_per_worker_never_leave_it() {
         assert_eq!(accepted.lock().unwrap().iter().sum::<u64>(), 64);
         for (worker, accepted) in accepted.lock().unwrap().iter().enumerate() {
             let [old, new] = [&before, &after].map(|metrics| &metrics.per_worker[worker]);
-            // Its connections, and its listener.
+            // The homes of its connections, and of its listener.
             assert_eq!(new.homes, accepted + 1, "worker {worker}");
             assert!(new.arrivals - old.arrivals >= *accepted, "worker {worker} of {new:?}");
         }

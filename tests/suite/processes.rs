@@ -77,27 +77,27 @@ impl Helper {
         self.input.flush().expect("helper listens");
     }
 
-    /// The next word the helper says.
+    /// The next word that the helper prints.
     pub fn hear(&mut self) -> String {
         let mut line = String::new();
         loop {
             line.clear();
-            let n = self.output.read_line(&mut line).expect("helper speaks");
+            let n = self.output.read_line(&mut line).expect("the helper's output");
             assert!(n > 0, "the helper ended in silence: {:?}", self.child.wait());
-            // The test runner's own words may stand before ours on the line.
+            // The test runner may have printed something before it on the same line.
             if let Some((_, word)) = line.trim_end().split_once(ROLE_MARK) {
                 return word.to_owned();
             }
         }
     }
 
-    /// The lines that it prints until it says `word`.
+    /// The lines that it prints before `word`.
     #[cfg(feature = "macros")]
     pub fn lines_until(&mut self, word: &str) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
-            let n = self.output.read_line(&mut line).expect("helper speaks");
+            let n = self.output.read_line(&mut line).expect("the helper's output");
             assert!(n > 0, "the helper ended in silence, after {lines:?}");
             let line = line.trim_end_matches('\n');
             if line.strip_prefix(ROLE_MARK) == Some(word) {
@@ -140,21 +140,21 @@ impl Drop for Helper {
     }
 }
 
-/// Inside a helper: says a word to the test.
+/// In a helper: sends a word to the test.
 pub fn say(word: &str) {
     let mut out = std::io::stdout();
     out.write_all(format!("{ROLE_MARK}{word}\n").as_bytes()).expect("test listens");
     out.flush().expect("test listens");
 }
 
-/// Inside a helper: waits for the test's next word; `None` when the test has gone.
+/// In a helper: waits for the test's next word; `None` when the test has ended.
 pub fn listen() -> Option<String> {
     let mut line = String::new();
     let n = std::io::stdin().read_line(&mut line).unwrap_or(0);
     (n > 0).then(|| line.trim().to_owned())
 }
 
-/// Not a test: the entry of helper processes, and nothing in an ordinary run.
+/// No test: the entry of helper processes. In an ordinary run it does nothing.
 #[test]
 fn child_role() {
     let Ok(role) = std::env::var(ROLE) else { return };

@@ -1,4 +1,4 @@
-//! What once went wrong, each with the shortest program that showed it.
+//! Faults of the past, each with the shortest program that showed it.
 
 use std::{
     future::{Future, poll_fn},
@@ -27,8 +27,8 @@ fn spin(time: Duration) {
 }
 
 #[test]
-fn look_at_many_tasks_reaches_the_one_that_is_finished() {
-    // Once: each look at an unfinished task spent budget, so that the 129th was never looked at.
+fn poll_of_many_tasks_reaches_the_one_that_is_finished() {
+    // Formerly each poll of an unfinished task spent budget, so that the 129th was never polled.
     on_every(|cfg| {
         cfg.once(async {
             let release = Flag::new();
@@ -63,7 +63,7 @@ fn look_at_many_tasks_reaches_the_one_that_is_finished() {
 
 #[test]
 fn job_may_drive_futures_of_its_own() {
-    // Once: a job counted as the poll of a task, with a budget that nobody refilled.
+    // Formerly a job counted as the poll of a task, with a budget that was never refilled.
     fn drive<T>(mut task: Task<T>) -> T {
         loop {
             let mut cx = Context::from_waker(Waker::noop());
@@ -84,8 +84,8 @@ fn job_may_drive_futures_of_its_own() {
 }
 
 #[test]
-fn worker_survives_a_standard_error_that_nobody_reads() {
-    // Once: the default error hook panicked when its pipe was closed, and took the worker along.
+fn worker_survives_a_standard_error_that_is_closed() {
+    // Formerly the default error hook panicked when its pipe was closed, and ended the worker.
     let close_stderr = |command: &mut Command| {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -103,13 +103,13 @@ fn worker_survives_a_standard_error_that_nobody_reads() {
 }
 
 #[test]
-fn polls_that_turn_long_do_not_hold_up_timers() {
-    // Once: after cheap polls, up to 64 were made before the clock was read again.
+fn polls_that_become_long_do_not_hold_up_timers() {
+    // Formerly up to 64 polls were made after cheap ones before the clock was read again.
     on_every(|cfg| {
         if !cfg.single() {
             return;
         }
-        // Several times: where in its count the change catches the clock is chance.
+        // Several rounds: the count of polls at the moment of the change is random.
         for round in 0..6 {
             cfg.once(turn_long(1000 + 37 * round));
         }
@@ -139,7 +139,7 @@ async fn turn_long(turns: usize) {
     }
     warm.store(true, Ordering::Relaxed);
     sleep(Duration::from_millis(5)).await;
-    // 16 until the clock is read, and one round of the others; once it was 64 more.
+    // 16 until the clock is read, and one round of the others; formerly it was 64 more.
     assert!(polls.get() < 30, "{} polls of 3 ms each", polls.get());
     for task in tasks {
         task.await.unwrap();
@@ -147,8 +147,9 @@ async fn turn_long(turns: usize) {
 }
 
 #[test]
-fn rings_are_not_lost_while_workers_look_stuck() {
-    // Once: a patrol that collected a stuck worker's events took the ring of its doorbell away.
+fn doorbell_rings_are_not_lost_while_workers_seem_held() {
+    // Formerly a patrol that collected the events of a held worker also took the ring of its
+    // doorbell.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let stop = Arc::new(AtomicBool::new(false));

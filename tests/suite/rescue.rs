@@ -19,7 +19,7 @@ use crate::homes::{plain_pair, settle_here};
 use crate::net_stream::pair;
 use crate::tools::{Flag, check_pattern, fill_pattern};
 
-/// How a stream is read here.
+/// The number of ways to read a stream.
 pub const VERBS: usize = 4;
 
 pub async fn read(stream: &mut TcpStream, verb: usize) -> std::io::Result<Vec<u8>> {
@@ -43,13 +43,13 @@ pub async fn read(stream: &mut TcpStream, verb: usize) -> std::io::Result<Vec<u8
     }
 }
 
-/// Whether this case can serve that verb for a stuck worker: with `COOP_TASKRUN` the kernel
-/// may receive at any time, so that nobody else does.
+/// Whether another worker can serve this way to read for a held worker: with `COOP_TASKRUN` the
+/// kernel may receive at any time, so that no other worker may.
 pub fn can_rescue(cfg: &Cfg, verb: usize) -> bool {
     verb != 0 || !cfg.to_string().starts_with("uring-coop")
 }
 
-/// Spins in one poll until `done`, or for 10 s; says whether it was done.
+/// Spins in one poll until `done`, or for 10 s; returns whether it was done.
 pub fn hog_until(done: impl Fn() -> bool) -> bool {
     let since = Instant::now();
     while !done() {
@@ -68,7 +68,7 @@ pub fn poll_once<F: Future>(future: F) -> Option<F::Output> {
     }
 }
 
-/// A plain stream, and one whose home is this worker, where a read by `verb` is armed.
+/// A stream whose home is this worker, where a read by `verb` is armed, and its plain peer.
 async fn settled_pair(verb: usize) -> (TcpStream, std::net::TcpStream) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -84,8 +84,8 @@ async fn settled_pair(verb: usize) -> (TcpStream, std::net::TcpStream) {
 
 #[test]
 fn sockets_of_a_stuck_worker_are_served() {
-    // Goal: exchanges, the end and a reset go on while a socket's home is held by one poll; method: the
-    // home's task spawns the reader, and spins until a plain thread has had its answers.
+    // Goal: exchanges, the end and a reset go on while a socket's home is held by one poll; method:
+    // a task on the home spawns the reader, and spins until a plain thread has its answers.
     on_every(|cfg| {
         if cfg.single() {
             return;
@@ -132,7 +132,7 @@ fn sockets_of_a_stuck_worker_are_served() {
             let what = format!("verb {verb}, reset: {resets}");
             let (told, client, reader) = runtime.must_run(hog).unwrap();
             client.join().unwrap_or_else(|_| panic!("{what}: not served"));
-            assert!(told, "{what}: the end is not told");
+            assert!(told, "{what}: the end does not arrive");
             let end = runtime.must_run(reader).unwrap().map_err(|error| error.kind());
             assert_eq!(
                 end,
@@ -145,9 +145,9 @@ fn sockets_of_a_stuck_worker_are_served() {
 }
 
 #[test]
-fn writer_waiting_at_a_stuck_worker_is_told_of_room() {
-    // Goal: the same for who waits to write; method: a full socket whose home spins until the writer,
-    // elsewhere, has been told.
+fn writer_waiting_at_a_stuck_worker_is_woken_for_room() {
+    // Goal: the same for a task that waits to write; method: a full socket whose home spins until
+    // the writer, on another worker, is woken.
     on_every(|cfg| {
         if cfg.single() {
             return;
@@ -178,7 +178,7 @@ fn writer_waiting_at_a_stuck_worker_is_told_of_room() {
             (done, reader, writer)
         });
         let (done, reader, writer) = runtime.must_run(hog).unwrap();
-        assert!(done, "not told");
+        assert!(done, "not woken");
         reader.join().unwrap();
         drop(runtime.must_run(writer).unwrap());
         log.take(Kind::Hog);
@@ -186,10 +186,10 @@ fn writer_waiting_at_a_stuck_worker_is_told_of_room() {
 }
 
 #[test]
-fn home_that_was_only_asked_to_send_is_rescued() {
-    // Goal: bytes for a reader are told though the socket's home is held, which was never asked to report
-    // on it; method: leases that do not fit make this worker the home, and are sent; then it spins until a
-    // reader elsewhere has had its bytes.
+fn home_that_only_sends_is_rescued() {
+    // Goal: a reader is woken though the socket's home is held and no receive was armed there;
+    // method: leases that do not fit make this worker the home, and are sent; then it spins until a
+    // reader on another worker has its bytes.
     on_every(|cfg| {
         if cfg.single() {
             return;
@@ -216,12 +216,12 @@ fn home_that_was_only_asked_to_send_is_rescued() {
                     })
                     .await
                 });
-                assert!(hog_until(|| waits.is_set()), "nobody takes the reader");
+                assert!(hog_until(|| waits.is_set()), "no worker takes the reader");
                 peer.write_all(b"x").unwrap();
                 (hog_until(|| reader.is_finished()), reader, peer)
             });
             let (told, reader, peer) = runtime.must_run(hog).unwrap();
-            assert!(told, "verb {verb}: not told");
+            assert!(told, "verb {verb}: not woken");
             assert_eq!(runtime.must_run(reader).unwrap().unwrap(), b"x");
             drop(peer);
             log.take(Kind::Hog);
@@ -237,9 +237,9 @@ fn hog_for(ms: usize) {
 
 #[test]
 fn bytes_keep_their_order_while_workers_are_held() {
-    // Goal: what another worker receives in the place of a stuck home is in order with what the home
-    // received; method: echoes of numbered streams by leases, while tasks hold one worker or the other
-    // for some ms; each byte checked on its way back.
+    // Goal: bytes that another worker receives in the place of a held home come after those that
+    // the home received; method: echoes of numbered streams by leases, while tasks hold one worker
+    // or the other for some ms; each byte is checked on its way back.
     const STREAMS: usize = 6;
     const LEN: usize = 150_000;
     on_every(|cfg| {
@@ -282,7 +282,7 @@ fn bytes_keep_their_order_while_workers_are_held() {
     });
 }
 
-/// Sends a numbered stream in pieces to an echo by leases, and checks what comes back.
+/// Sends a numbered stream in pieces to an echo by leases, and checks the bytes that come back.
 async fn exchange(seed: u64, len: usize) {
     let (mut near, mut far) = pair().await;
     let echo = spawn(async move {
@@ -315,8 +315,8 @@ async fn exchange(seed: u64, len: usize) {
 
 #[test]
 fn connections_of_a_stuck_worker_are_accepted_and_served() {
-    // Goal: a service goes on while the worker that accepts is held: a new connection is accepted and
-    // answered; method: the home of a listener spins until a client has had its answer.
+    // Goal: a service goes on while the worker that accepts is held: a new connection is accepted
+    // and answered; method: the home of a listener spins until a client has its answer.
     on_every(|cfg| {
         if cfg.single() {
             return;
@@ -359,9 +359,9 @@ fn connections_of_a_stuck_worker_are_accepted_and_served() {
 
 #[test]
 fn timers_of_a_stuck_worker_fire() {
-    // Goal: a worker that is held keeps nobody waiting who has armed a timer there; method: sleeps are armed
-    // by a task that then spins until they are over for tasks elsewhere: two, one of them reset by then, and
-    // one that is dropped.
+    // Goal: timers on a held worker fire in time; method: a task arms sleeps and then spins until
+    // they are over for tasks on other workers: two, of which one was reset, and one that is
+    // dropped.
     on_every(|cfg| {
         if cfg.single() {
             return;
@@ -387,13 +387,13 @@ fn timers_of_a_stuck_worker_fire() {
             (hog_until(|| over.is_set()), sleeper)
         });
         let (over, sleeper) = runtime.must_run(hog).unwrap();
-        assert!(over, "nobody was told");
+        assert!(over, "no sleep ended");
         runtime.must_run(sleeper).unwrap();
         log.take(Kind::Hog);
     });
 }
 
-/// Waits until no worker wakes up any more.
+/// Waits until no worker wakes any more.
 fn rest(runtime: &TestRuntime) {
     let wakeups = || runtime.handle().metrics().wakeups;
     let mut before = (wakeups(), Instant::now());
@@ -407,11 +407,12 @@ fn rest(runtime: &TestRuntime) {
 
 #[test]
 fn worker_that_wakes_alone_and_gets_stuck_is_found() {
-    // Goal: a message to a service at rest, whose handler blocks, does not hold up the others; method: two
-    // streams of one home; a message makes the task of the one spin, with nothing queued behind it, and only
-    // then comes one for the other, which ends the spinning. First when no worker wakes up any more, then some
-    // time after a message that did not block, when nobody may be on patrol any more, and nobody had to be
-    // woken; all that also from the start, when workers may never have looked at each other.
+    // Goal: a message to an idle service, whose handler blocks, does not hold up the others;
+    // method: two streams of one home; a message makes the task of the first spin, with nothing
+    // queued behind it, and only then comes a message for the second, which ends the spinning.
+    // First when no worker wakes any more; then some time after a message that did not block, when
+    // there may be no patrol and no worker had to be woken; also from the start, when there may
+    // never have been a patrol.
     const PAUSES: [u64; 4] = [0, 10, 40, 90];
     on_every(|cfg| {
         if cfg.single() {
@@ -477,7 +478,7 @@ fn worker_that_wakes_alone_and_gets_stuck_is_found() {
     });
 }
 
-/// The tests above pass on epoll without any claim: this says that the other cases did run.
+/// The tests above pass on epoll for other reasons: this one shows that rings were tested.
 #[test]
 fn rings_are_among_the_cases() {
     on_every(|cfg| {

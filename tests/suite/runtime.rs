@@ -1,4 +1,4 @@
-//! Runtimes and handles: run, block_on, several in turn and at once.
+//! Runtimes and handles: run, block_on, several one after the other and at once.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -86,8 +86,8 @@ fn mains_run_at_once_from_many_threads() {
 
 #[test]
 fn panic_of_main_reaches_the_caller() {
-    // Goal: free run re-raises; Runtime::run and block_on give it in the error; the runtime lives on
-    // and borrowed captures are dropped before the call returns.
+    // Goal: free run resumes the panic; Runtime::run and block_on return it as the error; the
+    // runtime lives on and borrowed captures are dropped before the call returns.
     let text = must_panic(|| ringloop::run(async { deliberate("in main") }));
     assert_eq!(text, "in main");
     on_every(|cfg| {
@@ -112,7 +112,7 @@ fn panic_of_main_reaches_the_caller() {
 }
 
 #[test]
-fn handle_tells_its_runtime() {
+fn handle_describes_its_runtime() {
     // Goal: current, try_current, workers, backend, metrics agree inside and outside.
     on_every(|cfg| {
         let runtime = cfg.runtime();
@@ -170,7 +170,7 @@ fn metrics_count_what_happened() {
 #[test]
 fn runtime_dropped_by_its_own_task_is_refused_or_deferred() {
     // Goal: test 42; method: a task drops the last Arc of its own runtime; all of it still ends, as
-    // the dropped futures and the number of threads tell.
+    // the drops of its futures and the number of threads show.
     isolated(|| {
         let threads = thread_count();
         on_every(|cfg| {
@@ -221,13 +221,14 @@ fn runtime_dropped_inside_block_on_does_not_hang() {
             Ok(value) => assert_eq!(value, 5),
             Err(error) => assert!(error.is_cancelled() || error.is_closed(), "{error}"),
         }
-        assert_eq!(dropped.get(), 1, "what it borrows may die once block_on has returned");
+        assert_eq!(dropped.get(), 1, "the future is dropped before block_on returns");
     });
 }
 
 #[test]
 fn runtime_dropped_inside_another_runtime_ends() {
-    // Goal: test 42's cousin; method: a task of B drops runtime A, whose tasks are pending.
+    // Goal: test 42, with another runtime; method: a task of B drops runtime A, whose tasks are
+    // pending.
     on_every(|cfg| {
         let dropped = Count::new();
         let (a, b) = (cfg.runtime().into_inner(), cfg.runtime());
@@ -277,8 +278,9 @@ fn block_on_inside_destructor_on_a_worker_is_refused() {
 
 #[test]
 fn runtimes_created_and_dropped_leave_nothing() {
-    // Goal: test 44; method: 1000 runtimes in turn and 64 at once, each used a little; descriptors
-    // and threads return exactly, resident memory does not grow after the first hundred.
+    // Goal: test 44; method: 1000 runtimes one after the other and 64 at once, each used a little;
+    // the numbers of descriptors and threads return exactly, resident memory does not grow after
+    // the first hundred.
     isolated(|| {
         on_every(|cfg| {
             let use_one = |runtime: &Runtime| {
@@ -317,7 +319,8 @@ fn runtimes_created_and_dropped_leave_nothing() {
 
 #[test]
 fn one_shot_runs_on_many_threads_at_once() {
-    // Goal: one-shots are independent; method: eight threads, each its own run, with shared wakers.
+    // Goal: one-shots are independent; method: eight threads, each with its own run, with shared
+    // wakers.
     on_every(|cfg| {
         let flags: Vec<Flag> = (0..8).map(|_| Flag::new()).collect();
         std::thread::scope(|scope| {
@@ -325,7 +328,8 @@ fn one_shot_runs_on_many_threads_at_once() {
                 let flags = &flags;
                 scope.spawn(move || {
                     cfg.once(async {
-                        // A ring: each sets its neighbour's flag and waits for its own.
+                        // The threads form a ring: each sets its neighbour's flag and waits for its
+                        // own.
                         flags[(i + 1) % 8].set();
                         flags[i].wait().await;
                         let mine = flags[i].clone();
@@ -339,7 +343,7 @@ fn one_shot_runs_on_many_threads_at_once() {
 
 #[test]
 fn default_workers_are_the_cores_available() {
-    // Goal: Builder's default; method: compare with the standard library's answer.
+    // Goal: the builder's default; method: compare with the standard library's number.
     let cores = std::thread::available_parallelism().unwrap().get();
     let runtime = Runtime::new().unwrap();
     assert_eq!(runtime.handle().workers(), cores);
@@ -365,8 +369,9 @@ fn runtime_inside_a_blocking_job_works() {
 
 #[test]
 fn descriptors_are_not_inherited_by_children() {
-    // Goal: S9, everything is CLOEXEC at birth; method: with a runtime, sockets and a signal listener
-    // open, a program that lists its descriptors sees none that was not there before.
+    // Goal: S9, every descriptor is CLOEXEC from the start; method: with a runtime, sockets and a
+    // signal listener open, a program that lists its descriptors sees none that was not there
+    // before.
     isolated(|| {
         let list = || {
             let output = std::process::Command::new("ls").arg("/proc/self/fd").output().unwrap();

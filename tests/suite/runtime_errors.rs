@@ -15,7 +15,7 @@ use crate::processes::{isolated, isolated_with};
 
 const NOBODY: u32 = 65534;
 
-/// The error of a build, which both ways of starting must give alike.
+/// The error of a build. Both ways to start must give the same one.
 fn build_error(make: impl Fn() -> Builder) -> String {
     let text = make().build().expect_err("no runtime").to_string();
     let ran = make().run(async {}).expect_err("no run");
@@ -68,7 +68,7 @@ fn environment_with_nonsense_is_an_error_that_lists_the_choices() {
 
 #[test]
 fn use_outside_a_runtime_panics_and_names_the_fix() {
-    // Goal: every door that needs a runtime says so; method: call each on a plain thread.
+    // Goal: every entry point that needs a runtime says so; method: call each on a plain thread.
     let texts = [
         must_panic(|| drop(ringloop::spawn(async {}))),
         must_panic(|| drop(ringloop::spawn_local(async {}))),
@@ -82,7 +82,7 @@ fn use_outside_a_runtime_panics_and_names_the_fix() {
     assert!(text.contains("ringloop::run"), "{text}");
 }
 
-/// What polling `future` once outside of any runtime says, by panic or by error.
+/// The panic or error of one poll of `future` outside of any runtime.
 fn polled_outside<T>(future: impl Future<Output = std::io::Result<T>>) -> String {
     let mut future = Box::pin(future);
     let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -98,7 +98,8 @@ fn polled_outside<T>(future: impl Future<Output = std::io::Result<T>>) -> String
 
 #[test]
 fn leaves_polled_outside_a_runtime_say_so() {
-    // Goal: no leaf waits for ever without a runtime; method: poll timers and sockets by hand.
+    // Goal: no future of the library waits for ever without a runtime; method: poll timers and
+    // sockets outside.
     let sleep = polled_outside(async {
         ringloop::time::sleep(Duration::from_secs(1)).await;
         Ok(())
@@ -119,8 +120,8 @@ fn leaves_polled_outside_a_runtime_say_so() {
 }
 
 #[test]
-fn spawn_outside_a_worker_by_block_on_thread_is_refused() {
-    // Goal: a thread that has merely blocked on a runtime is not inside it afterwards.
+fn spawn_after_block_on_on_a_plain_thread_is_refused() {
+    // Goal: a thread that has blocked on a runtime is not inside it afterwards.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         runtime.must_run(async {});
@@ -160,8 +161,8 @@ fn as_nobody<F: FnOnce()>(body: F) {
 
 #[test]
 fn builder_without_descriptors_fails_with_the_limit_named() {
-    // Goal: fd exhaustion at start; method: lower RLIMIT_NOFILE to what is open, build, look for the
-    // fix in the text, then raise it again and build.
+    // Goal: descriptors run out at the start; method: lower RLIMIT_NOFILE to the number that is
+    // open, build, find the fix in the text, then raise it again and build.
     isolated(|| {
         on_every(|cfg| {
             let before = open_fds();
@@ -208,7 +209,8 @@ fn builder_refused_threads_fails_with_the_limit_named() {
             let ran = build().run(async {
                 ringloop::time::sleep(Duration::from_millis(1)).await;
                 let job = ringloop::to_thread(|| 1).await;
-                // A pool that cannot start a thread must say so in the job's result, or run it.
+                // A pool that cannot start a thread must return that as the job's result, or run
+                // the job.
                 drop(job);
                 1
             });
@@ -223,9 +225,9 @@ fn builder_refused_threads_fails_with_the_limit_named() {
 }
 
 #[test]
-fn shutdown_on_an_own_thread_without_another_says_so() {
-    // Goal: what the hook hears of an end that nobody can bring about, the report tells as well;
-    // method: a task shuts its runtime down where no thread can be had.
+fn shutdown_on_a_thread_of_the_runtime_without_another_is_reported() {
+    // Goal: if no thread can complete the shutdown, both the hook and the returned report say so;
+    // method: a task shuts its runtime down where no thread can be started.
     as_nobody(|| {
         let log = ErrorLog::default();
         let hear = log.clone();
@@ -247,7 +249,7 @@ fn shutdown_on_an_own_thread_without_another_says_so() {
 }
 
 #[test]
-fn bind_to_address_in_use_says_so() {
+fn bind_to_address_in_use_is_that_error() {
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let first = ringloop::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -258,12 +260,12 @@ fn bind_to_address_in_use_says_so() {
 }
 
 #[test]
-fn bind_without_permission_says_so() {
+fn bind_without_permission_is_that_error() {
     // Goal: a privileged port as an ordinary user.
     let floor = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let floor: u16 = floor.unwrap_or_default().trim().parse().unwrap_or(1024);
     if floor <= 80 {
-        loud("NOTE skipped: port 80 is open to everybody here");
+        loud("NOTE skipped: any user may bind port 80 here");
         return;
     }
     as_nobody(|| {
@@ -280,7 +282,7 @@ fn bind_without_permission_says_so() {
 
 #[test]
 fn bind_and_connect_to_nonsense_give_errors() {
-    // Goal: empty lists, unknown names and foreign addresses are io errors, not hangs.
+    // Goal: empty lists, unknown names and addresses of others are io errors, not hangs.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             use ringloop::net::{TcpListener, TcpStream};
@@ -302,7 +304,7 @@ fn bind_and_connect_to_nonsense_give_errors() {
 
 #[test]
 fn builder_with_too_many_workers_is_refused() {
-    // Goal: the upper bound, and that it works up to there.
+    // Goal: the upper bound is refused above, and works up to it.
     let text = build_error(|| Builder::new().workers(49));
     assert!(text.contains("48"), "{text}");
     let runtime = Builder::new().workers(48).build().unwrap();
@@ -312,8 +314,8 @@ fn builder_with_too_many_workers_is_refused() {
 
 #[test]
 fn runtimes_beyond_the_limit_are_refused_and_come_back() {
-    // Goal: a full table of runtimes is an error, not a crash; method: build until refused, drop all,
-    // build again. A second refusal may come from threads or descriptors, which is as good.
+    // Goal: a full table of runtimes is an error, not a crash; method: build until refused, drop
+    // all, build again. A refusal for lack of threads or descriptors counts as well.
     isolated(|| {
         let mut all = Vec::new();
         let text = loop {

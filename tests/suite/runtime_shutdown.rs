@@ -1,4 +1,4 @@
-//! Shutdown: leftovers, deadlines, and what lives longer than its runtime.
+//! Shutdown: leftovers, deadlines, and values that live longer than their runtime.
 
 use std::cell::RefCell;
 use std::future::pending;
@@ -79,8 +79,8 @@ fn t14_leftovers_are_dropped_exactly_once_when_run_returns() {
 
 #[test]
 fn t14_errors_of_leftovers_are_reported() {
-    // Goal: what fails while it is cancelled at the end is not lost; method: destructors that panic, and
-    // others beside them that do not.
+    // Goal: an error during the cancellation at the end is reported; method: destructors that
+    // panic, and others beside them that do not.
     struct Fails;
     impl Drop for Fails {
         fn drop(&mut self) {
@@ -108,9 +108,9 @@ fn t14_errors_of_leftovers_are_reported() {
 }
 
 #[test]
-fn handles_kept_over_the_end_give_cancelled() {
+fn handles_kept_past_the_end_give_cancelled() {
     // Goal: a handle outlives its runtime; method: await and query handles of leftovers, finished
-    // tasks and jobs afterwards, from another runtime and by hand.
+    // tasks and jobs afterwards, in another runtime and without one.
     on_every(|cfg| {
         let runtime = cfg.runtime().into_inner();
         let handle = runtime.handle();
@@ -135,8 +135,8 @@ fn handles_kept_over_the_end_give_cancelled() {
 
 #[test]
 fn tasks_spawned_by_destructors_at_shutdown_end_too() {
-    // Goal: the gates; method: destructors of leftovers spawn further tasks, whose captures must
-    // drop as well.
+    // Goal: spawns are refused once the shutdown has begun; method: destructors of leftovers spawn
+    // further tasks, whose captures must be dropped as well.
     struct Respawns(u32, Count);
     impl Drop for Respawns {
         fn drop(&mut self) {
@@ -169,8 +169,8 @@ fn tasks_spawned_by_destructors_at_shutdown_end_too() {
 
 #[test]
 fn block_on_interrupted_by_shutdown_drops_its_future_first() {
-    // Goal: a borrow cannot outlive block_on; method: plain threads block on futures that never end,
-    // borrowing from their stacks, while the runtime shuts down.
+    // Goal: a borrow cannot outlive block_on; method: plain threads block on futures that never end
+    // and borrow from their stacks, while the runtime shuts down.
     on_every(|cfg| {
         let runtime = cfg.runtime().into_inner();
         let started = Count::new();
@@ -200,13 +200,13 @@ fn block_on_interrupted_by_shutdown_drops_its_future_first() {
     });
 }
 
-/// A poll that does not return before it is told to, or 30 s are over.
+/// A poll that returns when it is released, or after 30 s.
 async fn stuck(release: Arc<AtomicBool>, started: Flag) {
     started.set();
     hold_until(&release);
 }
 
-/// Returns when it is told to, or 30 s are over.
+/// Returns when it is released, or after 30 s.
 fn hold_until(release: &AtomicBool) {
     let since = Instant::now();
     while !release.load(Ordering::SeqCst) && since.elapsed() < Duration::from_secs(30) {
@@ -244,8 +244,8 @@ fn shutdown_with_a_stuck_poll_returns_in_time_and_names_it() {
 
 #[test]
 fn shutdown_beside_a_stuck_poll_keeps_its_deadline() {
-    // Goal: what cannot end is not waited for beyond the deadline, by `Runtime::shutdown` or `run`;
-    // method: as above. A machine that is busy may be late, but not each time.
+    // Goal: a poll that does not end is not waited for beyond the deadline, by `Runtime::shutdown`
+    // or `run`; method: as above. A machine that is busy may be late, but not each time.
     const DEADLINE: Duration = Duration::from_millis(200);
     const TRIES: usize = 10;
     fn beside_a_stuck_poll(cfg: &Cfg, one_shot: bool) -> Duration {
@@ -320,11 +320,11 @@ fn shutdown_with_a_stuck_job_returns_in_time_and_names_it() {
     });
 }
 
-/// Says when it is being dropped, and holds its thread up until it is told to go on.
+/// Sets a flag when its drop begins, and holds up its thread until it is released.
 struct StuckDrop(Flag, mpsc::Receiver<()>);
 
 impl StuckDrop {
-    /// With what hears, and what releases it.
+    /// Also returns the flag, and the sender whose drop or message releases it.
     fn new() -> (StuckDrop, Flag, mpsc::Sender<()>) {
         let (release, hold) = mpsc::channel();
         let begun = Flag::new();
@@ -339,7 +339,7 @@ impl Drop for StuckDrop {
     }
 }
 
-/// Shuts down while something is held up; the report and the hook have to name it.
+/// Shuts down while something is held up; the report and the hook must name it.
 fn names_what_is_stuck(runtime: Runtime, log: &ErrorLog, name: &str, release: mpsc::Sender<()>) {
     let since = Instant::now();
     let report = runtime.shutdown(Duration::from_millis(200));
@@ -354,9 +354,9 @@ fn names_what_is_stuck(runtime: Runtime, log: &ErrorLog, name: &str, release: mp
 
 #[test]
 fn shutdown_with_a_stuck_destructor_of_a_job_names_it() {
-    // Goal: what a thread of the pool is at belongs to its job, also before and after the closure
-    // runs; method: a result that nobody takes, and then the closure of a job that was cancelled
-    // behind another, are held up as they are dropped.
+    // Goal: the time of a pool thread before and after its closure belongs to the job as well;
+    // method: a result that is not taken, and then the closure of a job that was cancelled in the
+    // queue, are held up in their drops.
     isolated(|| {
         on_every(|cfg| {
             for cancelled in [false, true] {
@@ -383,8 +383,9 @@ fn shutdown_with_a_stuck_destructor_of_a_job_names_it() {
 
 #[test]
 fn shutdown_with_a_stuck_thread_local_returns_in_time_and_names_the_thread() {
-    // Goal: a thread is foreign code's to the last; method: a task leaves a value with its worker's
-    // thread, or a job with one of the pool, that is held up as the thread drops it.
+    // Goal: the destructors of thread-locals run foreign code at the end of a thread; method: a
+    // task leaves a value with its worker's thread, or a job with one of the pool, that is held up
+    // as the thread drops it.
     thread_local! {
         static LEFT: RefCell<Option<StuckDrop>> = const { RefCell::new(None) };
     }
@@ -408,8 +409,8 @@ fn shutdown_with_a_stuck_thread_local_returns_in_time_and_names_the_thread() {
 #[test]
 fn error_hook_that_blocks_does_not_hold_the_end() {
     // Goal: the deadline holds where the hook does not return; method: it blocks in each call until
-    // `run` has returned, or the shutdown: first in the report of a poll that holds a worker until
-    // then, and in any that comes after.
+    // `run` or the shutdown has returned: first in the report of a poll that holds a worker until
+    // then, and in any later call.
     isolated(|| {
         on_every(|cfg| {
             for one_shot in [true, false] {
@@ -425,13 +426,13 @@ fn error_hook_that_blocks_does_not_hold_the_end() {
                 let hog = {
                     let heard = heard.clone();
                     async move {
-                        // Others wait behind it.
+                        // More events wait behind it.
                         drop(spawn(async {
                             loop {
                                 yield_now().await
                             }
                         }));
-                        wait_until(|| heard.is_set(), || "the hook hears".into());
+                        wait_until(|| heard.is_set(), || "the hook is called".into());
                     }
                 };
                 let since = Instant::now();
@@ -453,9 +454,9 @@ fn error_hook_that_blocks_does_not_hold_the_end() {
 }
 
 #[test]
-fn shutdown_on_an_own_thread_does_not_claim_the_end() {
-    // Goal: a report tells what has ended; method: a job of the runtime shuts it down, which goes
-    // on without it.
+fn shutdown_on_a_thread_of_the_runtime_does_not_claim_the_end() {
+    // Goal: the report lists only what has ended; method: a job of the runtime shuts it down, which
+    // goes on without it.
     isolated(|| {
         on_every(|cfg| {
             let (log, threads) = (ErrorLog::default(), thread_count());
@@ -476,7 +477,7 @@ fn shutdown_on_an_own_thread_does_not_claim_the_end() {
     });
 }
 
-/// Has a thread of the runtime's pool run `f`, once it is told to.
+/// Lets a thread of the runtime's pool run `f`, once a message is sent.
 fn to_thread_of(runtime: &Runtime, f: impl FnOnce() + Send + 'static) -> mpsc::Sender<()> {
     let (go, wait) = mpsc::channel();
     let start = async {
@@ -522,8 +523,8 @@ fn one_shot_with_a_stuck_worker_returns_in_time() {
 
 #[test]
 fn shutdown_waits_for_jobs_that_end_in_time() {
-    // Goal: no job is cut short that keeps the deadline; method: jobs released by another thread
-    // after shutdown has begun.
+    // Goal: no job that keeps the deadline is cut short; method: jobs released by another thread
+    // after the shutdown has begun.
     on_every(|cfg| {
         let runtime = cfg.runtime().into_inner();
         let (release, hold) = mpsc::channel::<()>();
@@ -551,7 +552,7 @@ fn shutdown_waits_for_jobs_that_end_in_time() {
 #[test]
 fn shutdown_of_an_idle_runtime_is_prompt() {
     // Goal: the doorbell at shutdown; method: 200 idle runtimes, each parked, with a deadline of a
-    // minute that a lost bell would have to wait for.
+    // minute, which a lost ring would use up.
     fn one(cfg: &Cfg) {
         let runtime = cfg.runtime().into_inner();
         runtime.run(async { yield_now().await }).unwrap();
@@ -566,8 +567,8 @@ fn shutdown_of_an_idle_runtime_is_prompt() {
 
 #[test]
 fn sockets_and_timers_outlive_their_runtime() {
-    // Goal: S12; method: leaves that have been polled leave the runtime, which ends; then they are
-    // dropped, and no descriptor stays open.
+    // Goal: S12; method: polled sockets and timers are moved out of the runtime, which ends; then
+    // they are dropped, and no descriptor stays open.
     isolated(|| {
         on_every(|cfg| {
             let fds = open_fds();
@@ -601,8 +602,9 @@ fn sockets_and_timers_outlive_their_runtime() {
 
 #[test]
 fn late_spawns_during_shutdown_are_refused_and_dropped() {
-    // Goal: no task is lost between gate and registry; method: plain threads spawn without pause
-    // while the runtime is dropped; each future is dropped once, each handle ends.
+    // Goal: no task is lost between the check for shutdown and the registry; method: plain threads
+    // spawn without pause while the runtime is dropped; each future is dropped once, each handle
+    // ends.
     on_every(|cfg| {
         for _ in 0..scaled(20) {
             let runtime = cfg.runtime();
@@ -629,7 +631,7 @@ fn late_spawns_during_shutdown_are_refused_and_dropped() {
                     })
                     .collect();
                 wait_until(|| made.get() > 50, || "spawning goes on".into());
-                // A deadline past this test's: whoever misses the end is found out.
+                // A deadline past this test's, which so catches a thread that misses the end.
                 let _ = runtime.shutdown(Duration::from_secs(1000));
                 stop.store(true, Ordering::Relaxed);
                 threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()

@@ -18,7 +18,7 @@ use crate::processes::{Helper, isolated, say};
 use crate::sync_tools::lets_others_run;
 use crate::tools::{Count, Flag};
 
-/// Bound of T58, 10 ms, times the factor 20 that tests allow themselves.
+/// The bound of T58, 10 ms, times the factor 20 that tests may use.
 const SERVED_WITHIN: Duration = Duration::from_millis(200);
 
 #[test]
@@ -59,7 +59,7 @@ fn chatty_task_does_not_starve_quiet_ones() {
     });
 }
 
-/// Wakes the other of a pair in every poll, and is woken by it: a pair that lives in the LIFO slot.
+/// Two tasks that wake each other in every poll, so that they stay in the LIFO slot.
 fn ping_pong(
     stop: Arc<AtomicBool>,
     rounds: Count,
@@ -108,7 +108,7 @@ fn ping_pong_pair_does_not_starve_others() {
         runtime.must_run(runtime.spawn(async {})).unwrap();
         stop.store(true, Ordering::Relaxed);
         for task in pairs {
-            // The partner may have ended first and will wake it no more.
+            // The partner may have ended first; then no wake follows.
             task.cancel();
             let _ = runtime.must_run(task);
         }
@@ -147,7 +147,7 @@ where
     }
     for (what, mut times) in [("timer", timers), ("socket", socket)] {
         times.sort();
-        // The median, since a busy machine delays single ones as it likes.
+        // The median, since a busy machine may delay single ones.
         assert!(times[5] < SERVED_WITHIN, "{what}: {times:?}");
     }
 }
@@ -219,7 +219,7 @@ fn t58_spinning_on_ready_writes_lets_timers_and_sockets_be_served() {
 
 #[test]
 fn t58_spinning_on_ready_tasks_and_timers_lets_others_be_served() {
-    // Goal: T58 for the remaining leaves; method: awaits of finished tasks, of sleeps that are over
+    // Goal: T58 for the other futures; method: awaits of finished tasks, of sleeps that are over
     // and of timeouts around ready futures.
     on_every(|cfg| {
         served_beside(cfg, |stop| async move {
@@ -234,8 +234,9 @@ fn t58_spinning_on_ready_tasks_and_timers_lets_others_be_served() {
 
 #[test]
 fn t58_what_is_ready_in_one_poll_lets_others_run() {
-    // Goal: T58 where nothing suspends but for the budget; method: tasks that have finished, sleeps
-    // that are over and were awaited before, timeouts that have passed, and some around what is ready.
+    // Goal: T58 where only the budget suspends a task; method: tasks that have finished, sleeps
+    // that are over and were awaited before, timeouts that have passed, and some around ready
+    // futures.
     on_every(|cfg| {
         if !cfg.single() {
             return;
@@ -262,7 +263,7 @@ fn t58_what_is_ready_in_one_poll_lets_others_run() {
     });
 }
 
-/// Spins in one poll until `done`, or for 20 s; says whether it was done.
+/// Spins in one poll until `done`, or for 20 s; returns whether it was done.
 fn hog_until(done: impl Fn() -> bool) -> bool {
     let since = Instant::now();
     while !done() {
@@ -413,10 +414,10 @@ fn tasks_woken_from_outside_are_not_stuck_behind_a_hog() {
 
 #[test]
 fn work_from_outside_goes_past_a_held_worker() {
-    // Goal: what plain threads bring does not wait for a patrol where a worker is held and another
-    // sleeps; method: one task spins, and when it has done so for long, this thread waits for futures,
-    // spawns, wakes a task and has jobs come back, one after another. What went to the held worker
-    // was rescued, and rescues are counted.
+    // Goal: work from plain threads does not wait for a patrol where one worker is held and another
+    // sleeps; method: a task spins, and after a while this thread waits for futures, spawns, wakes
+    // a task and has jobs come back, one after another. What went to the held worker was rescued,
+    // and rescues are counted.
     const ROUNDS: u64 = 60;
     on_every(|cfg| {
         if cfg.single() {
@@ -432,7 +433,7 @@ fn work_from_outside_goes_past_a_held_worker() {
             }
         });
         wait_until(|| hogging.is_set(), || "the hog spins".into());
-        // Longer than what is taken for a short poll.
+        // Longer than a short poll.
         let since = Instant::now();
         wait_until(|| since.elapsed() > Duration::from_millis(2), || "time passes".into());
         let before = runtime.metrics().rescues;
@@ -450,7 +451,8 @@ fn work_from_outside_goes_past_a_held_worker() {
         let rescues = runtime.metrics().rescues - before;
         stop.set();
         assert!(runtime.must_run(hog).unwrap());
-        // Not none: on a busy machine all workers may look held. Five pieces of work in each round.
+        // Some rescues are allowed: on a busy machine all workers may seem held. Five pieces of
+        // work per round.
         let works = 5 * ROUNDS;
         assert!(rescues < works / 3, "{rescues} of {works} pieces were rescued");
         runtime.log().take(Kind::Hog);
@@ -458,9 +460,10 @@ fn work_from_outside_goes_past_a_held_worker() {
 }
 
 #[test]
-fn busy_workers_with_long_backlogs_do_not_rob_each_other_for_ever() {
-    // Goal: patrols that take each other for stuck; method: each of some tasks queues thousands of
-    // others on its worker, now and then one that spins for longer than a patrol's patience.
+fn busy_workers_with_long_backlogs_do_not_steal_from_each_other_for_ever() {
+    // Goal: patrols that take each other's workers for held end; method: each of some tasks queues
+    // thousands of others on its worker, and now and then one that spins for longer than a patrol
+    // waits.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let per_worker = scaled(50_000);
@@ -495,7 +498,7 @@ fn busy_workers_with_long_backlogs_do_not_rob_each_other_for_ever() {
 #[test]
 fn hog_on_the_only_worker_is_named() {
     // Goal: with one worker nothing can be rescued, but the monitor still names the hog, once per
-    // poll; method: spin until the hook hears, with another task waiting.
+    // poll; method: spin until the hook is called, with another task waiting.
     on_every(|cfg| {
         if !cfg.single() {
             return;
@@ -518,8 +521,8 @@ fn hog_on_the_only_worker_is_named() {
 
 #[test]
 fn task_that_blocks_is_named_a_hog() {
-    // Goal: a poll that sleeps in the kernel holds its worker as one that computes does; method: it sleeps
-    // until the hook hears, with another task waiting.
+    // Goal: a poll that sleeps in the kernel holds its worker as one that computes does; method: it
+    // sleeps until the hook is called, with another task waiting.
     on_every(|cfg| {
         let log = ErrorLog::default();
         cfg.once_with(&log, async {
@@ -543,8 +546,8 @@ fn task_that_blocks_is_named_a_hog() {
 
 #[test]
 fn task_of_a_stopped_process_is_not_named_a_hog() {
-    // Goal: a process that was stopped has no hogs for that; method: a helper is stopped in the midst of
-    // a poll that takes less CPU than a hog does, and goes on.
+    // Goal: a process that was stopped reports no hogs for that; method: a helper is stopped in the
+    // middle of a poll that takes less CPU than a hog, and is continued.
     let mut helper = Helper::start("stopped", &[]);
     let pid = Pid::from_raw(helper.id().try_into().unwrap()).unwrap();
     for _ in Cfg::all() {
@@ -558,14 +561,14 @@ fn task_of_a_stopped_process_is_not_named_a_hog() {
     helper.finish();
 }
 
-/// The helper of that test.
+/// The helper process of that test.
 pub fn stopped_role() {
     const CPU: Duration = Duration::from_millis(60);
     for cfg in Cfg::all() {
         let log = ErrorLog::default();
         let runtime = cfg.builder_with(&log).build().unwrap();
         let poll = runtime.spawn(async move {
-            // So that a lone worker is watched.
+            // A waiting task, since a lone worker is watched only then.
             let waiting = spawn(async {});
             say("in a poll");
             let before = crate::measure::own_cpu_time();
@@ -582,7 +585,7 @@ pub fn stopped_role() {
 
 #[test]
 fn main_that_hogs_its_worker_does_not_hold_up_its_tasks() {
-    // Goal: patrol serves worker 0 of the one-shot form too; method: main spawns and spins.
+    // Goal: patrol serves worker 0 of the one-shot form as well; method: main spawns and spins.
     on_every(|cfg| {
         if cfg.single() {
             return;
@@ -636,8 +639,8 @@ fn work_spreads_over_all_workers() {
 #[test]
 fn idle_runtime_never_wakes() {
     // Goal: test 59; method: runtimes of all kinds, used and left with a pending accept, read, far
-    // timer and ctrl_c; once their counters rest, nothing moves for 3 s (60 at scale): no wakeup, no
-    // context switch of any thread, next to no CPU.
+    // timer and ctrl_c; once their counters do not change any more, for 3 s (60 at scale) there is
+    // no wake-up, no context switch of any thread, and next to no CPU.
     isolated(|| {
         let cases = Cfg::all();
         let runtimes: Vec<_> = cases.iter().map(|cfg| cfg.builder().build().unwrap()).collect();
@@ -675,8 +678,8 @@ fn idle_runtime_never_wakes() {
             all.remove(&me);
             all
         };
-        // Rest: nothing has moved for half a second, into which patrol's slowest pace (64 ms) and
-        // the longest nap (256 ms) fit.
+        // At rest: nothing has changed for half a second, which is longer than patrol's slowest
+        // interval (64 ms) and the longest nap (256 ms).
         let mut before = (counters(), switches());
         let since = Instant::now();
         loop {
@@ -692,9 +695,9 @@ fn idle_runtime_never_wakes() {
         std::thread::sleep(Duration::from_secs(if scale() > 1 { 60 } else { 3 }));
         let used = cpu_time() - used;
         let now = (counters(), switches());
-        // Threads of the pool take their leave after a while; whoever is still there has not moved.
+        // Threads of the pool end after a while; those that are left have not run.
         before.1.retain(|id, _| now.1.contains_key(id));
-        assert_eq!(now, before, "something moved while all was idle");
+        assert_eq!(now, before, "a thread ran while all was idle");
         assert!(used < Duration::from_millis(50), "{used:?} of CPU while idle");
         // And they still work.
         for runtime in &runtimes {

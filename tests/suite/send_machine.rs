@@ -1,4 +1,4 @@
-//! Bytes on their way out: order, ends, errors, and limits of what waits to be sent.
+//! Bytes that are sent: their order, ends, errors, and limits of the queue.
 
 use std::io::{ErrorKind, Read};
 use std::net::Shutdown;
@@ -14,7 +14,7 @@ use crate::harness::{Rng, on_every, scaled};
 use crate::net_stream::{expect_pattern, narrow_pair, pair};
 use crate::tools::{Count, check_pattern, fill_pattern};
 
-/// A stream whose peer is a plain, blocking one.
+/// A stream whose peer is a plain, blocking stream.
 async fn with_plain_peer() -> (TcpStream, std::net::TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -30,7 +30,7 @@ fn spin(length: Duration) {
     }
 }
 
-/// Sends what it is lent, in pieces and by all verbs, a few steps.
+/// Sends back the bytes that it reads, in pieces and in all ways, for a few steps.
 async fn relay_some(
     mut from: TcpStream,
     mut to: TcpStream,
@@ -65,8 +65,9 @@ async fn relay_some(
 
 #[test]
 fn mixed_writes_keep_their_order_as_tasks_move() {
-    // Goal: one order, whatever is queued, sent directly or in flight; method: relays that write
-    // leases and pieces by all verbs, hand their streams to another task every few steps, yield and hog.
+    // Goal: one order of bytes that are queued, sent directly or in flight; method: relays that
+    // write leases and pieces in all ways, pass their streams to another task every few steps,
+    // yield and hog.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let total = scaled(300_000);
@@ -121,7 +122,7 @@ async fn write_pattern(mut writer: OwnedWriteHalf, offset: usize, len: usize) ->
 #[test]
 fn write_half_goes_from_task_to_task_behind_what_is_queued() {
     // Goal: two writers, one after the other, never interleave; method: leases are queued, then the
-    // write half goes from task to task, each writes; the read half works meanwhile.
+    // write half goes from task to task, each of which writes; the read half works meanwhile.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (total, back) = (scaled(300_000), scaled(100_000));
@@ -156,8 +157,9 @@ fn write_half_goes_from_task_to_task_behind_what_is_queued() {
 
 #[test]
 fn slow_reader_holds_the_writer_back() {
-    // Goal: what waits to be sent is bounded, and all of it arrives; method: small socket buffers, a
-    // reader that sleeps and then reads slowly; at no time more is under way than the limits allow.
+    // Goal: the queue of bytes to be sent is bounded, and all of them arrive; method: small socket
+    // buffers, a reader that sleeps and then reads slowly; at no time more bytes are on their way
+    // than the limits allow.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let total = scaled(1_500_000);
@@ -190,8 +192,8 @@ fn slow_reader_holds_the_writer_back() {
                 yield_now().await;
             }
             assert_eq!(got, total);
-            // The high-water mark, a chunk past it, and what the kernel holds on both sides.
-            assert!(most < 600_000, "{most} bytes were under way");
+            // The high-water mark, a chunk above it, and the kernel's buffers on both sides.
+            assert!(most < 600_000, "{most} bytes were on their way");
             writer.await.unwrap();
         });
     });
@@ -199,8 +201,9 @@ fn slow_reader_holds_the_writer_back() {
 
 #[test]
 fn stream_dropped_with_queued_bytes_sends_them_first() {
-    // Goal: dropping a stream loses nothing of what was written; method: leases are queued, small and
-    // large, and the stream dropped at once, here or by another task; the peer gets all, then the end.
+    // Goal: a dropped stream loses nothing that was written; method: leases are queued, small and
+    // large, and the stream is dropped at once, here or by another task; the peer gets all, then
+    // the end.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (mut mint, mut rng) = (Mint::new().await, cfg.rng(60));
@@ -230,7 +233,7 @@ fn stream_dropped_with_queued_bytes_sends_them_first() {
                 let begun = Instant::now();
                 let end = soon("the bytes and the end", reading).await.unwrap();
                 assert_eq!(end.unwrap(), 0);
-                // A worker that sent the last byte and went to sleep has to close first.
+                // A worker that sent the last byte must close before it sleeps.
                 let took = begun.elapsed();
                 assert!(took < Duration::from_secs(1), "round {round}: {took:?} to the end");
             }
@@ -240,8 +243,8 @@ fn stream_dropped_with_queued_bytes_sends_them_first() {
 
 #[test]
 fn the_end_comes_after_queued_bytes() {
-    // Goal: close, shutdown and a dropped write half send the end behind what is queued, and reading
-    // goes on; method: each road with queued leases, more than the socket holds.
+    // Goal: close, shutdown and a dropped write half send the end after the queued bytes, and
+    // reading goes on; method: each way with queued leases, more than the socket holds.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let mut mint = Mint::new().await;
@@ -287,9 +290,10 @@ fn the_end_comes_after_queued_bytes() {
 }
 
 #[test]
-fn reset_by_the_peer_is_told_and_hangs_nobody() {
-    // Goal: the error of a queued write is told to the next call, whatever its verb, and every later
-    // write fails too; method: leases are queued for a peer that resets, then each verb.
+fn reset_by_the_peer_is_returned_and_no_task_hangs() {
+    // Goal: the error of a queued write is returned by the next call, in whatever way, and every
+    // later write fails too; method: leases are queued for a peer that resets, then each way to
+    // write.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let mut mint = Mint::new().await;
@@ -297,7 +301,7 @@ fn reset_by_the_peer_is_told_and_hangs_nobody() {
             for verb in 0..WRITES + 3 {
                 let (mut near, far) = pair().await;
                 reset(far);
-                // Sent behind our back: the error waits for somebody to tell.
+                // These are sent after the call has returned: the error waits for the next call.
                 let mut told = Vec::new();
                 for lease in mint.leases(b"too late").await {
                     told.extend(near.write_lease(lease).await.err());
@@ -326,7 +330,7 @@ fn reset_by_the_peer_is_told_and_hangs_nobody() {
                 };
                 told.extend(result.err());
                 if told.is_empty() && verb != WRITES + 1 {
-                    wrong.push(format!("verb {verb}: nobody was told"));
+                    wrong.push(format!("verb {verb}: no call returned the error"));
                 }
                 for error in told {
                     let kind = error.kind();
@@ -351,9 +355,9 @@ fn reset_by_the_peer_is_told_and_hangs_nobody() {
 }
 
 #[test]
-fn writer_that_waits_for_room_is_told_of_a_reset() {
-    // Goal: nobody waits for room, or for a flush, on a connection that is gone; method: the peer never
-    // reads and resets while one task waits in write_lease, or in flush.
+fn writer_that_waits_for_room_gets_a_reset() {
+    // Goal: no task waits for room, or for a flush, on a connection that is reset; method: the peer
+    // never reads and resets while one task waits in write_lease, or in flush.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let mut mint = Mint::new().await;
@@ -381,10 +385,10 @@ fn writer_that_waits_for_room_is_told_of_a_reset() {
 }
 
 #[test]
-fn deaf_peer_does_not_hold_up_the_end() {
-    // Goal: a runtime ends within its deadline even with bytes that nobody takes, and no peer takes a
-    // part for all; method: peers that do not read until it has ended, more bytes than fit, a writer
-    // that waits and one that was dropped.
+fn peer_that_does_not_read_does_not_hold_up_the_end() {
+    // Goal: a runtime ends within its deadline even with bytes that no peer reads, and no peer
+    // takes a part for the whole; method: peers that do not read until it has ended, more bytes
+    // than fit, a writer that waits and one that was dropped.
     on_every(|cfg| {
         let runtime = cfg.runtime().into_inner();
         let ran = runtime.run(async {
@@ -426,8 +430,8 @@ fn deaf_peer_does_not_hold_up_the_end() {
 
 #[test]
 fn thousands_of_tiny_writes_then_a_flush() {
-    // Goal: what a TLS library does; method: records of a header and a few bytes, written apart, as
-    // leases or not, a flush now and then; the peer counts and checks every byte.
+    // Goal: the pattern of a TLS library; method: records of a header and a few bytes, written
+    // apart, as leases or not, a flush now and then; the peer counts and checks every byte.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (mut near, mut far) = pair().await;
@@ -445,7 +449,7 @@ fn thousands_of_tiny_writes_then_a_flush() {
                         stock = mint.pattern(at, (total - at).min(60_000)).await.into_iter();
                     }
                 }
-                // A record may lie across two leases.
+                // A record may extend over two leases.
                 let (mut buf, mut header) = ([0; 20], rng.below(20));
                 fill_pattern(&mut buf, at);
                 if lease.len() < 20 {
@@ -478,9 +482,10 @@ fn thousands_of_tiny_writes_then_a_flush() {
 }
 
 #[test]
-fn end_of_the_runtime_sends_what_is_queued() {
-    // Goal: what was written arrives although the runtime ends at once; method: both forms of running,
-    // writers on several workers, large amounts behind small socket buffers, peers that read slowly.
+fn end_of_the_runtime_sends_queued_bytes() {
+    // Goal: written bytes arrive although the runtime ends at once; method: both forms of running,
+    // writers on several workers, large amounts behind small socket buffers, peers that read
+    // slowly.
     on_every(|cfg| {
         for form in 0..2 {
             let total = 150_000;

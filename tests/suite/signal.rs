@@ -12,7 +12,7 @@ use crate::processes::{Helper, isolated, say};
 
 #[test]
 fn ctrl_c_reaches_every_listener() {
-    // Goal: two listeners both hear one SIGINT, again and again; method: raise it in a child.
+    // Goal: two listeners both get one SIGINT, again and again; method: raise it in a child.
     isolated(|| {
         on_every(|cfg| {
             cfg.once(async {
@@ -48,9 +48,9 @@ fn ctrl_c_between_call_and_await_is_not_lost() {
 }
 
 #[test]
-fn ctrl_c_is_not_heard_while_other_code_has_the_handler() {
-    // Goal: what the docs say of a handler that is replaced; method: SIGINT is ignored, by sigaction(2),
-    // when a listener is there and when one is made, and then the handler is put back.
+fn ctrl_c_gets_nothing_while_other_code_has_the_handler() {
+    // Goal: a handler that is replaced, as documented; method: SIGINT is ignored, by sigaction(2),
+    // while a listener exists and when one is made, and then the handler is restored.
     fn set(action: &libc::sigaction) -> libc::sigaction {
         let mut old = std::mem::MaybeUninit::uninit();
         // SAFETY: both are valid for the call, which writes the old one if it succeeds.
@@ -60,7 +60,7 @@ fn ctrl_c_is_not_heard_while_other_code_has_the_handler() {
         }
     }
     isolated(|| {
-        // SAFETY: all zero is one: no flags, an empty mask.
+        // SAFETY: a value of zeros is valid: no flags, an empty mask.
         let mut ignore: libc::sigaction = unsafe { std::mem::zeroed() };
         ignore.sa_sigaction = libc::SIG_IGN;
         on_every(|cfg| {
@@ -85,8 +85,8 @@ fn ctrl_c_is_not_heard_while_other_code_has_the_handler() {
 
 #[test]
 fn ctrl_c_dropped_and_repeated_works() {
-    // Goal: listeners that are given up leave nothing that would hear twice; method: drop some polled
-    // and some unpolled, use one runtime after the other.
+    // Goal: a listener that is given up leaves nothing that would get a signal; method: drop some
+    // polled and some unpolled, use one runtime after the other.
     isolated(|| {
         on_every(|cfg| {
             for _ in 0..3 {
@@ -97,7 +97,7 @@ fn ctrl_c_dropped_and_repeated_works() {
                     let heard = ctrl_c();
                     kill_process(getpid(), Signal::INT).unwrap();
                     heard.await.unwrap();
-                    // The signal was before this listener's time.
+                    // The signal came before this listener.
                     let late = ringloop::time::timeout(Duration::from_millis(20), ctrl_c()).await;
                     assert!(late.is_err());
                 });
@@ -126,8 +126,8 @@ pub fn ctrl_c_role(_args: &[String]) {
 
 #[test]
 fn ctrl_c_from_another_process_stops_gracefully() {
-    // Goal: the graceful stop of a service; method: a helper is sent SIGINT from here and must end
-    // well, by its own words and its exit status.
+    // Goal: the graceful stop of a service; method: a helper gets SIGINT from here and must end
+    // with its last line and a good exit status.
     let mut helper = Helper::start("ctrl_c", &[]);
     helper.expect("ready");
     let pid = Pid::from_raw(helper.id() as i32).unwrap();
@@ -139,11 +139,11 @@ fn ctrl_c_from_another_process_stops_gracefully() {
 #[test]
 fn signal_storm_does_not_disturb_io() {
     // Goal: test 52 in small, EINTR everywhere; method: a plain thread raises SIGINT without pause
-    // while echoes, timers and jobs run; all of them work, and listeners hear.
+    // while echoes, timers and jobs run; all of them work, and listeners get signals.
     isolated(|| {
         on_every(|cfg| {
             cfg.once(async {
-                // As long as somebody listens, no signal interrupts this main.
+                // While there is a listener, no signal interrupts this main.
                 let _listens = ctrl_c();
                 let heard = ctrl_c();
                 let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));

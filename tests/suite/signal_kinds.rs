@@ -1,5 +1,5 @@
-//! Listeners for signals of each kind, and what becomes of a signal that nobody listens for. In
-//! processes of their own, since a signal is for the whole process.
+//! Listeners for signals of each kind, and the effect of a signal without a listener. In processes
+//! of their own, since a signal is for the whole process.
 
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -30,12 +30,12 @@ fn usr1() -> Signal {
     signal(SignalKind::user_defined1()).expect("a listener")
 }
 
-/// Runs `main` where a listener from outside may stay registered until the end.
+/// Runs `main` without the check that no listener is left: one from outside may stay registered.
 fn plain<F: Future>(cfg: &Cfg, main: F) -> F::Output {
     cfg.builder().run(main).unwrap_or_else(|error| panic!("run: {error}"))
 }
 
-/// What by default ends the process.
+/// The kinds that by default end the process.
 fn deadly() -> Vec<SignalKind> {
     let numbers = [
         libc::SIGHUP,
@@ -57,8 +57,8 @@ fn deadly() -> Vec<SignalKind> {
 
 #[test]
 fn nothing_is_lost_between_two_awaits() {
-    // Goal: a kept listener hears of each signal; method: they come while nobody awaits it, with awaits of
-    // other things in between.
+    // Goal: a listener that is kept gets each signal; method: signals come while no task awaits it,
+    // with awaits of other things in between.
     isolated(|| {
         on_every(|cfg| {
             cfg.everywhere(|| async {
@@ -75,9 +75,9 @@ fn nothing_is_lost_between_two_awaits() {
 }
 
 #[test]
-fn kept_listener_hears_what_comes_while_it_works() {
-    // Goal: the recipe of the docs: ten signals, each while the one before is worked on; method: a task
-    // sends the next one when it is told that work has begun.
+fn kept_listener_gets_signals_that_come_during_work() {
+    // Goal: the documentation's recipe: ten signals, each during the work on the one before;
+    // method: a task sends the next one when work has begun.
     isolated(|| {
         on_every(|cfg| {
             cfg.once(async {
@@ -88,7 +88,7 @@ fn kept_listener_hears_what_comes_while_it_works() {
                     while theirs.load(Ordering::SeqCst) < 10 {
                         listener.recv().await.unwrap();
                         theirs.fetch_add(1, Ordering::SeqCst);
-                        // Work, in which the next one comes.
+                        // Work, during which the next one comes.
                         for _ in 0..3 {
                             yield_now().await;
                         }
@@ -117,7 +117,7 @@ fn signals_that_come_together_are_one_item() {
                 }
                 first.recv().await.unwrap();
                 assert!(poll_immediate(first.recv()).await.is_none());
-                // The other has its own memory of what it has heard.
+                // The other listener has a state of its own.
                 raise(first.kind());
                 second.recv().await.unwrap();
                 assert!(poll_immediate(second.recv()).await.is_none());
@@ -128,8 +128,9 @@ fn signals_that_come_together_are_one_item() {
 }
 
 #[test]
-fn every_listener_hears_as_a_stream() {
-    // Goal: many listeners, on tasks that move; method: streams that wait, and one that came too late.
+fn every_listener_gets_signals_as_a_stream() {
+    // Goal: many listeners, on tasks that move; method: streams that wait, and one that was made
+    // too late.
     isolated(|| {
         on_every(|cfg| {
             cfg.everywhere(|| async {
@@ -154,7 +155,7 @@ fn every_listener_hears_as_a_stream() {
 }
 
 #[test]
-fn kinds_are_apart() {
+fn kinds_do_not_mix() {
     isolated(|| {
         on_every(|cfg| {
             cfg.once(async {
@@ -210,7 +211,7 @@ fn refused_kinds_say_what_to_do() {
     ];
     for (number, fix) in names {
         let kind = SignalKind::from_raw(number);
-        let error = signal(kind).expect_err("nobody can listen for it");
+        let error = signal(kind).expect_err("there is no listener for it");
         assert!(error.is_refused() && error.kind() == kind, "{error:?}");
         assert!(error.to_string().contains(fix), "{error}");
         let error = io::Error::from(error);
@@ -230,7 +231,7 @@ fn on_no_worker_the_error_says_so() {
             other => panic!("{other:?}"),
         };
         assert!(error.to_string().contains("ringloop::run"), "{error}");
-        // Nothing is lost by that.
+        // The signal is not lost by that.
         raise(listener.kind());
         let cfg = &Cfg::all()[0];
         plain(cfg, async { listener.recv().await.unwrap() });
@@ -263,11 +264,11 @@ fn descriptors_that_run_out_are_an_error() {
         let full = rustix::process::Rlimit { current: Some(3), maximum: limit.maximum };
         rustix::process::setrlimit(rustix::process::Resource::Nofile, full).unwrap();
         let error = signal(SignalKind::user_defined1()).expect_err("no descriptor is left");
-        let other = signal(SignalKind::user_defined2()).expect_err("nor for a bell");
+        let other = signal(SignalKind::user_defined2()).expect_err("none for the eventfd");
         rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
         assert!(!error.is_refused() && !other.is_refused());
         assert!(error.to_string().contains("SIGUSR1"), "{error}");
-        // What failed has left nothing behind.
+        // The failure has left nothing behind.
         let cfg = &Cfg::all()[0];
         cfg.once(async {
             let mut listener = signal(SignalKind::user_defined2()).unwrap();
@@ -278,9 +279,9 @@ fn descriptors_that_run_out_are_an_error() {
 }
 
 #[test]
-fn handler_from_before_is_called_and_no_default_played() {
-    // Goal: a signal that nobody listens for has the effect that it had before; method: a handler that
-    // other code has set counts; without the listener it counts on, and the process lives.
+fn handler_from_before_is_called_instead_of_the_default() {
+    // Goal: a signal without a listener has the effect that it had before; method: a handler of
+    // other code counts; without the listener it counts on, and the process lives.
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     extern "C" fn count(_: libc::c_int) {
         CALLS.fetch_add(1, Ordering::SeqCst);
@@ -289,7 +290,7 @@ fn handler_from_before_is_called_and_no_default_played() {
         let handler = count as extern "C" fn(libc::c_int) as libc::sighandler_t;
         // SAFETY: the handler only counts.
         unsafe { libc::signal(libc::SIGUSR1, handler) };
-        // SAFETY: ignoring has no handler.
+        // SAFETY: SIG_IGN is no handler.
         unsafe { libc::signal(libc::SIGUSR2, libc::SIG_IGN) };
         on_every(|cfg| {
             CALLS.store(0, Ordering::SeqCst);
@@ -309,8 +310,9 @@ fn handler_from_before_is_called_and_no_default_played() {
 
 #[test]
 fn forked_child_has_none_of_the_listeners() {
-    // Goal: what the child inherits plays the default there, its own listeners work, and the parent
-    // hears nothing of them; method: forks of a process that listens.
+    // Goal: signals that the child's inherited listeners wait for have their default effect there,
+    // its own listeners work, and the parent's get nothing of them; method: forks of a process that
+    // listens.
     isolated(|| {
         let cfg = &Cfg::all()[0];
         let mut listener = usr1();
@@ -352,17 +354,17 @@ fn start(case: &str, kind: SignalKind, cfg: &Cfg) -> Helper {
     })
 }
 
-/// The helper's side.
+/// The code of the helper process.
 pub fn signal_role(args: &[String]) {
     let [case, number, backend, workers] = args else { panic!("{args:?}") };
     let kind = SignalKind::from_raw(number.parse().unwrap());
     let cases = Cfg::all();
     let fits = |cfg: &&Cfg| cfg.backend() == backend && cfg.workers.to_string() == *workers;
     let cfg = cases.iter().find(fits).expect("in the sweep");
-    // What a shell that starts tests in the background has ignored.
+    // A shell ignores some signals for tests that it starts in the background.
     // SAFETY: no handler.
     unsafe { libc::signal(kind.as_raw(), libc::SIG_DFL) };
-    // A listener that hears one, and is dropped.
+    // A listener that gets one signal, and is dropped.
     let once = async {
         let mut listener = signal(kind).unwrap();
         say("listens");
@@ -412,7 +414,7 @@ fn send(helper: &Helper, kind: SignalKind) {
     assert_eq!(unsafe { libc::kill(helper.id() as i32, kind.as_raw()) }, 0);
 }
 
-/// Has the helper hear what it listens for, until nobody listens.
+/// Sends signals to the helper's listeners, until the last is dropped.
 fn until_dropped(helper: &mut Helper, kind: SignalKind) {
     while helper.hear() == "listens" {
         send(helper, kind);
@@ -422,7 +424,7 @@ fn until_dropped(helper: &mut Helper, kind: SignalKind) {
 const CASES: [&str; 4] = ["in-runtime", "after-runtime", "second-runtime", "listens-again"];
 
 #[test]
-fn default_is_back_when_nobody_listens() {
+fn default_is_back_without_a_listener() {
     // Goal: a program that once called `terminate` can still be ended by SIGTERM; method: on every
     // backend, in a runtime, after it and in a second one.
     on_every(|cfg| {
@@ -475,8 +477,8 @@ fn default_that_does_nothing_is_back() {
 
 #[test]
 fn default_that_stops_is_back() {
-    // Goal: a program that nobody's listener holds is stopped by Ctrl-Z, and goes on when it is
-    // continued, twice; and then it listens no worse.
+    // Goal: a program without a listener is stopped by Ctrl-Z, and goes on when it is continued,
+    // twice; and then its listener still works.
     let configs = Cfg::all();
     let numbers = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
     for (at, kind) in numbers.into_iter().map(SignalKind::from_raw).enumerate() {
@@ -496,7 +498,7 @@ fn default_that_stops_is_back() {
 }
 
 #[test]
-fn terminate_and_ctrl_c_are_told_apart() {
+fn terminate_and_ctrl_c_do_not_mix() {
     isolated(|| {
         on_every(|cfg| {
             cfg.everywhere(|| async {

@@ -1,4 +1,4 @@
-//! Long use: memory, descriptors and threads stay where they were.
+//! Long use: memory, descriptors and threads do not grow.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::harness::{deliberate, on_every_within, scaled, wait_until};
 use crate::measure::{open_fds, resident_bytes, thread_count};
 use crate::processes::isolated;
 
-/// A bit of everything that allocates.
+/// Some of everything that allocates.
 fn one_round(runtime: &Runtime, seed: u64) {
     let handle = runtime.handle();
     // Spawned here, freed by the workers.
@@ -76,13 +76,13 @@ fn one_round(runtime: &Runtime, seed: u64) {
 }
 
 #[test]
-fn long_use_leaves_memory_where_it_was() {
+fn long_use_does_not_grow_memory() {
     // Goal: nothing grows with use; method: rounds of spawns from inside and outside, cancels,
     // panics, timers, jobs and connections; resident memory is compared after a third of them.
     isolated(|| {
         on_every_within(Duration::from_secs(120), |cfg| {
             let runtime = cfg.runtime();
-            // How many the pool keeps depends on how busy the machine is.
+            // The number of threads that the pool keeps depends on the load of the machine.
             let threads = || thread_count() - runtime.metrics().blocking_threads;
             let rounds = scaled(15);
             let mut before = None;

@@ -1,4 +1,5 @@
-//! Seeded storms over sockets: random verbs, cancels and ends; nothing is lost, nothing is left.
+//! Seeded storms over sockets: random ways to read and write, cancels and ends; nothing is lost,
+//! nothing is left.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -15,14 +16,14 @@ use crate::leases::echo_leases;
 use crate::net_stream::{narrow_pair, pair};
 use crate::tools::{GiveUpAfter, check_pattern, fill_pattern};
 
-/// How one side of a connection ended, and how much of the numbered stream went.
+/// How one side of a connection ended, and how many bytes of the numbered stream it wrote or read.
 struct Ended {
     bytes: usize,
-    /// The writer saw to it that all bytes arrive; the reader read to the end.
+    /// The writer flushed and ended, so that all bytes arrive; the reader read to the end.
     in_order: bool,
 }
 
-/// Writes the numbered stream by random verbs, for `ops` operations, and ends at random.
+/// Writes the numbered stream in random ways, for `ops` operations, and ends at random.
 async fn storm_writer(mut stream: TcpStream, mut rng: Rng, ops: usize) -> Ended {
     let (mut mint, mut sent) = (Mint::new().await, 0);
     for _ in 0..ops {
@@ -36,7 +37,7 @@ async fn storm_writer(mut stream: TcpStream, mut rng: Rng, ops: usize) -> Ended 
                 result
             }
             4 => {
-                // Given up: only what it said counts, and it may be said again.
+                // Given up: only the bytes that it returned count; the rest may be written again.
                 let mut buf = vec![0; n];
                 fill_pattern(&mut buf, sent);
                 let write = AsyncWriteExt::write(&mut stream, &buf);
@@ -62,7 +63,7 @@ async fn storm_writer(mut stream: TcpStream, mut rng: Rng, ops: usize) -> Ended 
             }
         };
         if result.is_err() {
-            // The reader went first: how much it has is its own affair.
+            // The reader left first: it may have any part.
             return Ended { bytes: sent + n, in_order: false };
         }
         sent += n;
@@ -92,7 +93,8 @@ async fn pause(rng: &mut Rng) {
     }
 }
 
-/// Reads it by random verbs, gives reads up, goes from task to task, and may leave before the end.
+/// Reads the stream in random ways, gives reads up, goes from task to task, and may leave before
+/// the end.
 async fn storm_reader(mut stream: TcpStream, mut rng: Rng, patience: usize) -> Ended {
     let mut got = 0;
     for _ in 0..patience {
@@ -147,9 +149,9 @@ async fn storm_reader(mut stream: TcpStream, mut rng: Rng, patience: usize) -> E
 
 #[test]
 fn storm_of_verbs_cancels_and_ends_keeps_every_byte_in_order() {
-    // Goal: all of it together; method: 24 connections with a random writer and a random reader each,
-    // that move between tasks, give up and end as they like; a writer that ended in order has a reader
-    // that has all, unless it left; every counter is 0 after each round.
+    // Goal: all of it together; method: 24 connections with a random writer and a random reader
+    // each, which move between tasks, give up and end at random; if a writer ended in order, its
+    // reader has all bytes, unless it left; every counter is 0 after each round.
     on_every(|cfg| {
         let mut rng = cfg.rng(90);
         let runtime = cfg.runtime();
@@ -185,7 +187,7 @@ fn storm_of_verbs_cancels_and_ends_keeps_every_byte_in_order() {
     });
 }
 
-/// Something that waits on a stream, or is half done, when the stream is dropped.
+/// Drops the stream with a wait, or something half done, pending on it.
 async fn leave_pending(mut stream: TcpStream, mut rng: Rng) {
     match rng.below(6) {
         0 => drop(GiveUpAfter::new(1, stream.read_lease()).await),
@@ -219,8 +221,8 @@ async fn leave_pending(mut stream: TcpStream, mut rng: Rng) {
 #[test]
 fn churn_with_reads_pending_leaves_nothing_behind() {
     // Goal: tests 15 and 26: a descriptor's number serves one connection after the other; method:
-    // connections are dropped with reads pending, here or by other tasks, and the next is made at once;
-    // it sees its own byte first, and the peer of the old one sees the end at once.
+    // connections are dropped with reads pending, here or by other tasks, and the next is made at
+    // once; it gets its own byte first, and the peer of the old one sees the end at once.
     on_every(|cfg| {
         let mut rng = cfg.rng(91);
         cfg.everywhere(|| {
@@ -233,7 +235,7 @@ fn churn_with_reads_pending_leaves_nothing_behind() {
                     let mut peer = std::net::TcpStream::connect(address).unwrap();
                     let (mut stream, _) = listener.accept().await.unwrap();
                     let mark = (round % 255) as u8 + 1;
-                    // Before or after it begins to receive, unread or read.
+                    // The byte comes before or after the receive begins, and is read or not.
                     let early = rng.one_in(2);
                     if early {
                         peer.write_all(&[mark]).unwrap();
@@ -251,13 +253,13 @@ fn churn_with_reads_pending_leaves_nothing_behind() {
                     loop {
                         match peer.read(&mut [0; 10]) {
                             Ok(0) => break,
-                            Ok(n) => panic!("{n} bytes that nobody sent"),
+                            Ok(n) => panic!("{n} bytes that were not sent"),
                             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                                 let waited = begun.elapsed();
                                 assert!(waited < Duration::from_secs(10), "round {round}: no end");
                                 yield_now().await;
                             }
-                            // A byte that nobody read.
+                            // A byte was unread, which makes the end a reset.
                             Err(error) => {
                                 assert_eq!(error.kind(), ErrorKind::ConnectionReset);
                                 assert!(early, "{error:?}");
@@ -274,10 +276,10 @@ fn churn_with_reads_pending_leaves_nothing_behind() {
 }
 
 #[test]
-fn stream_dropped_at_home_while_word_is_under_way_is_closed() {
-    // Goal: what another thread asked for does not revive a stream that is dropped at its home; method:
-    // a second runtime begins to read a stream of the first, whose only worker is busy, gives up and
-    // hands it back to that very poll, which drops it: the peer must see the end.
+fn stream_dropped_at_home_while_a_request_is_on_its_way_is_closed() {
+    // Goal: a request from another thread does not keep a stream that is dropped at its home;
+    // method: a second runtime begins to read a stream of the first, whose only worker is busy,
+    // gives up and passes it back to that very poll, which drops it: the peer must see the end.
     on_every(|cfg| {
         if !cfg.single() {
             return;
@@ -298,7 +300,7 @@ fn stream_dropped_at_home_while_word_is_under_way_is_closed() {
             let (begun, begins) = std::sync::mpsc::channel();
             let dropper = home.spawn(async move {
                 begun.send(()).unwrap();
-                // Blocks the worker: no mail is read here.
+                // Blocks the worker: no mail is processed here.
                 drop(take.recv().unwrap());
             });
             begins.recv().unwrap();
@@ -314,7 +316,7 @@ fn stream_dropped_at_home_while_word_is_under_way_is_closed() {
             peer.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
             let end = loop {
                 match (&peer).read(&mut [0; 1]) {
-                    // The kernel's, as it ends the ring of the round before.
+                    // From the kernel, as it ends the ring of the round before.
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     end => break end,
                 }
@@ -342,9 +344,10 @@ async fn rude_client(address: SocketAddr, mut rng: Rng) {
 }
 
 #[test]
-fn resets_by_the_hundred_hurt_only_their_own() {
-    // Goal: test 26; method: clients that reset while they are accepted, mid-read and mid-write, by the
-    // hundred, at servers by leases and by copies; polite ones between them lose nothing.
+fn resets_by_the_hundred_affect_only_their_own_connection() {
+    // Goal: test 26; method: hundreds of clients that reset while they are accepted, and in the
+    // middle of a read or write, with servers by leases and by copies; the other clients between
+    // them lose nothing.
     async fn serve(mut stream: TcpStream, leases: bool) {
         let mut buf = [0; 2000];
         loop {

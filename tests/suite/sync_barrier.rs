@@ -1,4 +1,4 @@
-//! `Barrier`: rounds, indexes, and how they are broken; against an oracle.
+//! `Barrier`: rounds, indexes, and broken rounds; compared with an oracle.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -15,7 +15,7 @@ use crate::tools::Flag;
 
 #[test]
 fn t51_cancelled_while_filling_leaves_unique_indexes() {
-    // T51, D-37. Method: of two who wait, one leaves; two later arrivals complete the round.
+    // T51, D-37. Method: of two that wait, one leaves; two later arrivals complete the round.
     by_hand("T51", || {
         for leaver in 0..2 {
             let barrier = Barrier::new(3);
@@ -37,7 +37,7 @@ fn t51_cancelled_while_filling_leaves_unique_indexes() {
 
 #[test]
 fn the_last_arrives_also_without_budget() {
-    // Once: it yielded first, and one that left meanwhile kept the round from its end.
+    // Formerly it yielded first, and a task that left meanwhile kept the round from its end.
     on_every(|cfg| {
         cfg.once(async {
             let barrier = Barrier::new(2);
@@ -56,7 +56,7 @@ fn the_last_arrives_also_without_budget() {
 }
 
 #[test]
-fn t52_reset_breaks_those_who_wait_and_no_others() {
+fn t52_reset_breaks_waits_of_this_round_only() {
     // T52.
     by_hand("T52 reset", || {
         let barrier = Barrier::new(2);
@@ -92,9 +92,9 @@ fn t52_abort_breaks_until_reset() {
 }
 
 #[test]
-fn t52_arrivals_while_others_leave_are_of_the_next_round() {
-    // T52. Method: more than a batch; the next round begins in the wakers of this one, and is broken
-    // while this one is not yet all on its way.
+fn t52_arrivals_while_others_leave_belong_to_the_next_round() {
+    // T52. Method: more than a batch; the next round begins in the wakers of this one, and is
+    // broken while not all waiters of this one have been woken.
     by_hand("T52 draining", || {
         let n = 70;
         let barrier = Arc::new(Barrier::new(n + 1));
@@ -120,14 +120,14 @@ fn t52_arrivals_while_others_leave_are_of_the_next_round() {
         drop(waits);
         let next = std::mem::take(&mut *next.lock().unwrap());
         let broken = next.iter().filter(|wait| wait.wakes() == 1).count();
-        assert_eq!(broken, 40, "those who had arrived before the reset");
+        assert_eq!(broken, 40, "the arrivals before the reset");
         assert_eq!(barrier.waiting(), next.len() - broken);
     });
 }
 
 #[test]
 fn rounds_of_tasks_stay_together() {
-    // Goal: nobody is a round ahead, each round has one leader; method: tasks note the rounds they are in.
+    // Goal: no task is a round ahead, each round has one leader; method: tasks note their rounds.
     on_every(|cfg| {
         let (n, rounds) = (8, scaled(20));
         cfg.once(async {
@@ -225,7 +225,7 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..80),
     ) {
         let barrier = Barrier::new(parties);
-        // Of each who has no answer yet: what the oracle has told it.
+        // For each wait without a result: the result that the oracle has given it.
         let mut waits: Vec<(Option<Result<usize, ()>>, Hand<_>)> = Vec::new();
         let mut aborted = false;
         for step in steps {

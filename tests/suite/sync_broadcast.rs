@@ -1,4 +1,4 @@
-//! `broadcast` and `watch`: everybody hears; who is slow is told; closing.
+//! `broadcast` and `watch`: each receiver gets each item; slow receivers get an error; closing.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use crate::sync_tools::{
 use crate::tools::Count;
 
 #[test]
-fn everybody_gets_everything() {
+fn each_receiver_gets_each_item() {
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (sender, receiver) = broadcast::channel(64);
@@ -47,7 +47,7 @@ fn everybody_gets_everything() {
 }
 
 #[test]
-fn who_is_slow_is_told() {
+fn slow_receiver_gets_the_number_of_missed_items() {
     by_hand("lag", || {
         let (sender, mut slow) = broadcast::channel(2);
         let mut fast = sender.subscribe();
@@ -69,7 +69,7 @@ fn who_is_slow_is_told() {
 }
 
 #[test]
-fn items_go_when_all_have_seen_them() {
+fn items_are_dropped_when_all_have_seen_them() {
     by_hand("drops", || {
         #[derive(Clone)]
         struct Item(#[allow(dead_code)] Arc<crate::tools::AddOnDrop>);
@@ -82,19 +82,19 @@ fn items_go_when_all_have_seen_them() {
         drop(first.try_recv());
         assert_eq!(drops.get(), 0, "the second has not seen it");
         drop(second);
-        assert_eq!(drops.get(), 1, "nobody is left to see it");
+        assert_eq!(drops.get(), 1, "no receiver is left that has not seen it");
         assert_eq!(sender.len(), 1);
         let third = first.resubscribe();
-        assert!(third.is_empty(), "from now on");
+        assert!(third.is_empty(), "it gets only later items");
         drop((first, third));
         assert_eq!(drops.get(), 2);
-        assert!(sender.send(item()).is_err(), "nobody hears");
+        assert!(sender.send(item()).is_err(), "there is no receiver");
         assert_eq!(drops.get(), 3);
         assert!(sender.subscribe().is_empty());
     });
 }
 
-/// An item that counts its end, and calls back then.
+/// An item that counts its drop, and then calls a function.
 struct Calling {
     drops: Count,
     call: Box<dyn Fn() + Send + Sync>,
@@ -108,10 +108,10 @@ impl Drop for Calling {
 }
 
 #[test]
-fn what_is_seen_while_a_receiver_leaves_goes() {
-    // A receiver that leaves lets go of the lock every 16 items. Method: the destructor of the first
-    // item, which it is the last to see, sends more, and another receiver sees them at once: all
-    // have seen these before some that are in front of them.
+fn items_that_are_seen_while_a_receiver_is_dropped_are_dropped() {
+    // A receiver that is dropped releases the lock every 16 items. Method: the destructor of the
+    // first item, which this receiver is the last to see, sends more, and another receiver sees
+    // them at once: so all have seen these before some older ones.
     for (items, more, capacity) in
         [(20, 10, 64), (20, 1, 64), (40, 3, 64), (20, 10, 20), (33, 70, 40)]
     {
@@ -146,7 +146,7 @@ fn what_is_seen_while_a_receiver_leaves_goes() {
             }));
             (1..items).for_each(|_| send(Box::new(|| ())));
             assert_eq!(see_all(), items);
-            assert_eq!(drops.get(), 0, "one has not seen them");
+            assert_eq!(drops.get(), 0, "one receiver has not seen them");
             drop(leaves);
             assert_eq!((sender.len(), drops.get()), (0, items + more), "{items} and {more}");
         });
@@ -227,8 +227,8 @@ fn a_change_that_panics_changes_nothing() {
 
 #[test]
 fn wakers_and_old_values_may_send() {
-    // S6. Once: both ran with the lock of the senders held.
-    /// A value that sends when it is dropped, if it has the means. A copy has not.
+    // S6. Formerly both ran with the lock of the senders held.
+    /// A value that sends when it is dropped, if it has a sender. A clone has none.
     #[derive(Default)]
     struct Sends(Option<watch::Sender<Sends>>);
     impl Clone for Sends {
@@ -261,7 +261,7 @@ fn wakers_and_old_values_may_send() {
                 sender.send_replace(1);
             }
             assert_eq!(wait.poll(), Some(Ok(())));
-            assert_eq!(*sender.borrow(), 0, "the waker came after it");
+            assert_eq!(*sender.borrow(), 0, "the waker is called later");
         }
     });
     by_hand("values", || {
@@ -270,7 +270,7 @@ fn wakers_and_old_values_may_send() {
             *value = armed(&sender);
             false
         }));
-        assert_eq!(receiver.has_changed(), Ok(true), "what was refused has sent");
+        assert_eq!(receiver.has_changed(), Ok(true), "the drop of the refused value has sent");
         receiver.mark_unchanged();
         must_panic(|| {
             sender.send_modify(|value| {
@@ -344,15 +344,15 @@ fn watchers_in_tasks() {
             }
             drop(sender);
             for task in tasks {
-                assert_eq!(task.await.unwrap(), 100, "nobody misses the last");
+                assert_eq!(task.await.unwrap(), 100, "no task misses the last");
             }
         });
     });
 }
 
 #[test]
-fn what_is_there_does_not_keep_the_worker() {
-    // D-10. Once: a value that `wait_for` liked at once was free.
+fn ready_values_do_not_keep_the_worker() {
+    // D-10. Formerly a value that `wait_for` accepted at once cost no budget.
     on_every(|cfg| {
         if !cfg.single() {
             return;
@@ -393,9 +393,9 @@ fn what_is_there_does_not_keep_the_worker() {
 }
 
 #[test]
-fn a_receiver_that_goes_drops_a_few_items_at_a_time() {
-    // Once: all were moved to a list under the lock. Method: the first item to be dropped looks at how
-    // many are kept; and each panics, which keeps none of them.
+fn a_receiver_that_is_dropped_drops_a_few_items_at_a_time() {
+    // Formerly all were moved to a list under the lock. Method: the first item to be dropped counts
+    // how many are kept; and each panics, which keeps none of them.
     struct Item {
         sender: broadcast::Sender<Arc<Item>>,
         kept: Arc<Mutex<Vec<usize>>>,
@@ -420,7 +420,11 @@ fn a_receiver_that_goes_drops_a_few_items_at_a_time() {
         }
         drop(first);
         drop(second);
-        assert_eq!((sender.len(), kept.lock().unwrap().len()), (1000, 0), "one has seen none");
+        assert_eq!(
+            (sender.len(), kept.lock().unwrap().len()),
+            (1000, 0),
+            "one receiver has seen none"
+        );
         drop(slow);
         assert_eq!(sender.len(), 0);
         let kept = kept.lock().unwrap();
@@ -452,7 +456,7 @@ fn streams_of_broadcast_and_watch() {
         drop(wait);
         assert_eq!(Hand::new(items.next()).poll(), Some(None));
         assert!(Lagged(3).to_string().contains("missed 3"));
-        // One that waits leaves nothing behind.
+        // A stream that waits leaves nothing behind.
         let (sender, mut receiver) = broadcast::channel::<u8>(2);
         let mut items = receiver.stream();
         drop(Hand::waiting(items.next()));
@@ -466,7 +470,7 @@ fn streams_of_broadcast_and_watch() {
         sender.send(1).unwrap();
         sender.send(2).unwrap();
         assert_eq!(wait.wakes(), 1);
-        assert_eq!(wait.poll().flatten().as_deref(), Some(&2), "the last");
+        assert_eq!(wait.poll().flatten().as_deref(), Some(&2), "the last value");
         drop(wait);
         drop(Hand::waiting(values.next()));
         drop(values);
@@ -520,11 +524,11 @@ fn a_watched_value_need_not_be_clone() {
         assert_eq!((old.0, held.0, receiver.borrow_and_update().0), (1, 1, 2), "a snapshot stays");
         let wait = Hand::waiting(receiver.changed());
         assert_eq!(must_panic(|| sender.send_with(|_| crate::harness::deliberate("make"))), "make");
-        assert_eq!((wait.wakes(), sender.borrow().0), (0, 2), "it stays as it was");
+        assert_eq!((wait.wakes(), sender.borrow().0), (0, 2), "it is unchanged");
         sender.send_with(|old| Sum(old.0 * 10));
         assert!(wait.finish().is_ok());
         assert_eq!(sender.borrow().0, 20);
-        // No two at a time.
+        // Two closures never run at the same time.
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| (0..250).for_each(|_| drop(sender.send_with(|old| Sum(old.0 + 1)))));

@@ -1,4 +1,4 @@
-//! `channel`: closing by the last end, rendezvous, streams.
+//! `channel`: closed by its last end, rendezvous, streams.
 
 use std::future::ready;
 use std::pin::pin;
@@ -23,7 +23,7 @@ fn the_last_sender_closes_it() {
         other.try_send(2).unwrap();
         assert_eq!(receiver.try_recv(), Ok(1));
         drop(other);
-        assert_eq!(receiver.try_recv(), Ok(2), "what was sent is there");
+        assert_eq!(receiver.try_recv(), Ok(2), "the items that were sent are there");
         assert_eq!(receiver.try_recv(), Err(TryRecvError::Closed));
 
         let (sender, receiver) = channel::<u8>(4);
@@ -44,11 +44,11 @@ fn the_last_receiver_closes_it() {
         sender.try_send(drops.on_drop()).ok().unwrap();
         let wait = Hand::waiting(sender.send(drops.on_drop()));
         drop(receiver);
-        assert_eq!((wait.wakes(), drops.get()), (0, 0), "one is left");
+        assert_eq!((wait.wakes(), drops.get()), (0, 0), "one receiver is left");
         drop(other);
-        assert_eq!(drops.get(), 1, "what was sent is dropped");
+        assert_eq!(drops.get(), 1, "items that were sent are dropped");
         let SendError(back) = wait.finish().err().unwrap();
-        assert_eq!(drops.get(), 1, "what was not comes back");
+        assert_eq!(drops.get(), 1, "an item that was not sent comes back");
         drop(back);
         assert!(sender.is_closed());
         assert!(matches!(sender.try_send(drops.on_drop()), Err(TrySendError::Closed(_))));
@@ -63,13 +63,13 @@ fn rendezvous() {
         assert_eq!(sender.try_send(1), Err(TrySendError::Full(1)));
 
         let mut send = Hand::waiting(sender.send(1));
-        assert!(send.poll().is_none(), "nobody came");
-        assert_eq!(receiver.try_recv(), Ok(1), "taken from the one who waits");
+        assert!(send.poll().is_none(), "there is no receiver yet");
+        assert_eq!(receiver.try_recv(), Ok(1), "taken from the sender that waits");
         assert_eq!(send.finish(), Ok(()));
 
         let receive = Hand::waiting(receiver.recv());
-        assert_eq!(sender.try_send(2), Ok(()), "somebody waits for it");
-        assert_eq!(sender.try_send(3), Err(TrySendError::Full(3)), "and nobody else");
+        assert_eq!(sender.try_send(2), Ok(()), "a receiver waits for it");
+        assert_eq!(sender.try_send(3), Err(TrySendError::Full(3)), "and no other receiver");
         assert_eq!(receive.finish(), Ok(2));
 
         let send = Hand::waiting(sender.send(4));
@@ -84,9 +84,9 @@ fn rendezvous_and_cancels() {
     by_hand("cancels", || {
         let (sender, receiver) = channel(0);
         drop(Hand::waiting(sender.send(1)));
-        assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty), "it never appears");
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty), "it was not sent");
 
-        // A receiver that has its item goes: the next one gets it, or it stays.
+        // A receiver that was given an item is dropped: the next one gets it, or it stays.
         let (first, second) = (Hand::waiting(receiver.recv()), Hand::waiting(receiver.recv()));
         sender.try_send(2).unwrap();
         drop(first);
@@ -107,7 +107,7 @@ fn rendezvous_and_cancels() {
 }
 
 #[test]
-fn hand_to_hand_between_tasks() {
+fn items_between_tasks() {
     on_every(|cfg| {
         cfg.everywhere(|| async {
             for capacity in [0, 1, 7] {
@@ -144,7 +144,7 @@ fn hand_to_hand_between_tasks() {
 
 #[test]
 fn a_cancelled_next_leaves_no_place_in_line() {
-    // Once: the receiver itself was a stream, and kept the place of a `next` that was dropped.
+    // Formerly the receiver itself was a stream, and kept the place of a `next` that was dropped.
     by_hand("next", || {
         let (sender, receiver) = channel(1);
         drop(Hand::waiting(receiver.stream().next()));
@@ -155,7 +155,7 @@ fn a_cancelled_next_leaves_no_place_in_line() {
 }
 
 #[test]
-fn a_shutdown_that_beats_next_gets_the_rest() {
+fn a_shutdown_before_next_gets_the_rest() {
     by_hand("shutdown", || {
         let (sender, receiver) = channel(1);
         other_executor(async {
@@ -191,7 +191,7 @@ fn a_stream_keeps_its_place_and_gives_it_up() {
         assert_eq!(Hand::new(stream.next()).poll(), Some(Some(2)));
         drop(sender);
         assert_eq!(Hand::new(stream.next()).poll(), Some(None));
-        assert_eq!(Hand::new(stream.next()).poll(), Some(None), "and so for ever");
+        assert_eq!(Hand::new(stream.next()).poll(), Some(None), "and it stays at its end");
         send(&stream);
     });
 }
@@ -213,7 +213,7 @@ fn senders_and_receivers_in_order() {
 }
 
 #[test]
-fn numbers_and_faces() {
+fn counts_and_debug() {
     by_hand("faces", || {
         let (sender, receiver) = channel(1);
         let (other, _receivers) = (sender.clone(), receiver.clone());
@@ -259,7 +259,7 @@ fn a_receiver_closes_it_and_gets_the_rest() {
             assert_eq!(other.try_recv(), Err(TryRecvError::Closed));
             assert!(Hand::new(receiver.recv()).poll().unwrap().is_err());
         }
-        // Those that wait for items hear of it, too.
+        // Receivers that wait for items are woken as well.
         let (_sender, receiver) = channel::<u8>(1);
         let waits = [(); 2].map(|()| Hand::waiting(receiver.recv()));
         receiver.close();
@@ -268,7 +268,7 @@ fn a_receiver_closes_it_and_gets_the_rest() {
 }
 
 #[test]
-fn senders_hear_that_it_is_closed() {
+fn senders_see_that_it_is_closed() {
     by_hand("closed", || {
         let (sender, receiver) = channel::<Count>(1);
         let other = receiver.clone();
@@ -281,7 +281,7 @@ fn senders_hear_that_it_is_closed() {
         other_executor(sender.closed());
         send(&sender.closed());
 
-        // Though the destructor of an item that was left panics.
+        // Even if the destructor of an item that was left panics.
         struct Bad;
         impl Drop for Bad {
             fn drop(&mut self) {
@@ -312,19 +312,19 @@ fn many_are_received_at_once() {
         assert_eq!(Hand::new(receiver.recv_many(&mut items, 1000)).poll(), Some(97));
         assert!(putters.iter().all(|putter| putter.wakes() == 1));
         putters.into_iter().for_each(|putter| putter.finish().unwrap());
-        // What is promised to one who waited is his.
+        // An item that is given to a waiting receiver is not given to another.
         items.clear();
         assert_eq!(Hand::new(receiver.recv_many(&mut items, 1000)).poll(), Some(70));
         let waits = Hand::waiting(receiver.recv());
         sender.try_send(200).unwrap();
         sender.try_send(201).unwrap();
         assert_eq!(Hand::new(receiver.recv_many(&mut items, 9)).poll(), Some(1));
-        assert_eq!(items.last(), Some(&200), "the first that is there");
+        assert_eq!(items.last(), Some(&200), "the first item left");
         assert_eq!(waits.finish(), Ok(201));
         drop(sender);
         assert_eq!(Hand::new(receiver.recv_many(&mut items, 9)).poll(), Some(0));
 
-        // From those who wait, hand to hand; and the end.
+        // From senders that wait, without a buffer; and the end.
         let (sender, receiver) = channel(0);
         let sends = [1, 2, 3].map(|n| Hand::waiting(sender.send(n)));
         items.clear();
@@ -332,7 +332,7 @@ fn many_are_received_at_once() {
         assert_eq!((items.as_slice(), sends.each_ref().map(Hand::wakes)), (&[1, 2][..], [1, 1, 0]));
         send(&receiver.recv_many(&mut items, 2));
 
-        // With the last items, others who wait hear that it is closed.
+        // With the last items, other waiting receivers see that it is closed.
         let (sender, receiver) = channel(4);
         let first = Hand::waiting(receiver.recv());
         let second = Hand::waiting(receiver.recv());
@@ -391,7 +391,7 @@ fn room_is_reserved() {
         assert!(sender.try_reserve().unwrap_err().is_full());
         assert_eq!(sender.try_send(9), Err(TrySendError::Full(9)));
         assert_eq!((sender.stats().len, receiver.try_recv()), (0, Err(TryRecvError::Empty)));
-        // In one line with those who send.
+        // In one queue with the senders.
         let mut waits_to_reserve = Hand::waiting(sender.reserve());
         let waits_to_send = Hand::waiting(sender.send(3));
         drop(second);
@@ -404,7 +404,7 @@ fn room_is_reserved() {
         third.send(2).unwrap();
         assert_eq!((receiver.try_recv(), receiver.try_recv()), (Ok(3), Ok(2)));
 
-        // An owned one: the sender is part of it.
+        // An owned permit: the sender is part of it.
         let permit = Hand::new(sender.clone().reserve_owned()).poll().unwrap().unwrap();
         assert_eq!(sender.stats().senders, 2);
         send_sync(&permit);
@@ -426,7 +426,7 @@ fn room_is_reserved() {
 }
 
 #[test]
-fn who_reserves_and_leaves_passes_room_on() {
+fn a_dropped_permit_passes_room_on() {
     by_hand("leave", || {
         let (sender, receiver) = channel(1);
         sender.try_send(1).unwrap();
@@ -438,9 +438,9 @@ fn who_reserves_and_leaves_passes_room_on() {
         drop(first);
         assert_eq!(third.finish(), Ok(()), "granted, and dropped before it ran");
         assert_eq!(receiver.try_recv(), Ok(3));
-        drop(sender.try_reserve().expect("nothing is left promised"));
+        drop(sender.try_reserve().expect("no room is left reserved"));
 
-        // Closed: those that wait hear it, and what was reserved is refused.
+        // Closed: tasks that wait get an error, and so do permits.
         let (sender, receiver) = channel(1);
         let permit = sender.try_reserve().unwrap();
         let wait = Hand::waiting(sender.reserve());
@@ -450,7 +450,7 @@ fn who_reserves_and_leaves_passes_room_on() {
         assert!(sender.try_reserve().unwrap_err().is_closed());
         assert!(matches!(Hand::new(sender.reserve()).poll(), Some(Err(SendError(())))));
         assert!(receiver.try_recv().is_err());
-        // Granted, and closed before it ran.
+        // Granted, and closed before the task ran.
         let (sender, receiver) = channel(1);
         sender.try_send("first").unwrap();
         let mut wait = Hand::waiting(sender.reserve());
@@ -528,7 +528,7 @@ fn a_weak_sender_does_not_keep_it_open() {
         assert_eq!((receiver.try_recv(), receiver.try_recv()), (Ok(1), Err(TryRecvError::Closed)));
         send_sync(&weak);
         assert!(format!("{weak:?}").contains("senders: 0"));
-        // Without a receiver there is a sender still, of a closed channel.
+        // Without a receiver a weak sender still upgrades, to a sender of a closed channel.
         let (sender, receiver) = channel::<u8>(4);
         let weak = sender.downgrade();
         drop(receiver);

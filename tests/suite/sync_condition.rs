@@ -14,7 +14,8 @@ use crate::tools::Count;
 
 #[test]
 fn t49_notified_then_cancelled_before_it_runs() {
-    // T49, before the wake arrives. Method: two wait, one is notified and dropped; the other gets it.
+    // T49, before the notified wait runs. Method: two wait, one is notified and dropped; the other
+    // is notified.
     by_hand("T49 before", || {
         let (lock, condition) = (Lock::new(()), Condition::new());
         let [first, second] =
@@ -30,8 +31,8 @@ fn t49_notified_then_cancelled_before_it_runs() {
 
 #[test]
 fn t49_notified_then_cancelled_while_it_locks_again() {
-    // T49, while re-locking. Method: as above, but the first one is polled, and finds the lock held; it
-    // goes while it waits for the lock, or after the lock was handed to it.
+    // T49, while it locks again. Method: as above, but the first one is polled, and finds the lock
+    // held; it is dropped while it waits for the lock, or after it got the lock.
     by_hand("T49 re-locking", || {
         for granted in [false, true] {
             let (lock, condition) = (Lock::new(()), Condition::new());
@@ -60,8 +61,8 @@ fn t49_notified_then_cancelled_while_it_locks_again() {
 
 #[test]
 fn t50_cancelled_wait_leaves_the_lock_to_others() {
-    // T50. Goal: the lock is never held by a wait that is gone; method: dropped unpolled, waiting, and
-    // while it locks again.
+    // T50. Goal: a dropped wait never keeps the lock; method: dropped unpolled, waiting, and while
+    // it locks again.
     by_hand("T50", || {
         let (lock, condition) = (Lock::new(()), Condition::new());
         drop(condition.wait(lock.try_lock().unwrap()));
@@ -79,7 +80,7 @@ fn t50_cancelled_wait_leaves_the_lock_to_others() {
 }
 
 #[test]
-fn as_many_as_asked_for_in_order() {
+fn notify_wakes_n_waiters_in_order() {
     by_hand("count", || {
         let (lock, condition) = (Lock::new(()), Condition::new());
         let waits: Vec<_> =
@@ -98,8 +99,9 @@ fn as_many_as_asked_for_in_order() {
 }
 
 #[test]
-fn everyone_is_no_one_in_particular() {
-    // Goal: one of those who were all notified leaves, and nobody who came later is woken for it.
+fn a_wait_notified_with_all_passes_nothing_on() {
+    // Goal: one of several waits that were all notified is dropped, and no later one is woken for
+    // it.
     by_hand("all", || {
         let (lock, condition) = (Lock::new(()), Condition::new());
         let [first, second] =
@@ -109,7 +111,7 @@ fn everyone_is_no_one_in_particular() {
         drop(first);
         assert_eq!(later.wakes(), 0);
         drop(second.finish());
-        // One that was notified by itself passes it on.
+        // A wait that was notified by itself passes it on.
         let next = Hand::waiting(condition.wait(lock.try_lock().unwrap()));
         condition.notify_one(&lock.try_lock().unwrap());
         assert_eq!((later.wakes(), next.wakes()), (1, 0));
@@ -183,8 +185,9 @@ fn a_waker_may_use_condition_and_lock() {
 
 #[test]
 fn producers_and_consumers() {
-    // Goal: nothing is lost between tasks, threads and cancels; method: a buffer of three places with two
-    // conditions, producers and consumers on tasks and on threads; some consumers give up now and then.
+    // Goal: nothing is lost between tasks, threads and cancels; method: a buffer of three items
+    // with two conditions, producers and consumers on tasks and on threads; some consumers give up
+    // now and then.
     struct Buffer {
         items: Lock<Vec<usize>>,
         more: Condition,
@@ -230,8 +233,8 @@ fn producers_and_consumers() {
                 }
             })
         };
-        // Patience is drawn anew each time: consumers that all give up after one poll would pass the lock
-        // round among themselves, each dropping it just when it was given.
+        // The number of polls is drawn anew each time: consumers that all give up after one poll
+        // would pass the lock round among themselves, each dropping it just when it was given.
         let consumers: Vec<_> = (0..4)
             .map(|consumer| {
                 let (buffer, sum, mut rng) = (buffer.clone(), sum.clone(), cfg.rng(49 + consumer));
@@ -262,7 +265,7 @@ fn producers_and_consumers() {
 
 #[test]
 fn tasks_wait_for_their_turn() {
-    // Goal: `notify_all` and a predicate of one's own each; method: tasks go in the order of a number.
+    // Goal: `notify_all` with a predicate for each task; method: tasks go in the order of a number.
     on_every(|cfg| {
         cfg.once(async {
             let shared = Arc::new((Lock::new(0), Condition::new()));
@@ -289,7 +292,7 @@ fn tasks_wait_for_their_turn() {
 
 #[test]
 fn a_value_that_is_not_busy_does_not_keep_the_worker() {
-    // D-10. Once: a wait that had not to wait was free.
+    // D-10. Formerly a wait that was ready at once cost no budget.
     on_every(|cfg| {
         if !cfg.single() {
             return;
@@ -309,7 +312,7 @@ fn a_value_that_is_not_busy_does_not_keep_the_worker() {
 
 #[test]
 fn a_wait_with_a_limit_returns_the_guard() {
-    // Once: a `timeout` around `wait` was the only way, and took the guard along.
+    // Formerly only a `timeout` around `wait` set a limit, and it dropped the guard.
     const LONG: Duration = Duration::from_secs(3600);
     const SHORT: Duration = Duration::from_millis(1);
     on_every(|cfg| {
@@ -391,8 +394,8 @@ fn changed_waiters(condition: &Condition) -> usize {
 
 #[test]
 fn a_wait_that_gives_up_keeps_no_notification() {
-    // Goal: a notification counts as had, or goes to another; method: waits with short limits beside
-    // patient ones; each token is put and told once, and all are taken.
+    // Goal: a notification is either used or passed on; method: waits with short limits beside
+    // waits without; each token is put and notified once, and all are taken.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let n = scaled(40);
@@ -415,7 +418,8 @@ fn a_wait_that_gives_up_keeps_no_notification() {
                     loop {
                         let limit = Duration::from_micros(20 * micros);
                         let (tokens, _) = more.wait_timeout(tokens.lock().await, limit).await;
-                        // It looks, as who is notified has to, and leaves it to others.
+                        // A wait that is notified must check, and this one leaves the token to
+                        // others.
                         if *tokens > 0 {
                             more.notify_one(&tokens);
                         }

@@ -1,4 +1,4 @@
-//! `Event`: who is woken by which `set`.
+//! `Event`: which waits each `set` wakes.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::sync_tools::{
 use crate::tools::{Count, Flag};
 
 #[test]
-fn t48_set_then_clear_wakes_those_who_waited() {
+fn t48_set_then_clear_wakes_earlier_waits() {
     // T48. Method: more waiters than one batch; set and clear before any of them runs.
     by_hand("T48", || {
         for n in [1, 32, 33, 100] {
@@ -63,7 +63,7 @@ fn t48_set_then_clear_wakes_tasks() {
 }
 
 #[test]
-fn a_cancelled_wait_leaves_no_trace() {
+fn a_cancelled_wait_leaves_nothing_behind() {
     by_hand("cancel", || {
         let event = Event::new();
         let [a, b, c] = [(); 3].map(|()| Hand::waiting(event.wait()));
@@ -98,9 +98,9 @@ fn a_waker_may_set_clear_and_wait() {
 }
 
 #[test]
-fn who_comes_between_two_batches_waits_for_the_next() {
-    // Goal: one `set` wakes those who waited before it and nobody else; method: the first waker of
-    // the first batch clears the event, and a newcomer waits, while two more batches are to come.
+fn a_wait_that_begins_between_two_batches_waits_for_the_next_set() {
+    // Goal: one `set` wakes the waits that began before it and no others; method: the first waker
+    // of the first batch clears the event, and a new wait begins, while two more batches follow.
     by_hand("between batches", || {
         let event = Arc::new(Event::new());
         let newcomer = Arc::new(std::sync::Mutex::new(None));
@@ -123,7 +123,7 @@ fn who_comes_between_two_batches_waits_for_the_next() {
         let waits: Vec<_> = (0..90).map(|_| Hand::waiting(event.wait())).collect();
         event.set();
         waits.into_iter().for_each(Hand::finish);
-        let newcomer = newcomer.lock().unwrap().take().expect("it came");
+        let newcomer = newcomer.lock().unwrap().take().expect("it has begun");
         assert_eq!(newcomer.wakes(), 0);
         event.set();
         newcomer.finish();
@@ -178,7 +178,7 @@ fn an_event_that_is_set_does_not_keep_the_worker() {
 
 #[test]
 fn a_wait_without_budget_has_seen_that_it_is_set() {
-    // Once: it yielded and forgot, and a `clear` made it wait again.
+    // Formerly it yielded and lost what it had seen, and a `clear` made it wait again.
     on_every(|cfg| {
         cfg.once(async {
             let event = Event::new();

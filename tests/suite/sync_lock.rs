@@ -1,4 +1,4 @@
-//! `Lock`: order, hand-over, cancellation, guards.
+//! `Lock`: order, passing on, cancellation, guards.
 
 use std::sync::Arc;
 
@@ -45,8 +45,8 @@ fn t42_grants_rotate() {
 
 #[test]
 fn t43_granted_then_cancelled_goes_to_the_next() {
-    // T43. Goal: never two owners, never none; method: the first waiter is granted and dropped before
-    // it runs, in each place of the line.
+    // T43. Goal: never two owners, never none; method: the first waiter is granted the lock and
+    // dropped before it runs, in each position of the queue.
     by_hand("T43", || {
         let lock = Lock::new(0);
         let holder = lock.try_lock().unwrap();
@@ -55,11 +55,11 @@ fn t43_granted_then_cancelled_goes_to_the_next() {
         let third = Hand::waiting(lock.lock());
         drop(holder);
         assert_eq!((first.wakes(), second.wakes()), (1, 0));
-        assert!(lock.try_lock().is_err(), "it is the first one's");
-        assert!(second.poll().is_none(), "and not the second one's");
+        assert!(lock.try_lock().is_err(), "the first has it");
+        assert!(second.poll().is_none(), "and not the second");
         drop(first);
         assert_eq!((second.wakes(), third.wakes()), (1, 0));
-        assert!(lock.try_lock().is_err(), "it is the second one's");
+        assert!(lock.try_lock().is_err(), "the second has it");
         let guard = second.finish();
         assert_eq!(third.wakes(), 0);
         drop(guard);
@@ -70,8 +70,8 @@ fn t43_granted_then_cancelled_goes_to_the_next() {
 
 #[test]
 fn t44_cancelled_in_the_queue_is_passed_over() {
-    // T44. Method: of four waiters, the first, one in the middle and the last leave before the holder
-    // lets go.
+    // T44. Method: of four waiters, the first, one in the middle and the last are dropped before
+    // the holder unlocks.
     by_hand("T44", || {
         let lock = Lock::new(());
         let holder = lock.try_lock().unwrap();
@@ -81,7 +81,7 @@ fn t44_cancelled_in_the_queue_is_passed_over() {
         drop(d);
         drop(holder);
         drop(b.finish());
-        // The list is as new.
+        // The queue is empty again.
         let holder = lock.try_lock().unwrap();
         let e = Hand::waiting(lock.lock());
         drop(holder);
@@ -92,7 +92,7 @@ fn t44_cancelled_in_the_queue_is_passed_over() {
 
 #[test]
 fn t45_panic_cancel_and_abort_unlock() {
-    // T45. Goal: a guard that is dropped by whatever way lets the next go on.
+    // T45. Goal: a guard that is dropped in any way unlocks for the next.
     on_every(|cfg| {
         for way in 0..3 {
             cfg.once(async {
@@ -126,7 +126,7 @@ fn t45_panic_cancel_and_abort_unlock() {
 }
 
 #[test]
-fn newcomers_wait_behind_those_who_wait() {
+fn newcomers_wait_behind_the_queue() {
     // Goal: no barging; method: the lock is the first waiter's from the moment that it is released.
     by_hand("no barging", || {
         let lock = Lock::new(());
@@ -144,8 +144,8 @@ fn newcomers_wait_behind_those_who_wait() {
 
 #[test]
 fn a_free_lock_does_not_keep_the_worker() {
-    // D-10. Goal: others run beside a task that finds the lock free again and again; method: it goes on
-    // until another task has run, on one worker too.
+    // D-10. Goal: others run beside a task that finds the lock free again and again; method: it
+    // goes on until another task has run, on one worker too.
     on_every(|cfg| {
         cfg.once(async {
             let (lock, done) = (Lock::new(()), Flag::new());
@@ -163,7 +163,8 @@ fn a_free_lock_does_not_keep_the_worker() {
 
 #[test]
 fn only_the_last_waker_is_woken() {
-    // Goal: a wait that moves to another task is woken there; method: two wakers in turn.
+    // Goal: a wait that moves to another task is woken there; method: two wakers, one after the
+    // other.
     by_hand("wakers", || {
         let lock = Lock::new(());
         let holder = lock.try_lock().unwrap();
@@ -178,7 +179,7 @@ fn only_the_last_waker_is_woken() {
 
 #[test]
 fn wakers_are_called_without_the_lock() {
-    // S6. Method: a waker whose wake and drop look at the lock, and lock it if they can.
+    // S6. Method: a waker whose wake and drop try to lock.
     by_hand("meddling", || {
         let lock = Arc::new(Lock::new(()));
         for _ in 0..3 {
@@ -206,8 +207,8 @@ fn wakers_are_called_without_the_lock() {
 }
 
 #[test]
-fn a_panic_in_a_waker_stays_there() {
-    // S8. Method: the first waiter's waker panics; its place stays its own, and the next gets on.
+fn a_panic_in_a_waker_affects_no_other() {
+    // S8. Method: the first waiter's waker panics; it keeps its position, and the next is woken.
     by_hand("panic in a waker", || {
         let lock = Lock::new(());
         let holder = lock.try_lock().unwrap();
@@ -245,7 +246,7 @@ fn guards_borrowed_owned_and_mapped() {
         let lock = Arc::new(Lock::new((1, vec![2, 3])));
         let guard = lock.clone().try_lock_owned().unwrap();
         let Err(guard) = OwnedLockGuard::try_map(guard, |pair| pair.1.get_mut(9)) else {
-            unreachable!("there are two");
+            unreachable!("there are two owners");
         };
         let mut second = OwnedLockGuard::map(guard, |pair| &mut pair.1);
         second[0] = 7;
@@ -277,7 +278,7 @@ fn unsized_values_and_plain_ways() {
 }
 
 #[test]
-fn threads_and_tasks_share_a_line() {
+fn threads_and_tasks_share_a_queue() {
     // Goal: `blocking_lock` beside tasks; method: both count with the lock held.
     on_every(|cfg| {
         let runtime = cfg.runtime();
@@ -316,7 +317,7 @@ fn blocking_inside_a_task_is_refused() {
             let text = must_panic(|| drop(lock.blocking_lock()));
             assert!(text.contains("blocking call on a worker's thread"), "{text}");
             assert!(lock.try_lock().is_ok());
-            // On the pool's threads it is fine.
+            // Threads of the pool may block.
             let lock = Arc::new(lock);
             ringloop::to_thread(move || drop(lock.blocking_lock())).await.unwrap();
         });
@@ -325,8 +326,8 @@ fn blocking_inside_a_task_is_refused() {
 
 #[test]
 fn a_task_that_waits_for_itself_is_named() {
-    // Goal: the debug report; method: one future of a `join!` holds what the other waits for. It is told
-    // once, and the wait ends when the first lets go.
+    // Goal: the debug report; method: one future of a `join!` holds the lock for which the other
+    // waits. It is reported once, and the wait ends when the first unlocks.
     on_every(|cfg| {
         let log = ErrorLog::default();
         cfg.once_with(&log, async {
@@ -343,7 +344,7 @@ fn a_task_that_waits_for_itself_is_named() {
                     drop(guard);
                     drop(again.await);
                 }
-                // Whoever waits for somebody else is not named.
+                // A task that waits for another one is not named.
                 let guard = lock.clone().lock_owned().await;
                 let other = spawn(async move { drop(lock.lock().await) });
                 yield_now().await;
@@ -366,8 +367,8 @@ fn a_task_that_waits_for_itself_is_named() {
 }
 
 #[test]
-fn a_guard_handed_on_uses_up_no_other_report() {
-    // Once: a lock was reported once in all, be it for a task that had handed its guard on.
+fn a_guard_passed_to_another_task_uses_up_no_other_report() {
+    // Formerly a lock was reported once in all, even for a task that had passed its guard on.
     on_every(|cfg| {
         let log = ErrorLog::default();
         cfg.once_with(&log, async {
@@ -429,7 +430,7 @@ fn debug_shows_state_and_waiters() {
 }
 
 #[test]
-fn who_may_be_sent_where() {
+fn send_and_sync() {
     by_hand("bounds", || {
         let lock = Arc::new(Lock::new(std::cell::Cell::new(1)));
         send_sync(&lock);
@@ -447,9 +448,9 @@ fn who_may_be_sent_where() {
 }
 
 #[test]
-fn cancels_at_every_turn_keep_the_lock_whole() {
-    // Goal: mutual exclusion and no loss with random cancels; method: tasks that give up after a few
-    // turns, aborted tasks among them; at the end the lock is free and the count right.
+fn cancels_at_every_turn_keep_the_lock_intact() {
+    // Goal: mutual exclusion and no lost lock with random cancels; method: tasks that give up after
+    // a few turns, some of them aborted; at the end the lock is free and the count right.
     on_every(|cfg| {
         let (lock, counted) = (Arc::new(Lock::new(0)), Count::new());
         let mut rng = cfg.rng(42);
@@ -480,7 +481,7 @@ fn cancels_at_every_turn_keep_the_lock_whole() {
             }
             wait_until_async(|| lock.try_lock().is_ok(), || "the lock is free".into()).await;
         });
-        // An aborted task may have counted nothing for a change that it made last.
+        // An aborted task may not have counted the last change that it made.
         let value = *lock.try_lock().unwrap();
         assert!(value >= counted.get() && value > 0, "{value} {}", counted.get());
         assert!(format!("{lock:?}").contains("waiters: 0"));

@@ -1,4 +1,4 @@
-//! `Notify`: a notification is kept for one, wakes one or all, and is not lost to who leaves.
+//! `Notify`: a notification is kept for one, wakes one or all, and is passed on by a dropped wait.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -21,14 +21,14 @@ const NOTHING: &str = "Notify { kept: false, waiters: 0 }";
 const KEPT: &str = "Notify { kept: true, waiters: 0 }";
 
 #[test]
-fn one_notification_is_kept_for_who_comes_later() {
+fn one_notification_is_kept_for_a_later_wait() {
     by_hand("kept", || {
         let notify = Notify::new();
         assert_eq!(shown(&notify), NOTHING);
         (0..3).for_each(|_| notify.notify_one());
         assert_eq!(shown(&notify), KEPT);
         assert!(Hand::new(notify.notified()).poll().is_some(), "at once");
-        assert_eq!(shown(&notify), NOTHING, "one, however often it was told");
+        assert_eq!(shown(&notify), NOTHING, "one, however often it was notified");
         drop(Hand::waiting(notify.notified()));
         drop(notify.notified());
         notify.notify_one();
@@ -54,7 +54,7 @@ fn waiters_are_notified_in_order() {
         }
         for wait in &mut waits {
             assert!(wait.poll().is_some());
-            assert!(wait.poll().is_some(), "and stays ready");
+            assert!(wait.poll().is_some(), "and it stays ready");
         }
         drop(waits);
         assert_eq!(shown(&notify), NOTHING, "nothing was left over");
@@ -75,11 +75,11 @@ fn a_notified_waiter_that_leaves_passes_it_on() {
         let only = Hand::waiting(notify.notified());
         notify.notify_one();
         drop(only);
-        assert_eq!(shown(&notify), KEPT, "nobody is left: it is kept");
+        assert_eq!(shown(&notify), KEPT, "no wait is left: it is kept");
         notify.notify_one();
         assert!(Hand::new(notify.notified()).poll().is_some());
         assert_eq!(shown(&notify), NOTHING);
-        // One that has told of it has nothing to pass on.
+        // A wait that has returned has nothing to pass on.
         let mut told = Hand::waiting(notify.notified());
         notify.notify_one();
         assert!(told.poll().is_some());
@@ -89,7 +89,7 @@ fn a_notified_waiter_that_leaves_passes_it_on() {
 }
 
 #[test]
-fn everyone_is_who_came_before() {
+fn notify_waiters_wakes_earlier_waits() {
     by_hand("everyone", || {
         let notify = Notify::new();
         notify.notify_waiters();
@@ -103,10 +103,11 @@ fn everyone_is_who_came_before() {
         for wait in waits {
             wait.finish();
         }
-        assert_eq!(later.wakes(), 0, "it came later");
+        assert_eq!(later.wakes(), 0, "it was made later");
         drop(later);
 
-        // Who hears with everyone passes nothing on, and leaves the one that is kept.
+        // A wait that is notified with all others passes nothing on, and leaves the notification
+        // that is kept.
         let [leaver, stays] = [(); 2].map(|()| Hand::waiting(notify.notified()));
         notify.notify_waiters();
         let other = Hand::waiting(notify.notified());
@@ -122,7 +123,7 @@ fn everyone_is_who_came_before() {
 }
 
 #[test]
-fn an_enabled_wait_is_in_line_without_a_poll() {
+fn an_enabled_wait_is_queued_without_a_poll() {
     by_hand("enable", || {
         let notify = Notify::new();
         let mut early = pin!(notify.notified());
@@ -146,7 +147,7 @@ fn an_enabled_wait_is_in_line_without_a_poll() {
         assert_eq!(wakes.get(), 1);
         assert!(wait.as_mut().poll(&mut cx).is_ready());
 
-        // Enabled with the one that was kept, and dropped: it is kept again.
+        // Enabled with the notification that was kept, and dropped: it is kept again.
         notify.notify_one();
         {
             let mut wait = pin!(notify.notified());
@@ -177,7 +178,7 @@ fn wakers_that_misbehave() {
             } else {
                 (0..4).for_each(|_| notify.notify_one());
             }
-            assert_eq!(waits[3].wakes(), 1, "the panic is not for the others");
+            assert_eq!(waits[3].wakes(), 1, "the panic does not affect the others");
             waits.remove(1);
             drop(waits);
             while shown(&notify) != NOTHING {
@@ -206,7 +207,8 @@ fn kept_notifications_do_not_keep_the_worker() {
                 notify.notified().await;
             })
             .await;
-            // Without budget it does not say that it has it, and dropped it has lost nothing.
+            // Without budget it is not ready though it is notified; dropped, it passes the
+            // notification on.
             notify.notify_one();
             spend_budget().await;
             assert!(polled(pin!(notify.notified())).await.is_pending());
@@ -216,9 +218,9 @@ fn kept_notifications_do_not_keep_the_worker() {
 }
 
 #[test]
-fn work_that_is_hinted_at_is_all_done() {
-    // Goal: no hint is lost between tasks, threads and cancels; method: producers add work and
-    // notify one; consumers take what there is and wait, and give up now and then.
+fn work_that_is_notified_is_all_done() {
+    // Goal: no notification is lost between tasks, threads and cancels; method: producers add work
+    // and notify one; consumers take all work and wait, and give up now and then.
     on_every(|cfg| {
         let n = scaled(100);
         let runtime = cfg.runtime();
@@ -239,7 +241,7 @@ fn work_that_is_hinted_at_is_all_done() {
                         }
                         yield_now().await;
                     }
-                    // What it was told of beyond its share is for the others.
+                    // A notification for work beyond its share is passed on.
                     more.notify_one();
                 })
             })
@@ -270,8 +272,8 @@ fn work_that_is_hinted_at_is_all_done() {
 
 #[test]
 fn notified_tasks_that_are_cancelled() {
-    // Goal: a notification reaches a task that lives; method: of the tasks that wait, some are
-    // cancelled before and after they are notified, on the workers' own time.
+    // Goal: a notification reaches a task that is alive; method: of the tasks that wait, some are
+    // cancelled before and after they are notified, while workers run.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (notify, heard) = (Arc::new(Notify::new()), Count::new());
@@ -280,7 +282,7 @@ fn notified_tasks_that_are_cancelled() {
                 spawn(async move {
                     notify.notified().await;
                     heard.add();
-                    // To the next: each is heard by all that live, one after another.
+                    // To the next: all that are alive are notified, one after the other.
                     notify.notify_one();
                 })
             };

@@ -1,4 +1,4 @@
-//! `oneshot` and `SharedFuture`: one value, one promise, in tasks, threads and by hand.
+//! `oneshot` and `SharedFuture`: one value, one promise, in tasks, on threads and polled by hand.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn value_before_and_after_the_wait() {
 }
 
 #[test]
-fn a_dropped_end_is_told() {
+fn a_dropped_end_is_seen() {
     by_hand("ends", || {
         let (promise, deferred) = oneshot::<u8>();
         let wait = Hand::waiting(deferred);
@@ -104,7 +104,7 @@ fn wakers_run_without_the_lock() {
         assert!(bomb.poll_with(&panicking_waker()).is_none());
         let last = Hand::waiting(shared);
         promise.set(1).unwrap();
-        assert_eq!(last.finish(), Ok(1), "a waker that panics keeps nobody asleep");
+        assert_eq!(last.finish(), Ok(1), "a waker that panics keeps no other asleep");
         assert_eq!(looked.get(), 1);
         drop(waker);
         assert_eq!(looked.get(), 2);
@@ -112,7 +112,7 @@ fn wakers_run_without_the_lock() {
 }
 
 #[test]
-fn everybody_gets_the_shared_value() {
+fn all_clones_get_the_shared_value() {
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (promise, future) = SharedFuture::new();
@@ -140,7 +140,7 @@ fn everybody_gets_the_shared_value() {
 }
 
 #[test]
-fn shared_cancel_and_last_drop_tell_the_promise() {
+fn shared_cancel_and_last_drop_cancel_the_promise() {
     by_hand("shared", || {
         let (promise, future) = SharedFuture::<u8>::new();
         let waits = [Hand::waiting(future.clone()), Hand::waiting(future.clone())];
@@ -156,7 +156,7 @@ fn shared_cancel_and_last_drop_tell_the_promise() {
         let (mut promise, future) = SharedFuture::<u8>::new();
         let wait = Hand::waiting(future.clone());
         drop(future);
-        assert!(!promise.is_cancelled(), "one is left");
+        assert!(!promise.is_cancelled(), "one clone is left");
         let mut told = Hand::waiting(promise.cancelled());
         drop(wait);
         assert_eq!((told.wakes(), told.poll()), (1, Some(())));
@@ -183,7 +183,7 @@ fn shared_waiters_are_woken_in_order() {
     });
 }
 
-/// A waker that calls back when it is woken.
+/// A waker that calls a function when it is woken.
 fn meddling_once(call: impl Fn() + Send + Sync + 'static) -> std::task::Waker {
     struct Call<F>(F);
     impl<F: Fn() + Send + Sync> std::task::Wake for Call<F> {
@@ -195,8 +195,8 @@ fn meddling_once(call: impl Fn() + Send + Sync + 'static) -> std::task::Waker {
 }
 
 #[test]
-fn a_promise_of_another_world() {
-    // `wrap_future` and `run_coroutine_threadsafe` in one: threads, tasks, another executor.
+fn a_promise_across_threads_and_executors() {
+    // Like `wrap_future` and `run_coroutine_threadsafe` together: threads, tasks, another executor.
     on_every(|cfg| {
         let (promise, deferred) = oneshot();
         let (back, answer) = oneshot();
@@ -243,7 +243,7 @@ fn blocking_is_refused_in_a_task() {
 
 #[test]
 fn set_and_cancel_race() {
-    // Whatever comes first, each value is taken or comes back, and is dropped once.
+    // In either order each value is taken or returned, and is dropped once.
     on_every(|cfg| {
         cfg.once(async {
             let drops = Count::new();
@@ -271,11 +271,11 @@ fn set_and_cancel_race() {
 }
 
 #[test]
-fn what_may_go_where() {
+fn send_sync_and_unpin() {
     use std::cell::Cell;
 
     let (promise, deferred) = oneshot::<Cell<u8>>();
-    // Send is all that a value needs to go from one to one.
+    // A value only has to be Send to be passed through it.
     send_sync(&promise);
     send_sync(&deferred);
     let (promise, future) = SharedFuture::<String>::new();
@@ -289,8 +289,8 @@ fn what_may_go_where() {
 }
 
 #[test]
-fn what_is_decided_does_not_keep_the_worker() {
-    // D-10. Once: `cancelled` was free.
+fn ready_ends_do_not_keep_the_worker() {
+    // D-10. Formerly `cancelled` cost no budget.
     on_every(|cfg| {
         if !cfg.single() {
             return;

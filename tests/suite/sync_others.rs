@@ -1,4 +1,4 @@
-//! `RwLock` and `OnceCell`, and what all have in common.
+//! `RwLock` and `OnceCell`, and a property of all primitives.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ fn a_writer_that_leaves_lets_the_readers_go() {
         drop(writer);
         let guards = readers.map(Hand::finish);
         drop(guards);
-        // Granted, and gone before it ran.
+        // Granted, and dropped before it ran.
         let writer = Hand::waiting(lock.write());
         let next = Hand::waiting(lock.read());
         drop(reader);
@@ -101,8 +101,8 @@ fn downgrade_map_and_owned() {
 
 #[test]
 fn readers_and_writers_on_all_workers() {
-    // Goal: a writer is alone, readers see whole values; method: two numbers that are equal but while
-    // they are written; some of both give up.
+    // Goal: a writer is alone, readers see whole values; method: two numbers that are equal except
+    // during a write; some of both give up.
     on_every(|cfg| {
         let lock = Arc::new(RwLock::new((0, 0)));
         let mut rng = cfg.rng(7);
@@ -164,7 +164,7 @@ fn the_value_is_made_once() {
 }
 
 #[test]
-fn who_fails_to_make_it_leaves_it_to_the_next() {
+fn a_failed_initialization_is_left_to_the_next() {
     // Method: the first is cancelled, the second fails, the third panics, the fourth makes it, the fifth
     // gets it.
     by_hand("once cell", || {
@@ -177,7 +177,7 @@ fn who_fails_to_make_it_leaves_it_to_the_next() {
         let mut second = Hand::waiting(cell.get_or_try_init(async || Err("no")));
         let mut third = Hand::waiting(cell.get_or_init(async || deliberate("no value")));
         let mut fourth = Hand::waiting(cell.get_or_init(async || 4));
-        let fifth = Hand::waiting(cell.get_or_init(async || unreachable!("there is one")));
+        let fifth = Hand::waiting(cell.get_or_init(async || unreachable!("there is a value")));
         assert!(!cell.set(9).unwrap_err().is_already_set());
         assert_eq!(format!("{cell:?}"), "OnceCell { value: None, waiters: 4 }");
         drop(first);
@@ -243,8 +243,8 @@ fn a_value_that_is_there_does_not_keep_the_worker() {
 }
 
 #[test]
-fn what_is_closed_does_not_keep_the_worker() {
-    // D-10. Once: being refused at once was free.
+fn closed_primitives_do_not_keep_the_worker() {
+    // D-10. Formerly an immediate refusal cost no budget.
     on_every(|cfg| {
         if !cfg.single() {
             return;

@@ -1,4 +1,4 @@
-//! `Queue`, `PriorityQueue` and `LifoQueue`: order, hand-over, cancels, shutdown, joining.
+//! `Queue`, `PriorityQueue` and `LifoQueue`: order, passing on, cancels, shutdown, joining.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ fn t53_a_cancelled_getter_leaves_its_item() {
         let (first, second) = (Hand::waiting(queue.get()), Hand::waiting(queue.get()));
         queue.try_put(1).unwrap();
         assert_eq!((first.wakes(), second.wakes()), (1, 0), "one wake per item");
-        assert_eq!(queue.try_get(), Err(TryGetError::Empty), "it is promised");
+        assert_eq!(queue.try_get(), Err(TryGetError::Empty), "it is reserved");
         drop(first);
         assert_eq!(second.finish(), Ok(1));
 
@@ -40,7 +40,11 @@ fn t53_a_cancelled_getter_leaves_its_item() {
         let waiting = Hand::waiting(queue.get());
         drop(waiting);
         queue.try_put(3).unwrap();
-        assert_eq!(queue.try_get(), Ok(3), "one that left in the queue gets nothing");
+        assert_eq!(
+            queue.try_get(),
+            Ok(3),
+            "a getter that was dropped while it waited gets nothing"
+        );
     });
 }
 
@@ -57,7 +61,7 @@ fn t54_a_cancelled_putter_has_put_nothing() {
         let (first, second) = (Hand::waiting(queue.put(4)), Hand::waiting(queue.put(5)));
         assert_eq!(queue.try_get(), Ok(3));
         assert_eq!((first.wakes(), second.wakes()), (1, 0), "one wake for the room of one");
-        assert!(queue.try_put(9).unwrap_err().is_full(), "the room is promised");
+        assert!(queue.try_put(9).unwrap_err().is_full(), "the room is reserved");
         drop(first);
         assert_eq!(second.finish(), Ok(()));
         assert_eq!(queue.try_get(), Ok(5));
@@ -67,7 +71,7 @@ fn t54_a_cancelled_putter_has_put_nothing() {
 
 #[test]
 fn t55_shutdown_as_in_asyncio() {
-    // T55. Empty; with items; at once; at once with one item in work; and task_done past zero.
+    // T55. Empty; with items; at once; at once with one item in work; and task_done below zero.
     by_hand("T55 empty", || {
         let queue = filled(&[]);
         let getters = [Hand::waiting(queue.get()), Hand::waiting(queue.get())];
@@ -115,15 +119,15 @@ fn t55_shutdown_as_in_asyncio() {
 }
 
 #[test]
-fn shutdown_meets_promises() {
+fn shutdown_with_reserved_items_and_room() {
     by_hand("promised item", || {
-        // A granted getter is dropped after the shutdown: the other one gets the item, and then
-        // nobody is left waiting.
+        // A granted getter is dropped after the shutdown: another one gets the item, and then no
+        // getter waits any more.
         let queue = filled(&[]);
         let getters = [(); 3].map(|()| Hand::waiting(queue.get()));
         queue.try_put(1).unwrap();
         queue.shutdown();
-        assert_eq!(getters.each_ref().map(Hand::wakes), [1, 0, 0], "an item is still to be had");
+        assert_eq!(getters.each_ref().map(Hand::wakes), [1, 0, 0], "there is still an item");
         let newcomer = Hand::waiting(queue.get());
         let [first, second, third] = getters;
         drop(first);
@@ -136,7 +140,7 @@ fn shutdown_meets_promises() {
         let putter = Hand::waiting(queue.put(2));
         assert_eq!(queue.try_get(), Ok(1));
         queue.shutdown();
-        assert_eq!(putter.finish(), Err(ShutDown(2)), "not put, so refused");
+        assert_eq!(putter.finish(), Err(ShutDown(2)), "it was not put, so it is refused");
         assert_eq!(queue.try_get(), Err(TryGetError::ShutDown));
     });
     by_hand("promised item taken out", || {
@@ -184,7 +188,7 @@ fn t56_equal_priorities_first_in_first_out() {
 }
 
 #[test]
-fn a_getter_takes_what_is_first_when_it_runs() {
+fn a_getter_takes_the_first_item_when_it_runs() {
     by_hand("priority", || {
         let queue = PriorityQueue::unbounded();
         let getter = Hand::waiting(queue.get());
@@ -202,7 +206,7 @@ fn grants_in_order_newcomers_last() {
         let getters = [(); 3].map(|()| Hand::waiting(queue.get()));
         queue.try_put(1).unwrap();
         let mut newcomer = Hand::new(queue.get());
-        assert_eq!(newcomer.poll(), None, "nobody overtakes");
+        assert_eq!(newcomer.poll(), None, "no putter overtakes");
         let [first, second, third] = getters;
         assert_eq!(first.finish(), Ok(1));
         for (n, getter) in [(2, second), (3, third), (4, newcomer)] {
@@ -253,7 +257,7 @@ fn wakers_run_without_the_lock() {
         let mut bomb = Hand::new(queue.get());
         assert!(bomb.poll_with(&panicking_waker()).is_none());
         queue.try_put(2).unwrap();
-        assert_eq!(bomb.poll(), Some(Ok(2)), "its panic is nobody else's");
+        assert_eq!(bomb.poll(), Some(Ok(2)), "its panic affects no other");
         for end in [false, true] {
             let mut getter = Hand::new(queue.get());
             assert!(getter.poll_with(&waker()).is_none());
@@ -266,12 +270,12 @@ fn wakers_run_without_the_lock() {
 }
 
 #[test]
-fn join_counts_what_was_put() {
+fn join_counts_items_that_were_put() {
     by_hand("join", || {
         let queue = filled(&[1, 2]);
         assert_eq!(Hand::new(filled(&[]).join()).poll(), Some(()), "nothing was put");
         let blocked = Hand::waiting(queue.put(3));
-        assert_eq!(queue.unfinished(), 2, "what waits was not put");
+        assert_eq!(queue.unfinished(), 2, "an item that waits was not put");
         drop(blocked);
         let (first, second) = (Hand::waiting(queue.join()), Hand::waiting(queue.join()));
         for _ in 0..2 {
@@ -279,7 +283,7 @@ fn join_counts_what_was_put() {
             assert_eq!(first.wakes(), 0);
             drop(item);
         }
-        // What is put now is another round.
+        // A put from now on belongs to another round.
         queue.try_put(4).unwrap();
         let third = Hand::waiting(queue.join());
         first.finish();
@@ -355,7 +359,7 @@ fn many_producers_and_consumers() {
             let mut all = Vec::new();
             for consumer in consumers {
                 let got = consumer.await.unwrap();
-                // Of one producer, each consumer sees the items in order.
+                // Each consumer sees the items of one producer in order.
                 for p in 0..8 {
                     assert!(got.iter().filter(|(q, _)| *q == p).is_sorted());
                 }
@@ -369,7 +373,7 @@ fn many_producers_and_consumers() {
 
 #[test]
 fn instant_operations_yield() {
-    // D-10. Method: a task puts and gets without end while another waits for its turn.
+    // D-10. Method: a task puts and gets without end while another one is queued.
     on_every(|cfg| {
         if !cfg.single() {
             return;
@@ -391,7 +395,7 @@ fn instant_operations_yield() {
 
 #[test]
 fn a_join_without_budget_has_seen_that_all_is_done() {
-    // Once: it yielded and forgot, and a put made it wait.
+    // Formerly it yielded and lost what it had seen, and a put made it wait.
     on_every(|cfg| {
         cfg.once(async {
             let queue = filled(&[]);
@@ -451,7 +455,7 @@ fn a_stream_keeps_its_place_and_gives_it_up() {
 }
 
 #[test]
-fn faces() {
+fn counts_and_debug() {
     let queue = filled(&[1]);
     send_sync(&queue);
     send(&queue.get());
@@ -507,12 +511,12 @@ impl Ord for Bomb {
 
 #[test]
 fn a_comparison_that_panics_in_a_put() {
-    // Once: the item was there, but promised to nobody, and a getter slept beside it.
+    // Formerly the item was there, but reserved for no getter, and one slept beside it.
     by_hand("bomb", || {
         let queue = PriorityQueue::unbounded();
         queue.try_put(Bomb::dud(1)).ok().unwrap();
         assert_eq!(must_panic(|| queue.try_put(Bomb::live(0)).is_ok()), "a comparison");
-        // Nothing is locked, and the queue goes on.
+        // It is not locked, and can be used.
         assert_eq!((queue.len(), queue.unfinished()), (2, 2));
         assert!(!queue.is_shut_down());
 
@@ -529,7 +533,7 @@ fn a_comparison_that_panics_in_a_put() {
 
 #[test]
 fn a_comparison_that_panics_in_a_get() {
-    // Once: the item was lost, its room was given to nobody, and a putter slept beside it.
+    // Formerly the item was lost, its room was given to no putter, and one slept beside it.
     by_hand("bomb", || {
         let (queue, last) = (PriorityQueue::bounded(3), Bomb::dud(3));
         let fuse = last.1.clone();
@@ -542,7 +546,7 @@ fn a_comparison_that_panics_in_a_get() {
         assert_eq!((queue.len(), queue.unfinished()), (3, 3), "it has taken nothing");
         assert!(queue.is_full() && putter.wakes() == 0);
 
-        // Promised to one who panics, it goes to the next.
+        // Reserved for a getter that panics, it goes to the next.
         let (queue, last) = (PriorityQueue::unbounded(), Bomb::dud(3));
         let fuse = last.1.clone();
         let [mut first, second, third, fourth] = [(); 4].map(|()| Hand::waiting(queue.get()));
@@ -551,7 +555,7 @@ fn a_comparison_that_panics_in_a_get() {
         }
         fuse.set();
         assert_eq!(must_panic(|| first.poll().is_some()), "a comparison");
-        // By reference: a wait that is dropped passes on what it was promised.
+        // By reference: a wait that is dropped passes on the item that was reserved for it.
         assert_eq!([&second, &third, &fourth].map(|wait| wait.wakes()), [1, 1, 1]);
         assert_eq!(queue.len(), 3);
     });
@@ -559,7 +563,8 @@ fn a_comparison_that_panics_in_a_get() {
 
 #[test]
 fn a_shutdown_ends_a_join_though_too_much_was_reported() {
-    // Once: two items counted for one report too many, and so for nothing.
+    // Formerly the two removed items were more than the one unfinished, so that their report was
+    // refused and had no effect.
     by_hand("early", || {
         let queue = filled(&[1, 2]);
         queue.task_done().unwrap();
@@ -572,8 +577,9 @@ fn a_shutdown_ends_a_join_though_too_much_was_reported() {
 
 #[test]
 fn a_waker_whose_drop_panics_loses_no_item() {
-    // S8. Once: what was found by the second look, after the waker was cloned, went with the panic of
-    // the clone's drop. Method: the clone itself brings what the future looks for.
+    // S8. Formerly an item that the second check found, after the waker was cloned, was lost when
+    // the drop of the clone panicked. Method: the clone itself makes the queue ready for the
+    // future.
     by_hand("drop of a waker", || {
         let queue = Arc::new(filled(&[]));
         let putting = queue.clone();
@@ -599,7 +605,7 @@ fn a_waker_whose_drop_panics_loses_no_item() {
 
 #[test]
 fn a_shutdown_loses_nothing_to_a_comparison_that_panics() {
-    // Once: the items were dropped while they were sorted.
+    // Formerly the items were dropped while they were sorted.
     by_hand("bomb", || {
         for count in [2, 5, 100] {
             let queue = PriorityQueue::unbounded();
@@ -622,7 +628,8 @@ fn a_shutdown_loses_nothing_to_a_comparison_that_panics() {
 
 #[test]
 fn tracked_items_go_to_other_tasks() {
-    // Once: an item that reports itself done borrowed its queue, and could not be moved to a task.
+    // Formerly an item that reports itself done borrowed its queue, and could not be moved to a
+    // task.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let queue = Arc::new(Queue::bounded(4));
@@ -672,7 +679,8 @@ fn tracked_items_go_to_other_tasks() {
             for task in tasks {
                 assert!(task.await.is_ok_and(|n| n <= 30) || done.get() == 30);
             }
-            // Dropped unpolled, and while it waits, it has taken nothing; nor holds it the queue.
+            // Dropped unpolled, and while it waits, it has taken nothing; nor does it keep the
+            // queue alive.
             let queue = Arc::new(Queue::<u32>::unbounded());
             drop(queue.clone().get_tracked_owned());
             drop(Hand::waiting(queue.clone().get_tracked_owned()));
@@ -688,8 +696,9 @@ fn tracked_items_go_to_other_tasks() {
 }
 
 #[test]
-fn room_that_is_promised_is_not_full() {
-    // `is_full` is about items, as in asyncio: with room promised there is room, but not for others.
+fn room_that_is_reserved_is_not_full() {
+    // `is_full` is about items, as in asyncio: with room reserved the queue is not full, but other
+    // putters get no room.
     by_hand("promised room", || {
         let queue = filled(&[1]);
         let putter = Hand::waiting(queue.put(2));

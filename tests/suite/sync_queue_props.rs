@@ -1,4 +1,4 @@
-//! Queues and channels against a simple sequential oracle, and storms over them.
+//! Queues and channels compared with a simple sequential oracle, and storms over them.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use crate::harness::{Rng, guarded, scaled};
 use crate::sync_tools::{Hand, other_executor};
 use crate::tools::Count;
 
-/// One step of a schedule; numbers choose among what there is.
+/// One step of a schedule; its numbers choose among the existing waits.
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Put(u8),
@@ -41,7 +41,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     proptest::collection::vec(op, 1..60)
 }
 
-/// An item: what orders it, and its number.
+/// An item: its rank, and its number.
 type Item = (u8, usize);
 
 /// How a wait ends: a put with the item if it was refused, a get with the item if there was one.
@@ -61,15 +61,15 @@ enum Now {
     Over,
 }
 
-/// What is tested.
+/// The interface of the queues and channels that are tested.
 trait Subject {
     fn put(&self, item: Item) -> Pin<Box<dyn Future<Output = End> + '_>>;
     fn get(&self) -> Pin<Box<dyn Future<Output = End> + '_>>;
     fn try_put(&self, item: Item) -> Now;
     fn try_get(&self) -> Now;
-    /// Lets it run dry, if that can be asked for.
+    /// Shuts it down but leaves its items, if it has such a call.
     fn close(&self) -> bool;
-    /// Takes all out and closes.
+    /// Takes all items out and closes.
     fn clear(&self) -> Option<Vec<Item>>;
 }
 
@@ -117,7 +117,7 @@ macro_rules! queue_subject {
 queue_subject!(Queue<Item>);
 queue_subject!(LifoQueue<Item>);
 
-/// Ordered by the first part alone.
+/// Ordered by the rank alone.
 #[derive(Debug, PartialEq, Eq)]
 struct Ranked(Item);
 
@@ -224,19 +224,19 @@ enum Stage {
 #[derive(Clone, Copy, Debug)]
 struct Wait {
     stage: Stage,
-    /// Of a put, until it is put.
+    /// The item of a put, until it is put.
     item: Option<Item>,
     put: bool,
 }
 
-/// What should happen, in the plainest words: waits by number, in lists.
+/// The expected behaviour in the simplest form: waits by number, in lists.
 struct Oracle {
     order: Order,
     capacity: usize,
     items: Vec<Item>,
     closed: bool,
     waits: Vec<Option<Wait>>,
-    /// Those that wait, in order of coming.
+    /// The waits in their order of arrival.
     line: VecDeque<usize>,
 }
 
@@ -283,7 +283,7 @@ impl Oracle {
         self.waits[id].as_mut().unwrap().stage = stage;
     }
 
-    /// Gives out what there is, to those who are first.
+    /// Gives items and room to the first waits.
     fn settle(&mut self) {
         while self.free_items() > 0
             && let Some(id) = self.first(false)
@@ -435,7 +435,7 @@ fn compare(subject: &dyn Subject, order: Order, capacity: usize, ops: &[Op]) {
                 }
             }
         }
-        // Woken once exactly if there is something to hear.
+        // A wait is woken exactly once if it has a result.
         for (id, hand) in hands.iter().enumerate() {
             if let (Some(hand), Some(wait)) = (hand, &oracle.waits[id]) {
                 let told = matches!(wait.stage, Stage::Granted | Stage::Refused);
@@ -517,8 +517,8 @@ fn fickle<F: Future>(rng: &mut Rng, future: F) -> Fickle<F> {
     Fickle { inner: Some(Box::pin(future)), turns }
 }
 
-/// Four threads put and four get, some of each give up; at the end everything that was put, and
-/// nothing else, was got.
+/// Four threads put and four get, some of each give up; at the end exactly the items that were put
+/// have been taken.
 fn storm(name: &str, rounds: usize) {
     let seed = match std::env::var("RINGLOOP_SEED") {
         Ok(text) => text.parse().expect("RINGLOOP_SEED is a number"),
@@ -578,7 +578,7 @@ fn storm(name: &str, rounds: usize) {
     });
 }
 
-/// What items are worth together: their number, and a sum that no other set is likely to have.
+/// A digest of a set of items: their number, and a sum that no other set is likely to have.
 #[derive(Default)]
 struct Sums(AtomicUsize, AtomicUsize);
 

@@ -1,4 +1,4 @@
-//! `Semaphore`: order, hand-over, many at once, closing; against an oracle.
+//! `Semaphore`: order, passing on, many permits at once, closing; compared with an oracle.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::sync_tools::{Hand, by_hand, meddling_waker, other_executor};
 use crate::tools::{Count, Flag};
 
 #[test]
-fn none_are_had_at_once() {
-    // Once: who wanted none stood in line for them.
+fn acquire_of_none_is_ready_at_once() {
+    // Formerly an acquire of no permits waited in the queue.
     by_hand("none", || {
         let semaphore = Arc::new(Semaphore::new(1));
         let many = Hand::waiting(semaphore.acquire_many(2));
@@ -33,7 +33,8 @@ fn none_are_had_at_once() {
 
 #[test]
 fn t46_waiters_in_order_newcomer_last() {
-    // T46. Method: none left and three wait; three are added, and a newcomer asks before they run.
+    // T46. Method: no permit is left and three wait; three are added, and a newcomer acquires
+    // before they run.
     by_hand("T46", || {
         let semaphore = Semaphore::new(0);
         let waits = [(); 3].map(|()| Hand::waiting(semaphore.acquire()));
@@ -78,7 +79,7 @@ fn t46_newcomer_runs_last_on_one_worker() {
                 task.await.unwrap();
             }
             let order = log.take().concat();
-            // In which order those run who were granted is the scheduler's affair.
+            // The order in which granted tasks run is the scheduler's.
             if cfg.single() {
                 assert!(order.ends_with('d'), "{order}");
             }
@@ -87,8 +88,8 @@ fn t46_newcomer_runs_last_on_one_worker() {
 }
 
 #[test]
-fn many_at_once_hold_up_those_behind() {
-    // Goal: one who wants much is not starved, and one who leaves lets those behind go.
+fn a_large_acquire_holds_up_the_queue_behind_it() {
+    // Goal: a large acquire is not starved, and when it is dropped, those behind it go on.
     by_hand("many", || {
         let semaphore = Semaphore::new(3);
         let one = semaphore.try_acquire().unwrap();
@@ -137,7 +138,7 @@ fn more_waiters_than_a_batch_are_woken_once_each() {
             }
             assert_eq!(semaphore.available_permits(), 0);
             assert!(format!("{semaphore:?}").contains("waiters: 0"));
-            // A large one that leaves frees many.
+            // A large acquire that is dropped frees many.
             let large = Hand::waiting(semaphore.acquire_many(n + 1));
             let waits: Vec<_> = (0..n).map(|_| Hand::waiting(semaphore.acquire())).collect();
             semaphore.add_permits(n);
@@ -149,7 +150,7 @@ fn more_waiters_than_a_batch_are_woken_once_each() {
 
 #[test]
 fn a_waker_in_a_batch_may_use_the_semaphore() {
-    // S6. Method: wakers that acquire, release and look, in a batch.
+    // S6. Method: wakers that acquire, release and inspect, in a batch.
     by_hand("meddling", || {
         let semaphore = Arc::new(Semaphore::new(0));
         let mut waits: Vec<_> = (0..40).map(|_| Hand::new(semaphore.acquire())).collect();
@@ -185,7 +186,7 @@ fn permits_split_merge_and_are_forgotten() {
         let text = must_panic(|| semaphore.add_permits(1));
         assert_eq!(text, "5 permits and 1 more are more than 5");
         assert_eq!(semaphore.available_permits(), 5);
-        // Those that are held count.
+        // Permits that are held count.
         let mut owned: OwnedPermit = semaphore.clone().try_acquire_many_owned(3).unwrap();
         must_panic(|| semaphore.add_permits(1));
         let mut other = owned.split(1).unwrap();
@@ -219,13 +220,14 @@ fn locked_is_when_an_acquire_would_wait() {
         drop(large.finish());
         assert!(!semaphore.is_locked());
         semaphore.close();
-        assert!(!semaphore.is_locked(), "nobody waits any more");
+        assert!(!semaphore.is_locked(), "no acquire waits any more");
     });
 }
 
 #[test]
 fn a_permit_that_is_left_is_free_though_another_was_granted() {
-    // asyncio holds the second task up until the third has run: [1, 2, 3, 4]. See docs/decisions.md.
+    // In asyncio the second task waits until the third has run: [1, 2, 3, 4]. See
+    // docs/decisions.md.
     on_every(|cfg| {
         if !cfg.single() {
             return;
@@ -259,7 +261,7 @@ fn a_permit_that_is_left_is_free_though_another_was_granted() {
 }
 
 #[test]
-fn permits_that_are_left_are_taken_away() {
+fn free_permits_can_be_forgotten() {
     by_hand("forget", || {
         let semaphore = Semaphore::bounded(5);
         let permits = semaphore.try_acquire_many(2).unwrap();
@@ -271,7 +273,7 @@ fn permits_that_are_left_are_taken_away() {
         semaphore.add_permits(3);
         assert!(must_panic(|| semaphore.add_permits(1)).contains("more than 5"), "its bound stays");
 
-        // Also what is kept for one who needs more; he waits on, and the next is served.
+        // Also permits that are kept for a larger acquire; it waits on, and the next is served.
         let semaphore = Semaphore::new(2);
         let (large, small) =
             (Hand::waiting(semaphore.acquire_many(3)), Hand::waiting(semaphore.acquire()));
@@ -351,9 +353,9 @@ fn free_permits_do_not_keep_the_worker() {
 enum Step {
     Acquire(usize),
     TryAcquire(usize),
-    /// Polls a future, of those that there are.
+    /// Polls one of the futures.
     Poll(usize),
-    /// Drops one.
+    /// Drops one of them.
     Cancel(usize),
     Release(usize),
     Forget(usize),
@@ -372,10 +374,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a semaphore does, in the simplest words.
+/// The expected behaviour of a semaphore, in the simplest form.
 struct Oracle {
     left: usize,
-    /// Number and wish of each who waits.
+    /// Number and permits of each acquire that waits.
     line: VecDeque<(usize, usize)>,
     granted: Vec<usize>,
 }
@@ -391,7 +393,7 @@ impl Oracle {
         }
     }
 
-    /// Whether it gets them at once.
+    /// Whether it gets the permits at once.
     fn ask(&mut self, wish: usize) -> bool {
         let now = wish == 0 || self.line.is_empty() && wish <= self.left;
         self.left -= if now { wish } else { 0 };

@@ -1,5 +1,5 @@
-//! Storms over the primitives: threads of their own beside tasks, random cancels; at the end every
-//! permit is there. `RINGLOOP_TEST_SCALE` makes them longer; the full size is ignored.
+//! Storms over the primitives: plain threads beside tasks, random cancels; at the end no permit is
+//! missing. `RINGLOOP_TEST_SCALE` makes them longer; the full size is ignored.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::harness::{Rng, guarded, scaled};
 use crate::sync_tools::other_executor;
 use crate::tools::Count;
 
-/// Polls at most `turns` times, when it is woken or at once again, and then gives up: some waits are
-/// cut off in the queue, some when they were granted.
+/// Polls at most `turns` times, when it is woken or again at once, and then gives up: some waits
+/// are dropped in the queue, some after they were granted.
 struct Fickle<F> {
     inner: Option<Pin<Box<F>>>,
     turns: usize,
@@ -134,9 +134,9 @@ fn lock_storm(steps: usize) {
     assert!(shared.try_write().is_ok());
 }
 
-/// Everybody waits for an event that is set and cleared at random, and for a condition: each wait
-/// ends. There is one token more than those who have put theirs there and take it back; who takes
-/// one first returns it after, and often finds none.
+/// Threads wait for an event that is set and cleared at random, and for a condition: each wait
+/// ends. Some threads put a token and take one back; others take one first and return it, and often
+/// find none. There is one token more than the first kind of threads have put.
 fn event_storm(steps: usize) {
     let (event, tokens, more) = (Event::new(), Lock::new(1usize), Condition::new());
     storm("event", steps, |rng| {
@@ -150,7 +150,7 @@ fn event_storm(steps: usize) {
                 event.wait().await;
             }))),
         }
-        // Somebody always leaves it set: nobody waits for ever.
+        // Each thread leaves it set: no wait is for ever.
         event.set();
         let give = || {
             let mut tokens = tokens.blocking_lock();
@@ -166,7 +166,7 @@ fn event_storm(steps: usize) {
             let mut guard = more.wait_while(guard, |tokens| *tokens == 0).await;
             *guard -= 1;
         };
-        // A token that was not taken is taken later, so that there are enough.
+        // A take that was given up is repeated, so that there are enough tokens.
         if other_executor(fickle(rng, take())).is_none() {
             other_executor(take());
         }
@@ -178,9 +178,9 @@ fn event_storm(steps: usize) {
     assert_eq!(format!("{more:?}"), "Condition { waiters: 0 }");
 }
 
-/// Rounds of eight, whose members sometimes leave and come again. One that leaves in the moment in
-/// which its round is complete has had its turn, so that the numbers of turns differ: the first who
-/// has had all of its own ends it for all.
+/// Rounds of eight, whose members sometimes leave and come again. A member that leaves just as its
+/// round completes has used its turn, so that the numbers of turns differ: the first that has used
+/// all of its turns aborts the barrier for all.
 fn barrier_storm(steps: usize) {
     let (barrier, turns) = (Barrier::new(8), Count::new());
     storm("barrier", 8, |rng| {

@@ -1,5 +1,5 @@
-//! What the tests of `ringloop::sync` share: futures polled by hand, wakers that misbehave, and an
-//! executor that is not ours.
+//! Shared by the tests of `ringloop::sync`: futures polled by hand, wakers that misbehave, and an
+//! executor of another kind.
 
 use std::future::Future;
 use std::mem::ManuallyDrop;
@@ -57,15 +57,15 @@ impl<F: Future> Hand<F> {
         self.wakes.get()
     }
 
-    /// Polls it to its end; it was woken for that.
+    /// Polls it to its end; it must have been woken exactly once.
     #[track_caller]
     pub fn finish(mut self) -> F::Output {
-        assert_eq!(self.wakes(), 1, "one wake for one answer");
-        self.poll().expect("it has its answer")
+        assert_eq!(self.wakes(), 1, "one wake for one result");
+        self.poll().expect("it has its result")
     }
 }
 
-/// The smallest executor: one future on one thread, which sleeps in between.
+/// The smallest executor: one future on one thread, which sleeps between polls.
 pub fn other_executor<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -83,19 +83,19 @@ pub fn other_executor<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Polls a future once, with the waker of whoever awaits this.
+/// Polls a future once, with the waker of the task that awaits this.
 pub async fn polled<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
-/// Spends what the task may do in this poll: who could go on at once has to yield.
+/// Spends the task's budget of this poll: an operation that is ready has to yield.
 pub async fn spend_budget() {
     let semaphore = Semaphore::new(1);
     while polled(pin!(semaphore.acquire())).await.is_ready() {}
 }
 
-/// Whether what can go on at once lets others run all the same: on one worker, a task does `step`
-/// again and again until another one has had its turn.
+/// Asserts that operations that are ready let others run all the same: on one worker, a task does
+/// `step` again and again until another one has run.
 pub async fn lets_others_run(what: &str, mut step: impl AsyncFnMut()) {
     let other = ringloop::spawn(async {});
     let mut rounds = 0;
@@ -107,7 +107,8 @@ pub async fn lets_others_run(what: &str, mut step: impl AsyncFnMut()) {
     other.await.unwrap();
 }
 
-/// A waker that calls back, on its wake and on its drop: with a lock held, that would be a deadlock.
+/// A waker that calls a function on its wake and on its drop: with a lock held, that would be a
+/// deadlock.
 pub fn meddling_waker(call: impl Fn() + Send + Sync + 'static) -> Waker {
     struct Meddler<F: Fn()>(F);
     impl<F: Fn() + Send + Sync> Wake for Meddler<F> {
@@ -123,7 +124,7 @@ pub fn meddling_waker(call: impl Fn() + Send + Sync + 'static) -> Waker {
     Waker::from(Arc::new(Meddler(call)))
 }
 
-/// A waker that calls back on its wake.
+/// A waker that calls a function on its wake.
 pub fn calling_waker(call: impl Fn() + Send + Sync + 'static) -> Waker {
     struct Caller<F>(F);
     impl<F: Fn() + Send + Sync> Wake for Caller<F> {
@@ -134,7 +135,7 @@ pub fn calling_waker(call: impl Fn() + Send + Sync + 'static) -> Waker {
     Waker::from(Arc::new(Caller(call)))
 }
 
-/// A waker that calls back when it is cloned, and whose clones panic when they are dropped.
+/// A waker that calls a function when it is cloned, and whose clones panic when they are dropped.
 pub fn waker_with_bad_clones(call: impl Fn() + Send + Sync + 'static) -> Waker {
     struct Bad {
         call: Box<dyn Fn() + Send + Sync>,
@@ -176,6 +177,6 @@ pub fn panicking_waker() -> Waker {
     Waker::from(Arc::new(Bomb))
 }
 
-/// Values of this type may go to other threads, and be used from them.
+/// Values of this type may move to other threads, and be used from them.
 pub fn send_sync<T: Send + Sync>(_: &T) {}
 pub fn send<T: Send>(_: &T) {}

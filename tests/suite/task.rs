@@ -48,7 +48,7 @@ fn task_id_is_unique_and_printable() {
 #[test]
 fn t1_task_cancelled_before_first_poll_never_runs() {
     // Goal: T1; method: with one worker the task cannot have started when main cancels it. With
-    // more, another worker may have been faster, and then it ran to its value.
+    // more, another worker may have run it before that, to its value.
     on_every(|cfg| {
         let (ran, dropped) = (Count::new(), Count::new());
         cfg.once(async {
@@ -73,7 +73,8 @@ fn t1_task_cancelled_before_first_poll_never_runs() {
 
 #[test]
 fn join_dropped_cancels_the_child_and_watching_handle_does_not() {
-    // Goal: T2; method: a parent that awaits its child is cancelled; the child's guard tells.
+    // Goal: T2; method: a parent that awaits its child is cancelled; the child's guard shows
+    // whether the child has ended.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             for owning in [true, false] {
@@ -112,7 +113,8 @@ fn join_dropped_cancels_the_child_and_watching_handle_does_not() {
 
 #[test]
 fn join_of_finished_task_gives_value_and_detach_gives_watching_handle() {
-    // Goal: the two handles agree on results; method: both on finished and on unfinished tasks.
+    // Goal: the two handles return the same results; method: both on finished and on unfinished
+    // tasks.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let task = spawn(async { 1 });
@@ -185,7 +187,8 @@ fn cancel_polls_once_more_and_abort_does_not() {
                     },
                     &polls,
                 ));
-                // A request during the first poll would be another case: that one has ended then.
+                // A request during the first poll would be another case: the task would have ended
+                // then.
                 wait_all_blocked().await;
                 assert_eq!(polls.get(), 1);
                 let asked = if abort { task.abort() } else { task.cancel() };
@@ -200,7 +203,7 @@ fn cancel_polls_once_more_and_abort_does_not() {
 
 #[test]
 fn cancel_of_finished_task_changes_nothing() {
-    // Goal: false is returned and the value stays.
+    // Goal: `cancel` returns false and the value stays.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let task = spawn(async { "value" });
@@ -213,7 +216,7 @@ fn cancel_of_finished_task_changes_nothing() {
     });
 }
 
-/// A task that gets its own handle, and what it does with it.
+/// A task that gets its own handle, and runs `body` with it.
 async fn with_own_handle<R: Send + 'static>(
     body: impl AsyncBody<R>,
     keep: impl FnOnce(Task<R>, &Slot<Task<R>>),
@@ -246,8 +249,9 @@ where
 
 #[test]
 fn task_cancels_itself_at_its_next_await() {
-    // Goal: T6, for cancel and abort; method: the task finds its handle in a slot, asks, and then
-    // either suspends (cancelled) or returns in the same poll (the value wins over a cancel).
+    // Goal: T6, for cancel and abort; method: the task takes its handle from a slot, cancels or
+    // aborts itself, and then either suspends (cancelled) or returns in the same poll (the value
+    // wins over a cancel).
     on_every(|cfg| {
         cfg.everywhere(|| async {
             for (abort, suspends) in [(false, true), (true, true), (false, false), (true, false)] {
@@ -261,7 +265,7 @@ fn task_cancels_itself_at_its_next_await() {
                         let _guard = guard;
                         slot.with(|task| if abort { task.abort() } else { task.cancel() });
                         theirs.add();
-                        // The handle leaves the slot so that main can ask for the result.
+                        // The handle leaves the slot so that main can await the result.
                         back.put(slot.take().expect("own handle"));
                         if suspends {
                             pending::<()>().await;
@@ -273,12 +277,12 @@ fn task_cancels_itself_at_its_next_await() {
                 )
                 .await;
                 gone.wait().await;
-                let result = done.take().expect("handed over").await;
+                let result = done.take().expect("passed on").await;
                 assert_eq!(reached.get(), 1);
                 match (suspends, abort) {
                     (true, _) => assert!(result.unwrap_err().is_cancelled()),
                     (false, false) => assert_eq!(result.unwrap(), 5),
-                    // Either end is allowed for a value made in the poll that aborted.
+                    // Either end is allowed for a value that was made in the poll that aborted.
                     (false, true) => assert!(result.map_or_else(|e| e.is_cancelled(), |v| v == 5)),
                 }
             }
@@ -288,8 +292,8 @@ fn task_cancels_itself_at_its_next_await() {
 
 #[test]
 fn t8_task_that_awaits_itself_panics() {
-    // Goal: T8, an error and no hang; method: the task awaits its own handle, by itself and in a
-    // timeout, and hands the handle on with its panic.
+    // Goal: T8, a panic and no hang; method: the task awaits its own handle, by itself and in a
+    // timeout, and its panic passes the handle on.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             for timed in [false, true] {
@@ -318,7 +322,7 @@ fn t8_task_that_awaits_itself_panics() {
                 )
                 .await;
                 gone.wait().await;
-                let error = kept.take().expect("handed over").await.unwrap_err();
+                let error = kept.take().expect("passed on").await.unwrap_err();
                 assert!(error.is_panicked());
                 assert!(error.to_string().contains("awaits itself"), "{error}");
             }
@@ -349,8 +353,8 @@ fn handle_dropped_inside_own_poll_detaches() {
 
 #[test]
 fn abort_from_destructor_ends_both() {
-    // Goal: test 41; method: a future whose destructor aborts another task and asks for its own
-    // abort; both end, nothing deadlocks.
+    // Goal: test 41; method: a future whose destructor aborts another task and its own; both end,
+    // nothing deadlocks.
     struct Aborts(Vec<Slot<Task<()>>>);
     impl Drop for Aborts {
         fn drop(&mut self) {
@@ -384,8 +388,8 @@ fn abort_from_destructor_ends_both() {
 
 #[test]
 fn join_dropped_inside_destructor_of_another_task_cancels() {
-    // Goal: owning handles inside futures that are dropped by the runtime; method: a tree of three
-    // levels, the root is aborted, all leaves end.
+    // Goal: owning handles inside futures that the runtime drops; method: a tree of three levels,
+    // the root is aborted, all leaves end.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (started, ended) = (Count::new(), Count::new());
@@ -421,9 +425,9 @@ fn join_dropped_inside_destructor_of_another_task_cancels() {
 }
 
 #[test]
-fn t9_panic_nobody_collects_reaches_hook_once() {
+fn t9_panic_that_is_not_collected_reaches_hook_once() {
     // Goal: T9; method: handles dropped before or after the panic, collected, or cancelled; the
-    // hook hears exactly the uncollected panics, each once, and other tasks go on.
+    // hook gets exactly the uncollected panics, each once, and other tasks go on.
     on_every(|cfg| {
         let log = ErrorLog::default();
         cfg.once_with(&log, async {
@@ -457,7 +461,7 @@ fn t9_panic_nobody_collects_reaches_hook_once() {
             cancelled.cancel();
             drop(cancelled);
             assert_eq!(bystander.await.unwrap(), 1);
-            wait_until_async(|| log.count(Kind::Panic) >= 2, || "the hook hears".into()).await;
+            wait_until_async(|| log.count(Kind::Panic) >= 2, || "the hook is called".into()).await;
         });
         let mut heard = log.take(Kind::Panic);
         heard.sort();
@@ -471,7 +475,7 @@ fn t9_panic_nobody_collects_reaches_hook_once() {
 }
 
 #[test]
-fn error_hook_that_panics_harms_nobody() {
+fn error_hook_that_panics_does_no_harm() {
     // Goal: foreign code in the hook is contained (S8); method: a hook that panics, ten times.
     on_every(|cfg| {
         let heard = Count::new();
@@ -485,7 +489,8 @@ fn error_hook_that_panics_harms_nobody() {
                 for _ in 0..10 {
                     drop::<Task<()>>(spawn(async { deliberate("for the hook") }));
                 }
-                wait_until_async(|| heard.get() >= 10, || "hook hears ten".into()).await;
+                wait_until_async(|| heard.get() >= 10, || "the hook is called ten times".into())
+                    .await;
                 assert_eq!(spawn(async { 3 }).await.unwrap(), 3);
             })
             .unwrap();
@@ -663,8 +668,8 @@ fn spawn_from_eight_foreign_threads_runs_everything_once() {
 
 #[test]
 fn tasks_run_on_two_threads_at_once() {
-    // Goal: parallelism is real; method: two tasks that spin for each other without yielding can
-    // only end side by side.
+    // Goal: tasks run in parallel; method: two tasks that spin for each other without a yield can
+    // only end at the same time.
     on_every(|cfg| {
         if cfg.single() {
             return;
@@ -708,7 +713,8 @@ fn task_of_one_runtime_awaited_in_another() {
 
 #[test]
 fn handle_polled_by_changing_wakers_wakes_the_last() {
-    // Goal: the newest waker counts; method: poll a handle by hand with ten wakers in turn.
+    // Goal: the last waker counts; method: poll a handle by hand with ten wakers, one after the
+    // other.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let release = Flag::new();
@@ -728,7 +734,7 @@ fn handle_polled_by_changing_wakers_wakes_the_last() {
 
 #[test]
 fn task_polled_after_its_result_panics() {
-    // Goal: misuse is loud and harmless; method: poll a handle again after Ready.
+    // Goal: a poll after the end panics, and does no harm; method: poll a handle again after Ready.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let mut task = spawn(async { Box::new(1) });

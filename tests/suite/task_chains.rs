@@ -1,4 +1,4 @@
-//! Long chains of tasks (test 57): nothing recurses, so a stack of 256 KiB is enough.
+//! Long chains of tasks (test 57): no code recurses, so a stack of 256 KiB is enough.
 
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::tools::{Count, Flag};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// A million at full scale; a tenth of it by default, still far more than any stack bears.
+/// A million at full scale; a tenth of it by default, still far more than fit on any stack.
 fn length() -> usize {
     if scale() > 1 { 1_000_000 } else { 100_000 }
 }
@@ -62,8 +62,8 @@ fn chain_of_awaiting_tasks_completes() {
 
 #[test]
 fn chain_of_watching_handles_is_dropped() {
-    // Goal: dropping the last link's future drops a handle, which only detaches; method: abort every
-    // second end of the chain, newest first, then release the rest.
+    // Goal: the drop of the last link's future drops a handle, which only detaches; method: abort
+    // every second link of the chain, newest first, then release the rest.
     on_every_within(DEADLINE, |cfg| {
         on_small_stack(cfg, || async {
             let release = Flag::new();
@@ -85,7 +85,7 @@ fn chain_of_watching_handles_is_dropped() {
 async fn owner(previous: Option<Join<()>>, ended: Count) {
     let _guard = ended.on_drop();
     match previous {
-        // An unwrap would quote the error of each link in the panic of the next.
+        // An unwrap would put the error of each link into the panic of the next.
         Some(join) => drop(join.await),
         None => pending().await,
     }
@@ -93,8 +93,8 @@ async fn owner(previous: Option<Join<()>>, ended: Count) {
 
 #[test]
 fn chain_of_owning_joins_is_cancelled_from_the_end() {
-    // Goal: each drop cancels the link before, a million deep; method: abort or cancel the last, and
-    // count the ends.
+    // Goal: each drop cancels the link before, a million deep; method: abort or cancel the last,
+    // and count the ends.
     on_every_within(DEADLINE, |cfg| {
         for abort in [true, false] {
             on_small_stack(cfg, || async {
@@ -103,7 +103,7 @@ fn chain_of_owning_joins_is_cancelled_from_the_end() {
                 for _ in 0..length() {
                     task = spawn(owner(Some(task.join()), ended.clone()));
                 }
-                // A chain that was never polled would be dropped unpolled, a case of its own.
+                // A chain that was never polled would be dropped unpolled, which is another case.
                 if abort {
                     task.abort();
                 } else {
@@ -196,10 +196,10 @@ fn chain_of_nested_outputs_is_dropped() {
 }
 
 #[test]
-fn nested_output_is_gone_when_its_handle_is() {
-    // Goal: who drops a handle may count on what its task has left being gone, in a destructor of
-    // another task's result as well; method: results whose destructors drop the handle of a task
-    // that has ended, and look whether its result is gone, some deep.
+fn nested_output_is_dropped_with_its_handle() {
+    // Goal: when a handle of an ended task has been dropped, the task's result has been dropped as
+    // well, also in a destructor of another task's result; method: results whose destructors drop
+    // the handle of an ended task, and check whether its result is dropped, several levels deep.
     struct Looks(Option<Task<Looks>>, Count, Arc<AtomicBool>);
     impl Drop for Looks {
         fn drop(&mut self) {
@@ -230,7 +230,7 @@ fn nested_output_is_gone_when_its_handle_is() {
             .await;
             drop(task);
             assert_eq!(gone.get(), 8);
-            assert!(!late.load(Ordering::SeqCst), "a handle was gone before its task's result");
+            assert!(!late.load(Ordering::SeqCst), "a handle was dropped before its task's result");
         });
     });
 }

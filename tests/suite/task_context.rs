@@ -1,4 +1,4 @@
-//! Task-local values: scopes, what children inherit, threads.
+//! Task-local values: scopes, inheritance by children, threads.
 
 use std::cell::Cell;
 use std::future::pending;
@@ -17,8 +17,9 @@ task_local! {
 
 #[test]
 fn t73_child_copies_and_its_change_is_its_own() {
-    // Goal: T73: a child has a copy, made by the spawn; what it changes its parent does not see, nor the
-    // other way round; a plain await shares; a key that is not inherited stays with the parent.
+    // Goal: T73: a child has a copy, made by the spawn; its parent does not see the child's
+    // changes, nor the child its parent's; a plain await shares; a key that is not inherited stays
+    // with the parent.
     on_every(|cfg| {
         cfg.everywhere(|| {
             TRIES.scope(
@@ -51,8 +52,8 @@ fn t73_child_copies_and_its_change_is_its_own() {
 
 #[test]
 fn t73_values_go_to_threads_and_all_kinds_of_spawn() {
-    // Goal: T73: `to_thread` carries; so do spawn_local, spawn_on, and eager starts, in which the
-    // spawner's own values are not at hand.
+    // Goal: T73: `to_thread` carries the values; so do spawn_local, spawn_on, and eager starts, in
+    // which the spawner's own values are not visible.
     on_every(|cfg| {
         cfg.once(USER.scope(
             "ann".to_owned(),
@@ -89,8 +90,9 @@ fn t73_values_go_to_threads_and_all_kinds_of_spawn() {
 
 #[test]
 fn scopes_nest_and_end_with_their_future() {
-    // Goal: the innermost holds; outside is an error, which says so; destructors see the value, also
-    // where a task is cancelled or panics; two tasks of one thread do not see each other's.
+    // Goal: the innermost scope counts; access outside is an error that says so; destructors see
+    // the value, also where a task is cancelled or panics; two tasks of one thread do not see each
+    // other's.
     struct Tells(Log);
     impl Drop for Tells {
         fn drop(&mut self) {

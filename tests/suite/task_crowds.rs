@@ -55,7 +55,7 @@ fn cancel_storm_ends_every_task_exactly_once() {
                     }
                 }
                 for task in &tasks {
-                    // What would never end must; what has ended does not mind.
+                    // Cancels tasks that would never end; on ended ones it has no effect.
                     task.cancel();
                 }
                 for task in tasks {
@@ -159,8 +159,8 @@ fn abort_from_two_threads_while_polling_ends_once() {
 
 #[test]
 fn million_tasks_are_alive_at_once_and_finish() {
-    // Goal: the number of tasks has no small bound; method: a million wait on one flag, the counter
-    // says so, the flag is set and all end.
+    // Goal: the number of tasks has no small limit; method: a million wait on one flag, the counter
+    // shows them, the flag is set and all end.
     on_every_within(Duration::from_secs(120), |cfg| {
         let n = 1_000_000;
         cfg.once(async {

@@ -16,9 +16,9 @@ use crate::tools::{Count, Flag, Log, Polled, Slot};
 
 #[test]
 fn t10_callbacks_run_once_in_order_and_not_inline() {
-    // Goal: T10; method: three callbacks on a task that is released by hand. A lock that the callbacks
-    // want is held where an inline call would come from: within the task's last poll, and while a
-    // fourth is registered on the ended task.
+    // Goal: T10; method: three callbacks on a task that is released by hand. A lock that the
+    // callbacks take is held where an inline call would happen: within the task's last poll, and
+    // while a fourth is registered on the ended task.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (log, held, release) = (Log::new(), Arc::new(Mutex::new(())), Flag::new());
@@ -63,8 +63,9 @@ fn t10_callbacks_run_once_in_order_and_not_inline() {
 }
 
 #[test]
-fn t10_callbacks_hear_how_the_task_ended() {
-    // Goal: each outcome is told, whoever has the handle, and by a job of the blocking pool as well.
+fn t10_callbacks_get_the_outcome() {
+    // Goal: callbacks get each outcome, whether the handle lives or not, and of a job of the
+    // blocking pool as well.
     on_every(|cfg| {
         let log = ErrorLog::default();
         cfg.once_with(&log, async {
@@ -84,7 +85,7 @@ fn t10_callbacks_hear_how_the_task_ended() {
             job.on_done(hear(ids[3])).keep();
             cancelled.cancel();
             drop((value, cancelled, panicked, job));
-            wait_until_async(|| told.lock().unwrap().len() == 4, || "all are told".into()).await;
+            wait_until_async(|| told.lock().unwrap().len() == 4, || "all are called".into()).await;
             let expected = |id: TaskId| match ids.iter().position(|of| *of == id).unwrap() {
                 1 => (false, true, false),
                 2 => (false, false, true),
@@ -103,8 +104,8 @@ fn t10_callbacks_hear_how_the_task_ended() {
 
 #[test]
 fn t10_callback_that_is_removed_or_panics() {
-    // Goal: what is removed is not called and its captures are dropped; a panic is reported, with the
-    // task's name, and the rest run.
+    // Goal: a callback that is removed is not called and its captures are dropped; a panic is
+    // reported, with the task's name, and the other callbacks run.
     on_every(|cfg| {
         let log = ErrorLog::default();
         cfg.once_with(&log, async {
@@ -124,7 +125,7 @@ fn t10_callback_that_is_removed_or_panics() {
             task.cancel();
             assert!(task.await.unwrap_err().is_cancelled());
             wait_until_async(|| called.get() == 1, || "the last is called".into()).await;
-            wait_until_async(|| log.count(Kind::Other) == 1, || "the hook hears".into()).await;
+            wait_until_async(|| log.count(Kind::Other) == 1, || "the hook is called".into()).await;
             // Called, or about to be.
             let _ = late.remove();
         });
@@ -136,8 +137,9 @@ fn t10_callback_that_is_removed_or_panics() {
 
 #[test]
 fn t10_callbacks_from_plain_threads_and_at_the_end_of_the_runtime() {
-    // Goal: a callback that a plain thread registers after the end of the task runs on a worker; those
-    // of tasks that the end of the runtime cancels run; what is registered later is dropped.
+    // Goal: a callback that a plain thread registers after the end of the task runs on a worker;
+    // callbacks of tasks that the end of the runtime cancels run; one that is registered later is
+    // dropped.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let handle = runtime.handle();
@@ -177,8 +179,9 @@ fn t10_callbacks_from_plain_threads_and_at_the_end_of_the_runtime() {
 
 #[test]
 fn t10_callbacks_registered_while_tasks_end() {
-    // Goal: no callback is lost or called twice, and the order holds, whatever thread registers while
-    // the task ends; method: a plain thread registers ten on each of many tasks that end at that time.
+    // Goal: no callback is lost or called twice, and the order holds, whatever thread registers
+    // while the task ends; method: a plain thread registers ten on each of many tasks that end at
+    // that time.
     on_every_within(Duration::from_secs(120), |cfg| {
         let runtime = cfg.runtime();
         for _ in 0..scaled(200) {
@@ -198,8 +201,9 @@ fn t10_callbacks_registered_while_tasks_end() {
 
 #[test]
 fn t12_tasks_are_listed_while_they_churn() {
-    // Goal: T12; method: 10^5 short tasks over five cases, on all workers, listed all the while: no duplicates, nobody
-    // who had ended when the list began, nobody missing who lives throughout.
+    // Goal: T12; method: 10^5 short tasks over five cases, on all workers, listed again and again:
+    // no duplicates, no task that had ended when the list began, and none missing that lives
+    // throughout.
     on_every_within(Duration::from_secs(120), |cfg| {
         cfg.once(async {
             let lasting = Builder::new().name("lasting").spawn(pending::<()>());
@@ -245,9 +249,9 @@ fn t12_tasks_are_listed_while_they_churn() {
 }
 
 #[test]
-fn t12_list_tells_names_and_states_and_ends_with_the_runtime() {
-    // Goal: what a list says of a task that waits and of the one that lists; after the runtime's end
-    // it is empty, though another runtime may have its place.
+fn t12_list_has_names_and_states_and_ends_with_the_runtime() {
+    // Goal: the list's entries of a task that waits and of the one that lists; after the runtime's
+    // end the list is empty, though another runtime may have its slot.
     on_every(|cfg| {
         cfg.once(async {
             let waits = Builder::new().name("waits").spawn(pending::<()>());
@@ -281,8 +285,8 @@ fn t12_list_tells_names_and_states_and_ends_with_the_runtime() {
 
 #[test]
 fn error_of_a_logged_task_reaches_the_hook() {
-    // Goal: an error is told once, when the task ends, whether its handle lives or not; a value says
-    // nothing; a cancelled one neither.
+    // Goal: an error is reported once, when the task ends, whether its handle lives or not; a value
+    // and a cancellation are not reported.
     on_every(|cfg| {
         let log = ErrorLog::default();
         cfg.once_with(&log, async {
@@ -294,7 +298,7 @@ fn error_of_a_logged_task_reaches_the_hook() {
             spawn_logged(async { Err("awaited") }).await.unwrap();
             assert_eq!(log.count(Kind::Other), 1);
             spawn_logged(async { Err("dropped") }).detach();
-            wait_until_async(|| log.count(Kind::Other) == 2, || "the hook hears".into()).await;
+            wait_until_async(|| log.count(Kind::Other) == 2, || "the hook is called".into()).await;
             let texts = log.take(Kind::Other);
             assert!(texts[0].ends_with("failed: awaited"), "{texts:?}");
             assert!(texts[1].ends_with("failed: dropped"), "{texts:?}");
@@ -304,7 +308,7 @@ fn error_of_a_logged_task_reaches_the_hook() {
 }
 
 #[test]
-fn budget_is_spent_or_lifted_by_authors_of_leaves() {
+fn budget_is_spent_or_lifted_by_authors_of_futures() {
     // Goal: `consume_budget` yields when the budget is spent, `unconstrained` never does and leaves the
     // budget as it was, also for a task that starts eagerly within; method: polls are counted.
     on_every(|cfg| {
@@ -328,7 +332,7 @@ fn budget_is_spent_or_lifted_by_authors_of_leaves() {
                 unconstrained(async {
                     spends(1000).await;
                     let eager = Builder::new().eager().spawn(spends(129));
-                    assert!(!eager.is_finished(), "the limit of a task is its own");
+                    assert!(!eager.is_finished(), "each task has its own budget");
                     eager.detach();
                 })
                 .await;

@@ -1,4 +1,4 @@
-//! Tasks with panics in every place, and hostile futures.
+//! Tasks with panics in every possible call, and hostile futures.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
@@ -22,7 +22,7 @@ impl Drop for Bomb {
     }
 }
 
-/// The runtime still does everything it should.
+/// The runtime still works.
 async fn assert_alive() {
     assert_eq!(spawn(async { 1 }).await.unwrap(), 1);
     ringloop::time::sleep(Duration::from_millis(1)).await;
@@ -54,7 +54,7 @@ fn panic_in_poll_becomes_the_result() {
 
 #[test]
 fn panic_with_a_payload_that_panics_is_contained() {
-    // Goal: S8 to the bitter end; method: the payload's own destructor panics, collected or not.
+    // Goal: S8 also for payloads; method: the payload's own destructor panics, collected or not.
     on_every(|cfg| {
         let (log, drops) = (ErrorLog::default(), Count::new());
         cfg.once_with(&log, async {
@@ -72,8 +72,8 @@ fn panic_with_a_payload_that_panics_is_contained() {
 
 #[test]
 fn panic_in_future_destructor_is_contained() {
-    // Goal: test 35; method: a captured bomb goes off at completion, at cancel, at abort, and when
-    // a task is cancelled unpolled; each task ends and workers live on.
+    // Goal: test 35; method: a captured value panics in its drop at completion, at cancel, at
+    // abort, and when a task is cancelled unpolled; each task ends and workers live on.
     on_every(|cfg| {
         let log = ErrorLog::default();
         cfg.once_with(&log, async {
@@ -94,8 +94,8 @@ fn panic_in_future_destructor_is_contained() {
             results[1].cancel();
             results[2].abort();
             for task in results {
-                let error: TaskError = task.await.expect_err("a bomb went off in it");
-                // A panic tells more than a cancel, but both are true ends.
+                let error: TaskError = task.await.expect_err("a drop in it panicked");
+                // A panic says more than a cancel, but both are correct ends.
                 assert!(error.is_panicked() || error.is_cancelled());
             }
             assert_eq!(drops.get(), 4);
@@ -124,9 +124,9 @@ fn panic_in_output_destructor_is_contained() {
             release.set();
             wait_until_async(|| kept.is_finished(), || "it ends".into()).await;
             let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(kept)));
-            // Dropped by our own code here: whether we hear of it is the runtime's choice.
+            // Dropped by our own code here: the runtime may report it or not.
             drop(dropped);
-            wait_until_async(|| drops.get() == 2, || "both go off".into()).await;
+            wait_until_async(|| drops.get() == 2, || "both are dropped".into()).await;
             assert_alive().await;
         });
         log.take(Kind::Panic);
@@ -144,7 +144,7 @@ fn panic_in_blocking_job_becomes_the_result() {
                 assert_eq!(panic_text(&*task.await.unwrap_err().into_panic()), "in a job");
             }
             drop::<Task<()>>(to_thread(|| deliberate("detached job")));
-            wait_until_async(|| log.count(Kind::Panic) == 1, || "the hook hears".into()).await;
+            wait_until_async(|| log.count(Kind::Panic) == 1, || "the hook is called".into()).await;
             assert_eq!(to_thread(|| 5).await.unwrap(), 5);
             assert_alive().await;
         });
@@ -352,9 +352,9 @@ fn panics_in_a_storm_leave_workers_alive() {
 }
 
 #[test]
-fn t71_failing_hook_and_what_it_heard_reach_standard_error() {
-    // Goal: T71; method: a hook that panics at each event, of a panic that nobody takes, of a callback
-    // that panics and of an error of `spawn_logged`; the runtime lives on.
+fn t71_failing_hook_and_its_events_reach_standard_error() {
+    // Goal: T71; method: a hook that panics at each event: a panic that is not collected, a
+    // callback that panics and an error of `spawn_logged`; the runtime lives on.
     crate::processes::isolated(|| {
         let text = crate::backend_choice::stderr_of(|| {
             let failing = |_: &ErrorEvent| deliberate("of the hook");

@@ -1,4 +1,4 @@
-//! What a task is called, how it starts, and what its handles can do.
+//! The names of tasks, how they start, and the functions of their handles.
 
 use std::future::pending;
 use std::panic::Location;
@@ -12,8 +12,9 @@ use crate::harness::{ErrorLog, Kind, deliberate, must_panic, on_every, wait_unti
 use crate::tools::{Count, Log};
 
 #[test]
-fn name_and_place_are_told_by_the_handle_and_within() {
-    // Goal: a name reaches `name`, `Debug`, and the code of the task, whichever way it is spawned.
+fn name_and_place_are_known_to_the_handle_and_within() {
+    // Goal: a name is seen in `name`, in `Debug`, and by the code of the task, in whatever way it
+    // is spawned.
     on_every(|cfg| {
         cfg.once(async {
             let inside = || async { current_task().unwrap().name().map(str::to_owned) };
@@ -46,8 +47,8 @@ fn name_and_place_are_told_by_the_handle_and_within() {
 
 #[test]
 fn name_is_in_the_cause_of_a_cancellation_and_in_reports() {
-    // Goal: who asks a named task to end is told with its name: by cancel, with a reason, and by the
-    // end of the runtime; so is the hook.
+    // Goal: the cause of a cancellation has the name of the cancelled task: with or without a
+    // reason, and at the end of the runtime; reports to the hook have the name as well.
     on_every(|cfg| {
         let log = ErrorLog::default();
         cfg.once_with(&log, async {
@@ -70,7 +71,7 @@ fn name_is_in_the_cause_of_a_cancellation_and_in_reports() {
             assert_eq!(told, (Some("job".into()), Some("no time".into())));
             let gone = Builder::new().name("gone").spawn(async { deliberate("of a named task") });
             drop(gone);
-            wait_until_async(|| log.count(Kind::Panic) == 1, || "the hook hears".into()).await;
+            wait_until_async(|| log.count(Kind::Panic) == 1, || "the hook is called".into()).await;
             let text = &log.take(Kind::Panic)[0];
             assert!(text.contains("\"gone\""), "{text}");
         });
@@ -84,8 +85,8 @@ fn name_is_in_the_cause_of_a_cancellation_and_in_reports() {
 
 #[test]
 fn eager_task_runs_up_to_its_first_suspension_within_the_call() {
-    // Goal: an eager start is a turn within the spawner's, and leaves no trace in that: the code after
-    // it goes on as the spawner. Method: the order of what is logged; tasks within tasks.
+    // Goal: an eager start is a poll within the spawner's poll, and leaves no trace in it: the code
+    // after it goes on as the spawner. Method: the order of log entries; tasks within tasks.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let log = Log::new();
@@ -122,8 +123,8 @@ fn eager_task_runs_up_to_its_first_suspension_within_the_call() {
 
 #[test]
 fn eager_local_task_and_its_cancellation() {
-    // Goal: an eager task that is not `Send` stays; one that is cancelled after its first turn hears
-    // of it as any other.
+    // Goal: an eager task that is not `Send` stays on its thread; one that is cancelled after its
+    // first poll sees that as any other.
     on_every(|cfg| {
         cfg.once(async {
             let shared = Rc::new(std::cell::Cell::new(0));
@@ -144,7 +145,8 @@ fn eager_local_task_and_its_cancellation() {
 
 #[test]
 fn eager_start_from_elsewhere_and_after_the_end() {
-    // Goal: on a thread that is no worker the task starts as others do; an ended runtime refuses it.
+    // Goal: on a thread that is no worker the task starts in the usual way; an ended runtime
+    // refuses it.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let handle = runtime.handle();
@@ -166,8 +168,8 @@ fn eager_start_from_elsewhere_and_after_the_end() {
 
 #[test]
 fn canceller_ends_the_task_and_keeps_no_result_alive() {
-    // Goal: the result is dropped with the handle though a canceller lives; a canceller works on any
-    // thread, says who asked, and knows the task after its end.
+    // Goal: the result is dropped with the handle though a canceller lives; a canceller works on
+    // any thread, passes its reason on, and knows the task after its end.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let dropped = Count::new();
@@ -191,7 +193,7 @@ fn canceller_ends_the_task_and_keeps_no_result_alive() {
             assert!(crate::tools::joined(thread).await.unwrap());
             assert_eq!(error.cancel_cause().unwrap().reason(), Some("from a thread"));
         });
-        // A task that is not `Send`, cancelled from another thread; it ends on its own.
+        // A task that is not `Send`, cancelled from another thread; it ends on its own thread.
         cfg.once(async {
             let task = spawn_local(async {
                 let _stays = Rc::new(());
@@ -225,7 +227,7 @@ fn result_is_taken_once_without_waiting() {
 
 #[test]
 fn blocking_join_waits_on_plain_threads_only() {
-    // Goal: a plain thread gets the result, or the handle back; a worker is refused at once.
+    // Goal: a plain thread gets the result, or the handle back; on a worker it fails at once.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let (promise, waits) = ringloop::sync::oneshot::<()>();

@@ -82,7 +82,7 @@ fn local_task_stays_on_its_thread_under_stealing() {
 }
 
 #[test]
-fn local_future_cancelled_from_elsewhere_is_dropped_on_its_thread() {
+fn local_future_cancelled_on_another_thread_is_dropped_on_its_own() {
     // Goal: S13 at cancel and abort; method: handles go to a foreign thread, which cancels, aborts,
     // or drops owning joins; each future and each unclaimed output is dropped where it was made.
     on_every(|cfg| {

@@ -1,4 +1,4 @@
-//! What a task waits for, as lists and `Debug` tell it.
+//! What a task waits for, as shown in lists and by `Debug`.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use ringloop::{Task, Until, all_tasks, spawn, yield_now};
 
 use crate::harness::{on_every, wait_until_async};
 
-/// What the list says of a task that has suspended.
+/// What the list shows for a task that has suspended.
 async fn waits_for<T>(task: &Task<T>) -> Option<String> {
     let info = || all_tasks().into_iter().find(|info| info.id() == task.id()).unwrap();
     let suspended = || info().state() == TaskState::Suspended;
@@ -29,9 +29,10 @@ async fn waits_for<T>(task: &Task<T>) -> Option<String> {
 }
 
 #[test]
-fn wait_is_told_for_each_kind_of_leaf() {
-    // Goal: a lock, a descriptor, a timer and a task are named; a limit on something does not hide it;
-    // a future of somebody else says nothing, also where the task has waited for a leaf before.
+fn wait_is_shown_for_each_kind_of_future() {
+    // Goal: a lock, a descriptor, a timer and a task are named; a limit on one of them does not
+    // hide it; for a foreign future nothing is shown, also where the task has waited for one of
+    // ours before.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let lock = Arc::new(Lock::new(0));
@@ -90,15 +91,15 @@ fn wait_is_told_for_each_kind_of_leaf() {
 }
 
 #[test]
-fn each_primitive_is_told_by_its_kind_and_its_name() {
-    // Goal: every place of `sync` where a task suspends says which; method: one task at each.
-    /// A task whose future is dropped while it waits.
+fn each_primitive_is_shown_with_its_kind_and_name() {
+    // Goal: every call of `sync` in which a task suspends is shown; method: one task in each.
+    /// What the list shows for a task, whose future is then dropped while it waits.
     async fn told<F>(waiting: F) -> String
     where
         F: Future<Output: Send> + Send + 'static,
     {
         let task = spawn(async move { drop(waiting.await) });
-        let told = waits_for(&task).await.expect("it waits for something of ours");
+        let told = waits_for(&task).await.expect("it waits for a primitive");
         task.cancel();
         assert!(task.await.unwrap_err().is_cancelled());
         told
@@ -172,8 +173,8 @@ fn each_primitive_is_told_by_its_kind_and_its_name() {
 }
 
 #[test]
-fn name_is_told_of_the_primitive_that_has_it_now() {
-    // Goal: a number that was given back does not give its name to another; method: named locks that
+fn name_is_shown_only_for_the_primitive_that_has_it_now() {
+    // Goal: a number that is reused does not carry the old name along; method: named locks that
     // come and go, and a name that is changed.
     on_every(|cfg| {
         cfg.once(async {
@@ -191,9 +192,10 @@ fn name_is_told_of_the_primitive_that_has_it_now() {
 }
 
 #[test]
-fn combinators_record_who_awaits_whom() {
-    // Goal: each task that a combinator waits for knows by whom, also one that has an extension, or is
-    // named later; method: all combinators over tasks, with a task that waits for ever in each.
+fn combinators_record_which_task_awaits_which() {
+    // Goal: each task that a combinator waits for records the task that awaits it, also a task that
+    // has an extension already, or is named later; method: all combinators over tasks, with a task
+    // that waits for ever in each.
     on_every(|cfg| {
         cfg.once(async {
             let made = || {
@@ -208,7 +210,7 @@ fn combinators_record_who_awaits_whom() {
                     let of = |id| listed.iter().find(|info| info.id() == id).unwrap().awaited_by();
                     ids.iter().all(|&id| of(id) == Some(waiting.id()))
                 };
-                wait_until_async(awaited, || "they know who waits".into()).await;
+                wait_until_async(awaited, || "they record the waiting task".into()).await;
                 waiting.cancel();
                 _ = waiting.await;
                 all_tasks()

@@ -26,7 +26,7 @@ fn hours_pass_at_once_and_to_the_nanosecond() {
         cfg.mocked(async {
             let begun = Instant::now();
             yield_now().await;
-            assert_eq!(begun.elapsed(), Duration::ZERO, "it stands still while something runs");
+            assert_eq!(begun.elapsed(), Duration::ZERO, "it stands still while a task runs");
             sleep(HOUR).await;
             assert_eq!(begun.elapsed(), HOUR);
             sleep_until(begun + 3 * HOUR).await;
@@ -82,7 +82,7 @@ fn timers_fire_in_their_order_each_at_its_time() {
 }
 
 #[test]
-fn timers_that_nobody_waits_for_do_not_move_it() {
+fn dropped_timers_do_not_move_it() {
     on_every(|cfg| {
         cfg.mocked(async {
             let begun = Instant::now();
@@ -118,7 +118,7 @@ fn timer_that_was_dropped_on_another_worker_does_not_move_it() {
             let armed = handle.spawn_on(handle.worker_ids()[1], || async {
                 let mut armed = Box::pin(sleep(HOUR));
                 assert!(poll_once(&mut armed).is_pending());
-                // As a list: it is not to be awaited.
+                // In a list, so that it is not awaited as a future.
                 vec![armed]
             });
             let armed = armed.await.unwrap();
@@ -138,8 +138,8 @@ fn timer_that_was_dropped_on_another_worker_does_not_move_it() {
 
 #[test]
 fn it_waits_for_blocking_jobs() {
-    // Goal: a job that takes real time is not overtaken by a timeout. Method: jobs that take longer than
-    // anything else here.
+    // Goal: a job that takes real time is not overtaken by a timeout. Method: jobs that take longer
+    // than anything else in this test.
     on_every(|cfg| {
         cfg.mocked(async {
             let begun = Instant::now();
@@ -149,9 +149,9 @@ fn it_waits_for_blocking_jobs() {
                     Instant::now()
                 });
                 let seen = timeout(SECOND, job).await.unwrap().unwrap();
-                assert_eq!(seen, begun, "and jobs go by it");
+                assert_eq!(seen, begun, "jobs use the same clock");
             }
-            // One that nobody waits for keeps it as well, and does not stop it for good.
+            // A detached job stops the clock as well, and not for good.
             to_thread(|| thread::sleep(5 * MS)).detach();
             sleep(HOUR).await;
             assert_eq!(begun.elapsed(), HOUR);
@@ -213,7 +213,8 @@ async fn connection() -> (TcpStream, TcpStream) {
 
 #[test]
 fn sockets_of_one_runtime_are_faster_than_any_timeout() {
-    // Method: messages back and forth, each under a timeout that must not be over; in between, time passes.
+    // Method: messages back and forth, each under a timeout that must not pass; in between, the
+    // clock moves.
     on_every(|cfg| {
         cfg.mocked(async {
             let (mut near, mut far) = connection().await;
@@ -241,9 +242,9 @@ fn sockets_of_one_runtime_are_faster_than_any_timeout() {
 }
 
 #[test]
-fn peers_outside_are_waited_for_as_long_as_it_is_told() {
-    // Method: a thread answers after a real while; and, where nobody is to wait for it, only when the
-    // timeout is over.
+fn clock_waits_for_outside_peers_as_long_as_its_patience() {
+    // Method: a thread answers after some real time; with a patience of zero it answers only after
+    // the timeout.
     on_every(|cfg| {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
@@ -272,7 +273,7 @@ fn peers_outside_are_waited_for_as_long_as_it_is_told() {
 }
 
 #[test]
-fn runtime_with_threads_of_its_own_has_it_too() {
+fn runtime_with_threads_of_its_own_uses_it_too() {
     on_every(|cfg| {
         let runtime = cfg.builder().mock_clock().build().unwrap();
         let clock = Clock::of(&runtime.handle()).unwrap();
@@ -286,7 +287,7 @@ fn runtime_with_threads_of_its_own_has_it_too() {
             })
             .unwrap();
         assert_eq!(clock.now() - begun, 99 * SECOND);
-        // A thread that is none of the runtime's has the machine's time.
+        // A thread outside of the runtime has the machine's time.
         assert!(Instant::now() - begun < 99 * SECOND);
         runtime.spawn(sleep(HOUR)).detach();
         drop(runtime);
@@ -306,7 +307,7 @@ fn clock_of_nothing_panics() {
 
 #[cfg(feature = "hyper")]
 #[test]
-fn hyper_goes_by_it() {
+fn hyper_uses_it() {
     use hyper::rt::Timer;
     use ringloop::compat::hyper::HyperTimer;
 

@@ -1,4 +1,4 @@
-//! The order of a seed, and what becomes of a main future that nothing can wake.
+//! The order that a seed gives, and a main future that nothing can wake.
 
 use std::future::pending;
 use std::panic::Location;
@@ -14,7 +14,7 @@ use ringloop::{Builder, spawn, spawn_local, to_thread, yield_now};
 use crate::harness::{Cfg, Rng, on_every};
 use crate::processes::{isolated_with, this_binary};
 
-/// What a program of many tasks does, as a list of events.
+/// The events of a program with many tasks, in order.
 fn events(cfg: &Cfg, seed: u64) -> Vec<(usize, usize)> {
     let main = async {
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -49,7 +49,7 @@ fn events(cfg: &Cfg, seed: u64) -> Vec<(usize, usize)> {
 }
 
 #[test]
-fn same_seed_gives_the_same_run_and_another_another() {
+fn same_seed_gives_the_same_run_and_another_seed_another_run() {
     on_every(|cfg| {
         let first = events(cfg, cfg.seed);
         let mut sorted = first.clone();
@@ -59,7 +59,7 @@ fn same_seed_gives_the_same_run_and_another_another() {
             assert_eq!(first, events(cfg, cfg.seed));
             assert_ne!(first, other);
         }
-        // Every event comes once in any order.
+        // Each run has the same events, in any order.
         other.sort_unstable();
         assert_eq!(sorted, other);
     });
@@ -67,8 +67,8 @@ fn same_seed_gives_the_same_run_and_another_another() {
 
 #[test]
 fn seed_shuffles_all_that_is_ready() {
-    // Goal: each order of three tasks comes, as often as others. Method: many seeds; spawned, woken by one
-    // task, and due at the same time.
+    // Goal: each order of three tasks occurs, as often as the others. Method: many seeds; tasks
+    // that are spawned, woken by one task, and due at the same time.
     on_every(|cfg| {
         if !cfg.single() {
             return;
@@ -132,14 +132,14 @@ fn seed_of_the_environment_that_is_no_number_is_refused() {
             let error = Builder::new().test_seed(1).build().unwrap_err();
             assert!(error.to_string().contains("RINGLOOP_TEST_SEED"), "{error}");
             assert!(Builder::new().test_seed(1).run(async {}).is_err());
-            // It concerns tests that have one.
+            // The variable is read only by runtimes with a seed.
             Builder::new().workers(1).run(async {}).unwrap();
         },
     );
 }
 
 #[test]
-fn seed_is_told_of_where_a_test_fails() {
+fn seed_is_printed_where_a_test_fails() {
     const HOW: &str = "RINGLOOP_TEST_HOW_TO_FAIL";
     let builder = || Builder::new().workers(1).test_seed(815);
     match std::env::var(HOW).as_deref() {
@@ -157,7 +157,7 @@ fn seed_is_told_of_where_a_test_fails() {
         }
         _ => {
             for (how, told) in [("main", 1), ("thread", 1), ("not", 0)] {
-                let name = "testing_runs::seed_is_told_of_where_a_test_fails";
+                let name = "testing_runs::seed_is_printed_where_a_test_fails";
                 let output = this_binary(name)
                     .env(HOW, how)
                     .env_remove("RINGLOOP_TEST_SEED")
@@ -171,7 +171,7 @@ fn seed_is_told_of_where_a_test_fails() {
     }
 }
 
-/// The line of the caller, as a list of tasks names it.
+/// The caller's line, as a list of tasks shows it.
 #[track_caller]
 fn here() -> String {
     let here = Location::caller();
@@ -179,7 +179,7 @@ fn here() -> String {
 }
 
 #[test]
-fn deadlock_is_told_with_the_tasks_that_wait() {
+fn deadlock_is_reported_with_the_tasks_that_wait() {
     on_every(|cfg| {
         let limit = Some(Duration::from_millis(20));
         let mut places = Vec::new();
@@ -200,7 +200,7 @@ fn deadlock_is_told_with_the_tasks_that_wait() {
         let text = result.unwrap_err().to_string();
         assert!(text.contains("deadlock") && text.contains("3 tasks wait"), "{text}");
         for place in places {
-            // The task is spawned in the line that follows.
+            // The task is spawned on the next line.
             let (file, line) = place.trim_end_matches(':').rsplit_once(':').unwrap();
             let spawned = format!("{file}:{}:", line.parse::<u32>().unwrap() + 1);
             assert!(text.contains(&spawned), "{spawned} is not in {text}");
@@ -225,9 +225,9 @@ fn deadlock_ends_each_main_of_a_runtime_and_not_the_runtime() {
 }
 
 #[test]
-fn what_may_still_be_woken_is_no_deadlock() {
-    // Method: main waits for several times the limit: for a timer, a job, a socket, another thread that
-    // comes in time.
+fn main_that_may_still_be_woken_is_no_deadlock() {
+    // Method: main waits for several times the limit: for a timer, a job, a socket, and another
+    // thread that wakes it in time.
     on_every(|cfg| {
         let ms = Duration::from_millis;
         let run = |limit, main: &dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
@@ -270,12 +270,12 @@ fn deadlock_beside_a_mock_clock() {
     on_every(|cfg| {
         let ms = Duration::from_millis;
         let builder = || cfg.builder().mock_clock().test_deadlock(Some(ms(20)));
-        // As long as it jumps, timers fire.
+        // While the clock jumps, timers fire.
         let main = async { timeout(Duration::from_secs(3600), pending::<()>()).await };
         assert!(builder().run(main).unwrap().is_err());
-        // One that means never does not.
+        // A timer that means never does not fire.
         assert!(builder().run(sleep(Duration::MAX)).unwrap_err().is_panicked());
-        // Nor any if nobody is left to move the clock.
+        // Nor does any timer if no task is left that moves the clock.
         let main = async {
             Clock::current().set_autojump(false);
             sleep(ms(1)).await;

@@ -1,4 +1,4 @@
-//! `ringloop::testing`: polling by hand, turns, waiting until everything waits.
+//! `ringloop::testing`: polls by hand, turns, and waits until everything waits.
 
 use std::future::{pending, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -56,7 +56,7 @@ fn counts_are_of_the_future_and_not_of_its_task() {
                 }
             }));
             wait_all_blocked().await;
-            // The whole of the `join!` is polled each time, and only one wake is this future's.
+            // All of the `join!` is polled each time, and only one wake is this future's.
             assert_eq!((counts.polls(), counts.wakes()), (6, 0));
             promise.set(5).unwrap();
             assert_eq!(both.await.unwrap().0, Ok(5));
@@ -66,7 +66,7 @@ fn counts_are_of_the_future_and_not_of_its_task() {
 }
 
 #[test]
-fn what_gives_way_is_told_from_what_does_not() {
+fn assert_yields_and_assert_no_yields() {
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (lock, event) = (Lock::new(()), Event::new());
@@ -75,7 +75,7 @@ fn what_gives_way_is_told_from_what_does_not() {
             assert_yields(event.wait()).await;
             assert_yields(yield_now()).await;
             assert_yields(sleep(Duration::ZERO)).await;
-            // It suspends before it is ready without a cost.
+            // It suspends, though what is ready afterwards costs no budget.
             assert_yields(async {
                 yield_now().await;
                 ready(1).await
@@ -109,7 +109,7 @@ fn what_gives_way_is_told_from_what_does_not() {
 
 #[test]
 fn sequencer_orders_tasks_on_all_workers() {
-    // Method: as many tasks as turns, spawned in an order that has nothing to do with it.
+    // Method: as many tasks as turns, spawned in another order.
     on_every(|cfg| {
         let turns = scaled(200);
         cfg.everywhere(|| async move {
@@ -134,7 +134,7 @@ fn sequencer_orders_tasks_on_all_workers() {
 }
 
 #[test]
-fn sequencer_refuses_a_number_twice_and_tells_of_a_turn_that_cannot_come() {
+fn sequencer_refuses_a_number_twice_and_reports_a_turn_that_cannot_come() {
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let turns = Sequencer::new();
@@ -147,7 +147,7 @@ fn sequencer_refuses_a_number_twice_and_tells_of_a_turn_that_cannot_come() {
             wait_all_blocked().await;
             given_up.cancel();
             assert!(given_up.await.unwrap_err().is_cancelled());
-            // Those before it are not concerned.
+            // Earlier turns are not affected.
             drop(first);
             drop(second.await);
             let mut held = Vec::new();
@@ -165,8 +165,8 @@ fn sequencer_refuses_a_number_twice_and_tells_of_a_turn_that_cannot_come() {
 
 #[test]
 fn all_blocked_comes_when_every_other_task_waits() {
-    // Method: tasks that hand a value round the workers many times; when everything waits, it has come
-    // to its end, every time.
+    // Method: tasks pass a value round the workers many times; when everything waits, it has
+    // reached its end, every time.
     on_every(|cfg| {
         let rounds = scaled(300);
         cfg.everywhere(|| async move {
@@ -206,9 +206,9 @@ fn all_blocked_comes_when_every_other_task_waits() {
 }
 
 #[test]
-fn all_blocked_waits_for_what_sockets_bring() {
-    // Method: an echo over loopback is under way; what it brings has been worked off each time. One worker:
-    // with several it is said to be a matter of time.
+fn all_blocked_waits_for_arrivals_of_sockets() {
+    // Method: an echo over loopback is on its way; its bytes have been processed each time. One
+    // worker: with several, the documentation says, this depends on timing.
     on_every(|cfg| {
         if !cfg.single() {
             return;
@@ -261,7 +261,7 @@ fn all_blocked_may_be_awaited_by_several_and_given_up() {
             for wait in waits {
                 wait.await.unwrap();
             }
-            // What waits for a thread, or for time, waits.
+            // A task that waits for a thread, or for time, counts as blocked.
             let (sender, receiver) = std::sync::mpsc::channel::<()>();
             let job = ringloop::to_thread(move || receiver.recv().is_ok());
             let timer = spawn(sleep(Duration::from_secs(3600)));
@@ -277,7 +277,8 @@ fn all_blocked_may_be_awaited_by_several_and_given_up() {
 
 #[test]
 fn all_blocked_beside_threads_that_spawn() {
-    // Goal: no wake-up is lost, and nobody sleeps for ever. Method: another thread spawns all the while.
+    // Goal: no wake is lost, and no task sleeps for ever. Method: another thread spawns all the
+    // time.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let handle = runtime.handle();

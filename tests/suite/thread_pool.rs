@@ -19,12 +19,12 @@ use crate::tools::Count;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A pool of so many threads.
+/// A pool of `threads` threads.
 fn pool(threads: usize) -> ThreadPool {
     ThreadPool::new("the-pool", threads).unwrap()
 }
 
-/// Holds a thread of the pool until the value is dropped.
+/// Holds a thread of the pool until the returned sender is dropped.
 fn hold(pool: &ThreadPool) -> mpsc::Sender<()> {
     let (go, wait) = mpsc::channel::<()>();
     let (tell, begun) = mpsc::channel();
@@ -33,7 +33,7 @@ fn hold(pool: &ThreadPool) -> mpsc::Sender<()> {
         let _ = wait.recv();
     });
     begun.recv_timeout(SOON).unwrap();
-    // It goes on, though nobody waits for it: it does not ask.
+    // It goes on without its handle, since it does not check for cancellation.
     drop(job);
     go
 }
@@ -104,7 +104,8 @@ fn bad_options_are_errors_that_name_the_fix() {
 
 #[test]
 fn job_has_the_callers_runtime_and_inherited_values() {
-    // Goal: context is carried; method: the job spawns on the current runtime, and reads a value.
+    // Goal: the job gets its caller's context; method: the job spawns on the current runtime, and
+    // reads a value.
     ringloop::task_local! {
         inherited static WHO: String;
     }
@@ -129,7 +130,7 @@ fn job_has_the_callers_runtime_and_inherited_values() {
 }
 
 #[test]
-fn panic_of_a_job_stays_in_it() {
+fn panic_of_a_job_is_its_result() {
     // Goal: S8; method: jobs that panic, awaited and submitted; the pool goes on.
     on_every(|cfg| {
         let pool = pool(1);
@@ -144,8 +145,8 @@ fn panic_of_a_job_stays_in_it() {
 
 #[test]
 fn value_is_waited_for_by_blocking_and_by_await() {
-    // Goal: wrap_future both ways; method: a Deferred of submit is waited for with a time, blocking and in a
-    // task; a task is waited for on a plain thread.
+    // Goal: wrap_future in both directions; method: a Deferred of submit is waited for with a
+    // limit, blocking and in a task; a task is waited for on a plain thread.
     on_every(|cfg| {
         let pool = pool(1);
         let go = hold(&pool);
@@ -164,8 +165,8 @@ fn value_is_waited_for_by_blocking_and_by_await() {
 
 #[test]
 fn dropping_a_deferred_cancels_its_job() {
-    // Goal: cancelling one side of a wrapped future cancels the other; method: one that is queued never
-    // runs; one that runs hears of it.
+    // Goal: a cancel of one side of a wrapped future cancels the other; method: a queued job never
+    // runs; a running one sees the cancel.
     alone("dropping_a_deferred", || {
         let pool = pool(1);
         let go = hold(&pool);
@@ -176,7 +177,7 @@ fn dropping_a_deferred_cancels_its_job() {
             count.add();
         }));
         drop(go);
-        wait_until(|| dropped.get() == 1, || "what it has is dropped".into());
+        wait_until(|| dropped.get() == 1, || "its captures are dropped".into());
         assert_eq!(ran.get(), 0);
         let (tell, begun) = mpsc::channel();
         let (say, heard) = mpsc::channel();
@@ -196,7 +197,7 @@ fn dropping_a_deferred_cancels_its_job() {
 }
 
 #[test]
-fn running_job_hears_of_its_cancel_with_the_cause() {
+fn running_job_sees_its_cancel_with_the_cause() {
     // Goal: C20's check_cancelled; method: by the handle with a reason, and by a join that is dropped.
     on_every(|cfg| {
         let pool = pool(2);
@@ -251,7 +252,7 @@ fn shutdown_that_waits_returns_when_queued_jobs_have_run() {
         assert_eq!(ran.get(), 100);
         assert!(jobs.iter().all(|job| job.is_done()));
         assert!(pool.is_closed());
-        // In every way of handing a job over.
+        // In every call that submits a job.
         let refused = pool.try_submit(|| 7).unwrap_err();
         assert!(refused.is_closed() && refused.to_string().contains("shut down"));
         assert_eq!(refused.into_job()(), 7);
@@ -285,8 +286,9 @@ fn shutdown_that_does_not_wait_returns_at_once_and_jobs_still_run() {
 }
 
 #[test]
-fn end_of_a_pool_is_not_waited_for_by_a_worker_or_by_its_own_job() {
-    // Goal: refused with a clear error; method: both, and the way that is named.
+fn worker_or_own_job_cannot_wait_for_the_end_of_a_pool() {
+    // Goal: both fail with a clear error; method: try both, and the alternative that the error
+    // names.
     on_every(|cfg| {
         let pool = pool(1);
         let own = pool.clone();
@@ -304,7 +306,8 @@ fn end_of_a_pool_is_not_waited_for_by_a_worker_or_by_its_own_job() {
 
 #[test]
 fn shutdown_with_a_stuck_job_returns_at_its_limit_and_names_it() {
-    // Goal: a stuck job holds nobody up; method: one that does not ask, one that does, one that is queued.
+    // Goal: a stuck job does not hold up the shutdown; method: one job that does not check for
+    // cancellation, one that does, one that is queued.
     alone("shutdown_now", || {
         let pool = pool(2);
         let go = hold(&pool);
@@ -347,7 +350,7 @@ fn full_queue_is_an_error_or_is_waited_for_as_each_call_chooses() {
             let text = must_panic(|| drop(pool.submit(|| 4)));
             assert!(text.contains("reserve()"), "{text}");
         });
-        // Both ways of waiting.
+        // Both ways to wait.
         let theirs = pool.clone();
         let thread = std::thread::spawn(move || theirs.submit(|| 5).blocking_wait());
         let theirs = pool.clone();
@@ -367,7 +370,8 @@ fn full_queue_is_an_error_or_is_waited_for_as_each_call_chooses() {
 
 #[test]
 fn waiting_for_room_ends_with_the_pool() {
-    // Goal: nobody waits for ever; method: a thread and a task that wait for room when the pool closes.
+    // Goal: no wait is for ever; method: a thread and a task that wait for room when the pool
+    // closes.
     on_every(|cfg| {
         let pool = ThreadPool::builder("small").threads(1).queue(1).build().unwrap();
         let go = hold(&pool);
@@ -388,8 +392,8 @@ fn waiting_for_room_ends_with_the_pool() {
 
 #[test]
 fn pool_outlives_the_runtimes_that_use_it() {
-    // Goal: the pool is the program's; method: a job of a runtime that has ended goes on, and the
-    // next runtime uses the same pool.
+    // Goal: a pool belongs to the program; method: a job of a runtime that has ended goes on, and
+    // the next runtime uses the same pool.
     on_every(|cfg| {
         let pool = pool(1);
         let (go, wait) = mpsc::channel::<()>();
@@ -411,8 +415,8 @@ fn pool_outlives_the_runtimes_that_use_it() {
 
 #[test]
 fn mock_clock_stays_while_a_job_of_a_pool_runs() {
-    // Goal: as for to_thread; method: a job that takes longer in real time than a sleep by the
-    // mock clock, which must not have passed when the job has ended.
+    // Goal: as for to_thread; method: a job that takes longer in real time than a sleep by the mock
+    // clock, which must not have passed when the job has ended.
     on_every(|cfg| {
         let pool = pool(1);
         cfg.mocked(async {
@@ -423,14 +427,14 @@ fn mock_clock_stays_while_a_job_of_a_pool_runs() {
             });
             let then = job.await.unwrap();
             assert!(!slept.is_finished());
-            assert_eq!(then, ringloop::time::Instant::now(), "it goes by the same clock");
+            assert_eq!(then, ringloop::time::Instant::now(), "it has the same clock");
             slept.await.unwrap();
         });
     });
 }
 
 #[test]
-fn threads_are_set_up_and_put_away_and_idle_ones_leave() {
+fn threads_have_hooks_and_a_stack_and_idle_ones_end() {
     // Goal: the pool's options; method: hooks that count, a stack that a job needs, a short keep-alive.
     alone("threads_are_set_up", || {
         let (begun, ended) = (Count::new(), Count::new());
@@ -452,9 +456,9 @@ fn threads_are_set_up_and_put_away_and_idle_ones_leave() {
             std::hint::black_box(&large)[4 << 20]
         });
         assert_eq!(deep.blocking_wait(), Ok(7));
-        wait_until(|| ended.get() == begun.get() && begun.get() > 0, || "it leaves".into());
-        wait_until(|| pool.metrics().threads == 0, || "it has left".into());
-        assert_eq!(pool.submit(|| 8).blocking_wait(), Ok(8), "another one comes");
+        wait_until(|| ended.get() == begun.get() && begun.get() > 0, || "it ends".into());
+        wait_until(|| pool.metrics().threads == 0, || "it has ended".into());
+        assert_eq!(pool.submit(|| 8).blocking_wait(), Ok(8), "another one starts");
     });
 }
 
@@ -484,7 +488,7 @@ fn forked_child_has_no_pool() {
 }
 
 #[test]
-fn metrics_of_a_pool_tell_of_queue_and_threads() {
+fn metrics_of_a_pool_show_queue_and_threads() {
     alone("metrics_of_a_pool", || {
         let pool = pool(1);
         assert_eq!(pool.metrics().threads, 0, "none before the first job");
@@ -506,7 +510,7 @@ fn metrics_of_a_pool_tell_of_queue_and_threads() {
 
 #[test]
 fn limiter_lends_to_each_borrower_once() {
-    // Goal: C10; method: a task asks twice, others wait in order, tokens come back by drop.
+    // Goal: C10; method: a task acquires twice, others wait in order, tokens come back by drop.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let limiter = CapacityLimiter::new(2);
@@ -534,7 +538,8 @@ fn limiter_lends_to_each_borrower_once() {
 
 #[test]
 fn limiter_is_resized_while_tokens_are_out() {
-    // Goal: total_tokens; method: fewer than are out, then more again, with a task that waits.
+    // Goal: total_tokens; method: set it below the number in use, then higher again, with a task
+    // that waits.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let limiter = CapacityLimiter::new(3);
@@ -545,10 +550,7 @@ fn limiter_is_resized_while_tokens_are_out() {
             limiter.set_total(1);
             assert_eq!((limiter.borrowed(), limiter.available()), (3, 0));
             tokens.truncate(1);
-            assert!(
-                limiter.try_acquire_for(Borrower::new()).is_err(),
-                "as many are out as there are"
-            );
+            assert!(limiter.try_acquire_for(Borrower::new()).is_err(), "all tokens are in use");
             let theirs = limiter.clone();
             let waits = spawn(async move { theirs.acquire().await.map(drop) });
             limiter.set_total(2);

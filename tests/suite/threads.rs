@@ -29,7 +29,7 @@ fn job_runs_on_another_thread_and_gives_its_value() {
 
 #[test]
 fn jobs_that_need_each_other_run_side_by_side() {
-    // Goal: the pool grows to what is queued; method: 16 jobs meet at a barrier.
+    // Goal: the pool grows with its queue; method: 16 jobs meet at a barrier.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let barrier = Arc::new(Barrier::new(16));
@@ -50,7 +50,8 @@ fn jobs_that_need_each_other_run_side_by_side() {
 
 #[test]
 fn jobs_beyond_the_limit_wait_their_turn() {
-    // Goal: `blocking_threads` is kept; method: 500 jobs on 3 threads, the most at once is counted.
+    // Goal: the limit `blocking_threads` holds; method: 500 jobs on 3 threads, the most at once is
+    // counted.
     on_every(|cfg| {
         let runtime = cfg.builder().blocking_threads(3).build().unwrap();
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -82,8 +83,8 @@ fn jobs_beyond_the_limit_wait_their_turn() {
 
 #[test]
 fn job_cancelled_in_the_queue_never_runs() {
-    // Goal: T70's second half; method: one thread, held by a first job; the queued second job is
-    // cancelled, then the first is let go.
+    // Goal: the second half of T70; method: one thread, held by a first job; the queued second job
+    // is cancelled, then the first is released.
     on_every(|cfg| {
         let runtime = cfg.builder().blocking_threads(1).build().unwrap();
         let (release, held) = mpsc::channel::<()>();
@@ -109,8 +110,8 @@ fn job_cancelled_in_the_queue_never_runs() {
 
 #[test]
 fn job_running_when_cancelled_ends_and_drops_its_value_once() {
-    // Goal: a running job cannot be stopped, its result goes nowhere or to the handle, and drops
-    // once; method: cancel, abort and detach jobs that are held in the middle.
+    // Goal: a running job cannot be stopped, its result is dropped once, or goes to the handle;
+    // method: cancel, abort and detach jobs that are held in the middle.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             for way in 0..3 {
@@ -141,7 +142,7 @@ fn job_running_when_cancelled_ends_and_drops_its_value_once() {
 }
 
 #[test]
-fn jobs_in_a_storm_of_cancels_settle() {
+fn jobs_in_a_storm_of_cancels_all_end() {
     // Goal: the pool's counters; method: thousands of small jobs, half of them cancelled or dropped.
     on_every(|cfg| {
         let mut rng = cfg.rng(4);
@@ -221,7 +222,7 @@ fn workers_go_on_while_every_pool_thread_is_stuck() {
             }
         };
         runtime.run(body).unwrap();
-        // Which of the two holds the receiver is theirs to settle: both words first.
+        // Either job may have the receiver: send both messages before waiting.
         jobs.iter().for_each(|_| release.send(()).unwrap());
         for job in jobs {
             runtime.run(job).unwrap().unwrap();
@@ -233,8 +234,8 @@ fn workers_go_on_while_every_pool_thread_is_stuck() {
 #[test]
 fn job_without_a_thread_fails_and_does_not_run_in_place() {
     // Goal: a job that waits for a task never runs on the worker that the task needs; method: the
-    // worker is refused a thread; jobs that would wait for a task fail, with the system's reason, and
-    // their captures are dropped. One report tells of all of them.
+    // worker is refused a thread; jobs that would wait for a task fail, with the system's reason,
+    // and their captures are dropped. One report is about all of them.
     on_every(|cfg| {
         let log = ErrorLog::default();
         let runtime = cfg.builder_with(&log).build().unwrap();
@@ -259,7 +260,7 @@ fn job_without_a_thread_fails_and_does_not_run_in_place() {
                 assert!(error.is_refused() && !error.is_cancelled() && !error.is_panicked());
                 let text = error.to_string();
                 assert!(text.contains("thread") && text.contains("ulimit -u"), "{text}");
-                let source = std::error::Error::source(&error).expect("what the system said");
+                let source = std::error::Error::source(&error).expect("the system's error");
                 let code = source.downcast_ref::<std::io::Error>().unwrap().raw_os_error();
                 assert_eq!(code, Some(libc::EAGAIN));
                 assert!(error.try_into_panic().is_err());
@@ -278,9 +279,9 @@ fn job_without_a_thread_fails_and_does_not_run_in_place() {
 
 #[test]
 fn job_beyond_a_refused_thread_waits_for_the_others() {
-    // Goal: where there is a thread, a refused one only makes things slower; method: the only thread
-    // is held up while the worker is refused another; the other jobs run when it is free, there or on threads that
-    // it starts.
+    // Goal: where there is a thread, a refused one only makes things slower; method: the only
+    // thread is held up while the worker is refused another; the other jobs run when it is free,
+    // there or on threads that it starts.
     on_every(|cfg| {
         let log = ErrorLog::default();
         let runtime = cfg.builder_with(&log).build().unwrap();
@@ -291,7 +292,7 @@ fn job_beyond_a_refused_thread_waits_for_the_others() {
                 tell.set(()).unwrap();
                 let _ = hold.recv_timeout(Duration::from_secs(20));
             });
-            // A thread that starts ends the time in which threads are refused, of which the hook hears once.
+            // Refusals are reported once until a thread starts.
             begun.await.unwrap();
             if !refuse_threads_here() {
                 return;
@@ -311,7 +312,7 @@ fn job_beyond_a_refused_thread_waits_for_the_others() {
     });
 }
 
-/// A value whose destructor takes its time, for a thread to leave behind.
+/// A value with a slow destructor, for a thread to leave behind.
 struct Slow(Option<AddOnDrop>);
 
 impl Drop for Slow {
@@ -327,9 +328,9 @@ thread_local! {
 
 #[test]
 fn threads_of_the_pool_have_ended_when_the_runtime_has() {
-    // Goal: nothing of a runtime runs on after its end; method: jobs leave values with their threads
-    // whose destructors take longer than all the rest, and are over when `run`, or the shutdown,
-    // returns.
+    // Goal: no thread of a runtime runs after its end; method: jobs leave values with their threads
+    // whose destructors take longer than everything else, and have returned when `run`, or the
+    // shutdown, returns.
     isolated(|| {
         on_every(|cfg| {
             let threads = thread_count();

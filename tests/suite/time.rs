@@ -83,7 +83,7 @@ fn sleep_until_and_timeouts_are_never_early() {
 #[test]
 fn t59_equal_deadlines_fire_in_order_and_cancelled_ones_are_gone_at_once() {
     // Goal: T59; method: 1000 tasks with one deadline on one worker log their turn, 1000 others are
-    // cancelled first; the counter shows them gone.
+    // cancelled first; the counter shows that they are disarmed.
     on_every(|cfg| {
         cfg.mocked(async {
             let log = Log::new();
@@ -123,10 +123,10 @@ fn t59_equal_deadlines_fire_in_order_and_cancelled_ones_are_gone_at_once() {
 }
 
 #[test]
-fn those_of_a_crowd_whose_turn_has_not_come_can_be_dropped_and_reset() {
-    // Goal: of many that are due at once some fire first; until then the others can be cancelled,
-    // which frees them, and moved, which holds. Method: one task has them all, and deals with
-    // those that are still pending when the first have ended.
+fn due_timers_that_have_not_fired_can_be_dropped_and_reset() {
+    // Goal: of many timers that are due at once some fire first; until then the others can be
+    // cancelled, which disarms them, and reset, which takes effect. Method: one task has them all,
+    // and drops or resets those that are still pending when the first have fired.
     on_every(|cfg| {
         cfg.once(async {
             let deadline = Instant::now() + Duration::from_millis(5);
@@ -137,7 +137,7 @@ fn those_of_a_crowd_whose_turn_has_not_come_can_be_dropped_and_reset() {
                 if sleeps.len() < before { Poll::Ready(()) } else { Poll::Pending }
             })
             .await;
-            // A neighbour that takes the worker for stuck fires all of them.
+            // A neighbour that takes the worker for held fires all of them.
             let still = armed();
             assert!((1..2000).contains(&still) || !cfg.single(), "{still} are still to fire");
             let later = Instant::now() + Duration::from_millis(5);
@@ -149,8 +149,8 @@ fn those_of_a_crowd_whose_turn_has_not_come_can_be_dropped_and_reset() {
             });
             join_all(sleeps).await;
             assert!(Instant::now() >= later);
-            // Those that were due as they were dropped or moved are let go of at their turn, a few in each
-            // tick. Where the machine is slow, `later` has come before that.
+            // Timers that were due when they were dropped or reset are removed when their turn
+            // comes, a few in each tick. Where the machine is slow, `later` has passed before that.
             while armed() > 0 {
                 yield_now().await;
             }
@@ -194,7 +194,7 @@ fn deadlines_in_order_fire_in_order() {
                 assert!(fired >= deadline);
             }
             if !in_time {
-                return loud("NOTE the order of timers was not looked at: the machine is too busy");
+                return loud("NOTE the order of timers was not checked: the machine is too busy");
             }
             for pair in log.windows(2) {
                 assert!(pair[0].0 <= pair[1].0, "{pair:?}");
@@ -253,8 +253,8 @@ fn instant_does_arithmetic_like_std() {
 
 #[test]
 fn zero_sleep_yields_once() {
-    // Goal: `sleep(0)` is asyncio's turn; method: on one worker a ready task runs during it, and the
-    // sleep is polled twice.
+    // Goal: `sleep(0)` is one turn, as in asyncio; method: on one worker a ready task runs during
+    // it, and the sleep is polled twice.
     on_every(|cfg| {
         if !cfg.single() {
             return;
@@ -291,8 +291,8 @@ fn t25_timeout_of_zero_polls_exactly_once() {
 
 #[test]
 fn timeout_of_zero_polls_exactly_once_late_in_a_tick() {
-    // Once: a deadline more than 10 ms after the beginning of the tick was taken for one to come, and
-    // waited for. Method: a task that has held its worker for longer, and counts polls.
+    // Formerly a deadline more than 10 ms after the beginning of the tick was taken for a future
+    // one, and waited for. Method: a task that has held its worker for longer, and counts polls.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let hold = async || {
@@ -308,7 +308,7 @@ fn timeout_of_zero_polls_exactly_once_late_in_a_tick() {
             let never = Polled::new(pending::<()>(), &polls);
             assert!(timeout_at(Instant::now(), never).await.is_err());
             assert_eq!(polls.get(), 1, "a time that has passed");
-            // One that is to come is waited for.
+            // A future deadline is waited for.
             let (polls, since) = (hold().await, Instant::now());
             let never = Polled::new(pending::<()>(), &polls);
             assert!(timeout(Duration::from_millis(1), never).await.is_err());
@@ -318,9 +318,9 @@ fn timeout_of_zero_polls_exactly_once_late_in_a_tick() {
 }
 
 #[test]
-fn timeout_of_zero_gets_what_is_there_without_budget() {
-    // Once: it ended at the item for which there was no budget. Method: more items than a poll may
-    // take; the same through two timeouts; and an empty queue ends it.
+fn timeout_of_zero_gets_ready_items_without_budget() {
+    // Formerly it ended at the first item for which there was no budget. Method: more items than a
+    // poll may take; the same through two timeouts; and an empty queue ends it.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let queue = Queue::unbounded();
@@ -343,9 +343,9 @@ fn timeout_of_zero_gets_what_is_there_without_budget() {
 }
 
 #[test]
-fn timeout_ends_what_spends_the_budget_each_time() {
-    // Goal: the turn that a spent budget gives is one only; method: a future that spends it in every
-    // poll, and one beside which it is spent in every poll.
+fn timeout_ends_a_future_that_spends_the_budget_each_time() {
+    // Goal: a spent budget delays the timeout by one poll only; method: a future that spends it in
+    // every poll, and one before which it is spent in every poll.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             for length in [Duration::ZERO, Duration::from_millis(1)] {
@@ -373,7 +373,7 @@ fn timeout_ends_what_spends_the_budget_each_time() {
 }
 
 #[test]
-fn reset_contains_the_waker_that_was_left_behind() {
+fn reset_contains_a_panic_of_the_old_waker() {
     // S8. Method: a sleep that was polled with a waker that panics is reset where it cannot be moved.
     on_every(|cfg| {
         cfg.once(async {
@@ -385,7 +385,7 @@ fn reset_contains_the_waker_that_was_left_behind() {
                 sleep
             })
             .join()
-            .expect("the waker's panic is not for whoever resets");
+            .expect("the waker's panic does not reach the caller of reset");
             sleep.reset(Instant::now());
             sleep.await;
         });
@@ -419,7 +419,8 @@ fn timeout_gives_a_value_that_was_ready_though_late() {
 
 #[test]
 fn timeout_that_expires_drops_its_future_first() {
-    // Goal: the inner future is gone when the error is seen; method: a guard; and Elapsed prints.
+    // Goal: the inner future is dropped when the error is returned; method: a guard; and Elapsed
+    // prints.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let dropped = Count::new();
@@ -447,9 +448,9 @@ fn timeout_that_expires_drops_its_future_first() {
 
 #[test]
 fn value_and_cancel_in_one_turn_deliver_the_value() {
-    // Goal: T29 as decided; method: what a timed await waits for becomes ready and its task is
+    // Goal: T29 as decided; method: the inner future of a timeout becomes ready and its task is
     // cancelled before it runs, also when the time is over by then: the value is delivered, and the
-    // next await is cancelled. What is awaited by reference is kept by its handle.
+    // next await is cancelled. If it is awaited by reference, its handle keeps the value.
     on_every(|cfg| {
         if !cfg.single() {
             return;
@@ -510,8 +511,8 @@ fn value_and_cancel_in_one_turn_deliver_the_value() {
 
 #[test]
 fn nested_timeouts_end_once() {
-    // Goal: T28, but for which of two equal ones tells; method: equal deadlines, passed and to come,
-    // and an outer one that is earlier; the future inside is dropped once.
+    // Goal: T28, without the choice between two equal ones; method: equal deadlines, past and
+    // future, and an outer one that is earlier; the future inside is dropped once.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             for length in [Duration::ZERO, Duration::from_millis(2)] {
@@ -556,7 +557,7 @@ fn interval_ticks_at_its_period() {
             assert_eq!(ticks.tick().await, start);
             assert!(Instant::now() >= start);
             std::thread::sleep(Duration::from_millis(11));
-            // A reader that is late gets on with it, whatever the policy for the missed ticks.
+            // A late reader gets the missed ticks as the policy says, without a wait.
             for _ in 0..5 {
                 ticks.tick().await;
             }
@@ -590,8 +591,8 @@ async fn armed_sleep(length: Duration) -> std::pin::Pin<Box<Sleep>> {
 
 #[test]
 fn sleep_dropped_elsewhere_disarms_its_timer() {
-    // Goal: cancel from another worker or thread is a message that arrives; method: sleeps armed in
-    // tasks are dropped by other tasks, by plain threads and by block_on threads.
+    // Goal: a cancel from another worker or thread is a message that arrives; method: sleeps armed
+    // in tasks are dropped by other tasks, by plain threads and by block_on threads.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         for _ in 0..scaled(20) {
@@ -634,9 +635,9 @@ fn sleep_that_migrates_still_fires() {
 }
 
 #[test]
-fn timers_in_a_storm_of_cancels_settle() {
-    // Goal: arming, firing and cancelling at random from all sides; method: tasks exchange armed
-    // sleeps through slots, drop, finish or abandon them, while plain threads drop some.
+fn timers_in_a_storm_of_cancels_all_end() {
+    // Goal: timers armed, fired and cancelled at random by all threads; method: tasks exchange
+    // armed sleeps through slots, drop, finish or abandon them, while plain threads drop some.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let slots: Vec<Slot<std::pin::Pin<Box<Sleep>>>> = (0..16).map(|_| Slot::new()).collect();
@@ -681,9 +682,9 @@ fn timers_in_a_storm_of_cancels_settle() {
 }
 
 #[test]
-fn sleep_kept_over_the_end_of_its_runtime_is_safe() {
+fn sleep_kept_past_the_end_of_its_runtime_is_safe() {
     // Goal: S12 for timers; method: armed sleeps leave a runtime that ends; some are dropped, some
-    // are polled in another runtime, where they end or panic with a clear word, never early.
+    // are polled in another runtime, where they end or panic with a clear message, never early.
     on_every(|cfg| {
         for way in 0..3 {
             let since = StdInstant::now();
@@ -710,8 +711,8 @@ fn sleep_kept_over_the_end_of_its_runtime_is_safe() {
 
 #[test]
 fn timer_from_another_thread_wakes_a_parked_worker() {
-    // Goal: a nearer deadline interrupts a longer wait; method: a worker parked on a far timer is
-    // given a near one by a spawn from outside, many times.
+    // Goal: a nearer deadline interrupts a longer wait; method: a worker parked on a distant timer
+    // gets a near one by a spawn from outside, many times.
     on_every(|cfg| {
         let runtime = cfg.runtime();
         let far = runtime.spawn(sleep(Duration::from_secs(1000)));
@@ -726,8 +727,8 @@ fn timer_from_another_thread_wakes_a_parked_worker() {
 
 #[test]
 fn t27_value_that_comes_exactly_at_the_deadline() {
-    // Goal: T27; method: on a clock that is played the inner sleep and the timeout are due at one time,
-    // in both orders of their making.
+    // Goal: T27; method: on a mock clock the inner sleep and the timeout are due at one time,
+    // created in both orders.
     on_every(|cfg| {
         if !cfg.single() {
             return;

@@ -1,4 +1,4 @@
-//! Small futures and values that tests are built from.
+//! Small futures and values for tests.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::ThreadId;
 
-/// A latch: waits end once it is set, for ever.
+/// A latch: once it is set, all waits end.
 #[derive(Clone, Default)]
 pub struct Flag(Arc<Mutex<FlagState>>);
 
@@ -87,7 +87,7 @@ impl Drop for FlagWait {
     }
 }
 
-/// Counts, shared.
+/// A shared counter.
 #[derive(Clone, Default)]
 pub struct Count(Arc<AtomicUsize>);
 
@@ -96,7 +96,7 @@ impl Count {
         Count::default()
     }
 
-    /// Adds one and returns what was there before.
+    /// Adds one and returns the value before.
     pub fn add(&self) -> usize {
         self.0.fetch_add(1, Ordering::SeqCst)
     }
@@ -139,8 +139,8 @@ impl Drop for PanicOnDrop {
     }
 }
 
-/// Fails the process if it is dropped on another thread than the one that made it. (A panic would
-/// be contained by the runtime and could go unseen.)
+/// Counts in `strays` each drop on another thread than the one that made it. (A panic would be
+/// contained by the runtime and could go unseen.)
 pub struct ThreadBound(ThreadId, Count);
 
 impl ThreadBound {
@@ -162,7 +162,7 @@ impl Drop for ThreadBound {
     }
 }
 
-/// A log of events in the order in which they came.
+/// A log of events, in their order.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -180,7 +180,7 @@ impl Log {
     }
 }
 
-/// A place for one value that somebody else takes.
+/// Holds one value, which another thread or task may take.
 pub struct Slot<T>(Arc<Mutex<Option<T>>>);
 
 impl<T> Clone for Slot<T> {
@@ -228,8 +228,8 @@ impl<F: Future> Future for Polled<F> {
     }
 }
 
-/// Polls `inner` at most `turns` times, waking itself between, and then gives up: a cancellation at
-/// a turn of the caller's choice.
+/// Polls `inner` at most `turns` times, waking itself in between, and then gives up: a cancellation
+/// after a chosen number of turns.
 pub struct GiveUpAfter<F> {
     inner: Option<Pin<Box<F>>>,
     turns: usize,
@@ -259,7 +259,7 @@ impl<F: Future> Future for GiveUpAfter<F> {
     }
 }
 
-/// A waker that counts, for polling by hand.
+/// A waker that counts its wakes, for polls by hand.
 pub struct CountWakes(pub Count);
 
 impl Wake for CountWakes {
@@ -275,7 +275,7 @@ impl CountWakes {
     }
 }
 
-/// A waker that sets a flag, for polling by hand on a plain thread.
+/// Polls once with the given waker, on a plain thread.
 pub fn poll_by_hand<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(waker))
 }

@@ -1,9 +1,10 @@
-//! Random trees of everything that belongs together, with random cancels and panics.
+//! Random trees of tasks and scopes, with random cancels and panics.
 //!
-//! A seed gives a tree: groups, timeouts, gathers, races, shields, masks, regions and `finally` blocks
-//! around leaves that yield, sleep, wait for ever or panic; and when its task is cancelled. Whatever
-//! happens, every cleanup that was reached runs once, nothing that began is left, and no error is lost.
-//! On one worker, with a clock that is played and a seeded order, a tree gives the same events again.
+//! A seed gives a tree: groups, timeouts, gathers, races, shields, masks, regions and `finally`
+//! blocks around leaves that yield, sleep, wait for ever or panic; and the time at which its task
+//! is cancelled. In every case each cleanup that was reached runs once, everything that began has
+//! ended, and no error is lost. On one worker, with a mock clock and a seeded order, a tree gives
+//! the same events again.
 
 use std::future::{Future, pending};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -49,7 +50,7 @@ enum Plan {
     Shield(Box<Plan>),
 }
 
-/// Makes a plan. What is inside a mask or a shield comes to its end by itself.
+/// Makes a plan. Inside a mask or a shield, every part ends by itself.
 fn plan(rng: &mut Rng, depth: usize, ends: bool) -> Plan {
     if depth == 0 || rng.one_in(4) {
         return match rng.below(if ends { 3 } else { 12 }) {
@@ -82,7 +83,7 @@ fn plan(rng: &mut Rng, depth: usize, ends: bool) -> Plan {
     }
 }
 
-/// What happened.
+/// Counts and events of one run.
 #[derive(Default)]
 struct World {
     events: Mutex<Vec<(u32, &'static str)>>,
@@ -114,7 +115,7 @@ impl World {
     }
 }
 
-/// Something that lives: it has to be gone at the end.
+/// A value of each part that runs; at the end all of them must have been dropped.
 struct Alive {
     world: Arc<World>,
     node: u32,
@@ -140,7 +141,7 @@ type Run = Pin<Box<dyn Future<Output = Result<(), u32>> + Send>>;
 
 /// Runs a plan.
 fn run(world: Arc<World>, plan: Arc<Plan>, path: fn(&Plan) -> &Plan) -> Run {
-    // `path` keeps the borrow of a plan that is shared.
+    // `path` borrows from a plan that is shared.
     run_part(world, Part { root: plan, path: vec![], top: path })
 }
 
@@ -241,7 +242,7 @@ async fn step(world: &Arc<World>, part: &Part, node: u32) -> Result<(), u32> {
         Plan::Catch { consumes, .. } => match catch_cancel(child(0)).await {
             Ok(result) => return result,
             Err(gone) => {
-                world.say(node, "is told");
+                world.say(node, "is cancelled");
                 if *consumes {
                     gone.consume();
                 }
@@ -290,20 +291,20 @@ async fn step(world: &Arc<World>, part: &Part, node: u32) -> Result<(), u32> {
     Ok(())
 }
 
-/// One tree: spawned, cancelled after some turns perhaps, and joined.
+/// Runs one tree: spawned, perhaps cancelled after some turns, and joined.
 async fn one_tree(rng: &mut Rng, record: bool) -> (u64, usize) {
     let live = Handle::current().metrics().live_tasks;
     let world = Arc::new(World { record, ..World::default() });
     let plan = Arc::new(plan(rng, 4, false));
     let task = spawn(run(world.clone(), plan.clone(), |plan| plan));
-    // What waits for ever is cancelled in the end.
+    // A tree that waits for ever is cancelled in the end.
     for _ in 0..rng.below(40) {
         yield_now().await;
     }
     if rng.one_in(2) {
         sleep(TICK * rng.below(10) as u32).await;
     }
-    // More than once: a region may consume the request, and what waits for ever is still there.
+    // More than once: a region may consume the request, and a wait for ever is still there.
     let mut task = task;
     let mut ended = false;
     for _ in 0..1000 {
@@ -315,7 +316,7 @@ async fn one_tree(rng: &mut Rng, record: bool) -> (u64, usize) {
     }
     assert!(ended, "the task does not end: {plan:#?}\n{:?}", world.events());
     let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-    // Shields go on by themselves, for which a clock that is played has to move.
+    // Shields go on by themselves, for which a mock clock has to move.
     for _ in 0..100_000 {
         let left = Handle::current().metrics().live_tasks - live;
         if left == 0 && load(&world.begun) == load(&world.gone) {
@@ -334,7 +335,8 @@ async fn one_tree(rng: &mut Rng, record: bool) -> (u64, usize) {
     world.hash()
 }
 
-/// So many trees of a seed, on a runtime where the order is exact. Gives a hash of all events.
+/// Runs so many trees of a seed, on a runtime where the order is exact. Returns a hash of all
+/// events.
 fn exact(cfg: &Cfg, seed: u64, trees: usize) -> (u64, usize) {
     let log = ErrorLog::default();
     let main = async {
@@ -352,7 +354,7 @@ fn exact(cfg: &Cfg, seed: u64, trees: usize) -> (u64, usize) {
         Ok(payload) => panic!("seed {seed}: {}", panic_text(&*payload)),
         Err(error) => panic!("seed {seed}: {error}"),
     });
-    // Panics of shields that nobody waits for any more.
+    // Panics of detached shields.
     log.take(Kind::Panic);
     log.assert_silent();
     result
@@ -360,8 +362,8 @@ fn exact(cfg: &Cfg, seed: u64, trees: usize) -> (u64, usize) {
 
 #[test]
 fn random_trees_leave_nothing_and_replay_exactly() {
-    // Goal: the whole of cancellation on one worker; method: see above. 1000 trees on each backend that
-    // differ in nothing here, so the sweep shares them.
+    // Goal: all of cancellation on one worker; method: see above. The backends do not differ here,
+    // so the 1000 trees are split over them.
     on_every_within(Duration::from_secs(120), |cfg| {
         if !cfg.single() {
             return;

@@ -1,4 +1,4 @@
-//! Wakers: hostile ones given to the runtime, and the runtime's own kept too long.
+//! Wakers: hostile ones that the runtime gets, and the runtime's own that are kept too long.
 
 use std::future::{Future, pending, poll_fn};
 use std::mem::ManuallyDrop;
@@ -15,7 +15,7 @@ use crate::harness::{deliberate, on_every, scaled, wait_until, wait_until_async}
 use crate::processes::isolated;
 use crate::tools::{Count, Flag, Slot, poll_by_hand};
 
-/// What a hostile waker does at each of its three functions.
+/// Which of a hostile waker's functions panic.
 #[derive(Clone, Default)]
 struct Hostile {
     clone_panics: bool,
@@ -25,7 +25,7 @@ struct Hostile {
 }
 
 impl Hostile {
-    /// Our own copy never runs its destructor, which may panic.
+    /// The returned waker is never dropped, since its drop may panic.
     fn waker(&self) -> ManuallyDrop<Waker> {
         let data = Arc::into_raw(Arc::new(self.clone())).cast::<()>();
         // SAFETY: the vtable below treats the pointer as the Arc it is.
@@ -69,7 +69,7 @@ static VTABLE: RawWakerVTable = RawWakerVTable::new(
     },
 );
 
-/// Polls `future` once with `waker`; a panic of the waker's clone may come out here.
+/// Polls `future` once with `waker`; a panic of the waker's clone may come through.
 fn poll_hostile<F: Future + Unpin>(future: &mut F, waker: &Waker) -> bool {
     let poll = || poll_by_hand(future, waker).is_pending();
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(poll)).unwrap_or(true)
@@ -125,8 +125,8 @@ fn waker_that_panics_on_a_task_handle_is_contained() {
 
 #[test]
 fn waker_that_panics_in_the_reactor_is_contained() {
-    // Goal: test 36 for timers, descriptors and blocking jobs; method: inside a task, leaves are
-    // polled with hostile wakers and their events happen; then the same leaves work properly.
+    // Goal: test 36 for timers, descriptors and blocking jobs; method: in a task, their futures are
+    // polled with hostile wakers and the events happen; then the same futures work as they should.
     on_every(|cfg| {
         cfg.once(async {
             for hostile in hostiles() {
@@ -157,10 +157,10 @@ fn waker_that_panics_in_the_reactor_is_contained() {
 }
 
 #[test]
-fn waker_whose_drop_panics_does_not_hurt_the_next_poller() {
-    // Goal: S8: a leaf that replaces a waker, or is dropped with one, contains what the waker's
-    // destructor does; method: each leaf is polled by hand with such a waker, then with a good one,
-    // with the bad one again, and dropped.
+fn waker_whose_drop_panics_does_not_affect_the_next_poll() {
+    // Goal: S8: a future that replaces a waker, or is dropped with one, contains a panic of the
+    // waker's destructor; method: each future is polled by hand with such a waker, then with a good
+    // one, with the bad one again, and dropped.
     fn abuse<F: Future>(hurt: &mut Vec<String>, what: &str, future: F) {
         let bad = Hostile { drop_panics: true, ..Hostile::default() }.waker();
         let mut future = Box::pin(future);
@@ -194,10 +194,10 @@ fn waker_whose_drop_panics_does_not_hurt_the_next_poller() {
 }
 
 #[test]
-fn waker_left_behind_by_one_that_cannot_be_cloned_is_contained() {
-    // Goal: S8 for a waker that nobody has any more but the task's memory; method: a handle is
-    // polled with a waker whose drop panics, then with one whose clone does; the memory goes with
-    // the end of the task, or with the handle after it.
+fn waker_that_is_only_left_in_the_task_is_contained() {
+    // Goal: S8 for a waker that only the task's memory still has; method: a handle is polled with a
+    // waker whose drop panics, then with one whose clone does; the memory is freed at the end of
+    // the task, or with the handle after it.
     isolated(|| {
         on_every(|cfg| {
             let runtime = cfg.runtime();
@@ -228,7 +228,10 @@ fn waker_left_behind_by_one_that_cannot_be_cloned_is_contained() {
                     end();
                 }
                 let dropped = std::panic::AssertUnwindSafe(|| drop(task));
-                assert!(std::panic::catch_unwind(dropped).is_ok(), "the panic is not the handle's");
+                assert!(
+                    std::panic::catch_unwind(dropped).is_ok(),
+                    "the drop of the handle does not panic"
+                );
                 if !handle_is_last {
                     end();
                 }
@@ -264,7 +267,7 @@ fn waker_that_runs_runtime_code_when_woken_does_not_deadlock() {
                 let mut task = spawn(async { yield_now().await });
                 assert!(poll_by_hand(&mut sleep, &waker).is_pending());
                 let pending = poll_by_hand(&mut task, &waker).is_pending();
-                // Polling either again would put this task's waker in the busy one's place.
+                // A poll of either here would replace the busy waker with this task's.
                 let done = || victim.with(ringloop::Task::is_finished).unwrap();
                 wait_until_async(done, || "the busy waker was woken".into()).await;
                 sleep.await;
@@ -329,7 +332,7 @@ fn waker_kept_in_a_static_outlives_the_runtime() {
                 });
             }
         });
-        // Some stay for ever, as a careless static would hold them.
+        // Some are never dropped, like wakers in a static.
         KEPT.lock().unwrap().extend(kept.into_iter().take(3));
         KEPT.lock().unwrap().retain(|waker| {
             waker.wake_by_ref();
@@ -341,7 +344,7 @@ fn waker_kept_in_a_static_outlives_the_runtime() {
 #[test]
 fn wakes_from_foreign_threads_during_shutdown_are_harmless() {
     // Goal: test 45; method: threads wake tasks of a runtime without pause while it shuts down and
-    // after it has gone.
+    // after its end.
     on_every(|cfg| {
         for _ in 0..scaled(10) {
             let runtime = cfg.runtime();
@@ -377,7 +380,7 @@ fn wakes_from_foreign_threads_during_shutdown_are_harmless() {
 #[test]
 fn wakers_cloned_a_million_times_do_not_keep_the_future() {
     // Goal: test 46; method: a million clones of one waker; the captures are dropped when the task
-    // ends, all the same, and a million late wakes do nothing.
+    // ends nevertheless, and a million late wakes do nothing.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let (slot, dropped) = (Slot::new(), Count::new());
@@ -417,8 +420,8 @@ fn waker_compares_equal_to_its_clones_only() {
 
 #[test]
 fn leaf_moved_between_tasks_wakes_the_new_one() {
-    // Goal: a pending leaf re-polled by another task wakes that one; method: sleep, read, accept and
-    // a handle are polled in one task and finished in another.
+    // Goal: a pending future that another task polls wakes that task; method: sleep, read, accept
+    // and a handle are polled in one task and finished in another.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let release = Flag::new();
@@ -453,8 +456,8 @@ fn leaf_moved_between_tasks_wakes_the_new_one() {
 
 #[test]
 fn leaf_polled_with_a_plain_context_on_a_worker_still_completes() {
-    // Goal: leaves serve foreign wakers (select, FuturesUnordered); method: poll with a noop waker
-    // first, then properly.
+    // Goal: our futures work with foreign wakers (select, FuturesUnordered); method: poll with a
+    // noop waker first, then with the task's.
     on_every(|cfg| {
         cfg.everywhere(|| async {
             let mut sleep = Box::pin(ringloop::time::sleep(Duration::from_millis(5)));

@@ -1,5 +1,5 @@
-//! What a thread may do is judged by what it is, wherever foreign code runs on it: in polls, and in
-//! destructors, wakers, error hooks and thread-local values between them.
+//! The calls that a thread may make depend on its role, wherever foreign code runs on it: in polls,
+//! and in destructors, wakers, error hooks and thread-local values between them.
 
 use std::cell::RefCell;
 use std::future::{pending, poll_fn};
@@ -17,7 +17,7 @@ use crate::measure::thread_count;
 use crate::processes::isolated;
 use crate::tools::{Flag, Slot, poll_by_hand};
 
-/// So long that a test which has to wait for it does not pass.
+/// So long that a test that has to wait for it fails.
 const NEVER: Duration = Duration::from_secs(1000);
 
 /// Calls a function when it is dropped.
@@ -29,13 +29,13 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     }
 }
 
-/// A place where a runtime's threads run foreign code.
+/// A point at which a runtime's threads run foreign code.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Poll,
     /// The captures of a future that is cancelled.
     Captures,
-    /// The result of a task that nobody takes.
+    /// The result of a task that is not taken.
     Output,
     /// The waker of a future that waits for a timer.
     Waker,
@@ -44,7 +44,7 @@ enum Place {
 
 const PLACES: [Place; 5] = [Place::Poll, Place::Captures, Place::Output, Place::Waker, Place::Hook];
 
-/// Calls `f` on a worker of a runtime that is made for it, and waits until it has returned.
+/// Calls `f` on a worker of a new runtime, and waits until it has returned.
 fn on_worker(cfg: &Cfg, place: Place, f: impl Fn() + Send + Sync + 'static) {
     let (f, done) = (Arc::new(f), Flag::new());
     let call = {
@@ -90,7 +90,7 @@ async fn on_this_worker(place: Place, call: impl Fn() + Send + Sync + 'static, d
             let mut sleep = Box::pin(ringloop::time::sleep(Duration::from_millis(1)));
             let polled = poll_by_hand(&mut sleep, &Waker::from(Arc::new(Calls(call))));
             assert!(polled.is_pending());
-            // Until then the timer lives.
+            // The timer must live until then.
             return done.wait().await;
         }
         Place::Hook => drop(spawn(async { deliberate("for the hook") })),
@@ -98,7 +98,7 @@ async fn on_this_worker(place: Place, call: impl Fn() + Send + Sync + 'static, d
     done.wait().await;
 }
 
-/// A runtime that does not end before it is told to, and what tells it.
+/// A runtime that cannot end until the returned sender releases it.
 fn held_runtime(cfg: &Cfg) -> (Runtime, Sender<()>) {
     let runtime = cfg.builder().shutdown_deadline(NEVER).build().unwrap();
     let (release, hold): (Sender<()>, Receiver<()>) = channel();
@@ -118,8 +118,8 @@ fn held_runtime(cfg: &Cfg) -> (Runtime, Sender<()>) {
 
 #[test]
 fn runtime_dropped_on_a_worker_of_another_does_not_hold_it() {
-    // Goal: a worker waits for no other runtime's end; method: the runtime that is dropped cannot end
-    // before the worker, in the same call, lets it.
+    // Goal: a worker does not wait for another runtime's end; method: the runtime that is dropped
+    // cannot end before the worker, in the same call, releases it.
     isolated(|| {
         on_every(|cfg| {
             let threads = thread_count();
@@ -153,8 +153,8 @@ fn shutdown_on_a_worker_of_another_does_not_claim_the_end() {
 
 #[test]
 fn blocking_calls_on_a_worker_are_refused_everywhere() {
-    // Goal: nothing that a worker calls can hang it; method: what is waited for never comes, in each
-    // place, by each way to wait.
+    // Goal: no call can hang a worker; method: a wait that never ends, at each point, by each way
+    // to wait.
     fn refused(wait: impl FnOnce()) -> String {
         let payload = catch_unwind(AssertUnwindSafe(wait)).expect_err("refused");
         panic_text(&*payload)
@@ -185,7 +185,7 @@ fn blocking_calls_on_a_worker_are_refused_everywhere() {
     });
 }
 
-/// A runtime with one thread for jobs, which is held up by a first one.
+/// A runtime with one thread for jobs, which is held up by a first job.
 struct OneThread {
     runtime: Runtime,
     go: Sender<()>,
@@ -203,10 +203,10 @@ impl OneThread {
 }
 
 #[test]
-fn runtime_dropped_by_what_is_left_of_its_own_job_ends() {
-    // Goal: a thread of the pool does not wait for itself; method: the result of a job that nobody
-    // takes, and the captures of a job that was cancelled, drop the runtime, and so does the hook
-    // that hears of a job's panic; all threads end long before the deadline.
+fn runtime_dropped_by_the_remains_of_its_own_job_ends() {
+    // Goal: a thread of the pool does not wait for itself; method: the result of a job that is not
+    // taken, and the captures of a job that was cancelled, drop the runtime, and so does the hook
+    // in its report of a job's panic; all threads end long before the deadline.
     isolated(|| {
         on_every(|cfg| {
             let threads = thread_count();
@@ -242,8 +242,9 @@ fn runtime_dropped_by_what_is_left_of_its_own_job_ends() {
 
 #[test]
 fn threads_of_the_pool_may_block_in_destructors() {
-    // Goal: to block is their purpose, before and after the closure as well; method: the captures of a
-    // job that is cancelled, and results that nobody takes, wait for a task of the same runtime.
+    // Goal: threads of the pool may block, before and after the closure as well; method: the
+    // captures of a job that is cancelled, and results that are not taken, wait for a task of the
+    // same runtime.
     on_every(|cfg| {
         for cancelled in [true, false] {
             let log = ErrorLog::default();
@@ -305,7 +306,7 @@ fn thread_local_destructors_of_a_worker_may_block_and_drop_a_runtime() {
 
 #[test]
 fn thread_local_destructor_of_a_pool_thread_may_drop_its_own_runtime() {
-    // Goal: the answer holds to the end of the thread's life; method: a job leaves its runtime with
+    // Goal: the thread keeps its role to the end of its life; method: a job leaves its runtime with
     // its thread, which ends after 10 idle seconds.
     isolated(|| {
         let threads = thread_count();
@@ -332,8 +333,8 @@ fn thread_local_destructor_of_a_pool_thread_may_drop_its_own_runtime() {
 
 #[test]
 fn role_of_a_worker_ends_with_run() {
-    // Goal: a thread that was a worker is a plain one again, and a pool thread one of the pool; method:
-    // each blocks after a nested `run`.
+    // Goal: a thread that was a worker is a plain one again, and a pool thread is one of the pool;
+    // method: each blocks after a nested `run`.
     on_every(|cfg| {
         let waits = || {
             let event = Event::new();

@@ -1,13 +1,13 @@
-//! A backlog is announced while somebody searches, or goes to sleep.
+//! A backlog is announced while another worker searches, or goes to sleep.
 //!
-//! Code: `Idle::announce`, `search` and `park`, doorbells as they are; the queues are the
-//! stand-in for crossbeam's deque, of which only the length is looked at without a lock.
+//! Code: `Idle::announce`, `search` and `park`, doorbells as they are; the queues replace
+//! crossbeam's deque: only their length is read without a lock.
 //!
-//! Property: a backlog that a worker goes on to neglect is taken by another: somebody is
-//! rung for it, or the searcher's last look (S2) sees it, or the final look of who parks.
+//! Property: a backlog that its owner neglects is taken by another worker: one is rung for it, or
+//! the searcher's last check (S2) sees it, or the final check of a worker that parks.
 //!
-//! Actors: one or two workers with a backlog, who never look at it again; one that
-//! searches and sleeps, by its loop or by the steps of the search alone.
+//! Actors: one or two workers with a backlog that they never check again; one that searches and
+//! sleeps, by its loop or by the steps of the search alone.
 //!
 //! Bound: 3 threads, one or two tasks in a queue.
 
@@ -30,7 +30,7 @@ fn push(hub: &Hub, queue: &Queue<u32>, task: u32) -> Option<usize> {
     sleeper
 }
 
-/// A look at all queues, and half of the first that has something.
+/// Checks all queues, and steals half of the first that is not empty.
 fn steal(from: &[Stealer<u32>], to: &Queue<u32>) -> bool {
     from.iter().any(|queue| queue.len() > 0 && queue.steal_batch(to))
 }
@@ -68,7 +68,7 @@ fn search_end() {
         let hub = opened(3);
         let queue = Queue::new();
         let seen = queue.stealer();
-        // Worker 1 was named the searcher for something that is gone.
+        // Worker 1 was named the searcher for tasks that are gone.
         hub.park(1, false, || false, |_| assert_eq!(hub.announce(), Some(1)));
         let (inner, mut found) = (hub.clone(), false);
         hub.park(
@@ -87,7 +87,7 @@ fn search_end() {
                 let mut again = false;
                 inner.search(1, || look(&mut found), || again = seen.len() > 0);
                 let (announced, _queue) = owner.join().unwrap();
-                assert!(found || again || announced == Some(2), "nobody comes for the backlog");
+                assert!(found || again || announced == Some(2), "no worker comes for the backlog");
             },
         );
     });

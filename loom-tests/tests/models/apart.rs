@@ -1,11 +1,11 @@
-//! A model that fails takes no other model down with it.
+//! A model that fails does not affect any other model.
 //!
 //! Code: `explore` of this package, which runs each model in a process of its own.
 //!
-//! Properties: however a model fails, its failure is reported by its name, with what loom said,
-//! and the models beside it run on to their ends.
+//! Properties: however a model fails, its failure is reported under its name, with loom's message,
+//! and the other models run to their ends.
 //!
-//! Actors: another run of this program, of two models of which one fails.
+//! Actors: another run of this program, with two models of which one fails.
 
 use std::{env, process::Command};
 
@@ -15,10 +15,10 @@ use loom::{
 };
 use loom_tests::{ALONE, explore};
 
-/// How the first of the two models is to fail, in the other run.
+/// How the first of the two models must fail, in the other run.
 const HOW: &str = "LOOM_TESTS_HOW_TO_FAIL";
 
-/// A panic while another one unwinds, which aborts the process.
+/// Panics while another panic unwinds, which aborts the process.
 struct PanicsWhenDropped;
 
 impl Drop for PanicsWhenDropped {
@@ -72,9 +72,9 @@ fn second_of_two() {
 
 #[test]
 fn others_run_on() {
-    // Goal: one mistake does not hide what the other models say. Method: another run of this program,
-    // in which one model fails by a panic, by an abort, by a deadlock, or ends its process; one test
-    // thread for the two of them, and two.
+    // Goal: one mistake does not hide the results of the other models. Method: another run of this
+    // program, in which one model fails by a panic, by an abort, by a deadlock, or ends its
+    // process; with one test thread for the two of them, and with two.
     let program = env::current_exe().expect("the program has a path");
     let said_by_loom = [
         ("panic", "on purpose"),

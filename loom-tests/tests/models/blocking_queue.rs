@@ -1,14 +1,14 @@
 //! The queue of a lane of blocking jobs, the threads that serve it, and its watch.
 //!
-//! Code: `blocking/queue/`. A thread that is idle for too long ends: in a model that may be at
-//! any time, or never. Every job that waits has waited for long enough.
+//! Code: `blocking/queue/`. A thread that is idle for too long ends: in a model that may be at any
+//! time, or never. Each job in the queue has waited for long enough.
 //!
 //! Properties: each job runs once, or is given back once, by the end of the queue or by a thread
-//! that was refused; an idle thread is woken for a job, and for the end; a job that waits behind one
-//! that waits for it gets a thread of its own; the end of all threads happens before the end of a wait for
-//! them.
+//! that was refused; an idle thread is woken for a job, and for the end; a job that is queued
+//! behind a job that waits for it gets a thread of its own; the end of all threads happens before a
+//! wait for their end returns.
 //!
-//! Actors: one or two pushers; the threads that are asked for; a closer.
+//! Actors: one or two pushers; the threads that the queue starts; a closer.
 //!
 //! Bound: 3 threads at a time; 3 jobs. With a watch 4 threads, and not all orders.
 
@@ -31,7 +31,7 @@ struct Counted {
     ran: [AtomicUsize; 3],
     /// Whether there is a watch; else it is refused.
     watched: bool,
-    /// Threads that were started. Not held where loom may switch threads.
+    /// Threads that were started. The lock is not held where loom may switch threads.
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -78,7 +78,7 @@ impl Counted {
         self.push_that(number, || ())
     }
 
-    /// Joins all threads, those included that they start.
+    /// Joins all threads, including those that they start.
     fn join(&self) {
         loop {
             let next = self.threads.lock().unwrap().pop();
@@ -95,7 +95,7 @@ impl Counted {
     }
 }
 
-/// A job comes when the one thread that is idle may just be about to end.
+/// A job is pushed when the only idle thread may be about to end.
 #[test]
 fn push_against_the_end_of_an_idle_thread() {
     explore(|| {
@@ -103,7 +103,7 @@ fn push_against_the_end_of_an_idle_thread() {
         shared.push(0);
         shared.push(1);
         shared.join();
-        assert_eq!(shared.ran(), 2, "no thread is left, so that nobody comes to it");
+        assert_eq!(shared.ran(), 2, "no thread is left, and a job has not run");
     });
 }
 
@@ -144,13 +144,13 @@ fn each_of_two_idle_threads_is_called_once() {
     });
 }
 
-/// What a job touches.
+/// Data that a job touches.
 struct Seen(UnsafeCell<()>);
 
-// SAFETY: loom sees who comes to the cell when another has it.
+// SAFETY: loom reports an access while another thread has the cell.
 unsafe impl Sync for Seen {}
 
-/// The end comes beside a push.
+/// The queue is closed beside a push.
 #[test]
 fn close_against_push() {
     explore(|| {
@@ -169,14 +169,14 @@ fn close_against_push() {
         let refused = shared.queue.close();
         shared.queue.wait_for_threads();
         let closed = pusher.join().unwrap();
-        // Whatever ran is over.
+        // Each job that ran has ended.
         seen.0.with_mut(|_| ());
         assert_eq!(shared.ran() + refused + usize::from(closed), 2, "once each");
         shared.join();
     });
 }
 
-/// The end comes beside a push, and what is queued still runs.
+/// The queue is closed beside a push, and queued jobs still run.
 #[test]
 fn finish_against_push() {
     explore(|| {
@@ -194,7 +194,7 @@ fn finish_against_push() {
     });
 }
 
-/// A thread is refused beside one that is not: at whatever time, somebody comes to each job.
+/// A thread is refused beside one that is not: at any time, each job is run by a thread.
 #[test]
 fn refused_thread_beside_another() {
     explore(|| {
@@ -203,13 +203,13 @@ fn refused_thread_beside_another() {
         let pusher = {
             let shared = shared.clone();
             thread::spawn(move || match shared.queue.push(1, || ()) {
-                // The one that this job would have is not to be had.
+                // The thread for this job is refused.
                 Pushed::Start(duty) => shared.queue.refuse_thread(duty),
                 _ => 0,
             })
         };
         shared.push(2);
-        assert_eq!(pusher.join().unwrap(), 0, "there is another");
+        assert_eq!(pusher.join().unwrap(), 0, "there is another thread");
         while shared.ran[0].load(Relaxed) + shared.ran[2].load(Relaxed) < 2 {
             thread::yield_now();
         }
@@ -219,7 +219,7 @@ fn refused_thread_beside_another() {
     });
 }
 
-/// The only thread that there would be is refused.
+/// The only thread is refused.
 #[test]
 fn refused_thread_strands_what_is_queued() {
     explore(|| {
@@ -264,7 +264,7 @@ impl Ran {
     }
 }
 
-/// The first job waits for the last of those that come one after the other.
+/// The first job waits for the last of the jobs after it.
 fn first_waits_for_last(last: usize) {
     let shared = Counted::with(JobQueue::new(2, 1, false), true);
     let ran = Arc::new(Ran::default());
@@ -275,7 +275,7 @@ fn first_waits_for_last(last: usize) {
         shared.push_that(number, move || notes.note(number));
         ran.wait_for(number);
     }
-    // The watch may doze for ever, as the lane cannot grow.
+    // The watch may sleep for ever, as the lane cannot grow.
     shared.queue.finish();
     shared.join();
     shared.queue.wait_for_threads();
@@ -316,13 +316,14 @@ fn first_waits_for_the_third(wait: fn(&JobQueue)) {
     });
 }
 
-/// The watch, which has got a thread for the second job, may be about to rest when the third comes.
+/// The watch, which has started a thread for the second job, may be about to sleep when the third
+/// is pushed.
 #[test]
 fn watch_that_rests_is_called() {
     first_waits_for_the_third(|_| {});
 }
 
-/// The watch rests when the third job comes, and may find that it has rested for long enough.
+/// The watch sleeps when the third job is pushed, and may find that it has slept for long enough.
 #[test]
 fn watch_that_ends_is_called() {
     first_waits_for_the_third(|queue| {
@@ -332,7 +333,7 @@ fn watch_that_ends_is_called() {
     });
 }
 
-/// A watch that rests for as long as the queue is open is called for the end of the queue.
+/// A watch that sleeps for as long as the queue is open is woken for the end of the queue.
 #[test]
 fn watch_that_rests_is_called_for_the_end() {
     explore_with_fewer(1, || {
@@ -350,7 +351,7 @@ fn watch_that_rests_is_called_for_the_end() {
     });
 }
 
-/// A thread is refused, and another is busy: it is called for the next job.
+/// A thread is refused, and another is busy: it is woken for the next job.
 #[test]
 fn refused_thread_is_not_expected() {
     explore(|| {
@@ -368,7 +369,8 @@ fn refused_thread_is_not_expected() {
     });
 }
 
-/// The same where the other becomes idle before the refusal, and a job has come in between.
+/// The same where the other thread becomes idle before the refusal, and a job was pushed in
+/// between.
 #[test]
 fn thread_that_became_idle_before_a_refusal_is_called() {
     explore(|| {
@@ -387,7 +389,7 @@ fn thread_that_became_idle_before_a_refusal_is_called() {
 }
 
 impl Counted {
-    /// Has a thread that is at job `number` until `until` is noted.
+    /// A thread runs job `number`, which lasts until job `until` is noted.
     fn hold(self: &Arc<Self>, number: usize, until: usize, ran: &Arc<Ran>) {
         let held = ran.clone();
         self.push_that(number, move || {
@@ -397,7 +399,7 @@ impl Counted {
         ran.wait_for(number);
     }
 
-    /// Waits for the job of that number, and for the end.
+    /// Waits for the job with that number, and for the end.
     fn finish_one(&self, number: usize) {
         while self.ran[number].load(Relaxed) == 0 {
             thread::yield_now();
@@ -407,7 +409,7 @@ impl Counted {
         self.queue.wait_for_threads();
     }
 
-    /// Queues a job that is noted; if a watch is wanted, this thread is it.
+    /// Pushes a job that notes its number; if a watch is needed, this thread becomes it.
     fn push_here(self: &Arc<Self>, number: usize, ran: &Arc<Ran>) {
         let (shared, notes) = (self.clone(), ran.clone());
         let pushed = self.queue.push(number, move || {

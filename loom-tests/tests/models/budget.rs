@@ -1,10 +1,12 @@
-//! A task takes more in one poll than its budget allows, while another thread takes and gives as well.
+//! A task takes more in one poll than its budget allows, while another thread takes and gives as
+//! well.
 //!
 //! Code: `util/current.rs`, `task/` and primitives as they are; a task has a budget of one.
 //!
-//! Property: a task whose budget is spent is queued again, with what it was promised; else it is stuck.
+//! Property: a task whose budget is spent is queued again, and loses nothing that was reserved for
+//! it; else it hangs.
 //!
-//! Actors: a task, which this thread runs; one that takes from or gives to the same primitive.
+//! Actors: a task, which this thread runs; a thread that takes from or gives to the same primitive.
 //!
 //! Bound: 2 threads, one task, two or three operations.
 
@@ -16,7 +18,7 @@ use ringloop::sync::{Event, Queue, Semaphore};
 
 use crate::tasks::{Token, drain, dropped, ended, start, take, wait_for};
 
-/// Runs what is queued, beside another thread, and then the task to its end.
+/// Runs the queued task, beside another thread, and then the task to its end.
 fn run_beside(
     future: impl Future<Output = ()> + Send + 'static,
     other: impl FnOnce() + Send + 'static,
@@ -35,7 +37,7 @@ fn run_beside(
     assert_eq!((dropped(), ended() - before), (2, 1));
 }
 
-/// Two permits one after the other, of which there is one.
+/// Two permits one after the other, of which only one is free.
 #[test]
 fn permits() {
     explore(|| {
@@ -68,7 +70,7 @@ fn event() {
     });
 }
 
-/// Three items, one after the other, of which the last comes from elsewhere.
+/// Three items, one after the other, of which the last is put by another thread.
 #[test]
 fn gets() {
     explore(|| {
@@ -120,7 +122,7 @@ fn join() {
         run_beside(
             async move {
                 own.wait().await;
-                // It is not counted.
+                // Its drop is not counted.
                 std::mem::forget(first.await.unwrap());
             },
             move || event.set(),

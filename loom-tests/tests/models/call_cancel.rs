@@ -1,12 +1,12 @@
-//! A call that was scheduled, against those who cancel it.
+//! A call that was scheduled, and its cancellers.
 //!
-//! Code: the claim in `calls.rs` as it is. The call and its task are the model's: one that begins, and
-//! drops its claim at its end.
+//! Code: the claim in `calls.rs` as it is. The call and its task are the model's: a call that
+//! begins, and drops its claim at its end.
 //!
-//! Properties: either the function is called, or one canceller is told that it never will be; who was
-//! told so finds it cancelled, and who was not finds it as it was.
+//! Properties: either the function is called, or exactly one `cancel` returns true; where it
+//! returned true, the call is cancelled afterwards, and else its state is unchanged.
 //!
-//! Actors: the worker, two cancellers, or the end of the runtime instead of one.
+//! Actors: the worker, two cancellers, or the end of the runtime in place of one.
 //!
 //! Bound: 3 threads.
 
@@ -16,7 +16,7 @@ use loom::thread;
 use loom_tests::explore;
 use ringloop::model::calls::Claim;
 
-/// Two cancel while it begins.
+/// Two threads cancel the call while it begins.
 #[test]
 fn cancel_against_begin() {
     explore(|| {
@@ -33,12 +33,12 @@ fn cancel_against_begin() {
         assert!(!called || !claim.is_cancelled());
         let cancelled = others.map(|other| other.join().unwrap());
         let told = cancelled.into_iter().filter(|told| *told).count();
-        assert_eq!(usize::from(called) + told, 1, "one of them has it");
+        assert_eq!(usize::from(called) + told, 1, "exactly one of them succeeds");
         assert_eq!(claim.is_cancelled(), !called);
     });
 }
 
-/// The runtime ends, and the call is dropped, while somebody cancels.
+/// The runtime ends, and the call is dropped, while a thread cancels.
 #[test]
 fn cancel_against_the_end() {
     explore(|| {
@@ -47,6 +47,6 @@ fn cancel_against_the_end() {
         let dropped = thread::spawn(move || theirs.cancel());
         let told = claim.cancel();
         assert!(claim.is_cancelled());
-        assert_ne!(told, dropped.join().unwrap(), "one of them has it");
+        assert_ne!(told, dropped.join().unwrap(), "exactly one of them succeeds");
     });
 }

@@ -1,15 +1,15 @@
-//! A scope that is asked to end, and its regions, while other threads ask, drop and poll.
+//! A scope that is cancelled, and its regions, while other threads cancel, drop and poll.
 //!
-//! Code: `task/cancel/` and `future/scope.rs` as they are. The future of the scope is polled by hand, by a
-//! thread that sleeps until it is woken: there is no task around it, so that its further turn (step 4
-//! of the module's page) is not modelled. See `cancel_task` for tasks.
+//! Code: `task/cancel/` and `future/scope.rs` as they are. The future of the scope is polled by
+//! hand, by a thread that sleeps until it is woken: there is no task around it, so that its further
+//! turn (step 4 of the module's page) is not modelled. See `cancel_task` for tasks.
 //!
-//! Properties: no request is lost, neither that of a scope that is about to sleep nor one that comes while
-//! an earlier one is consumed; each region is told once, and by a scope that is around it; a scope that
-//! waits for the end of a mask is woken, wherever that ends; no lock is waited for in a circle; no node
-//! (`loom::Tracked`) and no waker is leaked.
+//! Properties: no request is lost, neither for a scope that is about to sleep nor while an earlier
+//! request is consumed; each region is cancelled once, and by a scope around it; a scope that waits
+//! for the end of a mask is woken, wherever the mask ends; locks are never taken in a circle; no
+//! node (`loom::Tracked`) and no waker is leaked.
 //!
-//! Actors: the thread that polls the scope, and two that ask it to end, or have a region of it.
+//! Actors: the thread that polls the scope, and two that cancel it, or have a region of it.
 //!
 //! Bound: 3 threads, two requests, two regions.
 
@@ -30,7 +30,7 @@ use ringloop::{
 
 use crate::tasks::{Driven, Ring, wait_for};
 
-// What the regions have heard, in order; of no account to loom.
+// The cancels that regions got, in order; loom does not track this list.
 thread_local! {
     static HEARD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
@@ -44,7 +44,7 @@ fn hear(name: &str, gone: &Cancelled) {
     HEARD.with_borrow_mut(|heard| heard.push(format!("{name}: {reason}")));
 }
 
-/// A region that notes what it hears.
+/// A region that notes its cancel.
 async fn region(name: &'static str, inner: impl Future) {
     if let Err(gone) = catch_cancel(inner).await {
         hear(name, &gone);
@@ -62,13 +62,13 @@ fn around<F: Future>(body: F) -> (Pin<Box<ScopeFuture<F>>>, Scope) {
     (Box::pin(future), handle.unwrap())
 }
 
-/// A thread that asks the scope to end.
+/// A thread that cancels the scope.
 fn ask(scope: &Scope, reason: &'static str) -> thread::JoinHandle<bool> {
     let scope = scope.clone();
     thread::spawn(move || scope.cancel_with(reason))
 }
 
-/// The request comes before the first poll, during it, or to a scope that sleeps.
+/// The request comes before the first poll, during it, or while the scope sleeps.
 #[test]
 fn cancel_against_poll() {
     explore(|| {
@@ -81,7 +81,7 @@ fn cancel_against_poll() {
     });
 }
 
-/// The value comes as well. There is a result, and the scope has it.
+/// The value comes as well. There is one result, and the scope returns it.
 #[test]
 fn cancel_against_value() {
     explore(|| {
@@ -99,7 +99,7 @@ fn cancel_against_value() {
     });
 }
 
-/// Two ask; the regions hear of it, from the inside out, once each, of the one that was first.
+/// Two threads cancel; the regions get the first request, from the inside out, once each.
 #[test]
 fn regions_are_told_once() {
     explore(|| {
@@ -117,12 +117,13 @@ fn regions_are_told_once() {
         let asked = asked.map(|(reason, asked)| (reason, asked.join().unwrap()));
         let first = asked.iter().filter(|(_, first)| *first).map(|(reason, _)| *reason);
         let first: Vec<_> = first.collect();
-        assert_eq!(first.len(), 1, "one of them was the first");
+        assert_eq!(first.len(), 1, "exactly one was the first");
         assert_eq!(heard(), ["inner", "outer"].map(|name| format!("{name}: {}", first[0])));
     });
 }
 
-/// A request is consumed while another one comes: that is a part of the first, or it is delivered as well.
+/// A request is consumed while another one comes: that becomes a part of the first, or it is
+/// delivered as well.
 #[test]
 fn consume_against_cancel() {
     explore(|| {
@@ -145,14 +146,14 @@ fn consume_against_cancel() {
             }
             assert!(driven.drive().is_none());
         }
-        // Another one, after whatever there was.
+        // Another request, after the first ones.
         assert!(handle.cancel_with("three"));
         told.push("body: three".to_owned());
         assert!(driven.drive().is_none());
         let mut heard = heard();
         heard.sort_unstable();
         told.sort_unstable();
-        assert_eq!(heard, told, "each that was told that it is the first was heard");
+        assert_eq!(heard, told, "each request that was the first was delivered");
         assert!(!handle.is_cancelled());
         drop(driven.future);
         assert_eq!(Arc::strong_count(&driven.woken), 1, "a waker was kept");
@@ -167,7 +168,7 @@ fn mask(inner: impl Future<Output = ()> + Send + 'static) -> Mask {
     Box::pin(uncancellable(inner))
 }
 
-/// A scope in which `part` has been polled once. Now nobody polls it: the caller has it.
+/// A scope in which `part` has been polled once. The caller may poll it on, or leave it.
 fn leaving<P>(part: P) -> (Pin<Box<ScopeFuture<impl Future<Output = ()> + use<P>>>>, Scope, P)
 where
     P: Future + Unpin,
@@ -189,8 +190,8 @@ where
     (future, handle, part)
 }
 
-/// A mask is dropped by another thread, while its scope is to end: the scope waits for that, or does not
-/// find it any more.
+/// A mask is dropped by another thread, while its scope is cancelled: the scope waits for that, or
+/// does not see the mask any more.
 #[test]
 fn mask_dropped_elsewhere() {
     explore(|| {
@@ -202,7 +203,8 @@ fn mask_dropped_elsewhere() {
     });
 }
 
-/// A mask is polled to its end by another thread, in no scope at all, while its scope is to end.
+/// A mask is polled to its end by another thread, outside of any scope, while its scope is
+/// cancelled.
 #[test]
 fn mask_ends_elsewhere() {
     explore(|| {
@@ -223,7 +225,8 @@ fn mask_ends_elsewhere() {
     });
 }
 
-/// A mask goes from one scope to another, on another thread; both are to end. A third thread drops it.
+/// A mask moves from one scope to another, on another thread; both are cancelled. A third thread
+/// drops it.
 #[test]
 fn mask_moves_and_is_dropped() {
     explore(|| {
@@ -241,7 +244,7 @@ fn mask_moves_and_is_dropped() {
     });
 }
 
-/// A region that waits is dropped by another thread, while its scope tells it.
+/// A region that waits is dropped by another thread, while its scope cancels it.
 #[test]
 fn region_dropped_elsewhere() {
     explore(|| {
@@ -255,8 +258,8 @@ fn region_dropped_elsewhere() {
     });
 }
 
-/// A region was told, and is polled by another thread, in no scope at all, while its scope passes it
-/// over: it goes on as if nothing had been.
+/// A region was cancelled, and is polled by another thread, outside of any scope, while its scope
+/// passes it over: it goes on as if it had not been cancelled.
 #[test]
 fn region_polled_elsewhere() {
     explore(|| {
@@ -277,7 +280,8 @@ fn region_polled_elsewhere() {
     });
 }
 
-/// A region that its scope passes over goes on in another scope, on another thread, and hears of that one.
+/// A region that its scope passes over goes on in another scope, on another thread, and is
+/// cancelled by that one.
 #[test]
 fn deaf_region_hears_elsewhere() {
     explore(|| {

@@ -1,13 +1,13 @@
-//! A task consumes a request while others ask it to end.
+//! A task consumes a request while other threads cancel it.
 //!
 //! Code: `task/` as it is, under a scheduler with one queue.
 //!
-//! Properties: each request that was the first one is delivered once, with the reason of one that asked, and
-//! may be consumed; none is lost. One exception: a request whose cause was noted before the task had an
-//! extension (step 3 of the page of `task/extra.rs`). Until its `cancel` has returned, the task may hear of it
-//! without its cause, and cannot consume it then. It is not lost: the task hears of it.
+//! Properties: each request that was the first one is delivered once, with the reason of one of the
+//! cancellers, and may be consumed; none is lost. One exception: a request whose cause was noted before the
+//! task had an extension (step 3 of the page of `task/extra.rs`). Until its `cancel` has returned, the task
+//! may get it without its cause, and cannot consume it then. It is not lost.
 //!
-//! Actors: those that run the task, and two with handles.
+//! Actors: threads that run the task, and two with handles.
 //!
 //! Bound: 4 threads, one task, three requests.
 
@@ -22,7 +22,7 @@ use ringloop::{Task, catch_cancel, task::Canceller};
 
 use crate::tasks::{drain, start};
 
-// What the task has heard, in order; of no account to loom.
+// The cancels that the task got, in order; loom does not track this list.
 thread_local! {
     static HEARD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
     /// Whether the early request is made.
@@ -41,7 +41,7 @@ fn start_consumer() -> Task<()> {
             let gone = catch_cancel(pending::<()>()).await.unwrap_err();
             let reason = gone.cause().reason().unwrap_or("none").to_owned();
             HEARD.with_borrow_mut(|heard| heard.push(reason));
-            assert!(gone.consume(), "somebody with a handle has asked");
+            assert!(gone.consume(), "it was cancelled by a handle");
         }
     });
     task
@@ -52,7 +52,8 @@ fn ask(canceller: &Canceller, reason: &'static str) -> thread::JoinHandle<bool> 
     thread::spawn(move || canceller.cancel_with(reason))
 }
 
-/// A request comes while another one is consumed: it is a part of that, or is delivered as well.
+/// A request comes while another one is consumed: it becomes a part of that, or is delivered as
+/// well.
 #[test]
 fn consume_against_cancel() {
     explore(|| {
@@ -70,7 +71,7 @@ fn consume_against_cancel() {
     });
 }
 
-/// Asserts that each request that was the first was heard, and ends the task.
+/// Asserts that each request that was the first was delivered, and ends the task.
 fn assert_heard(task: &Task<()>, firsts: [bool; 2]) {
     let heard = heard();
     assert_eq!(heard.len(), firsts.into_iter().filter(|first| *first).count(), "{heard:?}");

@@ -1,15 +1,16 @@
-//! Whose turn it is to receive: the home of a socket, or a patrol that finds it stuck.
+//! The right to receive: the home of a socket has it, or a patrol that finds the home held.
 //!
-//! Code: `reactor/uring/claim.rs` and `reactor/socket/inbound.rs` as they are. What has
-//! arrived at the socket is a list in a cell; receiving takes the first. Nothing but the claim
-//! guards that.
+//! Code: `reactor/uring/claim.rs` and `reactor/socket/inbound.rs` as they are. The bytes that have
+//! arrived at the socket are a list in a cell; a receive takes the first. Only the claim guards the
+//! cell.
 //!
-//! Properties: one receives at a time, and sees what the one before did; the reader gets everything, in the order of its arrival, and is not left
-//! asleep with something to find, else loom sees it wait for ever.
+//! Properties: one thread receives at a time, and sees what the thread before it did; the reader
+//! gets everything, in the order of its arrival, and does not sleep while there is something to
+//! read, else loom sees it wait for ever.
 //!
 //! Actors: the home, in turns; a patrol; the reader.
 //!
-//! Bound: 3 threads, two arrivals, two turns, one or two looks of the patrol.
+//! Bound: 3 threads, two arrivals, two turns, one or two checks of the patrol.
 
 use std::{
     collections::VecDeque,
@@ -35,10 +36,11 @@ struct Socket {
     kernel: Kernel,
 }
 
-/// What has arrived and is not received; or results of receives, by their order. For who has the claim.
+/// Arrivals that were not received; or results of receives, in order. Only for the thread that has
+/// the claim.
 struct Kernel<T = Lease>(UnsafeCell<VecDeque<T>>);
 
-// SAFETY: loom sees who comes to the cell when another has it.
+// SAFETY: loom reports an access while another thread has the cell.
 unsafe impl<T: Send> Sync for Kernel<T> {}
 
 impl<T> Kernel<T> {
@@ -47,7 +49,7 @@ impl<T> Kernel<T> {
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut VecDeque<T>) -> R) -> R {
-        // SAFETY: loom has seen that nobody else is there.
+        // SAFETY: loom has checked that no other thread has the cell.
         self.0.with_mut(|arrived| f(unsafe { &mut *arrived }))
     }
 }
@@ -84,13 +86,13 @@ impl Socket {
         self.give_back();
     }
 
-    /// The end of a turn, up to which the kernel is at work.
+    /// The end of a turn. The kernel may work until then.
     fn give_back(&self) {
         self.kernel.with(|_| ());
         self.claim.give_back(true);
     }
 
-    /// A look of the patrol.
+    /// A check of the patrol.
     fn look(&self) {
         let mut wakes = Vec::new();
         let receive = || self.receive().ok_or_else(|| io::ErrorKind::WouldBlock.into());
@@ -107,7 +109,7 @@ impl Socket {
     }
 }
 
-/// The home goes on while the patrol looks.
+/// The home goes on while the patrol checks.
 #[test]
 fn turns_against_look() {
     explore(|| {
@@ -124,7 +126,7 @@ fn turns_against_look() {
     });
 }
 
-/// A turn ends with a completion that is not reaped: the next takes it.
+/// A turn ends with a completion that is not reaped: the next turn takes it.
 #[test]
 fn late_completion_against_look() {
     explore(|| {
@@ -146,7 +148,7 @@ fn late_completion_against_look() {
     });
 }
 
-/// A reset, which the kernel tells once: whoever receives then gets the end.
+/// A reset, which the kernel returns once: the next receive gets the end.
 #[test]
 fn reset_against_look() {
     explore(|| {
@@ -187,14 +189,14 @@ fn reset_against_look() {
     });
 }
 
-/// The home is stuck: the patrol alone receives, look by look.
+/// The home is held: only the patrol receives, check by check.
 #[test]
 fn looks_against_reader() {
     explore(|| {
         let socket = Socket::new();
         let patrol = socket.clone();
         let reader = thread::spawn(move || assert_eq!([socket.read(), socket.read()], [1, 2]));
-        // Until all is received: a look finds nothing to do while nobody reads.
+        // Until all is received: a check finds nothing to do while the reader does not read.
         while !patrol.kernel.with(|arrived| arrived.is_empty()) {
             patrol.look();
             thread::yield_now();

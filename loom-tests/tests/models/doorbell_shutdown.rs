@@ -1,13 +1,13 @@
-//! Ringing a doorbell whose worker ends, and whose memory serves another.
+//! A doorbell is rung while its worker ends, and while its memory serves another worker.
 //!
-//! Code: `reactor/doorbell.rs` on `util/gate.rs`; eventfds are modelled, and know
-//! whether they are open.
+//! Code: `reactor/doorbell.rs` on `util/gate.rs`; eventfds are modelled, and record whether they
+//! are open.
 //!
-//! Properties: a descriptor is closed exactly once, never while somebody rings it and
-//! never before; nobody rings a closed one; a new life's descriptor is not closed by
-//! who was late for the earlier one. A late ring of the new life's bell is allowed.
+//! Properties: a descriptor is closed exactly once, and never while a thread rings it or before; no
+//! thread rings a closed one; a new life's descriptor is not closed by a thread that is late for
+//! the earlier life. A late ring of the new life's bell is allowed.
 //!
-//! Actors: the owner, who opens and closes; one or two who ring.
+//! Actors: the owner, which opens and closes; one or two threads that ring.
 //!
 //! Bound: 3 threads, two lives, one ring each.
 
@@ -30,7 +30,7 @@ fn opened(fd: i32) -> Arc<Doorbell> {
     bell
 }
 
-/// Closed while two ring.
+/// Closed while two threads ring.
 #[test]
 fn ring_against_close() {
     explore(|| {
@@ -39,18 +39,18 @@ fn ring_against_close() {
             let bell = bell.clone();
             thread::spawn(move || bell.ring())
         });
-        // Its owner's last use; who closes it comes after.
+        // The owner's last use; the close comes after it.
         kernel::wait(0);
         bell.close();
         for ringer in ringers {
             ringer.join().unwrap();
         }
-        // The number was given back, so the kernel may give it out again.
+        // The number is free, so the kernel may give it out again.
         kernel::open(0);
     });
 }
 
-/// A late ringer meets the next life.
+/// A late ring meets the next life.
 #[test]
 fn ring_against_next_life() {
     explore(|| {
@@ -71,8 +71,8 @@ fn ring_against_next_life() {
     });
 }
 
-/// Two are late for the life that ends, and one of them may close its descriptor when
-/// the next has begun to wait for that.
+/// Two threads are late for the life that ends, and one of them may close its descriptor when the
+/// next life already waits for that.
 #[test]
 fn two_late_ringers_against_next_life() {
     explore(|| {
@@ -93,19 +93,18 @@ fn two_late_ringers_against_next_life() {
     });
 }
 
-/// What a gate stands before, and how often that was cleaned up.
+/// Data behind a gate, and how often it was cleaned up.
 struct Guarded {
     gate: Gate,
     inside: UnsafeCell<()>,
     cleaned: AtomicUsize,
 }
 
-// SAFETY: loom sees who comes to the cell when another has it.
+// SAFETY: loom reports an access while another thread has the cell.
 unsafe impl Sync for Guarded {}
 
-/// A gate before something that cannot be cleaned up by who passes: its owner waits until
-/// it is closed, and then has it alone. So are spawns from outside kept from a runtime
-/// that has ended.
+/// A gate before data that a passer cannot clean up: its owner waits until the gate is closed, and
+/// then has the data alone. In this way spawns from outside are kept from a runtime that has ended.
 #[test]
 fn gate_closes_behind_passers() {
     explore(|| {
@@ -140,7 +139,7 @@ fn gate_closes_behind_passers() {
     });
 }
 
-/// Who sees that the runtime ends also sees by when.
+/// A thread that sees that the runtime ends also sees the deadline.
 #[test]
 fn deadline_is_known_when_the_end_begins() {
     explore(|| {

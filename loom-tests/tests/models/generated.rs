@@ -1,12 +1,12 @@
-//! Models that are generated: what each thread does is drawn from a seed.
+//! Generated models: the operations of each thread are drawn from a seed.
 //!
 //! Code: `scheduler/idle.rs`, `scheduler/inbox.rs`, `reactor/uring/mailbox.rs` and doorbells as they
 //! are.
 //!
-//! Properties: as in `push_and_park`, `inbox_final_check` and `ring_mailbox`, of which these are
-//! variations that nobody has thought of: when all threads are done and something is queued, its owner
-//! is awake, or is being woken; else loom sees it wait for ever. What is queued is taken once, by who
-//! sees what was done before.
+//! Properties: as in `push_and_park`, `inbox_final_check` and `ring_mailbox`, with other orders of
+//! operations: when all threads are done and something is queued, its owner is awake, or is being
+//! woken; else loom sees it wait for ever. Each queued item is taken once, by a thread that sees
+//! what was done before the push.
 //!
 //! Actors: two or three threads, of two or three operations each.
 //!
@@ -33,13 +33,13 @@ fn operations<T: Copy>(random: &mut Random, choices: &[T]) -> Vec<T> {
     (0..count).map(|_| random.choose(choices)).collect()
 }
 
-/// What a worker or another thread does with a hub.
+/// An operation of a worker or another thread on a hub.
 #[derive(Clone, Copy)]
 enum Act {
     Push {
         to: usize,
     },
-    /// Takes what has come; sleeps if that is not all that will.
+    /// Takes what has come; sleeps if more will come.
     Park,
     Drain,
     Announce,
@@ -48,7 +48,7 @@ enum Act {
     GiveUpPatrol,
 }
 
-/// A worker of a generated model, and how many tasks will come to it.
+/// A worker of a generated model, and the number of tasks that will come to it.
 struct Worker {
     me: usize,
     hub: Arc<Hub>,
@@ -69,7 +69,7 @@ impl Worker {
         }
     }
 
-    /// Does what was drawn, and then sleeps and wakes until all tasks have come.
+    /// Runs the drawn operations, and then sleeps and wakes until all tasks have come.
     fn run(mut self, acts: &[Act]) {
         for &act in acts {
             match act {
@@ -89,7 +89,7 @@ impl Worker {
     }
 }
 
-/// What any thread may do.
+/// An operation that any thread may do.
 fn tell(hub: &Hub, act: Act) {
     let claimed = match act {
         Act::Push { to } => {
@@ -139,11 +139,11 @@ fn idle() {
     });
 }
 
-/// What a thread does with an inbox.
+/// An operation of a thread on an inbox.
 #[derive(Clone, Copy)]
 enum Step {
     Push,
-    /// Takes so many tasks at most.
+    /// Takes at most this many tasks.
     Take(usize),
 }
 
@@ -152,12 +152,12 @@ enum Step {
 fn inbox() {
     explore_seeds(|seed| {
         let random = &mut Random::new(seed);
-        // As many pushes as takes. A third thread would have too many orders, but for this one, which
-        // takes all at the end.
+        // As many pushes as takes. A third thread would have too many orders, except for this
+        // thread, which takes all at the end.
         use Step::{Push, Take};
         let programs = [0; 2].map(|_| operations(random, &[Push, Push, Take(1), Take(usize::MAX)]));
         let inbox = Arc::new(Inbox::new());
-        // What was done before a task was pushed, by its number.
+        // What was done before each task was pushed, by its number.
         let before = Arc::new([(); 6].map(|()| AtomicBool::new(false)));
         let pushed = programs.iter().flatten().filter(|step| matches!(step, Push)).count();
         let mut next = 0;
@@ -192,7 +192,7 @@ fn inbox() {
     });
 }
 
-/// Takes what is there; says which tasks that were.
+/// Takes what is there; returns the numbers of these tasks.
 fn take(inbox: &Inbox, limit: usize, before: &[AtomicBool]) -> Vec<u64> {
     let drained = finish(inbox.take(limit));
     for &number in &drained {
@@ -202,7 +202,8 @@ fn take(inbox: &Inbox, limit: usize, before: &[AtomicBool]) -> Vec<u64> {
     drained
 }
 
-/// That what one thread has pushed was drained in that order, by one who drains.
+/// Asserts that the tasks that one thread has pushed were drained in that order by one other
+/// thread.
 fn assert_in_order(drained: &[u64]) {
     for thread in 0..2 {
         let of_thread = drained.iter().filter(|number| **number / 3 == thread);
@@ -210,21 +211,21 @@ fn assert_in_order(drained: &[u64]) {
     }
 }
 
-/// What a sender or the owner does with a mailbox and its doorbell.
+/// An operation of a sender or the owner on a mailbox and its doorbell.
 #[derive(Clone, Copy)]
 enum Deed {
     Send {
         about: usize,
         request: u32,
     },
-    /// Rings for nothing.
+    /// Rings without a request.
     Ring,
-    /// For the owner: sleeps, if there is something to wait for.
+    /// Only for the owner: sleeps, if there is something to wait for.
     Sleep,
     Drain,
 }
 
-/// Two ask a home for something, or ring, while it drains and sleeps, and after its end.
+/// Two threads send requests to a home, or ring, while it drains and sleeps, and after its end.
 #[test]
 fn doorbell() {
     explore_seeds(|seed| {
@@ -259,7 +260,7 @@ fn doorbell() {
         for socket in &*sockets {
             assert_eq!(Arc::strong_count(socket), 1, "a reference is lost, or was never given");
         }
-        // Closed, though somebody came late: its number is free.
+        // Closed, though a thread came late: its number is free.
         kernel::open(0);
     });
 }
@@ -272,7 +273,7 @@ fn send_or_ring(home: &Home, sockets: &[Arc<Socket>], deed: Deed) {
     }
 }
 
-/// Does what was drawn, and then sleeps and wakes until all requests are answered.
+/// Runs the drawn operations, and then sleeps and wakes until all requests are answered.
 fn own(home: &Home, deeds: &[Deed], sent: u32) {
     let mut answered = 0;
     let sleep = |answered: u32| {

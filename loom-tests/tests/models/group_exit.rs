@@ -1,14 +1,15 @@
 //! A group ends while children are spawned, run and cancelled on other threads.
 //!
-//! Code: `future/group.rs` as it is, with the regions and scopes that it is made of, and tasks as they are.
-//! Only what spawns a child is the model's: it makes the task and puts it into the queue. The group's own
+//! Code: `future/group.rs` as it is, with its regions and scopes, and tasks as they are. Only the
+//! spawn of a child is the model's: it makes the task and puts it into the queue. The group's own
 //! future is no task: it is polled whenever it has been woken.
 //!
-//! Properties: a child that was accepted is gone before the group is ready, or, if the group's future
-//! was dropped, it ends by itself; one that was refused comes back unpolled; nobody waits for ever.
+//! Properties: a child that was accepted has ended before the group is ready, or, if the group's
+//! future was dropped, it ends by itself; a child that was refused comes back unpolled; no thread
+//! waits for ever.
 //!
-//! Actors: the thread that polls the group and runs what is queued, one that spawns or runs a child,
-//! and one that cancels.
+//! Actors: the thread that polls the group and runs the queue, one that spawns or runs a child, and
+//! one that cancels.
 //!
 //! Bound: 3 threads, one child.
 
@@ -32,7 +33,7 @@ use ringloop::{
 
 use crate::tasks::{Driven, Shared, drain_all};
 
-// What has ended, in order; of no account to loom.
+// What has ended, in order; loom does not track this list.
 thread_local! {
     static ENDED: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
 }
@@ -65,7 +66,7 @@ fn child(waits: bool) -> Child {
     })
 }
 
-/// Spawns a child; gives it back if it is refused.
+/// Spawns a child; returns it if it is refused.
 fn spawn(group: &Handle, child: Child) -> Option<Child> {
     match group.spawn::<_, _, Shared>(child, 1) {
         Ok((entry, task)) => {
@@ -119,7 +120,7 @@ where
     (driven, handle)
 }
 
-/// A thread that spawns a child and runs what is queued.
+/// A thread that spawns a child and runs the queue.
 fn spawner(group: &Handle, waits: bool) -> thread::JoinHandle<Option<Child>> {
     let group = group.clone();
     thread::spawn(move || {
@@ -135,7 +136,7 @@ fn assert_order(refused: Option<&Child>, last: &'static str) {
     assert_eq!(ended(), expected);
 }
 
-/// The body ends while a handle is used elsewhere.
+/// The body ends while another thread uses a handle.
 #[test]
 fn late_spawn_against_exit() {
     explore(|| {
@@ -146,12 +147,12 @@ fn late_spawn_against_exit() {
         let early = group.drive_with_tasks();
         let refused = spawner.join().unwrap();
         let result = early.or_else(|| group.drive_with_tasks());
-        assert!(result.expect("it waits for nobody").is_ok());
+        assert!(result.expect("it waits for no child").is_ok());
         assert_order(refused.as_ref(), "group");
     });
 }
 
-/// The last child ends elsewhere while the group looks whether there is one.
+/// The last child ends on another thread while the group checks for children.
 #[test]
 fn last_child_against_wait() {
     explore(|| {
@@ -168,7 +169,7 @@ fn last_child_against_wait() {
     });
 }
 
-/// A group is cancelled while somebody spawns a child that waits for ever, and runs it.
+/// A group is cancelled while a thread spawns a child that waits for ever, and runs it.
 #[test]
 fn late_spawn_against_cancel() {
     explore(|| {
@@ -184,7 +185,7 @@ fn late_spawn_against_cancel() {
     });
 }
 
-/// A group is cancelled while a child has its first turn.
+/// A group is cancelled during a child's first poll.
 #[test]
 fn cancel_against_first_poll() {
     explore(|| {
@@ -200,7 +201,7 @@ fn cancel_against_first_poll() {
     });
 }
 
-/// A scope around a group is cancelled while somebody spawns a child that waits for ever.
+/// A scope around a group is cancelled while a thread spawns a child that waits for ever.
 #[test]
 fn late_spawn_against_outer_cancel() {
     explore(|| {
@@ -229,7 +230,7 @@ fn late_spawn_against_outer_cancel() {
     });
 }
 
-/// The future of a group is dropped while somebody spawns a child that waits for ever, and runs it.
+/// The future of a group is dropped while a thread spawns a child that waits for ever, and runs it.
 #[test]
 fn late_spawn_against_drop() {
     explore(|| {

@@ -1,11 +1,11 @@
-//! A task that holds its worker is named by others, while it ends.
+//! Other workers name a task that holds its worker, while it ends.
 //!
 //! Code: `Block::begin_tick`, `set_running`, `set_idle` and `running_in` as they are.
 //!
-//! Properties: the name and the place are of one task, and a task that is named in a tick is of
+//! Properties: the name and the place belong to one task, and a task that is named in a tick ran in
 //! that tick: a hog that has just ended is not reported under the next task's name.
 //!
-//! Actors: a worker that polls one task after the other; one that looks.
+//! Actors: a worker that polls one task after the other; a thread that reads the name.
 //!
 //! Bound: 2 threads, two tasks in two ticks, or in one.
 

@@ -1,13 +1,13 @@
-//! The lives of a hub: acquired, closed, given back, and acquired again.
+//! The lives of a hub: acquired, closed, recycled, and acquired again.
 //!
 //! Code: `Hub::acquire`, `begin`, `recycle`, `advance`, and the loop of a worker in each life.
 //!
-//! Properties: two runtimes that are alive have two hubs, and a thread that acquires one sees what its
-//! last life did; a new life is open and counts from zero; a ring that is late for the last life takes no wake
-//! from the next, and meets no descriptor that is closed.
+//! Properties: two live runtimes have two hubs, and a thread that acquires one sees what its last
+//! life did; a new life is open and counts from zero; a ring that is late for the last life takes
+//! no wake from the next, and meets no closed descriptor.
 //!
-//! Actors: two that acquire and give back; or a worker of each life, one that rings late for the
-//! first, and one that spawns in the second.
+//! Actors: two threads that acquire and recycle; or a worker of each life, a thread that rings late
+//! for the first, and one that spawns in the second.
 //!
 //! Bound: 3 threads, two lives.
 
@@ -17,15 +17,15 @@ use loom::{cell::UnsafeCell, thread};
 use loom_tests::explore;
 use ringloop::model::worker::{Runtime, Seat, set_time};
 
-/// What each hub's owner has to itself, by the hub's key.
+/// Data for each hub's owner alone, by the hub's key.
 struct Own([UnsafeCell<()>; 2]);
 
-// SAFETY: loom sees who comes to a cell when another has it.
+// SAFETY: loom reports an access while another thread has the cell.
 unsafe impl Sync for Own {}
 // SAFETY: there is nothing in it.
 unsafe impl Send for Own {}
 
-/// One short life. It ends in the phase that the next must not begin in.
+/// One short life. Its last phase is one in which the next life must not begin.
 fn live(own: &Own) -> Runtime {
     let runtime = Runtime::acquire(1);
     assert!(runtime.is_open(), "a new life goes on with the end of the last");
@@ -49,7 +49,7 @@ fn acquire_against_recycle() {
         all.sort_by_key(|runtime| runtime.key());
         all.dedup_by_key(|runtime| runtime.key());
         for runtime in all {
-            // SAFETY: nobody else is there.
+            // SAFETY: no other thread uses it.
             unsafe { runtime.free() };
         }
     });
@@ -59,8 +59,8 @@ fn start(seat: Seat) -> thread::JoinHandle<()> {
     thread::spawn(move || seat.run(|| ()))
 }
 
-/// A thread that has pushed a task in the first life rings for it late, when the task has been run and
-/// that life is over; in the second, a task is pushed to a worker that is about to sleep.
+/// A thread that has pushed a task in the first life rings for it late, when the task has been run
+/// and that life is over; in the second life, a task is pushed to a worker that is about to sleep.
 #[test]
 fn late_ring_against_next_life() {
     explore(|| {
@@ -79,7 +79,7 @@ fn late_ring_against_next_life() {
         worker.join().unwrap();
         late.join().unwrap();
         assert_eq!(second.live(), 0);
-        // SAFETY: those that used it have been joined.
+        // SAFETY: the threads that used it have been joined.
         unsafe { second.free() };
     });
 }

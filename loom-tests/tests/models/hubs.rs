@@ -1,4 +1,4 @@
-//! What the models of workers share.
+//! Shared by the models of workers.
 
 use std::sync::Arc;
 

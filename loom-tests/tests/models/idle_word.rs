@@ -1,11 +1,14 @@
-//! What the word of those who sleep carries from one worker to another.
+//! The word of sleeping workers, and what it makes visible to other workers.
 //!
-//! Code: `scheduler/idle.rs` as it is, without doorbells and inboxes, which would carry it as well.
+//! Code: `scheduler/idle.rs` as it is, without doorbells and inboxes, which would make it visible
+//! as well.
 //!
-//! Property: who takes a duty sees what was done by who had it before, and who claims a sleeper sees what
-//! that did before it went to sleep. What is done is a cell, by which loom sees two who meet there.
+//! Property: a worker that takes a duty sees what the last holder did, and a thread that claims a
+//! sleeper sees what the sleeper did before. These actions are accesses to a cell, in which loom
+//! detects two threads at once.
 //!
-//! Actors: two or three workers that hand the patrol on; one that sleeps, one or two that notify it.
+//! Actors: two or three workers that pass the patrol on; one that sleeps, one or two that notify
+//! it.
 //!
 //! Bound: 3 threads.
 
@@ -19,14 +22,14 @@ use loom::{
 use loom_tests::explore;
 use ringloop::model::scheduler::Hub;
 
-/// A hub, and what is for one at a time.
+/// A hub, and data for one thread at a time.
 struct Guarded {
     hub: Hub,
     done: UnsafeCell<()>,
     taken: AtomicUsize,
 }
 
-// SAFETY: loom sees who comes to the cell when another has it.
+// SAFETY: loom reports an access while another thread has the cell.
 unsafe impl Sync for Guarded {}
 
 impl Guarded {
@@ -35,13 +38,13 @@ impl Guarded {
         Arc::new(Self { hub, done, taken: AtomicUsize::new(0) })
     }
 
-    /// Does what one may do at a time.
+    /// Accesses the data, alone.
     fn act(&self) {
         self.done.with_mut(|_| ());
         self.taken.fetch_add(1, Relaxed);
     }
 
-    /// Goes to sleep, and wakes at once; whether that was for the patrol.
+    /// Goes to sleep, and wakes at once; returns whether that was for the patrol.
     fn nap(&self, me: usize) -> bool {
         let mut patrols = false;
         self.hub.park(me, false, || false, |patrol| patrols = patrol);
@@ -49,7 +52,7 @@ impl Guarded {
     }
 }
 
-/// The patrol is given up by one, and taken by another that parks.
+/// One worker gives the patrol up, and another takes it as it parks.
 #[test]
 fn patrol_is_handed_on() {
     explore(|| {
@@ -70,11 +73,11 @@ fn patrol_is_handed_on() {
         for other in others {
             other.join().unwrap();
         }
-        assert!(shared.taken.load(Relaxed) > 0, "nobody had it");
+        assert!(shared.taken.load(Relaxed) > 0, "no worker had it");
     });
 }
 
-/// A search ends, and somebody else is named the next searcher.
+/// A search ends, and another worker is named the next searcher.
 #[test]
 fn search_is_handed_on() {
     explore(|| {
@@ -101,7 +104,7 @@ fn search_is_handed_on() {
     });
 }
 
-/// Who clears a sleeper's bit sees what that did before.
+/// A thread that clears a sleeper's bit sees what the sleeper did before.
 #[test]
 fn sleeper_is_claimed() {
     explore(|| {

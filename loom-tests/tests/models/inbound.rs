@@ -1,17 +1,16 @@
-//! A receive at a socket's home lends what arrives to a reader on another thread.
+//! A receive at a socket's home lends arrivals to a reader on another thread.
 //!
 //! Code: `reactor/socket/inbound.rs` and the leases of `reactor/pool.rs` as they are; the
 //! cap is 1 lease. The kernel is a script of completions for each receive.
 //!
-//! Properties: no reader is left asleep with something to find, else loom sees it wait for
-//! ever; bytes come in order, with nothing lost between one receive and the next; the end
-//! comes after them, an error once; at the cap the receive is cancelled once; without
-//! memory the reader is sent to read by itself once, and then arms again; after a reset, for
-//! good.
+//! Properties: no reader sleeps while there is something to read, else loom sees it wait for ever;
+//! bytes come in order, with nothing lost between one receive and the next; the end comes after
+//! them, an error once; at the cap the receive is cancelled once; without memory the reader reads
+//! by itself once, and then arms again; after a reset, the reader reads by itself for good.
 //!
 //! Actors: one or two readers; the home, which has one receive at a time.
 //!
-//! Bound: 3 threads at a time, two receives, three leases, told apart by their lengths.
+//! Bound: 3 threads at a time, two receives, three leases, distinguished by their lengths.
 
 use std::{
     collections::VecDeque,
@@ -30,18 +29,18 @@ use ringloop::model::{
 
 use crate::tasks::wait_for;
 
-/// What the kernel says, and whether it is the last word.
+/// A completion, and whether it is the last.
 enum Completion {
     Bytes(Lease),
     End(Option<i32>),
     Cancelled,
     Starved,
-    /// The connection is reset, which a poll has told: the receive is cancelled.
+    /// The connection is reset, as a poll has reported: the receive is cancelled.
     HungUp,
 }
 use Completion::{Bytes, Cancelled, End, HungUp, Starved};
 
-/// What a reader is told.
+/// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
     Bytes(usize),
@@ -53,12 +52,12 @@ enum Told {
 struct Socket {
     inbound: Arc<Inbound>,
     pool: Pool,
-    /// What the next receives will say.
+    /// The completions of the next receives.
     receives: VecDeque<Vec<Completion>>,
     receive: Option<JoinHandle<usize>>,
 }
 
-/// A receive at the home; says how often it is to be cancelled.
+/// A receive at the home; returns how often it must be cancelled.
 fn receive(inbound: &Inbound, completions: Vec<Completion>) -> usize {
     let mut stops = 0;
     for completion in completions {
@@ -94,7 +93,7 @@ impl Socket {
         self.pool.lend(0, len, false)
     }
 
-    /// As the readers of a socket do.
+    /// As the readers of a socket poll.
     fn poll(&mut self, cx: &Context<'_>, room: Option<usize>) -> Poll<Found> {
         loop {
             match self.inbound.take(cx.waker(), room) {
@@ -110,7 +109,7 @@ impl Socket {
         }
     }
 
-    /// Reads a lease, or with `room` what fits of it.
+    /// Reads a lease, or with `room` at most that part of it.
     fn read_to(&mut self, room: Option<usize>) -> Told {
         match wait_for(poll_fn(|cx| self.poll(cx, room))) {
             Found::Some(bytes) => Told::Bytes(bytes),
@@ -125,7 +124,7 @@ impl Socket {
         self.read_to(None)
     }
 
-    /// The end of a receive; says how often it was to be cancelled.
+    /// The end of a receive; returns how often it had to be cancelled.
     fn finish(&mut self) -> usize {
         self.receive.take().map_or(0, |receive| receive.join().unwrap())
     }
@@ -143,7 +142,7 @@ fn arrivals_against_reader() {
     });
 }
 
-/// One reads, and another waits until there is something to read.
+/// One reader reads, and another waits until there is something to read.
 #[test]
 fn arrival_against_two_readers() {
     explore(|| {
@@ -167,8 +166,8 @@ fn arrival_against_two_readers() {
     });
 }
 
-/// The cap is passed; what is on its way still comes, while the reader takes a lease in
-/// part.
+/// The cap is exceeded; completions on their way still come, while the reader takes a part of a
+/// lease.
 #[test]
 fn cap_against_reader() {
     explore(|| {
@@ -217,7 +216,7 @@ fn reset_against_reader() {
     });
 }
 
-/// There is no memory for a second arrival; the next receive finds the end.
+/// There is no memory for a second arrival; the next receive gets the end.
 #[test]
 fn starvation_against_reader() {
     explore(|| {

@@ -1,11 +1,11 @@
-//! What other threads leave for a worker: drained by itself, or by a patrol.
+//! Tasks that other threads push to a worker: drained by the worker, or by a patrol.
 //!
 //! Code: `scheduler/inbox.rs`, the LIFO slot of `scheduler/block.rs`, `Idle::park` and
 //! `notify` as they are.
 //!
-//! Properties: every task is taken exactly once, whoever takes it; who takes gets what
-//! one thread pushed in its order; nothing is missed by the final look, nor what is left since no
-//! more was to be taken at once.
+//! Properties: every task is taken exactly once, whether by its worker or a patrol; a taker gets
+//! the tasks that one thread pushed in their order; the final check misses no task, nor one that
+//! was left because of the limit on a take.
 //!
 //! Actors: a worker that takes and parks; two threads that push, or one and a patrol.
 //!
@@ -28,17 +28,17 @@ use crate::{
     tasks::{finish, ready_task, ready_tasks},
 };
 
-/// Which of worker 0's two inboxes is meant.
+/// One of worker 0's two inboxes.
 #[derive(Clone, Copy)]
 enum Inbox {
-    /// That of tasks that nobody else may run.
+    /// The inbox of tasks that no other worker may run.
     Local,
-    /// That of tasks that a patrol may take.
+    /// The inbox of tasks that a patrol may take.
     Shared,
 }
 
-/// Worker 0, until it and whoever else takes have had `all` tasks between them. It takes so many
-/// at once.
+/// Worker 0, until it and the other takers have taken `all` tasks together. It takes at most
+/// `at_once` at once.
 fn work(hub: &Hub, at_once: usize, elsewhere: impl Fn() -> usize, all: usize) -> Vec<Runnable> {
     let mut tasks = Vec::new();
     loop {
@@ -63,7 +63,7 @@ fn push(hub: &Arc<Hub>, numbers: &'static [u64], to: Inbox) -> thread::JoinHandl
     })
 }
 
-/// That of two numbers the lower comes first, if both are there.
+/// Of two numbers the lower comes first, if both are there.
 fn assert_order(drained: &[u64], first: u64, second: u64) {
     let place = |number| drained.iter().position(|&drained| drained == number);
     if let (Some(first), Some(second)) = (place(first), place(second)) {
@@ -85,7 +85,7 @@ fn two_pushers() {
     });
 }
 
-/// The same, and no more than one is taken at a time.
+/// The same, and at most one is taken at a time.
 #[test]
 fn one_at_a_time() {
     explore(|| {
@@ -109,7 +109,7 @@ fn owner_against_patrol() {
                 let mut tasks = Vec::new();
                 hub.take_mail(0, 1, |task| tasks.push(task));
                 if !tasks.is_empty() {
-                    // Only for the model: the worker waits for all to be taken.
+                    // Only for the model: the worker waits until all are taken.
                     taken.store(tasks.len(), Release);
                     hub.ring(0);
                 }

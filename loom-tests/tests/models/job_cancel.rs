@@ -1,10 +1,10 @@
-//! A blocking job is cancelled before a thread comes to it, or just then.
+//! A blocking job is cancelled before a thread takes it, or at that moment.
 //!
-//! Code: `task/`, as `blocking/job.rs` uses it: the job is a task that has not been woken. The thread that takes
-//! it out of the queue wakes it and runs it; a canceller wakes it and ends it.
+//! Code: `task/`, as `blocking/job.rs` uses it: the job is a task that has not been woken. The
+//! thread that takes it out of the queue wakes it and runs it; a canceller wakes it and ends it.
 //!
-//! Properties: the job runs once and its value is there, or it never runs and is cancelled; its future is
-//! dropped once; its waiter is woken; the memory is freed once.
+//! Properties: the job runs once and returns its value, or it never runs and is cancelled; its
+//! future is dropped once; its waiter is woken; the memory is freed once.
 //!
 //! Actors: the thread, one or two cancellers, a waiter.
 //!
@@ -70,7 +70,7 @@ impl Counts {
         (entry.rest(), registered, task)
     }
 
-    /// The result is that of a job which ran, or of one that did not.
+    /// The result is that of a job that ran, or of one that did not.
     fn check(&self, value: Option<u32>) {
         let [ran, dropped] = &*self.0;
         assert_eq!(ran.load(Relaxed), usize::from(value == Some(7)));
@@ -87,9 +87,9 @@ fn serve(job: Resting) -> thread::JoinHandle<()> {
     })
 }
 
-/// A thread that asks it to end.
+/// A thread that cancels the job.
 fn request(registered: Registered, abort: bool) -> thread::JoinHandle<()> {
-    // SAFETY: nobody else is about, and the task has not ended.
+    // SAFETY: no other thread uses it, and the task has not ended.
     let task = unsafe { registered.refer() };
     thread::spawn(move || {
         task.request(abort);
@@ -127,7 +127,7 @@ fn wait_for(task: Task<u32>) -> Option<u32> {
     }
 }
 
-/// The thread comes when another cancels; a third waits.
+/// A thread takes the job while another cancels it; a third waits.
 #[test]
 fn claim_against_cancel() {
     explore(|| {
@@ -141,7 +141,7 @@ fn claim_against_cancel() {
     });
 }
 
-/// Two cancel, one of them by force, and none waits.
+/// Two threads cancel, one of them by abort, and none waits.
 #[test]
 fn claim_against_two_cancels() {
     explore(|| {
@@ -158,7 +158,7 @@ fn claim_against_two_cancels() {
     });
 }
 
-/// A job that was cancelled in the queue has ended, and is passed over.
+/// A job that was cancelled in the queue has ended, and is skipped.
 #[test]
 fn cancelled_job_is_passed_over() {
     explore(|| {

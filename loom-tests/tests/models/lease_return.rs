@@ -1,14 +1,13 @@
-//! Leases that come back from other threads.
+//! Leases that other threads return.
 //!
-//! Code: `reactor/pool.rs` as it is, mapped memory included; what is read there is an
-//! access to a cell, which the owner takes when the buffer is free, and frees at the end.
+//! Code: `reactor/pool.rs` as it is, including mapped memory; a read of that memory is an access to
+//! a cell, which the owner takes when the buffer is free, and frees at the end.
 //!
-//! Properties: a buffer is free once, after its filler and all its leases are done, and
-//! what they read was read before; an owner that starves and sleeps is woken, or has seen
-//! the buffer; it is rung once at most; the memory goes when the pool and the last lease
-//! have gone, once.
+//! Properties: a buffer becomes free once, after its filler and all its leases are done, and after
+//! all reads by leases; an owner that starves and sleeps is woken, or has seen the buffer; it is
+//! rung at most once; the memory is freed once, when the pool and the last lease have been dropped.
 //!
-//! Actors: the owner; one or two that read and return leases.
+//! Actors: the owner; one or two threads that read and return leases.
 //!
 //! Bound: 3 threads, two buffers, two leases, one sleep.
 
@@ -28,7 +27,7 @@ fn bell() -> &'static Doorbell {
     bell
 }
 
-/// Reads what was lent, elsewhere, and returns it.
+/// Reads a lease on another thread, and returns it.
 fn return_elsewhere(lease: Lease) -> JoinHandle<()> {
     thread::spawn(move || {
         assert_eq!(lease[0], 0);
@@ -71,7 +70,7 @@ fn split_against_last() {
     });
 }
 
-/// The owner receives to a buffer from whose front a lease returns.
+/// The owner receives into a buffer from whose front a lease returns.
 #[test]
 fn return_against_spare() {
     explore(|| {
@@ -87,7 +86,7 @@ fn return_against_spare() {
     });
 }
 
-/// The owner finds nothing free and sleeps while two buffers return.
+/// The owner finds no free buffer and sleeps while two buffers return.
 #[test]
 fn returns_against_starvation() {
     explore(|| {
@@ -110,8 +109,7 @@ fn returns_against_starvation() {
     });
 }
 
-/// The pool ends with a lease of one buffer and a filler that has another, and a lease of
-/// that as well.
+/// The pool ends with a lease of one buffer, and with a filler and a lease of another.
 #[test]
 fn returns_against_the_end() {
     explore(|| {

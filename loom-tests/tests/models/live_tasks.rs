@@ -1,12 +1,12 @@
-//! Which tasks live: the registry that lists them, and the counts that end a runtime.
+//! Live tasks: the registry that lists them, and the counts that end a runtime.
 //!
 //! Code: `scheduler/registry.rs` with chunks of 2 slots, `task/`, and `Hub::live`.
 //!
-//! Properties: who lists the tasks gets a reference to each that is live throughout, and
-//! to none whose memory is gone; slots are not lost, and none is in use twice; a count of
-//! zero means that no task was alive.
+//! Properties: a thread that lists the tasks gets a reference to each that lives throughout, and to
+//! none whose memory is freed; slots are not lost, and none is in use twice; a count of zero means
+//! that no task was alive.
 //!
-//! Actors: one or two that end tasks and make the next, one or two that list.
+//! Actors: one or two threads that end tasks and make the next, one or two that list.
 //!
 //! Bound: 3 threads, three tasks, chunks of 2 slots.
 
@@ -29,7 +29,7 @@ loom::lazy_static! {
     static ref REGISTRY: Registry = Registry::new();
 }
 
-/// Tasks whose number is their slot. They are never woken, only asked to end.
+/// Tasks whose number is their slot. They are never woken, only cancelled.
 struct Filed;
 
 impl Schedule for Filed {
@@ -51,7 +51,7 @@ fn file(slot: u32) -> Runnable {
     entry
 }
 
-/// One lists the tasks and asks all to end, while one ends and the next takes its slot.
+/// One thread lists the tasks and cancels all, while a task ends and the next takes its slot.
 #[test]
 fn list_against_end() {
     explore(|| {
@@ -61,13 +61,13 @@ fn list_against_end() {
         assert!(task.run().is_none());
         assert!(file(REGISTRY.take_slot(&own)).run().is_none());
         lister.join().unwrap();
-        // Nobody is left, and nothing of whom was there.
+        // No task is left, and no memory of one.
         REGISTRY.request_all(true);
     });
 }
 
-/// Two list at the same time. (Nobody else waits for a slot then: of two who spin loom
-/// lets neither make room for a third.)
+/// Two threads list at the same time. (No other thread waits for a slot then: of two threads that
+/// spin, loom schedules no third.)
 #[test]
 fn list_against_list() {
     explore(|| {
@@ -80,7 +80,7 @@ fn list_against_list() {
     });
 }
 
-/// Tasks are filed in new chunks by two threads while a third lists.
+/// Two threads file tasks in new chunks while a third lists.
 #[test]
 fn list_against_growth() {
     explore(|| {
@@ -95,7 +95,7 @@ fn list_against_growth() {
         lister.join().unwrap();
         let (others, tasks) = other.join().unwrap();
         assert!(!others.contains(&one) && others[0] != others[1], "a slot is in use twice");
-        // What is live throughout is found: an abort ends it without a poll.
+        // Tasks that live throughout are found: an abort ends them without a poll.
         REGISTRY.request_all(true);
         for task in tasks.into_iter().chain([mine]) {
             assert!(task.run().is_none());
@@ -103,7 +103,7 @@ fn list_against_growth() {
     });
 }
 
-/// A slot is taken by a new task as the old one ends elsewhere, and somebody lists.
+/// A new task takes a slot as the old one ends on another thread, and a third lists.
 #[test]
 fn reuse_against_end() {
     explore(|| {
@@ -122,14 +122,14 @@ fn reuse_against_end() {
     });
 }
 
-/// A task spawns another, which ends on another worker, and ends itself: whoever counts
-/// none alive is right.
+/// A task spawns another, which ends on another worker, and ends itself: a count of no live tasks
+/// is right.
 #[test]
 fn count_against_spawn() {
     count(|hub| hub.count_spawned(0), |hub| hub.count_ended(1));
 }
 
-/// The same, and what happens elsewhere is on threads that are no workers.
+/// The same, with plain threads in place of workers.
 #[test]
 fn count_against_foreign_spawn() {
     count(Hub::count_foreign_spawn, Hub::count_foreign_end);

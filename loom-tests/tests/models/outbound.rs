@@ -1,13 +1,13 @@
-//! Writers give a socket bytes, and its home, or they themselves, send them.
+//! Writers queue bytes on a socket, and its home, or the writers themselves, send them.
 //!
-//! Code: `reactor/socket/outbound.rs` as it is; a writer waits from 6 bytes on. The kernel
-//! is a list of bytes, and takes one byte of each first send.
+//! Code: `reactor/socket/outbound.rs` as it is; a writer waits from 6 bytes on. The kernel is a
+//! list of bytes, and takes one byte of each first send.
 //!
-//! Properties: no two sends are in the kernel at once (S14); each writer's bytes arrive
-//! once and in order; the kernel has them when a flush is done; an error is told once (what
-//! was given up, as often as one asks), and before anything else is sent; a writer that
-//! waits for room, and one that flushes, is woken, else loom sees it wait for ever; the
-//! write side is shut once, after all bytes.
+//! Properties: no two sends are in the kernel at once (S14); each writer's bytes arrive once and in
+//! order; the kernel has them when a flush is done; an error is returned once (that of bytes that
+//! were given up, each time), and before anything else is sent; a writer that waits for room, and
+//! one that flushes, is woken, else loom sees it wait for ever; the write side is shut once, after
+//! all bytes.
 //!
 //! Actors: the home; one or two writers.
 //!
@@ -37,20 +37,20 @@ const BROKEN: i32 = 32;
 struct Socket {
     outbound: Outbound,
     sending: AtomicBool,
-    /// What the kernel has.
+    /// The bytes that the kernel has taken.
     wire: Mutex<Vec<u8>>,
-    /// What it had when the write side was shut.
+    /// The bytes that it had taken when the write side was shut.
     shut: Mutex<Vec<Vec<u8>>>,
-    /// What the home is told.
+    /// Messages to the home.
     mail: Mutex<Mail>,
     heard: Condvar,
 }
 
-/// What may go wrong with the first send.
+/// A fault of the first send.
 #[derive(Clone, Copy)]
 enum Fault {
     Broken,
-    /// It is whole, but what is behind it is given up.
+    /// It is sent in full, but the bytes behind it are given up.
     GivenUp,
 }
 
@@ -179,7 +179,7 @@ impl Socket {
     }
 }
 
-/// One writes to the queue and flushes, the other sends by itself if it may.
+/// One writer queues and flushes, the other sends by itself if it may.
 #[test]
 fn direct_send_against_queue() {
     explore(|| {
@@ -251,7 +251,7 @@ fn error_against_writer() {
         let socket = Socket::new();
         let writer = socket.writer(|socket| {
             socket.write(&[1, 2, 3]).unwrap();
-            assert!(!socket.outbound.is_idle(), "an error that nobody is told");
+            assert!(!socket.outbound.is_idle(), "an error that was not returned");
             let direct = match socket.write_directly(&[4]) {
                 Direct::Done(()) => panic!("sent behind a gap"),
                 Direct::Busy => Ok(()),
@@ -269,7 +269,7 @@ fn error_against_writer() {
     });
 }
 
-/// What is queued behind the first send is given up.
+/// The bytes that are queued behind the first send are given up.
 #[test]
 fn given_up_against_writer() {
     explore(|| {
@@ -287,8 +287,7 @@ fn given_up_against_writer() {
     });
 }
 
-/// A home ends: with something still to be sent, nothing can be sent any more; else another
-/// home goes on.
+/// A home ends: if bytes are left to be sent, none can be sent any more; else another home goes on.
 #[test]
 fn orphaned_against_writer() {
     explore(|| {
@@ -309,8 +308,8 @@ fn orphaned_against_writer() {
     });
 }
 
-/// A writer finds nobody to tell, beside one that does: what the other has written is sent, or its
-/// flush says that it is not.
+/// A writer finds no home that it could notify, beside a writer that does: the other's bytes are
+/// sent, or its flush returns that they are not.
 #[test]
 fn taken_back_against_writer() {
     explore(|| {
@@ -336,7 +335,7 @@ fn taken_back_against_writer() {
     });
 }
 
-/// Somebody shuts the write side while the last bytes are sent.
+/// A thread shuts the write side while the last bytes are sent.
 #[test]
 fn shut_against_sends() {
     explore(|| {

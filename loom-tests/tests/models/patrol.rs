@@ -1,15 +1,15 @@
-//! Who watches for stuck workers, while workers go to sleep and wake up.
+//! The patrol for stuck workers, while workers go to sleep and wake.
 //!
-//! Code: `Idle::park`, `arm_patrol`, `give_up_patrol`, doorbells as they are; looks at
-//! ticks and what a rescue takes are simplified.
+//! Code: `Idle::park`, `arm_patrol`, `give_up_patrol`, doorbells as they are; the checks of ticks
+//! and the rescue are simplified.
 //!
-//! Property: when a worker gets stuck with work behind it, somebody comes for that work:
-//! the patrol is laid down only while all others are parked, who wakes up alone names a
-//! sleeper, and who gets work of its own gives the duty up. If nobody comes, loom sees
-//! everybody wait for ever. That there is one patroller at most is in the word's shape.
+//! Property: when a worker gets stuck with work behind it, another one comes for that work: the
+//! patrol is given up only while all others are parked, a worker that wakes alone names a sleeper,
+//! and a worker that gets work of its own gives the duty up. If no worker comes, loom sees all wait
+//! for ever. The form of the word allows one patroller at most.
 //!
-//! Actors: one worker that gets stuck, one or two that sleep and patrol; in one model a
-//! third that ticks on.
+//! Actors: one worker that gets stuck, one or two that sleep and patrol; in one model a third that
+//! goes on with its ticks.
 //!
 //! Bound: 3 threads, one worker that gets stuck once.
 
@@ -42,16 +42,16 @@ impl Stuck {
     /// A tick that leaves work behind.
     fn tick(&self) {
         self.tick.fetch_add(1, Relaxed);
-        // An RMW: loom may put a plain store before a swap that did not see it.
+        // An RMW: loom may order a plain store before a swap that did not see it.
         self.work.swap(true, AcqRel);
     }
 
-    /// A poll without end: until it is rescued.
+    /// A poll that lasts until the rescue.
     fn poll(&self) {
         kernel::wait(self.worker as i32);
     }
 
-    /// Takes its work; then it may go on.
+    /// Takes its work; then the poll may end.
     fn rescue(&self, hub: &Hub) {
         if self.work.swap(false, AcqRel) {
             hub.ring(self.worker);
@@ -60,7 +60,7 @@ impl Stuck {
     }
 }
 
-/// At a tick's end, with tasks left.
+/// At the end of a tick, with tasks left.
 fn ensure_patrol(hub: &Hub) {
     if hub.wants_patrol()
         && let Some(sleeper) = hub.arm_patrol()
@@ -69,7 +69,7 @@ fn ensure_patrol(hub: &Hub) {
     }
 }
 
-/// The loop of a worker that never has anything to do. `quiet` is what its last look saw.
+/// The loop of a worker that never has anything to do. `quiet`: its last check saw no activity.
 fn sleep_and_patrol(hub: &Hub, me: usize, stuck: &Stuck, mut quiet: bool) {
     let mut seen = 0;
     while !hub.is_stopped() {
@@ -104,7 +104,7 @@ fn sleepers(hub: &Arc<Hub>, who: &[usize], stuck: &Arc<Stuck>) -> Vec<thread::Jo
     who.iter().map(sleeper).collect()
 }
 
-/// A worker sleeps, wakes up by an event, ticks once and gets stuck.
+/// A worker sleeps, is woken by an event, makes one tick and gets stuck.
 fn wake_up_and_get_stuck(hub: &Hub, stuck: &Stuck, event: impl FnOnce()) {
     hub.park(stuck.worker, false, || false, |_| event());
     hub.give_up_patrol(stuck.worker);
@@ -113,7 +113,7 @@ fn wake_up_and_get_stuck(hub: &Hub, stuck: &Stuck, event: impl FnOnce()) {
     stuck.poll();
 }
 
-/// One wakes up as the other lays down the patrol, or takes it.
+/// One worker wakes as the other gives up the patrol, or takes it.
 #[test]
 fn wake_up_alone() {
     explore(|| {
@@ -124,7 +124,7 @@ fn wake_up_alone() {
     });
 }
 
-/// One wakes up when the other, on patrol, has just seen that all is quiet.
+/// One worker wakes when the other, on patrol, has just seen that all is quiet.
 #[test]
 fn wake_up_after_quiet_look() {
     explore(|| {
@@ -143,7 +143,7 @@ fn wake_up_after_quiet_look() {
     });
 }
 
-/// One gets stuck while two others go to sleep, of whom one takes the duty.
+/// One worker gets stuck while two others go to sleep, of which one takes the duty.
 #[test]
 fn two_sleepers() {
     explore(|| {
@@ -156,7 +156,7 @@ fn two_sleepers() {
     });
 }
 
-/// The patroller finds work of its own and gets stuck in it; another sleeps, and a third
+/// The patroller finds work of its own and gets stuck in it; another worker sleeps, and a third
 /// ends one tick after that.
 #[test]
 fn patroller_gets_stuck() {

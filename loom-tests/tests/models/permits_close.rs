@@ -1,10 +1,10 @@
-//! A semaphore closes under those who take from it.
+//! A semaphore is closed while other threads take permits.
 //!
 //! Code: `sync/permits.rs` as it is, by way of `sync/semaphore.rs`.
 //!
-//! Property: who finds it closed sees what was done before it was closed.
+//! Property: a thread that finds it closed sees what was done before the close.
 //!
-//! Actors: one that closes; two that take permits without waiting.
+//! Actors: one thread that closes; two that take permits without waiting.
 //!
 //! Bound: 3 threads, two permits.
 
@@ -17,7 +17,8 @@ use loom::{
 use loom_tests::explore;
 use ringloop::sync::Semaphore;
 
-/// One looks before the end, and finds it with the CAS by which it takes a permit.
+/// One thread reads the word before the close, and finds it closed with the CAS by which it takes a
+/// permit.
 #[test]
 fn take_against_close() {
     explore(|| {
@@ -30,7 +31,7 @@ fn take_against_close() {
                     Ok(permit) => permit.forget(),
                     Err(error) => {
                         assert!(error.is_closed(), "there are enough");
-                        // Relaxed: the end is what makes it seen.
+                        // Relaxed: visible by the close alone.
                         assert!(last_words.load(Relaxed), "what came before the end is not seen");
                     }
                 }

@@ -3,12 +3,12 @@
 //! Code: `Hub::push_home`, `push_foreign`, `advance`; `Idle::park` and `notify`; inboxes
 //! and doorbells as they are, on modelled eventfds.
 //!
-//! Property: no task is left to a worker that sleeps, and no worker sleeps past the end
-//! of its runtime: else loom sees it wait for ever. A timeout would hide that, so the
-//! patrol's sleep has none here. And of those who push at the same time one rings.
+//! Property: no task is left to a worker that sleeps, and no worker sleeps past the end of its
+//! runtime: else loom sees it wait for ever. A timeout would hide that, so the patrol's sleep has
+//! none here. And of threads that push at the same time only one rings.
 //!
-//! Actors: one or two workers, who drain, and park when they have seen nothing; one or
-//! two threads that push.
+//! Actors: one or two workers, which drain, and park when they have found nothing; one or two
+//! threads that push.
 //!
 //! Bound: 3 threads, two tasks.
 
@@ -26,7 +26,7 @@ use crate::{
     tasks::{finish, ready_tasks},
 };
 
-/// A worker's loop, until `done`: it takes what it finds. Says how often it parked.
+/// A worker's loop, until `done`: it takes the tasks that it finds. Returns how often it parked.
 fn work(hub: &Hub, me: usize, tasks: &mut Vec<Runnable>, done: impl Fn(usize) -> bool) -> usize {
     for parks in 0.. {
         hub.take_local(me, usize::MAX, |task| tasks.push(task));
@@ -59,7 +59,7 @@ fn two_pushers() {
     });
 }
 
-/// One thread pushes twice: the second comes when the worker may be about to sleep again.
+/// One thread pushes twice: the second time when the worker may be about to sleep again.
 #[test]
 fn push_after_push() {
     explore(|| {
@@ -103,7 +103,7 @@ fn two_workers() {
     });
 }
 
-/// A worker that ends its runtime once it has got the task; the other ends by that.
+/// A worker that ends its runtime once it has the task; the other one ends with the runtime.
 fn until_stopped(hub: &Hub, me: usize, last_words: &AtomicBool) -> Vec<Runnable> {
     let mut tasks = Vec::new();
     work(hub, me, &mut tasks, |drained| drained > 0 || hub.is_stopped());
@@ -116,7 +116,8 @@ fn until_stopped(hub: &Hub, me: usize, last_words: &AtomicBool) -> Vec<Runnable>
     tasks
 }
 
-/// A thread pushes to whom it takes to be awake; whoever gets the task ends the runtime.
+/// A thread pushes to the worker that it takes to be awake; the worker that gets the task ends the
+/// runtime.
 #[test]
 fn push_to_either_and_stop() {
     explore(|| {
@@ -136,8 +137,8 @@ fn push_to_either_and_stop() {
     });
 }
 
-/// One worker is held by a task and never looks again; what comes from elsewhere is the other's,
-/// whether that sleeps or is awake.
+/// One worker is held by a task and never checks its inbox again; tasks from outside go to the
+/// other worker, whether that sleeps or is awake.
 #[test]
 fn push_past_a_held_worker() {
     explore(|| {

@@ -2,12 +2,12 @@
 //!
 //! Code: `reactor/uring/mailbox.rs` and doorbells as they are, on modelled eventfds.
 //!
-//! Properties: no request is left to an owner that sleeps, else loom sees it wait for
-//! ever; each is answered once, by who sees what was done before it; a ring that comes
-//! late, even after the owner's end, does no harm; when all is over, the mailbox has kept
-//! no reference and taken none too many; what is asked of a home is not left with the one before it.
+//! Properties: no request is left to an owner that sleeps, else loom sees it wait for ever; each is
+//! answered once, by a thread that sees what was done before it; a ring that comes late, even after
+//! the owner's end, does no harm; at the end the mailbox has kept no reference and taken none too
+//! many; a request to a home is not left with the home before it.
 //!
-//! Actors: the owner, who drains, and sleeps when there is no mail; one or two who send.
+//! Actors: the owner, which drains, and sleeps when there is no mail; one or two threads that send.
 //!
 //! Bound: 3 threads, two sockets, three requests.
 
@@ -23,7 +23,7 @@ use ringloop::model::{
     mailbox::{Mailbox, Node, Sent},
 };
 
-/// What two requests are about: what was done before each.
+/// What was done before each of two requests.
 pub type Socket = Node<[AtomicBool; 2]>;
 
 /// A request ...
@@ -31,7 +31,7 @@ pub const FIRST: u32 = 1;
 /// ... and another.
 pub const SECOND: u32 = 2;
 
-/// A socket of which nothing was asked.
+/// A socket without a request.
 pub fn socket() -> Arc<Socket> {
     Node::new([0; 2].map(|_| AtomicBool::new(false)))
 }
@@ -60,7 +60,7 @@ impl Home {
         }
     }
 
-    /// Takes what nobody answers.
+    /// Takes the requests that get no answer.
     fn take_orphans(&self) {
         let count = self.drain() as usize;
         self.orphans.fetch_add(count, Relaxed);
@@ -71,7 +71,7 @@ impl Home {
         thread::spawn(move || home.send(&socket, request))
     }
 
-    /// Takes what is there; says how many requests that were.
+    /// Takes the requests that are there; returns their number.
     pub fn drain(&self) -> u32 {
         let mut count = 0;
         self.mailbox.drain_with(|socket, requests| {
@@ -107,7 +107,7 @@ impl Home {
     }
 }
 
-/// Waits for those who send; then nobody but the model refers to the sockets.
+/// Waits for the senders; then only the model refers to the sockets.
 fn finish(senders: impl IntoIterator<Item = JoinHandle<()>>, sockets: &[Arc<Socket>]) {
     for sender in senders {
         sender.join().unwrap();
@@ -117,7 +117,7 @@ fn finish(senders: impl IntoIterator<Item = JoinHandle<()>>, sockets: &[Arc<Sock
     }
 }
 
-/// Two ask for two things about one socket.
+/// Two threads send two requests for one socket.
 #[test]
 fn two_requests_for_one() {
     explore(|| {
@@ -128,7 +128,7 @@ fn two_requests_for_one() {
     });
 }
 
-/// Two ask about two sockets.
+/// Two threads send requests for two sockets.
 #[test]
 fn one_request_for_each() {
     explore(|| {
@@ -139,7 +139,7 @@ fn one_request_for_each() {
     });
 }
 
-/// Two sockets are queued when somebody asks anew about the one that is taken first.
+/// Two sockets are queued when a thread sends a new request for the one that is taken first.
 #[test]
 fn again_while_taken() {
     explore(|| {
@@ -152,7 +152,7 @@ fn again_while_taken() {
     });
 }
 
-/// Two ask, about one socket and about another, while the owner ends.
+/// Two threads send requests, for one socket and for another, while the owner ends.
 #[test]
 fn requests_against_close() {
     explore(|| {
@@ -161,12 +161,12 @@ fn requests_against_close() {
         let senders = [0, 1].map(|one| home.send_elsewhere(&sockets[one], SECOND));
         home.end();
         finish(senders, &sockets);
-        assert_eq!(home.orphans.load(Relaxed), 3, "somebody waits for an answer");
+        assert_eq!(home.orphans.load(Relaxed), 3, "a request got no answer");
     });
 }
 
-/// A socket finds another home when the first, with a request for it, has closed and not yet looked at
-/// that; somebody asks the new one.
+/// A socket gets another home when the first has closed with an unanswered request for it; a thread
+/// sends a request to the new one.
 #[test]
 fn next_home_against_close() {
     explore(|| {
@@ -189,7 +189,7 @@ fn next_home_against_close() {
         asker.join().unwrap();
         let mut answered = 0;
         second.drain_with(|_, requests| answered |= requests);
-        assert_eq!(orphans & SECOND, 0, "asked of the new home, and not answered there");
+        assert_eq!(orphans & SECOND, 0, "sent to the new home, and not answered there");
         assert_eq!(orphans ^ answered, FIRST | SECOND, "lost, or answered twice");
         assert_eq!(Arc::strong_count(&socket), 1, "a reference is lost, or was never given");
     });

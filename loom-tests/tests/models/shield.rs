@@ -1,13 +1,13 @@
-//! A shielded task ends while its watcher is dropped, gives up or asks it to end.
+//! A shielded task ends while its watcher is dropped, gives up or cancels it.
 //!
 //! Code: `task/` with `uncancellable` and scopes as they are. The model makes the task of `shield`, under
 //! a scheduler with one queue.
 //!
-//! Properties: the task is not ended by a request; its result is delivered once, to a watcher that may
-//! have given up before, or dropped once; a panic that nobody sees is reported once; nobody waits
-//! for ever.
+//! Properties: a request does not end the task; its result is delivered once, to a watcher that may
+//! have given up before, or dropped once; a panic that no watcher gets is reported once; no thread
+//! waits for ever.
 //!
-//! Actors: one that runs the task, one that brings what it waits for, and one that drops, cancels or waits.
+//! Actors: a thread that runs the task, one that wakes it, and one that drops, cancels or waits.
 //!
 //! Bound: 3 threads, one task.
 
@@ -27,7 +27,7 @@ use ringloop::{Task, scope, uncancellable};
 
 use crate::tasks::{Token, drain, dropped, ended, reported, start, take, wait_for};
 
-/// A shielded task that has been polled once, and a thread that brings what it waits for.
+/// A shielded task that has been polled once, and a thread that wakes it.
 struct Shielded {
     task: Task<Token>,
     news: Arc<AtomicBool>,
@@ -56,11 +56,11 @@ impl Shielded {
         Self { task, news, waker }
     }
 
-    /// The task, and a thread that brings the news and runs what is queued then.
+    /// Returns the task, and a thread that sets what the task waits for, and then runs the queue.
     fn bring(self) -> (Task<Token>, thread::JoinHandle<()>) {
         let Self { task, news, waker } = self;
         let bring = thread::spawn(move || {
-            // Relaxed: the wake is what makes it seen.
+            // Relaxed: visible by the wake alone.
             news.store(true, Relaxed);
             waker.wake();
             drain();
@@ -69,7 +69,7 @@ impl Shielded {
     }
 }
 
-/// The watcher goes.
+/// The watcher is dropped.
 #[test]
 fn drop_against_end() {
     explore(|| {
@@ -81,7 +81,7 @@ fn drop_against_end() {
     });
 }
 
-/// The watcher goes, and there is a panic that nobody sees.
+/// The watcher is dropped, and there is a panic that no watcher gets.
 #[test]
 fn drop_against_panic() {
     explore(|| {
@@ -93,7 +93,7 @@ fn drop_against_panic() {
     });
 }
 
-/// The watcher asks it to end, and is refused.
+/// The watcher cancels it, and is refused.
 #[test]
 fn cancel_against_end() {
     explore(|| {
@@ -111,7 +111,7 @@ fn cancel_against_end() {
     });
 }
 
-/// The scope in which the watcher waits is cancelled; then it waits again, in none.
+/// The scope in which the watcher waits is cancelled; then it waits again, outside of it.
 #[test]
 fn watcher_gives_up_against_end() {
     explore(|| {

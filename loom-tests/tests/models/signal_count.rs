@@ -1,12 +1,13 @@
-//! Signals against listeners that come, look and go.
+//! Signals, and listeners that begin, read and end.
 //!
-//! Code: `util/signal_count.rs` as it is; the bell is a modelled eventfd. The handler is a thread of the
-//! model's, which stands for any thread that a signal interrupts; the default that it plays where nobody
-//! listens is the model's, a mark.
+//! Code: `util/signal_count.rs` as it is; the bell is a modelled eventfd. The handler is a thread
+//! of the model's, in place of any thread that a signal interrupts; the default effect, for a
+//! signal without a listener, is a mark of the model's.
 //!
-//! Properties: a signal has its default effect, or is heard by every listener that stays, and never
-//! both, nor neither; several may be heard as one, and none after the last is unheard; a listener that
-//! sleeps is woken, and the listener that heard it sees what the sender did before.
+//! Properties: a signal has its default effect, or every listener that stays gets it, and never
+//! both, nor neither; several signals may be received as one, and none is left unreceived; a
+//! listener that sleeps is woken, and a listener that gets a signal sees what the sender did
+//! before.
 //!
 //! Actors: one or two handlers, one or two listeners.
 //!
@@ -29,7 +30,7 @@ fn come(count: &Count) -> bool {
     count.come(|| kernel::ring(BELL))
 }
 
-/// One comes while the only listener begins: it is heard, or has its default effect.
+/// A signal comes while the only listener begins: it is received, or has its default effect.
 #[test]
 fn come_against_listen() {
     explore(|| {
@@ -42,12 +43,12 @@ fn come_against_listen() {
         let before = count.hear(&mut seen);
         let is_heard = handler.join().unwrap();
         let after = count.hear(&mut seen);
-        assert_eq!(before || after, is_heard, "heard by the listener, or by nobody");
-        assert!(!(before && after), "one signal is told once");
+        assert_eq!(before || after, is_heard, "received by the listener, or by none");
+        assert!(!(before && after), "one signal is received once");
     });
 }
 
-/// One comes while the last listener goes, another while there is none.
+/// A signal comes while the last listener ends, another while there is none.
 #[test]
 fn come_against_leave() {
     explore(|| {
@@ -60,13 +61,13 @@ fn come_against_leave() {
         let was_told = count.hear(&mut seen);
         count.leave();
         let is_heard = handler.join().unwrap();
-        assert!(is_heard || !was_told, "it was told, and had its default effect");
-        assert!(!come(&count), "nobody is left");
+        assert!(is_heard || !was_told, "it was received, and had its default effect");
+        assert!(!come(&count), "no listener is left");
         assert_eq!(kernel::rings(BELL), usize::from(is_heard));
     });
 }
 
-/// One of two listeners goes: the other hears.
+/// One of two listeners ends: the other gets the signal.
 #[test]
 fn come_while_one_of_two_leaves() {
     explore(|| {
@@ -79,13 +80,13 @@ fn come_while_one_of_two_leaves() {
         };
         drop(goes);
         count.leave();
-        assert!(handler.join().unwrap(), "one listens all the time");
+        assert!(handler.join().unwrap(), "one listener stays all the time");
         assert!(count.hear(&mut stays));
         assert!(!count.hear(&mut stays));
     });
 }
 
-/// A listener sleeps until it hears of one.
+/// A listener sleeps until it gets a signal.
 #[test]
 fn one_comes_and_wakes_a_sleeper() {
     explore(|| {
@@ -103,7 +104,7 @@ fn one_comes_and_wakes_a_sleeper() {
     });
 }
 
-/// A listener sleeps until it hears of one of two; then what was done before the last is seen.
+/// A listener sleeps until it gets one of two signals; then it sees what was done before the last.
 #[test]
 fn two_come_and_wake_a_sleeper() {
     explore(|| {
@@ -114,7 +115,7 @@ fn two_come_and_wake_a_sleeper() {
             let (count, data) = (count.clone(), data.clone());
             thread::spawn(move || {
                 assert!(come(&count));
-                // SAFETY: loom sees whether anybody else looks.
+                // SAFETY: loom reports an access by another thread.
                 data.with_mut(|data| unsafe { *data = 1 });
                 assert!(come(&count));
             })
@@ -124,14 +125,14 @@ fn two_come_and_wake_a_sleeper() {
         }
         handler.join().unwrap();
         let _ = count.hear(&mut seen);
-        assert!(!count.hear(&mut seen), "two signals are told twice at most");
+        assert!(!count.hear(&mut seen), "two signals are received twice at most");
         assert_eq!(kernel::rings(BELL), 2);
         // SAFETY: as above.
         data.with(|data| assert_eq!(unsafe { *data }, 1));
     });
 }
 
-/// A listener that was told sees what the sender did before, with nothing else between them.
+/// A listener that gets a signal sees what the sender did before, with nothing else between them.
 #[test]
 fn what_came_before_is_seen() {
     explore(|| {
@@ -141,7 +142,7 @@ fn what_came_before_is_seen() {
         let handler = {
             let (count, data) = (count.clone(), data.clone());
             thread::spawn(move || {
-                // SAFETY: loom sees whether anybody else looks.
+                // SAFETY: loom reports an access by another thread.
                 data.with_mut(|data| unsafe { *data = 1 });
                 come(&count);
             })

@@ -1,13 +1,13 @@
 //! A task waits for a descriptor while the kernel reports on it.
 //!
-//! Code: `reactor/slot.rs` as it is; the kernel is a count of bytes, which orders nothing: who learns
-//! of a byte by the slot alone has to see it.
+//! Code: `reactor/slot.rs` as it is; the kernel is a count of bytes, which orders nothing: a reader
+//! that learns of a byte from the slot alone must see it.
 //!
-//! Property: no byte is left in the kernel with its reader asleep, though a read clears
-//! what an event says; else loom sees the reader wait for ever. No waker is lost or kept.
+//! Property: no byte is left in the kernel while its reader sleeps, though a read clears the
+//! event's bits; else loom sees the reader wait for ever. No waker is lost or kept.
 //!
-//! Actors: one or two who read; one or two who deliver events, as the home worker does and
-//! a patrol.
+//! Actors: one or two readers; one or two threads that deliver events, like the home worker and a
+//! patrol.
 //!
 //! Bound: 3 threads, two events, one direction.
 
@@ -26,7 +26,7 @@ use ringloop::model::slot::Slot;
 
 use crate::tasks::wait_for;
 
-/// A socket: how many bytes have arrived there, and its slot.
+/// A socket: the number of bytes that have arrived, and its slot.
 struct Socket {
     arrived: AtomicUsize,
     slot: Slot,
@@ -52,8 +52,8 @@ impl Socket {
         })
     }
 
-    /// Reads until `wanted` bytes have come, as `poll_io` does. A read that got something
-    /// is taken for one that got all, if `greedy`.
+    /// Reads until `wanted` bytes have come, as `poll_io` does. With `greedy`, a read that got
+    /// something is taken to have emptied the socket.
     fn poll_read(
         &self,
         read: &mut usize,
@@ -67,7 +67,7 @@ impl Socket {
                 ready!(wait());
                 continue;
             }
-            // A load: loom has an RMW see the latest.
+            // A load: in loom an RMW always sees the latest value.
             match self.arrived.load(Relaxed) {
                 arrived if arrived == *read => self.slot.clear(seen),
                 arrived => {
@@ -104,7 +104,7 @@ fn two_events_against_clear() {
     });
 }
 
-/// The same against reads that are taken to have emptied the socket.
+/// The same with reads that are taken to have emptied the socket.
 #[test]
 fn two_events_against_drained() {
     explore(|| {
@@ -117,7 +117,8 @@ fn two_events_against_drained() {
     });
 }
 
-/// One event for both ways, of which a writer clears one: the reader learns of the other by that.
+/// One event for both directions, of which a writer clears one: the reader learns of the other by
+/// that.
 #[test]
 fn event_against_clear_of_the_other_way() {
     explore(|| {
@@ -138,7 +139,7 @@ fn event_against_clear_of_the_other_way() {
     });
 }
 
-/// Two futures share the descriptor: an event wakes both, and one of them may be gone.
+/// Two futures share the descriptor: an event wakes both, and one of them may have been dropped.
 #[test]
 fn shared_waiters() {
     explore(|| {

@@ -1,13 +1,13 @@
-//! A reader that trusts short reads, on a socket with urgent data.
+//! A reader that takes a short read for the last, on a socket with urgent data.
 //!
-//! Code: `reactor/slot.rs` as it is; the kernel's socket is a stand-in behind a lock, as in the kernel:
-//! a read stops at a mark, and a mark that is the first is skipped, unless a signal is pending.
+//! Code: `reactor/slot.rs` as it is; the kernel's socket is a stand-in behind a lock, as in the
+//! kernel: a read stops at a mark, and skips a mark at the front, unless a signal is pending.
 //!
-//! Property: no byte is left behind a mark with its reader asleep; else loom sees the reader wait
+//! Property: no byte is left behind a mark while its reader sleeps; else loom sees the reader wait
 //! for ever.
 //!
-//! Actors: the reader; the kernel, whose arrivals a home tells, singly or together, in another
-//! order of looks and reads with each run.
+//! Actors: the reader; the kernel, whose arrivals a home reports, singly or together, in another
+//! order of checks and reads with each run.
 //!
 //! Bound: 2 threads, one mark, up to two bytes before it and one behind it.
 
@@ -26,10 +26,10 @@ use crate::tasks::wait_for;
 const IN: u32 = 1;
 const PRI: u32 = 2;
 const OUT: u32 = 4;
-/// A poll in a ring tells it with an arrival at which it has not looked.
+/// A poll in a ring reports it with an arrival whose queue it has not checked.
 const RDBAND: u32 = 128;
 
-/// What has arrived and was not read.
+/// Arrivals that were not read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Item {
     Byte,
@@ -41,14 +41,14 @@ use Item::{Byte, Mark};
 #[derive(Default)]
 struct Kernel {
     queue: Vec<Item>,
-    /// A mark that has come before the bytes that go first.
+    /// A mark that has come before the bytes that precede it.
     early: bool,
-    /// A signal is pending for the reader: until its next read returns that is stopped by it.
+    /// A signal is pending for the reader, until it has stopped the reader's next read.
     signal: bool,
 }
 
 impl Kernel {
-    /// What poll(2) says: a mark at the front does not count.
+    /// The answer of poll(2): a mark at the front does not count.
     fn is_readable(&self) -> bool {
         self.queue.len() > usize::from(self.queue.first() == Some(&Mark))
     }
@@ -57,7 +57,7 @@ impl Kernel {
         self.early || self.queue.contains(&Mark)
     }
 
-    /// Up to the next mark.
+    /// Reads up to the next mark.
     fn read(&mut self) -> usize {
         if self.queue.first() == Some(&Mark) {
             if std::mem::take(&mut self.signal) {
@@ -84,12 +84,12 @@ impl Socket {
         self.kernel.lock().unwrap().queue.extend(items);
     }
 
-    /// A poll in a ring tells of a single arrival.
+    /// A poll in a ring reports a single arrival.
     fn tell_one(&self) {
         self.tell(IN | PRI | RDBAND);
     }
 
-    /// It tells of several, or is not in a ring: it looks.
+    /// It reports several, or is not in a ring: it checks the queue.
     fn look_and_tell(&self) {
         let urgent = if self.kernel.lock().unwrap().has_mark() { PRI } else { 0 };
         self.tell(IN | OUT | urgent);
@@ -101,7 +101,7 @@ impl Socket {
         wakes.into_iter().for_each(Waker::wake);
     }
 
-    /// Asks as `Source` does: whether something can be read.
+    /// Checks whether something can be read, as `Source` does.
     fn ask(&self) -> bool {
         let kernel = self.kernel.lock().unwrap();
         if kernel.has_mark() {
@@ -110,7 +110,7 @@ impl Socket {
         kernel.is_readable()
     }
 
-    /// Reads so many bytes, as `operation::poll` does.
+    /// Reads `bytes` bytes, as `operation::poll` does.
     fn read(&self, bytes: usize) {
         let mut read = 0;
         wait_for(poll_fn(|cx| {
@@ -149,7 +149,7 @@ fn against_reader(bytes: usize, kernel: impl Fn(&Socket) + Send + Sync + Copy + 
     });
 }
 
-/// Each arrival is told for itself: the mark's, and that of the byte behind it.
+/// Each arrival is reported by itself: the mark's, and that of the byte behind it.
 #[test]
 fn arrivals_told_singly() {
     against_reader(2, |socket| {
@@ -161,7 +161,7 @@ fn arrivals_told_singly() {
     });
 }
 
-/// All have arrived before the first is told.
+/// All have arrived before the first is reported.
 #[test]
 fn arrivals_told_late() {
     against_reader(2, |socket| {
@@ -172,7 +172,8 @@ fn arrivals_told_late() {
     });
 }
 
-/// A mark that is early is told behind a byte at which the poll has looked, and before that is read.
+/// A mark that is early is reported behind a byte that the poll has seen, and before that byte is
+/// read.
 #[test]
 fn arrival_behind_a_look() {
     against_reader(3, |socket| {
@@ -188,7 +189,7 @@ fn arrival_behind_a_look() {
     });
 }
 
-/// They are told together.
+/// They are reported together.
 #[test]
 fn arrivals_told_together() {
     against_reader(2, |socket| {
@@ -197,7 +198,7 @@ fn arrivals_told_together() {
     });
 }
 
-/// They are told together, and a signal stops the read at the mark.
+/// They are reported together, and a signal stops the read at the mark.
 #[test]
 fn signal_at_the_mark() {
     against_reader(2, |socket| {
@@ -207,7 +208,7 @@ fn signal_at_the_mark() {
     });
 }
 
-/// Each arrival is told for itself, and a signal stops the read at the mark.
+/// Each arrival is reported by itself, and a signal stops the read at the mark.
 #[test]
 fn signal_at_a_mark_told_singly() {
     against_reader(1, |socket| {
@@ -218,7 +219,7 @@ fn signal_at_a_mark_told_singly() {
     });
 }
 
-/// The mark arrives before the byte that goes first, which then brings all.
+/// The mark arrives before the byte that precedes it, whose report covers both.
 #[test]
 fn mark_that_is_early() {
     against_reader(2, |socket| {

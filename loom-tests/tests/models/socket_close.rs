@@ -1,13 +1,13 @@
 //! The owner drops a socket while its home has operations in flight on it.
 //!
-//! Code: the mailbox, doorbells and `reactor/socket/outbound.rs` as they are. The socket,
-//! its descriptor and the table of operations are stand-ins: an operation holds a
-//! reference to the socket until the home has seen its terminal completion.
+//! Code: the mailbox, doorbells and `reactor/socket/outbound.rs` as they are. The socket, its
+//! descriptor and the table of operations are stand-ins: an operation holds a reference to the
+//! socket until the home has seen its terminal completion.
 //!
-//! Properties: the descriptor is closed once, when the last operation has ended, and not
-//! before (S4); what was queued before the drop is sent before that.
+//! Properties: the descriptor is closed once, when the last operation has ended, and not before
+//! (S4); bytes that were queued before the drop are sent before that.
 //!
-//! Actors: the home; the owner, who drops its handle elsewhere; the kernel, which may end
+//! Actors: the home; the owner, which drops its handle on another thread; the kernel, which may end
 //! a receive by itself.
 //!
 //! Bound: 3 threads, two operations.
@@ -28,14 +28,14 @@ use ringloop::model::{
     socket::{Chunk, Next, Outbound, Queued},
 };
 
-/// What an owner may ask for.
+/// The owner's request.
 const RETIRE: u32 = 1;
 const FLUSH: u32 = 2;
 
-/// What becomes of a descriptor.
+/// The state of a descriptor.
 #[derive(Default)]
 struct Watch {
-    /// Operations on it in the kernel, or of which the home has not seen the end.
+    /// Operations on it in the kernel, or whose end the home has not seen.
     in_flight: AtomicUsize,
     closed: AtomicUsize,
     sent: Mutex<Vec<u8>>,
@@ -45,7 +45,7 @@ struct Descriptor(Arc<Watch>);
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        // The latest: loom does not see what order the references make.
+        // The latest value, since loom does not know the order that the references make.
         assert_eq!(self.0.in_flight.fetch_add(0, Relaxed), 0, "closed under an operation");
         self.0.closed.fetch_add(1, Relaxed);
     }
@@ -58,20 +58,20 @@ struct Parts {
 
 type Socket = Node<Parts>;
 
-/// What the home shares with others.
+/// What the home shares with other threads.
 struct Shared {
     mailbox: Mailbox<Parts>,
     bell: Doorbell,
     kernel: Mutex<Kernel>,
 }
 
-/// Numbers of operations.
+/// The operations in the kernel, by their numbers.
 #[derive(Default)]
 struct Kernel {
     started: usize,
     /// A receive that has not ended.
     receive: Option<usize>,
-    /// Whose terminal completions the home has yet to see.
+    /// Operations whose terminal completions the home has not seen yet.
     ended: Vec<usize>,
 }
 
@@ -96,7 +96,7 @@ impl Shared {
         }
     }
 
-    /// As the owner's handle does.
+    /// As the drop of the owner's handle.
     fn drop_handle(&self, socket: Arc<Socket>) {
         self.send(&socket, RETIRE);
     }
@@ -139,7 +139,7 @@ impl Home {
         self.begin(id, socket, Some(chunk));
     }
 
-    /// What comes after a terminal completion.
+    /// Handles a terminal completion.
     fn complete(&mut self, id: usize) {
         let (socket, chunk) = self.flights.remove(&id).expect("it was in flight");
         let watch = &socket.fd.0;
@@ -176,7 +176,7 @@ impl Home {
         ended.len()
     }
 
-    /// Turns until the owner is gone and all has ended.
+    /// Makes turns until the owner is gone and all operations have ended.
     fn serve(&mut self) {
         loop {
             self.drain();
@@ -193,7 +193,7 @@ impl Home {
         }
     }
 
-    /// The end of the home: nothing new, and no receive goes on.
+    /// The end of the home: no new operation, and receives end.
     fn close(&mut self) {
         self.shared.mailbox.close();
         self.shared.mailbox.drain_with(|socket, _| drop(socket));

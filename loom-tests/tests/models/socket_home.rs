@@ -1,18 +1,18 @@
-//! A socket's home: who asks it for something, who gives it away, and what its end means for both.
+//! A socket's home: requests to it, moves to another home, and the effect of its end on both.
 //!
-//! Code: all of `reactor/uring`, `reactor/socket` and `reactor/source.rs` that a wait for a socket runs
-//! through, as it is: the search for a home, `ask` and `confirm`, the mailbox and who answers it, moves,
-//! the owner's drop, the end of a reactor. The kernel is a stand-in with one socket, and polls, receives
-//! and cancels on it; it orders nothing.
+//! Code: all of `reactor/uring`, `reactor/socket` and `reactor/source.rs` that a wait for a socket
+//! runs through, as it is: the search for a home, `ask` and `confirm`, the mailbox and its answers,
+//! moves, the owner's drop, the end of a reactor. The kernel is a stand-in with one socket, and
+//! polls, receives and cancels on it; it orders nothing.
 //!
-//! Properties: whoever waits is woken, else loom sees it wait for ever; a socket has its operations in one
-//! ring at a time; nothing of it is left in any ring when its homes have ended; a socket that is dropped is
-//! closed while its homes go on.
+//! Properties: each task that waits is woken, else loom sees it wait for ever; a socket has its
+//! operations in one ring at a time; no ring has any of them left when the socket's homes have
+//! ended; a socket that is dropped is closed while its homes go on.
 //!
-//! Actors: a worker that is the home; another one, whose task uses the socket; the kernel, where messages
-//! arrive.
+//! Actors: a worker that is the home; another one, whose task uses the socket; the kernel, in which
+//! messages arrive.
 //!
-//! Bound: 3 threads, two rings, one message beside that which sets a model up.
+//! Bound: 3 threads, two rings, one message besides the one that sets a model up.
 
 use std::{
     sync::Arc,
@@ -68,7 +68,7 @@ fn run<T>(worker: &Worker, bell: Bell, mut poll: impl FnMut(&mut Context<'_>) ->
     }
 }
 
-/// Two workers, of which the first has this thread and is the socket's home, if there is one.
+/// Two workers, of which the first runs on this thread and is the socket's home, if it has one.
 struct Bench {
     kernel: Kernel,
     home: Worker,
@@ -84,13 +84,13 @@ struct Bench {
 enum Armed {
     /// There is no home.
     Homeless,
-    /// Nothing: what it had was for one time, and has come.
+    /// Nothing: its one-shot operation has completed.
     Nothing,
     /// A poll that goes on.
     Poll,
 }
 
-/// What an owner asks for before it drops the socket.
+/// The owner's request before it drops the socket.
 #[derive(Clone, Copy)]
 enum Ask {
     Nothing,
@@ -149,7 +149,7 @@ impl Bench {
         thread::spawn(move || kernel.arrive())
     }
 
-    /// What reads a message, and then says so to the home.
+    /// A task that reads a message, and then notifies the home.
     fn reader(&self, done: &Arc<Flag>) -> impl FnOnce(&Worker, Bell) + 'static {
         let (kernel, socket, done) = (self.kernel.clone(), self.socket().clone(), done.clone());
         move |worker, bell| {
@@ -159,7 +159,7 @@ impl Bench {
         }
     }
 
-    /// What has the home receive until the stream has ended, and then says so to it.
+    /// A task that lets the home receive until the stream has ended, and then notifies it.
     fn receiver(&self, done: &Arc<Flag>) -> impl FnOnce(&Worker, Bell) + 'static {
         let (kernel, socket, done) = (self.kernel.clone(), self.socket().clone(), done.clone());
         move |worker, bell| {
@@ -175,7 +175,7 @@ impl Bench {
         self.home.turn_busy();
     }
 
-    /// The same, and what has arrived was read.
+    /// The same, and the arrival was read.
     fn give_after_message(&self) {
         self.kernel.arrive();
         self.give();
@@ -183,14 +183,14 @@ impl Bench {
         assert!(self.home.is_giving(), "it keeps the socket");
     }
 
-    /// What drops the socket on the other worker, which then goes on until it is gone; it has asked its
-    /// home for something and done `before`.
+    /// A task that drops the socket on the other worker, which then goes on until the socket is
+    /// closed; before that it has sent a request to the home and done `before`.
     fn dropped_elsewhere(
         &mut self,
         ask: Ask,
         before: impl FnOnce(&Worker) + 'static,
     ) -> JoinHandle<()> {
-        // The bench has its own handle no more.
+        // From here on, the bench has no handle of its own.
         let (socket, trace) = (self.socket.take().expect("a socket"), self.trace.clone());
         let (kernel, home) = (self.kernel.clone(), self.bells[0]);
         self.elsewhere(move |worker, _| {
@@ -205,7 +205,7 @@ impl Bench {
         })
     }
 
-    /// The home goes on until the socket is gone, and ends.
+    /// The home goes on until the socket is closed, and ends.
     fn serve_until_gone(self, others: impl IntoIterator<Item = JoinHandle<()>>) {
         turn_until_gone(&self.home, &self.trace, self.bells[1]);
         self.end(others);
@@ -215,7 +215,7 @@ impl Bench {
         Flag::new(self.bells[0])
     }
 
-    /// The home goes on until then, and ends.
+    /// The home goes on until `done`, and ends.
     fn serve(self, done: &Flag, others: impl IntoIterator<Item = JoinHandle<()>>) {
         while !done.take() {
             self.home.turn();
@@ -223,19 +223,19 @@ impl Bench {
         self.end(others);
     }
 
-    /// Ends it.
+    /// Ends the home.
     fn end(self, others: impl IntoIterator<Item = JoinHandle<()>>) {
         assert_eq!(self.home.close(), 0, "left in the ring");
-        // It may have dropped the socket last.
+        // The home may have dropped the socket last.
         self.bells[1].ring();
         others.into_iter().for_each(|other| other.join().unwrap());
         assert_eq!(self.kernel.waiting(), 0, "left in a ring");
         drop(self.socket);
-        assert!(self.trace.is_gone(), "kept by somebody");
+        assert!(self.trace.is_gone(), "the socket is kept");
     }
 }
 
-/// Turns until the socket is gone, and has the other worker look as well.
+/// Makes turns until the socket is closed, and wakes the other worker as well.
 fn turn_until_gone(worker: &Worker, trace: &Trace, other: Bell) {
     while !trace.is_gone() {
         worker.turn();
@@ -243,7 +243,8 @@ fn turn_until_gone(worker: &Worker, trace: &Trace, other: Bell) {
     other.ring();
 }
 
-/// A task elsewhere asks its home to report arrivals, while the home answers and goes to sleep.
+/// A task on another worker asks the home to report arrivals, while the home answers and goes to
+/// sleep.
 #[test]
 fn question_against_answer() {
     explore(|| {
@@ -275,7 +276,7 @@ fn two_first_waits() {
     });
 }
 
-/// A reader asks for a report of the next message at a home that gives the socket away.
+/// A reader asks a home for a report of the next message while the home gives the socket away.
 #[test]
 fn question_against_move() {
     explore(|| {
@@ -288,7 +289,7 @@ fn question_against_move() {
     });
 }
 
-/// A reader has the home receive, which is giving the socket away.
+/// A reader asks a home to receive while the home gives the socket away.
 #[test]
 fn receive_against_move() {
     explore(|| {
@@ -301,7 +302,7 @@ fn receive_against_move() {
     });
 }
 
-/// The owner asks for something and drops the socket, elsewhere.
+/// On another worker, the owner sends a request and drops the socket.
 #[test]
 fn question_against_drop() {
     explore(|| {
@@ -311,7 +312,7 @@ fn question_against_drop() {
     });
 }
 
-/// The owner drops the socket, elsewhere, while the home gives it away.
+/// On another worker, the owner drops the socket, while the home gives it away.
 #[test]
 fn move_against_drop() {
     explore(|| {
@@ -323,7 +324,7 @@ fn move_against_drop() {
     });
 }
 
-/// The same, when the owner has just asked for a report, perhaps of the home that was.
+/// The same, when the owner has just asked for a report, perhaps at the former home.
 #[test]
 fn move_against_question_and_drop() {
     explore(|| {
@@ -334,20 +335,22 @@ fn move_against_question_and_drop() {
     });
 }
 
-/// The same, when the owner has asked for a receive at the home.
+/// The same, when the owner has asked the home to receive.
 #[test]
 fn move_against_receive_and_drop() {
     explore(|| {
         let mut bench = Bench::new(Armed::Poll);
         bench.give_after_message();
         let cx = &mut Context::from_waker(Waker::noop());
-        assert!(bench.socket().poll_end(cx, || unreachable!("it asks first")).is_pending());
+        assert!(
+            bench.socket().poll_end(cx, || unreachable!("it sends a request first")).is_pending()
+        );
         let dropped = bench.dropped_elsewhere(Ask::Nothing, |_| {});
         bench.serve_until_gone([dropped]);
     });
 }
 
-/// The owner drops the socket, elsewhere, while its home ends.
+/// On another worker, the owner drops the socket, while its home ends.
 #[test]
 fn drop_against_end() {
     explore(|| {
@@ -358,7 +361,7 @@ fn drop_against_end() {
     });
 }
 
-/// The home ends, with the reader's question for a receive in its mailbox or not.
+/// The home ends, with the reader's request to receive in its mailbox or not.
 #[test]
 fn receive_against_end() {
     explore(|| {
@@ -370,7 +373,7 @@ fn receive_against_end() {
     });
 }
 
-/// The home ends, with the question in its mailbox or not.
+/// The home ends, with the request in its mailbox or not.
 #[test]
 fn question_against_end() {
     explore(|| {
@@ -382,7 +385,7 @@ fn question_against_end() {
     });
 }
 
-/// The home ends while it reports arrivals to a task elsewhere.
+/// The home ends while it reports arrivals to a task on another worker.
 #[test]
 fn report_against_end() {
     explore(|| {
@@ -394,7 +397,7 @@ fn report_against_end() {
     });
 }
 
-/// The home ends while it gives the socket away, which its reader asks for a receive.
+/// The home ends while it gives the socket away, and the reader asks it to receive.
 #[test]
 fn move_against_end() {
     explore(|| {
@@ -407,7 +410,7 @@ fn move_against_end() {
     });
 }
 
-/// The worker to which a socket is on its way ends; a reader has asked for a receive meanwhile.
+/// The worker to which a socket is on its way ends; meanwhile a reader has asked for a receive.
 #[test]
 fn move_against_end_of_the_new_home() {
     explore(|| {

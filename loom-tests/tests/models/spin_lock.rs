@@ -1,11 +1,11 @@
-//! The lock of brief sections.
+//! The lock for short sections.
 //!
-//! Code: `loom/spin.rs` as it is, but for its pauses: who finds it taken yields.
+//! Code: `loom/spin.rs` as it is, except for its pauses: a thread that finds it taken yields.
 //!
-//! Properties: one at a time has what it holds, and sees what the one before did, which
-//! loom's cell checks; all get it in the end.
+//! Properties: one thread at a time holds it, and sees what the holder before did, which loom's
+//! cell checks; each gets it in the end.
 //!
-//! Actors: two that add.
+//! Actors: two threads that add.
 //!
 //! Bound: 2 threads, two sections each.
 
@@ -15,7 +15,7 @@ use loom::thread;
 use loom_tests::explore;
 use ringloop::model::SpinLock;
 
-/// Two take it in turn.
+/// Two threads take it one after the other.
 #[test]
 fn two_add() {
     explore(|| {

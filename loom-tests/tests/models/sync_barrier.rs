@@ -2,11 +2,11 @@
 //!
 //! Code: `sync/barrier.rs` and `sync/wait_list.rs` as they are; a batch of wakers is one.
 //!
-//! Properties: nobody goes on before all have arrived, else loom objects to who touches a
-//! cell; the indexes of a round are unique, and one leads; one that leaves is as if it had
-//! not come; a round that is complete is not broken by a reset.
+//! Properties: no party goes on before all have arrived, else loom reports the access to a cell;
+//! the indexes of a round are unique, and one party leads; a party that leaves does not count; a
+//! reset does not break a round that is complete.
 //!
-//! Actors: two or three parties, one of which may leave; one that resets or aborts.
+//! Actors: two or three parties, one of which may leave; a thread that resets or aborts.
 //!
 //! Bound: 3 threads, 2 rounds.
 
@@ -26,13 +26,13 @@ use crate::{
 
 struct Meeting {
     barrier: Barrier,
-    /// Each party writes its own before, and reads all after.
+    /// Each party writes its own mark before the wait, and reads all after it.
     marks: [UnsafeCell<usize>; 3],
     indexes: Mutex<Vec<usize>>,
     broken: AtomicUsize,
 }
 
-// SAFETY: loom watches who touches the marks.
+// SAFETY: loom checks the accesses to the marks.
 unsafe impl Sync for Meeting {}
 // SAFETY: as above.
 unsafe impl Send for Meeting {}
@@ -50,7 +50,7 @@ impl Meeting {
     fn meet(&self, me: usize) {
         // SAFETY: as above.
         self.marks[me].with_mut(|mark| unsafe { *mark += 1 });
-        let arrival = wait_for(self.barrier.wait()).expect("nobody breaks it");
+        let arrival = wait_for(self.barrier.wait()).expect("it is not broken");
         for mark in &self.marks[..self.barrier.parties()] {
             // SAFETY: as above.
             mark.with(|mark| assert_eq!(unsafe { *mark }, 1));
@@ -79,7 +79,7 @@ fn three_meet() {
     });
 }
 
-/// Two meet twice: nobody is a round ahead.
+/// Two meet twice: neither is a round ahead.
 #[test]
 fn two_rounds() {
     explore(|| {
@@ -97,8 +97,8 @@ fn two_rounds() {
     });
 }
 
-/// One that waits leaves while a second comes, and a third: either the round was complete, or
-/// the second and the third make one (T51).
+/// A party that waits leaves while a second one comes, and a third: either the round was complete,
+/// or the second and the third make one (T51).
 #[test]
 fn cancel_against_arrivals() {
     explore(|| {
@@ -131,7 +131,7 @@ fn cancel_against_arrivals() {
             let mine = arrival.unwrap().index;
             meeting.indexes.lock().unwrap().push(mine);
         }
-        // Two that met, or one that met the first.
+        // Two parties that met, or one that met the first.
         let met = meeting.indexes.lock().unwrap().len();
         match met {
             1 => meeting.assert_indexes(&[1]),
@@ -140,7 +140,7 @@ fn cancel_against_arrivals() {
     });
 }
 
-/// A reset against the last arrival: all of the round are told the same.
+/// A reset against the last arrival: all parties of the round get the same result.
 #[test]
 fn reset_against_completion() {
     explore(|| {
@@ -149,7 +149,7 @@ fn reset_against_completion() {
             Ok(arrival) => meeting.indexes.lock().unwrap().push(arrival.index),
             Err(_) => {
                 meeting.broken.fetch_add(1, Relaxed);
-                // Who was broken lets nobody wait who came after it.
+                // A party of a broken round ends the wait of any later party.
                 meeting.barrier.abort();
             }
         };
@@ -164,7 +164,7 @@ fn reset_against_completion() {
     });
 }
 
-/// Aborted while one waits and one comes.
+/// Aborted while one party waits and one arrives.
 #[test]
 fn abort_against_arrival() {
     explore(|| {

@@ -2,13 +2,13 @@
 //!
 //! Code: `sync/broadcast.rs` and `sync/until.rs` as they are.
 //!
-//! Properties: all who wait are woken by each send and by the end, else loom reports a
-//! deadlock; each sees all items in order, or is told how many it missed; what all have seen
-//! is dropped.
+//! Properties: all receivers that wait are woken by each send and by the end, else loom reports a
+//! deadlock; each sees all items in order, or gets the number of items that it missed; an item that
+//! all have seen is dropped.
 //!
-//! Actors: a sender, two receivers, one of whom leaves.
+//! Actors: a sender, two receivers, one of which is dropped.
 //!
-//! Bound: 3 threads, four items; one that leaves lets go of the lock after two steps.
+//! Bound: 3 threads, four items; a receiver that is dropped releases the lock after two steps.
 
 use std::{cell::Cell, task::Context};
 
@@ -21,7 +21,7 @@ use crate::{
     tasks::wait_for,
 };
 
-/// What a receiver gets until the end: the sum.
+/// Receives until the end; returns the sum.
 fn sum(mut receiver: Receiver<u64>) -> u64 {
     let mut sum = 0;
     loop {
@@ -64,7 +64,7 @@ fn send_is_told() {
     });
 }
 
-/// Room for one: what is missed is told.
+/// Room for one: a receiver gets the number of items that it missed.
 #[test]
 fn lag() {
     explore(|| {
@@ -78,7 +78,7 @@ fn lag() {
     });
 }
 
-/// A receiver leaves: it holds nothing back, and nobody hears it twice.
+/// A receiver is dropped: it holds nothing back, and the other one gets no item twice.
 #[test]
 fn receiver_leaves() {
     explore(|| {
@@ -99,7 +99,7 @@ fn receiver_leaves() {
     });
 }
 
-/// What all have seen, or left, is gone.
+/// Items that all receivers have seen, or left, are dropped.
 #[test]
 fn what_all_have_seen_goes() {
     explore(|| {
@@ -113,8 +113,8 @@ fn what_all_have_seen_goes() {
     });
 }
 
-/// One leaves that has not seen two items, in two steps, while another is sent: it takes along the
-/// first two alone.
+/// A receiver that has not seen two items is dropped, in two steps, while another item is sent: it
+/// counts off the first two alone.
 #[test]
 fn leaver_against_send() {
     explore(|| {
@@ -135,28 +135,28 @@ loom::thread_local! {
     static RECEIVED: Cell<u64> = Cell::new(0);
 }
 
-/// An item that notes if it is dropped where another one is received.
+/// An item that checks that it is not dropped while another one is received.
 #[derive(Clone)]
 struct Item(u64);
 
 impl Drop for Item {
     fn drop(&mut self) {
-        // A panic of this destructor would take the other item along.
+        // A panic of this destructor would drop the other item as well.
         let received = RECEIVED.with(Cell::get);
         assert!(received == 0 || received == self.0, "{} dropped in place of {received}", self.0);
     }
 }
 
-/// Receives the item of this number.
+/// Receives the item with this number.
 fn receive(receiver: &mut Receiver<Item>, number: u64) {
     RECEIVED.with(|received| received.set(number));
     assert_eq!(receiver.try_recv().map(|item| item.0), Ok(number));
     RECEIVED.with(|received| received.set(0));
 }
 
-/// One leaves that has not seen three items, in more than one batch, while another one sees them
-/// and what is sent meanwhile: each item goes when all have seen it, and none that somebody has not,
-/// and none in the place of another.
+/// A receiver that has not seen three items is dropped, in more than one batch, while another one
+/// sees them and what is sent meanwhile: each item is dropped when all have seen it, none before
+/// that, and none in place of another.
 #[test]
 fn leaver_of_many() {
     explore(|| {
@@ -172,7 +172,7 @@ fn leaver_of_many() {
     });
 }
 
-/// The same, but all have seen the first items before, and another one leaves as well.
+/// The same, but all have seen the first items before, and another receiver is dropped as well.
 #[test]
 fn two_leavers_of_many() {
     explore(|| {
@@ -190,7 +190,7 @@ fn two_leavers_of_many() {
     });
 }
 
-/// One leaves while an item is sent: it counts for the item and sees it, or neither.
+/// A receiver is dropped while an item is sent: it counts for the item and sees it, or neither.
 #[test]
 fn leaver_against_send_leaves_nothing() {
     explore(|| {
@@ -204,7 +204,7 @@ fn leaver_against_send_leaves_nothing() {
     });
 }
 
-/// A waker that looks at the channel.
+/// A waker that uses the channel.
 #[test]
 fn waker_uses_the_channel() {
     explore(|| {

@@ -1,12 +1,12 @@
-//! Channels that close when an end is gone, and hand over without keeping.
+//! Channels that close when an end is dropped, and channels without a buffer.
 //!
 //! Code: `sync/channel.rs` over `sync/queue/`, as they are.
 //!
-//! Properties: an item is received, comes back or is dropped, once; nobody waits for an end
-//! that is gone, else loom reports a deadlock; a send without room is ready once a receiver
-//! has come; a stream that goes passes on what it was given.
+//! Properties: an item is received, comes back or is dropped, once; no task waits for an end that
+//! is gone, else loom reports a deadlock; a send without room is ready once a receiver has come; a
+//! stream that is dropped passes on its item.
 //!
-//! Actors: senders, receivers and streams that leave.
+//! Actors: senders, receivers and streams that are dropped.
 //!
 //! Bound: 3 threads, room for one or none, two items.
 
@@ -26,7 +26,7 @@ use ringloop::sync::channel;
 
 use crate::{sync_tools::Hand, tasks::wait_for};
 
-/// An item whose end counts.
+/// An item that counts its drop.
 struct Token(Arc<AtomicUsize>);
 
 impl Drop for Token {
@@ -35,13 +35,13 @@ impl Drop for Token {
     }
 }
 
-/// Two senders send and leave; the receiver hears of the end.
+/// Two senders send and are dropped; the receiver sees the end.
 #[test]
 fn last_sender_leaves() {
     explore(|| {
         let (sender, receiver) = channel(1);
         let senders = [(1, sender.clone()), (2, sender)].map(|(item, sender)| {
-            thread::spawn(move || wait_for(sender.send(item)).expect("somebody receives"))
+            thread::spawn(move || wait_for(sender.send(item)).expect("there is a receiver"))
         });
         let mut sum = 0;
         while let Ok(item) = wait_for(receiver.recv()) {
@@ -54,7 +54,7 @@ fn last_sender_leaves() {
     });
 }
 
-/// Two receivers leave while one sends twice.
+/// Two receivers are dropped while one sends twice.
 #[test]
 fn last_receiver_leaves() {
     explore(|| {
@@ -74,7 +74,7 @@ fn last_receiver_leaves() {
     });
 }
 
-/// Hand to hand, with one receiver who gives up at any stage.
+/// Without a buffer, with one receiver that gives up at any stage.
 #[test]
 fn rendezvous() {
     explore(|| {
@@ -99,7 +99,7 @@ fn rendezvous() {
     });
 }
 
-/// A sender gives up while a receiver comes for its item: that one, or the next.
+/// A sender gives up while a receiver comes for its item: it gets that item, or the next.
 #[test]
 fn rendezvous_sender_leaves() {
     explore(|| {
@@ -125,8 +125,8 @@ fn rendezvous_sender_leaves() {
     });
 }
 
-/// The one receiver goes while one of two senders that wait for it gives up: the other one
-/// hears of it.
+/// The only receiver is dropped while one of two senders that wait for it gives up: the other one
+/// gets an error.
 #[test]
 fn rendezvous_last_receiver_leaves() {
     explore(|| {
@@ -138,7 +138,7 @@ fn rendezvous_last_receiver_leaves() {
         };
         let receiver = thread::spawn(move || drop(receiver));
         let refused = wait_for(sender.send(Token(ends.clone())));
-        assert!(refused.is_err(), "nobody received");
+        assert!(refused.is_err(), "there was no receiver");
         leaver.join().unwrap();
         receiver.join().unwrap();
         let stats = sender.stats();
@@ -148,7 +148,8 @@ fn rendezvous_last_receiver_leaves() {
     });
 }
 
-/// One item for a stream that goes, at any stage, and for one who receives until the end.
+/// One item for a stream that is dropped, at any stage, and for a receiver that goes on until the
+/// end.
 #[test]
 fn stream_leaves() {
     explore(|| {
@@ -172,8 +173,8 @@ fn stream_leaves() {
     });
 }
 
-/// A weak sender is made a real one while the last real one goes: it sends and is heard, or there
-/// is no sender any more and the channel is closed.
+/// A weak sender is upgraded while the last sender is dropped: its item is received, or there is no
+/// sender any more and the channel is closed.
 #[test]
 fn upgrade_against_last_sender() {
     explore(|| {
@@ -197,7 +198,7 @@ fn upgrade_against_last_sender() {
     });
 }
 
-/// Room for one: who reserves it and gives up, at any stage, and one who sends.
+/// Room for one: a task that reserves it and gives up, at any stage, and one that sends.
 #[test]
 fn reserver_leaves() {
     explore(|| {
@@ -219,11 +220,11 @@ fn reserver_leaves() {
         assert_eq!(wait_for(receiver.recv()), Ok(2));
         leaver.join().unwrap();
         other.join().unwrap();
-        assert!(sender.try_reserve().is_ok(), "nothing is left promised");
+        assert!(sender.try_reserve().is_ok(), "no room is left reserved");
     });
 }
 
-/// Room is made while one comes to wait for it.
+/// Room is made while a task begins to wait for it.
 #[test]
 fn reserve_against_recv() {
     explore(|| {
@@ -238,7 +239,7 @@ fn reserve_against_recv() {
     });
 }
 
-/// Reserved, and sent, while a receiver closes the channel: received, or back.
+/// Reserved, and sent, while a receiver closes the channel: the item is received, or comes back.
 #[test]
 fn reserved_against_close() {
     explore(|| {
@@ -275,14 +276,14 @@ fn reserved_against_close() {
     });
 }
 
-/// Two that send, one of which has to wait; one takes all there is.
+/// Two that send, one of which has to wait; one receiver takes all items.
 #[test]
 fn many_at_once() {
     explore(|| {
         let (sender, receiver) = channel(1);
         sender.try_send(1).unwrap();
         let senders = [(2, sender.clone()), (4, sender)].map(|(item, sender)| {
-            thread::spawn(move || wait_for(sender.send(item)).expect("somebody receives"))
+            thread::spawn(move || wait_for(sender.send(item)).expect("there is a receiver"))
         });
         let mut items = Vec::new();
         while wait_for(receiver.recv_many(&mut items, 8)) > 0 {}

@@ -2,11 +2,11 @@
 //!
 //! Code: `sync/condition.rs`, on `sync/lock/` as it is.
 //!
-//! Properties: no notification is lost between a look at the value and the wait; one that was
-//! given to a waiter which leaves goes to another, in whatever moment it leaves (T49); the
-//! lock is held on return (T50), and free at the end.
+//! Properties: no notification is lost between a check of the value and the wait; a notification
+//! for a wait that is dropped goes to another, at whatever moment it is dropped (T49); the lock is
+//! held on return (T50), and free at the end.
 //!
-//! Actors: one or two that wait, one of which may leave; one that notifies.
+//! Actors: one or two that wait, one of which may be dropped; one that notifies.
 //!
 //! Bound: 3 threads.
 
@@ -55,12 +55,12 @@ impl Shared {
     }
 
     fn assert_quiet(&self, count: usize) {
-        assert_eq!(*self.count.try_lock().expect("nobody holds it"), count);
+        assert_eq!(*self.count.try_lock().expect("it is free"), count);
         assert_eq!(format!("{:?}", self.more), "Condition { waiters: 0 }");
     }
 }
 
-/// The value changes while one is about to wait for it.
+/// The value changes while a task is about to wait for that.
 #[test]
 fn notify_against_wait() {
     explore(|| {
@@ -72,7 +72,7 @@ fn notify_against_wait() {
     });
 }
 
-/// Two wait, two are given, a batch at a time.
+/// Two wait, and there are two notifications, a batch at a time.
 #[test]
 fn two_waiters_two_notifications() {
     explore(|| {
@@ -93,7 +93,7 @@ fn two_waiters_two_notifications() {
     });
 }
 
-/// Of two that wait the first leaves while it is notified, before it has locked again (T49).
+/// Of two that wait the first is dropped while it is notified, before it has locked again (T49).
 #[test]
 fn cancel_against_notify() {
     explore(|| {
@@ -130,7 +130,7 @@ fn cancel_while_it_locks_again() {
         assert!(none.is_none());
         let giver = spawn(&shared, |shared| shared.give(false));
         let leaver = spawn(&shared, move |shared| {
-            // If it ended, its notification is used up: the other one has to be told.
+            // If it ended, it has used its notification: the other one needs another.
             if first.poll().is_ready() {
                 shared.more.notify_one(&wait_for(shared.count.lock()));
             }
@@ -141,7 +141,7 @@ fn cancel_while_it_locks_again() {
     });
 }
 
-/// Everyone is notified, a batch at a time, while one leaves.
+/// All are notified, a batch at a time, while one is dropped.
 #[test]
 fn notify_all_against_cancel() {
     explore(|| {
@@ -159,8 +159,7 @@ fn notify_all_against_cancel() {
     });
 }
 
-/// One that waits gives up by itself while it is notified: if it says that it was not, another one
-/// is.
+/// A wait with a limit ends while it is notified: if it returns that it was not, another one is.
 #[test]
 fn a_limit_against_notify() {
     explore(|| {
@@ -169,14 +168,14 @@ fn a_limit_against_notify() {
             let shared = shared.clone();
             async move {
                 let guard = shared.count.lock().await;
-                // Over with the second poll.
+                // Over at the second poll.
                 let (mut count, notified) =
                     condition::wait_or(&shared.more, guard, second_poll()).await;
                 if notified && *count > 0 {
                     *count -= 1;
                     return true;
                 }
-                assert!(!notified, "it is told that there is something, and first to have it");
+                assert!(!notified, "it was notified, but does not have the count");
                 false
             }
         });
@@ -196,7 +195,7 @@ fn a_limit_against_notify() {
     });
 }
 
-/// A waker that notifies others is woken by one that notifies, and by one that leaves.
+/// A waker that notifies is woken by a notification, and by a wait that is dropped.
 #[test]
 fn waker_uses_the_condition() {
     explore(|| {

@@ -2,12 +2,11 @@
 //!
 //! Code: `sync/event.rs` and `sync/wait_list.rs` as they are; a batch of wakers is one.
 //!
-//! Properties: who waits while it is set, or was waiting when it was set, goes on, also if it
-//! is cleared at once; else loom reports a deadlock. What was done before a `set` is seen
-//! after a `wait`, and after a `clear` that took the `set` back.
+//! Properties: a wait that begins while it is set, or before a `set`, ends, also if it is cleared
+//! at once; else loom reports a deadlock. What was done before a `set` is visible after a `wait`,
+//! and after a `clear` that took the `set` back.
 //!
-//! Actors: one or two that wait, one of which may give up; one or two that set; one that
-//! clears.
+//! Actors: one or two that wait, one of which may give up; one or two that set; one that clears.
 //!
 //! Bound: 3 threads.
 
@@ -28,11 +27,11 @@ use crate::{
 struct Shared {
     event: Event,
     value: UnsafeCell<usize>,
-    /// What the event tells of, where that is looked at as well.
+    /// The fact for which the event is set, where a task also checks that.
     happened: AtomicBool,
 }
 
-// SAFETY: loom watches who touches the value.
+// SAFETY: loom checks the accesses to the value.
 unsafe impl Sync for Shared {}
 // SAFETY: as above.
 unsafe impl Send for Shared {}
@@ -67,8 +66,7 @@ fn set_against_waits() {
     });
 }
 
-/// Two that have waited are woken by a set that is cleared at once; who comes later is not
-/// (T48).
+/// Two that have waited are woken by a set that is cleared at once; a later one is not (T48).
 #[test]
 fn set_then_clear() {
     explore(|| {
@@ -95,15 +93,15 @@ fn set_then_clear() {
     });
 }
 
-/// Who clears it, looks, and waits if nothing has happened, against one that makes it happen and
-/// sets an event that was set already: either the look sees it, or the wait is not in vain.
+/// One thread clears, checks the fact, and waits if it is not there; another one stores the fact
+/// and sets an event that was set already: either the check sees it, or the wait ends.
 #[test]
 fn clear_and_look_against_set() {
     explore(|| {
         let shared = Shared::new();
         shared.event.set();
         let setter = spawn(&shared, |shared| {
-            // Relaxed, as is the look: the event is to order them.
+            // Relaxed, as is the check: only the event orders them.
             shared.happened.store(true, Relaxed);
             shared.event.set();
         });
@@ -116,7 +114,7 @@ fn clear_and_look_against_set() {
     });
 }
 
-/// One of two leaves in any moment; the other goes on.
+/// One of two is dropped at any moment; the other goes on.
 #[test]
 fn cancel_against_set() {
     explore(|| {

@@ -1,10 +1,10 @@
-//! A lock goes from hand to hand.
+//! A lock is passed from one task to another.
 //!
-//! Code: `sync/lock/` as it is. The value is in a cell: loom sees whether two touch it at a
-//! time, and whether each sees what the one before did.
+//! Code: `sync/lock/` as it is. The value is in a cell: loom checks that no two threads access it
+//! at a time, and that each sees what the one before did.
 //!
-//! Properties: mutual exclusion; whoever waits gets the lock, else loom reports a deadlock;
-//! a waiter that leaves in any moment neither keeps the lock nor loses it.
+//! Properties: mutual exclusion; each wait gets the lock, else loom reports a deadlock; a waiter
+//! that is dropped at any moment neither keeps the lock nor loses it.
 //!
 //! Actors: three that lock, of which one gives up, polls again, or only tries.
 //!
@@ -24,9 +24,9 @@ fn add_one(lock: &Lock<usize>) {
     *wait_for(lock.lock()) += 1;
 }
 
-/// Free at the end, with this value.
+/// Asserts that it is free, with this value.
 fn assert_free(lock: &Lock<usize>, value: usize) {
-    assert_eq!(*lock.try_lock().expect("nobody holds it"), value);
+    assert_eq!(*lock.try_lock().expect("it is free"), value);
     assert!(format!("{lock:?}").contains("waiters: 0"));
 }
 
@@ -42,7 +42,7 @@ fn mutual_exclusion() {
     });
 }
 
-/// The first in line leaves while the lock is handed to it; the second gets it (T43).
+/// The first in the queue is dropped while it gets the lock; the second gets it (T43).
 #[test]
 fn granted_then_cancelled() {
     explore(|| {
@@ -60,7 +60,7 @@ fn granted_then_cancelled() {
     });
 }
 
-/// Somebody only tries, between two that wait for each other.
+/// One thread only tries, between two that wait for each other.
 #[test]
 fn try_against_hand_over() {
     explore(|| {
@@ -78,7 +78,7 @@ fn try_against_hand_over() {
     });
 }
 
-/// Guards that are owned or mapped let go as well; the last one ends the lock.
+/// Guards that are owned or mapped unlock as well; the last one frees the lock.
 #[test]
 fn mapped_and_owned() {
     explore(|| {
@@ -137,7 +137,7 @@ fn downgrade() {
 }
 
 /// A writer gives up, at any stage, between a reader before it and one behind it: it keeps nothing,
-/// and holds nobody up.
+/// and holds up neither.
 #[test]
 fn writer_leaves_between_readers() {
     explore(|| {
@@ -155,7 +155,7 @@ fn writer_leaves_between_readers() {
         drop(first);
         join([leaver, reader]);
         assert!(format!("{lock:?}").contains("waiters: 0"));
-        assert_eq!(*lock.try_write().expect("nobody holds it"), 0);
+        assert_eq!(*lock.try_write().expect("it is free"), 0);
     });
 }
 
@@ -173,7 +173,7 @@ fn writer_leaves_while_a_reader_stays() {
         let reader = spawn(&lock, |lock| assert_eq!(*wait_for(lock.read()), 0));
         join([leaver, reader]);
         drop(first);
-        assert_eq!(*lock.try_write().expect("nobody holds it"), 0);
+        assert_eq!(*lock.try_write().expect("it is free"), 0);
     });
 }
 
@@ -191,6 +191,6 @@ fn reader_leaves_behind_a_writer() {
         });
         drop(first);
         join([writer, leaver]);
-        assert_eq!(*lock.try_write().expect("nobody holds it"), 1);
+        assert_eq!(*lock.try_write().expect("it is free"), 1);
     });
 }

@@ -1,12 +1,12 @@
-//! A notification is kept, and goes to one or to everyone.
+//! A notification is kept, and goes to one wait or to all.
 //!
 //! Code: `sync/notify.rs` and `sync/wait_list.rs` as they are.
 //!
-//! Properties: one who waits after a notification, or beside it, goes on, else loom reports a
-//! deadlock; one that was given to a waiter which leaves goes to another, or is kept; who hears with
-//! everyone uses up nothing; what was done before is seen by who is notified.
+//! Properties: a wait after a notification, or beside it, ends, else loom reports a deadlock; the
+//! notification of a wait that is dropped goes to another, or is kept; a wait that is notified with
+//! all others uses up nothing; a notified wait sees what was done before.
 //!
-//! Actors: one or two that wait, one of which may leave; one or two that notify.
+//! Actors: one or two that wait, one of which may be dropped; one or two that notify.
 //!
 //! Bound: 3 threads.
 
@@ -21,13 +21,13 @@ use crate::{
     tasks::wait_for,
 };
 
-/// A notification, and what is done before it.
+/// A notification, and data that is written before it.
 struct Shared {
     notify: Notify,
     value: UnsafeCell<usize>,
 }
 
-// SAFETY: loom watches who touches the value.
+// SAFETY: loom checks the accesses to the value.
 unsafe impl Sync for Shared {}
 // SAFETY: as above.
 unsafe impl Send for Shared {}
@@ -47,7 +47,7 @@ impl Shared {
     }
 }
 
-/// Told before, while or after it comes.
+/// Notified before, while or after the wait begins.
 #[test]
 fn notify_one_against_wait() {
     explore(|| {
@@ -63,7 +63,8 @@ fn notify_one_against_wait() {
     });
 }
 
-/// Of two that wait one leaves at any stage: the other one hears, or the notification is kept.
+/// Of two that wait one is dropped at any stage: the other one is notified, or the notification is
+/// kept.
 #[test]
 fn leaver_passes_it_on() {
     explore(|| {
@@ -82,7 +83,7 @@ fn leaver_passes_it_on() {
     });
 }
 
-/// The first in line leaves while it is notified: the second hears.
+/// The first in the queue is dropped while it is notified: the second is notified.
 #[test]
 fn granted_then_cancelled() {
     explore(|| {
@@ -98,7 +99,7 @@ fn granted_then_cancelled() {
     });
 }
 
-/// Everyone is notified, a batch at a time, while one leaves: that one passes nothing on.
+/// All are notified, a batch at a time, while one is dropped: that one passes nothing on.
 #[test]
 fn everyone_against_leaver() {
     explore(|| {
@@ -135,8 +136,8 @@ fn everyone_in_batches_of_two() {
     });
 }
 
-/// One is notified while everyone is: the one who waits hears once, and one is kept if it was not
-/// that one which it heard.
+/// One is notified while all are: the wait ends once, and the single notification is kept if the
+/// wait did not use it.
 #[test]
 fn one_against_everyone() {
     explore(|| {
@@ -149,12 +150,12 @@ fn one_against_everyone() {
         join([one, all]);
         assert!(wait.poll().is_ready());
         let kept = format!("{:?}", shared.notify).contains("kept: true");
-        // Told alone first, there was nobody for the other to tell.
+        // If the single notification came first, there was no wait left for the other one.
         shared.assert_quiet(kept);
     });
 }
 
-/// One that was made before, and polled for the first time beside the notification of everyone.
+/// A wait that was made before, and is polled for the first time beside the notification of all.
 #[test]
 fn made_before_everyone() {
     explore(|| {
@@ -171,7 +172,7 @@ fn made_before_everyone() {
     });
 }
 
-/// Wakers that look at it.
+/// Wakers that use it.
 #[test]
 fn waker_uses_it() {
     explore(|| {

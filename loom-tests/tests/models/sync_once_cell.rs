@@ -2,10 +2,10 @@
 //!
 //! Code: `sync/once_cell.rs`, on `sync/permits.rs` as it is.
 //!
-//! Properties: one makes it, and whoever gets it sees it whole, as loom's cells show; if the
-//! one who is making it leaves, another one does.
+//! Properties: one task makes it, and every reader sees it whole, as loom's cells show; if the task
+//! that makes it is dropped, another one does.
 //!
-//! Actors: three that need the value; one that only looks, one that sets it, one that leaves.
+//! Actors: three that need the value; one that only reads, one that sets it, one that is dropped.
 //!
 //! Bound: 3 threads.
 
@@ -51,7 +51,7 @@ fn made_once() {
     });
 }
 
-/// One looks, and one sets it beside one who makes it.
+/// One reads, and one sets it beside one that makes it.
 #[test]
 fn set_against_make_and_get() {
     explore(|| {
@@ -72,7 +72,7 @@ fn set_against_make_and_get() {
     });
 }
 
-/// The one who is making it leaves in the midst.
+/// The task that makes it is dropped in the middle.
 #[test]
 fn maker_leaves() {
     explore(|| {

@@ -1,12 +1,12 @@
-//! One value, promised and waited for.
+//! One value, promised and awaited.
 //!
 //! Code: `sync/oneshot.rs` as it is.
 //!
-//! Properties: who waits is woken, else loom reports a deadlock; a value is taken, comes back
-//! or is dropped, once; each end hears that the other is gone.
+//! Properties: a wait is woken, else loom reports a deadlock; a value is taken, comes back or is
+//! dropped, once; each end sees that the other is gone.
 //!
-//! Actors: one who sets or drops the promise, one who waits or leaves, one who waits to hear
-//! of that.
+//! Actors: a task that sets or drops the promise, one that waits or is dropped, one that waits for
+//! that drop.
 //!
 //! Bound: 2 threads, one value.
 
@@ -24,7 +24,7 @@ use ringloop::sync::oneshot;
 
 use crate::{sync_tools::Hand, tasks::wait_for};
 
-/// A value whose end counts.
+/// A value that counts its drop.
 struct Token(Arc<AtomicUsize>);
 
 impl Drop for Token {
@@ -33,7 +33,7 @@ impl Drop for Token {
     }
 }
 
-/// The value comes while one begins to wait, and changes the waker.
+/// The value is set while a wait begins, and changes its waker.
 #[test]
 fn set_against_wait() {
     explore(|| {
@@ -58,7 +58,7 @@ fn break_against_wait() {
     });
 }
 
-/// The value comes while the one who waits goes.
+/// The value is set while the wait is dropped.
 #[test]
 fn set_against_leave() {
     explore(|| {
@@ -75,7 +75,7 @@ fn set_against_leave() {
     });
 }
 
-/// One waits to hear that nobody waits.
+/// One waits until no wait is left.
 #[test]
 fn leave_against_cancelled() {
     explore(|| {

@@ -1,15 +1,16 @@
-//! Items that some put and others get.
+//! Items that some tasks put and others get.
 //!
 //! Code: `sync/queue/` with `sync/wait_list.rs` and `loom/spin.rs`, as they are.
 //!
-//! Properties: who can go on is woken, else loom reports a deadlock; an item is got once, and
-//! only if its put said so; a put that was dropped has put nothing; what waits for room or for
-//! an item and leaves passes on what it was given; a join ends when all is done, and sees it.
+//! Properties: a task that can go on is woken, else loom reports a deadlock; an item is got once,
+//! and only if its put succeeded; a put that was dropped has put nothing; a wait for room or for an
+//! item that is dropped passes on what was reserved for it; a join ends when all is done, and sees
+//! that.
 //!
-//! Actors: putters, getters, those who give up, those who shut down or join.
+//! Actors: putters, getters, tasks that give up, and tasks that shut down or join.
 //!
-//! Bound: 3 threads, room for one or two, three items and waiters; a lock that is released after
-//! each who is refused.
+//! Bound: 3 threads, room for one or two, three items and waiters; the lock is released after each
+//! waiter that is refused.
 
 use std::{
     cmp::Ordering,
@@ -31,7 +32,7 @@ use crate::{
     tasks::wait_for,
 };
 
-/// A queue, and what was got from it: the sum.
+/// A queue, and the sums of the items that were put and got.
 struct Bench {
     queue: Queue<usize>,
     put: AtomicUsize,
@@ -64,7 +65,7 @@ impl Bench {
         drop(wait);
     }
 
-    /// What was put was got, or is there.
+    /// Asserts that each item that was put was got, or is in the queue.
     fn assert_whole(&self) {
         let mut left = 0;
         while let Ok(item) = self.queue.try_get() {
@@ -76,8 +77,8 @@ impl Bench {
     }
 }
 
-/// One item for one who waits and one who gives up, at any stage; another one only if it went
-/// to the latter.
+/// One item for one getter that waits and one that gives up, at any stage; another item only if the
+/// first went to the latter.
 #[test]
 fn getter_leaves() {
     explore(|| {
@@ -102,7 +103,7 @@ fn getter_leaves() {
     });
 }
 
-/// Room for one: one who waits for it, and one who gives up.
+/// Room for one: one putter that waits for it, and one that gives up.
 #[test]
 fn putter_leaves() {
     explore(|| {
@@ -110,7 +111,7 @@ fn putter_leaves() {
         let putter = spawn(&bench, |bench| bench.put(2));
         let leaver = spawn(&bench, |bench| bench.put_and_leave(4));
         bench.get();
-        // Whatever the leaver has put is in the way of the other one.
+        // An item of the putter that gave up is in the way of the other one.
         while bench.got.load(Relaxed) & 2 == 0 {
             bench.get();
         }
@@ -119,7 +120,7 @@ fn putter_leaves() {
     });
 }
 
-/// Who comes later takes nothing that is promised.
+/// A newcomer takes nothing that is reserved.
 #[test]
 fn newcomer_against_granted() {
     explore(|| {
@@ -135,7 +136,7 @@ fn newcomer_against_granted() {
     });
 }
 
-/// One that waits is polled again with another waker while it is granted.
+/// A wait is polled again with another waker while it is granted.
 #[test]
 fn new_waker_against_put() {
     explore(|| {
@@ -165,12 +166,12 @@ fn shutdown_against_put_and_get() {
         });
         bench.queue.shutdown();
         join([putter, getter]);
-        assert_eq!(bench.put.load(Relaxed), bench.got.load(Relaxed), "all was got");
+        assert_eq!(bench.put.load(Relaxed), bench.got.load(Relaxed), "all items were got");
     });
 }
 
-/// Shut down with an item promised to one who leaves, and two who wait: one gets it, and the
-/// other one hears that there will be none.
+/// Shut down with an item reserved for a getter that is dropped, and two that wait: one gets it,
+/// and the other one gets the shutdown.
 #[test]
 fn shutdown_against_leaver() {
     explore(|| {
@@ -193,13 +194,13 @@ fn shutdown_against_leaver() {
     });
 }
 
-/// Waits for one that has begun.
+/// Finishes a wait that has begun.
 fn finish<F: Future>(mut wait: Hand<F>) -> F::Output {
     wait_for(poll_fn(|cx| wait.poll_with(cx)))
 }
 
-/// Three wait for room, and the first gives up, at any stage of a shutdown and of a get: the
-/// others put their items, or have them back.
+/// Three wait for room, and the first gives up, at any stage of a shutdown and of a get: the others
+/// put their items, or get them back.
 #[test]
 fn shutdown_against_putter_that_leaves() {
     explore(|| {
@@ -226,8 +227,8 @@ fn shutdown_against_putter_that_leaves() {
     });
 }
 
-/// Three wait for an item, and the first gives up, at any stage of a shutdown and of a put: one
-/// of the others gets it, if it was put.
+/// Three wait for an item, and the first gives up, at any stage of a shutdown and of a put: one of
+/// the others gets it, if it was put.
 #[test]
 fn shutdown_against_getter_that_leaves() {
     explore(|| {
@@ -249,12 +250,12 @@ fn shutdown_against_getter_that_leaves() {
         }
         join([closer]);
         leaver.join().unwrap();
-        assert!(bench.queue.is_empty(), "who waits gets it");
+        assert!(bench.queue.is_empty(), "a getter that waits gets it");
         bench.assert_whole();
     });
 }
 
-/// Everything is taken out while an item is on its way to a getter.
+/// All items are taken out while one is on its way to a getter.
 #[test]
 fn clear_against_put_and_get() {
     explore(|| {
@@ -284,7 +285,7 @@ fn join_sees_the_work() {
         queue: Queue<usize>,
         done: [UnsafeCell<bool>; 2],
     }
-    // SAFETY: loom watches who touches the cells.
+    // SAFETY: loom checks the accesses to the cells.
     unsafe impl Sync for Work {}
     // SAFETY: as above.
     unsafe impl Send for Work {}
@@ -313,7 +314,7 @@ fn join_sees_the_work() {
     });
 }
 
-/// A join that begins after a put is not ended by a zero from before.
+/// A join that begins after a put does not end by an earlier zero.
 #[test]
 fn join_of_the_next_round() {
     explore(|| {
@@ -333,7 +334,7 @@ fn join_of_the_next_round() {
     });
 }
 
-/// Of two who join, the first gives up while the last item is reported done.
+/// Of two joins, the first gives up while the last item is reported done.
 #[test]
 fn joiner_leaves() {
     explore(|| {
@@ -350,7 +351,7 @@ fn joiner_leaves() {
     });
 }
 
-/// The number of unfinished items is never less than none.
+/// The number of unfinished items is never negative.
 #[test]
 fn unfinished_is_not_negative() {
     explore(|| {
@@ -365,7 +366,7 @@ fn unfinished_is_not_negative() {
     });
 }
 
-/// An item whose comparison panics while the flag is up.
+/// An item whose comparison panics while the flag is set.
 struct Bomb(usize, Arc<AtomicBool>);
 
 impl Ord for Bomb {
@@ -391,7 +392,7 @@ impl PartialEq for Bomb {
 
 impl Eq for Bomb {}
 
-/// A get that was promised an item panics: the promise goes to the one who waits, or comes.
+/// A get with a reserved item panics: the item goes to the getter that waits, or to one that comes.
 #[test]
 fn a_get_that_panics_passes_on_its_promise() {
     explore(|| {
@@ -413,7 +414,7 @@ fn a_get_that_panics_passes_on_its_promise() {
     });
 }
 
-/// Wakers that look at the queue, of those who put, get and join.
+/// Wakers that use the queue, of tasks that put, get and join.
 #[test]
 fn wakers_use_the_queue() {
     explore(|| {

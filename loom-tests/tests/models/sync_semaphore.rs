@@ -1,14 +1,13 @@
-//! Permits, and who waits for them.
+//! Permits, and tasks that wait for them.
 //!
-//! Code: `sync/semaphore.rs`, `sync/permits.rs` and `sync/wait_list.rs` as they are; a batch
-//! of wakers is one, so that the lock is released between any two, or two where it says so.
+//! Code: `sync/semaphore.rs`, `sync/permits.rs` and `sync/wait_list.rs` as they are; a batch of
+//! wakers is one, so that the lock is released between any two, or two where the model says so.
 //!
-//! Properties: never more at a time than there are permits, which a cell checks; who waits
-//! is woken, else loom reports a deadlock; at the end all permits are there, and nobody
-//! waits; what was done with a permit is seen by who gets it next.
+//! Properties: never more holders than permits, which a cell checks; a wait is woken, else loom
+//! reports a deadlock; at the end all permits are there, and no wait is left; the next holder of a
+//! permit sees what was done with it.
 //!
-//! Actors: two or three threads that acquire and release; one that gives up; one that
-//! closes.
+//! Actors: two or three threads that acquire and release; one that gives up; one that closes.
 //!
 //! Bound: 3 threads, two permits.
 
@@ -27,13 +26,13 @@ use crate::{
     tasks::wait_for,
 };
 
-/// A semaphore with one permit, and what only its holder touches.
+/// A semaphore with one permit, and data that only its holder touches.
 struct Guarded {
     semaphore: Semaphore,
     value: UnsafeCell<usize>,
 }
 
-// SAFETY: loom watches who touches the value.
+// SAFETY: loom checks the accesses to the value.
 unsafe impl Sync for Guarded {}
 // SAFETY: as above.
 unsafe impl Send for Guarded {}
@@ -43,7 +42,7 @@ impl Guarded {
         Arc::new(Self { semaphore: Semaphore::new(permits), value: UnsafeCell::new(0) })
     }
 
-    /// Adds one with the permit in hand.
+    /// Adds one, with the permit held.
     fn touch(&self) {
         // SAFETY: as above.
         self.value.with_mut(|value| unsafe { *value += 1 });
@@ -65,7 +64,7 @@ impl Guarded {
     }
 }
 
-/// Three that want the one permit.
+/// Three that need the only permit.
 #[test]
 fn hand_over() {
     explore(|| {
@@ -77,8 +76,8 @@ fn hand_over() {
     });
 }
 
-/// One of three asks once, joins the line if it must, and gives up: before it is granted, when
-/// it is, or it has the permit.
+/// One of three tries once, joins the queue if it must, and gives up: before it is granted, when it
+/// is, or when it has the permit.
 #[test]
 fn cancel_against_release() {
     explore(|| {
@@ -102,8 +101,8 @@ fn cancel_against_release() {
     });
 }
 
-/// One that waits is polled again with another waker while it is granted: the last waker is
-/// woken, or it has the permit.
+/// A wait is polled again with another waker while it is granted: the last waker is woken, or it
+/// has the permit.
 #[test]
 fn new_waker_against_grant() {
     explore(|| {
@@ -125,7 +124,7 @@ fn new_waker_against_grant() {
     });
 }
 
-/// Many at once, behind and before one who wants one. Two give a permit each.
+/// Many at once, behind and before a wait for one. Two threads release a permit each.
 #[test]
 fn many_collect_what_comes() {
     explore(|| {
@@ -139,7 +138,7 @@ fn many_collect_what_comes() {
     });
 }
 
-/// One that wants two leaves, and lets the one behind it go; a permit comes meanwhile.
+/// A wait for two is dropped, and lets the one behind it go; meanwhile a permit is released.
 #[test]
 fn large_one_leaves() {
     explore(|| {
@@ -157,8 +156,8 @@ fn large_one_leaves() {
     });
 }
 
-/// Two permits come for two who wait, one of whom is not polled meanwhile: whoever grants goes on
-/// to the next, with the lock released in between.
+/// Two permits are released for two that wait, one of which is not polled meanwhile: the thread
+/// that grants goes on to the next, with the lock released in between.
 #[test]
 fn batches() {
     explore(|| {
@@ -175,9 +174,9 @@ fn batches() {
     });
 }
 
-/// Three permits come for three tasks that wait, and one more task comes: two are granted with the
-/// lock held, and the third in the next batch. No permit comes back, which would grant the third
-/// in another way.
+/// Three permits are released for three tasks that wait, and one more task comes: two are granted
+/// with the lock held, and the third in the next batch. No permit comes back, which would grant the
+/// third in another way.
 #[test]
 fn batches_of_two() {
     ringloop::model::set_batch(2);
@@ -190,7 +189,7 @@ fn batches_of_two() {
         let mut waiting = [begun(), begun(), begun()];
         let giver = spawn(&guarded, |guarded| guarded.semaphore.add_permits(3));
         let newcomer = spawn(&guarded, |guarded| {
-            assert!(guarded.semaphore.try_acquire().is_err(), "others were there before");
+            assert!(guarded.semaphore.try_acquire().is_err(), "others are queued before it");
         });
         join([giver, newcomer]);
         assert_eq!(waiting.each_mut().map(|hand| hand.poll().is_ready()), [true; 3]);
@@ -198,7 +197,7 @@ fn batches_of_two() {
     });
 }
 
-/// Closed while one acquires and another releases: each has an answer, and the permit is back.
+/// Closed while one acquires and another releases: each gets a result, and the permit is back.
 #[test]
 fn close_against_acquire_and_release() {
     explore(|| {
@@ -219,8 +218,8 @@ fn close_against_acquire_and_release() {
     });
 }
 
-/// Closed while one of three who wait gives up, with the lock released after each who is refused:
-/// nobody gets a permit any more, and none comes from who had none.
+/// Closed while one of three that wait gives up, with the lock released after each that is refused:
+/// none gets a permit any more, and none that had no permit releases one.
 #[test]
 fn close_against_cancel() {
     explore(|| {
@@ -239,7 +238,7 @@ fn close_against_cancel() {
     });
 }
 
-/// Who finds it closed sees what was done before.
+/// A task that finds it closed sees what was done before.
 #[test]
 fn close_publishes() {
     explore(|| {
@@ -255,8 +254,9 @@ fn close_publishes() {
     });
 }
 
-/// Permits that stay in the word for one who wants two bring along what was done with them,
-/// though he leaves, and another takes them who never met the giver.
+/// Permits that stay in the word for a wait for two make visible what was done with them, though
+/// that wait is dropped, and a task takes them that did not synchronise with the releaser
+/// otherwise.
 #[test]
 fn permits_left_in_the_word_publish() {
     explore(|| {
@@ -277,7 +277,7 @@ fn permits_left_in_the_word_publish() {
     });
 }
 
-/// An owned permit keeps its semaphore.
+/// An owned permit keeps its semaphore alive.
 #[test]
 fn owned_permit_is_the_last() {
     explore(|| {
@@ -290,7 +290,7 @@ fn owned_permit_is_the_last() {
     });
 }
 
-/// One that wants two leaves while it is granted them: it gives back two.
+/// A wait for two is dropped while it is granted them: it gives back two.
 #[test]
 fn large_one_leaves_with_what_it_was_granted() {
     explore(|| {

@@ -1,11 +1,11 @@
-//! One value for several who wait.
+//! One value for several tasks.
 //!
 //! Code: `sync/shared_future.rs` and `sync/oneshot.rs` as they are.
 //!
-//! Properties: all who wait are woken, else loom reports a deadlock; all are told the same;
-//! the promise hears when nobody is left.
+//! Properties: all that wait are woken, else loom reports a deadlock; all get the same value; the
+//! promise sees when no wait is left.
 //!
-//! Actors: one who sets, two who wait, one of whom leaves or cancels.
+//! Actors: one that sets, two that wait, one of which is dropped or cancels.
 //!
 //! Bound: 3 threads, one value.
 
@@ -15,7 +15,7 @@ use ringloop::sync::{SharedFuture, oneshot};
 
 use crate::{sync_tools::Hand, tasks::wait_for};
 
-/// Two wait, one of them with a second thought.
+/// Two wait, one of them with a change of its waker.
 #[test]
 fn set_against_waits() {
     explore(|| {
@@ -33,7 +33,7 @@ fn set_against_waits() {
     });
 }
 
-/// Set and cancelled at once: who waits and who asks later are told the same.
+/// Set and cancelled at once: earlier and later waits get the same outcome.
 #[test]
 fn set_against_cancel() {
     explore(|| {
@@ -49,7 +49,7 @@ fn set_against_cancel() {
     });
 }
 
-/// A deferred is made shared while its value comes; then the last one leaves.
+/// A deferred is made shared while its value is set; then the last clone is dropped.
 #[test]
 fn share_against_set() {
     explore(|| {
@@ -63,7 +63,7 @@ fn share_against_set() {
     });
 }
 
-/// The last one leaves while the promise listens for that.
+/// The last clone is dropped while the promise waits for that.
 #[test]
 fn leave_against_cancelled() {
     explore(|| {

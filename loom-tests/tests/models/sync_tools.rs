@@ -1,4 +1,4 @@
-//! What the models of `sync/` share.
+//! Shared by the models of `sync/`.
 
 use std::{
     future::Future,
@@ -26,7 +26,7 @@ impl<F: Future> Hand<F> {
         self.0.as_mut().poll(cx)
     }
 
-    /// Joins the line, or has its answer at once.
+    /// Waits in the queue, or has its result at once.
     pub fn begun(future: F) -> (Self, Option<F::Output>) {
         let mut hand = Self::new(future);
         let output = match hand.poll() {
@@ -37,8 +37,8 @@ impl<F: Future> Hand<F> {
     }
 }
 
-/// A waker that calls back when it is woken. If it is woken with a lock held that the call takes,
-/// loom reports a deadlock.
+/// A waker that calls a function when it is woken. If it is woken with a lock held that the
+/// function takes, loom reports a deadlock.
 pub fn calling_waker(call: impl Fn() + Send + Sync + 'static) -> Waker {
     struct Caller<F>(F);
     impl<F: Fn() + Send + Sync> Wake for Caller<F> {
@@ -49,7 +49,7 @@ pub fn calling_waker(call: impl Fn() + Send + Sync + 'static) -> Waker {
     Waker::from(Arc::new(Caller(call)))
 }
 
-/// A thread of the model with what is shared.
+/// A thread of the model with the shared data.
 pub fn spawn<S, F>(shared: &Arc<S>, body: F) -> JoinHandle<()>
 where
     S: Send + Sync + 'static,

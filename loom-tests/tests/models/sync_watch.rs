@@ -2,10 +2,10 @@
 //!
 //! Code: `sync/watch.rs` and `sync/until.rs` as they are.
 //!
-//! Properties: nobody misses the last value or the end, else loom reports a deadlock; no
-//! modification is lost; a sender hears that nobody watches.
+//! Properties: no watcher misses the last value or the end, else loom reports a deadlock; no
+//! modification is lost; a sender sees that no receiver is left.
 //!
-//! Actors: one or two who change it, one or two who watch or leave.
+//! Actors: one or two that change the value, one or two that watch or are dropped.
 //!
 //! Bound: 3 threads, two changes.
 
@@ -15,7 +15,7 @@ use ringloop::sync::watch;
 
 use crate::{sync_tools::Hand, tasks::wait_for};
 
-/// Two changes and the end, for one who watches, and one who begins to and leaves.
+/// Two changes and the end, for one that watches, and one that begins to watch and is dropped.
 #[test]
 fn send_against_watchers() {
     explore(|| {
@@ -57,7 +57,7 @@ fn send_is_told() {
     });
 }
 
-/// Two who change it at once.
+/// Two threads change the value at once.
 #[test]
 fn no_change_is_lost() {
     explore(|| {
@@ -70,7 +70,7 @@ fn no_change_is_lost() {
     });
 }
 
-/// The last receiver leaves while a sender waits for that.
+/// The last receiver is dropped while a sender waits for that.
 #[test]
 fn last_receiver_leaves() {
     explore(|| {

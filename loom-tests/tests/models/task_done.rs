@@ -2,8 +2,8 @@
 //!
 //! Code: `task/done.rs` as it is; the caller that it would spawn runs where it is made.
 //!
-//! Properties: each callback is called once, in the order of registration, whatever of it comes
-//! before the task's end; one that is removed is called or removed, never both.
+//! Properties: each callback is called once, in the order of registration, whether it is registered
+//! before the task's end or after; one that is removed is called or removed, never both.
 //!
 //! Actors: a thread that runs the task to its end, and one that registers and removes.
 //!
@@ -23,7 +23,7 @@ use ringloop::task::OnDone;
 
 use crate::tasks::{drain, start, take};
 
-// All threads of a model are coroutines of one system thread; of no account to loom.
+// All threads of a model are coroutines of one system thread; loom does not track this list.
 thread_local! {
     static CALLED: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
 }
@@ -40,7 +40,7 @@ fn note(
     let turn = turn.clone();
     move |outcome| {
         assert!(outcome.is_ok());
-        // Not a load, which loom does not order among others.
+        // No load, which loom does not order with other accesses.
         turn.swap(true, Relaxed);
         CALLED.with_borrow_mut(|called| called.push(number));
     }

@@ -1,15 +1,14 @@
-//! The life of one task, pulled at from all sides.
+//! The life of one task, which several threads use at once.
 //!
 //! Code: `task/` as it is, under a scheduler whose one queue is an inbox, as it is.
 //!
-//! Properties, of every model here: the future is polled by one thread at a time, and
-//! dropped exactly once; no wake is lost: what was written before a wake is seen by a
-//! poll that follows, or the task has ended; the result goes to the handle or is dropped,
-//! once; who waits for the task is woken; the memory is freed once, after every use
-//! (`src/loom/stand_ins.rs` sees to that).
+//! Properties, of every model here: the future is polled by one thread at a time, and dropped
+//! exactly once; no wake is lost: a poll that follows a wake sees what was written before it, or
+//! the task has ended; the result goes to the handle or is dropped, once; a waiter for the task is
+//! woken; the memory is freed once, after every use (`src/loom/stand_ins.rs` checks that).
 //!
-//! Actors: one or two threads that run what is queued, and two or one that wake,
-//! cancel, wait, let go.
+//! Actors: one or two threads that run the queue, and two or one that wake, cancel, wait, or drop a
+//! reference.
 //!
 //! Bound: 3 threads, one task, two wakes.
 
@@ -34,7 +33,7 @@ use crate::tasks::{
     take, wait_for,
 };
 
-/// Flags that a task waits for, and the wakers that its first poll left.
+/// Flags for which a task waits, and the wakers that its first poll has cloned.
 struct Bench<const FLAGS: usize, const WAKERS: usize> {
     flags: [AtomicBool; FLAGS],
     wakers: Mutex<Vec<Waker>>,
@@ -48,7 +47,7 @@ impl<const FLAGS: usize, const WAKERS: usize> Bench<FLAGS, WAKERS> {
         })
     }
 
-    /// A task that is ready once all flags are up, and has been polled once.
+    /// A task that is ready once all flags are set, and has been polled once.
     fn start(self: &Arc<Self>) -> (Registered, Task<Token>) {
         let bench = self.clone();
         let (inside, mut first) = (Token, true);
@@ -56,8 +55,8 @@ impl<const FLAGS: usize, const WAKERS: usize> Bench<FLAGS, WAKERS> {
             let _ = &inside;
             count_poll();
             if mem::take(&mut first) {
-                // Nobody else is about: a lock of the standard kind must not be held
-                // where loom may switch threads.
+                // No other thread exists yet: a lock of the standard library must not be held where
+                // loom may switch threads.
                 let wakers = (0..WAKERS).map(|_| cx.waker().clone()).collect();
                 *bench.wakers.lock().unwrap() = wakers;
             }
@@ -67,7 +66,7 @@ impl<const FLAGS: usize, const WAKERS: usize> Bench<FLAGS, WAKERS> {
         (registered, task)
     }
 
-    /// Ready once all flags are up.
+    /// Ready once all flags are set.
     fn poll(&self) -> Poll<Token> {
         let up = self.flags.iter().all(|flag| flag.load(Relaxed));
         if up { Poll::Ready(Token) } else { Poll::Pending }
@@ -77,20 +76,20 @@ impl<const FLAGS: usize, const WAKERS: usize> Bench<FLAGS, WAKERS> {
         self.wakers.lock().unwrap().pop().unwrap()
     }
 
-    /// A thread that raises a flag and then wakes.
+    /// A thread that sets a flag and then wakes.
     fn bring(self: &Arc<Self>, flag: usize, wake: fn(Waker)) -> thread::JoinHandle<()> {
         let (bench, waker) = (self.clone(), self.waker());
         thread::spawn(move || {
-            // Relaxed: the wake is what makes it seen.
+            // Relaxed: visible by the wake alone.
             bench.flags[flag].store(true, Relaxed);
             wake(waker);
         })
     }
 }
 
-/// A thread that asks the task to end.
+/// A thread that cancels the task.
 fn request(registered: Registered, abort: bool) -> thread::JoinHandle<()> {
-    // SAFETY: nobody else is about, and the task has not ended.
+    // SAFETY: no other thread uses it, and the task has not ended.
     let task = unsafe { registered.refer() };
     thread::spawn(move || {
         task.request(abort);
@@ -98,7 +97,7 @@ fn request(registered: Registered, abort: bool) -> thread::JoinHandle<()> {
     })
 }
 
-/// Asserts that future and result are gone, each once, and the task with them.
+/// Asserts that future and result have been dropped, each once, and the task is freed.
 fn assert_over() {
     assert_eq!(dropped(), 2, "future and result, once each");
     assert_eq!(ended(), 1);
@@ -110,7 +109,7 @@ fn assert_over_without_result() {
     assert_eq!(ended(), 1);
 }
 
-/// Two threads bring news, one wakes by value and one by reference.
+/// Two threads set a flag each, one wakes by value and one by reference.
 #[test]
 fn wake_against_wake() {
     explore(|| {
@@ -128,14 +127,14 @@ fn wake_against_wake() {
     });
 }
 
-/// Wakers leave while the poll that cloned them goes on, one of them with the runner's reference.
-/// One thread wakes, another drops.
+/// Wakers leave the task while the poll that cloned them goes on, one of them with the runner's
+/// reference. One thread wakes, another drops.
 #[test]
 fn lent_against_wake_and_drop() {
     lends(false);
 }
 
-/// The same, and the runner has a reference again, since one more was dropped in the poll.
+/// The same, and the runner has a reference again, since another waker was dropped in the poll.
 #[test]
 fn lent_and_back_against_wake_and_drop() {
     lends(true);
@@ -164,7 +163,7 @@ fn lends(and_back: bool) {
         let news = {
             let (bench, left) = (bench.clone(), left.clone());
             thread::spawn(move || {
-                // Relaxed: the wake is what makes it seen.
+                // Relaxed: visible by the wake alone.
                 bench.flags[0].store(true, Relaxed);
                 let waker = left.lock().unwrap().pop();
                 waker.inspect(Waker::wake_by_ref);
@@ -184,7 +183,7 @@ fn lends(and_back: bool) {
         if task.is_finished() {
             drop(take(task).unwrap());
         } else {
-            // Both wakers were dropped before the news.
+            // Both wakers were dropped before the flag was set.
             task.abort();
             drain();
             drop(task);
@@ -193,9 +192,9 @@ fn lends(and_back: bool) {
     });
 }
 
-/// A wake finds the task active, and then that its poll has ended. Before it goes on, another wake has
-/// the task polled once more, and that poll takes the mark that the first wake has left: who runs the
-/// task next knows of that poll by the last step of the first wake alone.
+/// A wake finds the task active, and then that its poll has ended. Before it goes on, another wake
+/// has the task polled once more, and that poll takes the mark that the first wake has left. The
+/// next runner of the task synchronises with that poll only by the last step of the first wake.
 #[test]
 fn wake_past_another_poll() {
     explore(|| {
@@ -209,7 +208,7 @@ fn wake_past_another_poll() {
                     *bench.wakers.lock().unwrap() = [(); 3].map(|()| cx.waker().clone()).into();
                 }
                 if polls == 2 {
-                    // The first step of the wake comes here; it costs no preemption.
+                    // The first step of the wake happens here; this costs no preemption.
                     thread::yield_now();
                 }
                 bench.poll()
@@ -232,7 +231,7 @@ fn wake_past_another_poll() {
         bench.waker().wake_by_ref();
         drain();
         news.join().unwrap();
-        // The second flag stays down: no poll is the last.
+        // The second flag is never set: no poll is the last.
         task.abort();
         drain();
         drop(task);
@@ -240,8 +239,8 @@ fn wake_past_another_poll() {
     });
 }
 
-/// A future that leaves wakers of its task: each poll's within itself, or one elsewhere, of which it makes
-/// another as it is dropped.
+/// A future that leaves wakers of its task: each poll puts one in the future, or in `elsewhere`,
+/// and its drop clones another from there.
 struct LeavesWakers {
     kept: Vec<Waker>,
     elsewhere: Option<Arc<Mutex<Vec<Waker>>>>,
@@ -272,8 +271,8 @@ impl Drop for LeavesWakers {
     }
 }
 
-/// A task is cancelled, and in its future is the waker that the runner's reference was lent to: that
-/// comes back as the future is dropped.
+/// A task is cancelled, and its future holds the waker to which the runner's reference was lent:
+/// the reference comes back as the future is dropped.
 #[test]
 fn lent_and_back_with_a_cancelled_future() {
     cancel_what_leaves_wakers(None);
@@ -307,8 +306,8 @@ fn cancel_what_leaves_wakers(elsewhere: Option<Vec<Waker>>) {
     });
 }
 
-/// A handle that has left a waker waits anew with one that cannot be cloned, and goes: what it left stays
-/// with the task, which another thread ends.
+/// A handle that has left a waker waits again with one that cannot be cloned, and is dropped: the
+/// old waker stays with the task, which another thread ends.
 #[test]
 fn waker_left_behind_against_end() {
     explore(|| {
@@ -343,12 +342,12 @@ fn waker_left_behind_against_end() {
 fn uncloned() -> &'static Waker {
     const TABLE: RawWakerVTable =
         RawWakerVTable::new(|_| resume_unwind(Box::new("meant")), |_| (), |_| (), |_| ());
-    // SAFETY: its functions use nothing, and return nothing that is not one.
+    // SAFETY: its functions use no data, and return no waker.
     static UNCLONED: Waker = unsafe { Waker::new(std::ptr::null(), &TABLE) };
     &UNCLONED
 }
 
-/// Two threads run what is queued; a third brings news.
+/// Two threads run the queue; a third wakes.
 #[test]
 fn run_against_run() {
     explore(|| {
@@ -365,7 +364,7 @@ fn run_against_run() {
             })
         };
         drain();
-        // Not the other runner: joining it would order its polls before ours.
+        // Not the other runner: a join of it would order its polls before ours.
         news.join().unwrap();
         drain();
         other.join().unwrap();
@@ -375,7 +374,7 @@ fn run_against_run() {
     });
 }
 
-/// News by value, cancellation, and the runner.
+/// A wake by value, a cancellation, and the runner.
 #[test]
 fn wake_against_cancel() {
     explore(|| {
@@ -397,8 +396,8 @@ fn wake_against_cancel() {
     });
 }
 
-/// News, and then a cancellation by the same thread, while another wakes: a value that is
-/// ready wins.
+/// A flag is set, and then the same thread cancels, while another wakes: a value that is ready
+/// wins.
 #[test]
 fn wake_against_news_and_cancel() {
     explore(|| {
@@ -407,7 +406,7 @@ fn wake_against_news_and_cancel() {
         let waker = bench.waker();
         let idle_wake = thread::spawn(move || waker.wake());
         let cancel = {
-            // SAFETY: nobody else is about, and the task has not ended.
+            // SAFETY: no other thread uses it, and the task has not ended.
             let (bench, task) = (bench.clone(), unsafe { registered.refer() });
             thread::spawn(move || {
                 bench.flags[0].store(true, Relaxed);
@@ -424,7 +423,7 @@ fn wake_against_news_and_cancel() {
     });
 }
 
-/// A wake that brings no news, and an abort: the end, whoever is first.
+/// A wake without a flag, and an abort: the task ends, in either order.
 #[test]
 fn wake_against_abort() {
     explore(|| {
@@ -445,7 +444,7 @@ fn wake_against_abort() {
     });
 }
 
-/// A task that has not been polled is cancelled by one and aborted by another.
+/// A task that has not been polled is cancelled by one thread and aborted by another.
 #[test]
 fn first_poll_against_cancel_and_abort() {
     explore(|| {
@@ -459,7 +458,7 @@ fn first_poll_against_cancel_and_abort() {
         drain();
         cancel.join().unwrap();
         abort.join().unwrap();
-        // Its first entry was queued all the time, and there is no other.
+        // It was in the queue all the time, and has no other entry.
         match poll_once(&mut task).expect("still queued") {
             Ok(token) => drop(token),
             Err(error) => assert!(error.is_cancelled()),
@@ -470,7 +469,7 @@ fn first_poll_against_cancel_and_abort() {
     });
 }
 
-/// One waits for the task, another brings it news, a third runs it.
+/// One thread waits for the task, another wakes it, a third runs it.
 #[test]
 fn join_against_end() {
     explore(|| {
@@ -490,7 +489,8 @@ fn join_against_end() {
     });
 }
 
-/// One waits for the task, another cancels it; then its news comes, and it ends by the one or the other.
+/// One thread waits for the task, another cancels it; then its flag is set, and it ends by one or
+/// the other.
 #[test]
 fn join_against_cancel_and_end() {
     explore(|| {
@@ -517,7 +517,7 @@ fn join_against_cancel_and_end() {
     });
 }
 
-/// Who waits changes its waker, while the task ends elsewhere.
+/// A waiter changes its waker, while the task ends on another thread.
 #[test]
 fn join_with_another_waker() {
     explore(|| {
@@ -571,7 +571,7 @@ fn detach_against_end() {
     });
 }
 
-/// The owning handle is dropped, which cancels; another keeps a waker, uses it late, and
+/// The owning handle is dropped, which cancels; another thread keeps a waker, uses it late, and
 /// drops it last.
 #[test]
 fn owner_drop_against_late_waker() {
@@ -596,7 +596,7 @@ fn owner_drop_against_late_waker() {
     });
 }
 
-/// A task that yields stays in the queue, while two threads bring it news.
+/// A task that yields stays in the queue, while two threads wake it.
 #[test]
 fn yield_against_news() {
     explore(|| {
@@ -631,7 +631,7 @@ fn yield_against_wake_and_abort() {
     yields(true);
 }
 
-/// The same, and it is asked to end only: what it makes of that is its affair.
+/// The same, but it is only cancelled: it may end or go on.
 #[test]
 fn yield_against_wake_and_cancel() {
     yields(false);

@@ -1,4 +1,4 @@
-//! What the models of tasks share: a queue to schedule by, and counts of what happens.
+//! Shared by the models of tasks: a queue for scheduling, and counters.
 
 use std::{
     cell::Cell,
@@ -23,18 +23,19 @@ use ringloop::{
     },
 };
 
-/// One queue of runnable tasks, for all threads of the model. It is an inbox and no locked queue,
-/// which would order everything that its users do.
+/// One queue of runnable tasks, for all threads of the model. It is an inbox and no queue with a
+/// lock, which would order everything that its users do.
 pub struct Shared;
 
 loom::lazy_static! {
     static ref QUEUE: Inbox = Inbox::new();
-    /// What the registry was told of; seen by who hears of the end otherwise.
+    /// The number of ends that the registry saw; read by threads that learn of the end in other
+    /// ways.
     static ref ENDED: AtomicUsize = AtomicUsize::new(0);
 }
 
-// Counted by all threads of a model, which are coroutines of one system thread; of no
-// account to loom.
+// Counted by all threads of a model, which are coroutines of one system thread; loom does not track
+// them.
 thread_local! {
     static REPORTED: Cell<usize> = const { Cell::new(0) };
     static DROPPED: Cell<usize> = const { Cell::new(0) };
@@ -60,14 +61,14 @@ pub fn ready_tasks<const N: usize>() -> [Runnable; N] {
     std::array::from_fn(|index| ready_task(index as u64 + 1))
 }
 
-/// One of them.
+/// One such task.
 pub fn ready_task(number: u64) -> Runnable {
     let (entry, _, task) = task::create::<_, Shared>(async {}, number);
     task.detach();
     entry
 }
 
-/// The numbers of tasks that were drained, in order; they are run to their end.
+/// Runs tasks that were drained to their end; returns their numbers, in order.
 pub fn finish(tasks: Vec<Runnable>) -> Vec<u64> {
     let finish = |task: Runnable| {
         let number = task.number();
@@ -77,7 +78,7 @@ pub fn finish(tasks: Vec<Runnable>) -> Vec<u64> {
     tasks.into_iter().map(finish).collect()
 }
 
-/// Makes a task and queues it. Each model makes one, first of all.
+/// Makes a task and queues it. Each model makes only one, at its beginning.
 pub fn start<F>(future: F) -> (Registered, Task<F::Output>)
 where
     F: Future + Send + 'static,
@@ -91,12 +92,12 @@ where
     (registered, task)
 }
 
-/// Runs what is queued, until nothing is.
+/// Runs the queue until it is empty.
 pub fn drain() {
     while run_one() {}
 }
 
-/// Runs the task, if it is queued. There is one, so that there is one entry at most.
+/// Runs the task, if it is queued. There is only one, so there is at most one entry.
 pub fn run_one() -> bool {
     let mut entries = QUEUE.take(usize::MAX);
     let next = entries.pop();
@@ -108,7 +109,7 @@ pub fn run_one() -> bool {
     ran
 }
 
-/// Runs what is queued, of any number of tasks, until nothing is. Says whether there was anything.
+/// Runs the queue, of any number of tasks, until it is empty. Returns whether there was an entry.
 pub fn drain_all() -> bool {
     let mut any = false;
     loop {
@@ -125,7 +126,7 @@ pub fn drain_all() -> bool {
     }
 }
 
-/// A future that is no task's, and is polled whenever it has been woken.
+/// A future that belongs to no task, and is polled whenever it has been woken.
 pub struct Driven<F> {
     pub future: Pin<Box<F>>,
     pub woken: Arc<Woken>,
@@ -136,7 +137,7 @@ pub struct Woken(AtomicBool);
 
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
-        // Not a store, which loom does not always order among RMWs.
+        // No store, which loom does not always order with RMWs.
         self.0.swap(true, AcqRel);
     }
 }
@@ -146,7 +147,7 @@ impl<F: Future> Driven<F> {
         Self { future, woken: Arc::new(Woken(AtomicBool::new(true))) }
     }
 
-    /// What it gives, or nothing, once it has not been woken any more.
+    /// Polls it until it has a value, or is not woken any more.
     pub fn drive(&mut self) -> Option<F::Output> {
         let waker = Waker::from(self.woken.clone());
         while self.woken.0.swap(false, AcqRel) {
@@ -169,7 +170,7 @@ impl<F: Future> Driven<F> {
     }
 }
 
-/// Something in a future or a result, whose end counts.
+/// A part of a future or a result, whose drops are counted.
 pub struct Token;
 
 impl Drop for Token {
@@ -178,32 +179,32 @@ impl Drop for Token {
     }
 }
 
-/// A future counts the beginning of a poll.
+/// Called by a future at the beginning of a poll.
 pub fn count_poll() {
     POLLED.set(POLLED.get() + 1);
 }
 
-/// How many polls have begun.
+/// The number of polls that have begun.
 pub fn polled() -> usize {
     POLLED.get()
 }
 
-/// How many tokens have been dropped in this execution.
+/// The number of tokens that have been dropped in this execution.
 pub fn dropped() -> usize {
     DROPPED.get()
 }
 
-/// How many panics that nobody saw were reported.
+/// The number of reported panics.
 pub fn reported() -> usize {
     REPORTED.get()
 }
 
-/// How often the registry was told of an end.
+/// The number of ends that the registry saw.
 pub fn ended() -> usize {
     ENDED.load(Relaxed)
 }
 
-/// The result of a task that has to be finished.
+/// The result of a task that must have ended.
 pub fn take<T>(task: Task<T>) -> Result<T, TaskError> {
     poll_once(&mut pin!(task)).expect("the task is stuck: nothing is queued, and it has not ended")
 }
@@ -221,7 +222,7 @@ pub fn wait_for<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Not loom's `park`: a late `unpark` ends whatever loom's thread is blocked in.
+/// Not loom's `park`: a late `unpark` would end any later block of the thread.
 #[derive(Default)]
 struct Bell {
     rung: Mutex<bool>,

@@ -1,13 +1,14 @@
-//! The timer of a timeout or of a scope fires while it is cancelled, dropped or set anew on other threads.
+//! The timer of a timeout or of a scope fires while it is cancelled, dropped or reset on other
+//! threads.
 //!
 //! Code: `time/timeout.rs`, `future/scope.rs`, `runtime/deadline.rs`, `scheduler/timers.rs` and
-//! `reactor/timers/` as they are. A worker is entered and does not loop: its thread polls by hand. The
-//! timers are fired by another thread, as a rescuer does it, since the worker is in a poll.
+//! `reactor/timers/` as they are. A worker is entered and does not loop: its thread polls by hand.
+//! Another thread fires the timers, as a rescuer does, since the worker is in a poll.
 //!
-//! Properties: what waits is woken by whoever comes first, and ends; a time that was set anew is waited
-//! for, also if the old one has fired meanwhile; no timer stays armed, and no waker is kept.
+//! Properties: a future that waits is woken by the first event, and ends; a new time is waited for,
+//! also if the old one has fired meanwhile; no timer stays armed, and no waker is kept.
 //!
-//! Actors: the worker, a rescuer, and one that cancels, drops or reschedules.
+//! Actors: the worker, a rescuer, and a thread that cancels, drops or reschedules.
 //!
 //! Bound: 3 threads, one timer at a time, two times.
 
@@ -30,10 +31,11 @@ use ringloop::{
 
 use crate::tasks::{Driven, Ring, wait_for};
 
-/// A timer that is due then was armed long before, so that it is not taken for one that is over.
+/// The time at which timers are due; long after they are armed, so that it is not taken for a past
+/// one.
 const DUE: Duration = Duration::from_secs(1);
 
-/// Polls on a worker with a neighbour, which comes to the rescue of its timers.
+/// Polls on a worker with a neighbour, which rescues its timers.
 fn on_worker(body: impl FnOnce(Runtime)) {
     set_time(0);
     let (runtime, [mine, _others]) = Runtime::new(0, true);
@@ -45,7 +47,7 @@ fn on_worker(body: impl FnOnce(Runtime)) {
     unsafe { runtime.free() };
 }
 
-/// The time has come, and a thread fires what is due.
+/// The time has come, and a thread fires the timers that are due.
 fn rescuer(runtime: Runtime, time: Duration) -> thread::JoinHandle<()> {
     set_time(time.as_nanos() as u64);
     thread::spawn(move || runtime.rescue_timers(0))
@@ -119,7 +121,7 @@ fn drop_against_fire() {
     });
 }
 
-/// The same, and it is dropped by a thread that is no worker.
+/// The same, but a plain thread drops it.
 #[test]
 fn drop_elsewhere_against_fire() {
     explore(|| {
@@ -136,7 +138,7 @@ fn drop_elsewhere_against_fire() {
     });
 }
 
-/// A scope gets a later time while the timer of the first one fires. It ends by the one or the other.
+/// A scope gets a later time while the timer of the first one fires. It ends at one or the other.
 #[test]
 fn reschedule_against_fire() {
     explore(|| {
@@ -167,8 +169,8 @@ fn reschedule_against_fire() {
     });
 }
 
-/// A scope that waits for a time far away gets one that has passed, from another thread: it arms a timer
-/// that fires at once.
+/// A scope that waits for a distant time gets a past one, from another thread: it arms a timer that
+/// fires at once.
 #[test]
 fn reschedule_to_the_past() {
     explore(|| {

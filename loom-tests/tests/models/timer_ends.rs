@@ -2,12 +2,12 @@
 //!
 //! Code: `reactor/timers/` as it is.
 //!
-//! Properties: who waits is woken by the last waker it left; a node has one holder at a
-//! time (loom sees two who touch it), never two lives at once, and comes back to its pool;
-//! it is counted as armed once, and counted off once; no waker is kept.
+//! Properties: a waiter is woken by the last waker that it left; a node has one holder at a time
+//! (loom reports an access by two), never two lives at once, and comes back to its pool; it is
+//! counted as armed once, and counted off once; no waker is kept.
 //!
-//! Actors: the owner of the wheel; one or two that poll, or drop their timers, or come to the
-//! owner's rescue, by a lock as the scheduler has it.
+//! Actors: the owner of the wheel; one or two threads that poll, or drop their timers, or rescue
+//! the owner's timers, under a lock as in the scheduler.
 //!
 //! Bound: 3 threads, three timers, batches of 2 nodes.
 
@@ -38,20 +38,20 @@ fn tick(timers: &mut Timers) {
     wake_all(timers.expire(NOW, usize::MAX));
 }
 
-/// Ends the timers and frees their nodes, which come by twos in a model.
+/// Ends the timers and frees their nodes, which come in batches of two in a model.
 fn finish(post: Post, mut timers: Timers) {
-    assert!(timers.close().is_empty(), "somebody waits");
+    assert!(timers.close().is_empty(), "a timer waits");
     drop(timers);
     assert_eq!(post.balance(), 0);
     assert_eq!(post.end_pool(), 0, "a node is lost");
 }
 
-/// Waits for the end of the timer; whether its time came.
+/// Waits for the end of the timer; returns whether its time came.
 fn wait(timer: &Timer) -> bool {
     wait_for(poll_fn(|cx| timer.poll(cx)))
 }
 
-/// Polled elsewhere with another waker while it fires.
+/// Polled on another thread with another waker while it fires.
 #[test]
 fn poll_against_fire() {
     explore(|| {
@@ -67,7 +67,7 @@ fn poll_against_fire() {
     });
 }
 
-/// Two are dropped elsewhere while they fire; the nodes are used again at once.
+/// Two are dropped on another thread while they fire; the nodes are used again at once.
 #[test]
 fn drop_against_fire() {
     explore(|| {
@@ -90,7 +90,8 @@ fn drop_against_fire() {
     });
 }
 
-/// Fired by a rescuer, while the owner gives one up and a third thread another; the nodes are used again.
+/// Fired by a rescuer, while the owner gives up one timer and a third thread another; the nodes are
+/// used again.
 #[test]
 fn release_against_rescue() {
     explore(|| {
@@ -121,8 +122,8 @@ fn release_against_rescue() {
     });
 }
 
-/// Of three that are due one fires; of the others one is dropped elsewhere, and one given up by the owner,
-/// before their turn comes.
+/// Of three that are due one fires; of the others one is dropped on another thread, and one is
+/// given up by the owner, before their turn comes.
 #[test]
 fn drop_of_what_is_due() {
     explore(|| {
@@ -136,7 +137,7 @@ fn drop_of_what_is_due() {
         let dropper = thread::spawn(move || drop(dropped));
         drop(timers.release(released));
         timers.drain_mailbox();
-        // Both nodes, if they were free, would come back with this.
+        // Both nodes, if they were free, would be taken here.
         let again = [0; 2].map(|_| timers.arm(NOW + 1, waker.clone().into()));
         assert!(timers.expire(NOW, usize::MAX).len() <= 1, "given up, and fired");
         dropper.join().unwrap();
@@ -148,7 +149,8 @@ fn drop_of_what_is_due() {
     });
 }
 
-/// What is due and dropped elsewhere counts until its turn comes, from when its owner hears of it.
+/// A timer that is due and dropped on another thread counts until its turn comes, once its owner
+/// has got the message.
 #[test]
 fn drop_of_what_is_due_counts() {
     explore(|| {
@@ -171,7 +173,8 @@ fn drop_of_what_is_due_counts() {
     });
 }
 
-/// One that drops two timers while they fire gives the memory of their nodes back at once; then there are more timers.
+/// A thread that drops two timers while they fire gives the memory of their nodes back at once;
+/// then more timers are armed.
 #[test]
 fn free_against_fire() {
     explore(|| {
@@ -193,8 +196,8 @@ fn free_against_fire() {
     });
 }
 
-/// Of two blocks one node each is dropped on one thread, and the others on another; both give the memory of
-/// what is free back.
+/// Of two blocks one node each is dropped on one thread, and the others on another; both threads
+/// give free memory back.
 #[test]
 fn free_against_free() {
     explore(|| {
@@ -213,8 +216,8 @@ fn free_against_free() {
     });
 }
 
-/// A wheel closes while one of its timers is dropped elsewhere; the next owner of the mailbox, on another
-/// thread, learns of it by the mailbox alone.
+/// A wheel closes while one of its timers is dropped on another thread; the next owner of the
+/// mailbox, on a third, synchronises with that only by the mailbox.
 #[test]
 fn next_owner_elsewhere() {
     explore(|| {
@@ -235,7 +238,7 @@ fn next_owner_elsewhere() {
             })
         };
         wake_all(timers.close());
-        // Relaxed: it is the mailbox that brings what was done.
+        // Relaxed: the mailbox alone makes the drop visible.
         closed.store(true, Relaxed);
         let mut next = next.join().unwrap();
         dropper.join().unwrap();
@@ -245,7 +248,7 @@ fn next_owner_elsewhere() {
     });
 }
 
-/// One is dropped and one polled elsewhere while the wheel closes and another opens on
+/// One timer is dropped and one polled on other threads while the wheel closes and another opens on
 /// the same mailbox.
 #[test]
 fn close_against_drop_and_poll() {

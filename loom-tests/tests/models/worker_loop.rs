@@ -1,19 +1,19 @@
-//! The loop of a worker as it is: it drains, runs, searches, parks and rescues, while others push,
-//! wake and close.
+//! The loop of a worker as it is: it drains, runs, searches, parks and rescues, while other threads
+//! push, wake and close.
 //!
 //! Code: `scheduler/worker.rs` with all that it calls in `scheduler/` and `task/`, and a hub as a
-//! runtime acquires it. Its reactor sleeps at a modelled doorbell and reports on nothing; the clock
-//! stands still but where a model moves it.
+//! runtime acquires it. Its reactor sleeps at a modelled doorbell and reports nothing; the clock
+//! stands still unless a model moves it.
 //!
-//! Properties: a task that is pushed from elsewhere is run, though its worker is about to sleep; what
-//! lives when the runtime is closed is cancelled, and the last end stops all workers; a backlog that is
-//! announced, and what waits behind a task without end, is run by another worker; who waits until
-//! everything waits hears of it, and not before. If not, loom sees everybody wait for ever: sleeps have no
-//! end of their own, but for that of the patrol.
+//! Properties: a task that is pushed from outside runs, though its worker is about to sleep; tasks
+//! that live when the runtime is closed are cancelled, and the last end stops all workers; a
+//! backlog that is announced, and tasks behind a task without end, are run by another worker; a
+//! task that waits until everything waits is woken then, and not before. If not, loom sees all
+//! threads wait for ever: sleeps have no timeout, except for the patrol's.
 //!
-//! What the kernel reports, timers that are due and hogs that are told are not modelled.
+//! Events of the kernel, due timers and reports of hogs are not modelled.
 //!
-//! Actors: one or two workers, and one thread that is none.
+//! Actors: one or two workers, and one plain thread.
 //!
 //! Bound: 3 threads, three tasks.
 
@@ -42,7 +42,7 @@ use ringloop::{
 /// The bell at which a task waits that holds its worker.
 const ELSEWHERE: i32 = 2;
 
-/// Has a worker run on a thread of its own.
+/// Runs a worker on a thread of its own.
 fn start(seat: Seat, start: impl FnOnce() + 'static) -> thread::JoinHandle<()> {
     thread::spawn(move || seat.run(start))
 }
@@ -54,7 +54,7 @@ fn end(runtime: Runtime) {
     unsafe { runtime.free() };
 }
 
-/// A task from elsewhere comes to a worker that is about to sleep, and ends the runtime.
+/// A task from outside comes to a worker that is about to sleep, and ends the runtime.
 #[test]
 fn foreign_task_against_park() {
     explore(|| {
@@ -87,7 +87,8 @@ fn foreign_wake_against_park() {
     });
 }
 
-/// A task waits until everything waits, and another thread's wake comes before it, meanwhile or after it.
+/// A task waits until everything waits, and another thread's wake comes before that, meanwhile or
+/// after it.
 #[test]
 fn standstill_against_foreign_wake() {
     explore(|| {
@@ -108,7 +109,7 @@ fn standstill_against_foreign_wake() {
     });
 }
 
-/// A task waits until everything waits, while the neighbour has something to run.
+/// A task waits until everything waits, while the neighbour has a task to run.
 #[test]
 fn standstill_of_two() {
     explore_first(|| {
@@ -132,7 +133,7 @@ fn standstill_of_two() {
     });
 }
 
-/// The runtime is closed while its worker spawns a task that waits for ever, or sleeps behind it.
+/// The runtime is closed while its worker spawns a task that waits for ever, or sleeps after that.
 #[test]
 fn close_against_spawn() {
     explore(|| {
@@ -181,7 +182,7 @@ fn close_before_the_first_poll() {
 /// So long that four polls of it make two tasks worth a wake.
 const LONG: u64 = 1_000_000;
 
-/// Has the second worker begin when the first is where it gets interesting, in the poll of a task.
+/// Starts the second worker at an interesting point of the first, in the poll of a task.
 fn later(seat: Seat) -> (impl FnOnce() + Send, impl FnOnce()) {
     let thread = Arc::new(Mutex::new(None));
     let begun = thread.clone();
@@ -229,8 +230,9 @@ fn backlog_is_announced() {
     });
 }
 
-/// All sleep, and nobody patrols, since they have worked a moment ago. Then a task comes that holds its
-/// worker, and behind it another, from elsewhere: the worker that sleeps is woken to patrol.
+/// All workers sleep, and there is no patrol, since they have worked a moment ago. Then a task
+/// comes that holds its worker, and behind it another, from outside: the worker that sleeps is
+/// woken to patrol.
 #[test]
 fn push_behind_a_task_that_holds() {
     explore_first(|| {
@@ -265,8 +267,8 @@ fn push_behind_a_task_that_holds() {
     });
 }
 
-/// A task holds its worker and waits for another that it has woken, which is in the LIFO slot, where
-/// nobody steals: the other worker takes the patrol, and comes for it.
+/// A task holds its worker and waits for another that it has woken, which is in the LIFO slot,
+/// where no worker steals: the other worker takes the patrol, and rescues it.
 #[test]
 fn patrol_comes_for_what_waits() {
     explore(|| {
