@@ -1,4 +1,4 @@
-//! Remembers which compiler built the peers: the report names it.
+//! Stores which compiler built the peers, for the report.
 
 use std::process::Command;
 

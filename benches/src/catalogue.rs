@@ -1,10 +1,10 @@
-//! The cases: what is measured, against whom.
+//! The cases: what is measured, and for which peers.
 
 /// One benchmark case.
 pub struct Case {
     pub area: &'static str,
     pub name: &'static str,
-    /// What one operation is, for the head of the table.
+    /// The description of one operation, for the head of the table.
     pub operation: &'static str,
     pub unit: Unit,
     pub peers: &'static [&'static str],
@@ -19,7 +19,7 @@ impl Case {
     }
 }
 
-/// What the first column of a case counts.
+/// The quantity in the first column of a case.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Unit {
     /// Nanoseconds of wall time per operation.
@@ -28,16 +28,17 @@ pub enum Unit {
     Bytes,
 }
 
-/// The client of a server case, and what it asks of the server.
+/// The client of a server case, and its requests.
 pub struct Load {
-    /// Connections, or how many are under way at once where they come and go.
+    /// Connections, or how many exist at once where they come and go.
     pub connections: usize,
     /// Bytes of one message; for HTTP the request is fixed and this is unused.
     pub message: usize,
-    /// Messages in one write of the client; with more than one it sends the next when all came back.
+    /// Messages in one write of the client; with more than one, the next write follows when all are
+    /// back.
     pub burst: usize,
-    /// Bytes of the buffer through which a server reads, for those that have one. More than a message:
-    /// who fills it has to ask once more whether that was all.
+    /// Bytes of the buffer through which a server reads, if it has one. Larger than a message: a
+    /// read that fills it has to be followed by another, to see whether that was all.
     pub server_buffer: usize,
     /// Whether a task of the server burns CPU from time to time.
     pub hog: bool,
@@ -51,12 +52,12 @@ pub struct Load {
 pub enum Pace {
     /// Each connection sends again as soon as its reply is complete.
     Closed,
-    /// Poisson arrivals at this many messages a second over all connections, whatever the server
-    /// does; latency counts from the moment a message was due.
+    /// Poisson arrivals at this many messages a second over all connections, independent of the
+    /// server; latency counts from the moment a message was due.
     Open(u32),
-    /// One message a connection, then a new connection.
+    /// One message per connection, then a new connection.
     Churn,
-    /// One message a connection, which then stays open.
+    /// One message per connection, which then stays open.
     Idle,
 }
 
@@ -67,16 +68,17 @@ pub const AREAS: &[&str] =
 /// The peer that ratios refer to, where [`Case::reference`] names no other.
 pub const REFERENCE: &str = "tokio";
 
-/// Python's own library, where tokio has nothing of the kind.
+/// Python's own library, where tokio has nothing comparable.
 pub const PYTHON: &str = "python";
 
 /// Peers that exist with one worker only.
 pub const SINGLE_THREADED: &[&str] = &["tokio-ct", "uvloop", "uring-poll", BARE];
 
-/// No runtime at all: the case's own cost, a limit.
+/// Without a runtime: the case's own cost, a limit.
 pub const BARE: &str = "bare";
 
-/// Where messages are small: the last is the limit of poll functions, for such alone.
+/// For small messages: the last one is the limit of poll functions, which applies to such messages
+/// only.
 const ECHO_SMALL: &[&str] = &[
     "tokio",
     "tokio-ct",
@@ -93,7 +95,7 @@ const ECHO_SMALL: &[&str] = &[
 const ECHO: &[&str] = ECHO_SMALL.split_last().expect("a list of peers").1;
 /// Servers with a task for each connection.
 const TASKS: &[&str] = &["tokio", "ringloop", "ringloop-lease", "ringloop-owned", "ringloop-epoll"];
-/// Those of the servers that a quick run looks at: there are too many for three minutes.
+/// The servers of a quick run: all of them would take more than three minutes.
 pub const QUICK_SERVERS: &[&str] = &["tokio", "ringloop", "ringloop-lease", "uring"];
 
 const HTTP: &[&str] = &["tokio", "tokio-ct", "ringloop"];
@@ -226,7 +228,7 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-/// What most server cases have in common.
+/// The common values of server cases.
 const STEADY: Load = Load {
     connections: 64,
     message: 64,
@@ -277,7 +279,7 @@ const fn queue(name: &'static str, operation: &'static str) -> Case {
     Case { peers: QUEUES, ..lock(name, operation) }
 }
 
-/// The case of that name.
+/// The case with that name.
 pub fn find(name: &str) -> Option<&'static Case> {
     CASES.iter().find(|case| case.name == name)
 }

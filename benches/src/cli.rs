@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::catalogue::{AREAS, CASES, Case, QUICK_SERVERS, SINGLE_THREADED};
 use crate::{count, external, sys};
 
-/// What the user asked for.
+/// The user's command.
 pub enum Command {
     Run(Options),
     Print(String),
-    /// Instructions instead of time.
+    /// Counts instructions in place of time.
     Count(count::Options),
     /// Writes the page of the documentation from saved files.
     Report {
@@ -19,37 +19,38 @@ pub enum Command {
     },
 }
 
-/// A selection of cases and how long to look at each.
+/// A selection of cases, and how long to measure each.
 pub struct Options {
     pub cases: Vec<&'static Case>,
     pub peers: Vec<String>,
     /// Servers that are other programs.
     pub external: Vec<&'static str>,
-    /// Peers that this machine does not have.
+    /// Peers that this machine lacks.
     pub missing: Vec<&'static str>,
     pub workers: Vec<usize>,
     pub rounds: usize,
     pub quick: bool,
     pub json: bool,
-    /// Where the JSON lines go besides.
+    /// A file for the JSON lines, in addition to the output.
     pub save: Option<PathBuf>,
-    /// The folder of the pictures.
+    /// The directory of the pictures.
     pub svg: Option<PathBuf>,
     pub window: Option<Duration>,
     /// Time to spend, in all, on waiting for a quiet machine and repeating disturbed runs.
     pub patience: Duration,
 }
 
-/// What the runs of `--quick` may take in all, with room in three minutes for what is not a window (the
-/// looks at the hog alone, connections that are idle) and for batches that outlast theirs; and what a
-/// process costs beside its warm-up and window.
+/// The time that the runs of `--quick` may take in all. It leaves room within three minutes for
+/// work outside of the windows (measuring the hog alone, idle connections) and for batches that
+/// outlast theirs; and the cost of a process besides its warm-up and window.
 const QUICK: Duration = Duration::from_secs(125);
 const START_OF_SERVER: Duration = Duration::from_millis(70);
 const START_OF_OTHERS: Duration = Duration::from_millis(25);
 
 impl Options {
-    /// The peers of `case` that the user wants and that can run with `workers`; no selection means
-    /// all, but for a quick run, which has the most telling servers and no mixtures of two peers.
+    /// The peers of `case` that the user selected and that can run with `workers`; without a
+    /// selection all of them, except in a quick run, which has the most informative servers and no
+    /// mixtures of two peers.
     pub fn peers_of(&self, case: &Case, workers: usize) -> Vec<&'static str> {
         let wanted = |peer: &&str| match self.peers.as_slice() {
             [] if !self.quick => true,
@@ -80,15 +81,15 @@ impl Options {
         (count(true), count(false))
     }
 
-    /// Warm-up and measured window of one run. In a quick run they shrink until everything selected
-    /// fits.
+    /// Warm-up and measured window of one run. In a quick run they shrink until everything that is
+    /// selected fits.
     pub fn durations(&self, server: bool) -> (Duration, Duration) {
         let (warmup, window) = self.full_durations(server);
         let shrink = if self.quick { self.shrink() } else { 1.0 };
         (warmup.mul_f64(shrink), self.window.unwrap_or(window.mul_f64(shrink)))
     }
 
-    /// Servers get longer ones: their clients must fall into step first.
+    /// Servers get longer ones: their clients need time to reach a steady state.
     fn full_durations(&self, server: bool) -> (Duration, Duration) {
         let (warmup, window) = match (server, self.quick) {
             (true, true) => (200, 450),
@@ -246,8 +247,8 @@ fn parse_run(arguments: &[String]) -> Result<Command, String> {
     Ok(Command::Run(options))
 }
 
-/// 1 and 2 workers, whatever the machine, then doubling up to the cores; a quick run takes the ends
-/// only.
+/// 1 and 2 workers on any machine, then doubled up to the number of cores; a quick run takes only
+/// the ends.
 fn worker_counts(cores: usize, quick: bool) -> Vec<usize> {
     let mut counts: Vec<usize> = std::iter::successors(Some(1), |count| Some(count * 2))
         .take_while(|&n| n <= cores)

@@ -8,9 +8,9 @@
 //! machine falls on all of them. Ratios are taken within a round and the median is printed.
 //!
 //! Reading order: [`catalogue`] (what is measured), [`harness`] (how), [`load`] (the client),
-//! [`report`] (what becomes of the figures), then one folder per area; [`peers`] holds what a
-//! runtime is to the scheduler and timer cases, [`external`] finds those that are other programs.
-//! [`count`] counts instructions instead of measuring time.
+//! [`report`] (the output), then one directory per area; [`peers`] has the interface of a runtime
+//! to the scheduler and timer cases, [`external`] finds those that are other programs. [`count`]
+//! counts instructions in place of time.
 
 mod blocking;
 mod catalogue;

@@ -1,4 +1,4 @@
-//! What one run of one peer found, and its form on the pipe between processes.
+//! The result of one run of one peer, and its form on the pipe between processes.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -18,7 +18,7 @@ macro_rules! sample {
             /// The names of the fields, in the order of the JSON report.
             pub const FIELDS: &[&str] = &[$(stringify!($field)),*];
 
-            /// The field of that name.
+            /// The field with that name.
             pub fn get(&self, name: &str) -> Option<f64> {
                 match name {
                     $(stringify!($field) => self.$field,)*
@@ -26,7 +26,7 @@ macro_rules! sample {
                 }
             }
 
-            /// Fills the field of that name, if there is one.
+            /// Fills the field with that name, if there is one.
             fn set(&mut self, name: &str, value: f64) -> Option<()> {
                 match name {
                     $(stringify!($field) => self.$field = Some(value),)*

@@ -1,4 +1,4 @@
-//! What the harness asks of the system: cores, clocks, counters, limits.
+//! System calls of the harness: cores, clocks, counters, limits.
 
 use std::fs;
 use std::io;
@@ -21,8 +21,8 @@ pub fn pin_to_first(count: usize) {
     pin(&cores[..count.min(cores.len())]);
 }
 
-/// Pins the calling thread to the core of number `core`, which a narrower mask of the process does
-/// not forbid.
+/// Pins the calling thread to the core with the number `core`, also outside of the mask of the
+/// process.
 pub fn pin_to(core: usize) {
     pin(&[core]);
 }
@@ -43,10 +43,10 @@ pub fn die_with_parent(limit: Duration) {
     unsafe { libc::alarm(limit.as_secs().max(1) as u32) };
 }
 
-/// Raises the limit of open descriptors to the most allowed.
+/// Raises the limit of open descriptors to the greatest that is allowed.
 pub fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
-    // A refusal shows as EMFILE soon enough, with the case's name beside it.
+    // A refusal shows as EMFILE later, with the case's name beside it.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
@@ -55,18 +55,18 @@ pub fn descriptor_limit() -> usize {
     getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize)
 }
 
-/// Lets the calling thread sleep to the microsecond, and go before all ordinary ones on its core if
-/// that is allowed.
+/// Lets the calling thread sleep to the microsecond, and run before all ordinary ones on its core
+/// if that is allowed.
 pub fn take_precedence() {
-    // Refused by nobody; 50 us would be usual.
+    // Always allowed; the default is 50 us.
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZero::new(1));
     let parameters = libc::sched_param { sched_priority: 1 };
-    // SAFETY: `parameters` is a valid place to read from. Refused without the right to it: then the
-    // thread goes on as an ordinary one.
+    // SAFETY: `parameters` may be read. Without the right to it the call fails: then the thread
+    // goes on as an ordinary one.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) };
 }
 
-/// CPU time, user and system, of all threads of process `pid`, living and gone.
+/// CPU time, user and system, of all threads of process `pid`, living and ended.
 pub fn cpu_ns_of(pid: u32) -> io::Result<u64> {
     let mut clock = 0;
     // SAFETY: `clock` is a valid place for the identifier.
@@ -107,19 +107,19 @@ pub fn descriptors_of(pid: u32) -> io::Result<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
 
-/// Memory that process `pid` has resident now, in bytes, summed over its mappings: unlike
-/// `VmRSS` no counter of another core is yet to be added.
+/// Resident memory of process `pid`, in bytes, summed over its mappings: unlike in `VmRSS`, no
+/// count of another core is missing.
 pub fn resident_of(pid: u32) -> io::Result<u64> {
     bytes_of(&format!("/proc/{pid}/smaps_rollup"), "Rss:")
 }
 
-/// Most memory that process `pid` had resident, in bytes. Unlike `ru_maxrss` it does not begin
-/// with what the parent held when it forked.
+/// The most memory that process `pid` had resident, in bytes. Unlike `ru_maxrss` it does not begin
+/// with the parent's memory at the fork.
 pub fn peak_rss_of(pid: u32) -> io::Result<u64> {
     status_bytes(pid, "VmHWM:")
 }
 
-/// Memory this process has resident now, in bytes.
+/// Resident memory of this process, in bytes.
 pub fn rss() -> io::Result<u64> {
     status_bytes(std::process::id(), "VmRSS:")
 }
@@ -128,7 +128,7 @@ fn status_bytes(pid: u32, field: &str) -> io::Result<u64> {
     bytes_of(&format!("/proc/{pid}/status"), field)
 }
 
-/// A field in KiB of a file in which each has a line.
+/// A field in KiB of a file with one field per line.
 fn bytes_of(path: &str, field: &str) -> io::Result<u64> {
     let text = fs::read_to_string(path)?;
     let line = text.lines().find_map(|line| line.strip_prefix(field));
@@ -139,7 +139,7 @@ fn bytes_of(path: &str, field: &str) -> io::Result<u64> {
 /// Wall time, CPU time and context switches of this process since a start.
 pub struct Meter {
     start: Instant,
-    /// Of the children that were waited for, too.
+    /// Whether children that were waited for count as well.
     children: bool,
     cpu_ns: u64,
     switches: u64,
@@ -150,7 +150,7 @@ impl Meter {
         Meter::of(false)
     }
 
-    /// A meter that counts what children have used as well, once they were waited for.
+    /// A meter that also counts the use of children, once they were waited for.
     pub fn with_children() -> Meter {
         Meter::of(true)
     }

@@ -3,9 +3,9 @@
 //!
 //! `counted PEER WORKLOAD OPERATIONS`
 //!
-//! It stands alone, uses nothing but the oldest names of ringloop and none of the other peers'
-//! crates except tokio and what hyper needs, so that it also builds against commits of long ago. Everything runs on
-//! epoll: valgrind 3.19 knows no io_uring. One worker, but for `steal`.
+//! It uses only the oldest names of ringloop and none of the other peers' crates except tokio and
+//! those that hyper needs, so that it also builds against old commits. Everything runs on epoll:
+//! valgrind 3.19 does not support io_uring. One worker, except for `steal`.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -47,7 +47,7 @@ fn run<P: Peer>(workload: &str, operations: u64) {
         "steal" => P::run(2, steal::<P>(operations)),
         "lock" => P::run(1, P::lock(operations)),
         "permits" => P::run(1, P::permits(operations)),
-        // The client is the harness; it ends the connection after so many messages.
+        // The client is the harness; it ends the connection after a number of messages.
         "echo" => P::run(1, async { P::echo().await.expect("the connection works") }),
         "http" => P::run(1, async { P::http(None).await.expect("the connection works") }),
         "http_timer" => {
@@ -60,7 +60,7 @@ fn run<P: Peer>(workload: &str, operations: u64) {
 
 /// A runtime whose instructions are counted.
 trait Peer: 'static {
-    /// Runs `body` as a task on so many workers.
+    /// Runs `body` as a task on `workers` workers.
     fn run(workers: usize, body: impl Future<Output = ()> + Send + 'static);
 
     fn spawn<T: Send + 'static>(
@@ -78,11 +78,11 @@ trait Peer: 'static {
     /// Listens, announces the port, and echoes on one connection to its end.
     fn echo() -> impl Future<Output = io::Result<()>> + Send;
 
-    /// The same with an answer to each request, which has so much time to come.
+    /// The same with an answer to each request, with a limit on the time that the request may take.
     fn http(limit: Option<Duration>) -> impl Future<Output = io::Result<()>> + Send;
 }
 
-/// What 16 tasks want: taken and given back, and every so often kept over a yield.
+/// A primitive that 16 tasks share: taken and given back, and at intervals kept over a yield.
 macro_rules! crowd {
     ($operations:expr, $shared:expr, $acquire:ident, $yield_every:literal) => {{
         let shared = Arc::new($shared);
@@ -130,8 +130,8 @@ async fn yielding<P: Peer>(operations: u64) {
     }
 }
 
-/// Two tasks that wake each other; an operation is one wake and the poll that follows. The mutex
-/// between them is a part of it.
+/// Two tasks that wake each other; an operation is one wake and the poll that follows. It includes
+/// the mutex between them.
 async fn wake<P: Peer>(operations: u64) {
     let baton = Arc::new(Mutex::new(Baton { holder: 0, waiting: [None, None] }));
     let pass = |me: usize| {
@@ -139,7 +139,7 @@ async fn wake<P: Peer>(operations: u64) {
         async move {
             for _ in 0..operations / 2 {
                 Turn { baton: &baton, me }.await;
-                let mut state = baton.lock().expect("nobody panics");
+                let mut state = baton.lock().expect("no task panics");
                 state.holder = 1 - me;
                 let next = state.waiting[1 - me].take();
                 drop(state);
@@ -168,7 +168,7 @@ impl Future for Turn<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.baton.lock().expect("nobody panics");
+        let mut state = self.baton.lock().expect("no task panics");
         if state.holder == self.me {
             return Poll::Ready(());
         }
@@ -178,7 +178,7 @@ impl Future for Turn<'_> {
 }
 
 /// Tasks that another worker has to take, because the one that spawned them is blocked until all
-/// have run. What that worker spends on noticing is in the figure.
+/// have run. The figure includes the time in which that worker notices them.
 async fn steal<P: Peer>(operations: u64) {
     const BATCH: u64 = 1000;
     for _ in 0..operations / BATCH {
@@ -187,22 +187,22 @@ async fn steal<P: Peer>(operations: u64) {
         for _ in 0..BATCH {
             let (left, last) = (left.clone(), last.clone());
             drop(P::spawn(async move {
-                // AcqRel: the last one tells of the others' ends, too.
+                // AcqRel: the last one makes the others' ends visible, too.
                 if left.fetch_sub(1, Ordering::AcqRel) == 1 {
                     last.send(()).expect("the batch waits");
                 }
             }));
         }
-        // The last one spawned may lie where no thief looks (tokio's LIFO slot): one that nobody
-        // waits for takes that place.
+        // The task that was spawned last may be where no thief looks (tokio's LIFO slot): a
+        // detached one takes that place.
         drop(P::spawn(async {}));
-        // Blocks this worker: that is the point.
+        // Blocks this worker on purpose.
         finished.recv().expect("the last one sends");
         P::yield_now().await;
     }
 }
 
-/// Tells the harness where to connect.
+/// Prints for the harness the port to connect to.
 fn announce(address: SocketAddr) -> io::Result<()> {
     println!("port {}", address.port());
     io::stdout().flush()
@@ -212,7 +212,7 @@ async fn answer(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallibl
     Ok(Response::new(Full::new(Bytes::from_static(b"Hello, World!"))))
 }
 
-/// What a server's user would choose; the same for both.
+/// A usual size; the same for both.
 const BUFFER: usize = 4096;
 
 struct Ringloop;

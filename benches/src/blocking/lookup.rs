@@ -1,7 +1,7 @@
 //! Look-ups of a name, one after the other, alone and beside jobs that keep all threads asleep.
 //!
-//! All peers have as many threads for jobs. Twice as many tasks hand over jobs that sleep, so that as many wait
-//! as run.
+//! All peers have the same number of threads for jobs. Twice as many tasks submit jobs that sleep,
+//! so that half of the jobs wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -18,7 +18,7 @@ const THREADS: usize = 4;
 const NAME: &str = "localhost:80";
 const SLEEP: Duration = Duration::from_millis(2);
 
-/// Look-ups beside so many tasks whose jobs sleep.
+/// Look-ups beside `sleepers` tasks whose jobs sleep.
 pub fn run<P: Pool>(spec: &Spec, sleepers: usize) -> Sample {
     let (warmup, window) = (spec.warmup, spec.window);
     P::run(spec.workers, THREADS, async move {
@@ -45,7 +45,7 @@ pub fn run<P: Pool>(spec: &Spec, sleepers: usize) -> Sample {
     })
 }
 
-/// Jobs that sleep, one after the other.
+/// Submits jobs that sleep, one after the other.
 async fn sleep_on<P: Pool>(over: Arc<AtomicBool>) {
     while !over.load(Relaxed) {
         P::hand_over(|| thread::sleep(SLEEP)).await;

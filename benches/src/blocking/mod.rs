@@ -1,13 +1,14 @@
 //! Work that blocks, on threads beside the workers.
 //!
-//! Questions: what does a job cost that does nothing, from the task that hands it over back to that
-//! task: alone (`to_thread_1`), from 16 tasks at a time (`to_thread_16`), and 10 000 at once to a pool of at
+//! Questions: what does an empty job cost, from the task that submits it back to that task: alone
+//! (`to_thread_1`), from 16 tasks at a time (`to_thread_16`), and 10 000 at once to a pool of at
 //! most 512, 64 and 4 threads (`to_thread_burst_10k` and its siblings)? How near does a pool with a
-//! thread for each core come to (work / cores) (`thread_pool_cpu`)? Does a look-up of a name wait for
-//! jobs ([`lookup`])?
+//! thread for each core come to (work / cores) (`thread_pool_cpu`)? Does a look-up of a name wait
+//! for jobs ([`lookup`])?
 //!
-//! Does not show: jobs that wait in the kernel, but for those beside look-ups. All peers run on as many cores as they have workers;
-//! a figure with 1 worker has its pool's threads on the worker's core.
+//! Does not show: jobs that wait in the kernel, except for those beside look-ups. All peers run on
+//! as many cores as they have workers; a figure with 1 worker has its pool's threads on the
+//! worker's core.
 
 mod lookup;
 
@@ -31,7 +32,7 @@ const BURST: u64 = 10_000;
 /// Jobs of one task, one after the other.
 const CHAIN: u64 = 64;
 const TASKS: u64 = 16;
-/// Jobs that compute, and about how long each does.
+/// The number of jobs that compute, and the microseconds that each takes, about.
 const CPU_JOBS: u64 = 2000;
 const CPU_MICROS: u64 = 20;
 /// The limit of a pool, where a case does not set one: tokio's and ringloop's own.
@@ -44,7 +45,7 @@ trait Pool: 'static {
         F: Future + Send + 'static,
         F::Output: Send + 'static;
 
-    /// Hands a job over at once, and gives the future of its value.
+    /// Submits a job at once, and returns the future of its value.
     fn hand_over<T, F>(job: F) -> impl Future<Output = T> + Send + 'static
     where
         T: Send + 'static,
@@ -64,7 +65,7 @@ trait Pool: 'static {
         F: Future + Send + 'static,
         F::Output: Send + 'static;
 
-    /// Looks a name and port up; gives the number of addresses.
+    /// Looks a name and port up; returns the number of addresses.
     fn look_up(name: &'static str) -> impl Future<Output = usize> + Send + 'static;
 }
 
@@ -185,7 +186,7 @@ impl Pool for Ringloop {
 struct MultiThread;
 struct CurrentThread;
 
-/// The two differ in how they are built only.
+/// The two differ only in how they are built.
 macro_rules! tokio_pool {
     ($name:ident, $workers:ident => $build:expr) => {
         impl Pool for $name {
@@ -260,7 +261,7 @@ impl Pool for Unblock {
         AsyncExecutor::spawn(future)
     }
 
-    /// As smol's own `resolve` does.
+    /// As smol's own `resolve` does it.
     async fn look_up(name: &'static str) -> usize {
         let addrs = Self::hand_over(move || name.to_socket_addrs()).await;
         addrs.expect("the system knows it").count()

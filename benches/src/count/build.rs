@@ -1,4 +1,4 @@
-//! The program of the workloads, built from this tree and from another commit's.
+//! Builds the program of the workloads, from this tree and from another commit's.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,7 +11,7 @@ fn root() -> PathBuf {
     here.parent().map(PathBuf::from).unwrap_or_default()
 }
 
-/// The folder that cargo builds into.
+/// The directory into which cargo builds.
 fn target() -> Result<PathBuf, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let folder = program.ancestors().nth(2).ok_or("this program lies in no target folder")?;
@@ -23,11 +23,12 @@ pub fn current() -> Result<PathBuf, String> {
     build(&root(), &target()?)
 }
 
-/// The workloads of this tree with ringloop as it was at `commit`, built into a folder of that name.
+/// The workloads of this tree with ringloop as it was at `commit`, built into a directory of that
+/// name.
 pub fn of(commit: &str, folder: &str) -> Result<PathBuf, String> {
     let target = target()?.join(folder);
     let tree = Tree::take(commit)?;
-    // The workloads are those of today: a comparison of two programs would say nothing.
+    // The workloads are today's: a comparison of two different workloads would mean nothing.
     let benches = tree.0.join("benches");
     let failed = |error: std::io::Error| format!("{}: {error}", benches.display());
     if benches.exists() {
@@ -46,8 +47,8 @@ fn build(root: &Path, target: &Path) -> Result<PathBuf, String> {
     Ok(target.join("release/counted"))
 }
 
-/// The sources of a commit in a temporary folder, gone when dropped. Taken by `git archive`, which
-/// leaves no trace in the repository, whatever happens to this program.
+/// The sources of a commit in a temporary directory, which is removed on drop. `git archive` makes
+/// them, which leaves nothing behind in the repository, however this program ends.
 struct Tree(PathBuf);
 
 impl Tree {
@@ -74,7 +75,7 @@ impl Drop for Tree {
     }
 }
 
-/// What the build needs; neither outputs nor the servers of other runtimes.
+/// Copies the files that the build needs; neither outputs nor the servers of other runtimes.
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
@@ -82,7 +83,7 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
         let name = entry.file_name();
         let leave_out = [OsStr::new("target"), OsStr::new("peers")];
         if entry.file_type()?.is_dir() {
-            // `src/peers` is ours, `peers` at the top is another workspace.
+            // `src/peers` belongs to the benches, `peers` at the top is another workspace.
             let outside = leave_out.contains(&name.as_os_str()) && from.join("Cargo.toml").exists();
             if !outside {
                 copy(&entry.path(), &to.join(name))?;

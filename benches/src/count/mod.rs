@@ -1,13 +1,13 @@
 //! Instructions per operation, by callgrind: `count [--at COMMIT] [--against COMMIT]`.
 //!
 //! Unlike time, they hardly depend on the machine or on what else runs on it: two counts of one
-//! program differ by a few tenths of a per cent, and by one or two where threads or a client play a
-//! part (`steal`, `echo`). They are instructions in user space only: the kernel's
-//! share, cache misses and waiting for other cores are not in them, so fewer instructions may still
-//! be slower.
+//! program differ by a few tenths of a per cent, and by one or two per cent where there are threads
+//! or a client (`steal`, `echo`). They are instructions in user space only: they do not include the
+//! kernel's share, cache misses and waits for other cores, so fewer instructions may still be
+//! slower.
 //!
 //! The workloads are in `src/bin/counted.rs`. With `--against` the same workloads are built once
-//! more, with ringloop as it was at that commit; with `--at`, the first ones, too.
+//! more, with ringloop as it was at that commit; with `--at`, the first ones as well.
 
 mod build;
 
@@ -51,10 +51,10 @@ struct Workload {
     counts: (u64, u64),
 }
 
-/// What to count.
+/// The options of `count`.
 #[derive(Default)]
 pub struct Options {
-    /// The commit to look at; without one, this tree.
+    /// The commit to count; without one, this tree.
     pub at: Option<String>,
     /// A commit to compare with.
     pub against: Option<String>,
@@ -111,8 +111,8 @@ fn valgrind() -> Result<(), String> {
     version.map(drop).map_err(|error| format!("counting needs valgrind: {error}"))
 }
 
-/// The difference of two runs over the difference of their operations: what start and end cost
-/// falls out.
+/// The difference of two runs over the difference of their operations: this removes the cost of
+/// start and end.
 fn per_operation(program: &Path, peer: &str, workload: &Workload) -> Result<f64, String> {
     let (few, many) = workload.counts;
     let count = |operations| instructions(program, peer, workload, operations);
@@ -154,7 +154,7 @@ fn instructions(
     }
 }
 
-/// What the client of a workload sends, if it has one.
+/// The request of a workload's client, if it has one.
 fn request_of(workload: &str) -> Option<Vec<u8>> {
     match workload {
         "echo" => Some(vec![7; 64]),
@@ -164,7 +164,7 @@ fn request_of(workload: &str) -> Option<Vec<u8>> {
 }
 
 /// The client: one message at a time on one connection, so that the server goes to sleep before
-/// each of them, every time. A message is answered in one segment.
+/// each message. A message is answered in one segment.
 fn talk(server: &mut Child, message: &[u8], messages: u64) -> std::io::Result<()> {
     let mut lines = BufReader::new(server.stdout.take().expect("stdout is a pipe taken once"));
     let mut line = String::new();

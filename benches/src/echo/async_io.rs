@@ -1,4 +1,4 @@
-//! async-executor with async-io: what smol is made of.
+//! async-executor with async-io, the parts of smol.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

@@ -1,8 +1,9 @@
-//! The limit: level-triggered epoll loops, one a thread, no runtime and no task.
+//! The limit: level-triggered epoll loops, one per thread, without a runtime or a task.
 //!
-//! The first loop also accepts and hands connections out in turn. From then on a descriptor belongs
-//! to the loop that waits for it, which is all there is to know of a connection, but for those whose
-//! client does not read: what could not be written waits in a map, and nothing more is read.
+//! The first loop also accepts and passes connections to the loops in turn. From then on a
+//! descriptor belongs to the loop that waits for it. A connection has no other state, except for
+//! those whose client does not read: bytes that could not be written wait in a map, and nothing
+//! more is read.
 
 use std::collections::HashMap;
 use std::io;
@@ -23,7 +24,7 @@ use rustix::time::{
 use super::{Setup, hog};
 use crate::harness::child::announce;
 
-/// One buffer a thread, so it may be larger than what a task would hold.
+/// One buffer per thread, so it may be larger than a task's.
 const BUFFER: usize = 64 * 1024;
 
 pub fn serve(setup: Setup) -> io::Result<()> {
@@ -51,7 +52,7 @@ pub fn serve(setup: Setup) -> io::Result<()> {
     match first.run()? {}
 }
 
-/// What one thread serves.
+/// The state of one thread.
 struct Loop {
     epoll: Arc<OwnedFd>,
     door: Option<Door>,
@@ -60,7 +61,7 @@ struct Loop {
     unsent: HashMap<RawFd, Vec<u8>>,
 }
 
-/// Where connections come in and who gets them.
+/// The listener and the loops that get its connections.
 struct Door {
     listener: TcpListener,
     all: Vec<Arc<OwnedFd>>,
@@ -92,8 +93,8 @@ impl Loop {
                     self.burn()?;
                 } else if self.echo(fd).is_err() {
                     self.unsent.remove(&fd);
-                    // SAFETY: this loop owns the descriptor since it was accepted, and nothing uses it
-                    // any more; closing it ends the events.
+                    // SAFETY: this loop has owned the descriptor since it was accepted, and it is
+                    // used nowhere else; its close ends the events.
                     drop(unsafe { OwnedFd::from_raw_fd(fd) });
                 }
             }
@@ -123,9 +124,9 @@ impl Loop {
         Ok(())
     }
 
-    /// One read and one write; an error says that the connection is over.
+    /// One read and one write; an error means that the connection is over.
     fn echo(&mut self, fd: RawFd) -> Result<(), Errno> {
-        // SAFETY: this loop owns the descriptor and closes it nowhere but in `run`.
+        // SAFETY: this loop owns the descriptor and closes it only in `run`.
         let stream = unsafe { BorrowedFd::borrow_raw(fd) };
         if !self.unsent.is_empty()
             && let Some(rest) = self.unsent.remove(&fd)
@@ -153,7 +154,7 @@ impl Loop {
 }
 
 fn add(epoll: &OwnedFd, fd: RawFd) -> io::Result<()> {
-    // SAFETY: open; who calls this gives it to the loop of `epoll` or keeps it as long as that.
+    // SAFETY: it is open; the caller gives it to the loop of `epoll` or keeps it as long as that.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     Ok(epoll::add(epoll, borrowed, EventData::new_u64(fd as u64), EventFlags::IN)?)
 }
@@ -162,7 +163,7 @@ fn modify(epoll: &OwnedFd, stream: BorrowedFd<'_>, flags: EventFlags) -> Result<
     epoll::modify(epoll, stream, EventData::new_u64(stream.as_raw_fd() as u64), flags)
 }
 
-/// How much the socket took of `bytes`.
+/// Returns how much of `bytes` the socket took.
 fn write(stream: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
     let mut sent = 0;
     while sent < bytes.len() {

@@ -1,22 +1,22 @@
-//! A task that burns CPU without yielding, beside the connections.
+//! A task that burns CPU without a yield, beside the connections.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// From one burst to the next, and how much CPU time each takes.
+/// The time from one burst to the next, and the CPU time of each burst.
 pub const PERIOD: Duration = Duration::from_millis(100);
 pub const BURST: Duration = Duration::from_millis(20);
 
-/// `window`, or somewhat more: whole periods and not too few of them, so that every run has as many
-/// bursts.
+/// `window`, or somewhat more: whole periods and not too few of them, so that every run has the
+/// same number of bursts.
 pub fn whole_periods(window: Duration) -> Duration {
     let periods = window.as_millis().div_ceil(PERIOD.as_millis()).max(4);
     PERIOD * periods as u32
 }
 
-/// Work for one message, by so much CPU time of this thread.
+/// Work for one message: this much CPU time of this thread.
 #[inline]
 pub fn work(micros: u32) {
     if micros > 0 {
@@ -24,10 +24,10 @@ pub fn work(micros: u32) {
     }
 }
 
-/// One burst. It is over after so much CPU time of this thread, not so much time: what else runs on
-/// the core makes it no smaller.
+/// One burst. It ends after an amount of CPU time of this thread, not of wall time: other programs
+/// on the core do not make it smaller.
 pub fn burn() {
-    // About 2 us between looks at the clock.
+    // About 2 us between two reads of the clock.
     burn_for(BURST, 1000);
 }
 

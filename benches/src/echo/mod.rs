@@ -1,24 +1,24 @@
 //! Echo servers under load.
 //!
-//! Questions, by case; each server is what its users would write, a task for each connection:
+//! Questions, by case; each server is written as its users would, with a task for each connection:
 //!
 //! - `echo_64x64`, `echo_1000x64`, `echo_64x4096`: what does a runtime add to the kernel's cost of
 //!   answering a small message, and how fairly does it treat many connections?
 //! - `echo_64x65536`: how well does it move bytes? Every server reads through 64 KiB there.
 //!   *Not shown:* transfers one way; a slow reader. The client compares one reply in 16 and lets the
 //!   kernel count the bytes of the others, so as not to be the limit.
-//! - `echo_pipelined`: 16 requests come in one segment, their replies go as one: what does a runtime
-//!   add when the kernel's share of a message is a sixteenth? *Not shown:* parsing; a server that
-//!   writes each reply by itself. To the kernel it is an exchange of 1 KiB.
+//! - `echo_pipelined`: 16 requests come in one segment, and their replies go back as one: what does
+//!   a runtime add when the kernel's share of a message is a sixteenth? *Not shown:* parsing; a
+//!   server that writes each reply by itself. To the kernel it is an exchange of 1 KiB.
 //! - `echo_hog`: messages at a steady rate while one task of the server burns 20 ms of CPU every
 //!   100 ms: how long do the others wait? *Not shown:* several such tasks, or a pool for them. CPU
-//!   contains the task's own, which is in the column beside it. With one worker everybody waits for
-//!   the burst; bare loops have nobody to take over with two workers either.
+//!   contains the task's own, which is in the column beside it. With one worker all others wait
+//!   for the burst; in bare loops no other thread can take over, with two workers either.
 //! - `echo_work`: 200 connections, 20 us of CPU for each message, so that one worker cannot keep up: do
 //!   workers share what arrives?
 //! - `rate_30k`, `rate_60k`, `rate_120k`: what does it cost to be woken often, and how late are the replies?
 //!   Arrivals are a Poisson process, latency counts from when a message was due. Time per operation
-//!   is the rate's; a server that falls behind shows by latencies that grow with the window.
+//!   is the rate's; latencies of a server that falls behind grow with the window.
 //! - `churn`: what does a connection cost from accept to close? *Not shown:* orderly ends (the
 //!   client resets, for its ports' sake), TLS, more than one listener. A connection costs the client
 //!   somewhat more than the server, so the client is the limit: compare the server's CPU.
@@ -48,7 +48,7 @@ use self::ringloop::Face;
 use crate::catalogue::Load;
 use crate::harness::Spec;
 
-/// How to serve; the same for all.
+/// The options of a server; the same for all peers.
 #[derive(Clone, Copy)]
 struct Setup {
     workers: usize,
@@ -60,7 +60,7 @@ struct Setup {
     work_us: u32,
 }
 
-/// Runs the echo server of the peer that `spec` names for ever.
+/// Runs the echo server of the peer that `spec` names, for ever.
 pub fn serve(spec: &Spec) -> Result<(), String> {
     let &Load { server_buffer, hog, work_us, .. } =
         spec.case.load.as_ref().ok_or("this case has no server")?;

@@ -1,5 +1,6 @@
-//! ringloop's faces, a task for each connection: *poll* (`futures_io` traits), *lease* (memory of
-//! the runtime's, nothing is copied), *owned* (a buffer that the read takes and hands back).
+//! ringloop's ways to use a stream, with a task for each connection: *poll* (`futures_io` traits),
+//! *lease* (memory of the runtime, nothing is copied), *owned* (a buffer that the read takes and
+//! returns).
 
 use std::io;
 
@@ -11,7 +12,7 @@ use ringloop::{Backend, Builder};
 use super::{Setup, hog};
 use crate::harness::child::announce;
 
-/// How a server uses its connections.
+/// The way in which a server uses its connections.
 #[derive(Clone, Copy)]
 pub enum Face {
     Poll,
@@ -23,7 +24,7 @@ pub fn serve(setup: Setup, backend: Backend, face: Face) -> io::Result<()> {
     serve_with(Builder::new().backend(backend), setup, face)
 }
 
-/// Leases, in the form of io_uring for kernels that cannot consume a buffer in pieces.
+/// Leases, as on kernels that cannot fill a buffer in pieces.
 pub fn serve_whole(setup: Setup) -> io::Result<()> {
     let builder = Builder::new().backend(Backend::Uring).incremental_buffers(false);
     serve_with(builder, setup, Face::Lease)

@@ -1,9 +1,9 @@
-//! The limit: io_uring loops, one a thread, no runtime and no task.
+//! The limit: io_uring loops, one per thread, without a runtime or a task.
 //!
 //! Every connection has a multishot receive armed, which takes provided memory piece by piece; each
-//! arrival goes back by a send from where it lies. A turn is one system call. Nothing bounds what a
-//! connection may hold of the memory: the client reads what it asked for. The first loop also
-//! accepts, multishot, and hands connections out in turn.
+//! arrival is sent back from where it lies. A turn is one system call. The memory of a connection
+//! has no limit: the client reads its replies. The first loop also accepts, multishot, and passes
+//! connections to the loops in turn.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -24,20 +24,20 @@ use crate::harness::child::announce;
 const POLL_FIRST: u16 = 1;
 /// `IORING_RECV_MULTISHOT`.
 const MULTISHOT: u16 = 2;
-/// `IOU_PBUF_RING_INC` (since Linux 6.12): a buffer serves many receives, one behind the other.
+/// `IOU_PBUF_RING_INC` (since Linux 6.12): a buffer serves many receives, one after the other.
 const INCREMENTAL: u16 = 2;
 
-/// The one group of provided buffers in a ring.
+/// The only group of provided buffers in a ring.
 const GROUP: u16 = 0;
-/// Many enough for what the connections may have in flight: a ring without memory stops receiving, and
-/// few enough to stay in a cache. A power of two.
+/// Enough for the bytes that the connections may have in flight, since a ring without memory stops
+/// receiving; and few enough to stay in a cache. A power of two.
 const fn buffers(setup: Setup) -> u16 {
     if setup.buffer < BUFFER { 16 } else { 128 }
 }
 const BUFFER: usize = 64 * 1024;
 
-/// The user data of new connections, of the hog's ticks and of what nobody waits for; the others' are
-/// twice an index, plus `SEND`.
+/// The user data of new connections, of the hog's ticks and of operations whose completion is
+/// ignored; the others' are twice an index, plus `SEND`.
 const ACCEPTED: u64 = u64::MAX;
 const TICK: u64 = u64::MAX - 1;
 const FORGOTTEN: u64 = u64::MAX - 2;
@@ -65,15 +65,15 @@ pub fn serve(setup: Setup) -> io::Result<()> {
     match first.run()? {}
 }
 
-/// Where a loop's connections come from.
+/// The source of a loop's connections.
 enum Source {
-    /// It accepts for all.
+    /// The loop accepts for all.
     Door { listener: TcpListener, others: Vec<PipeWriter>, next: usize },
-    /// Their descriptors come through a pipe, one at a time to a place that is leaked.
+    /// Their descriptors come through a pipe, one at a time, into memory that is leaked.
     Pipe { accepted: PipeReader, new: NonNull<RawFd> },
 }
 
-/// A ring, whose parts borrow from one that is leaked, and the connections that it serves.
+/// A ring, whose parts borrow from one that is leaked, and its connections.
 struct Loop {
     submitter: Submitter<'static>,
     submissions: SubmissionQueue<'static>,
@@ -91,13 +91,13 @@ struct Connection {
     /// `None` when both directions are over.
     stream: Option<TcpStream>,
     is_receiving: bool,
-    /// What a send has in the kernel: one at a time, or their bytes may mix.
+    /// The piece that a send has in the kernel: one at a time, or their bytes might mix.
     sending: Option<Piece>,
-    /// What arrived since.
+    /// The pieces that arrived since.
     waiting: VecDeque<Piece>,
 }
 
-/// Bytes that arrived, where they arrived.
+/// Bytes that arrived, and where they are.
 #[derive(Clone, Copy)]
 struct Piece {
     buffer: u16,
@@ -159,7 +159,7 @@ impl Loop {
         }
     }
 
-    /// Burns CPU every now and then.
+    /// Burns CPU at each tick.
     fn tick(&mut self) -> io::Result<()> {
         let period = Box::leak(Box::new(Timespec::from(hog::PERIOD)));
         let tick = opcode::Timeout::new(period).flags(TimeoutFlags::MULTISHOT).build();
@@ -167,7 +167,7 @@ impl Loop {
         unsafe { self.push(&tick.user_data(TICK)) }
     }
 
-    /// Accepts until the kernel says that it is over, or reads one from the pipe.
+    /// Accepts until the kernel ends the accept, or reads one connection from the pipe.
     fn ask_for_connections(&mut self) -> io::Result<()> {
         let ask = match &self.source {
             Source::Door { listener, .. } => {
@@ -179,8 +179,8 @@ impl Loop {
                 opcode::Read::new(from, to, size_of::<RawFd>() as u32).build()
             }
         };
-        // SAFETY: an accept writes nowhere; the read's place is leaked, and nobody looks at it until
-        // the read completes.
+        // SAFETY: an accept writes nothing; the memory of the read is leaked, and not read before
+        // it completes.
         unsafe { self.push(&ask.user_data(ACCEPTED)) }
     }
 
@@ -191,7 +191,7 @@ impl Loop {
                 if result < 0 {
                     return Err(io::Error::from_raw_os_error(-result));
                 }
-                // SAFETY: the kernel just made this descriptor for us.
+                // SAFETY: the kernel has just made this descriptor.
                 let stream = unsafe { TcpStream::from_raw_fd(result) };
                 stream.set_nodelay(true)?;
                 let owner = *next;
@@ -204,11 +204,12 @@ impl Loop {
                     }
                 }
             }
-            // A number is written at once and so read at once.
+            // A number is written in one call and so read in one.
             Source::Pipe { .. } if result != size_of::<RawFd>() as i32 => {
                 return Err(io::Error::other(format!("no connections any more: {result}")));
             }
-            // SAFETY: the only read of it has completed; the first loop has given the descriptor up.
+            // SAFETY: the only read into it has completed; the first loop has given the descriptor
+            // up.
             Source::Pipe { new, .. } => Some(unsafe { TcpStream::from_raw_fd(new.read()) }),
         };
         if let Some(stream) = ours {
@@ -232,7 +233,7 @@ impl Loop {
         self.receive(index)
     }
 
-    /// Receives from a connection until the kernel says that it is over.
+    /// Receives from a connection until the kernel ends the receive.
     fn receive(&mut self, index: usize) -> io::Result<()> {
         let Some(stream) = &self.connections[index].stream else { return Ok(()) };
         let receive = opcode::Recv::new(Fd(stream.as_raw_fd()), ptr::null_mut(), 0)
@@ -258,13 +259,13 @@ impl Loop {
             return Ok(());
         }
         match completion.result() {
-            // Ended for want of room for completions.
+            // It ended for lack of room for completions.
             1.. => self.receive(index),
             result if result == -libc::ENOBUFS => {
                 self.starved.push(index);
                 Ok(())
             }
-            // The peer is done, or gone.
+            // The peer has ended or reset the connection.
             _ => {
                 self.connections[index].is_receiving = false;
                 self.close_if_over(index)
@@ -289,7 +290,7 @@ impl Loop {
         let connection = &mut self.connections[index];
         let Some(piece) = connection.sending.take() else { return Ok(()) };
         self.memory.release(piece.buffer);
-        // Failed or cut short: the peer is gone, and nothing may follow.
+        // Failed or cut short: the peer is gone, and nothing more may be sent.
         if result != piece.len as i32
             && let Some(stream) = &connection.stream
         {
@@ -313,7 +314,7 @@ impl Loop {
         unsafe { self.push(&close.flags(squeue::Flags::SKIP_SUCCESS).user_data(FORGOTTEN)) }
     }
 
-    /// Lets the starved receive, as soon as there is memory.
+    /// Arms the receives of starved connections, as soon as there is memory.
     fn feed(&mut self) -> io::Result<()> {
         if self.memory.provided > 0 {
             while let Some(index) = self.starved.pop() {
@@ -336,26 +337,26 @@ impl Loop {
     }
 }
 
-/// Memory for what arrives, leaked: the kernel may write to it until this process ends.
+/// Memory for arrivals, leaked: the kernel may write to it until this process ends.
 struct Memory {
     bytes: NonNull<u8>,
     ring: NonNull<BufRingEntry>,
     tail: u16,
-    /// How many buffers the kernel has.
+    /// The number of buffers that the kernel has.
     provided: u16,
     buffers: Vec<Buffer>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Buffer {
-    /// How much of it the kernel has filled.
+    /// The number of bytes that the kernel has filled.
     filled: usize,
     /// Pieces not yet sent.
     pieces: u32,
     is_provided: bool,
 }
 
-/// The kernel wants its ring of buffers to begin a page.
+/// The kernel requires its ring of buffers to begin a page.
 #[repr(align(4096))]
 struct Page(#[expect(dead_code, reason = "the kernel's")] [u8; 4096]);
 
@@ -386,7 +387,7 @@ impl Memory {
     fn provide(&mut self, id: u16) {
         self.buffers[usize::from(id)] = Buffer { is_provided: true, ..Buffer::default() };
         let place = self.tail % self.buffers.len() as u16;
-        // SAFETY: within the page, and not the kernel's: it has at most as many entries.
+        // SAFETY: within the page, and not read by the kernel: it has at most as many entries.
         let entry = unsafe { self.ring.add(usize::from(place)).as_mut() };
         entry.set_addr(self.at(id, 0).as_ptr() as u64);
         entry.set_len(BUFFER as u32);
@@ -399,7 +400,7 @@ impl Memory {
         tail.store(self.tail, Ordering::Release);
     }
 
-    /// The bytes that a completion brought, if any.
+    /// The bytes of a completion, if any.
     fn received(&mut self, completion: &cqueue::Entry) -> Option<Piece> {
         let id = cqueue::buffer_select(completion.flags())?;
         let len = completion.result().max(0) as usize;
@@ -418,7 +419,7 @@ impl Memory {
         Some(piece)
     }
 
-    /// A piece of the buffer is not used any more.
+    /// A piece of the buffer is no longer in use.
     fn release(&mut self, id: u16) {
         let buffer = &mut self.buffers[usize::from(id)];
         buffer.pieces -= 1;
@@ -432,7 +433,7 @@ impl Memory {
     }
 
     fn at(&self, id: u16, offset: usize) -> NonNull<u8> {
-        // SAFETY: a buffer of ours and a place in it.
+        // SAFETY: a buffer of this memory and a position in it.
         unsafe { self.bytes.add(usize::from(id) * BUFFER + offset) }
     }
 }

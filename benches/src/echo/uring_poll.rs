@@ -1,8 +1,8 @@
-//! The limit of poll functions on a ring: one loop that a ring tells what is readable, and that reads
-//! and writes by plain calls, no runtime and no task.
+//! The limit of poll functions on a ring: one loop to which a ring reports readable connections,
+//! and which reads and writes by plain calls, without a runtime or a task.
 //!
-//! Every connection has a multishot poll armed, which tells of each arrival once. All share one
-//! buffer. It is for messages that fit into that, and for clients that read their replies: a
+//! Every connection has a multishot poll armed, which reports each arrival once. All share one
+//! buffer. This is for messages that fit into it, and for clients that read their replies: a
 //! connection whose socket does not take a reply at once is closed. One thread only.
 
 use std::collections::HashSet;
@@ -19,7 +19,8 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use super::Setup;
 use crate::harness::child::announce;
 
-/// The user data of new connections and of what nobody waits for; the others' are descriptors.
+/// The user data of new connections and of operations whose completion is ignored; the others' are
+/// descriptors.
 const ACCEPTED: u64 = u64::MAX;
 const FORGOTTEN: u64 = u64::MAX - 1;
 
@@ -57,12 +58,12 @@ struct Loop {
     ring: IoUring,
     listener: TcpListener,
     buffer: Vec<u8>,
-    /// Connections that are over, until their polls are.
+    /// Connections that are over, until their polls have ended.
     over: HashSet<RawFd>,
 }
 
 impl Loop {
-    /// Accepts until the kernel says that it is over.
+    /// Accepts until the kernel ends the accept.
     fn accept(&mut self) -> io::Result<()> {
         let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         let accept = opcode::AcceptMulti::new(Fd(self.listener.as_raw_fd())).flags(flags);
@@ -73,7 +74,7 @@ impl Loop {
         if completion.result() < 0 {
             return Err(io::Error::from_raw_os_error(-completion.result()));
         }
-        // SAFETY: the kernel just made this descriptor for us.
+        // SAFETY: the kernel has just made this descriptor.
         let stream = unsafe { TcpStream::from_raw_fd(completion.result()) };
         stream.set_nodelay(true)?;
         self.poll(stream.into_raw_fd())?;
@@ -98,16 +99,16 @@ impl Loop {
             }
             (true, false) => {
                 self.over.remove(&fd);
-                // SAFETY: ours since it was accepted, and nothing uses it any more.
+                // SAFETY: owned since it was accepted, and used nowhere else.
                 drop(unsafe { OwnedFd::from_raw_fd(fd) });
                 Ok(())
             }
         }
     }
 
-    /// Answers what has arrived; an error says that the connection is over.
+    /// Answers the arrived bytes; an error means that the connection is over.
     fn echo(&mut self, fd: RawFd) -> Result<(), Errno> {
-        // SAFETY: ours, and closed nowhere but in `polled`.
+        // SAFETY: owned, and closed only in `polled`.
         let stream = unsafe { BorrowedFd::borrow_raw(fd) };
         loop {
             let len = match recv(stream, &mut self.buffer[..], RecvFlags::DONTWAIT) {
@@ -119,7 +120,7 @@ impl Loop {
             if sent < len {
                 return Err(Errno::NOBUFS);
             }
-            // As much as there was room for: there may be more, of which nothing tells.
+            // The read filled the buffer: there may be more bytes, for which no event comes.
             if len < self.buffer.len() {
                 return Ok(());
             }
@@ -127,7 +128,7 @@ impl Loop {
     }
 
     fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
-        // SAFETY: none of our operations has memory.
+        // SAFETY: none of these operations uses memory.
         while unsafe { self.ring.submission().push(entry) }.is_err() {
             self.ring.submit()?;
         }

@@ -1,11 +1,11 @@
-//! Finding and building the servers of `benches/peers`.
+//! Finds and builds the servers of `benches/peers`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::folder;
 
-/// Where the servers' sources are.
+/// The directory of the servers' sources.
 pub fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
 }
@@ -18,18 +18,18 @@ pub fn program(name: &str) -> PathBuf {
     }
 }
 
-/// The Python that has uvloop: the machine's, or one of our own beside the other servers.
+/// The Python that has uvloop: the machine's, or one that was installed beside the other servers.
 pub fn python() -> PathBuf {
     let own = folder().join("python/bin/python");
     if own.exists() { own } else { "python3".into() }
 }
 
-/// Whether the machine has a Python with pools of processes; the error says why not.
+/// Whether the machine has a Python with pools of processes; the error gives the reason if not.
 pub fn python3() -> Result<(), String> {
     run(Command::new("python3").args(["-c", "import concurrent.futures.process"]))
 }
 
-/// Makes the server of that name runnable; the error says in a few words why it is not.
+/// Builds the server with that name; the error gives the reason in a few words.
 pub fn build(name: &str) -> Result<(), String> {
     match name {
         "go" => go(),
@@ -73,13 +73,13 @@ fn uvloop() -> Result<(), String> {
         .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
         .arg(requirements));
     if install.is_err() {
-        // Half an environment would hide the machine's own Python from the next run.
+        // An incomplete environment would hide the machine's own Python from the next run.
         let _ = std::fs::remove_dir_all(&own);
     }
     install.and_then(|()| imports())
 }
 
-/// Runs to the end without a sound; a failure gives the last line of what was said.
+/// Runs to the end without output; on failure returns the last line of the output.
 fn run(command: &mut Command) -> Result<(), String> {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_owned();
     let program = program.to_string_lossy();

@@ -1,8 +1,9 @@
 //! Echo servers that are not part of this program: other runtimes, other languages.
 //!
-//! They stand in `benches/peers`, are built when `--with` asks for them, and keep to two rules: the
-//! arguments are the number of workers and the size of the buffer, and the first line they print is
-//! `port N`. What the machine does not have is said in one line and left out. Nothing here runs
+//! They are in `benches/peers`, are built when `--with` asks for them, and follow two rules: the
+//! arguments are the number of workers and the size of the buffer, and the first line that they
+//! print is `port N`. A server that the machine cannot run is reported in one line and left out.
+//! None of them runs unless it is asked for.
 //! unless it is asked for.
 
 mod build;
@@ -15,11 +16,11 @@ use crate::catalogue::{Case, PYTHON};
 use crate::harness::Spec;
 use crate::report::locked;
 
-/// Those that exist, by the names of `--with`.
+/// All servers, by their names for `--with`.
 pub const ALL: &[&str] = &["monoio", "compio", "glommio", "go", "uvloop"];
 
-/// Looks for and builds the servers that `--with` named; says what came of it and gives those that
-/// can run.
+/// Finds and builds the servers that `--with` named; prints the results and returns those that can
+/// run.
 pub fn prepare(wanted: &[&'static str]) -> Vec<&'static str> {
     let mut ready = Vec::new();
     for &name in wanted {
@@ -34,7 +35,7 @@ pub fn prepare(wanted: &[&'static str]) -> Vec<&'static str> {
     ready
 }
 
-/// The peers of these cases that are other programs and that this machine does not have; says so of
+/// The peers of these cases that are other programs and that this machine lacks; prints a line for
 /// each.
 pub fn missing(cases: &[&Case]) -> Vec<&'static str> {
     if !cases.iter().any(|case| case.peers.contains(&PYTHON)) {
@@ -58,13 +59,13 @@ pub fn process_pool(spec: &Spec) -> String {
     format!("{PYTHON} does not start: {}", command.exec())
 }
 
-/// Whether a case can be served from outside: all that send bytes and get them back. A hog is code
-/// inside the server, and HTTP needs a library.
+/// Whether a case can be served from outside: all cases that send bytes and get them back. A hog is
+/// code inside the server, and HTTP needs a library.
 pub fn serves(case: &Case) -> bool {
     case.area == "echo" && case.load.as_ref().is_some_and(|load| !load.hog)
 }
 
-/// Becomes the server of that name: returns only on failure, and `None` if there is no such name.
+/// Becomes the server with that name: returns only on failure, and `None` if there is no such name.
 pub fn serve(spec: &Spec) -> Option<String> {
     let name = ALL.iter().find(|known| **known == spec.peer)?;
     let buffer = spec.case.load.as_ref().map_or(0, |load| load.server_buffer);
@@ -76,12 +77,13 @@ pub fn serve(spec: &Spec) -> Option<String> {
         }
         compiled => Command::new(build::program(compiled)),
     };
-    // The same process, so its parent knows its number and its death signal and cores are kept.
+    // The same process, so its number is known to the parent, and its death signal and cores are
+    // kept.
     let error = command.args([spec.workers, buffer].map(|number| number.to_string())).exec();
     Some(format!("{name} does not start: {error}"))
 }
 
-/// What is measured under that name, as far as it can be asked.
+/// The version of the peer with that name, if it can be asked.
 pub fn version(name: &str) -> Option<String> {
     match name {
         "go" => said_by(Command::new("go").arg("version")).map(|text| {
@@ -109,7 +111,7 @@ fn said_by(command: &mut Command) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Where what is built lies: beside this program.
+/// The directory of built servers: beside this program.
 fn folder() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
     program.parent().map(PathBuf::from).unwrap_or_default().join("peers")

@@ -1,4 +1,4 @@
-//! The three things a child process can be: a case, a server, a client.
+//! The three roles of a child process: a case, a server, a client.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -44,7 +44,7 @@ fn decode(arguments: &[String]) -> Result<(Spec, &[String]), String> {
 pub fn inside(arguments: &[String]) -> Result<(), String> {
     let (spec, _) = decode(arguments)?;
     guard(&spec);
-    // A case that uses a plain thread beside the workers wants the core that they leave free.
+    // A case that uses a plain thread beside the workers takes the core that they leave free.
     let last_core = sys::cores().last().copied().unwrap_or(0);
     sys::pin_to_first(spec.workers);
     let sample = match spec.case.area {
@@ -97,7 +97,7 @@ pub fn load(arguments: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// Tells the parent where this server listens.
+/// Prints for the parent the port of this server.
 pub fn announce(address: SocketAddr) {
     println!("{PORT}{}", address.port());
 }

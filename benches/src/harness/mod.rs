@@ -1,4 +1,4 @@
-//! Runs peers in turn and collects what they found.
+//! Runs peers in turn and collects their samples.
 
 pub mod child;
 mod noise;
@@ -25,7 +25,7 @@ pub const SERVE: &str = "__serve";
 /// Hidden first argument: be the client of a case.
 pub const LOAD: &str = "__load";
 
-/// What a child needs to know; travels on its command line.
+/// The specification of a child; passed on its command line.
 pub struct Spec {
     pub case: &'static Case,
     pub peer: String,
@@ -42,7 +42,7 @@ pub struct Series {
     pub samples: Vec<Option<Sample>>,
 }
 
-/// Runs what `options` select, prints it, and keeps or draws it where that was asked for.
+/// Runs the selection of `options`, prints it, and saves or draws it if that was asked for.
 pub fn run(mut options: Options) -> Result<(), String> {
     sys::raise_descriptor_limit();
     options.external = external::prepare(&options.external);
@@ -70,7 +70,7 @@ pub fn run(mut options: Options) -> Result<(), String> {
             } else {
                 println!("\n{}", report::table(case, workers, &new));
             }
-            // Case by case, so that a run that is interrupted leaves what it has found.
+            // Case by case, so that a run that is interrupted keeps its results.
             if let Some(file) = &mut saved {
                 file.write_all(lines.as_bytes()).map_err(|error| error.to_string())?;
             }
@@ -145,7 +145,7 @@ fn run_once(spec: &Spec) -> Result<Sample, String> {
         Some(_) => {
             let mut server = start(SERVE, spec, &[])?;
             let output = drive(&mut server, spec);
-            // A server that is gone already needs no signal; its client has said why.
+            // A server that has ended needs no signal; its client has reported the reason.
             let _ = server.kill();
             let _ = server.wait();
             output?
@@ -190,7 +190,7 @@ fn output_of(child: &mut Child) -> ChildStdout {
     child.stdout.take().expect("the output is a pipe taken once")
 }
 
-/// One line on stderr: how far, and about how long still.
+/// One line on stderr: the progress, and about how much time is left.
 struct Progress {
     done: usize,
     total: usize,

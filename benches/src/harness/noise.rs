@@ -1,8 +1,8 @@
 //! What other programs did to the machine during a run.
 //!
-//! Figures taken beside a compiler are worthless, in wall time above all, and look like any others:
-//! so each run tells how many cores were busy with something else (other programs, the kernel's
-//! interrupts, and what a hypervisor took away).
+//! Figures that are taken beside a compiler are worthless, in wall time above all, and look like
+//! any others. So each run reports how many cores were busy with something else (other programs,
+//! the kernel's interrupts, and the time that a hypervisor took).
 
 use std::fs;
 use std::thread;
@@ -14,7 +14,7 @@ use crate::sys;
 /// Cores busy with something else above which a run counts as disturbed.
 pub const WORTH_A_WARNING: f64 = 0.1;
 
-/// A moment to count from.
+/// The counters at the beginning.
 pub struct Noise {
     start: Instant,
     machine_s: f64,
@@ -30,8 +30,8 @@ impl Noise {
         }
     }
 
-    /// Cores that others kept busy on average since the start; all children must have been waited
-    /// for. The machine's counters go in steps of 10 ms, which bounds how exact this is.
+    /// Cores that other programs kept busy on average since the start; all children must have been
+    /// waited for. The machine's counters advance in steps of 10 ms, which limits the precision.
     pub fn cores_of_others(&self) -> f64 {
         let machine = busy_seconds().unwrap_or(0.0) - self.machine_s;
         let ours = sys::children_seconds() - self.children_s;
@@ -39,7 +39,7 @@ impl Noise {
     }
 }
 
-/// Time left for getting figures that others did not disturb.
+/// Time left to get figures without disturbance.
 pub struct Patience {
     left: Duration,
 }
@@ -83,7 +83,7 @@ fn busy_seconds() -> Option<f64> {
         .skip(1)
         .filter_map(|field| field.parse().ok())
         .collect();
-    // user nice system idle iowait irq softirq steal; what follows is counted in user already.
+    // user nice system idle iowait irq softirq steal; the fields after these are part of user.
     let [user, nice, system, _idle, _iowait, irq, softirq, steal] = *ticks.first_chunk()?;
     Some((user + nice + system + irq + softirq + steal) / 100.0)
 }

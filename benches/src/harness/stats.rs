@@ -28,8 +28,8 @@ pub fn of(series: &Series, field: &str) -> Option<Spread> {
     spread(series.samples.iter().flatten().filter_map(|sample| sample.get(field)))
 }
 
-/// The ratios of a field to the same round of the reference. Pairing rounds cancels what slows the
-/// whole machine for a while.
+/// The ratios of a field to the same round of the reference. Pairs of the same round cancel effects
+/// that slow the whole machine for a while.
 pub fn ratio(series: &Series, reference: &Series, field: &str) -> Option<Spread> {
     let rounds = series.samples.iter().zip(&reference.samples);
     spread(rounds.filter_map(|(ours, theirs)| {

@@ -1,4 +1,4 @@
-//! A body of 1 KiB, made anew for each request: what a small service sends from its data.
+//! A body of 1 KiB, made anew for each request, as a small service makes it from its data.
 
 use serde::Serialize;
 
@@ -39,7 +39,7 @@ pub fn kibibyte() -> Vec<u8> {
     body
 }
 
-/// Whether `body` is what [`kibibyte`] says, which is then what the case promises.
+/// Whether `body` is the value of [`kibibyte`], and that has the form which the case promises.
 pub fn is_right(body: &[u8]) -> bool {
     body.len() == LEN && body == kibibyte()
 }

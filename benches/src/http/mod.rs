@@ -1,9 +1,9 @@
 //! HTTP/1.1 over hyper, the same service on each runtime.
 //!
 //! Question: what does the runtime add under a real protocol library (one read, one parse, one
-//! write a request)? `plaintext` answers with constant bytes; `json_1k` makes a body of 1 KiB with
-//! serde for each request, into memory of its own. `plaintext_timer` is `plaintext` as people deploy
-//! it: with a limit on the time that a head may take, which hyper arms anew for each request.
+//! write per request)? `plaintext` answers with constant bytes; `json_1k` makes a body of 1 KiB
+//! with serde for each request, into memory of its own. `plaintext_timer` is `plaintext` as it is
+//! deployed: with a limit on the time that a head may take, which hyper arms anew for each request.
 //! `plaintext_pipelined` is the same with 16 requests at a time.
 //!
 //! Does not show: routing, request bodies, TLS, a real network. hyper is most of the user
@@ -28,7 +28,7 @@ use hyper::{Request, Response, StatusCode};
 use crate::harness::Spec;
 use crate::load::Exchange;
 
-/// Runs the HTTP server of the peer that `spec` names for ever.
+/// Runs the HTTP server of the peer that `spec` names, for ever.
 pub fn serve(spec: &Spec) -> Result<(), String> {
     let setup = Setup::of(spec.case.name);
     let served = match spec.peer.as_str() {
@@ -40,12 +40,12 @@ pub fn serve(spec: &Spec) -> Result<(), String> {
     served.map_err(|error: io::Error| format!("the server failed: {error}"))
 }
 
-/// How much of what a deployed server has is there.
+/// Which parts of a deployed server there are.
 #[derive(Clone, Copy, PartialEq)]
 enum Setup {
     /// hyper and the runtime, nothing else.
     Bare,
-    /// A limit of [`HEAD_TIMEOUT`], and whatever the peer has for hyper.
+    /// A limit of [`HEAD_TIMEOUT`], and the peer's own support for hyper.
     Deployed,
 }
 
@@ -77,8 +77,8 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     Ok(response)
 }
 
-/// What the client of `case` sends and gets. The server is asked once and its answer looked at
-/// closely; from then on answers must be the same, but for the date.
+/// The request and the reply of the client of `case`. The server gets one request first, and its
+/// answer is checked closely; from then on answers must be the same, except for the date.
 pub fn exchange(case: &str, burst: usize, server: SocketAddr) -> Result<Exchange, String> {
     let path = if case == "json_1k" { case } else { "plaintext" };
     let request = format!("GET /{path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
@@ -114,7 +114,7 @@ fn ask(server: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// The body, if the answer is right so far and whole.
+/// The body, if the answer is right so far and complete.
 fn body_of(answer: &[u8]) -> Option<&[u8]> {
     let head = find(answer, b"\r\n\r\n")? + 4;
     let text = std::str::from_utf8(&answer[..head]).ok()?;

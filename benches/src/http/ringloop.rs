@@ -1,4 +1,4 @@
-//! hyper on ringloop: its `TcpStream` is hyper's I/O itself.
+//! hyper on ringloop: its `TcpStream` implements hyper's I/O itself.
 
 use std::io;
 
@@ -28,7 +28,7 @@ async fn accept(setup: Setup) -> io::Result<()> {
     }
 }
 
-// A client that goes away in the middle is not the concern of either.
+// An error of a client that ends in the middle is ignored in both.
 
 async fn serve_bare(stream: TcpStream) {
     let _ = http1::Builder::new().serve_connection(stream, service_fn(answer)).await;

@@ -33,7 +33,7 @@ async fn accept(setup: Setup) -> io::Result<()> {
             if setup == Setup::Deployed {
                 http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
             }
-            // A client that goes away in the middle is not our concern.
+            // An error of a client that ends in the middle is ignored.
             let _ = http.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
         });
     }

@@ -1,4 +1,4 @@
-//! Memory that the kernel picks from for multishot receives.
+//! Memory for multishot receives, from which the kernel picks.
 
 use std::io;
 use std::ptr::NonNull;
@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::Submitter;
 use io_uring::types::BufRingEntry;
 
-/// The one group of provided buffers in a ring.
+/// The only group of provided buffers in a ring.
 pub const GROUP: u16 = 0;
 
-/// Buffers of equal length, in a ring from whose head the kernel takes. Leaked: the kernel may write
-/// to them until this process ends.
+/// Buffers of equal length, in a ring from whose head the kernel takes. Leaked: the kernel may
+/// write to them until this process ends.
 pub struct Buffers {
     bytes: NonNull<u8>,
     ring: NonNull<BufRingEntry>,
@@ -21,7 +21,7 @@ pub struct Buffers {
     tail: u16,
 }
 
-/// The kernel wants its ring of buffers to begin a page.
+/// The kernel requires its ring of buffers to begin a page.
 #[repr(align(4096))]
 #[derive(Clone, Copy)]
 struct Page(#[expect(dead_code, reason = "the kernel's")] [u8; 4096]);
@@ -34,7 +34,7 @@ impl Buffers {
         let pages = Box::leak(vec![Page([0; 4096]); pages].into_boxed_slice());
         let ring: NonNull<BufRingEntry> = NonNull::from(pages).cast();
         let count = count as u16;
-        // SAFETY: the pages are leaked, and hold as many entries.
+        // SAFETY: the pages are leaked, and have room for as many entries.
         unsafe {
             submitter.register_buf_ring_with_flags(ring.as_ptr() as u64, count, GROUP, 0)?;
         }
@@ -44,10 +44,10 @@ impl Buffers {
         Ok(buffers)
     }
 
-    /// Gives a buffer to the kernel, which does not have it.
+    /// Gives the kernel a buffer that it does not have.
     pub fn provide(&mut self, id: u16) {
         let place = usize::from(self.tail % self.count);
-        // SAFETY: within the pages, and not the kernel's: it has fewer than `count` buffers.
+        // SAFETY: within the pages, and not read by the kernel: it has fewer than `count` buffers.
         let entry = unsafe { self.ring.add(place).as_mut() };
         entry.set_addr(self.at(id).as_ptr() as u64);
         entry.set_len(self.len as u32);
@@ -62,12 +62,12 @@ impl Buffers {
     /// The first `len` bytes of a buffer that the kernel has given back.
     pub fn filled(&self, id: u16, len: usize) -> &[u8] {
         assert!(id < self.count && len <= self.len, "the kernel fills our buffers only");
-        // SAFETY: of this buffer, and its receive has completed.
+        // SAFETY: the bytes are in this buffer, and its receive has completed.
         unsafe { std::slice::from_raw_parts(self.at(id).as_ptr(), len) }
     }
 
     fn at(&self, id: u16) -> NonNull<u8> {
-        // SAFETY: a buffer of ours.
+        // SAFETY: one of these buffers.
         unsafe { self.bytes.add(usize::from(id) * self.len) }
     }
 }

@@ -1,10 +1,10 @@
-//! Connections that come and go, a fixed number of them under way at once.
+//! Connections that come and go, a fixed number of them at once.
 //!
-//! A life of a connection is one chain of linked operations: reset the last one of this socket,
-//! connect, send, receive the reply. Latency is from the chain's start to the reply. A reset needs no
-//! TIME_WAIT, so neither ports nor the kernel's memory run out, however many connections a run makes;
-//! the server meets it as an error of its next read. Reusing the client's sockets saves only what the
-//! client would pay.
+//! The life of a connection is one chain of linked operations: reset the last one of this socket,
+//! connect, send, receive the reply. Latency is from the chain's start to the reply. A reset needs
+//! no TIME_WAIT, so neither ports nor the kernel's memory run out, however many connections a run
+//! makes; the server gets it as an error of its next read. The reuse of sockets saves work only for
+//! the client.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -25,7 +25,8 @@ use crate::harness::Spec;
 use crate::sample::{self, Sample};
 use crate::sys;
 
-/// Drives the server through warm-up and window; fails if it keeps descriptors of what is over.
+/// Drives the server through warm-up and window; fails if it keeps descriptors of ended
+/// connections.
 pub fn run(
     spec: &Spec,
     load: &Load,
@@ -39,7 +40,7 @@ pub fn run(
     let window = Window::open(target.server)?;
     client.drive(window.start + spec.window)?;
     let sample = window.close(client.latencies.len())?;
-    // What is under way counts with the latency that it has in the end.
+    // A connection that is not finished counts with the latency that it has in the end.
     client.finish()?;
     let sample = sample.with_latencies(&client.latencies);
     drop(client);
@@ -50,7 +51,7 @@ pub fn run(
 /// Descriptors that a runtime may have opened for itself meanwhile.
 const OWN_DESCRIPTORS: usize = 16;
 
-/// Waits until the server has closed the connections that are gone.
+/// Waits until the server has closed the connections that have ended.
 fn expect_closed(server: u32, before: usize) -> Result<(), String> {
     let give_up = Instant::now() + Duration::from_secs(1);
     loop {
@@ -73,7 +74,7 @@ struct Client {
     latencies: Histogram<u64>,
 }
 
-/// One socket, which lives many lives.
+/// One socket, which serves many connections, one after the other.
 struct Slot {
     socket: OwnedFd,
     /// Leaked: the kernel may write to it until this process ends.
@@ -95,7 +96,7 @@ impl Client {
         })
     }
 
-    /// Makes connections until `end`; some stay under way.
+    /// Makes connections until `end`; some are not finished then.
     fn drive(&mut self, end: Instant) -> Result<(), String> {
         for index in 0..self.slots.len() {
             if !self.slots[index].is_busy {
@@ -105,7 +106,7 @@ impl Client {
         self.take_replies(end, true)
     }
 
-    /// Sees the connections under way to their end.
+    /// Waits until the last connections are finished.
     fn finish(&mut self) -> Result<(), String> {
         self.take_replies(Instant::now() + STALL, false)
     }
@@ -142,13 +143,13 @@ impl Client {
         (slot.since, slot.is_busy) = (now, true);
         let (socket, request) = (slot.socket.as_raw_fd(), &self.exchange.request);
         let (ring, len) = (&mut self.ring, self.exchange.reply.len());
-        // SAFETY: the buffer is leaked, `len` long, and nobody looks at it until the completion
-        // reaches `take`.
+        // SAFETY: the buffer is leaked, `len` long, and not read before the completion reaches
+        // `take`.
         unsafe { ring.exchange_anew(index, socket, self.server, request, slot.buffer, len) }
             .map_err(|error| error.to_string())
     }
 
-    /// Whether this was the end of a connection.
+    /// Returns whether this was the end of a connection.
     fn take(&mut self, done: &Done, now: Instant) -> Result<bool, String> {
         let what = match done.kind {
             Kind::Connect => "connect",
@@ -156,7 +157,7 @@ impl Client {
             Kind::Receive => "receive",
         };
         let len = match done.result {
-            // Follows a failure in its chain, which tells more.
+            // It follows a failure in its chain, which says more.
             result if result == -libc::ECANCELED => return Ok(false),
             ..0 => {
                 let error = io::Error::from_raw_os_error(-done.result);

@@ -1,4 +1,5 @@
-//! One connection of the steady client: what it sends, what must come back, what it waits for.
+//! One connection of the steady client: what it sends, what must come back, and the requests that
+//! wait.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,19 +20,19 @@ pub struct Connection {
     /// Memory of its own, if not all replies are compared; leaked: the kernel may write to it until
     /// this process ends.
     buffer: NonNull<[u8]>,
-    /// Bytes of the reply now coming in.
+    /// Bytes of the current reply.
     received: usize,
-    /// Replies that came whole.
+    /// Replies that are complete.
     replies: usize,
     /// When the requests not yet answered were due, oldest first.
     waiting: VecDeque<Instant>,
 }
 
-/// What a receive brought to its end.
+/// The messages and requests that a receive has completed.
 #[derive(Debug, Default, PartialEq)]
 pub struct Answered {
     pub messages: u64,
-    /// Requests with all their messages.
+    /// Requests all of whose messages are complete.
     pub requests: usize,
 }
 
@@ -57,17 +58,17 @@ impl Connection {
         ring.send(self.index, self.stream.as_raw_fd(), request).map_err(|error| error.to_string())
     }
 
-    /// Queues a receive. At most one is under way: after `new`, then whenever one is over.
+    /// Queues a receive. At most one is in flight: after `new`, then whenever one has ended.
     ///
-    /// Where all replies are compared, one receive serves for ever, into provided memory. Where not,
-    /// each reply has its own, which treats all its bytes alike.
+    /// Where all replies are compared, one receive goes on for ever, into provided memory. Where not,
+    /// each reply has its own receive, which treats all its bytes alike.
     pub fn receive(&mut self, ring: &mut Ring) -> Result<(), String> {
         let fd = self.stream.as_raw_fd();
         let queued = if self.exchange.samples() {
             let how = if self.is_compared() { Receive::Part } else { Receive::Discard };
             let len = self.exchange.reply.len() - self.received;
-            // SAFETY: the buffer is leaked, as long as a reply, and nobody looks at it until the
-            // completion reaches `take`.
+            // SAFETY: the buffer is leaked, as long as a reply, and not read before the completion
+            // reaches `take`.
             unsafe { ring.receive(self.index, fd, self.buffer.cast(), len, how) }
         } else {
             ring.receive_on(self.index, fd)
@@ -75,7 +76,7 @@ impl Connection {
         queued.map_err(|error| error.to_string())
     }
 
-    /// Successful sends post no completion, so this one tells of a failure.
+    /// Successful sends post no completion, so this one is a failure.
     pub fn check_send(&self, result: i32) -> Result<(), String> {
         match result {
             ..0 => Err(format!("send failed: {}", io::Error::from_raw_os_error(-result))),
@@ -83,7 +84,7 @@ impl Connection {
         }
     }
 
-    /// Checks what a receive brought at `now`, and records the latency of each message that is
+    /// Checks the bytes of a receive at `now`, and records the latency of each message that is
     /// complete.
     pub fn take(
         &mut self,
@@ -93,7 +94,7 @@ impl Connection {
         latencies: &mut Histogram<u64>,
     ) -> Result<Answered, String> {
         let len = match done.result {
-            // All memory is in use: ask again.
+            // All memory is in use: receive again.
             result if result == -libc::ENOBUFS => return Ok(Answered::default()),
             ..0 => {
                 let error = io::Error::from_raw_os_error(-done.result);
@@ -117,7 +118,7 @@ impl Connection {
             if self.is_compared() {
                 self.exchange.compare(self.received, these)?;
             }
-            let due = *self.waiting.front().ok_or("a reply nobody asked for")?;
+            let due = *self.waiting.front().ok_or("a reply without a request")?;
             let before = self.exchange.messages_in(self.received);
             self.received += these.len();
             let messages = self.exchange.messages_in(self.received) - before;
@@ -140,7 +141,7 @@ impl Connection {
         !self.waiting.is_empty()
     }
 
-    /// Whether the reply now coming in is compared byte by byte.
+    /// Whether the current reply is compared byte by byte.
     fn is_compared(&self) -> bool {
         self.replies.is_multiple_of(self.exchange.compare_every)
     }

@@ -1,4 +1,4 @@
-//! What goes over a connection, again and again.
+//! The request that a connection repeats, and its reply.
 
 use std::ops::Range;
 
@@ -7,14 +7,14 @@ use std::ops::Range;
 pub struct Exchange {
     /// The bytes of one write.
     pub request: Vec<u8>,
-    /// What must come back for it,
+    /// The bytes that must come back for it,
     pub reply: Vec<u8>,
-    /// ... but for these bytes of each of its messages.
+    /// ... except for these bytes of each of its messages.
     pub varying: Range<usize>,
-    /// Into how many messages of equal length the reply divides.
+    /// The number of messages of equal length in the reply.
     pub messages: usize,
-    /// Of so many replies one is compared, each connection's first among them; of the others the
-    /// kernel counts the bytes and throws them away. 1 compares all.
+    /// One of so many replies is compared, beginning with each connection's first; the bytes of the
+    /// others are counted by the kernel and thrown away. 1 compares all.
     pub compare_every: usize,
 }
 
@@ -24,7 +24,7 @@ const LONG: usize = 16 * 1024;
 const LONG_COMPARED_EVERY: usize = 16;
 
 impl Exchange {
-    /// Messages that must come back as they went, filled from a fixed seed, all in one write.
+    /// Messages that must come back unchanged, filled from a fixed seed, all in one write.
     pub fn echo(message: usize, burst: usize) -> Exchange {
         let mut state = 0x2545_F491u32;
         let request: Vec<u8> = std::iter::repeat_with(|| {

@@ -1,12 +1,12 @@
 //! Memory of connections that are open and quiet.
 //!
-//! 1. A first portion connects and is answered, with larger messages too, so that what a server needs
-//!    once is there: pools of memory that come into use bit by bit are in use then.
+//! 1. A first portion connects and is answered, with larger messages too, so that the memory that a
+//!    server needs once is there: pools of memory that come into use bit by bit are in use then.
 //! 2. The server's resident memory is read.
 //! 3. The others connect, a portion at a time, and each is answered once: memory that only many
 //!    *busy* connections need would otherwise count as an idle one's.
 //! 4. The memory is read again; the growth, divided by the connections of step 3, is the figure.
-//! 5. All are asked once more: a server that dropped some would have been cheap.
+//! 5. A request goes to each once more: a server that dropped some would have used less memory.
 //!
 //! Resident memory is the sum over the server's mappings (`smaps_rollup`), exact to the page.
 
@@ -23,16 +23,16 @@ use crate::harness::Spec;
 use crate::sample::Sample;
 use crate::sys;
 
-/// Connections made and asked at once.
+/// Connections that are made and get a request at once.
 const PORTION: usize = 64;
 const FIRST: usize = 4 * PORTION;
-/// Messages to each of the first, and their bytes: 4 MiB in all.
+/// The number and size of the messages to each of the first connections: 4 MiB in all.
 const WARM_UP: (usize, usize) = (4, 4096);
 /// With `--quick`.
 const FEWER: usize = 4_000;
 /// Descriptors kept for everything else, here and in the server.
 const SPARE: usize = 100;
-/// How long a server may take to come to rest.
+/// How long a server may take to become idle.
 const REST: Duration = Duration::from_millis(100);
 
 pub fn run(

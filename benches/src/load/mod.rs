@@ -1,4 +1,5 @@
-//! The client of the server cases: one thread, no runtime; bare io_uring wherever its speed counts.
+//! The client of the server cases: one thread, without a runtime; plain io_uring wherever its speed
+//! counts.
 //!
 //! [`steady`] keeps its connections and drives them in a closed or an open loop, [`churn`] makes new
 //! ones all the time, [`idle`] leaves many alone. Each of them
@@ -7,14 +8,14 @@
 //!   ([`window`]), so that they cover exactly the operations it counts;
 //! - checks what comes back against what must come back;
 //! - fails when nothing comes for [`STALL`], when the server closes a connection, when a reply is
-//!   missing at the end, or when the server kept what it should have let go (see the cases);
-//! - takes its connections down by resets: nothing stays in TIME_WAIT to slow the next peer.
+//!   missing at the end, or when the server kept resources that it should have freed (see the cases);
+//! - takes its connections down by resets: none stays in TIME_WAIT to slow the next peer.
 //!
 //! It runs on the last core; with fewer cores than workers + 1 it shares that core with a worker,
-//! which costs every peer the same. What it needs itself is in every sample: `client_cores` near 1
-//! says that the client was the limit of a closed loop and its time per operation (the server's CPU
-//! per operation still stands), `client_late_ns` how late an open loop sent (p99), which is in all
-//! its latencies.
+//! which costs every peer the same. Its own use is in every sample: `client_cores` near 1 means
+//! that the client was the limit of a closed loop and its time per operation (the server's CPU per
+//! operation is still valid); `client_late_ns` is how late an open loop sent (p99), which is part
+//! of all its latencies.
 
 mod buffers;
 mod churn;
@@ -39,14 +40,14 @@ pub use exchange::Exchange;
 pub struct Target {
     pub address: SocketAddr,
     pub server: u32,
-    /// No worker of the server runs on our core: waiting may spin and so be exact.
+    /// No worker of the server runs on this core: the client may spin, and so is exact.
     pub alone_on_core: bool,
 }
 
-/// Without a reply for this long the server is taken for stuck.
+/// Without a reply for this long the server is taken to hang.
 const STALL: Duration = Duration::from_secs(5);
 
-/// Drives the server as the case of `spec` says.
+/// Drives the server as the case of `spec` defines it.
 pub fn run(spec: &Spec, target: &Target) -> Result<Sample, String> {
     let load = spec.case.load.as_ref().ok_or("this case has no client")?;
     // The kernel reads from it until this process ends.

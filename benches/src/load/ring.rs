@@ -15,26 +15,26 @@ pub enum Wait {
     No,
     /// For the first completion.
     AtMost(Duration),
-    /// Whatever completes: nobody has to wake us.
+    /// For the whole time, whatever completes: no completion has to wake the client.
     Whole(Duration),
 }
 
-/// More completions than there is room for, so that the time decides. (Not the greatest number: the
-/// kernel takes it for a negative one and does not wait.)
+/// More completions than there is room for, so that only the time ends the wait. (Not the greatest
+/// number: the kernel takes it for a negative one and does not wait.)
 const NEVER: usize = 1 << 20;
 
 /// What a receive does with the bytes.
 #[derive(Clone, Copy)]
 pub enum Receive {
-    /// Completes with what there is.
+    /// Completes with the bytes that are there.
     Part,
-    /// Completes when the length asked for has come.
+    /// Completes when all requested bytes have come.
     All,
-    /// Completes with what there is; the kernel counts the bytes and copies none.
+    /// Completes with the bytes that are there; the kernel counts them and copies none.
     Discard,
 }
 
-/// What completed.
+/// The kind of a completed operation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     Receive = 0,
@@ -50,7 +50,7 @@ pub struct Done {
     pub result: i32,
     /// The provided buffer that a multishot receive filled.
     pub buffer: Option<u16>,
-    /// More will come without asking again.
+    /// More completions will follow of the same operation.
     pub more: bool,
 }
 
@@ -59,7 +59,7 @@ const POLL_FIRST: u16 = 1;
 /// `IORING_RECV_MULTISHOT`.
 const MULTISHOT: u16 = 2;
 
-/// An address family of zero takes a socket's connection away.
+/// An address family of zero disconnects a socket.
 static NOWHERE: Address = Address(libc::sockaddr_in {
     sin_family: libc::AF_UNSPEC as libc::sa_family_t,
     sin_port: 0,
@@ -76,7 +76,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring for `operations` under way at once.
+    /// A ring for `operations` operations in flight at once.
     pub fn new(operations: usize) -> Result<Ring, String> {
         let entries = operations.next_power_of_two().clamp(64, 4096) as u32;
         let ring = IoUring::builder()
@@ -96,7 +96,7 @@ impl Ring {
         Ok(())
     }
 
-    /// What a multishot receive brought.
+    /// The bytes of a multishot receive.
     pub fn received(&self, done: &Done) -> &[u8] {
         match (&self.buffers, done.buffer) {
             (Some(buffers), Some(id)) => buffers.filled(id, done.result.max(0) as usize),
@@ -104,14 +104,14 @@ impl Ring {
         }
     }
 
-    /// Gives the memory back that a multishot receive filled.
+    /// Gives the memory of a multishot receive back.
     pub fn recycle(&mut self, done: &Done) {
         if let (Some(buffers), Some(id)) = (&mut self.buffers, done.buffer) {
             buffers.provide(id);
         }
     }
 
-    /// Queues a receive that goes on completing as long as there is memory for it.
+    /// Queues a receive that completes again and again, as long as there is memory for it.
     pub fn receive_on(&mut self, connection: usize, fd: RawFd) -> io::Result<()> {
         let receive = opcode::Recv::new(Fd(fd), std::ptr::null_mut(), 0)
             .ioprio(POLL_FIRST | MULTISHOT)
@@ -124,7 +124,7 @@ impl Ring {
 
     /// Queues a send of all of `bytes`. Only a failure completes.
     pub fn send(&mut self, connection: usize, fd: RawFd, bytes: &'static [u8]) -> io::Result<()> {
-        // SAFETY: the bytes live for ever and nobody writes to them.
+        // SAFETY: the bytes live for ever and are never written to.
         unsafe { self.push(&send(fd, bytes), connection, Kind::Send) }
     }
 
@@ -144,9 +144,9 @@ impl Ring {
         unsafe { self.push(&receive(fd, buffer, len, how), connection, Kind::Receive) }
     }
 
-    /// Queues a whole life of a connection: resets the one that the socket may have, connects to
-    /// `server`, sends `request`, receives exactly `len` bytes into `buffer`. Only the end or a failure
-    /// completes.
+    /// Queues the whole life of a connection: resets the one that the socket may have, connects to
+    /// `server`, sends `request`, receives exactly `len` bytes into `buffer`. Only the end or a
+    /// failure completes.
     ///
     /// # Safety
     /// As for [`receive`](Ring::receive).
@@ -159,7 +159,7 @@ impl Ring {
         buffer: NonNull<u8>,
         len: usize,
     ) -> io::Result<()> {
-        // Links must stand in the queue together.
+        // Links must be in the queue together.
         let queue = self.ring.submission();
         let free = queue.capacity() - queue.len();
         drop(queue);
@@ -192,7 +192,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Submits what is queued, waits as told and appends what completed to `done`.
+    /// Submits the queue, waits as `wait` says and appends the completions to `done`.
     pub fn turn(&mut self, wait: Wait, done: &mut Vec<Done>) -> io::Result<()> {
         let (completions, limit) = match wait {
             Wait::No => (0, Duration::ZERO),

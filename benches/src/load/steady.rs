@@ -1,14 +1,15 @@
-//! Connections that stay: each sends again when it was answered (closed loop), or arrivals come
-//! whatever the server does (open loop).
+//! Connections that stay: each sends again when it was answered (closed loop), or messages are sent
+//! independent of the server (open loop).
 //!
-//! In an open loop latency counts from the moment a message was *due*, so neither a stuck server nor
-//! a late client hides what a user would have waited. A client that is alone on its core looks for
-//! replies and sends what is due without a pause. One that shares its core with a worker does so every
-//! `TICK`, which its latencies contain once or twice, the same for every server; and it takes a
-//! real-time priority if it may: arrivals come from elsewhere and would not queue behind the server.
+//! In an open loop latency counts from the moment a message was *due*, so neither a server that
+//! hangs nor a late client hides the time that a user would have waited. A client that is alone on
+//! its core checks for replies and sends due messages without a pause. One that shares its core
+//! with a worker does so every `TICK`, which its latencies contain once or twice, the same for
+//! every server; and it takes a real-time priority if it may: real arrivals come from outside and
+//! would not queue behind the server.
 //!
-//! What was due within the window counts with the latency that it had in the end, even if that came
-//! after the window: otherwise the longest waits would be the ones that are left out.
+//! A message that was due within the window counts with the latency that it had in the end, even if
+//! that came after the window: otherwise the longest waits would be left out.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -54,8 +55,8 @@ pub fn run(
     })
 }
 
-/// The part of a core that the server's hog takes, while the server has nothing else to do; an error
-/// if there is no hog.
+/// The part of a core that the server's hog takes, while the server has nothing else to do; an
+/// error if there is no hog.
 fn hog_share(target: &Target) -> Result<f64, String> {
     let cpu_ns = || sys::cpu_ns_of(target.server).map_err(|error| error.to_string());
     // The first burst comes at once or after a period.
@@ -71,8 +72,8 @@ fn hog_share(target: &Target) -> Result<f64, String> {
     Err(format!("the task that burns CPU takes {share:.3} of a core, not {wanted:.3}"))
 }
 
-/// The rest between two looks at the clock and the replies where the core is shared. To be woken by
-/// each of them instead would take most of the core.
+/// The pause between two checks of the clock and the replies where the core is shared. A wake by
+/// each of them would take most of the core.
 const TICK: Duration = Duration::from_micros(50);
 
 /// Bytes of a provided buffer, if replies are not longer.
@@ -83,7 +84,7 @@ struct Client {
     connections: Vec<Connection>,
     alone_on_core: bool,
     latencies: Histogram<u64>,
-    /// How long after they were due messages went out.
+    /// How long after their due time messages were sent.
     lateness: Histogram<u64>,
     messages: u64,
     /// The next arrival of an open loop; `None` before the first.
@@ -100,7 +101,7 @@ impl Client {
     ) -> Result<Client, String> {
         let mut ring = Ring::new(2 * load.connections)?;
         if !exchange.samples() {
-            // One for what each connection may bring in a turn, and again as much.
+            // One for the bytes that each connection may get in a turn, and as many again.
             ring.provide(2 * load.connections, exchange.reply.len().max(BUFFER))?;
         }
         let mut connections = Vec::with_capacity(load.connections);
@@ -159,7 +160,7 @@ impl Client {
         }
     }
 
-    /// Waits for the replies still to come: none may be lost.
+    /// Waits for the replies that are missing: none may be lost.
     fn finish(&mut self) -> Result<(), String> {
         let mut done = Vec::new();
         let mut last_reply = Instant::now();
@@ -193,7 +194,7 @@ impl Client {
         Ok(if self.alone_on_core { Wait::No } else { Wait::Whole(TICK) })
     }
 
-    /// Looks at what completed, and sends `again` what was answered.
+    /// Processes a completion, and sends `again` on connections that were answered.
     fn take(&mut self, done: &Done, again: bool, now: Instant) -> Result<(), String> {
         let connection = &mut self.connections[done.connection];
         if done.kind != Kind::Receive {
@@ -215,7 +216,7 @@ impl Client {
     }
 }
 
-/// Xorshift from a fixed seed: every run of every peer sees the same arrivals.
+/// Xorshift from a fixed seed: every run of every peer has the same arrivals.
 struct Random(u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! What the server and the client themselves used while operations were counted.
+//! The time and switches that the server and the client used while operations were counted.
 
 use std::time::{Duration, Instant};
 

@@ -11,7 +11,7 @@ use futures_lite::future;
 
 use super::Peer;
 
-/// Threads that only run tasks: nothing is paid for a reactor that the case does not use.
+/// Threads that only run tasks: no cost of a reactor that the case does not use.
 pub struct AsyncExecutor;
 
 /// Threads that also take turns at polling async-io's reactor.
@@ -19,7 +19,7 @@ pub struct AsyncIo;
 
 static EXECUTOR: Executor<'static> = Executor::new();
 
-/// Runs `body` as a task on so many threads that each do `work`.
+/// Runs `body` as a task on `workers` threads that each do `work`.
 fn run<F>(workers: usize, work: fn(), body: F) -> F::Output
 where
     F: Future + Send + 'static,

@@ -1,6 +1,6 @@
-//! What a runtime is to the scheduler and timer cases.
+//! The interface of a runtime to the scheduler and timer cases.
 //!
-//! Each method is what a user of that runtime would write. The cases are generic and compiled once
+//! Each method is written as a user of that runtime would. The cases are generic and compiled once
 //! for each peer, so the trait costs nothing at run time. `run` moves the body of the case onto a
 //! worker: all peers measure task to task, none from a thread outside.
 
@@ -23,7 +23,7 @@ pub trait Peer: 'static {
     type Task<T: Send + 'static>: Send + 'static;
     type Handle: Send + 'static;
 
-    /// Runs `body` as a task on a new runtime with so many workers.
+    /// Runs `body` as a task on a new runtime with `workers` workers.
     fn run<F>(workers: usize, body: F) -> F::Output
     where
         F: Future + Send + 'static,
@@ -60,8 +60,8 @@ pub trait Peer: 'static {
 pub trait Bench {
     fn run<P: Peer>(&self, spec: &Spec) -> Result<Sample, String>;
 
-    /// The same futures polled by hand, with a waker that does nothing: what remains of a figure
-    /// however good the runtime.
+    /// The same futures polled by hand, with a waker that does nothing: the part of a figure that
+    /// no runtime can reduce.
     fn run_bare(&self, _: &Spec) -> Result<Sample, String> {
         Err("this case cannot do without a runtime".into())
     }
@@ -72,7 +72,7 @@ pub fn dispatch(bench: &impl Bench, spec: &Spec) -> Result<Sample, String> {
     dispatch_on(&spec.peer, bench, spec)
 }
 
-/// Runs `bench` on a runtime that is only a part of what the peer's name says.
+/// Runs `bench` on a runtime that is only a part of the peer's name.
 pub fn dispatch_on(runtime: &str, bench: &impl Bench, spec: &Spec) -> Result<Sample, String> {
     match runtime {
         "tokio" => bench.run::<MultiThread>(spec),

@@ -14,7 +14,7 @@ pub struct MultiThread;
 /// The single-threaded runtime; ignores the number of workers.
 pub struct CurrentThread;
 
-/// The two differ in how they are built only.
+/// The two differ only in how they are built.
 macro_rules! peer {
     ($name:ident, $workers:ident => $build:expr) => {
         impl Peer for $name {

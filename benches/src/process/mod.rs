@@ -1,10 +1,11 @@
-//! Children: what it costs to start a program, to wait for it, and to talk with it.
+//! Children: the cost to start a program, to wait for it, and to communicate with it.
 //!
-//! Questions: what does a runtime add to a start and a wait (`command_true`), and how dear is a megabyte to
-//! a child and back (`command_cat_1m`)? `bare` is std, which blocks its thread; for the megabyte it takes
-//! a second one. What does a call cost in a pool of processes ([`pool`])?
+//! Questions: what does a runtime add to a start and a wait (`command_true`), and what does a
+//! megabyte to a child and back cost (`command_cat_1m`)? `bare` is std, which blocks its thread;
+//! for the megabyte it takes a second one. What does a call cost in a pool of processes ([`pool`])?
 //!
-//! CPU is that of this process and of the children: most of it is theirs, and of the kernel that makes them.
+//! CPU is that of this process and of the children: most of it is theirs, and the kernel's, which
+//! makes them.
 //!
 //! Does not show: many children at a time, and a large process that starts them.
 
@@ -27,7 +28,7 @@ use crate::peers::{CurrentThread, MultiThread, Peer, Ringloop};
 use crate::sample::Sample;
 use crate::sys::Meter;
 
-/// Children between two looks at the clock.
+/// Children between two reads of the clock.
 const BATCH: u64 = 8;
 const MEGABYTE: usize = 1 << 20;
 
@@ -62,7 +63,7 @@ pub fn run(spec: &Spec) -> Result<Sample, String> {
     }
 }
 
-/// As its documentation has it: the two sides at once, then the wait.
+/// As in its documentation: the two sides at once, then the wait.
 async fn tokio_cat() {
     let mut command = tokio::process::Command::new("/bin/cat");
     let mut child = command
@@ -99,7 +100,7 @@ fn on_ringloop<F: Future<Output = ()> + Send + 'static>(
     Ok(Ringloop::run(spec.workers, measure(spec.warmup, spec.window, child)))
 }
 
-/// On its single-threaded runtime for peers that say so.
+/// Runs on tokio's single-threaded runtime for peers with that name.
 fn on_tokio<F: Future<Output = ()> + Send + 'static>(
     spec: &Spec,
     child: impl FnMut() -> F + Send + 'static,

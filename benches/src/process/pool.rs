@@ -1,10 +1,10 @@
-//! A call to a pool of one process, the next when the last is answered.
+//! Calls to a pool of one process, each after the answer of the one before.
 //!
-//! The process is this program, started again; Python's is forked. Both pools are up when the window begins.
-//! Python's thread waits for each result itself (`submit(..).result()`): no event loop adds to its figure, which
-//! it would to asyncio's `run_in_executor`.
+//! The process is this program, started again; Python's is forked. Both pools are up when the
+//! window begins. Python's thread waits for each result itself (`submit(..).result()`), so no event
+//! loop adds to its figure, as it would to asyncio's `run_in_executor`.
 //!
-//! CPU is that of both processes: each tells its own.
+//! CPU is that of both processes: each reports its own.
 //!
 //! Does not show: arguments of more than some bytes, and several processes.
 
@@ -17,13 +17,13 @@ use crate::peers::{Peer, Ringloop};
 use crate::sample::Sample;
 use crate::sys;
 
-/// Calls between two looks at the clock.
+/// Calls between two reads of the clock.
 const BATCH: u64 = 16;
 
 static SAME: Function<u64, u64> = Function::new("same", |number| number);
 static USAGE: Function<(), (u64, u64)> = Function::new("usage", |()| sys::own_usage());
 
-/// Has this process answer calls, if a pool has started it.
+/// Answers calls in this process, if a pool has started it.
 pub fn serve() {
     ProcessPool::serve(&[&SAME, &USAGE]);
 }

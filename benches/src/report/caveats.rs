@@ -1,6 +1,6 @@
 //! What each case does not show: the sentence under its table.
 
-/// By the name of the case. The files of the cases say more.
+/// By the name of the case. The files of the cases explain more.
 const CAVEATS: &[(&str, &str)] = &[
     (
         "to_thread_1",

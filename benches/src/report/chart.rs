@@ -5,18 +5,18 @@ use super::svg::{LINE, Svg, width, width_of_strong};
 use super::units::{bytes, time, workers as count};
 use crate::catalogue::{AREAS, BARE, CASES, Case, PYTHON, Pace, REFERENCE, Unit};
 
-/// Which figure tells the most about a case.
+/// The most informative figure of a case.
 pub struct Headline {
     pub figure: &'static str,
     pub ratio: &'static str,
-    /// What the figure is, in words, and in one.
+    /// A description of the figure, and a short one.
     pub noun: &'static str,
     pub short: &'static str,
     pub show: fn(f64) -> String,
 }
 
-/// The headline of a case. Where the time is given, by a rate of messages or by how long is slept,
-/// peers differ in CPU time; beside a hog, in how long the others wait.
+/// The headline of a case. Where the time is fixed, by a rate of messages or by the length of a
+/// sleep, peers differ in CPU time; beside a hog, in how long the others wait.
 pub fn headline(case: &Case) -> Headline {
     let load = case.load.as_ref();
     let open = load.is_some_and(|load| matches!(load.pace, Pace::Open(_)));
@@ -66,8 +66,8 @@ pub struct Chart<'a> {
     groups: Vec<Group<'a>>,
 }
 
-/// The charts that `rows` allow, by area, then by number of workers. Rows without a ratio (tokio
-/// did not run) and cases that the catalogue no longer has are left out.
+/// The charts of `rows`, by area, then by number of workers. Rows without a ratio (tokio did not
+/// run) and cases that the catalogue no longer has are left out.
 pub fn of(rows: &[Row]) -> Vec<Chart<'_>> {
     let mut charts = Vec::new();
     for &area in AREAS {
@@ -93,7 +93,7 @@ pub fn of(rows: &[Row]) -> Vec<Chart<'_>> {
     charts
 }
 
-/// The numbers of workers that an area was measured with, fewest first.
+/// The numbers of workers with which an area was measured, fewest first.
 pub fn worker_counts(rows: &[Row], area: &str) -> Vec<usize> {
     let mut counts: Vec<usize> =
         rows.iter().filter(|row| row.area == area).map(|row| row.workers).collect();
@@ -123,7 +123,7 @@ impl Chart<'_> {
     pub fn draw(&self) -> String {
         let all = || self.groups.iter().flat_map(|group| &group.rows);
         let ratios = self.groups.iter().flat_map(Group::ratios);
-        // Beyond twice the reference a bar says no more than its number does.
+        // Beyond twice the reference the number says enough, so a bar stops there.
         let end = ratios.fold(1.2, f64::max).min(2.0);
         let labels = all().map(|row| width(&row.peer)).fold(0.0, f64::max);
         let zero = (MARGIN + labels + 10.0).ceil();

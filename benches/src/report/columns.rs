@@ -19,11 +19,11 @@ impl Column {
     }
 }
 
-/// The columns of `case` that some of `rows` fill.
+/// The columns of `case` for which some of `rows` have values.
 pub fn columns(case: &Case, rows: &[&Row]) -> Vec<Column> {
     let headline = headline(case);
     let reference = if case.reference() == PYTHON { "of Python's" } else { "of tokio's" };
-    // What stands in front already is not repeated.
+    // The headline's figure is not repeated.
     let unless_headline = |name: &'static str, columns: Vec<Column>| {
         if headline.figure == name { Vec::new() } else { columns }
     };

@@ -1,4 +1,4 @@
-//! Machine, kernel, toolchain, versions and the command: what must stand beside any figure.
+//! Machine, kernel, toolchain, versions and the command: the conditions of every figure.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,13 +7,13 @@ use std::process::Command;
 use crate::cli::Options;
 use crate::{external, sys};
 
-/// What holds for a whole run.
+/// The facts of a whole run.
 pub struct Environment {
     common: BTreeMap<String, String>,
     ringloop: String,
 }
 
-/// Versions of all that was compiled in.
+/// The versions of all crates that were compiled in.
 const LOCK: &str = include_str!("../../../Cargo.lock");
 
 impl Environment {
@@ -46,7 +46,7 @@ impl Environment {
         )
     }
 
-    /// The facts that go with a row of `peer`.
+    /// The facts for a row of `peer`.
     pub fn facts(&self, peer: &str) -> BTreeMap<String, String> {
         let mut facts = self.common.clone();
         facts.insert("version".into(), self.version(peer));
@@ -83,7 +83,7 @@ fn machine() -> String {
     format!("{model}, {} cores", sys::cores().len())
 }
 
-/// ringloop's version, and the commit where there is one to name.
+/// ringloop's version, and the commit if there is one.
 fn ringloop() -> String {
     let described = Command::new("git")
         .args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--abbrev=10"])

@@ -1,10 +1,10 @@
-//! What becomes of the figures: tables for people, JSON lines for programs, pictures and a page for
-//! the documentation.
+//! The output of a run: tables for people, JSON lines for programs, pictures and a page for the
+//! documentation.
 //!
-//! A run turns each series into a [`Row`], which carries the figures and everything that a reader
-//! must know beside them (machine, kernel, versions, the command). Tables are printed at once; the
-//! page and its pictures are drawn from rows, be they of this run or of a file saved by an earlier
-//! one.
+//! A run turns each series into a [`Row`], which has the figures and everything that a reader must
+//! know beside them (machine, kernel, versions, the command). Tables are printed at once; the page
+//! and its pictures are drawn from rows, either of this run or from a file that an earlier one
+//! saved.
 
 mod caveats;
 mod chart;
@@ -24,8 +24,8 @@ pub use self::table::table;
 use std::fs;
 use std::path::Path;
 
-/// Reads the rows of saved reports. A table of a later file takes the place of the same one of an
-/// earlier file, with all its rows: no table has rows of two runs.
+/// Reads the rows of saved reports. A table of a later file replaces the same one of an earlier
+/// file, with all its rows: no table has rows of two runs.
 pub fn load(files: &[String]) -> Result<Vec<Row>, String> {
     let mut rows: Vec<Row> = Vec::new();
     for file in files {
@@ -42,7 +42,7 @@ pub fn load(files: &[String]) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-/// Draws one picture for each area and number of workers; gives the names of the files.
+/// Draws one picture for each area and number of workers; returns the names of the files.
 pub fn draw(rows: &[Row], folder: &Path) -> Result<Vec<String>, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
     fs::create_dir_all(folder).map_err(failed)?;

@@ -10,22 +10,22 @@ use crate::catalogue::Case;
 use crate::harness::{Series, stats};
 use crate::sample::Sample;
 
-/// Figures, and the facts without which they say nothing.
+/// Figures, and the facts that they need to have a meaning.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     pub area: String,
     pub case: String,
     pub peer: String,
     pub workers: usize,
-    /// Medians over the rounds, by the names of [`Sample::FIELDS`], and ratios to the reference; of
-    /// the headline and its ratio the least and the greatest, too.
+    /// Medians over the rounds, by the names of [`Sample::FIELDS`], and ratios to the reference;
+    /// for the headline and its ratio, the least and the greatest as well.
     pub figures: BTreeMap<String, f64>,
-    /// What [`Environment`] says: machine, kernel, versions, command.
+    /// The facts of [`Environment`]: machine, kernel, versions, command.
     pub facts: BTreeMap<String, String>,
 }
 
 impl Row {
-    /// What rows of one table have in common.
+    /// The key that all rows of one table have.
     pub fn table(&self) -> (&str, usize) {
         (&self.case, self.workers)
     }
@@ -38,7 +38,7 @@ impl Row {
         self.facts.get(name).map_or("", String::as_str)
     }
 
-    /// One line; the four names that select a row come first.
+    /// One line; it begins with the four names that select a row.
     pub fn to_json(&self) -> String {
         let quoted = |text: &str| Value::from(text).to_string();
         let mut fields = vec![
@@ -105,7 +105,7 @@ pub fn rows(case: &Case, workers: usize, series: &[Series], environment: &Enviro
         .collect()
 }
 
-/// Each ratio to the reference, and of what.
+/// Each ratio to the reference, and its figure.
 const RATIOS: [(&str, &str); 4] = [
     ("ratio", "ns_per_op"),
     ("ratio", "bytes_per_op"),

@@ -1,7 +1,8 @@
 //! A small writer of SVG.
 //!
-//! Colours are classes, redefined for readers who prefer a dark page. Text is measured generously,
-//! because the reader's fonts are not known here: a picture may have some air, but cuts nothing off.
+//! Colours are classes, redefined for readers that prefer a dark page. The width of text is
+//! estimated generously, because the reader's fonts are not known here: a picture may have some
+//! space, but no text is cut off.
 
 use std::fmt::Write as _;
 
@@ -64,7 +65,7 @@ impl Svg {
         ));
     }
 
-    /// The file. `title` is what a reader who cannot see the picture is told.
+    /// The file. `title` is for readers that cannot see the picture.
     pub fn finish(self, title: &str) -> String {
         let (width, height) = (self.width.ceil() + 12.0, self.height.ceil() + 10.0);
         let (title, body) = (escape(title), self.body);
@@ -86,7 +87,7 @@ impl Svg {
     }
 }
 
-/// The most room that `text` may take.
+/// The greatest width that `text` may take.
 pub fn width(text: &str) -> f64 {
     text.chars().count() as f64 * LETTERS * 0.62
 }

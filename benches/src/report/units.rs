@@ -1,4 +1,4 @@
-//! Quantities for people.
+//! Quantities in a readable form.
 
 /// Nanoseconds.
 pub fn time(ns: f64) -> String {

@@ -64,7 +64,7 @@ fn bare_batch() -> u64 {
     TASKS * ROUNDS
 }
 
-/// Hands each task its ends of two channels; gives both ends of the chain.
+/// Gives each task its ends of two channels; returns both ends of the chain.
 fn links(
     mut each: impl FnMut(UnboundedReceiver<u64>, UnboundedSender<u64>),
 ) -> (UnboundedSender<u64>, UnboundedReceiver<u64>) {

@@ -17,7 +17,7 @@ use crate::sample::Sample;
 
 /// `fanout` and `fanout_1us`.
 pub struct Fanout {
-    /// CPU time of a task on a processor of 3 GHz, about.
+    /// CPU time of a task, about, on a processor of 3 GHz.
     pub micros: u64,
 }
 

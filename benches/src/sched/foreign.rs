@@ -3,9 +3,10 @@
 //! Question: how long does a thread outside the runtime wait for a task that does nothing, spawned
 //! through a handle, while another task holds one worker for 30 ms of every 40?
 //!
-//! Does not show: what it costs while nobody is held (`spawn_remote`). The thread runs on the last
+//! Does not show: the cost while no worker is held (`spawn_remote`). The thread runs on the last
 //! core and pauses between two tasks, so that workers go to sleep; with as many workers as cores it
-//! shares that core. With one worker it waits for the end of what holds it, whatever the runtime.
+//! shares that core. With one worker it waits until that worker is no longer held, with any
+//! runtime.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,7 @@ use crate::sys::{self, Meter};
 
 const HELD: Duration = Duration::from_millis(30);
 const FREE: Duration = Duration::from_millis(10);
-/// Between a task's end and the next.
+/// The pause between a task's end and the next task.
 const PAUSE: Duration = Duration::from_micros(300);
 
 /// `foreign_latency`; the thread runs on `core`.
@@ -42,7 +43,7 @@ impl Bench for Foreign {
                 let _ = finished.send(measure_from_outside::<P>(&handle, warmup, window));
             });
             let sample = sample.await;
-            // Relaxed: seen some time.
+            // Relaxed: it only has to be seen at some time.
             stop.store(true, Ordering::Relaxed);
             P::join(holder).await;
             sample.map_err(|_| "the plain thread failed".into())
@@ -75,7 +76,7 @@ fn measure_from_outside<P: Peer>(handle: &P::Handle, warmup: Duration, window: D
     meter.finish(operations).with_latencies(&latencies)
 }
 
-/// From the spawn to the thread's hearing of the task's end.
+/// The time from the spawn until the thread sees the task's end.
 fn hand_over<P: Peer>(handle: &P::Handle) -> Duration {
     thread::sleep(PAUSE);
     let begin = Instant::now();

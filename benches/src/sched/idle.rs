@@ -3,7 +3,7 @@
 //! Question: how many bytes of resident memory does a runtime add for each task that waits, with a
 //! future of a few words and no join handle?
 //!
-//! Does not show: what futures themselves hold (a connection with a 4 KiB buffer dwarfs this), or
+//! Does not show: the size of real futures (a connection with a 4 KiB buffer is far larger), or
 //! fragmentation after churn. Bytes are the growth of VmRSS over 1 000 000 tasks (200 000 with
 //! `--quick`); the table in which their wakers wait is touched before.
 
@@ -27,8 +27,8 @@ impl Bench for Idle {
     }
 }
 
-/// Tasks are spawned in portions that come to rest before the next, so that no queue grows to the
-/// number of tasks and counts as memory of a waiting task.
+/// Tasks are spawned in portions, and each portion is suspended before the next, so that no queue
+/// grows to the number of tasks and counts as memory of a waiting task.
 const PORTION: usize = 1000;
 
 async fn body<P: Peer>(tasks: usize) -> Result<Sample, String> {
@@ -55,7 +55,7 @@ async fn spawn_portion<P: Peer>(gate: &Arc<Gate>, first: usize) {
     }
 }
 
-/// Where tasks wait until it opens.
+/// Tasks wait at it until it opens.
 struct Gate {
     state: Mutex<GateState>,
 }

@@ -1,7 +1,7 @@
 //! The scheduler without I/O.
 //!
-//! One file a question; each is generic over [`crate::peers::Peer`]. All bodies run as a task on a
-//! worker. A case repeats batches until the window is over; the clock is read once a batch.
+//! One file per question; each is generic over [`crate::peers::Peer`]. All bodies run as a task on
+//! a worker. A case repeats batches until the window is over; the clock is read once per batch.
 
 mod chain;
 mod fanout;
@@ -22,7 +22,7 @@ use crate::peers::dispatch;
 use crate::sample::Sample;
 use crate::sys::Meter;
 
-/// Runs the case in this process; `last_core` is free of workers where there are enough cores.
+/// Runs the case in this process; `last_core` has no worker where there are enough cores.
 pub fn run(spec: &Spec, last_core: usize) -> Result<Sample, String> {
     match spec.case.name {
         "spawn_join" => dispatch(&spawn::Join, spec),
@@ -47,7 +47,7 @@ fn measure_bare(spec: &Spec, mut batch: impl FnMut() -> u64) -> Sample {
     futures_lite::future::block_on(measure(spec.warmup, spec.window, batch))
 }
 
-/// Repeats `batch`, which gives its number of operations, for a warm-up and a measured window.
+/// Repeats `batch`, which returns its number of operations, for a warm-up and a measured window.
 pub async fn measure<F, B>(warmup: Duration, window: Duration, mut batch: F) -> Sample
 where
     F: FnMut() -> B,

@@ -4,8 +4,8 @@
 //! (futures-channel's unbounded one)?
 //!
 //! Does not show: a runtime's own channels; the channel's share (two allocations, and a waker
-//! registered and woken twice a round trip) is in every figure and is what `bare` shows alone. With 2 workers the best a scheduler can do is to
-//! keep both tasks on one.
+//! registered and woken twice per round trip) is in every figure, and `bare` shows it alone. With 2
+//! workers the best that a scheduler can do is to keep both tasks on one.
 
 use std::future::Future;
 use std::pin::pin;

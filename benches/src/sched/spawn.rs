@@ -1,12 +1,12 @@
 //! Spawning from a task.
 //!
 //! Questions: what does a task cost from spawn to joined result when there are enough of them to
-//! amortise a turn of the scheduler (`spawn_join`), when there is one at a time and its end is
-//! waited for (`spawn_one`), and when nobody joins it (`spawn_detached`)?
+//! amortise a tick of the scheduler (`spawn_join`), when there is one at a time and its end is
+//! awaited (`spawn_one`), and when it is not joined (`spawn_detached`)?
 //!
-//! Does not show: futures larger than a few words, tasks that suspend, spawning onto a runtime that
+//! Does not show: futures larger than a few words, tasks that suspend, spawns onto a runtime that
 //! is busy with I/O. With 2 workers the work is too small to be worth sharing; a scheduler that
-//! shares it all the same pays for it here.
+//! shares it nevertheless pays for it here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,7 +59,7 @@ async fn one_batch<P: Peer>() -> u64 {
     BATCH
 }
 
-/// `spawn_detached`: the last task of a batch says so.
+/// `spawn_detached`: the last task of a batch reports the end.
 pub struct Detached;
 
 impl Bench for Detached {

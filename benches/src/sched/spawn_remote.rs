@@ -1,9 +1,9 @@
 //! Spawning from a plain thread.
 //!
-//! Question: what does a task cost, to its end, that a thread outside the runtime hands in through a
-//! handle, with up to 1000 of them under way?
+//! Question: what does a task cost, to its end, that a thread outside the runtime spawns through a
+//! handle, with up to 1000 of them at once?
 //!
-//! Does not show: several threads that contend, or the latency of a single hand-over to a sleeping
+//! Does not show: several threads that contend, or the latency of a single spawn on a sleeping
 //! runtime. The thread runs on the last core; with as many workers as cores it shares that core.
 //! CPU per operation includes the thread's.
 

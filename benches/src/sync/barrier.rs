@@ -17,7 +17,7 @@ use crate::sched::measure;
 pub trait Barrier: Send + Sync + 'static {
     fn new(parties: usize) -> Self;
 
-    /// Whether this one was the leader of its round.
+    /// Returns whether this one was the leader of its round.
     fn wait(&self) -> impl Future<Output = bool> + Send;
 }
 

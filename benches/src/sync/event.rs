@@ -6,7 +6,7 @@
 //! tokio has no event; its users build one from `Notify` and a flag (`tokio`) or from a `watch`
 //! channel of a bool (`tokio-watch`).
 //!
-//! Does not show: how long one waiter waits for its turn, or an event that few wait for.
+//! Does not show: how long one waiter waits until it runs, or an event with few waiters.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -23,7 +23,7 @@ use crate::sched::measure;
 
 /// A flag to wait for.
 pub trait Event: Send + Sync + 'static {
-    /// What a task holds that waits, again and again.
+    /// The value with which a task waits, again and again.
     type Waiter: Send + 'static;
 
     fn new() -> Self;
@@ -52,7 +52,7 @@ impl<E: Event> Bench for Waiting<E> {
 }
 
 async fn batch<P: Peer, E: Event>() -> u64 {
-    // Two events in turn: one is cleared when all are at the other.
+    // Two events in turn: each is cleared when all tasks wait at the other.
     let events = [Arc::new(E::new()), Arc::new(E::new())];
     let (all_arrived, mut rounds) = mpsc::unbounded();
     let arrivals = Arc::new(AtomicU64::new(0));
@@ -78,7 +78,7 @@ async fn wait<E: Event>(
     all_arrived: UnboundedSender<()>,
 ) {
     for round in 0..ROUNDS as usize {
-        // AcqRel: who clears the other event does so after all have left it.
+        // AcqRel: the other event is cleared only after all tasks have left it.
         if (arrivals.fetch_add(1, Ordering::AcqRel) + 1).is_multiple_of(WAITERS) {
             all_arrived.unbounded_send(()).expect("the batch listens");
         }

@@ -1,16 +1,16 @@
 //! Mutual exclusion.
 //!
-//! Questions: what do lock and unlock cost when nobody else wants it (`lock_1`), between two tasks
-//! (`lock_2`), and in a crowd (`lock_16`)?
+//! Questions: what do lock and unlock cost without contention (`lock_1`), between two tasks
+//! (`lock_2`), and among many (`lock_16`)?
 //!
-//! Every eighth critical section yields. Without that, nobody would ever wait where there is one
+//! Every eighth critical section yields. Without that, no task would ever wait where there is one
 //! worker: a task runs until it awaits, and would find the lock free each time. Once a task has
-//! yielded with the lock in its hands the others queue up, and a lock that hands over in turn
-//! (tokio's, ours) keeps them in the queue from then on: each operation is a hand-over and a switch
-//! of tasks. A lock that lets a running task take it again before those who wait (async-lock's, for
-//! half a millisecond) does fewer switches and is fast here because it is unfair.
+//! yielded with the lock held the others queue up, and a fair lock (tokio's, ours) keeps them in
+//! the queue from then on: each operation passes the lock on and switches tasks. A lock that a
+//! running task may take again before those that wait (async-lock's, for half a millisecond) makes
+//! fewer switches and is fast here because it is unfair.
 //!
-//! Does not show: long critical sections, where the lock's own cost is nothing.
+//! Does not show: long critical sections, where the lock's own cost does not matter.
 
 use std::future::Future;
 use std::marker::PhantomData;

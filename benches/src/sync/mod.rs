@@ -1,10 +1,10 @@
 //! Locks, semaphores, queues, events and barriers.
 //!
-//! One file a kind; each is generic over the runtime ([`crate::peers::Peer`]) and over a trait of its
-//! own for the primitive, which [`peers`] implements with what each one's users would write. A
-//! primitive runs on the runtime of its own family; kanal and flume have none and run on tokio, the
-//! one they mostly meet. `A-on-B` says otherwise: `ringloop-on-tokio` and `tokio-on-ringloop` tell
-//! what of a difference is the primitive's and what is the scheduler's.
+//! One file per kind; each is generic over the runtime ([`crate::peers::Peer`]) and over a trait of
+//! its own for the primitive, which [`peers`] implements as the users of each would. A primitive
+//! runs on the runtime of its own family; kanal and flume have none and run on tokio, their most
+//! common one. `A-on-B` names another runtime: `ringloop-on-tokio` and `tokio-on-ringloop` show
+//! which part of a difference is the primitive's and which is the scheduler's.
 
 mod barrier;
 mod event;
@@ -34,7 +34,7 @@ pub fn run(spec: &Spec) -> Result<Sample, String> {
     found.unwrap_or_else(|| Err(format!("{} has no peer {:?}", spec.case.name, spec.peer)))
 }
 
-/// The primitives of a peer and the runtime they run on.
+/// The primitives of a peer and their runtime.
 fn split(peer: &str) -> (&str, &str) {
     match peer {
         "tokio-ct" => ("tokio", "tokio-ct"),

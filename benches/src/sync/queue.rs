@@ -3,10 +3,10 @@
 //! Question: what does a number cost from put to get, between one producer and one consumer
 //! (`queue_1_1`), eight and one (`queue_8_1`), eight and eight (`queue_8_8`)?
 //!
-//! All hold 128 numbers, so that producers wait for consumers and the other way about; with one
-//! worker a side works until the queue is full or empty, and the wait is paid once for 128. Each
-//! consumer takes its share of the known number, so that closing is in no figure. tokio's channel
-//! has one receiver; for eight consumers it stands behind tokio's lock, as its users write it.
+//! All hold 128 numbers, so that producers wait for consumers and the reverse; with one worker a
+//! side works until the queue is full or empty, and the wait is paid once for 128. Each consumer
+//! takes its share of the known number, so that closing is in no figure. tokio's channel has one
+//! receiver; for eight consumers it is behind tokio's lock, as its users write it.
 //!
 //! Does not show: values larger than a word, or the delay of one value through an idle queue.
 
@@ -23,7 +23,7 @@ pub trait Queue: 'static {
     type Sender: Clone + Send + 'static;
     type Receiver: Send + 'static;
 
-    /// So many receivers of one queue.
+    /// `receivers` receivers of one queue.
     fn bounded(capacity: usize, receivers: usize) -> (Self::Sender, Vec<Self::Receiver>);
 
     fn send(sender: &Self::Sender, value: u64) -> impl Future<Output = ()> + Send;
@@ -59,7 +59,7 @@ async fn batch<P: Peer, Q: Queue>(producers: u64, consumers: u64) -> u64 {
             for _ in 0..NUMBERS / consumers {
                 sum += Q::receive(&mut receiver).await;
             }
-            // Back to the batch: while somebody receives, no sender may find the queue closed.
+            // Back to the batch: while a receiver lives, no sender may find the queue closed.
             (sum, receiver)
         }));
     }

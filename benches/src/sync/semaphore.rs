@@ -1,9 +1,9 @@
 //! Limited concurrency.
 //!
-//! Question: what does it cost to take and give back one of 4 permits that 16 tasks want?
+//! Question: what does it cost to take and give back one of 4 permits that 16 tasks share?
 //!
-//! Every fourth holder yields with the permit in its hands; without that nobody would wait where
-//! there is one worker (see [`super::lock`]).
+//! Every fourth holder yields with the permit held; without that no task would wait where there is
+//! one worker (see [`super::lock`]).
 //!
 //! Does not show: acquiring several permits at once, or permits that are held for long.
 

@@ -1,11 +1,11 @@
 //! A tree of tasks that is cancelled as a whole.
 //!
 //! Question: what does one of about 10 000 tasks cost, in three levels of groups, that is spawned,
-//! waits, is cancelled from the root, and is waited for? tokio's tree is of `JoinSet`s: its root shuts
-//! down and joins its own; the sets of those abort the next level when they are dropped, which nobody
-//! can join, so that the root waits until the last task has counted its end.
+//! waits, is cancelled from the root, and is joined? tokio's tree is of `JoinSet`s: its root shuts
+//! down and joins its own; the sets of those abort the next level when they are dropped. No task
+//! can join that level, so the root waits until the last task has counted its end.
 //!
-//! Does not show: tasks with cleanup, which only groups wait for.
+//! Does not show: tasks with cleanup, for which only groups wait.
 
 use std::future::{Future, pending};
 use std::pin::Pin;

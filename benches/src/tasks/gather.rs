@@ -1,4 +1,4 @@
-//! Many at once, and all their values.
+//! Many futures or tasks at once, and all their values.
 //!
 //! Questions: what does one of 10 000 futures cost that are run together in one task and suspend
 //! once each (`gather_10k_futures`, beside `join_all`), and one of as many tasks whose results are
@@ -58,7 +58,7 @@ pub fn tasks(spec: &Spec) -> Result<Sample, String> {
             for index in 0..MEMBERS {
                 set.spawn(async move { (index, index) });
             }
-            // In order of the arguments, as the other gives them.
+            // In order of the arguments, as the other peer returns them.
             let mut values = vec![0; MEMBERS as usize];
             while let Some(ended) = set.join_next().await {
                 let (index, value) = ended.expect("no task fails");

@@ -1,8 +1,8 @@
 //! Tasks and futures that belong together: groups, combinators, scopes.
 //!
-//! One file a question. Each peer is written as its own users would: what a runtime lacks comes from
-//! the crate that is usual beside it, and the peer's name says so. All bodies run as a task on a
-//! worker.
+//! One file per question. Each peer is written as its own users would: a feature that a runtime
+//! lacks comes from the crate that is usual beside it, and the peer's name says so. All bodies run
+//! as a task on a worker.
 
 mod cancel_tree;
 mod gather;
@@ -41,7 +41,7 @@ fn on_ringloop<B: Future<Output = u64> + Send + 'static>(
     Ok(Ringloop::run(spec.workers, measure(spec.warmup, spec.window, batch)))
 }
 
-/// Repeats a batch on tokio; on its single-threaded runtime for peers that say so.
+/// Repeats a batch on tokio; on its single-threaded runtime for peers with that name.
 fn on_tokio<B: Future<Output = u64> + Send + 'static>(
     spec: &Spec,
     batch: impl FnMut() -> B + Send + 'static,

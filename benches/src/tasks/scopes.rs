@@ -1,4 +1,4 @@
-//! What a scope or a region costs where nothing is cancelled.
+//! The cost of a scope or a region where nothing is cancelled.
 //!
 //! Questions: a timeout at a time that was read before, around a future that is ready
 //! (`timeout_at_ready`); a scope with its handle (`scope_enter`); a region that suspends once, and so

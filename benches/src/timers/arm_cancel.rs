@@ -1,11 +1,11 @@
 //! A timer that never fires.
 //!
-//! Question: what does it cost to arm a sleep of 1 s (by polling it once) and to drop it, as every
-//! timeout around an operation does that finishes in time but not at once?
+//! Question: what does it cost to arm a sleep of 1 s (by a poll) and to drop it, as a timeout does
+//! around an operation that finishes in time but not at once?
 //!
-//! Does not show: timers armed on one worker and dropped on another, or a wheel full of others.
-//! The task yields once every 32 timers: tokio's cooperative budget (128 polls) would otherwise be
-//! spent, after which a sleep no longer arms anything. The yield's thirty-second part is in the
+//! Does not show: timers armed on one worker and dropped on another, or a wheel full of others. The
+//! task yields once every 32 timers: tokio's cooperative budget (128 polls) would otherwise be
+//! spent, after which a sleep no longer arms anything. One thirty-second of the yield is in the
 //! figure.
 
 use std::time::Duration;

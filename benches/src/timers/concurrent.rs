@@ -40,7 +40,7 @@ impl Bench for Concurrent {
     }
 }
 
-/// Gives how late the probes woke.
+/// Returns how late the measured tasks woke.
 async fn batch<P: Peer>() -> Vec<Duration> {
     let mut tasks = Vec::with_capacity(TASKS as usize);
     for index in 0..TASKS {

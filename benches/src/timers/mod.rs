@@ -1,4 +1,4 @@
-//! Timers: one file a question, generic over [`crate::peers::Peer`].
+//! Timers: one file per question, generic over [`crate::peers::Peer`].
 
 mod arm_cancel;
 mod concurrent;

@@ -1,7 +1,7 @@
 //! A timeout around a future that is ready.
 //!
-//! Question: what does a timeout cost when the operation finishes at its first poll, which is the
-//! case that a server under load meets most?
+//! Question: what does a timeout cost when the operation finishes at its first poll, the most
+//! common case of a server under load?
 //!
 //! Does not show: operations that suspend (`timer_arm_cancel` has that cost). async-io has no
 //! timeout of its own; its users race the future against a timer. Yields every 32, as in

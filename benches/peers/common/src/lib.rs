@@ -1,4 +1,4 @@
-//! What the servers share: a listener and a thread for each worker.
+//! Shared by the servers: a listener and a thread for each worker.
 
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -6,9 +6,9 @@ use std::thread;
 
 use socket2::{Domain, Socket, Type};
 
-/// Starts `serve` on so many threads, each with a listener of its own on one port, and tells the
-/// harness of the port once all of them listen. The program's arguments are the number of threads
-/// and the size of a connection's buffer, which `serve` is told.
+/// Starts `serve` on a number of threads, each with a listener of its own on one port, and prints
+/// the port for the harness once all of them listen. The program's arguments are the number of
+/// threads and the size of a connection's buffer, which `serve` gets.
 pub fn run(serve: fn(TcpListener, usize) -> io::Result<()>) -> io::Result<()> {
     let numbers: Vec<usize> =
         std::env::args().skip(1).map_while(|text| text.parse().ok()).collect();

@@ -10,7 +10,7 @@ use glommio::{LocalExecutor, spawn_local};
 fn main() -> io::Result<()> {
     echo_common::run(|listener, buffer| {
         LocalExecutor::default().run(async move {
-            // SAFETY: the descriptor is a listening socket that nobody else owns any more.
+            // SAFETY: the descriptor is a listening socket whose ownership was given up here.
             accept(unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) }, buffer).await
         })
     })

@@ -14,11 +14,11 @@ impl Queue for Kanal {
     }
 
     async fn send(sender: &Self::Sender, value: u64) {
-        sender.send(value).await.expect("somebody receives");
+        sender.send(value).await.expect("there is a receiver");
     }
 
     async fn receive(receiver: &mut Self::Receiver) -> u64 {
-        receiver.recv().await.expect("somebody sends")
+        receiver.recv().await.expect("there is a sender")
     }
 }
 
@@ -34,10 +34,10 @@ impl Queue for Flume {
     }
 
     async fn send(sender: &Self::Sender, value: u64) {
-        sender.send_async(value).await.expect("somebody receives");
+        sender.send_async(value).await.expect("there is a receiver");
     }
 
     async fn receive(receiver: &mut Self::Receiver) -> u64 {
-        receiver.recv_async().await.expect("somebody sends")
+        receiver.recv_async().await.expect("there is a sender")
     }
 }

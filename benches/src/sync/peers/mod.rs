@@ -1,4 +1,4 @@
-//! Who implements what, and on which runtime it runs.
+//! The primitives of each peer, and the runtime on which they run.
 
 mod kanal_and_flume;
 mod ringloop;

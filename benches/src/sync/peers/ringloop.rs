@@ -30,7 +30,7 @@ impl Semaphore for sync::Semaphore {
     }
 
     async fn acquire(&self) -> Permit<'_> {
-        self.acquire().await.expect("nobody closes it")
+        self.acquire().await.expect("it is not closed")
     }
 }
 
@@ -47,11 +47,11 @@ impl Queue for SharedQueue {
     }
 
     async fn send(sender: &Self::Sender, value: u64) {
-        sender.put(value).await.expect("nobody shuts it down");
+        sender.put(value).await.expect("it is not shut down");
     }
 
     async fn receive(receiver: &mut Self::Receiver) -> u64 {
-        receiver.get().await.expect("nobody shuts it down")
+        receiver.get().await.expect("it is not shut down")
     }
 }
 
@@ -68,11 +68,11 @@ impl Queue for Channel {
     }
 
     async fn send(sender: &Self::Sender, value: u64) {
-        sender.send(value).await.expect("somebody receives");
+        sender.send(value).await.expect("there is a receiver");
     }
 
     async fn receive(receiver: &mut Self::Receiver) -> u64 {
-        receiver.recv().await.expect("somebody sends")
+        receiver.recv().await.expect("there is a sender")
     }
 }
 
@@ -106,6 +106,6 @@ impl Barrier for sync::Barrier {
     }
 
     async fn wait(&self) -> bool {
-        self.wait().await.expect("nobody breaks it").leader
+        self.wait().await.expect("it is not broken").leader
     }
 }

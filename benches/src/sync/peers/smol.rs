@@ -1,4 +1,4 @@
-//! async-lock, async-channel and event-listener: what smol's users take.
+//! async-lock, async-channel and event-listener, which smol's users take.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,11 +48,11 @@ impl Queue for AsyncChannel {
     }
 
     async fn send(sender: &Sender<u64>, value: u64) {
-        sender.send(value).await.expect("somebody receives");
+        sender.send(value).await.expect("there is a receiver");
     }
 
     async fn receive(receiver: &mut Receiver<u64>) -> u64 {
-        receiver.recv().await.expect("somebody sends")
+        receiver.recv().await.expect("there is a sender")
     }
 }
 

@@ -1,4 +1,4 @@
-//! tokio's primitives, and what its users build from them where it has none.
+//! tokio's primitives, and those that its users build where it has none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,11 +32,11 @@ impl Semaphore for sync::Semaphore {
     }
 
     async fn acquire(&self) -> SemaphorePermit<'_> {
-        self.acquire().await.expect("nobody closes it")
+        self.acquire().await.expect("it is not closed")
     }
 }
 
-/// A channel with its one receiver.
+/// A channel with a single receiver.
 pub struct Mpsc;
 
 impl Queue for Mpsc {
@@ -50,11 +50,11 @@ impl Queue for Mpsc {
     }
 
     async fn send(sender: &Sender<u64>, value: u64) {
-        sender.send(value).await.expect("somebody receives");
+        sender.send(value).await.expect("there is a receiver");
     }
 
     async fn receive(receiver: &mut Receiver<u64>) -> u64 {
-        receiver.recv().await.expect("somebody sends")
+        receiver.recv().await.expect("there is a sender")
     }
 }
 
@@ -72,15 +72,15 @@ impl Queue for SharedMpsc {
     }
 
     async fn send(sender: &Sender<u64>, value: u64) {
-        sender.send(value).await.expect("somebody receives");
+        sender.send(value).await.expect("there is a receiver");
     }
 
     async fn receive(receiver: &mut Self::Receiver) -> u64 {
-        receiver.lock().await.recv().await.expect("somebody sends")
+        receiver.lock().await.recv().await.expect("there is a sender")
     }
 }
 
-/// `Notify` with a flag, for those who come after.
+/// `Notify` with a flag, for waits that begin after the set.
 pub struct NotifyEvent {
     set: AtomicBool,
     notify: Notify,
@@ -107,7 +107,7 @@ impl Event for NotifyEvent {
     }
 
     async fn wait(waiter: &mut Arc<NotifyEvent>) {
-        // Made before the flag is read: it is told of what is notified from here on.
+        // Made before the flag is read: it gets any notification from here on.
         let notified = waiter.notify.notified();
         if !waiter.set.load(Ordering::SeqCst) {
             notified.await;
