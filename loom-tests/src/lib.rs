@@ -1,13 +1,13 @@
-//! How the models under `tests/models/` are explored.
+//! Explores the models under `tests/models/`.
 //!
-//! A model is a closure that loom runs once for every order in which its threads may
-//! meet, up to a bound on preemptions: 2 with `cargo loom [FILTER]`, 3 with
-//! `cargo loom-deep`, else LOOM_MAX_PREEMPTIONS. `LOOM_LOCATION=1` has loom say where the
-//! accesses are that it objects to. `cargo loom-mutants` shows that the models notice.
+//! A model is a closure that loom runs once for every order of its threads' accesses, up to a bound
+//! on preemptions: 2 with `cargo loom [FILTER]`, 3 with `cargo loom-deep`, else
+//! LOOM_MAX_PREEMPTIONS. With `LOOM_LOCATION=1` loom prints the place of an access that it reports.
+//! `cargo loom-mutants` shows that the models notice mistakes.
 //!
-//! Each model runs in a process of its own: one that fails may panic while it unwinds,
-//! which aborts the process, or it may leave its system thread in a state in which no other
-//! model can run. `LOOM_ALONE=1` has a model run in the test's own process, for a debugger. So does
+//! Each model runs in a process of its own: one that fails may panic while it unwinds, which aborts
+//! the process, or it may leave its system thread in a state in which no other model can run.
+//! `LOOM_ALONE=1` makes a model run in the test's own process, for a debugger. So does
 //! `--test-threads=1`, since a test that runs on the main thread does not know its name.
 #![cfg(loom)]
 
@@ -26,7 +26,7 @@ use std::{
     time::Instant,
 };
 
-/// The environment variable that is set where a model is to run in the process that asks for it.
+/// The environment variable that makes a model run in the process that starts it.
 pub const ALONE: &str = "LOOM_ALONE";
 
 /// Preemptions in one execution, unless LOOM_MAX_PREEMPTIONS says otherwise. Most
@@ -36,19 +36,19 @@ const PREEMPTIONS: usize = 2;
 const BRANCHES: usize = 5_000;
 /// Executions of one model. Reaching it is a failure: make the model smaller.
 const CAP: usize = 1_000_000;
-/// The same with a higher bound from outside, where patience is expected.
+/// The same with a higher bound on preemptions, where a long run is expected.
 const DEEP_CAP: usize = 100_000_000;
 
 /// Seeds of a generated model, unless LOOM_SEEDS says otherwise.
 const SEEDS: u64 = 8;
-/// Executions for one seed: the next has its turn then, which is no failure.
+/// Executions for one seed: after that the next seed is tried, which is no failure.
 const SEED_CAP: usize = 5_000;
 /// Executions of a model that is not explored to its end, which is no failure either.
 const FIRST_CAP: usize = 10_000;
-/// How many executions there are between two looks at that.
+/// The number of executions between two checks of that.
 const SEED_STEP: usize = 200;
 
-/// Runs `model` in every order, and says how many there were. A test calls this once.
+/// Runs `model` in every order, and prints how many there were. A test calls this once.
 ///
 /// # Panics
 ///
@@ -58,7 +58,7 @@ pub fn explore(model: impl Fn() + Send + Sync + 'static) {
     explore_with_fewer(0, model);
 }
 
-/// The same with so many preemptions fewer, for a model that has too many orders.
+/// The same with `preemptions` fewer, for a model that has too many orders.
 ///
 /// # Panics
 ///
@@ -70,7 +70,7 @@ pub fn explore_with_fewer(preemptions: usize, model: impl Fn() + Send + Sync + '
     });
 }
 
-/// The same, up to a cap, for a model that has too many orders: those that differ late come first.
+/// The same, up to a cap, for a model that has too many orders: orders that differ late come first.
 ///
 /// # Panics
 ///
@@ -82,13 +82,13 @@ pub fn explore_first(model: impl Fn() + Send + Sync + 'static) {
     });
 }
 
-/// Runs the model that is generated from each of the first seeds, in every order up to a cap. What
-/// is generated depends on the seed alone. `LOOM_SEEDS=1000` asks for so many, and `LOOM_SEEDS=7..8`
-/// for those.
+/// Runs the model that is generated from each of the first seeds, in every order up to a cap. The
+/// model depends on the seed alone. `LOOM_SEEDS=1000` sets the number of seeds, and
+/// `LOOM_SEEDS=7..8` sets a range of them.
 ///
 /// # Panics
 ///
-/// As [`explore`], and says by which seed.
+/// As [`explore`], with the seed in the message.
 pub fn explore_seeds(model: impl Fn(u64) + Copy + Send + Sync + 'static) {
     struct Told(u64);
 
@@ -145,7 +145,7 @@ impl Random {
     }
 }
 
-/// Runs what a test does in a process of its own, unless this is that process.
+/// Runs a test in a process of its own, unless this is that process.
 fn apart(test: impl FnOnce()) {
     // The test's thread has the test's name.
     match thread::current().name() {
@@ -168,7 +168,7 @@ fn run_apart(test: &str) {
     let _ = write!(io::stderr(), "{told}");
 }
 
-/// With so many preemptions fewer than usual, and up to `limit` executions, if there is one.
+/// Explores with `fewer` preemptions than usual, and up to `limit` executions, if there is one.
 fn explore_here(
     name: &str,
     fewer: usize,
@@ -214,7 +214,7 @@ thread_local! {
     static PANICS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// A panic that is meant is raised by `resume_unwind`, which does not come by here.
+/// A panic on purpose is raised by `resume_unwind`, which does not call the hook.
 fn count_panics() {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |info| {

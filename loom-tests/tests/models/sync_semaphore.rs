@@ -307,7 +307,7 @@ fn large_one_leaves_with_what_it_was_granted() {
     });
 }
 
-/// Permits that are split go back one by one, and merged ones once, beside one who waits for all.
+/// Permits that are split go back one by one, and merged ones once, beside a wait for all.
 #[test]
 fn split_and_merge() {
     explore(|| {
@@ -328,7 +328,7 @@ fn split_and_merge() {
     });
 }
 
-/// Permits are taken away while one waits for two and others come back: none comes twice.
+/// Permits are forgotten while one waits for two and others come back: none comes twice.
 #[test]
 fn forget_against_release_and_acquire() {
     explore(|| {
@@ -349,7 +349,7 @@ fn forget_against_release_and_acquire() {
     });
 }
 
-/// A waker that looks at the semaphore is woken by one that gives, and by one that leaves.
+/// A waker that uses the semaphore is called by a release, and by the drop of a wait.
 #[test]
 fn waker_uses_the_semaphore() {
     explore(|| {
@@ -364,7 +364,7 @@ fn waker_uses_the_semaphore() {
             assert!(hand.poll_with(&mut Context::from_waker(&waker)).is_pending());
             hand
         };
-        // The large one leaves with a permit there: the small one behind it is granted.
+        // The large one is dropped with a permit free: the small one behind it is granted.
         let (large, mut small) = (begun(2), begun(1));
         drop(held);
         drop(large);

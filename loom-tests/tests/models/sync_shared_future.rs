@@ -15,7 +15,7 @@ use ringloop::sync::{SharedFuture, oneshot};
 
 use crate::{sync_tools::Hand, tasks::wait_for};
 
-/// Two wait, one of them with a change of its waker.
+/// Two wait, one of which drops its wait and begins again.
 #[test]
 fn set_against_waits() {
     explore(|| {

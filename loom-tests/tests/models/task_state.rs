@@ -342,7 +342,7 @@ fn waker_left_behind_against_end() {
 fn uncloned() -> &'static Waker {
     const TABLE: RawWakerVTable =
         RawWakerVTable::new(|_| resume_unwind(Box::new("meant")), |_| (), |_| (), |_| ());
-    // SAFETY: its functions use no data, and return no waker.
+    // SAFETY: its functions use no data, and never return an invalid waker.
     static UNCLONED: Waker = unsafe { Waker::new(std::ptr::null(), &TABLE) };
     &UNCLONED
 }

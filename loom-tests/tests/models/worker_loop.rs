@@ -191,9 +191,9 @@ fn later(seat: Seat) -> (impl FnOnce() + Send, impl FnOnce()) {
     (begin, join)
 }
 
-/// A worker has three tasks, of which the first holds it until another has run, and has looked at
-/// the clock before that: another worker, which is asleep, is named the searcher, and takes one or
-/// two. (One that is about to sleep has too many orders here: see `announce_search`.)
+/// A worker has three tasks, of which the first holds it until another has run. The worker has read
+/// the clock before that, so another worker, which is asleep, is named the searcher, and takes one
+/// or two tasks. (One that is about to sleep has too many orders here: see `announce_search`.)
 #[test]
 fn backlog_is_announced() {
     explore_with_fewer(1, || {

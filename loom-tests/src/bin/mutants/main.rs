@@ -1,10 +1,9 @@
-//! Breaks each protocol on purpose, and demands that its model notices.
+//! Puts mistakes into each protocol on purpose, and requires that its model fails.
 //!
-//! The sources are copied into `target/mutants/tree`. There one mutant at a time is
-//! applied: a text that stands in the file exactly once gives way to another. Then the
-//! model, or the unit test, is built and run, and has to fail; without a mutant it has to pass.
-//! `cargo loom-mutants [FILTER...]`, where a filter is a part of a mutant's or a model's
-//! name.
+//! The sources are copied into `target/mutants/tree`. There one mutant at a time is applied: a text
+//! that stands in the file exactly once is replaced by another. Then the model, or the unit test,
+//! is built and run, and has to fail; without a mutant it has to pass. `cargo loom-mutants
+//! [FILTER...]`, where a filter is a part of a mutant's or a model's name.
 
 mod run;
 mod tables;
@@ -57,7 +56,8 @@ mod tests {
 
     #[test]
     fn every_mutant_fits_its_source() {
-        // Goal: a change of a source that a mutant is for is seen at once, not when all are tried.
+        // Goal: a change of a source that no longer fits a mutant is seen at once, without a run of
+        // all mutants.
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a member of a workspace");
         let misfit = |mutant: &&Mutant| {
             let source = std::fs::read_to_string(root.join("src").join(mutant.file));

@@ -1,4 +1,4 @@
-//! Copying, building and running.
+//! Copies, builds and runs.
 
 use std::{
     fmt, fs,
@@ -9,29 +9,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A mutant that is noticed is noticed soon.
+/// The time limit of one model: a mutant that is noticed is noticed soon.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// All models together, to their ends.
+/// The time limit of all models together, to their ends.
 const PATIENCE_FOR_ALL: Duration = Duration::from_secs(600);
 
-/// One mistake that a model has to notice.
+/// A mistake that a model must notice.
 pub struct Mutant {
     /// What is wrong with it.
     pub name: &'static str,
-    /// Below `src/`.
+    /// The file, below `src/`.
     pub file: &'static str,
-    /// Stands there exactly once.
+    /// A text that stands there exactly once.
     pub text: &'static str,
-    /// What it gives way to.
+    /// The text that replaces it.
     pub replacement: &'static str,
     /// The test that has to fail: a model, or [`UNIT`] and a unit test of the crate.
     pub model: &'static str,
 }
 
-/// What comes before the path of a unit test.
+/// The prefix of a unit test's path.
 const UNIT: &str = "unit test ";
 
-/// What is built of the copy.
+/// The part of the copy that is built.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tests {
     /// The models, with loom's types in place of the standard ones.
@@ -41,7 +41,7 @@ enum Tests {
 }
 
 impl Tests {
-    /// Which tests the named one is among, and its path there.
+    /// The tests that contain the named one, and its path there.
     fn with(model: &str) -> (Self, &str) {
         match model.strip_prefix(UNIT) {
             Some(path) => (Self::Units, path),
@@ -51,7 +51,7 @@ impl Tests {
 }
 
 impl Mutant {
-    /// Its file with the mistake made; an error if the text is not there exactly once.
+    /// The file with the mistake; an error if the text is not there exactly once.
     pub fn apply(&self, original: &str) -> Result<String, String> {
         match original.matches(self.text).count() {
             1 => Ok(original.replacen(self.text, self.replacement, 1)),
@@ -60,11 +60,11 @@ impl Mutant {
     }
 }
 
-/// What became of a mutant.
+/// The outcome of a mutant.
 pub enum Verdict {
     /// The model failed.
     Noticed,
-    /// It did not.
+    /// The model passed.
     Survived(String),
     /// It could not be tried.
     Broken(String),
@@ -87,7 +87,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Copies what is at `root`.
+    /// Copies the tree at `root`.
     pub fn new(root: &Path) -> io::Result<Self> {
         let scratch = root.join("target/mutants");
         let tree = scratch.join("tree");
@@ -182,7 +182,7 @@ impl Bench {
             .args(["test", "--no-run"])
             .args(what)
             .args(["--message-format", "json-render-diagnostics"])
-            // What breaks is small, and built often; what checks it is neither.
+            // The crate is built often, so quickly; loom is built once, so that it runs fast.
             .args(["--config", "profile.dev.opt-level=1", "--config", "profile.dev.debug=false"])
             .args(["--config", "profile.dev.package.'*'.opt-level=3"])
             .arg("--target-dir")
@@ -195,7 +195,7 @@ impl Bench {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
         let messages = String::from_utf8_lossy(&output.stdout);
-        // The package's programs are built, too, and told of in any order.
+        // The package's programs are built as well, and listed in any order.
         let mut built = messages.lines().filter(|line| line.contains(kind));
         let program = built.find_map(|line| {
             let (_, rest) = line.split_once("\"executable\":\"")?;
@@ -205,7 +205,7 @@ impl Bench {
     }
 }
 
-/// Each once, in order.
+/// Each model once, in order.
 fn models_of<'a>(chosen: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut models: Vec<_> = chosen.collect();
     models.sort_unstable();
@@ -219,7 +219,7 @@ fn tests_command(program: PathBuf) -> Command {
     command
 }
 
-/// Runs to the end, if that comes in time: whether it succeeded, and what it said.
+/// Runs to the end, within a time limit: returns whether it succeeded, and its output.
 fn finish(command: &mut Command, patience: Duration) -> io::Result<Option<(bool, String)>> {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
@@ -249,8 +249,8 @@ fn finish(command: &mut Command, patience: Duration) -> io::Result<Option<(bool,
     Ok(status.map(|status| (status.success(), text)))
 }
 
-/// Copies a folder, but not what is hidden or built. A file that is the same stays, so
-/// that it is not built again; one that is gone goes.
+/// Copies a folder, without hidden and built files. A file that has not changed stays, so that it
+/// is not built again; one that no longer exists is removed.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(to)? {

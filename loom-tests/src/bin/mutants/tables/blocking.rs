@@ -6,7 +6,7 @@ use crate::run::Mutant;
 #[rustfmt::skip]
 pub const BLOCKING: &[Mutant] = &[
     Mutant {
-        name: "blocking: nobody is woken for a job",
+        name: "blocking: no thread is woken for a job",
         file: "blocking/queue/mod.rs",
         text: "        *self.called.lock() = true;
         self.bell.notify_one();",
@@ -14,7 +14,7 @@ pub const BLOCKING: &[Mutant] = &[
         model: "blocking_queue::idle_thread_is_called",
     },
     Mutant {
-        name: "blocking: a thread that is called stays on the list",
+        name: "blocking: a thread that is woken stays on the list",
         file: "blocking/queue/mod.rs",
         text: "if let Some(sleeper) = self.idle.pop() {",
         replacement: "if let Some(sleeper) = self.idle.last().cloned() {",
@@ -30,14 +30,14 @@ pub const BLOCKING: &[Mutant] = &[
         model: "blocking_queue::push_against_the_end_of_an_idle_thread",
     },
     Mutant {
-        name: "blocking: ends when the time is over, called or not",
+        name: "blocking: a thread ends when its time is over, also if it was woken",
         file: "blocking/queue/mod.rs",
         text: "                    return (state, true);",
         replacement: "                    return (state, called);",
         model: "blocking_queue::push_against_the_end_of_an_idle_thread",
     },
     Mutant {
-        name: "blocking: a job is queued behind the look for a thread",
+        name: "blocking: a job is queued after the search for a thread",
         file: "blocking/queue/mod.rs",
         text: "        state.jobs.push_back(waiting);
         let help = state.summon(&self.limits);",
@@ -46,7 +46,7 @@ pub const BLOCKING: &[Mutant] = &[
         model: "blocking_queue::idle_thread_is_called",
     },
     Mutant {
-        name: "blocking: the end wakes nobody",
+        name: "blocking: the end wakes no thread",
         file: "blocking/queue/mod.rs",
         text: "        sleepers.iter().for_each(|sleeper| sleeper.call());",
         replacement: "        drop(sleepers);",
@@ -63,7 +63,7 @@ pub const BLOCKING: &[Mutant] = &[
         model: "blocking_queue::close_against_push",
     },
     Mutant {
-        name: "blocking: a thread ends without a word",
+        name: "blocking: a thread ends without a notification",
         file: "blocking/queue/mod.rs",
         text: "        state.seats.retain(|other| !Arc::ptr_eq(other, seat));
         drop(state);
@@ -73,7 +73,7 @@ pub const BLOCKING: &[Mutant] = &[
         model: "blocking_queue::close_against_push",
     },
     Mutant {
-        name: "blocking: a thread has ended before its last job has",
+        name: "blocking: a thread counts as ended before its last job has ended",
         file: "blocking/queue/mod.rs",
         text: "                job.run();
                 *seat.job.lock() = None;",
@@ -116,14 +116,14 @@ pub const BLOCKING: &[Mutant] = &[
         model: "blocking_queue::refused_thread_is_not_expected",
     },
     Mutant {
-        name: "blocking: a thread that became idle while another was refused is not called",
+        name: "blocking: a thread that became idle while another was refused is not woken",
         file: "blocking/queue/mod.rs",
         text: "                    (_, false) => help = state.summon(&self.limits),",
         replacement: "                    (_, false) => {}",
         model: "blocking_queue::thread_that_became_idle_before_a_refusal_is_called",
     },
     Mutant {
-        name: "blocking: a thread that comes calls nobody for the rest",
+        name: "blocking: a thread that starts wakes no other for the rest",
         file: "blocking/queue/mod.rs",
         text: "                let help = state.summon(&self.limits);
                 drop(state);",
@@ -132,7 +132,7 @@ pub const BLOCKING: &[Mutant] = &[
         model: "blocking_queue::watch_gets_a_thread_for_a_job_that_waits",
     },
     Mutant {
-        name: "blocking: a thread that came is still expected",
+        name: "blocking: a thread that has started is still expected",
         file: "blocking/queue/mod.rs",
         text: "        state.refused = false;
         state.coming = false;",
@@ -140,14 +140,14 @@ pub const BLOCKING: &[Mutant] = &[
         model: "blocking_queue::watch_gets_a_thread_for_a_job_that_waits",
     },
     Mutant {
-        name: "blocking: the watch gets nobody",
+        name: "blocking: the watch starts no thread",
         file: "blocking/queue/watch.rs",
         text: "Step::Grow(self.summon(limits))",
         replacement: "Step::Pause",
         model: "blocking_queue::watch_gets_a_thread_for_a_job_that_waits",
     },
     Mutant {
-        name: "blocking: the watch ends and is still there",
+        name: "blocking: the watch ends and still counts",
         file: "blocking/queue/watch.rs",
         text: "        state.watch = Watch::Absent;
 ",
@@ -155,14 +155,14 @@ pub const BLOCKING: &[Mutant] = &[
         model: "blocking_queue::watch_gets_a_thread_for_a_job_that_waits",
     },
     Mutant {
-        name: "blocking: the watch ends although it was called",
+        name: "blocking: the watch ends although it was woken",
         file: "blocking/queue/watch.rs",
         text: "                (Watch::Awake, _) => return (state, true),",
         replacement: "                (Watch::Awake, called) => return (state, called),",
         model: "blocking_queue::watch_that_ends_is_called",
     },
     Mutant {
-        name: "blocking: the end does not call the watch",
+        name: "blocking: the end does not wake the watch",
         file: "blocking/queue/mod.rs",
         text: "        sleepers.extend(state.watch.wake());
 ",
@@ -170,14 +170,14 @@ pub const BLOCKING: &[Mutant] = &[
         model: "blocking_queue::watch_that_rests_is_called_for_the_end",
     },
     Mutant {
-        name: "blocking: a new job is nobody's to claim",
+        name: "blocking: a new job cannot be claimed",
         file: "task/state.rs",
         text: "        self.0.fetch_sub(ACTIVE, Ordering::Relaxed);",
         replacement: "        self.0.fetch_sub(0, Ordering::Relaxed);",
         model: "job_cancel::claim_against_cancel",
     },
     Mutant {
-        name: "blocking: a job is claimed that somebody else has",
+        name: "blocking: a job is claimed twice",
         file: "task/mod.rs",
         text: "        let wakes = self.header().state.wake_by_val();",
         replacement: "        let wakes = self.header().state.wake_by_val() | true;",

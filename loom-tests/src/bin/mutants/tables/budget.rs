@@ -1,4 +1,4 @@
-//! The mutants of a task's budget: who spends it all is forgotten.
+//! The mutants of a task's budget: a task that has spent it is not woken.
 
 use crate::run::Mutant;
 
@@ -6,7 +6,7 @@ use crate::run::Mutant;
 #[rustfmt::skip]
 pub const BUDGET: &[Mutant] = &[
     Mutant {
-        name: "budget: a leaf that may not go on does not wake its task",
+        name: "budget: a future without budget does not wake its task",
         file: "util/current.rs",
         text: "    cx.waker().wake_by_ref();
     Poll::Pending",
@@ -14,7 +14,7 @@ pub const BUDGET: &[Mutant] = &[
         model: "budget::event",
     },
     Mutant {
-        name: "budget: a semaphore does not wake who may not go on",
+        name: "budget: a semaphore does not wake a task without budget",
         file: "sync/permits.rs",
         text: "            Ok(false) => {
                 cx.waker().wake_by_ref();
@@ -24,7 +24,7 @@ pub const BUDGET: &[Mutant] = &[
         model: "budget::permits",
     },
     Mutant {
-        name: "budget: a queue does not wake who may not get",
+        name: "budget: a get without budget does not wake its task",
         file: "sync/queue/exchange.rs",
         text: "                Taken::NotAllowed => {
                     drop(state);
@@ -36,7 +36,7 @@ pub const BUDGET: &[Mutant] = &[
         model: "budget::gets",
     },
     Mutant {
-        name: "budget: a queue does not wake who may not put",
+        name: "budget: a put without budget does not wake its task",
         file: "sync/queue/exchange.rs",
         text: "                if !current::budget_spend() {
                     drop(state);
@@ -48,7 +48,7 @@ pub const BUDGET: &[Mutant] = &[
         model: "budget::puts",
     },
     Mutant {
-        name: "budget: a handle does not wake who may not take its result",
+        name: "budget: a handle without budget does not wake its task",
         file: "task/handle.rs",
         text: "        if !current::budget_spend() {
             cx.waker().wake_by_ref();",

@@ -6,7 +6,7 @@ use crate::run::Mutant;
 #[rustfmt::skip]
 pub const CALLS: &[Mutant] = &[
     Mutant {
-        name: "calls: a look and then a store",
+        name: "calls: a load and then a store in place of a CAS",
         file: "calls.rs",
         text: "self.0.compare_exchange(PENDING, outcome, Ordering::Relaxed, Ordering::Relaxed).is_ok()",
         replacement: "let free = self.0.load(Ordering::Relaxed) == PENDING;
@@ -17,21 +17,21 @@ pub const CALLS: &[Mutant] = &[
         model: "call_cancel::cancel_against_begin",
     },
     Mutant {
-        name: "calls: cancelled, whatever it was",
+        name: "calls: cancels in any state",
         file: "calls.rs",
         text: "        self.take(CANCELLED)",
         replacement: "        self.0.swap(CANCELLED, Ordering::Relaxed) != CANCELLED",
         model: "call_cancel::cancel_against_begin",
     },
     Mutant {
-        name: "calls: begins, whatever it was",
+        name: "calls: begins in any state",
         file: "calls.rs",
         text: "        self.take(BEGUN)",
         replacement: "        self.0.swap(BEGUN, Ordering::Relaxed) != BEGUN",
         model: "call_cancel::cancel_against_begin",
     },
     Mutant {
-        name: "calls: all who cancel are told that they did",
+        name: "calls: each cancel returns true",
         file: "calls.rs",
         text: "        self.take(CANCELLED)",
         replacement: "        self.take(CANCELLED) || self.is_cancelled()",

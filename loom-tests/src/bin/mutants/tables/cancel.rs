@@ -1,4 +1,4 @@
-//! The rules of cancellation: one mistake for each, which its unit test has to notice. Then mistakes
+//! The rules of cancellation: one mistake for each, which its unit test must notice. Then mistakes
 //! between threads.
 
 use crate::run::Mutant;
@@ -31,7 +31,7 @@ pub const CANCEL: &[Mutant] = &[
         model: "unit test future::tests::rule_3_region_follows_who_polls_it",
     },
     Mutant {
-        name: "cancel: a region is told and not woken",
+        name: "cancel: a region is cancelled and not woken",
         file: "task/cancel/region.rs",
         text: "        node.set_waker(cx.waker());
         let Some(told)",
@@ -39,7 +39,7 @@ pub const CANCEL: &[Mutant] = &[
         model: "unit test future::tests::rule_4_regions_are_reached_by_their_own_wakers",
     },
     Mutant {
-        name: "cancel: a scope is asked and not woken",
+        name: "cancel: a scope is cancelled and not woken",
         file: "future/scope.rs",
         text: "        self.shared.node.wake();
         first && runs",
@@ -64,21 +64,21 @@ pub const CANCEL: &[Mutant] = &[
         model: "unit test future::tests::rule_7_outer_scope_acts_first",
     },
     Mutant {
-        name: "cancel: a task that was woken has no further turn",
+        name: "cancel: a task that was woken has no further poll",
         file: "task/state.rs",
         text: "        if now & TOLD != 0 || now & ABORT != 0 || !(yielded || now & NOTIFIED != 0) {",
         replacement: "        if now & TOLD == 0 || yielded {",
         model: "unit test future::tests::rule_8_task_that_was_woken_has_one_more_turn",
     },
     Mutant {
-        name: "cancel: a region that is held keeps the scope",
+        name: "cancel: a region that is not polled keeps the scope",
         file: "task/cancel/node.rs",
         text: "|links| links.deaf = true",
         replacement: "|_| ()",
         model: "unit test future::tests::rule_9_region_that_nobody_polls_is_passed_over",
     },
     Mutant {
-        name: "cancel: an outer region is told with the inner one",
+        name: "cancel: an outer region is cancelled with the inner one",
         file: "task/cancel/node.rs",
         text: "                Kind::Catch if child.frontier(into) => true,",
         replacement: "                Kind::Catch if child.frontier(into) => {
@@ -98,14 +98,14 @@ pub const CANCEL: &[Mutant] = &[
         model: "unit test future::tests::rule_11_scope_waits_for_the_end_of_a_mask",
     },
     Mutant {
-        name: "cancel: a region that was told ends though one has appeared inside",
+        name: "cancel: a region that was cancelled ends though one has appeared inside",
         file: "task/cancel/region.rs",
         text: "        if node.has_below() || !frame::is_around(&told.by) {",
         replacement: "        if !frame::is_around(&told.by) {",
         model: "unit test future::tests::rule_12_region_that_appears_inside_hears_first",
     },
     Mutant {
-        name: "cancel: a consumed request stands",
+        name: "cancel: a consumed request stays",
         file: "task/cancel/node.rs",
         text: "        self.request.swap(CONSUMED, Ordering::AcqRel);",
         replacement: "",
@@ -134,7 +134,7 @@ pub const CANCEL: &[Mutant] = &[
     },
     // Between threads.
     Mutant {
-        name: "scope: looks for a request before it leaves its waker",
+        name: "scope: checks for a request before it registers its waker",
         file: "future/scope.rs",
         text: "        shared.node.set_waker(cx.waker());
         if !shared.node.is_asked() {",
@@ -144,7 +144,7 @@ pub const CANCEL: &[Mutant] = &[
         model: "cancel_scope::cancel_against_poll",
     },
     Mutant {
-        name: "scope: is woken before the request is there",
+        name: "scope: is woken before the request is stored",
         file: "future/scope.rs",
         text: "        let mut noted = self.shared.cause.lock();
         // Under the lock: the request that is found is the one whose cause is.
@@ -164,7 +164,7 @@ pub const CANCEL: &[Mutant] = &[
         model: "cancel_scope::cancel_against_poll",
     },
     Mutant {
-        name: "scope: the request is there before its cause",
+        name: "scope: the request is stored before its cause",
         file: "future/scope.rs",
         text: "        let mut noted = self.shared.cause.lock();
         // Under the lock: the request that is found is the one whose cause is.
@@ -174,7 +174,7 @@ pub const CANCEL: &[Mutant] = &[
         model: "cancel_scope::regions_are_told_once",
     },
     Mutant {
-        name: "scope: the last cause is that of the first request",
+        name: "scope: the last cause replaces that of the first request",
         file: "future/scope.rs",
         text: "        if first {
             *noted = Some(cause);",
@@ -183,7 +183,7 @@ pub const CANCEL: &[Mutant] = &[
         model: "cancel_scope::regions_are_told_once",
     },
     Mutant {
-        name: "scope: leaves no waker once it has consumed a request",
+        name: "scope: registers no waker once it has consumed a request",
         file: "future/scope.rs",
         text: "        shared.node.set_waker(cx.waker());",
         replacement: "        if !shared.node.is_consumed() {
@@ -192,21 +192,21 @@ pub const CANCEL: &[Mutant] = &[
         model: "cancel_scope::consume_against_cancel",
     },
     Mutant {
-        name: "scope: what was consumed can not be asked for again",
+        name: "scope: no request is possible after a consumed one",
         file: "task/cancel/node.rs",
         text: "self.request.fetch_or(ASKED, Ordering::AcqRel) & ASKED == 0",
         replacement: "self.request.fetch_or(ASKED, Ordering::AcqRel) == 0",
         model: "cancel_scope::consume_against_cancel",
     },
     Mutant {
-        name: "mask: a scope that waits does not look again",
+        name: "mask: a scope that waits does not check again",
         file: "task/cancel/scope.rs",
         text: "            if now.masks.len() < frontier.masks.len() {",
         replacement: "            if false {",
         model: "cancel_scope::mask_dropped_elsewhere",
     },
     Mutant {
-        name: "mask: nobody hears that it was dropped",
+        name: "mask: its drop wakes no scope",
         file: "task/cancel/node.rs",
         text: "        if self.node().kind == Kind::Mask {
             // A scope waits",
@@ -215,7 +215,7 @@ pub const CANCEL: &[Mutant] = &[
         model: "cancel_scope::mask_dropped_elsewhere",
     },
     Mutant {
-        name: "mask: takes the waker of a scope before it has left the tree",
+        name: "mask: takes the waker of a scope before it is unlinked",
         file: "task/cancel/node.rs",
         text: "        self.unlink();
         // The delivered request refers to the tree, and wakers to tasks: there are no cycles after
@@ -230,14 +230,14 @@ pub const CANCEL: &[Mutant] = &[
         model: "cancel_scope::mask_dropped_elsewhere",
     },
     Mutant {
-        name: "mask: goes elsewhere, and the scope that waits for it is not told",
+        name: "mask: moves, and the scope that waits for it is not woken",
         file: "task/cancel/node.rs",
         text: "if self.kind == Kind::Mask { links.waker.take() } else { None }",
         replacement: "if false { links.waker.take() } else { None }",
         model: "cancel_scope::mask_ends_elsewhere",
     },
     Mutant {
-        name: "mask: who waited for it where it is now is not told of another",
+        name: "mask: a scope that waits for it is not woken when another one begins to",
         file: "task/cancel/node.rs",
         text: "            && !old.will_wake(waker)
         {",
@@ -246,14 +246,14 @@ pub const CANCEL: &[Mutant] = &[
         model: "cancel_scope::mask_moves_and_is_dropped",
     },
     Mutant {
-        name: "region: hears of a scope that it has left",
+        name: "region: is cancelled by a scope that it has left",
         file: "task/cancel/region.rs",
         text: "if node.has_below() || !frame::is_around(&told.by) {",
         replacement: "if node.has_below() {",
         model: "cancel_scope::region_polled_elsewhere",
     },
     Mutant {
-        name: "region: is dropped, and refers to the scope that it is listed by",
+        name: "region: is dropped, and refers to the scope that lists it",
         file: "task/cancel/node.rs",
         text: "        self.unlink();
         // The delivered request refers to the tree, and wakers to tasks: there are no cycles after
@@ -312,7 +312,7 @@ pub const CANCEL: &[Mutant] = &[
         model: "group_exit::late_spawn_against_exit",
     },
     Mutant {
-        name: "group: a child is let in and counted in two steps",
+        name: "group: a child is accepted and counted in two steps",
         file: "future/group.rs",
         text: "            return false;
         }
@@ -325,7 +325,7 @@ pub const CANCEL: &[Mutant] = &[
         model: "group_exit::late_spawn_against_exit",
     },
     Mutant {
-        name: "group: looks for children, and leaves its waker later",
+        name: "group: checks for children, and registers its waker later",
         file: "future/group.rs",
         text: "            let old = state.waiter.replace(new);
             drop(state);",
@@ -334,14 +334,14 @@ pub const CANCEL: &[Mutant] = &[
         model: "group_exit::last_child_against_wait",
     },
     Mutant {
-        name: "group: the last child wakes nobody",
+        name: "group: the last child does not wake the group",
         file: "future/group.rs",
         text: "if state.running == 0 { state.waiter.take() } else { None }",
         replacement: "None::<Waker>",
         model: "group_exit::last_child_against_wait",
     },
     Mutant {
-        name: "group: a child is listed after those were cancelled",
+        name: "group: a child is listed after the others were cancelled",
         file: "future/group.rs",
         text: "        if let Some(Closed::Cancelled(cause)) = &state.closed {
             return Err(cause.clone());
@@ -358,7 +358,7 @@ pub const CANCEL: &[Mutant] = &[
         model: "group_exit::cancel_against_first_poll",
     },
     Mutant {
-        name: "group: cancels its children, and then takes no more",
+        name: "group: closes only after it has cancelled its children",
         file: "future/group.rs",
         text: "        state.closed = Some(Closed::Cancelled(cause.clone()));
         let children = std::mem::take(&mut state.children);
@@ -371,7 +371,7 @@ pub const CANCEL: &[Mutant] = &[
         model: "group_exit::late_spawn_against_cancel",
     },
     Mutant {
-        name: "group: does not ask its children to end",
+        name: "group: does not cancel its children",
         file: "future/group.rs",
         text: "            child.cancel_by(cause);",
         replacement: "            drop(child);",
@@ -386,7 +386,7 @@ pub const CANCEL: &[Mutant] = &[
     },
     // Shielded tasks.
     Mutant {
-        name: "shield: a request ends what is shielded",
+        name: "shield: a request ends the shielded task",
         file: "task/cancel/scope.rs",
         text: "        if frontier.catches.is_empty() {",
         replacement: "        if frontier.catches.is_empty() {
@@ -396,21 +396,21 @@ pub const CANCEL: &[Mutant] = &[
         model: "shield::cancel_against_end",
     },
     Mutant {
-        name: "shield: the result of a watcher that has gone stays",
+        name: "shield: the result stays after its watcher was dropped",
         file: "task/state.rs",
         text: "Err(_complete) => Detach::DropOutput,",
         replacement: "Err(_complete) => Detach::Nothing,",
         model: "shield::drop_against_end",
     },
     Mutant {
-        name: "shield: a panic that nobody sees is not told",
+        name: "shield: a panic that no watcher gets is not reported",
         file: "task/state.rs",
         text: "            (false, _) => Complete::DropOutput,",
         replacement: "            (false, _) => Complete::Keep,",
         model: "shield::drop_against_panic",
     },
     Mutant {
-        name: "shield: a watcher that waits again leaves no new waker",
+        name: "shield: a watcher that waits again registers no new waker",
         file: "task/handle.rs",
         text: "(*waiter).as_ref().is_some_and(|old| old.will_wake(cx.waker()))",
         replacement: "(*waiter).is_some()",
@@ -418,7 +418,7 @@ pub const CANCEL: &[Mutant] = &[
     },
     // Timeouts.
     Mutant {
-        name: "timeout: its timer is polled without a look under the lock",
+        name: "timeout: its timer's end is read without the lock",
         file: "reactor/timers/node.rs",
         text: "        let mut kept = self.node.waker.lock();
         // Asked under the lock: see `Node::end`.
@@ -435,7 +435,7 @@ pub const CANCEL: &[Mutant] = &[
         model: "timeout_ends::cancel_against_fire",
     },
     Mutant {
-        name: "timeout: its timer is not given up with it",
+        name: "timeout: its drop does not disarm its timer",
         file: "runtime/deadline.rs",
         text: "        if self.entry.is_some() {
             self.disarm();
@@ -444,21 +444,21 @@ pub const CANCEL: &[Mutant] = &[
         model: "timeout_ends::drop_against_fire",
     },
     Mutant {
-        name: "timeout: is dropped elsewhere, and takes the waker from under the rescuer's hands",
+        name: "timeout: is dropped elsewhere, and takes the waker while the rescuer uses it",
         file: "reactor/timers/node.rs",
         text: "        let waker = node.waker.lock().take();",
         replacement: "        let waker = unsafe { node.waker.with_exclusive(Option::take) };",
         model: "timeout_ends::drop_elsewhere_against_fire",
     },
     Mutant {
-        name: "timeout: a timer that has fired stands for the time that was set anew",
+        name: "timeout: a timer that has fired counts for the new time",
         file: "runtime/deadline.rs",
         text: "timers.rearm(entry, at)) == Some(true) {",
         replacement: "timers.rearm(entry, at)).is_some() {",
         model: "timeout_ends::reschedule_against_fire",
     },
     Mutant {
-        name: "timeout: a new time is set, and who waits for the old one is not woken",
+        name: "timeout: a new time is set, and the scope that waits for the old one is not woken",
         file: "future/scope.rs",
         text: "        self.shared.node.renew();
         self.shared.node.wake();",
@@ -467,7 +467,7 @@ pub const CANCEL: &[Mutant] = &[
     },
     // Joining.
     Mutant {
-        name: "join: leaves its waker with a task that was cancelled meanwhile",
+        name: "join: registers its waker with a task that has ended meanwhile",
         file: "task/state.rs",
         text: "self.update(|now| (now & COMPLETE == 0).then_some(now | WAITER)).is_ok()",
         replacement: "self.update(|now| Some(now | WAITER)).is_ok()",

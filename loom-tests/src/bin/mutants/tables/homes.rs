@@ -1,34 +1,34 @@
-//! The mutants of homes: who asks, who answers, who moves, and who ends.
+//! The mutants of homes: requests, answers, moves, and ends.
 
 use crate::run::Mutant;
 
 /// By step.
 #[rustfmt::skip]
 pub const HOMES: &[Mutant] = &[
-    // Asking.
+    // Requests.
     Mutant {
-        name: "homes: two find the first home at once",
+        name: "homes: two workers become the first home at once",
         file: "reactor/source.rs",
         text: "if let Some(alive) = home.clone().filter(Home::is_alive) {",
         replacement: "if let Some(alive) = home.clone().filter(|_| false) {",
         model: "socket_home::two_first_waits",
     },
     Mutant {
-        name: "homes: who asks another worker's ring does not tell it",
+        name: "homes: a request is not sent to the home on another worker",
         file: "reactor/socket/mod.rs",
         text: "if !at.upgrade().is_some_and(|home| home.send(self, request, &mut left)) {",
         replacement: "if at.upgrade().is_none() {",
         model: "socket_home::question_against_answer",
     },
     Mutant {
-        name: "homes: a question in the mailbox is not answered",
+        name: "homes: a request in the mailbox is not answered",
         file: "reactor/uring/mod.rs",
         text: "                None => self.answer(&socket, requests),",
         replacement: "                None => {}",
         model: "socket_home::question_against_answer",
     },
     Mutant {
-        name: "homes: a poll that is over counts until all have looked again",
+        name: "homes: a poll that has ended is forgotten only after its waiters are woken",
         file: "reactor/uring/poll.rs",
         text: "            socket.flights.poll.set(None);
         }
@@ -52,7 +52,7 @@ pub const HOMES: &[Mutant] = &[
     },
     // Moving.
     Mutant {
-        name: "homes: what is asked for on the way is forgotten",
+        name: "homes: a request during a move is forgotten",
         file: "reactor/uring/moves.rs",
         text: "self.leaving[at].requests |= requests & !(FLUSH | STALE_RECV | END_RECV);",
         replacement: "",
@@ -83,7 +83,7 @@ pub const HOMES: &[Mutant] = &[
     },
     // Dropping.
     Mutant {
-        name: "homes: what waits for a socket whose owner is gone goes on",
+        name: "homes: waits for a socket go on though its owner is gone",
         file: "reactor/uring/mod.rs",
         text: "        if requests & RETIRE != 0 {
             self.cancel_waits(socket);
@@ -96,7 +96,7 @@ pub const HOMES: &[Mutant] = &[
         model: "socket_home::question_against_drop",
     },
     Mutant {
-        name: "homes: a socket whose owner is gone is kept on its way",
+        name: "homes: a socket whose owner is gone goes on with its move",
         file: "reactor/uring/moves.rs",
         text: "            self.leaving.swap_remove(at);
             return requests;",
@@ -105,14 +105,14 @@ pub const HOMES: &[Mutant] = &[
     },
     // Ending.
     Mutant {
-        name: "homes: a home that has closed leaves what lies in its mailbox",
+        name: "homes: a home that has closed leaves requests in its mailbox",
         file: "reactor/uring/mod.rs",
         text: "        self.shared.take_orphans(&mut orphans);",
         replacement: "",
         model: "socket_home::question_against_end",
     },
     Mutant {
-        name: "homes: who asks a home that has closed leaves the question there",
+        name: "homes: a request to a home that has closed stays there",
         file: "reactor/uring/shared.rs",
         text: "                self.take_orphans(left);
                 return false;",
@@ -121,14 +121,14 @@ pub const HOMES: &[Mutant] = &[
         model: "socket_home::question_against_end",
     },
     Mutant {
-        name: "homes: nobody looks again when a home does not answer",
+        name: "homes: no task tries again when a home does not answer",
         file: "reactor/uring/shared.rs",
         text: "    socket.event(socket.generation(), Ready::READABLE.and(Ready::WRITABLE), wakes);",
         replacement: "",
         model: "socket_home::question_against_end",
     },
     Mutant {
-        name: "homes: nobody looks again when there is no home to ask",
+        name: "homes: no task tries again when there is no home",
         file: "reactor/socket/mod.rs",
         text: "                        self.event(self.generation(), again, left.wakes());",
         replacement: "                        let _ = again;",
@@ -142,7 +142,7 @@ pub const HOMES: &[Mutant] = &[
         model: "socket_home::receive_against_end",
     },
     Mutant {
-        name: "homes: a home ends with what it was asked for before",
+        name: "homes: a home ends with operations in flight",
         file: "reactor/uring/mod.rs",
         text: "        while self.flights.len() > 0 || self.doorbell.is_armed || self.bridged.is_armed {",
         replacement: "        while self.doorbell.is_armed || self.bridged.is_armed {

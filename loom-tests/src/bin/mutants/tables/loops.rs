@@ -6,7 +6,7 @@ use crate::run::Mutant;
 #[rustfmt::skip]
 pub const LOOPS: &[Mutant] = &[
     Mutant {
-        name: "loop: sleeps without a look at its mail",
+        name: "loop: sleeps without a check of its mail",
         file: "scheduler/worker.rs",
         text: "        self.block().has_mail() || self.has_tasks() || done() || self.sees_backlog()",
         replacement: "        self.has_tasks() || done() || self.sees_backlog()",
@@ -20,7 +20,7 @@ pub const LOOPS: &[Mutant] = &[
         model: "worker_loop::foreign_wake_against_park",
     },
     Mutant {
-        name: "push_foreign: rings nobody",
+        name: "push_foreign: rings no worker",
         file: "scheduler/hub.rs",
         text: "        if self.ring_if_parked(worker) {
             return;
@@ -29,7 +29,7 @@ pub const LOOPS: &[Mutant] = &[
         model: "worker_loop::foreign_wake_against_park",
     },
     Mutant {
-        name: "push_foreign: wakes nobody to patrol",
+        name: "push_foreign: wakes no worker to patrol",
         file: "scheduler/hub.rs",
         text: "        if self.idle.sleepers().is_some_and(|sleepers| sleepers.could_patrol) {
             self.arm_patrol();
@@ -38,21 +38,21 @@ pub const LOOPS: &[Mutant] = &[
         model: "worker_loop::push_behind_a_task_that_holds",
     },
     Mutant {
-        name: "closing: a task that was missed is not asked again",
+        name: "closing: a task that was missed is not cancelled later",
         file: "scheduler/worker.rs",
         text: "            self.hub.cancel_all();",
         replacement: "",
         model: "worker_loop::close_against_spawn",
     },
     Mutant {
-        name: "closing: the last end stops nobody",
+        name: "closing: the last end stops no worker",
         file: "scheduler/worker.rs",
         text: "            self.hub.advance(Phase::Stopped);",
         replacement: "",
         model: "worker_loop::close_against_spawn",
     },
     Mutant {
-        name: "close: asks nobody to end",
+        name: "close: cancels no task",
         file: "scheduler/hub.rs",
         text: "        self.advance(Phase::Closing);
         self.cancel_all();",
@@ -60,7 +60,7 @@ pub const LOOPS: &[Mutant] = &[
         model: "worker_loop::close_before_the_first_poll",
     },
     Mutant {
-        name: "close: a task that waits is asked to end, and not queued for it",
+        name: "close: a task that waits is cancelled, and not queued for it",
         file: "task/state.rs",
         text: "        (old & COMPLETE == 0 && old & ask != ask, push)",
         replacement: "        (old & COMPLETE == 0 && old & ask != ask, false)",
@@ -81,14 +81,14 @@ pub const LOOPS: &[Mutant] = &[
         model: "worker_loop::backlog_is_announced",
     },
     Mutant {
-        name: "rescue: leaves what runs next",
+        name: "rescue: leaves the task in the LIFO slot",
         file: "scheduler/patrol.rs",
         text: "        if let Some(task) = block.take_lifo() {",
         replacement: "        if let Some(task) = None::<crate::task::Runnable> {",
         model: "worker_loop::patrol_comes_for_what_waits",
     },
     Mutant {
-        name: "loop: wakes up on patrol, and does not look around",
+        name: "loop: wakes on patrol, and does not check the others",
         file: "scheduler/worker.rs",
         text: "            if !self.has_tasks() && !self.block().has_mail() {
                 self.look_around(now);
@@ -104,7 +104,7 @@ pub const LOOPS: &[Mutant] = &[
         model: "worker_loop::patrol_comes_for_what_waits",
     },
     Mutant {
-        name: "acquire: a hub that is given away can be given away again",
+        name: "acquire: a hub can be acquired twice",
         file: "scheduler/hub.rs",
         text: "        let hub = match free.pop() {",
         replacement: "        let hub = match free.last().copied() {",
@@ -135,14 +135,14 @@ pub const LOOPS: &[Mutant] = &[
         model: "hub_lives::late_ring_against_next_life",
     },
     Mutant {
-        name: "standstill: is found while a neighbour has something to run",
+        name: "standstill: is found while a neighbour runs",
         file: "scheduler/standstill.rs",
         text: "        if !hub.idle.are_all_parked(hub.workers()) || hub.blocks().any(|block| block.has_mail()) {",
         replacement: "        if hub.blocks().any(|block| block.has_mail()) {",
         model: "worker_loop::standstill_of_two",
     },
     Mutant {
-        name: "standstill: is found, and nobody is told",
+        name: "standstill: is found, and no task is woken",
         file: "scheduler/standstill.rs",
         text: "            wakes.extend(told.iter().filter_map(|ticket| ticket.tell(String::new())));",
         replacement: "            drop(told);",

@@ -1,4 +1,4 @@
-//! The mutants that weaken one ordering: what is handed over is then not seen.
+//! The mutants that weaken one ordering: then one thread does not see what another did before.
 
 use crate::run::Mutant;
 
@@ -13,7 +13,7 @@ pub const ORDERINGS: &[Mutant] = &[
         model: "task_state::wake_past_another_poll",
     },
     Mutant {
-        name: "slot: a look sees nothing of what the event is about",
+        name: "slot: a load sees nothing of what came before the event",
         file: "reactor/slot.rs",
         text: "        let word = self.word.load(Ordering::Acquire);",
         replacement: "        let word = self.word.load(Ordering::Relaxed);",
@@ -27,14 +27,14 @@ pub const ORDERINGS: &[Mutant] = &[
         model: "slot_event::two_events_against_clear",
     },
     Mutant {
-        name: "slot: what is cleared hides what came before the event",
+        name: "slot: a clear hides what came before the event",
         file: "reactor/slot.rs",
         text: "            self.word.store(word & !bits, Ordering::Release);",
         replacement: "            self.word.store(word & !bits, Ordering::Relaxed);",
         model: "slot_event::event_against_clear_of_the_other_way",
     },
     Mutant {
-        name: "take: sees nothing of who borrowed it",
+        name: "take: sees nothing of a borrower that has given it back",
         file: "reactor/uring/claim.rs",
         text: "        if self.0.swap(TAKEN, Ordering::Acquire) == TAKEN {
             self.wait();",
@@ -43,7 +43,7 @@ pub const ORDERINGS: &[Mutant] = &[
         model: "claim::turns_against_look",
     },
     Mutant {
-        name: "take: sees nothing of who borrowed it until now",
+        name: "take: sees nothing of a borrower for which it waited",
         file: "reactor/uring/claim.rs",
         text: "        while self.0.swap(TAKEN, Ordering::Acquire) == TAKEN {",
         replacement: "        while self.0.swap(TAKEN, Ordering::Relaxed) == TAKEN {",
@@ -57,7 +57,7 @@ pub const ORDERINGS: &[Mutant] = &[
         model: "claim::turns_against_look",
     },
     Mutant {
-        name: "try_borrow: sees nothing of the turn before",
+        name: "try_borrow: sees nothing of the holder before",
         file: "reactor/uring/claim.rs",
         text: "compare_exchange(FREE, TAKEN, Ordering::Acquire, Ordering::Relaxed)",
         replacement: "compare_exchange(FREE, TAKEN, Ordering::Relaxed, Ordering::Relaxed)",
@@ -85,7 +85,7 @@ pub const ORDERINGS: &[Mutant] = &[
         model: "timer_ends::next_owner_elsewhere",
     },
     Mutant {
-        name: "notify: sees nothing of whom it wakes",
+        name: "notify: sees nothing of the worker that it wakes",
         file: "scheduler/idle.rs",
         text: "self.word.fetch_and(!(1 << target), Ordering::AcqRel)",
         replacement: "self.word.fetch_and(!(1 << target), Ordering::Relaxed)",
@@ -106,7 +106,7 @@ pub const ORDERINGS: &[Mutant] = &[
         model: "idle_word::search_is_handed_on",
     },
     Mutant {
-        name: "permits: a CAS that finds the end sees nothing of what came before it",
+        name: "permits: a CAS that finds it closed sees nothing of what came before the close",
         file: "sync/permits.rs",
         text: "                word - (needed << SHIFT),
                 Ordering::Acquire,

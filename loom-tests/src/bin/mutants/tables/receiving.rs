@@ -1,4 +1,4 @@
-//! The mutants of what a socket tells and receives.
+//! The mutants of a socket's reports and receives.
 
 use crate::run::Mutant;
 
@@ -7,14 +7,14 @@ use crate::run::Mutant;
 pub const RECEIVING: &[Mutant] = &[
     // Descriptors.
     Mutant {
-        name: "slot: an event since the look is cleared",
+        name: "slot: an event since the last check is cleared",
         file: "reactor/slot.rs",
         text: "        if word & !READY_MASK == seen.0 & !READY_MASK {",
         replacement: "        if word >> 32 == seen.0 >> 32 {",
         model: "slot_event::two_events_against_clear",
     },
     Mutant {
-        name: "slot: no look after the waker is left",
+        name: "slot: no check after the waker is registered",
         file: "reactor/slot.rs",
         text: "        let mut waiters = self.waiters.lock();
         let is_ready = self.look().is_ready(direction);
@@ -25,14 +25,14 @@ pub const RECEIVING: &[Mutant] = &[
         model: "slot_event::two_events_against_drained",
     },
     Mutant {
-        name: "slot: a read that took all hides what came meanwhile",
+        name: "slot: a read that took all hides a later arrival",
         file: "reactor/slot.rs",
         text: "self.drained.store(seen.0 & !READY_MASK, Ordering::Relaxed)",
         replacement: "self.drained.store(self.look().0 & !READY_MASK, Ordering::Relaxed)",
         model: "slot_event::two_events_against_drained",
     },
     Mutant {
-        name: "slot: who shares is not woken",
+        name: "slot: a second waiter is not woken",
         file: "reactor/slot.rs",
         text: "            wakes.extend(sharers.extract_if(.., woken).map(|waiter| waiter.waker));",
         replacement: "            wakes.extend(sharers.extract_if(.., woken).map(|waiter| waiter.waker).take(1));",
@@ -61,7 +61,7 @@ pub const RECEIVING: &[Mutant] = &[
         model: "slot_urgent::mark_that_is_early",
     },
     Mutant {
-        name: "slot: a read that a signal stops at a mark has found nothing",
+        name: "slot: a read that a signal stops at a mark counts as empty",
         file: "reactor/slot.rs",
         text: "seen.0 & (Ready::URGENT.0 | Ready::AGAIN.0) != 0 ||",
         replacement: "seen.0 & Ready::AGAIN.0 != 0 ||",
@@ -69,14 +69,14 @@ pub const RECEIVING: &[Mutant] = &[
     },
     // Leases.
     Mutant {
-        name: "lease: the last sees nothing of what others read",
+        name: "lease: the last drop sees nothing of the reads by others",
         file: "reactor/pool.rs",
         text: "users.fetch_sub(1, Ordering::AcqRel)",
         replacement: "users.fetch_sub(1, Ordering::Release)",
         model: "lease_return::two_returns_against_finish",
     },
     Mutant {
-        name: "lease: whether it was the last is asked later",
+        name: "lease: whether it was the last is read later",
         file: "reactor/pool.rs",
         text: "        if users.fetch_sub(1, Ordering::AcqRel) == 1 {",
         replacement: "        users.fetch_sub(1, Ordering::AcqRel);
@@ -84,7 +84,7 @@ pub const RECEIVING: &[Mutant] = &[
         model: "lease_return::two_returns_against_finish",
     },
     Mutant {
-        name: "pool: free when the filler is done",
+        name: "pool: a buffer is free when its filler is done",
         file: "reactor/pool.rs",
         text: "        if buffer.users.fetch_sub(own, Ordering::AcqRel) == own {",
         replacement: "        if buffer.users.fetch_sub(own, Ordering::AcqRel) >= own {",
@@ -145,7 +145,7 @@ pub const RECEIVING: &[Mutant] = &[
         model: "lease_return::returns_against_starvation",
     },
     Mutant {
-        name: "return: asks first whether the owner starves",
+        name: "return: reads first whether the owner starves",
         file: "reactor/pool/shared.rs",
         text: "        let old = shared.returns.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
             Some((word | bits) & !STARVED)
@@ -177,7 +177,7 @@ pub const RECEIVING: &[Mutant] = &[
         model: "lease_return::returns_against_the_end",
     },
     Mutant {
-        name: "return: asks again whether all is back",
+        name: "return: reads again whether all is back",
         file: "reactor/pool/shared.rs",
         text: "        let new = old | bits;",
         replacement: "        // SAFETY: none.
@@ -185,7 +185,7 @@ pub const RECEIVING: &[Mutant] = &[
         model: "lease_return::returns_against_the_end",
     },
     Mutant {
-        name: "pool: ends without what is free",
+        name: "pool: ends without the free buffers",
         file: "reactor/pool.rs",
         text: "self.watch.end(self.free);",
         replacement: "self.watch.end(0);",
@@ -193,7 +193,7 @@ pub const RECEIVING: &[Mutant] = &[
     },
     // Received ahead.
     Mutant {
-        name: "inbound: a waker is left without a second look",
+        name: "inbound: a waker is registered without a second check",
         file: "reactor/socket/inbound.rs",
         text: "        let found = look(&self.state, waker, expects, waits, |state| {
             let found = state.find(arm, get);
@@ -209,7 +209,7 @@ pub const RECEIVING: &[Mutant] = &[
         model: "inbound::arrivals_against_reader",
     },
     Mutant {
-        name: "inbound: an arrival wakes nobody",
+        name: "inbound: an arrival wakes no reader",
         file: "reactor/socket/inbound.rs",
         text: "        state.add(lease);
         state.readers.wake(wakes);",
@@ -217,7 +217,7 @@ pub const RECEIVING: &[Mutant] = &[
         model: "inbound::arrivals_against_reader",
     },
     Mutant {
-        name: "waiting: a reader takes the place of another",
+        name: "waiting: a reader's waker replaces another's",
         file: "reactor/socket/waiting.rs",
         text: "waiting.wakers.push(waker);",
         replacement: "waiting.wakers = [waker].into_iter().collect();",
@@ -231,7 +231,7 @@ pub const RECEIVING: &[Mutant] = &[
         model: "inbound::cap_against_reader",
     },
     Mutant {
-        name: "inbound: who takes a part takes all",
+        name: "inbound: a read of a part takes all",
         file: "reactor/socket/inbound.rs",
         text: "lease.advance(bytes);",
         replacement: "lease.advance(lease.len());",
@@ -252,7 +252,7 @@ pub const RECEIVING: &[Mutant] = &[
         model: "inbound::cap_against_reader",
     },
     Mutant {
-        name: "inbound: the end comes before what is queued",
+        name: "inbound: the end comes before queued bytes",
         file: "reactor/socket/inbound.rs",
         text: "        if !self.queue.is_empty() {
             let mut queue",
@@ -261,7 +261,7 @@ pub const RECEIVING: &[Mutant] = &[
         model: "inbound::error_against_reader",
     },
     Mutant {
-        name: "inbound: an error is told for ever",
+        name: "inbound: an error is returned for ever",
         file: "reactor/socket/inbound.rs",
         text: "            self.end = Some(End::Eof);
 ",
@@ -269,7 +269,7 @@ pub const RECEIVING: &[Mutant] = &[
         model: "inbound::error_against_reader",
     },
     Mutant {
-        name: "inbound: the end of a receive wakes nobody",
+        name: "inbound: the end of a receive wakes no reader",
         file: "reactor/socket/inbound.rs",
         text: "        state.receiving.ended(starved);
         state.readers.wake(wakes);",
@@ -293,7 +293,7 @@ pub const RECEIVING: &[Mutant] = &[
         model: "inbound::starvation_against_reader",
     },
     Mutant {
-        name: "inbound: starved, and nobody is told",
+        name: "inbound: starved, and no reader is sent to read",
         file: "reactor/socket/receiving.rs",
         text: "_ if starved => Starved,",
         replacement: "_ if starved => Reader,",
@@ -308,7 +308,7 @@ pub const RECEIVING: &[Mutant] = &[
     },
     // Receiving for a stuck worker.
     Mutant {
-        name: "try_borrow: whoever has it",
+        name: "try_borrow: receives also if another thread has it",
         file: "reactor/uring/claim.rs",
         text: "        if taken.is_ok() {
             receive();",
@@ -317,14 +317,14 @@ pub const RECEIVING: &[Mutant] = &[
         model: "claim::turns_against_look",
     },
     Mutant {
-        name: "take: does not wait for who has borrowed it",
+        name: "take: does not wait for a borrower",
         file: "reactor/uring/claim.rs",
         text: "        if self.0.swap(TAKEN, Ordering::Acquire) == TAKEN {",
         replacement: "        if self.0.swap(TAKEN, Ordering::Acquire) > WITHHELD {",
         model: "claim::turns_against_look",
     },
     Mutant {
-        name: "give_back: lends it with completions left behind",
+        name: "give_back: may be borrowed with completions left behind",
         file: "reactor/uring/claim.rs",
         text: "self.0.store(if may_borrow { FREE } else { WITHHELD }, Ordering::Release);",
         replacement: "self.0.store(if may_borrow { FREE } else { FREE }, Ordering::Release);",
@@ -338,7 +338,7 @@ pub const RECEIVING: &[Mutant] = &[
         model: "claim::reset_against_look",
     },
     Mutant {
-        name: "receive_instead: wakes nobody",
+        name: "receive_instead: wakes no reader",
         file: "reactor/socket/inbound.rs",
         text: "state.end = Some(End::Failed(code)),
             },
@@ -360,21 +360,21 @@ pub const RECEIVING: &[Mutant] = &[
     },
     // Homes that move.
     Mutant {
-        name: "moves: what is asked for meanwhile is forgotten",
+        name: "moves: a request during a move is forgotten",
         file: "reactor/uring/moves.rs",
         text: "self.leaving[at].requests |= requests & !(FLUSH | STALE_RECV | END_RECV);",
         replacement: "",
         model: "unit test reactor::uring::tests::moves::what_is_asked_for_on_the_way_is_asked_of_the_new_home",
     },
     Mutant {
-        name: "moves: what is in flight goes on after the move",
+        name: "moves: operations in flight go on after the move",
         file: "reactor/uring/moves.rs",
         text: "            if leaving.socket.flights.any_wait() {",
         replacement: "            if false {",
         model: "unit test reactor::uring::tests::gifts::homes_that_move_all_the_time_lose_no_byte_and_no_wake",
     },
     Mutant {
-        name: "moves: a home that keeps the socket forgets what it was asked for",
+        name: "moves: a home that keeps the socket forgets requests to it",
         file: "reactor/uring/moves.rs",
         text: "                _ => self.answer(&socket, requests),",
         replacement: "                _ => {}",

@@ -1,4 +1,4 @@
-//! The mutants of what a socket asks of its ring.
+//! The mutants of a socket's requests to its ring.
 
 use crate::run::Mutant;
 
@@ -7,7 +7,7 @@ use crate::run::Mutant;
 pub const SENDING: &[Mutant] = &[
     // Requests to a ring.
     Mutant {
-        name: "mailbox: the sender looks without a fence",
+        name: "mailbox: the sender checks without a fence",
         file: "reactor/uring/mailbox.rs",
         text: "        fence(Ordering::SeqCst);
         // Relaxed, both: ordered by the fences.",
@@ -15,7 +15,7 @@ pub const SENDING: &[Mutant] = &[
         model: "ring_mailbox::one_request_for_each",
     },
     Mutant {
-        name: "mailbox: the owner looks without a fence",
+        name: "mailbox: the owner checks without a fence",
         file: "reactor/uring/mailbox.rs",
         text: "        self.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);",
@@ -52,7 +52,7 @@ pub const SENDING: &[Mutant] = &[
         model: "ring_mailbox::two_requests_for_one",
     },
     Mutant {
-        name: "mailbox: the end sees nothing of where a node is at home now",
+        name: "mailbox: the end sees nothing of a node's new home",
         file: "reactor/uring/mailbox.rs",
         text: "requests.swap(0, Ordering::AcqRel)",
         replacement: "requests.swap(0, Ordering::Release)",
@@ -85,7 +85,7 @@ pub const SENDING: &[Mutant] = &[
         model: "ring_mailbox::requests_against_close",
     },
     Mutant {
-        name: "mailbox: closes and does not say so",
+        name: "mailbox: closes without the mark",
         file: "reactor/uring/mailbox.rs",
         text: "        self.closed.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);",
@@ -93,7 +93,7 @@ pub const SENDING: &[Mutant] = &[
         model: "ring_mailbox::requests_against_close",
     },
     Mutant {
-        name: "mailbox: a closed one looks awake",
+        name: "mailbox: a closed one seems awake",
         file: "reactor/uring/mailbox.rs",
         text: "return Sent::Closed;",
         replacement: "return Sent::Awake;",
@@ -101,7 +101,7 @@ pub const SENDING: &[Mutant] = &[
     },
     // The send machine.
     Mutant {
-        name: "outbound: a direct call without a look at the phase",
+        name: "outbound: a direct call without a check of the phase",
         file: "reactor/socket/outbound.rs",
         text: "        if state.phase != Phase::Idle {
             return Direct::Busy;
@@ -119,7 +119,7 @@ pub const SENDING: &[Mutant] = &[
         model: "outbound::direct_send_against_queue",
     },
     Mutant {
-        name: "outbound: what is queued goes before the rest of a short send",
+        name: "outbound: queued bytes go before the rest of a short send",
         file: "reactor/socket/outbound.rs",
         text: "                    chunk.advance(sent);
                     return (Next::Send(chunk), None);",
@@ -137,7 +137,7 @@ pub const SENDING: &[Mutant] = &[
         model: "outbound::direct_send_against_queue",
     },
     Mutant {
-        name: "waiting: a waker is left after the look",
+        name: "waiting: a waker is registered after the check",
         file: "reactor/socket/waiting.rs",
         text: "        let waiting = locked.waiting();
         waiting.wakers.push(waker);",
@@ -150,7 +150,7 @@ pub const SENDING: &[Mutant] = &[
         model: "outbound::writer_waits_for_room",
     },
     Mutant {
-        name: "outbound: the last send wakes nobody",
+        name: "outbound: the last send wakes no writer",
         file: "reactor/socket/outbound.rs",
         text: "        state.phase = Phase::Idle;
         state.writers.wake(wakes);
@@ -160,7 +160,7 @@ pub const SENDING: &[Mutant] = &[
         model: "outbound::writer_waits_for_room",
     },
     Mutant {
-        name: "waiting: no waker is left where there was room a moment ago",
+        name: "waiting: no waker is registered where there was room a moment ago",
         file: "reactor/socket/waiting.rs",
         text: "    let mut locked = state.locked();
     if has_to_wait(&locked) && ",
@@ -170,7 +170,7 @@ pub const SENDING: &[Mutant] = &[
         model: "outbound::two_wait_for_room",
     },
     Mutant {
-        name: "waiting: a writer takes the place of another",
+        name: "waiting: a writer's waker replaces another's",
         file: "reactor/socket/waiting.rs",
         text: "        waiting.wakers.push(waker);
 ",
@@ -179,7 +179,7 @@ pub const SENDING: &[Mutant] = &[
         model: "outbound::two_wait_for_room",
     },
     Mutant {
-        name: "outbound: an error does not stick",
+        name: "outbound: an error is not kept",
         file: "reactor/socket/outbound.rs",
         text: "        self.error = Some(error);
 ",
@@ -188,7 +188,7 @@ pub const SENDING: &[Mutant] = &[
         model: "outbound::error_against_writer",
     },
     Mutant {
-        name: "outbound: an error is told again",
+        name: "outbound: an error is returned again",
         file: "reactor/socket/outbound.rs",
         text: "let error = self.error.take();",
         replacement: "let error = self.error;",
@@ -207,21 +207,21 @@ pub const SENDING: &[Mutant] = &[
         model: "outbound::error_against_writer",
     },
     Mutant {
-        name: "outbound: idle with an error that is still to be told",
+        name: "outbound: idle with an error that was not returned",
         file: "reactor/socket/outbound.rs",
         text: "state.phase == Phase::Idle && state.error.is_none()",
         replacement: "state.phase == Phase::Idle",
         model: "outbound::error_against_writer",
     },
     Mutant {
-        name: "outbound: what was given up is sent",
+        name: "outbound: bytes that were given up are sent",
         file: "reactor/socket/outbound.rs",
         text: "if state.abandoned && unsent(sent)",
         replacement: "if state.abandoned && unsent(sent) && sent < chunk.len()",
         model: "outbound::given_up_against_writer",
     },
     Mutant {
-        name: "outbound: what was given up is told once",
+        name: "outbound: the loss of bytes is returned only once",
         file: "reactor/socket/outbound.rs",
         text: "        if self.abandoned {
             self.error = error;
@@ -231,7 +231,7 @@ pub const SENDING: &[Mutant] = &[
         model: "outbound::given_up_against_writer",
     },
     Mutant {
-        name: "outbound: the end of the home wakes nobody",
+        name: "outbound: the end of the home wakes no writer",
         file: "reactor/socket/outbound.rs",
         text: "            state.give_up();
         }
@@ -273,7 +273,7 @@ pub const SENDING: &[Mutant] = &[
         model: "outbound::taken_back_against_writer",
     },
     Mutant {
-        name: "outbound: who flushes is not told that a chunk is taken back",
+        name: "outbound: a flush is not woken when a chunk is taken back",
         file: "reactor/socket/outbound.rs",
         text: "        state.phase = Phase::Idle;
         state.writers.wake(wakes);

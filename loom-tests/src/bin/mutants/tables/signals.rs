@@ -6,7 +6,7 @@ use crate::run::Mutant;
 #[rustfmt::skip]
 pub const SIGNALS: &[Mutant] = &[
     Mutant {
-        name: "signals: the listeners are looked at after the count",
+        name: "signals: the listeners are read after the count",
         file: "util/signal_count.rs",
         text: "        let is_heard = listeners(was) > 0;",
         replacement: "        let _ = was;
@@ -44,14 +44,14 @@ pub const SIGNALS: &[Mutant] = &[
         model: "signal_count::come_while_one_of_two_leaves",
     },
     Mutant {
-        name: "signals: rung though nobody listens",
+        name: "signals: rung without a listener",
         file: "util/signal_count.rs",
         text: "        if is_heard {",
         replacement: "        if is_heard || was >= SIGNAL {",
         model: "signal_count::come_against_leave",
     },
     Mutant {
-        name: "signals: a new listener hears of those before",
+        name: "signals: a new listener gets earlier signals",
         file: "util/signal_count.rs",
         text: "        Seen::of(self.0.fetch_add(1, Ordering::Relaxed))",
         replacement: "        self.0.fetch_add(1, Ordering::Relaxed);
@@ -59,7 +59,7 @@ pub const SIGNALS: &[Mutant] = &[
         model: "signal_count::come_against_listen",
     },
     Mutant {
-        name: "signals: counted as a listener after a look at the count",
+        name: "signals: counted as a listener after a read of the count",
         file: "util/signal_count.rs",
         text: "        Seen::of(self.0.fetch_add(1, Ordering::Relaxed))",
         replacement: "        let seen = Seen::of(self.0.load(Ordering::Relaxed));
@@ -68,21 +68,21 @@ pub const SIGNALS: &[Mutant] = &[
         model: "signal_count::come_against_listen",
     },
     Mutant {
-        name: "signals: heard, and not noted",
+        name: "signals: received, and not noted",
         file: "util/signal_count.rs",
         text: "        *seen = now;",
         replacement: "        let _ = now;",
         model: "signal_count::come_against_listen",
     },
     Mutant {
-        name: "signals: what came before is not published",
+        name: "signals: a signal publishes nothing",
         file: "util/signal_count.rs",
         text: "self.0.fetch_add(SIGNAL, Ordering::AcqRel)",
         replacement: "self.0.fetch_add(SIGNAL, Ordering::Relaxed)",
         model: "signal_count::what_came_before_is_seen",
     },
     Mutant {
-        name: "signals: what came before is not looked for",
+        name: "signals: a listener sees nothing of what came before",
         file: "util/signal_count.rs",
         text: "Seen::of(self.0.load(Ordering::Acquire))",
         replacement: "Seen::of(self.0.load(Ordering::Relaxed))",

@@ -1,4 +1,4 @@
-//! The mutants of `sync/`, but for queues and channels.
+//! The mutants of `sync/`, without queues and channels.
 
 use crate::run::Mutant;
 
@@ -7,7 +7,7 @@ use crate::run::Mutant;
 pub const SYNC: &[Mutant] = &[
     // The list.
     Mutant {
-        name: "grant: the waiter is its future's before its waker is out",
+        name: "grant: the waiter is granted before its waker is taken out",
         file: "sync/wait_list.rs",
         text: "        let waker = self.unlink(first);
         // Release: pairs with `Waiter::status`. Nothing of the waiter is touched after it.
@@ -40,14 +40,14 @@ pub const SYNC: &[Mutant] = &[
         model: "sync_semaphore::new_waker_against_grant",
     },
     Mutant {
-        name: "unlink: the list goes on to lead to who left it",
+        name: "unlink: the list still ends at a removed waiter",
         file: "sync/wait_list.rs",
         text: "            None => self.last = prev,",
         replacement: "            None => {}",
         model: "sync_semaphore::cancel_against_release",
     },
     Mutant {
-        name: "remove: takes out who has been granted",
+        name: "remove: removes a waiter that has been granted",
         file: "sync/wait_list.rs",
         text: "        if waiter.status() != Status::Queued {
             return None;
@@ -76,35 +76,35 @@ pub const SYNC: &[Mutant] = &[
         model: "sync_semaphore::hand_over",
     },
     Mutant {
-        name: "release: overlooks who waits",
+        name: "release: overlooks waiters",
         file: "sync/permits.rs",
         text: "        while word & WAITERS == 0 {",
         replacement: "        loop {",
         model: "sync_semaphore::hand_over",
     },
     Mutant {
-        name: "join_list: tells nobody",
+        name: "join_list: does not mark the word",
         file: "sync/permits.rs",
         text: "            let marked = word & WAITERS != 0",
         replacement: "            let marked = true",
         model: "sync_semaphore::hand_over",
     },
     Mutant {
-        name: "join_list: does not look again with the lock",
+        name: "join_list: does not check again with the lock",
         file: "sync/permits.rs",
         text: "        while check(word, needed) == Err(Refusal::TooFew) {",
         replacement: "        loop {",
         model: "sync_semaphore::hand_over",
     },
     Mutant {
-        name: "check: takes what is kept for the first in line",
+        name: "check: takes permits that are kept for the first waiter",
         file: "sync/permits.rs",
         text: "    } else if word & WAITERS != 0 && needed > 0 || word >> SHIFT < needed {",
         replacement: "    } else if word >> SHIFT < needed {",
         model: "sync_semaphore::permits_left_in_the_word_publish",
     },
     Mutant {
-        name: "grant: what came with permits in the word ends there",
+        name: "grant: what was done with permits in the word is not seen",
         file: "sync/permits.rs",
         text: "        let word = self.word.load(Ordering::Acquire);
         if word & WAITERS == 0 {",
@@ -113,7 +113,7 @@ pub const SYNC: &[Mutant] = &[
         model: "sync_semaphore::permits_left_in_the_word_publish",
     },
     Mutant {
-        name: "grant: what is left in the word is not published",
+        name: "grant: permits left in the word are not published",
         file: "sync/permits.rs",
         text: "        self.word.store(permits << SHIFT | word & CLOSED | waiters, Ordering::Release);",
         replacement: "        self.word.store(permits << SHIFT | word & CLOSED | waiters, Ordering::Relaxed);",
@@ -138,7 +138,7 @@ pub const SYNC: &[Mutant] = &[
         model: "sync_semaphore::batches",
     },
     Mutant {
-        name: "leave: keeps what it was granted meanwhile",
+        name: "leave: keeps permits that it was granted meanwhile",
         file: "sync/permits.rs",
         text: "            if waiter.status() == Status::Granted {
                 self",
@@ -147,7 +147,7 @@ pub const SYNC: &[Mutant] = &[
         model: "sync_semaphore::cancel_against_release",
     },
     Mutant {
-        name: "leave: gives back what it was refused",
+        name: "leave: gives back permits that it was refused",
         file: "sync/permits.rs",
         text: "            if waiter.status() == Status::Granted {
                 self",
@@ -163,7 +163,7 @@ pub const SYNC: &[Mutant] = &[
         model: "sync_semaphore::close_against_cancel",
     },
     Mutant {
-        name: "leave: those behind stay where they are",
+        name: "leave: the waiters behind it are not granted",
         file: "sync/permits.rs",
         text: "        let more = self.grant(&mut list, 0, &mut wakers);
         drop(list);
@@ -176,14 +176,14 @@ pub const SYNC: &[Mutant] = &[
         model: "sync_semaphore::large_one_leaves",
     },
     Mutant {
-        name: "drop: keeps what it was granted",
+        name: "drop: keeps permits that it was granted",
         file: "sync/permits.rs",
         text: "                Status::Granted => this.permits.release(*this.needed),",
         replacement: "                Status::Granted => {}",
         model: "sync_lock::granted_then_cancelled",
     },
     Mutant {
-        name: "close: those who wait go on to do so",
+        name: "close: waiters go on waiting",
         file: "sync/permits.rs",
         text: "            while !wakers.is_full()
 ",
@@ -199,7 +199,7 @@ pub const SYNC: &[Mutant] = &[
         model: "sync_semaphore::close_publishes",
     },
     Mutant {
-        name: "leave: gives back one of many that it was granted",
+        name: "leave: gives back one of many granted permits",
         file: "sync/permits.rs",
         text: "            if waiter.status() == Status::Granted {
                 self.release(needed);",
@@ -256,7 +256,7 @@ pub const SYNC: &[Mutant] = &[
         model: "sync_semaphore::split_and_merge",
     },
     Mutant {
-        name: "RwLock: a writer that leaves holds up the readers behind it",
+        name: "RwLock: a writer that is dropped holds up the readers behind it",
         file: "sync/permits.rs",
         text: "        let more = self.grant(&mut list, 0, &mut wakers);
         drop(list);
@@ -297,7 +297,7 @@ pub const SYNC: &[Mutant] = &[
         model: "sync_lock::downgrade",
     },
     Mutant {
-        name: "RwLock: a writer is one of many",
+        name: "RwLock: a writer takes one permit only",
         file: "sync/rwlock/mod.rs",
         text: "        self.acquire(WRITE).await;
         RwLockWriteGuard::new(self)",
@@ -314,7 +314,7 @@ pub const SYNC: &[Mutant] = &[
         model: "sync_event::set_against_waits",
     },
     Mutant {
-        name: "Event: joins the line without a look",
+        name: "Event: joins the queue without a check",
         file: "sync/event.rs",
         text: "        if !self.is_set() {
             *waiter",
@@ -330,14 +330,14 @@ pub const SYNC: &[Mutant] = &[
         model: "sync_event::set_then_clear",
     },
     Mutant {
-        name: "Event: clear sees nothing of what came with the set that it takes back",
+        name: "Event: clear sees nothing of what came before the set that it takes back",
         file: "sync/event.rs",
         text: "        self.set.swap(false, Ordering::Acquire);",
         replacement: "        self.set.swap(false, Ordering::Relaxed);",
         model: "sync_event::clear_and_look_against_set",
     },
     Mutant {
-        name: "Event: clear may overtake what follows it",
+        name: "Event: a later load may overtake a clear",
         file: "sync/event.rs",
         text: "        self.set.swap(false, Ordering::Acquire);",
         replacement: "        self.set.store(false, Ordering::Relaxed);",
@@ -345,7 +345,7 @@ pub const SYNC: &[Mutant] = &[
     },
     // Conditions.
     Mutant {
-        name: "Condition: unlocks before it stands in line",
+        name: "Condition: unlocks before it joins the queue",
         file: "sync/condition.rs",
         text: "                self.condition.join_list(self, guard.address(), cx);
                 *held = Held::Lock(guard.unlock());",
@@ -355,14 +355,14 @@ pub const SYNC: &[Mutant] = &[
         model: "sync_condition::notify_against_wait",
     },
     Mutant {
-        name: "Condition: keeps the notification when it leaves",
+        name: "Condition: keeps the notification when it is dropped",
         file: "sync/condition.rs",
         text: "            this.condition.notify_some(1);",
         replacement: "",
         model: "sync_condition::cancel_against_notify",
     },
     Mutant {
-        name: "Condition: has used the notification before it has locked",
+        name: "Condition: uses the notification before it has locked",
         file: "sync/condition.rs",
         text: "        let guard = G::lock_again(held.into_lock()).await;
         // Not before: a notification is used up only when the task can look at the value.
@@ -372,14 +372,14 @@ pub const SYNC: &[Mutant] = &[
         model: "sync_condition::cancel_while_it_locks_again",
     },
     Mutant {
-        name: "Condition: everyone is a batch",
+        name: "Condition: notify_all wakes one batch only",
         file: "sync/condition.rs",
         text: "        while state.waiters.grant_while",
         replacement: "        if state.waiters.grant_while",
         model: "sync_condition::notify_all_against_cancel",
     },
     Mutant {
-        name: "Condition: one that gives up keeps the notification that came first",
+        name: "Condition: a wait that gives up keeps an earlier notification",
         file: "sync/condition.rs",
         text: "            end.as_mut().poll(cx).map(|()| waiting.as_mut().give_up())",
         replacement: "            end.as_mut().poll(cx).map(|()| waiting.as_mut().give_up() && false)",
@@ -406,21 +406,21 @@ pub const SYNC: &[Mutant] = &[
     },
     // Notifications.
     Mutant {
-        name: "Notify: nothing is kept for who comes later",
+        name: "Notify: nothing is kept for a later wait",
         file: "sync/notify.rs",
         text: "        state.kept |= waker.is_none();",
         replacement: "",
         model: "sync_notify::notify_one_against_wait",
     },
     Mutant {
-        name: "Notify: what is kept is not looked for",
+        name: "Notify: a kept notification is not checked",
         file: "sync/notify.rs",
         text: "        } else if mem::take(&mut state.kept) {",
         replacement: "        } else if false {",
         model: "sync_notify::notify_one_against_wait",
     },
     Mutant {
-        name: "Notify: one that leaves keeps what it was given",
+        name: "Notify: a wait that is dropped keeps its notification",
         file: "sync/notify.rs",
         text: "            if one {
                 this",
@@ -429,28 +429,28 @@ pub const SYNC: &[Mutant] = &[
         model: "sync_notify::granted_then_cancelled",
     },
     Mutant {
-        name: "Notify: one that leaves passes on what everyone has",
+        name: "Notify: a wait that is dropped passes on the notification of all",
         file: "sync/notify.rs",
         text: "                Status::Granted => *this.waiter.value_mut() != WITH_ALL,",
         replacement: "                Status::Granted => true,",
         model: "sync_notify::everyone_against_leaver",
     },
     Mutant {
-        name: "Notify: everyone is a batch",
+        name: "Notify: notify_waiters wakes one batch only",
         file: "sync/notify.rs",
         text: "        while state.waiters.grant_while",
         replacement: "        if state.waiters.grant_while",
         model: "sync_notify::everyone_against_leaver",
     },
     Mutant {
-        name: "Notify: everyone is a batch of two",
+        name: "Notify: notify_waiters wakes one batch of two only",
         file: "sync/notify.rs",
         text: "        while state.waiters.grant_while",
         replacement: "        if state.waiters.grant_while",
         model: "sync_notify::everyone_in_batches_of_two",
     },
     Mutant {
-        name: "Notify: one that was made before does not hear with everyone",
+        name: "Notify: a wait that was made before is not notified with all",
         file: "sync/notify.rs",
         text: "        if state.round != *this.round {",
         replacement: "        if false {",
@@ -471,14 +471,14 @@ pub const SYNC: &[Mutant] = &[
     },
     // Barriers.
     Mutant {
-        name: "Barrier: who left is counted",
+        name: "Barrier: a dropped wait is counted",
         file: "sync/barrier.rs",
         text: "                state.arrived -= 1;",
         replacement: "",
         model: "sync_barrier::cancel_against_arrivals",
     },
     Mutant {
-        name: "Barrier: all have one index",
+        name: "Barrier: all have the same index",
         file: "sync/barrier.rs",
         text: "                index += 1;
 ",
@@ -495,7 +495,7 @@ pub const SYNC: &[Mutant] = &[
         model: "sync_barrier::reset_against_completion",
     },
     Mutant {
-        name: "Barrier: lets one go",
+        name: "Barrier: releases one batch only",
         file: "sync/barrier.rs",
         text: "            if !more {
                 return;
@@ -505,7 +505,7 @@ pub const SYNC: &[Mutant] = &[
     },
     // Cells.
     Mutant {
-        name: "OnceCell: there before it is made",
+        name: "OnceCell: initialised before its value is stored",
         file: "sync/once_cell.rs",
         text: "        cell.value.with_mut(|place| unsafe { *place = Some(value) });
         cell.permits.close();",
@@ -514,7 +514,7 @@ pub const SYNC: &[Mutant] = &[
         model: "sync_once_cell::made_once",
     },
     Mutant {
-        name: "OnceCell: a look sees the word and not the value",
+        name: "OnceCell: a reader sees the word and not the value",
         file: "sync/permits.rs",
         text: "        self.word.load(Ordering::Acquire)
     }",
@@ -523,7 +523,7 @@ pub const SYNC: &[Mutant] = &[
         model: "sync_once_cell::set_against_make_and_get",
     },
     Mutant {
-        name: "OnceCell: who leaves makes it for ever",
+        name: "OnceCell: a dropped initialisation keeps it for ever",
         file: "sync/once_cell.rs",
         text: "        self.0.permits.release(1);",
         replacement: "",

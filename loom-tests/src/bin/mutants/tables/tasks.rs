@@ -21,7 +21,7 @@ pub const TASKS: &[Mutant] = &[
         model: "task_state::run_against_run",
     },
     Mutant {
-        name: "wake: a look instead of an RMW",
+        name: "wake: a load in place of an RMW",
         file: "task/state.rs",
         text: "        let mut old = self.0.fetch_or(ACTIVE, Ordering::AcqRel);",
         replacement: "        let mut old = match self.0.load(Ordering::Relaxed) {
@@ -31,14 +31,14 @@ pub const TASKS: &[Mutant] = &[
         model: "task_state::yield_against_news",
     },
     Mutant {
-        name: "wake: the task that has just been suspended is left to itself",
+        name: "wake: a task that has just been suspended is not queued",
         file: "task/state.rs",
         text: "                || self.0.fetch_or(NOTIFIED, Ordering::Relaxed) & (ACTIVE | COMPLETE) != 0",
         replacement: "                || self.0.fetch_or(NOTIFIED, Ordering::Relaxed) != 0",
         model: "task_state::wake_against_wake",
     },
     Mutant {
-        name: "wake: an active task is not told",
+        name: "wake: an active task is not marked",
         file: "task/state.rs",
         text: "            if old & (NOTIFIED | COMPLETE) != 0",
         replacement: "            if old != 0",
@@ -114,7 +114,7 @@ pub const TASKS: &[Mutant] = &[
         model: "task_state::wake_against_wake",
     },
     Mutant {
-        name: "drop: who was lent nothing gives it back",
+        name: "drop: a reference that was not lent is given back",
         file: "task/waker.rs",
         text: "current.lent.replace(false)",
         replacement: "!current.lent.replace(false)",
@@ -128,7 +128,7 @@ pub const TASKS: &[Mutant] = &[
         model: "task_state::wake_against_news_and_cancel",
     },
     Mutant {
-        name: "request: what is ready is lost",
+        name: "request: a ready value is lost",
         file: "task/state.rs",
         text: "        } else if old & CANCEL != 0 {
             Start::PollCancelled",
@@ -175,7 +175,7 @@ pub const TASKS: &[Mutant] = &[
         model: "task_state::join_against_end",
     },
     Mutant {
-        name: "on_done: says so before the callback is there",
+        name: "on_done: marks the task before the callback is stored",
         file: "task/done.rs",
         text: "    let mut callbacks = task.extra().get_or_make().callbacks.lock();
     let number = callbacks.count;
@@ -205,28 +205,28 @@ pub const TASKS: &[Mutant] = &[
         model: "task_done::registration_against_the_end",
     },
     Mutant {
-        name: "on_done: a caller that has gone is thought at work",
+        name: "on_done: a caller that has ended is taken for a running one",
         file: "task/done.rs",
         text: "            callbacks.called = false;",
         replacement: "",
         model: "task_done::registration_against_the_end",
     },
     Mutant {
-        name: "offer_waiter: to a task that has ended",
+        name: "offer_waiter: a waiter is offered to a task that has ended",
         file: "task/state.rs",
         text: "self.update(|now| (now & COMPLETE == 0).then_some(now | WAITER)).is_ok()",
         replacement: "self.update(|now| Some(now | WAITER)).is_ok()",
         model: "task_state::join_against_end",
     },
     Mutant {
-        name: "reclaim_waiter: from who is taking it",
+        name: "reclaim_waiter: a waiter is reclaimed while it is taken",
         file: "task/state.rs",
         text: "self.update(|now| (now & COMPLETE == 0).then_some(now & !WAITER)).is_ok()",
         replacement: "self.update(|now| Some(now & !WAITER)).is_ok()",
         model: "task_state::join_with_another_waker",
     },
     Mutant {
-        name: "a waiter looks at its waker while it is offered",
+        name: "a waiter reads its waker while it is offered",
         file: "task/handle.rs",
         text: "        if header.state.waiter_offered() && !header.state.reclaim_waiter() {
             return false;
@@ -242,14 +242,14 @@ pub const TASKS: &[Mutant] = &[
         model: "task_state::detach_against_end",
     },
     Mutant {
-        name: "detach: leaves the waker to nobody",
+        name: "detach: does not drop the waker",
         file: "task/state.rs",
         text: "Ok(old) if old & WAITER != 0 => Detach::DropWaiter,",
         replacement: "Ok(old) if old & WAITER != 0 => Detach::DropOutput,",
         model: "task_state::detach_against_end",
     },
     Mutant {
-        name: "drop_refs: frees what others may still use",
+        name: "drop_refs: frees memory in use by others",
         file: "task/state.rs",
         text: "self.0.fetch_sub(count * REF, Ordering::AcqRel)",
         replacement: "self.0.fetch_sub(count * REF, Ordering::Relaxed)",
@@ -282,7 +282,7 @@ pub const TASKS: &[Mutant] = &[
         model: "task_state::wake_against_abort",
     },
     Mutant {
-        name: "a panic without a handle is not told",
+        name: "a panic without a handle is not reported",
         file: "task/state.rs",
         text: "            (false, _) => Complete::DropOutput,",
         replacement: "            (false, _) => Complete::Keep,",
@@ -311,14 +311,14 @@ pub const TASKS: &[Mutant] = &[
         model: "live_tasks::list_against_end",
     },
     Mutant {
-        name: "registry: files a task that nobody sees",
+        name: "registry: files a task and publishes nothing",
         file: "scheduler/registry.rs",
         text: "slot.store(task.0.as_ptr(), Ordering::Release);",
         replacement: "slot.store(task.0.as_ptr(), Ordering::Relaxed);",
         model: "live_tasks::list_against_growth",
     },
     Mutant {
-        name: "registry: gives a slot away that is not empty yet",
+        name: "registry: reuses a slot that is not empty yet",
         file: "scheduler/registry.rs",
         text: "        let filed = ptr::from_ref(task).cast_mut();",
         replacement: "        self.free.lock().push(index);
@@ -338,7 +338,7 @@ pub const TASKS: &[Mutant] = &[
         model: "live_tasks::count_against_spawn",
     },
     Mutant {
-        name: "finish: counts what was lent before the future was dropped",
+        name: "finish: counts the lent reference before the future was dropped",
         file: "task/raw.rs",
         text: "    // SAFETY: the result is stored.
     unsafe { finish(task, turn.lent, end) };",
@@ -347,7 +347,7 @@ pub const TASKS: &[Mutant] = &[
         model: "task_state::lent_and_back_with_a_cancelled_future",
     },
     Mutant {
-        name: "finish: gives up what was lent as the future was dropped",
+        name: "finish: gives up the reference that was lent as the future was dropped",
         file: "task/raw.rs",
         text: "    // SAFETY: the result is stored.
     unsafe { finish(task, turn.lent, end) };",

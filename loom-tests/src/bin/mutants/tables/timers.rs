@@ -7,7 +7,7 @@ use crate::run::Mutant;
 pub const TIMERS: &[Mutant] = &[
     // Timers.
     Mutant {
-        name: "timer: polled without a look under the lock",
+        name: "timer: its end is read without the lock",
         file: "reactor/timers/node.rs",
         text: "        let mut kept = self.node.waker.lock();
         // Asked under the lock: see `Node::end`.
@@ -17,7 +17,7 @@ pub const TIMERS: &[Mutant] = &[
         model: "timer_ends::poll_against_fire",
     },
     Mutant {
-        name: "give_up: takes the waker from under the wheel's hands",
+        name: "give_up: takes the waker while the wheel uses it",
         file: "reactor/timers/node.rs",
         text: "        let waker = node.waker.lock().take();",
         replacement: "        let waker = unsafe { node.waker.with_exclusive(Option::take) };",
@@ -31,7 +31,7 @@ pub const TIMERS: &[Mutant] = &[
         model: "timer_ends::release_against_rescue",
     },
     Mutant {
-        name: "timer: fires after it has let go of the lock",
+        name: "timer: fires after it has released the lock",
         file: "reactor/timers/node.rs",
         text: "        let mut kept = self.waker.lock();
         let armed",
@@ -40,7 +40,7 @@ pub const TIMERS: &[Mutant] = &[
         model: "timer_ends::poll_against_fire",
     },
     Mutant {
-        name: "timer: what is due is freed where it stands",
+        name: "timer: a due timer is freed before its turn",
         file: "reactor/timers/mod.rs",
         text: "                node.cancel();
                 node.let_go();",
@@ -48,7 +48,7 @@ pub const TIMERS: &[Mutant] = &[
         model: "timer_ends::drop_of_what_is_due",
     },
     Mutant {
-        name: "timer: what was let go of is fired",
+        name: "timer: a timer that was given up is fired",
         file: "reactor/timers/mod.rs",
         text: "        if place == Place::LET_GO {",
         replacement: "        if place == Place::LET_GO && false {",
@@ -64,7 +64,7 @@ pub const TIMERS: &[Mutant] = &[
         model: "timer_ends::drop_against_fire",
     },
     Mutant {
-        name: "drain: what is due and was cancelled elsewhere is counted off twice",
+        name: "drain: a due timer that was cancelled elsewhere is counted off twice",
         file: "reactor/timers/mod.rs",
         text: "                        self.mailbox.count_armed(1);
 ",
@@ -72,7 +72,7 @@ pub const TIMERS: &[Mutant] = &[
         model: "timer_ends::drop_of_what_is_due_counts",
     },
     Mutant {
-        name: "give_up: takes the waker from under the wheel's hands, and the node is freed",
+        name: "give_up: takes the waker while the wheel uses it, and the node is freed",
         file: "reactor/timers/node.rs",
         text: "        let waker = node.waker.lock().take();",
         replacement: "        let waker = unsafe { node.waker.with_exclusive(Option::take) };",

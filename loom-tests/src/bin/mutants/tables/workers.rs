@@ -7,7 +7,7 @@ use crate::run::Mutant;
 pub const WORKERS: &[Mutant] = &[
     // Push and park.
     Mutant {
-        name: "park: no fence before the final look",
+        name: "park: no fence before the final check",
         file: "scheduler/idle.rs",
         text: "        fence(Ordering::SeqCst);
         if !has_work() {",
@@ -15,7 +15,7 @@ pub const WORKERS: &[Mutant] = &[
         model: "push_and_park::two_pushers",
     },
     Mutant {
-        name: "park: the final look comes before the bit",
+        name: "park: the final check comes before the bit",
         file: "scheduler/idle.rs",
         text: "        let how = self.enter(me, workers, quiet);",
         replacement: "        let work = has_work();
@@ -58,7 +58,7 @@ pub const WORKERS: &[Mutant] = &[
         model: "push_and_park::push_after_push",
     },
     Mutant {
-        name: "advance: nobody is rung",
+        name: "advance: only one worker is rung",
         file: "scheduler/hub.rs",
         text: "            for block in self.blocks() {
                 block.doorbell.ring();",
@@ -116,7 +116,7 @@ pub const WORKERS: &[Mutant] = &[
     },
     // Patrol.
     Mutant {
-        name: "patrol: laid down although others are busy",
+        name: "patrol: given up although others are busy",
         file: "scheduler/idle.rs",
         text: "Some(holder) if holder == me && alone && quiet => {",
         replacement: "Some(holder) if holder == me && quiet => {",
@@ -130,14 +130,14 @@ pub const WORKERS: &[Mutant] = &[
         model: "patrol::two_sleepers",
     },
     Mutant {
-        name: "patrol: kept by who runs tasks",
+        name: "patrol: kept by a worker that runs tasks",
         file: "scheduler/idle.rs",
         text: ".then(|| word.with_holder(PATROL_SHIFT, None))",
         replacement: ".then_some(word)",
         model: "patrol::patroller_gets_stuck",
     },
     Mutant {
-        name: "patrol: nobody is named",
+        name: "patrol: no worker is named",
         file: "scheduler/idle.rs",
         text: "        self.claim(PATROL_SHIFT)",
         replacement: "        None",
@@ -153,21 +153,21 @@ pub const WORKERS: &[Mutant] = &[
         model: "inbox_final_check::owner_against_patrol",
     },
     Mutant {
-        name: "take: sees nothing of what was pushed",
+        name: "take: sees nothing of what came before a push",
         file: "scheduler/inbox.rs",
         text: "NonNull::new(self.oldest.load(Ordering::Acquire))",
         replacement: "NonNull::new(self.oldest.load(Ordering::Relaxed))",
         model: "inbox_final_check::two_pushers",
     },
     Mutant {
-        name: "take: sees nothing of what was linked",
+        name: "take: sees nothing of what came before a link",
         file: "task/header.rs",
         text: "NonNull::new(self.next.link().load(Ordering::Acquire))",
         replacement: "NonNull::new(self.next.link().load(Ordering::Relaxed))",
         model: "inbox_final_check::two_pushers",
     },
     Mutant {
-        name: "take: takes the newest although somebody is about to link to it",
+        name: "take: takes the newest although a push is about to link to it",
         file: "scheduler/inbox.rs",
         text: "        if alone.is_err() {",
         replacement: "        if alone.is_err() && false {",
@@ -184,7 +184,7 @@ pub const WORKERS: &[Mutant] = &[
         model: "inbox_final_check::two_pushers",
     },
     Mutant {
-        name: "take: drops what is beyond its limit",
+        name: "take: drops tasks beyond its limit",
         file: "scheduler/inbox.rs",
         text: "                    self.oldest.store(next.as_ptr(), Ordering::Relaxed);
                     return",
@@ -194,7 +194,7 @@ pub const WORKERS: &[Mutant] = &[
         model: "inbox_final_check::one_at_a_time",
     },
     Mutant {
-        name: "is_empty: by the end at which a patrol works",
+        name: "is_empty: reads the end at which a patrol takes",
         file: "scheduler/inbox.rs",
         text: "self.newest.load(Ordering::Relaxed).is_null()",
         replacement: "self.oldest.load(Ordering::Relaxed).is_null()",
@@ -215,7 +215,7 @@ pub const WORKERS: &[Mutant] = &[
         model: "inbox_final_check::two_pushers",
     },
     Mutant {
-        name: "push: two are the newest",
+        name: "push: two pushes follow the same task",
         file: "scheduler/inbox.rs",
         text: "NonNull::new(self.newest.swap(task.as_ptr(), Ordering::AcqRel))",
         replacement: "NonNull::new({
@@ -227,7 +227,7 @@ pub const WORKERS: &[Mutant] = &[
     },
     // Work for a worker that is held, and its name.
     Mutant {
-        name: "choose: a worker that is held",
+        name: "choose: takes a worker that is held",
         file: "scheduler/idle.rs",
         text: "!word.is_parked(*worker) && !is_held(*worker)",
         replacement: "!word.is_parked(*worker) && (!is_held(*worker) || true)",
@@ -262,7 +262,7 @@ pub const WORKERS: &[Mutant] = &[
         model: "hog_report::names_are_of_one_task",
     },
     Mutant {
-        name: "running: the place is read without what came before it",
+        name: "running: the place is read without what was done before its store",
         file: "scheduler/block.rs",
         text: "self.running_at.load(Ordering::Acquire)",
         replacement: "self.running_at.load(Ordering::Relaxed)",
@@ -283,7 +283,7 @@ pub const WORKERS: &[Mutant] = &[
         model: "inbox_final_check::two_pushers",
     },
     Mutant {
-        name: "LIFO slot: put over what is there",
+        name: "LIFO slot: put over another task",
         file: "scheduler/block.rs",
         text: "        if !self.lifo.load(Ordering::Relaxed).is_null() {
             return Some(task);
@@ -315,7 +315,7 @@ pub const WORKERS: &[Mutant] = &[
         model: "doorbell_shutdown::ring_against_next_life",
     },
     Mutant {
-        name: "gate: the last passer does not look",
+        name: "gate: the last passer does not check",
         file: "util/gate.rs",
         text: "old == CLOSING | PASSER && self.take_closing()",
         replacement: "old == CLOSING && self.take_closing()",
@@ -331,14 +331,14 @@ pub const WORKERS: &[Mutant] = &[
         model: "doorbell_shutdown::ring_against_close",
     },
     Mutant {
-        name: "gate: who leaves publishes nothing",
+        name: "gate: a passer publishes nothing as it leaves",
         file: "util/gate.rs",
         text: "self.0.fetch_sub(PASSER, Ordering::Release)",
         replacement: "self.0.fetch_sub(PASSER, Ordering::Relaxed)",
         model: "doorbell_shutdown::gate_closes_behind_passers",
     },
     Mutant {
-        name: "gate: who closes publishes nothing",
+        name: "gate: a close publishes nothing",
         file: "util/gate.rs",
         text: "let old = self.0.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {",
         replacement: "let old = self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, |word| {",
@@ -352,7 +352,7 @@ pub const WORKERS: &[Mutant] = &[
         model: "doorbell_shutdown::ring_against_close",
     },
     Mutant {
-        name: "doorbell: closed past the gate",
+        name: "doorbell: closed without the gate",
         file: "reactor/doorbell.rs",
         text: "        self.gate.close(|| self.close_fd());",
         replacement: "        self.close_fd();
@@ -377,7 +377,7 @@ pub const WORKERS: &[Mutant] = &[
         model: "unit test scheduler::worker::tests::ring_that_a_rescuer_takes_is_repeated",
     },
     Mutant {
-        name: "rescue: a ring that was for the owner is swallowed",
+        name: "rescue: a ring that was for the owner is lost",
         file: "scheduler/patrol.rs",
         text: "            block.doorbell.ring();",
         replacement: "",
@@ -394,7 +394,7 @@ pub const WORKERS: &[Mutant] = &[
         model: "generated::idle",
     },
     Mutant {
-        name: "drawn: a worker that has woken leaves its bit",
+        name: "drawn: a worker that has woken leaves its bit set",
         file: "scheduler/idle.rs",
         text: "        let next = word.with_parked(me, false);
             (next != word).then_some(next)",
@@ -402,7 +402,7 @@ pub const WORKERS: &[Mutant] = &[
         model: "generated::idle",
     },
     Mutant {
-        name: "drawn: two take from an inbox at once",
+        name: "drawn: two threads take from an inbox at once",
         file: "scheduler/inbox.rs",
         text: "        let _taking = self.taking.lock();
 ",
@@ -410,7 +410,7 @@ pub const WORKERS: &[Mutant] = &[
         model: "generated::inbox",
     },
     Mutant {
-        name: "drawn: an owner sleeps without a look at its mail",
+        name: "drawn: an owner sleeps without a fence before the check of its mail",
         file: "reactor/uring/mailbox.rs",
         text: "        fence(Ordering::SeqCst);
         self.is_empty()",
@@ -418,7 +418,7 @@ pub const WORKERS: &[Mutant] = &[
         model: "generated::doorbell",
     },
     Mutant {
-        name: "drawn: a late ring comes past the gate",
+        name: "drawn: a late ring does not pass the gate",
         file: "reactor/doorbell.rs",
         text: "        self.gate.pass(ring, || self.close_fd());",
         replacement: "        ring();",
