@@ -112,7 +112,7 @@ fn lockstep(address: SocketAddr, stop: &AtomicBool, rounds: &AtomicUsize) -> usi
         rounds.fetch_add(1, Ordering::SeqCst);
     }
     stream.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(stream.read(&mut buf).expect("the end"), 0, "bytes nobody sent");
+    assert_eq!(stream.read(&mut buf).expect("the end"), 0, "bytes that were not sent");
     sent
 }
 
@@ -280,7 +280,7 @@ impl Watched {
         let (mut leased, source) = pair().await;
         timeout(MOMENT, leased.read_lease()).await.map(drop).expect_err("nothing to read");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        timeout(MOMENT, listener.accept()).await.map(drop).expect_err("nobody to accept");
+        timeout(MOMENT, listener.accept()).await.map(drop).expect_err("no connection to accept");
         let (pipe, writer) = io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&pipe, true).unwrap();
         let pipe = AsyncFd::new(pipe).unwrap();

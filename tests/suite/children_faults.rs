@@ -277,7 +277,7 @@ fn on_no_worker_a_child_is_started_and_its_wait_refused() {
         };
         let mut child = child.unwrap();
         let Poll::Ready(error) = pin!(child.wait()).poll(&mut Context::from_waker(waker)) else {
-            panic!("nobody would wake it");
+            panic!("no worker would wake it");
         };
         assert!(error.unwrap_err().to_string().contains("ringloop::run"));
         let mut forking = Command::new("true");

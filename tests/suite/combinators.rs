@@ -315,7 +315,7 @@ fn t31_shield_goes_on_and_its_failure_is_reported() {
             caller.cancel();
             assert!(caller.await.unwrap_err().is_cancelled());
             gate.set();
-            wait_until_async(|| log.count(Kind::Panic) == 1, || "the hook hears".into()).await;
+            wait_until_async(|| log.count(Kind::Panic) == 1, || "the hook is called".into()).await;
             log.take(Kind::Panic);
 
             let done = Flag::new();

@@ -762,7 +762,7 @@ fn all_tasks_that_wait_to_read_beside_a_receive_are_woken() {
                     let (near, polls) = (near.clone(), polls.clone());
                     spawn(async move {
                         let wait = async { near.readable().await.unwrap() };
-                        soon("one of those who wait", Polled::new(wait, &polls)).await;
+                        soon("one of the waiting tasks", Polled::new(wait, &polls)).await;
                     })
                 })
                 .collect();

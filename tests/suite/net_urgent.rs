@@ -110,7 +110,7 @@ fn bytes_behind_urgent_data_are_read_at_once() {
             .map(|case| (case / 8, case / 4 % 2 == 1, case / 2 % 2 == 1, case % 2 == 1))
         {
             cfg.once(async move {
-                let what = format!("verb {verb}, told: {told}, waits: {waits}, new: {fresh}");
+                let what = format!("verb {verb}, notified: {told}, waits: {waits}, new: {fresh}");
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let mut peer = Plain::connect(listener.local_addr().unwrap()).unwrap();
                 peer.set_nodelay(true).unwrap();
