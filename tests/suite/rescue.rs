@@ -187,9 +187,9 @@ fn writer_waiting_at_a_stuck_worker_is_woken_for_room() {
 
 #[test]
 fn home_that_only_sends_is_rescued() {
-    // Goal: a reader is woken though the socket's home is held and no receive was armed there;
-    // method: leases that do not fit make this worker the home, and are sent; then it spins until a
-    // reader on another worker has its bytes.
+    // Goal: a reader is woken though the socket's home is held and was not asked to report arrivals
+    // before; method: leases that do not fit make this worker the home, and are sent; then it spins
+    // until a reader on another worker has its bytes.
     on_every(|cfg| {
         if cfg.single() {
             return;
