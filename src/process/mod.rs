@@ -33,6 +33,7 @@ mod orphans;
 mod pidfd;
 #[cfg(feature = "process-pool")]
 mod pool;
+pub(crate) mod state;
 mod stdio;
 
 pub use std::process::{ExitStatus, Output, Stdio};

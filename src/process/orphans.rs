@@ -1,8 +1,8 @@
 //! Children whose handles are gone: somebody has to take their statuses, or they stay zombies.
 //!
-//! One that has ended by then is reaped at once. For the others a task of the runtime at hand waits, by
-//! the pidfd: there is one for each, so that the end of one costs the same however many live. Where there
-//! is no runtime, or it has ended, one thread waits for all of them; it ends with the last.
+//! A child that has ended by then is reaped by the drop of its handle ([`state`]). For each of the others a
+//! task of the runtime at hand waits, by the pidfd, so that the end of one costs the same however many live.
+//! Where there is no runtime, or it has ended, one thread waits for all of them; it ends with the last.
 
 use std::{
     os::fd::{AsFd, OwnedFd},
@@ -12,7 +12,7 @@ use std::{
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
-use super::pidfd::{Reap, reap};
+use super::{pidfd::Reap, state};
 use crate::{
     io::SocketHandle,
     loom::global::Mutex,
@@ -20,12 +20,8 @@ use crate::{
     util::{fork::PerProcess, threads},
 };
 
-/// Reaps a child that has ended, or will.
+/// Reaps a child once it has ended. It had not when its handle was dropped.
 pub(super) fn adopt(pidfd: SocketHandle) {
-    // An error says that somebody else has reaped it.
-    if !matches!(reap(pidfd.get().as_fd()), Ok(None)) {
-        return;
-    }
     let orphan = Orphan(Some(pidfd));
     match Handle::try_current() {
         Ok(handle) => handle.spawn(orphan).detach(),
@@ -58,14 +54,8 @@ impl Drop for Orphan {
     }
 }
 
-/// What the thread waits for.
-#[derive(Default)]
-struct Orphanage {
-    /// Not yet seen by the thread.
-    new: Vec<SocketHandle>,
-    /// Wakes the thread, while there is one.
-    bell: Option<OwnedFd>,
-}
+/// The thread's children. A bell is an eventfd.
+type Orphanage = state::Orphanage<SocketHandle, OwnedFd>;
 
 fn orphanage() -> &'static Mutex<Orphanage> {
     static ORPHANAGE: PerProcess<Mutex<Orphanage>> = PerProcess::new();
@@ -74,34 +64,24 @@ fn orphanage() -> &'static Mutex<Orphanage> {
 
 #[cold]
 fn leave_to_thread(pidfd: SocketHandle) {
-    let mut orphanage = orphanage().lock();
-    orphanage.new.push(pidfd);
-    if let Some(bell) = &orphanage.bell {
+    let ring = |bell: &OwnedFd| {
         let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
-        return;
-    }
-    // Refused, they wait for the next one that comes here.
-    let Ok(bell) = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK) else { return };
-    let Ok(theirs) = bell.try_clone() else { return };
-    if threads::spawn("ringloop-reaper".into(), move || serve(&theirs)).is_ok() {
-        orphanage.bell = Some(bell);
-    }
+    };
+    orphanage().lock().admit(pidfd, ring, start_thread);
+}
+
+/// Starts the thread and returns its bell; `None` if the system refuses either.
+fn start_thread() -> Option<OwnedFd> {
+    let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?;
+    let theirs = bell.try_clone().ok()?;
+    let thread = threads::spawn("ringloop-reaper".into(), move || serve(&theirs));
+    thread.is_ok().then_some(bell)
 }
 
 /// The thread's life.
 fn serve(bell: &OwnedFd) {
     let mut waits: Vec<SocketHandle> = Vec::new();
-    loop {
-        {
-            let mut orphanage = orphanage().lock();
-            waits.append(&mut orphanage.new);
-            waits.retain(|pidfd| matches!(reap(pidfd.get().as_fd()), Ok(None)));
-            if waits.is_empty() {
-                // The next orphan starts another thread: under the lock, no ring for this one is lost.
-                orphanage.bell = None;
-                return;
-            }
-        }
+    while orphanage().lock().look(&mut waits) {
         let mut fds: Vec<_> = [bell.as_fd()]
             .into_iter()
             .chain(waits.iter().map(|pidfd| pidfd.get().as_fd()))

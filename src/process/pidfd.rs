@@ -14,7 +14,7 @@ use std::{
         unix::process::ExitStatusExt,
     },
     process::ExitStatus,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use rustix::{
@@ -22,7 +22,10 @@ use rustix::{
     process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, waitid},
 };
 
-use super::orphans;
+use super::{
+    orphans,
+    state::{Pidfd, State},
+};
 use crate::{
     io::SocketHandle,
     reactor::{Direction, Endpoint, Socket},
@@ -34,9 +37,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Process {
     id: u32,
-    /// Gone once the status is known.
-    pidfd: Option<SocketHandle>,
-    status: Option<ExitStatus>,
+    state: State<SocketHandle>,
     pub(super) kill_on_drop: bool,
     /// The process whose child it is: in a forked child it is a sibling.
     parent: fork::Generation,
@@ -50,8 +51,8 @@ impl Process {
         // It blocks nobody: it is only asked with `NOHANG`. (Its own flag for that is younger.)
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
         // It has hardly ended yet: the first event tells, without a call in vain.
-        let pidfd = Some(SocketHandle::new(Socket::new_unready(Endpoint::Polled(pidfd))));
-        Ok(Self { id, pidfd, status: None, kill_on_drop, parent: fork::generation() })
+        let pidfd = SocketHandle::new(Socket::new_unready(Endpoint::Polled(pidfd)));
+        Ok(Self { id, state: State::new(pidfd), kill_on_drop, parent: fork::generation() })
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -71,62 +72,44 @@ impl Process {
     ///
     /// The status is not lost: it is asked for and kept in one poll.
     pub(super) fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<ExitStatus>> {
-        let Some(pidfd) = self.running()? else { return Poll::Ready(Ok(self.known())) };
-        let status = ready!(operation::poll(pidfd.get(), cx, &mut Reap))?;
-        Poll::Ready(Ok(self.ended(status)))
+        self.check_parent()?;
+        self.state.poll_wait(|pidfd| operation::poll(pidfd.get(), cx, &mut Reap))
     }
 
     /// Its status, if it has ended.
     pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        let Some(pidfd) = self.running()? else { return Ok(Some(self.known())) };
-        let status = reap(pidfd.get().as_fd())?;
-        Ok(status.map(|status| self.ended(status)))
+        self.check_parent()?;
+        self.state.try_wait()
     }
 
     /// Sends it a signal, unless it is known to have ended.
     pub(super) fn send(&self, signal: i32) -> io::Result<()> {
-        match self.running()? {
-            Some(pidfd) => send(pidfd.get().as_fd(), signal),
-            None => Ok(()),
-        }
-    }
-
-    /// Its pidfd, if its status is not known.
-    fn running(&self) -> io::Result<Option<&SocketHandle>> {
         self.check_parent()?;
-        Ok(self.pidfd.as_ref())
-    }
-
-    fn known(&self) -> ExitStatus {
-        self.status.expect("known once the pidfd is gone")
-    }
-
-    fn ended(&mut self, status: ExitStatus) -> ExitStatus {
-        self.status = Some(status);
-        self.pidfd = None;
-        status
+        self.state.send(signal)
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let Some(pidfd) = self.pidfd.take() else { return };
-        if self.check_parent().is_err() {
+        if !self.state.is_open() || self.check_parent().is_err() {
             return;
         }
-        if self.kill_on_drop {
-            // One that has just ended needs no killing.
-            let _ = send(pidfd.get().as_fd(), libc::SIGKILL);
+        if let Some(pidfd) = self.state.leave(self.kill_on_drop) {
+            orphans::adopt(pidfd);
         }
-        orphans::adopt(pidfd);
     }
 }
 
-/// Sends a signal to a process that may have ended.
-fn send(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    match signals::send_by_pidfd(pidfd, signal) {
-        Err(error) if Errno::from_io_error(&error) == Some(Errno::SRCH) => Ok(()),
-        result => result,
+impl Pidfd for SocketHandle {
+    fn reap(&self) -> io::Result<Option<ExitStatus>> {
+        reap(self.get().as_fd())
+    }
+
+    fn signal(&self, signal: i32) -> io::Result<()> {
+        match signals::send_by_pidfd(self.get().as_fd(), signal) {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::SRCH) => Ok(()),
+            result => result,
+        }
     }
 }
 
@@ -145,7 +128,7 @@ impl Operation<Endpoint> for Reap {
 }
 
 /// Takes the status of a child that has ended, which is gone then.
-pub(super) fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
+fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
     match waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
         Ok(status) => Ok(status.map(|status| exit_status(&status))),
         Err(Errno::CHILD) => Err(lost()),

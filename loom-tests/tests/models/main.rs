@@ -8,6 +8,7 @@ mod budget;
 mod call_cancel;
 mod cancel_scope;
 mod cancel_task;
+mod child_exit;
 mod claim;
 mod doorbell_shutdown;
 mod generated;

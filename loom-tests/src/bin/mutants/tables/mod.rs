@@ -4,6 +4,7 @@ mod blocking;
 mod budget;
 mod calls;
 mod cancel;
+mod children;
 mod homes;
 mod loops;
 mod orderings;
@@ -31,6 +32,7 @@ pub const TABLES: &[&[Mutant]] = &[
     budget::BUDGET,
     blocking::BLOCKING,
     calls::CALLS,
+    children::CHILDREN,
     signals::SIGNALS,
     cancel::CANCEL,
     loops::LOOPS,
