@@ -45,55 +45,65 @@ use std::{
 use ::hyper::rt::{Executor, Read, ReadBufCursor, Sleep, Timer, Write};
 
 pub use self::gather::{GatherWrites, Gathered, gather_writes};
-use crate::{net::TcpStream, runtime, time, util::clock};
+use crate::{
+    net::{TcpStream, UnixStream},
+    runtime, time,
+    util::clock,
+};
 
 mod gather;
 
-impl Read for TcpStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        // SAFETY: bytes that were initialised must stay so: `poll_read` writes
-        // what it read into the slice's front and touches nothing else.
-        let unfilled = unsafe { buf.as_mut() };
-        let n = ready!(self.connection().poll_read(cx, unfilled))?;
-        // SAFETY: `poll_read` has initialised the first `n` bytes.
-        unsafe { buf.advance(n) };
-        Poll::Ready(Ok(()))
-    }
+macro_rules! traits {
+    ($($type:ty),*) => { $(
+        impl Read for $type {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                mut buf: ReadBufCursor<'_>,
+            ) -> Poll<io::Result<()>> {
+                // SAFETY: bytes that were initialised must stay so: `poll_read` writes
+                // what it read into the slice's front and touches nothing else.
+                let unfilled = unsafe { buf.as_mut() };
+                let n = ready!(self.connection().poll_read(cx, unfilled))?;
+                // SAFETY: `poll_read` has initialised the first `n` bytes.
+                unsafe { buf.advance(n) };
+                Poll::Ready(Ok(()))
+            }
+        }
+
+        impl Write for $type {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                self.connection().poll_write(cx, buf)
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bufs: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                self.connection().poll_write_slices(cx, bufs)
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                true
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.connection().poll_flush(cx)
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.connection().poll_shutdown_write(cx)
+            }
+        }
+    )* };
 }
 
-impl Write for TcpStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.connection().poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.connection().poll_write_slices(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection().poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection().poll_shutdown_write(cx)
-    }
-}
+traits!(TcpStream, UnixStream);
 
 /// Spawns what hyper wants to run beside a connection (HTTP/2 needs one) as tasks of
 /// the current runtime.

@@ -1,4 +1,4 @@
-//! tokio's I/O traits for TCP streams and their halves, and for pipes, those of children too (feature
+//! tokio's I/O traits for TCP and Unix streams and their halves, and for pipes, those of children too (feature
 //! `tokio`, which takes no more of tokio than its traits).
 
 use std::{
@@ -11,7 +11,7 @@ use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     io::{Connection, PipeReader, PipeWriter},
-    net::{OwnedReadHalf, OwnedWriteHalf, TcpStream},
+    net::{OwnedReadHalf, OwnedWriteHalf, TcpStream, UnixStream},
     process::{ChildStderr, ChildStdin, ChildStdout},
 };
 
@@ -31,8 +31,8 @@ fn poll_read(
 }
 
 macro_rules! reads {
-    ($($type:ty),*) => { $(
-        impl AsyncRead for $type {
+    ($($type:ty $(where $generic:ident)?),*) => { $(
+        impl$(<$generic>)? AsyncRead for $type {
             fn poll_read(
                 self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
@@ -44,12 +44,12 @@ macro_rules! reads {
     )* };
 }
 
-reads!(TcpStream, OwnedReadHalf, PipeReader, ChildStdout, ChildStderr);
+reads!(TcpStream, UnixStream, OwnedReadHalf<S> where S, PipeReader, ChildStdout, ChildStderr);
 
 /// By the type's own traits, which are those of `futures_io`.
 macro_rules! writes {
-    ($($type:ty),*) => { $(
-        impl AsyncWrite for $type {
+    ($($type:ty $(where $generic:ident)?),*) => { $(
+        impl$(<$generic>)? AsyncWrite for $type {
             fn poll_write(
                 self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
@@ -81,7 +81,7 @@ macro_rules! writes {
     )* };
 }
 
-writes!(TcpStream, OwnedWriteHalf, PipeWriter, ChildStdin);
+writes!(TcpStream, UnixStream, OwnedWriteHalf<S> where S, PipeWriter, ChildStdin);
 
 #[cfg(test)]
 mod tests {

@@ -1,15 +1,15 @@
 //! The core of every listener: a socket, and what the tasks that accept on it share.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
-use rustix::io::Errno;
+use rustix::{io::Errno, net::SocketAddrAny};
 
 use super::exhaustion::{self, Cause};
 use crate::{
     error::ErrorEvent,
     io::{Connection, Freed, SocketHandle},
     loom::global::{AtomicU64, Ordering},
-    reactor::{Direction, Endpoint, Mode, Socket, not_of_the_internet},
+    reactor::{Accepted, Direction, Endpoint, Mode, Socket},
     runtime::{
         Handle,
         operation::{self, Operation},
@@ -45,7 +45,7 @@ impl Acceptor {
     /// # Cancel safety
     ///
     /// A connection that was not returned is there for the next call.
-    pub(super) async fn accept(&self) -> io::Result<(Connection, SocketAddr)> {
+    pub(super) async fn accept(&self) -> io::Result<(Connection, Option<SocketAddrAny>)> {
         loop {
             let accept = Accept { socket: self.socket(), backlog: &self.backlog };
             match operation::run(self.socket(), accept).await {
@@ -128,7 +128,7 @@ struct Accept<'a> {
 }
 
 impl Operation<Endpoint> for Accept<'_> {
-    type Output = (Endpoint, SocketAddr);
+    type Output = Accepted;
 
     const DIRECTION: Direction = Direction::Read;
     const HAS_MARKS: bool = false;
@@ -137,7 +137,7 @@ impl Operation<Endpoint> for Accept<'_> {
         self.socket.check_process()?;
         let mode = (!self.socket.is_ours_alone()).then_some(&self.backlog.mode);
         match accept_next(listener, || listener.accept(mode)) {
-            Ok((endpoint, peer)) => Ok((endpoint, peer.ok_or_else(not_of_the_internet)?)),
+            Ok(accepted) => Ok(accepted),
             Err(error) => {
                 if error == Errno::WOULDBLOCK {
                     self.backlog.is_empty_now();

@@ -1,4 +1,4 @@
-//! TCP sockets.
+//! TCP and Unix sockets.
 //!
 //! A socket belongs to no worker: it may be made, used and dropped on any. The worker on which a
 //! task first has to wait for it becomes its home, and wakes its tasks from then on. On io_uring a
@@ -27,12 +27,16 @@
 mod acceptor;
 mod addr;
 mod exhaustion;
+mod halves;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod unix;
 
 pub use self::{
     addr::{ToSocketAddrs, lookup_host},
-    stream::{OwnedReadHalf, OwnedWriteHalf, ReuniteError, TcpListener, TcpStream},
+    halves::{OwnedReadHalf, OwnedWriteHalf, ReuniteError},
+    stream::{TcpListener, TcpStream},
+    unix::{UCred, UnixListener, UnixStream},
 };
 pub use crate::io::{Read, ReadBuffer, Write, WriteBuffer};

@@ -8,9 +8,13 @@
 
 use std::{
     io::{self, IoSlice},
-    mem::MaybeUninit,
+    mem::{self, MaybeUninit},
     net::{Shutdown, SocketAddr},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+        linux::net::SocketAddrExt,
+        unix::net as unix,
+    },
     ptr,
     time::Duration,
 };
@@ -21,8 +25,8 @@ use rustix::{
     fs::{OFlags, fcntl_getfl},
     io::{Errno, ioctl_fionbio, read, write, writev},
     net::{
-        RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketFlags, acceptfrom_with,
-        recv, send, sendmsg, sockopt::socket_acceptconn,
+        AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketFlags,
+        SocketType, acceptfrom_with, recv, send, sendmsg, socketpair, sockopt::socket_acceptconn,
     },
 };
 use smallvec::SmallVec;
@@ -41,12 +45,16 @@ const BACKLOG: i32 = 4096;
 
 /// So many unread bytes are thrown away: more than a receive buffer mostly holds.
 const UNREAD: usize = 1 << 20;
+/// So many at a time, where they have to be read.
+const SCRATCH: usize = 8 << 10;
 
 /// One end of a connection or of a pipe, what accepts connections, or a process.
 #[derive(Debug)]
 pub(crate) enum Endpoint {
     /// A non-blocking socket of the kernel's.
     Kernel(OwnedFd),
+    /// A non-blocking Unix socket. Descriptors that come with its bytes stop a read.
+    Unix(OwnedFd),
     /// One end of a pipe, non-blocking, or a process. A ring only polls it: its receives and sends are for
     /// sockets.
     Polled(OwnedFd),
@@ -60,7 +68,7 @@ pub(crate) enum Endpoint {
 macro_rules! by_kind {
     ($endpoint:expr, $fd:ident => $kernel:expr, $end:ident => $memory:expr $(,)?) => {
         match $endpoint {
-            Endpoint::Kernel($fd) | Endpoint::Polled($fd) => $kernel,
+            Endpoint::Kernel($fd) | Endpoint::Unix($fd) | Endpoint::Polled($fd) => $kernel,
             #[cfg(test)]
             Endpoint::Memory($end) => $memory,
         }
@@ -72,7 +80,7 @@ macro_rules! by_kind {
         $end:ident => $memory:expr $(,)?
     ) => {
         match $endpoint {
-            Endpoint::Kernel($fd) => $kernel,
+            Endpoint::Kernel($fd) | Endpoint::Unix($fd) => $kernel,
             Endpoint::Polled($pipe) => $piped,
             #[cfg(test)]
             Endpoint::Memory($end) => $memory,
@@ -86,8 +94,17 @@ const NO_DESCRIPTOR: &str = "a socket in memory has no descriptor";
 /// Held by each accept on one listener; alone by one that changes the listener's mode for a moment.
 pub(crate) type Mode = RwLock<()>;
 
-/// A connection that was accepted, and its other end, if that has an address of the internet.
-pub(crate) type Accepted = (Endpoint, Option<SocketAddr>);
+/// A connection that was accepted, and the address of its other end.
+pub(crate) type Accepted = (Endpoint, Option<SocketAddrAny>);
+
+/// What a read has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReadLen {
+    /// So many bytes; 0 is the end.
+    pub(crate) len: usize,
+    /// The kernel stopped at a boundary: more may be behind it, though the read was short.
+    pub(crate) stopped: bool,
+}
 
 impl Endpoint {
     /// Starts to connect. `false`: it is still under way, and [`connected`](Self::connected) gives
@@ -102,14 +119,31 @@ impl Endpoint {
         Ok((Self::Kernel(socket.into()), connected))
     }
 
-    /// Both ends of a connection without a name, of this process's own.
-    #[cfg(any(test, feature = "process-pool"))]
-    pub(crate) fn pair() -> io::Result<(Self, Self)> {
-        use rustix::net::{AddressFamily, SocketType, socketpair};
+    /// Connects to a Unix socket.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the backlog of the other side is full. No event tells of
+    /// room in it.
+    pub(crate) fn connect_unix(addr: &SockAddr) -> io::Result<Self> {
+        let socket = new_unix_socket()?;
+        socket.connect(addr)?;
+        Ok(Self::Unix(socket.into()))
+    }
 
+    /// Both ends of a connection without a name, of this process's own.
+    pub(crate) fn pair() -> io::Result<(Self, Self)> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (near, far) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        Ok((Self::Kernel(near), Self::Kernel(far)))
+        Ok((Self::Unix(near), Self::Unix(far)))
+    }
+
+    /// Listens on a Unix socket.
+    pub(crate) fn listen_unix(addr: &SockAddr) -> io::Result<Self> {
+        let socket = new_unix_socket()?;
+        socket.bind(addr)?;
+        socket.listen(BACKLOG)?;
+        Ok(Self::Unix(socket.into()))
     }
 
     /// Listens. `share`: other listeners may be bound to the same port.
@@ -129,15 +163,17 @@ impl Endpoint {
         by_kind!(self, fd => fd, _end => panic!("{NO_DESCRIPTOR}"))
     }
 
-    /// Reads into the front of `buf`, and says how much. 0 is the end.
+    /// Reads into the front of `buf`.
     #[inline]
-    pub(crate) fn recv(&self, buf: &mut [MaybeUninit<u8>]) -> Result<usize, Errno> {
-        by_kind!(
-            self,
-            fd => recv_with(fd, buf, RecvFlags::DONTWAIT),
-            pipe => read(pipe, buf).map(|(read, _)| read.len()),
-            end => end.recv(buf, false),
-        )
+    pub(crate) fn recv(&self, buf: &mut [MaybeUninit<u8>]) -> Result<ReadLen, Errno> {
+        let len = match self {
+            Self::Kernel(fd) => recv_with(fd, buf, RecvFlags::DONTWAIT),
+            Self::Unix(fd) => return recv_unix(fd, buf),
+            Self::Polled(pipe) => read(pipe, buf).map(|(read, _)| read.len()),
+            #[cfg(test)]
+            Self::Memory(end) => end.recv(buf, false),
+        };
+        Ok(ReadLen { len: len?, stopped: false })
     }
 
     /// The same, but what is read stays to be read.
@@ -161,7 +197,7 @@ impl Endpoint {
     pub(crate) fn send_slices(&self, slices: &[IoSlice<'_>], len: usize) -> Result<usize, Errno> {
         match (self, slices) {
             (_, [one]) => self.send(one),
-            (Self::Kernel(fd), slices) if len > GATHER => {
+            (Self::Kernel(fd) | Self::Unix(fd), slices) if len > GATHER => {
                 sendmsg(fd, slices, &mut SendAncillaryBuffer::default(), SEND)
             }
             (Self::Polled(pipe), slices) if len > GATHER => writev(pipe, slices),
@@ -175,14 +211,22 @@ impl Endpoint {
 
     /// Takes the next connection. `mode` is for a listener that others may have made blocking.
     pub(crate) fn accept(&self, mode: Option<&Mode>) -> Result<Accepted, Errno> {
-        by_kind!(
+        let (fd, peer) = by_kind!(
             self,
             fd => match mode {
-                None => accept_now(fd),
-                Some(mode) => accept(fd, mode),
+                None => accept_now(fd)?,
+                Some(mode) => accept(fd, mode)?,
             },
-            end => end.accept().map(|(end, peer)| (Self::Memory(end), peer)),
-        )
+            end => {
+                let (end, peer) = end.accept()?;
+                return Ok((Self::Memory(end), peer.map(SocketAddrAny::from)));
+            },
+        );
+        let endpoint = match self {
+            Self::Unix(_) => Self::Unix(fd),
+            _ => Self::Kernel(fd),
+        };
+        Ok((endpoint, peer))
     }
 
     /// Whether it listens.
@@ -216,6 +260,16 @@ impl Endpoint {
         matches!(self, Self::Polled(_))
     }
 
+    /// Whether a ring may receive before a reader asks.
+    ///
+    /// Not from a Unix socket. Its kernel code says that nothing is left when the last bytes are received,
+    /// also if the end is behind them (Linux 6.18, `unix_stream_read_generic`). The ring believes that, and
+    /// waits for an event which has been: the end is never received.
+    #[inline]
+    pub(crate) fn is_received_ahead(&self) -> bool {
+        !matches!(self, Self::Polled(_) | Self::Unix(_))
+    }
+
     /// Shuts one or both ways down, at once. A way that is down already, or a connection that is
     /// gone, is no error. An end of a pipe has one way, and only its close shuts that.
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
@@ -227,7 +281,24 @@ impl Endpoint {
 
     /// Throws away what has arrived and was not read.
     pub(crate) fn discard_unread(&self) {
-        by_kind!(self, fd => discard_unread(fd), _pipe => (), end => end.discard_unread())
+        match self {
+            Self::Kernel(fd) => discard_unread(fd),
+            Self::Unix(_) => self.discard_by_reads(),
+            Self::Polled(_) => {}
+            #[cfg(test)]
+            Self::Memory(end) => end.discard_unread(),
+        }
+    }
+
+    /// A Unix socket knows no `MSG_TRUNC`.
+    fn discard_by_reads(&self) {
+        let mut scratch = [MaybeUninit::uninit(); SCRATCH];
+        for _ in 0..UNREAD / SCRATCH {
+            match self.recv(&mut scratch) {
+                Ok(ReadLen { len: 1.., .. }) => {}
+                _ => return,
+            }
+        }
     }
 
     /// `SO_LINGER`.
@@ -254,6 +325,16 @@ impl Endpoint {
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
         by_kind!(self, fd => ip_addr(SockRef::from(fd).peer_addr()?), end => Ok(end.peer_addr()?))
     }
+
+    /// getsockname(2) of a Unix socket.
+    pub(crate) fn local_unix_addr(&self) -> io::Result<unix::SocketAddr> {
+        unix_addr(&SockRef::from(self).local_addr()?)
+    }
+
+    /// getpeername(2) of a Unix socket.
+    pub(crate) fn peer_unix_addr(&self) -> io::Result<unix::SocketAddr> {
+        unix_addr(&SockRef::from(self).peer_addr()?)
+    }
 }
 
 impl AsFd for Endpoint {
@@ -271,6 +352,28 @@ impl AsRawFd for Endpoint {
 /// CLOEXEC comes with it (S9).
 fn new_socket(addr: SocketAddr) -> io::Result<Socket> {
     Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))
+}
+
+fn new_unix_socket() -> io::Result<Socket> {
+    Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)
+}
+
+/// Descriptors that come with the bytes are closed: there is no room for them. The kernel says so, and that is
+/// how the read is known to have stopped behind them (unix(7)).
+#[inline]
+fn recv_unix(fd: &OwnedFd, buf: &mut [MaybeUninit<u8>]) -> Result<ReadLen, Errno> {
+    let mut slice = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+    // SAFETY: all zeros are a message header without a name, slices and room for descriptors.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = &raw mut slice;
+    message.msg_iovlen = 1;
+    // SAFETY: the header and what it refers to live until the call returns, and the kernel writes no more
+    // than the slice has room for.
+    let read = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
+    match usize::try_from(read) {
+        Ok(len) => Ok(ReadLen { len, stopped: message.msg_flags & libc::MSG_CTRUNC != 0 }),
+        Err(_) => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)),
+    }
 }
 
 #[inline]
@@ -312,9 +415,11 @@ fn is_ready(fd: &OwnedFd, events: PollFlags) -> Result<bool, Errno> {
     Ok(poll(&mut fds, Some(&Timespec::default()))? > 0)
 }
 
+type AcceptedFd = (OwnedFd, Option<SocketAddrAny>);
+
 /// accept4(2) that does not wait, even where others that have the listener's open file have made
 /// it blocking: unlike recv(2), it has no flag for that.
-fn accept(listener: &OwnedFd, mode: &Mode) -> Result<Accepted, Errno> {
+fn accept(listener: &OwnedFd, mode: &Mode) -> Result<AcceptedFd, Errno> {
     let held = mode.read();
     if is_non_blocking(listener)? {
         return accept_now(listener);
@@ -325,7 +430,7 @@ fn accept(listener: &OwnedFd, mode: &Mode) -> Result<Accepted, Errno> {
 
 /// The others find the mode as they left it.
 #[cold]
-fn accept_in_blocking_mode(listener: &OwnedFd, mode: &Mode) -> Result<Accepted, Errno> {
+fn accept_in_blocking_mode(listener: &OwnedFd, mode: &Mode) -> Result<AcceptedFd, Errno> {
     // Alone: an accept that finds the mode of this moment would wait if that were over.
     let _mode = mode.write();
     if is_non_blocking(listener)? {
@@ -347,14 +452,24 @@ fn is_non_blocking(fd: &OwnedFd) -> Result<bool, Errno> {
 
 /// accept4(2), which gives the peer's address along: getpeername(2) would have none of a peer that
 /// has reset by then.
-fn accept_now(listener: &OwnedFd) -> Result<Accepted, Errno> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (socket, peer): (_, Option<SocketAddrAny>) = acceptfrom_with(listener, flags)?;
-    Ok((Endpoint::Kernel(socket), peer.and_then(|peer| SocketAddr::try_from(peer).ok())))
+fn accept_now(listener: &OwnedFd) -> Result<AcceptedFd, Errno> {
+    acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
 }
 
 fn ip_addr(addr: SockAddr) -> io::Result<SocketAddr> {
     addr.as_socket().ok_or_else(not_of_the_internet)
+}
+
+fn unix_addr(addr: &SockAddr) -> io::Result<unix::SocketAddr> {
+    if let Some(name) = addr.as_abstract_namespace() {
+        return unix::SocketAddr::from_abstract_name(name);
+    }
+    match addr.as_pathname() {
+        Some(path) => unix::SocketAddr::from_pathname(path),
+        // The empty path makes an address without a name.
+        None if addr.is_unnamed() => unix::SocketAddr::from_pathname(""),
+        None => Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket is not a Unix socket")),
+    }
 }
 
 /// The error of a socket that has no IP address.

@@ -51,7 +51,7 @@ use std::{
 pub use self::pool::Lease;
 pub(crate) use self::{
     doorbell::Doorbell,
-    endpoint::{Endpoint, Mode, not_of_the_internet},
+    endpoint::{Accepted, Endpoint, Mode, ReadLen, not_of_the_internet},
     pool::{Gauge, MAX_BUFFERS, Pool},
     slot::Direction,
     socket::Socket,

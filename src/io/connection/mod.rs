@@ -24,7 +24,10 @@ use std::{
     os::fd::OwnedFd,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
+
+use socket2::SockAddr;
 
 pub use self::buffers::{Read, ReadBuffer, Write, WriteBuffer};
 pub(crate) use self::read::{as_uninit, first_buffer};
@@ -35,7 +38,12 @@ pub(crate) use self::{
 use crate::{
     reactor::{Direction, Endpoint, Socket},
     runtime::operation::{self, Operation},
+    time::sleep,
 };
+
+/// Between two tries to connect to a Unix socket with a full backlog; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_micros(100);
+const LAST_PAUSE: Duration = Duration::from_millis(20);
 
 /// One end of a connection, which closes when this is dropped.
 ///
@@ -51,7 +59,6 @@ impl Connection {
     }
 
     /// A pair of streams of this process's own: what is written to one is read from the other, both ways.
-    #[cfg(test)]
     pub(crate) fn pair() -> io::Result<(Self, Self)> {
         let (near, far) = Endpoint::pair()?;
         Ok((Self::new(near), Self::new(far)))
@@ -62,6 +69,25 @@ impl Connection {
     pub(crate) fn pair_with_fd() -> io::Result<(Self, OwnedFd)> {
         let (near, far) = Endpoint::pair()?;
         Ok((Self::new(near), far.into_fd()))
+    }
+
+    /// Connects to a Unix socket.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing has happened.
+    pub(crate) async fn connect_unix(addr: &SockAddr) -> io::Result<Self> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match Endpoint::connect_unix(addr) {
+                // The backlog is full. No event tells of room in it.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    sleep(pause).await;
+                    pause = LAST_PAUSE.min(pause * 2);
+                }
+                connected => return Ok(Self::new(connected?)),
+            }
+        }
     }
 
     /// Connects to an address of the internet.
@@ -119,8 +145,8 @@ impl Operation<Endpoint> for Connected {
 
 /// The traits of `futures_io` for a public type that reads, by its method `connection`.
 macro_rules! reads {
-    ($type:ty) => {
-        impl ::futures_io::AsyncRead for $type {
+    ($type:ty $(where $generic:ident)?) => {
+        impl$(<$generic>)? ::futures_io::AsyncRead for $type {
             fn poll_read(
                 self: ::std::pin::Pin<&mut Self>,
                 cx: &mut ::std::task::Context<'_>,
@@ -143,8 +169,8 @@ macro_rules! reads {
 
 /// The same for one that writes.
 macro_rules! writes {
-    ($type:ty) => {
-        impl ::futures_io::AsyncWrite for $type {
+    ($type:ty $(where $generic:ident)?) => {
+        impl$(<$generic>)? ::futures_io::AsyncWrite for $type {
             fn poll_write(
                 self: ::std::pin::Pin<&mut Self>,
                 cx: &mut ::std::task::Context<'_>,

@@ -40,11 +40,7 @@ impl Connection {
         }
         match ready!(poll_received(self.socket(), cx, |queue| copy_from(queue, buf))) {
             Some(received) => Poll::Ready(received.into_count()),
-            None => operation::poll(
-                self.socket(),
-                cx,
-                &mut Recv { socket: self.socket(), buf, peeks: false },
-            ),
+            None => operation::poll(self.socket(), cx, &mut Recv::new(self.socket(), buf)),
         }
     }
 
@@ -80,7 +76,7 @@ impl Connection {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match operation::attempt(socket, &mut RecvLease { socket, room: 0 }) {
+            match operation::attempt(socket, &mut RecvLease::new(socket)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return Poll::Ready(result),
@@ -89,7 +85,7 @@ impl Connection {
         match ready!(poll_queue(socket, cx, true, |queue| queue.pop())) {
             Some(Received::Some(lease)) => Poll::Ready(Ok(lease)),
             Some(Received::End(result)) => Poll::Ready(result.map(|()| Lease::empty())),
-            None => operation::poll(socket, cx, &mut RecvLease { socket, room: 0 }),
+            None => operation::poll(socket, cx, &mut RecvLease::new(socket)),
         }
     }
 
@@ -98,10 +94,7 @@ impl Connection {
         let buf = as_uninit(buf);
         match try_received(self.socket(), |queue| copy_from(queue, buf)) {
             Some(result) => result?.into_count(),
-            None => operation::attempt(
-                self.socket(),
-                &mut Recv { socket: self.socket(), buf, peeks: false },
-            ),
+            None => operation::attempt(self.socket(), &mut Recv::new(self.socket(), buf)),
         }
     }
 
@@ -112,10 +105,7 @@ impl Connection {
             poll_fn(|cx| poll_received(self.socket(), cx, |queue| copy_to(buf, queue.front())));
         match received.await {
             Some(received) => received.into_count(),
-            None => {
-                operation::run(self.socket(), Recv { socket: self.socket(), buf, peeks: true })
-                    .await
-            }
+            None => operation::run(self.socket(), Peek { buf }).await,
         }
     }
 
@@ -255,8 +245,13 @@ fn has_received(socket: &Arc<Socket>) -> io::Result<bool> {
 struct Recv<'a> {
     socket: &'a Socket,
     buf: &'a mut [MaybeUninit<u8>],
-    /// Leaves the bytes to be read.
-    peeks: bool,
+    stopped: bool,
+}
+
+impl<'a> Recv<'a> {
+    fn new(socket: &'a Socket, buf: &'a mut [MaybeUninit<u8>]) -> Self {
+        Self { socket, buf, stopped: false }
+    }
 }
 
 impl Operation<Endpoint> for Recv<'_> {
@@ -266,16 +261,31 @@ impl Operation<Endpoint> for Recv<'_> {
     const DIRECTION: Direction = Direction::Read;
 
     #[inline]
-    fn attempt(&mut self, endpoint: &Endpoint) -> io::Result<usize> {
-        match self.peeks {
-            false => Ok(self.socket.recv(self.buf)?),
-            true => Ok(endpoint.peek(self.buf)?),
-        }
+    fn attempt(&mut self, _: &Endpoint) -> io::Result<usize> {
+        let received = self.socket.recv(self.buf)?;
+        self.stopped = received.stopped;
+        Ok(received.len)
     }
 
     fn drained(&self, read: &usize) -> bool {
         // 0 is the end, which stays.
-        (1..self.buf.len()).contains(read) && !self.peeks
+        (1..self.buf.len()).contains(read) && !self.stopped
+    }
+}
+
+/// A read that leaves the bytes to be read.
+struct Peek<'a> {
+    buf: &'a mut [MaybeUninit<u8>],
+}
+
+impl Operation<Endpoint> for Peek<'_> {
+    /// How many bytes at the buffer's front were written.
+    type Output = usize;
+
+    const DIRECTION: Direction = Direction::Read;
+
+    fn attempt(&mut self, endpoint: &Endpoint) -> io::Result<usize> {
+        Ok(endpoint.peek(self.buf)?)
     }
 }
 
@@ -283,6 +293,13 @@ impl Operation<Endpoint> for Recv<'_> {
 struct RecvLease<'a> {
     socket: &'a Socket,
     room: usize,
+    stopped: bool,
+}
+
+impl<'a> RecvLease<'a> {
+    fn new(socket: &'a Socket) -> Self {
+        Self { socket, room: 0, stopped: false }
+    }
 }
 
 impl Operation<Endpoint> for RecvLease<'_> {
@@ -294,13 +311,15 @@ impl Operation<Endpoint> for RecvLease<'_> {
         operation::with_reactor(|reactor| {
             reactor.lend(|buf| {
                 self.room = buf.len();
-                Ok(self.socket.recv(buf)?)
+                let received = self.socket.recv(buf)?;
+                self.stopped = received.stopped;
+                Ok(received.len)
             })
         })
     }
 
     fn drained(&self, lease: &Lease) -> bool {
-        (1..self.room).contains(&lease.len())
+        (1..self.room).contains(&lease.len()) && !self.stopped
     }
 }
 

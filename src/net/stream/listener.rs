@@ -13,7 +13,7 @@ use crate::{
         acceptor::Acceptor,
         addr::{ToSocketAddrs, lookup_host},
     },
-    reactor::Endpoint,
+    reactor::{Endpoint, not_of_the_internet},
     runtime::{Backend, Handle, WorkerId, operation},
     time::sleep,
 };
@@ -231,7 +231,8 @@ impl TcpListener {
     /// Those of accept(2) that are neither of the above: the listener is unusable.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (connection, peer) = self.acceptor.accept().await?;
-        Ok((TcpStream::from(connection), peer))
+        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+        Ok((TcpStream::from(connection), peer.ok_or_else(not_of_the_internet)?))
     }
 
     /// The address it listens on.

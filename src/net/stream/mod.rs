@@ -1,6 +1,5 @@
 //! A TCP connection.
 
-mod halves;
 mod listener;
 
 use std::{
@@ -12,11 +11,11 @@ use std::{
 
 use socket2::SockRef;
 
-pub use self::{
-    halves::{OwnedReadHalf, OwnedWriteHalf, ReuniteError},
-    listener::TcpListener,
+pub use self::listener::TcpListener;
+use super::{
+    addr::{ToSocketAddrs, lookup_host},
+    halves::{self, OwnedReadHalf, OwnedWriteHalf},
 };
-use super::addr::{ToSocketAddrs, lookup_host};
 use crate::{
     io::{Connection, Lease, Read, ReadBuffer, Write, WriteBuffer, reads, writes},
     reactor::Endpoint,

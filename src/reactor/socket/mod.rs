@@ -33,7 +33,7 @@ pub(crate) use self::{
     outbound::{Chunk, Direct, Next, Outbound, Queued, TakenBack},
 };
 use super::{
-    Direction, Endpoint, Garbage, Home, Reactor,
+    Direction, Endpoint, Garbage, Home, Reactor, ReadLen,
     slot::Ready,
     source::{Door, Pollable, Source},
     uring::{self, FlightId, Link, Node},
@@ -196,11 +196,11 @@ impl Socket {
         self.source.get()
     }
 
-    /// Reads into the front of `buf`, and says how much. 0 is the end.
+    /// Reads into the front of `buf`.
     #[inline]
-    pub(crate) fn recv(&self, buf: &mut [MaybeUninit<u8>]) -> Result<usize, Errno> {
+    pub(crate) fn recv(&self, buf: &mut [MaybeUninit<u8>]) -> Result<ReadLen, Errno> {
         let read = self.endpoint().recv(buf);
-        self.note_read(buf.len(), read);
+        self.note_read(buf.len(), read.map(|read| read.len));
         read
     }
 
@@ -330,7 +330,7 @@ impl Socket {
 
     /// Has the home receive into lent memory. `false`: it cannot.
     pub(crate) fn arm_recv(self: &Arc<Self>, at_hand: &mut Reactor) -> bool {
-        !self.endpoint().is_polled() && self.ask(at_hand, uring::ARM_RECV)
+        self.endpoint().is_received_ahead() && self.ask(at_hand, uring::ARM_RECV)
     }
 
     /// Whether a receive into lent memory may stay asleep at the mark of urgent data: the arrival

@@ -169,7 +169,7 @@ impl Shared {
             let mut received = false;
             // Not now: with the next look.
             let _ = self.claim.try_borrow(|| {
-                let read = || Pool::read_apart(gauge, |room| Ok(socket.recv(room)?));
+                let read = || Pool::read_apart(gauge, |room| Ok(socket.recv(room)?.len));
                 // It may have left meanwhile: not while the claim is held here.
                 if !socket.has_left(self) {
                     received = socket.inbound.receive_instead(read, wakes);

@@ -1,0 +1,220 @@
+//! A Unix socket that accepts connections.
+
+use std::{
+    ffi::OsStr,
+    fmt, fs, io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+        linux::net::SocketAddrExt,
+        unix::{ffi::OsStrExt, fs::MetadataExt, net},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::net::{SocketAddrAny, SocketAddrUnix};
+use socket2::{SockAddr, SockRef};
+
+use super::{UnixStream, by_addr, by_path, explain};
+use crate::{
+    net::acceptor::Acceptor,
+    reactor::{Endpoint, Socket},
+};
+
+/// A Unix socket that accepts connections.
+///
+/// # Dropping
+///
+/// A listener that was [bound](Self::bind) to a path removes it when it is dropped, if that is still its own
+/// socket: a path that another process has replaced meanwhile stays. It stays also where the socket may
+/// live on: if the listener's descriptor was shown (`as_fd`, `as_raw_fd`, [`socket`](Self::socket)), in a
+/// process that has been forked since, or after [`keep_path`](Self::keep_path).
+///
+/// Connections that nobody has accepted see the end.
+///
+/// asyncio: what `loop.create_unix_server` listens on. There a path that is in use by a socket is
+/// removed before it is bound, also that of a server that lives.
+///
+/// ```
+/// use ringloop::{io::{AsyncReadExt, AsyncWriteExt}, net::{UnixListener, UnixStream}};
+///
+/// ringloop::run(async {
+///     let path = std::env::temp_dir().join(format!("ringloop-doc-listener-{}", std::process::id()));
+///     let listener = UnixListener::bind(&path).unwrap();
+///     let mut client = UnixStream::connect(&path).await.unwrap();
+///     client.write_all(b"ping").await.unwrap();
+///     client.close().await.unwrap();
+///     let (mut stream, _) = listener.accept().await.unwrap();
+///     let mut text = String::new();
+///     stream.read_to_string(&mut text).await.unwrap();
+///     assert_eq!(text, "ping");
+///     drop(listener);
+///     assert!(!path.exists());
+/// });
+/// ```
+#[doc(alias = "create_unix_server")]
+pub struct UnixListener {
+    // Above the acceptor: nobody finds a path where nobody listens.
+    path: Option<OwnPath>,
+    acceptor: Acceptor,
+}
+
+/// The path that a listener has made, which it removes at its end.
+struct OwnPath {
+    path: PathBuf,
+    // The socket itself has other numbers: these are the file's.
+    device: u64,
+    inode: u64,
+    socket: Arc<Socket>,
+    stays: bool,
+}
+
+impl UnixListener {
+    /// Listens at a path, which must not exist.
+    ///
+    /// # Errors
+    ///
+    /// The path exists, is too long, or its directory does not exist or may not be written to; the text says
+    /// which, and what to do.
+    pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
+        let path = path.as_ref();
+        let mut this = Self::bind_to(&by_path(path)?)?;
+        // The working directory may be another one at the end.
+        if let Ok(path) = std::path::absolute(path)
+            && let Ok(metadata) = fs::symlink_metadata(&path)
+        {
+            let (device, inode) = (metadata.dev(), metadata.ino());
+            let socket = this.acceptor.socket().clone();
+            this.path = Some(OwnPath { path, device, inode, socket, stays: false });
+        }
+        Ok(this)
+    }
+
+    /// Listens at an address, which may be an abstract name: that ends with the socket, and is no file.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind). An address without a name is an error, too.
+    pub fn bind_addr(addr: &net::SocketAddr) -> io::Result<Self> {
+        match addr.as_pathname() {
+            Some(path) => Self::bind(path),
+            None => Self::bind_to(&by_addr(addr)?),
+        }
+    }
+
+    fn bind_to(addr: &SockAddr) -> io::Result<Self> {
+        let endpoint = Endpoint::listen_unix(addr);
+        let endpoint = endpoint.map_err(|error| explain("listen on", addr, error))?;
+        Ok(Self { path: None, acceptor: Acceptor::new(endpoint) })
+    }
+
+    /// Leaves the path when the listener is dropped.
+    pub fn keep_path(&mut self) {
+        if let Some(mut path) = self.path.take() {
+            path.stays = true;
+        }
+    }
+
+    /// Takes a listening socket over, and makes it non-blocking, for every user of its open file. Its path
+    /// stays when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor refuses to be non-blocking.
+    pub fn from_std(listener: net::UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let acceptor = Acceptor::new(Endpoint::Unix(listener.into()));
+        // There may be copies of it.
+        acceptor.socket().show();
+        Ok(Self { path: None, acceptor })
+    }
+
+    /// Hands the socket over, in blocking mode, and leaves its path. Connections that were not
+    /// returned by [`accept`](Self::accept) wait in it. It works on any executor.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor refuses to be blocking.
+    pub async fn into_std(mut self) -> io::Result<net::UnixListener> {
+        self.keep_path();
+        let listener = self.acceptor.into_endpoint().await?;
+        let listener = net::UnixListener::from(listener.into_fd());
+        listener.set_nonblocking(false)?;
+        Ok(listener)
+    }
+
+    /// Waits for a connection. Several tasks may wait at once. Errors of a single connection, and the lack of
+    /// descriptors, are dealt with as by [`TcpListener::accept`](crate::net::TcpListener::accept).
+    ///
+    /// # Cancel safety
+    ///
+    /// A connection that was not returned is there for the next call.
+    ///
+    /// # Errors
+    ///
+    /// The listener is unusable.
+    pub async fn accept(&self) -> io::Result<(UnixStream, net::SocketAddr)> {
+        let (connection, peer) = self.acceptor.accept().await?;
+        Ok((UnixStream::from(connection), std_addr(peer)?))
+    }
+
+    /// The address it listens on.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockname(2).
+    pub fn local_addr(&self) -> io::Result<net::SocketAddr> {
+        self.acceptor.socket().endpoint().local_unix_addr()
+    }
+
+    /// The socket, for its options.
+    pub fn socket(&self) -> SockRef<'_> {
+        SockRef::from(self)
+    }
+}
+
+/// What accept(2) says of the other end.
+fn std_addr(peer: Option<SocketAddrAny>) -> io::Result<net::SocketAddr> {
+    let peer = peer.and_then(|peer| SocketAddrUnix::try_from(peer).ok());
+    // rustix has an empty abstract name for an address without a name.
+    let name = peer.as_ref().and_then(|peer| peer.abstract_name());
+    if let Some(name) = name.filter(|name| !name.is_empty()) {
+        return net::SocketAddr::from_abstract_name(name);
+    }
+    let path = peer.as_ref().and_then(|peer| peer.path());
+    // The empty path makes an address without a name.
+    let bytes = path.as_ref().map_or(&[][..], |path| path.to_bytes());
+    net::SocketAddr::from_pathname(OsStr::from_bytes(bytes))
+}
+
+impl Drop for OwnPath {
+    fn drop(&mut self) {
+        if self.stays || !self.socket.is_ours_alone() {
+            return;
+        }
+        let is_own = fs::symlink_metadata(&self.path)
+            .is_ok_and(|now| (now.dev(), now.ino()) == (self.device, self.inode));
+        if is_own {
+            // Somebody else may have been faster.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl AsFd for UnixListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.acceptor.socket().show()
+    }
+}
+
+impl AsRawFd for UnixListener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl fmt::Debug for UnixListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.acceptor.fmt(f)
+    }
+}
