@@ -262,9 +262,9 @@ impl Endpoint {
 
     /// Whether a ring may receive before a reader asks.
     ///
-    /// Not from a Unix socket. Its kernel code says that nothing is left when the last bytes are received,
-    /// also if the end is behind them (Linux 6.18, `unix_stream_read_generic`). The ring believes that, and
-    /// waits for an event which has been: the end is never received.
+    /// Not from a Unix socket. With its last bytes the kernel tells the ring that nothing is left, also if the
+    /// end is behind them (`unix_stream_read_generic` of Linux 6.18). A receive that goes on then waits for
+    /// an event which may have come before it was armed: it never gives the end.
     #[inline]
     pub(crate) fn is_received_ahead(&self) -> bool {
         !matches!(self, Self::Polled(_) | Self::Unix(_))

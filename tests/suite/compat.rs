@@ -194,6 +194,35 @@ mod with_hyper {
     }
 
     #[test]
+    fn http_over_a_unix_socket() {
+        on_every(|cfg| {
+            cfg.everywhere(|| async {
+                let (near, far) = ringloop::net::UnixStream::pair().unwrap();
+                let server = spawn(async move {
+                    hyper::server::conn::http1::Builder::new()
+                        .timer(HyperTimer)
+                        .serve_connection(far, service_fn(answer))
+                        .await
+                        .unwrap();
+                });
+                let (mut sender, connection) =
+                    hyper::client::conn::http1::handshake(near).await.unwrap();
+                let connection = spawn(connection);
+                for size in [0, 1, 300_000] {
+                    let body = Full::new(Bytes::from(vec![b'x'; size]));
+                    let request = Request::post("/unix").header("host", "t").body(body);
+                    let response = sender.send_request(request.unwrap()).await.unwrap();
+                    let body = response.into_body().collect().await.unwrap().to_bytes();
+                    assert_eq!(body, format!("/unix {size}"));
+                }
+                drop(sender);
+                connection.await.unwrap().unwrap();
+                server.await.unwrap();
+            });
+        });
+    }
+
+    #[test]
     fn hyper_flush_waits_for_what_is_queued() {
         super::flushing::waits_for_what_is_queued(
             |stream| stream,
