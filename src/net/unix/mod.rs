@@ -60,7 +60,7 @@ pub struct UnixStream {
     connection: Connection,
 }
 
-/// Who has the other end of a Unix socket, as the kernel says: `SO_PEERCRED`.
+/// The process that has the other end of a Unix socket, as the kernel says: `SO_PEERCRED`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UCred {
     pid: Option<i32>,
@@ -220,7 +220,7 @@ impl UnixStream {
         self.connection.socket().endpoint().local_unix_addr()
     }
 
-    /// Who had the other end when the connection was made. Later changes of that process do not
+    /// The process that had the other end when the connection was made. Later changes of that process do not
     /// count, and its number may be that of another one by now.
     ///
     /// asyncio: `writer.get_extra_info("socket")` and `SO_PEERCRED`.

@@ -67,7 +67,7 @@ fn homes_that_move_all_the_time_lose_no_byte_and_no_wake() {
     let _forced = Forced::new();
     let make = |seed| Script::new(seed, &[(Fault::Ended, 50)]);
     trial("gifts", 3, make, |runtime, _| {
-        let main = async {
+        let main = async || {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let addr = listener.local_addr().unwrap();
             let tasks = (0..24_u64).map(|number| async move {
@@ -86,8 +86,16 @@ fn homes_that_move_all_the_time_lose_no_byte_and_no_wake() {
             };
             join(join_all(tasks), accepts).await;
         };
-        runtime.run(main).unwrap();
-        let given: u64 = runtime.metrics().per_worker.iter().map(|worker| worker.homes_given).sum();
-        assert!(given > 50, "{given} moves");
+        let given = || -> u64 {
+            runtime.metrics().per_worker.iter().map(|worker| worker.homes_given).sum()
+        };
+        // How many there are in one go depends on how often the workers tick.
+        for _ in 0..20 {
+            runtime.run(main()).unwrap();
+            if given() > 50 {
+                return;
+            }
+        }
+        panic!("{} moves", given());
     });
 }
