@@ -87,6 +87,8 @@ mod net_load;
 mod net_sharing;
 #[path = "suite/net_stream.rs"]
 mod net_stream;
+#[path = "suite/net_udp.rs"]
+mod net_udp;
 #[path = "suite/net_unix.rs"]
 mod net_unix;
 #[path = "suite/net_urgent.rs"]

@@ -187,7 +187,7 @@ pub const CASES: &[Case] = &[
         peers: &["tokio", "tokio-ct", "async-executor", "ringloop", "ringloop-named"],
         ..sched("idle_task_bytes", "one task that waits for ever")
     },
-    lock("lock_1", "one lock and unlock that nobody contends"),
+    lock("lock_1", "one lock and unlock without contention"),
     lock("lock_2", "one lock and unlock, two tasks, every 8th holder yields"),
     lock("lock_16", "one lock and unlock, 16 tasks, every 8th holder yields"),
     lock("semaphore_16x4", "one of 4 permits taken and given back, 16 tasks, every 4th yields"),

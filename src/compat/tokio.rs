@@ -119,6 +119,22 @@ mod tests {
         });
     }
 
+    /// Goal: no method of the stream hides the one of tokio's extension.
+    #[test]
+    fn shutdown_is_that_of_tokio() {
+        use ::tokio::io::AsyncWriteExt as _;
+        crate::run(async {
+            let (mut a, mut b) = pair().await;
+            a.write_all(b"last").await.unwrap();
+            a.shutdown().await.unwrap();
+            assert_eq!(read_all(&mut b).await, b"last");
+            let (mut a, mut b) = crate::net::UnixStream::pair().unwrap();
+            a.write_all(b"last").await.unwrap();
+            a.shutdown().await.unwrap();
+            assert_eq!(read_all(&mut b).await, b"last");
+        });
+    }
+
     /// Goal: the halves are the stream's directions: ending one leaves the other open.
     #[test]
     fn halves_end_one_by_one() {

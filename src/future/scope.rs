@@ -123,7 +123,7 @@ impl Scope {
     pub(super) fn ask_by(&self, cause: Cause) -> bool {
         let runs = !self.has_ended();
         let mut noted = self.shared.cause.lock();
-        // Under the lock: the request that is found is the one whose cause is.
+        // Under the lock: a thread that finds the request finds its cause.
         let first = self.shared.node.ask();
         if first {
             *noted = Some(cause);

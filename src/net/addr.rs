@@ -32,6 +32,11 @@ pub(super) mod sealed {
 
     pub trait Sealed {
         fn target(&self) -> io::Result<Target>;
+
+        /// The address, where there is one, and nothing has to be looked up.
+        fn single(&self) -> Option<SocketAddr> {
+            None
+        }
     }
 
     pub enum Target {
@@ -47,6 +52,10 @@ macro_rules! addresses {
         impl Sealed for $t {
             fn target(&self) -> io::Result<Target> {
                 Ok(Target::Addrs(vec![SocketAddr::from(*self)]))
+            }
+
+            fn single(&self) -> Option<SocketAddr> {
+                Some(SocketAddr::from(*self))
             }
         }
     )*};
@@ -164,6 +173,10 @@ impl Sealed for (String, u16) {
 impl<T: Sealed + ?Sized> Sealed for &T {
     fn target(&self) -> io::Result<Target> {
         (**self).target()
+    }
+
+    fn single(&self) -> Option<SocketAddr> {
+        (**self).single()
     }
 }
 

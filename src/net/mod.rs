@@ -1,4 +1,4 @@
-//! TCP and Unix sockets.
+//! TCP, UDP and Unix sockets.
 //!
 //! A socket belongs to no worker: it may be made, used and dropped on any. The worker on which a
 //! task first has to wait for it becomes its home, and wakes its tasks from then on. On io_uring a
@@ -31,12 +31,14 @@ mod halves;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod udp;
 mod unix;
 
 pub use self::{
     addr::{ToSocketAddrs, lookup_host},
     halves::{OwnedReadHalf, OwnedWriteHalf, ReuniteError},
     stream::{TcpListener, TcpStream},
-    unix::{UCred, UnixListener, UnixStream},
+    udp::{RecvMeta, UdpSocket},
+    unix::{UCred, UnixDatagram, UnixListener, UnixStream},
 };
 pub use crate::io::{Read, ReadBuffer, Write, WriteBuffer};

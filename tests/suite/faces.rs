@@ -644,7 +644,7 @@ fn nothing_is_written_after_shutdown() {
                 for lease in mint.leases(b"before").await {
                     near.write_lease(lease).await.unwrap();
                 }
-                near.shutdown(Shutdown::Write).unwrap();
+                near.shutdown_now(Shutdown::Write).unwrap();
                 let result = if verb == WRITES {
                     let mut result = Ok(());
                     for lease in mint.leases(b"after").await {

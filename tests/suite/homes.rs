@@ -551,7 +551,7 @@ fn nothing_is_written_after_a_shutdown_that_waits() {
             let (mut near, mut peer) = plain_pair();
             let sent = fill(&near, 0);
             lend(&mut near, sent, TOO_MUCH).await;
-            near.shutdown(std::net::Shutdown::Write).unwrap();
+            near.shutdown_now(std::net::Shutdown::Write).unwrap();
             let error = near.write_all(b"after").await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::BrokenPipe);
             let error = near.try_write(b"after").unwrap_err();

@@ -339,7 +339,7 @@ fn what_was_written_is_sent_though_bytes_came_after_shutdown_of_reads() {
             cfg.once(async move {
                 let (mut near, mut peer) = narrow_accepted(None).await;
                 let sent = fill(&near, 0);
-                near.shutdown(Shutdown::Read).unwrap();
+                near.shutdown_now(Shutdown::Read).unwrap();
                 assert!(read(&mut near, verb).await.unwrap().is_empty());
                 peer.write_all(b"late").unwrap();
                 drop(near);

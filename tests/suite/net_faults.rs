@@ -98,7 +98,7 @@ fn write_to_a_closed_peer_is_an_error_not_a_signal() {
                     [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset].contains(&error.kind())
                 );
                 let (mut near, _far) = pair().await;
-                near.shutdown(Shutdown::Write).unwrap();
+                near.shutdown_now(Shutdown::Write).unwrap();
                 assert_eq!(near.write(b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
             });
         });
@@ -126,7 +126,7 @@ fn shutdown_both_ends_a_waiting_read() {
             for _ in 0..10 {
                 yield_now().await;
             }
-            near.shutdown(Shutdown::Both).unwrap();
+            near.shutdown_now(Shutdown::Both).unwrap();
             assert_eq!(reader.await.unwrap(), 0);
         });
     });

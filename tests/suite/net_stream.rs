@@ -219,7 +219,7 @@ fn write_half_dropped_or_closed_gives_the_peer_its_end() {
                 if road < 2 {
                     match road {
                         0 => near.close().await.unwrap(),
-                        _ => near.shutdown(Shutdown::Write).unwrap(),
+                        _ => near.shutdown_now(Shutdown::Write).unwrap(),
                     }
                     far.read_to_end(&mut text).await.unwrap();
                     far.write_all(b"answer").await.unwrap();

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures_util::future::poll_immediate;
 use ringloop::io::{AsyncReadExt, AsyncWriteExt};
-use ringloop::net::{UnixListener, UnixStream};
+use ringloop::net::{UnixDatagram, UnixListener, UnixStream};
 use ringloop::{spawn, time::timeout, yield_now};
 use rustix::cmsg_space;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -468,6 +468,117 @@ fn many_connections_at_once() {
                 task.await.unwrap();
             }
             serving.await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn datagrams_go_by_path_by_name_and_by_connection() {
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let (place, other) = (Place::new(), Place::new());
+            let near = UnixDatagram::bind(&place.0).unwrap();
+            let far = UnixDatagram::bind(&other.0).unwrap();
+            let mut buf = [0; 16];
+            near.send_to(b"one", &other.0).await.unwrap();
+            let (len, peer) = far.recv_from(&mut buf).await.unwrap();
+            assert_eq!((&buf[..len], peer.as_pathname()), (&b"one"[..], Some(&*place.0)));
+            far.send_to_addr(b"", &peer).await.unwrap();
+            assert_eq!(near.recv(&mut buf).await.unwrap(), 0, "empty ones count");
+            near.connect(&other.0).unwrap();
+            assert_eq!(near.peer_addr().unwrap().as_pathname(), Some(&*other.0));
+            near.send(b"longer than three").await.unwrap();
+            near.send(b"next").await.unwrap();
+            assert_eq!(far.recv(&mut buf[..3]).await.unwrap(), 3, "it is cut");
+            assert_eq!(far.recv(&mut buf).await.unwrap(), 4);
+
+            let name = format!("ringloop-datagram-{}-{}", std::process::id(), cfg.backend());
+            let addr = net::SocketAddr::from_abstract_name(name).unwrap();
+            let named = UnixDatagram::bind_addr(&addr).unwrap();
+            let nameless = UnixDatagram::unbound().unwrap();
+            nameless.connect_addr(&addr).unwrap();
+            nameless.send(b"who?").await.unwrap();
+            let (len, peer) = named.recv_from(&mut buf).await.unwrap();
+            assert_eq!((len, peer.is_unnamed()), (4, true));
+
+            drop(far);
+            assert!(!other.0.exists());
+            let error = near.send(b"gone").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+            let error = named.send_to(b"gone", &other.0).await.unwrap_err();
+            assert!(error.to_string().contains("nothing is there"), "{error}");
+            let error = named.send(b"nowhere").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotConnected);
+            assert!(place.0.exists());
+            drop(near.into_std().await.unwrap());
+            assert!(place.0.exists(), "it was handed over");
+        });
+    });
+}
+
+#[test]
+fn datagrams_wait_for_a_slow_receiver() {
+    // Goal: no datagram is lost, and they keep their order, though the receiver's queue holds about ten; method: a
+    // connected socket and another one each send many, some sends and receives are given up.
+    on_every(|cfg| {
+        let mut rng = cfg.rng(5);
+        cfg.once(async move {
+            let place = Place::new();
+            let far = UnixDatagram::bind(&place.0).unwrap();
+            let total = scaled(300) as u64;
+            let path = place.0.clone();
+            let senders: Vec<_> = [true, false]
+                .into_iter()
+                .map(|connected| {
+                    let (path, mut rng) = (path.clone(), cfg.rng(u64::from(connected)));
+                    spawn(async move {
+                        let near = UnixDatagram::unbound().unwrap();
+                        if connected {
+                            near.connect(&path).unwrap();
+                        }
+                        let mut number = 0;
+                        while number < total {
+                            let bytes = (number << 1 | u64::from(connected)).to_le_bytes();
+                            let send = async {
+                                match connected {
+                                    true => near.send(&bytes).await,
+                                    false => near.send_to(&bytes, &path).await,
+                                }
+                            };
+                            match GiveUpAfter::new(1 + rng.below(200), send).await {
+                                Some(sent) => {
+                                    assert_eq!(sent.unwrap(), 8);
+                                    number += 1;
+                                }
+                                None => yield_now().await,
+                            }
+                        }
+                    })
+                })
+                .collect();
+            let mut expected = [0; 2];
+            while expected != [total; 2] {
+                let mut buf = [0; 8];
+                let received = match rng.below(2) {
+                    0 => GiveUpAfter::new(rng.below(3), far.recv(&mut buf)).await,
+                    _ => Some(far.recv(&mut buf).await),
+                };
+                let Some(len) = received else {
+                    yield_now().await;
+                    continue;
+                };
+                assert_eq!(len.unwrap(), 8);
+                let number = u64::from_le_bytes(buf);
+                let next = &mut expected[(number & 1) as usize];
+                assert_eq!(number >> 1, *next);
+                *next += 1;
+                if rng.one_in(10) {
+                    yield_now().await;
+                }
+            }
+            for sender in senders {
+                sender.await.unwrap();
+            }
         });
     });
 }

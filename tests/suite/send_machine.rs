@@ -264,9 +264,9 @@ fn the_end_comes_after_queued_bytes() {
                     let reading = async {
                         match road {
                             0 => near.close().await.unwrap(),
-                            1 => near.shutdown(Shutdown::Write).unwrap(),
+                            1 => near.shutdown_now(Shutdown::Write).unwrap(),
                             2 => {
-                                near.shutdown(Shutdown::Write).unwrap();
+                                near.shutdown_now(Shutdown::Write).unwrap();
                                 near.flush().await.unwrap();
                             }
                             _ => {

@@ -74,7 +74,7 @@ async fn storm_writer(mut stream: TcpStream, mut rng: Rng, ops: usize) -> Ended 
         0 => drop(stream),
         1 => in_order = stream.close().await.is_ok(),
         2 => in_order = stream.flush().await.is_ok(),
-        3 => drop(stream.shutdown(Shutdown::Write)),
+        3 => drop(stream.shutdown_now(Shutdown::Write)),
         4 => drop(stream.into_split().1),
         _ => {
             in_order = false;

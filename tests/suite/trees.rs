@@ -1,18 +1,20 @@
 //! Random trees of tasks and scopes, with random cancels and panics.
 //!
 //! A seed gives a tree: groups, timeouts, gathers, races, shields, masks, regions and `finally`
-//! blocks around leaves that yield, sleep, wait for ever or panic; and the time at which its task
-//! is cancelled. In every case each cleanup that was reached runs once, everything that began has
+//! blocks around leaves that yield, sleep, wait for ever or panic, destructors that panic, and futures
+//! that are kept after their panic; and the time at which its task is cancelled. In every case each cleanup that was reached runs once, everything that began has
 //! ended, and no error is lost. On one worker, with a mock clock and a seeded order, a tree gives
 //! the same events again.
 
 use std::future::{Future, pending};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::pin::Pin;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use ringloop::time::{sleep, timeout};
 use ringloop::{
     Builder, Group, Handle, Scope, TryGroup, catch_cancel, finally, gather, race, scope, shield,
@@ -33,18 +35,32 @@ enum Plan {
     Yields(usize),
     Sleep(u32),
     Never,
-    Panic,
+    /// After so many turns.
+    Panic(usize),
     Fails,
+    /// A destructor panics, at the end of what is inside or when that is dropped.
+    Bomb(Box<Plan>),
+    /// Catches a panic of what is inside, and keeps that while it goes on for some turns.
+    Keep(usize, Box<Plan>),
     Sequence(Vec<Plan>),
     Timeout(u32, Box<Plan>),
-    Scope { cancel_after: Option<usize>, inner: Box<Plan> },
-    Catch { consumes: bool, inner: Box<Plan> },
+    Scope {
+        cancel_after: Option<usize>,
+        inner: Box<Plan>,
+    },
+    Catch {
+        consumes: bool,
+        inner: Box<Plan>,
+    },
     Mask(Box<Plan>),
     Finally(usize, Box<Plan>),
     Gather(Vec<Plan>),
     TryGather(Vec<Plan>),
     Race(Vec<Plan>),
-    Group { cancels: bool, children: Vec<Plan> },
+    Group {
+        cancels: bool,
+        children: Vec<Plan>,
+    },
     TryGroup(Vec<Plan>),
     Join(Box<Plan>),
     Shield(Box<Plan>),
@@ -57,13 +73,13 @@ fn plan(rng: &mut Rng, depth: usize, ends: bool) -> Plan {
             0 | 3 | 4 => Plan::Yields(rng.below(4)),
             1 | 5 | 6 => Plan::Sleep(rng.below(20) as u32),
             2 | 7 => Plan::Fails,
-            8 => Plan::Panic,
+            8 => Plan::Panic(rng.below(3)),
             _ => Plan::Never,
         };
     }
     let some = |rng: &mut Rng| (0..1 + rng.below(3)).map(|_| plan(rng, depth - 1, ends)).collect();
     let one = |rng: &mut Rng, ends| Box::new(plan(rng, depth - 1, ends));
-    match rng.below(14) {
+    match rng.below(16) {
         0 => Plan::Sequence(some(rng)),
         1 => Plan::Timeout(rng.below(15) as u32, one(rng, ends)),
         2 => {
@@ -79,6 +95,8 @@ fn plan(rng: &mut Rng, depth: usize, ends: bool) -> Plan {
         10 => Plan::Group { cancels: rng.one_in(3), children: some(rng) },
         11 => Plan::TryGroup(some(rng)),
         12 => Plan::Join(one(rng, ends)),
+        13 => Plan::Keep(rng.below(4), one(rng, ends)),
+        14 if !ends => Plan::Bomb(one(rng, ends)),
         _ => Plan::Shield(one(rng, true)),
     }
 }
@@ -93,7 +111,6 @@ struct World {
     gone: AtomicU64,
     cleanups_due: AtomicU64,
     cleanups_done: AtomicU64,
-    panics: AtomicU64,
 }
 
 impl World {
@@ -134,6 +151,17 @@ impl Drop for Alive {
     fn drop(&mut self) {
         self.world.say(self.node, "is gone");
         self.world.gone.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Its destructor panics, unless a panic is under way.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            std::panic::resume_unwind(Box::new("planned, in a destructor"));
+        }
     }
 }
 
@@ -182,6 +210,8 @@ impl Plan {
             | Plan::Scope { inner, .. }
             | Plan::Catch { inner, .. }
             | Plan::Mask(inner)
+            | Plan::Bomb(inner)
+            | Plan::Keep(_, inner)
             | Plan::Finally(_, inner)
             | Plan::Join(inner)
             | Plan::Shield(inner) => std::slice::from_ref(inner),
@@ -210,9 +240,25 @@ async fn step(world: &Arc<World>, part: &Part, node: u32) -> Result<(), u32> {
         }
         Plan::Sleep(ticks) => sleep(TICK * *ticks).await,
         Plan::Never => pending().await,
-        Plan::Panic => {
-            world.panics.fetch_add(1, Ordering::Relaxed);
+        Plan::Panic(turns) => {
+            for _ in 0..*turns {
+                yield_now().await;
+            }
             std::panic::resume_unwind(Box::new("planned"));
+        }
+        Plan::Bomb(_) => {
+            let _bomb = Bomb;
+            return child(0).await;
+        }
+        Plan::Keep(turns, _) => {
+            let mut kept = pin!(AssertUnwindSafe(child(0)).catch_unwind());
+            let ended = kept.as_mut().await;
+            if let Ok(result) = ended {
+                return result;
+            }
+            for _ in 0..*turns {
+                yield_now().await;
+            }
         }
         Plan::Fails => return Err(node),
         Plan::Sequence(all) => {

@@ -34,7 +34,7 @@ const CAVEATS: &[(&str, &str)] = &[
     (
         "echo_hog",
         "more than one hog, or a pool for it. The CPU of the hog (work alone) is in the CPU column; \
-         with one worker, and in bare loops, nobody can take over.",
+         with one worker, and in bare loops, there is no other thread to take over.",
     ),
     (
         "rate_30k",

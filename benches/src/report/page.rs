@@ -25,7 +25,7 @@ a ring) and `bare` are no runtimes: they are loops written by hand for one case,
 
 Servers are driven by a client that belongs to no runtime and checks what comes back. It has the last
 core. With as many workers as cores it shares that core with one of them: then latencies are also the
-client's, who leaves a worker idle has an advantage, and bare loops, which never do, are no limit. The
+client's, a server that leaves a worker idle has an advantage, and bare loops, which never do, are no limit. The
 last column says how busy the client was, or how late it sent what was due (99th percentile), which
 latencies contain. monoio, compio, glommio, Go and uvloop are other, smaller programs, which their peak
 memory shows; the first three leave it to the kernel which worker gets a connection, so that with 2

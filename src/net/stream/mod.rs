@@ -245,12 +245,14 @@ impl TcpStream {
     }
 
     /// Shuts one or both ways down, at once: shutdown(2). A way that is down already,
-    /// or a connection that is gone, is no error.
+    /// or a connection that is gone, is no error. [`close`](crate::io::AsyncWriteExt::close) flushes first.
+    ///
+    /// tokio: `shutdown` is a method of `AsyncWriteExt`, which does what `close` does here.
     ///
     /// # Errors
     ///
     /// Those of shutdown(2).
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+    pub fn shutdown_now(&self, how: Shutdown) -> io::Result<()> {
         self.connection.shutdown(how)
     }
 

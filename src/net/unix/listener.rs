@@ -1,25 +1,21 @@
 //! A Unix socket that accepts connections.
 
 use std::{
-    ffi::OsStr,
-    fmt, fs, io,
+    fmt, io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
-        linux::net::SocketAddrExt,
-        unix::{ffi::OsStrExt, fs::MetadataExt, net},
+        unix::net,
     },
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::Path,
 };
 
-use rustix::net::{SocketAddrAny, SocketAddrUnix};
 use socket2::{SockAddr, SockRef};
 
-use super::{UnixStream, by_addr, by_path, explain};
-use crate::{
-    net::acceptor::Acceptor,
-    reactor::{Endpoint, Socket},
+use super::{
+    UnixStream,
+    path::{OwnPath, by_addr, by_path, explain, std_addr},
 };
+use crate::{net::acceptor::Acceptor, reactor::Endpoint};
 
 /// A Unix socket that accepts connections.
 ///
@@ -59,16 +55,6 @@ pub struct UnixListener {
     acceptor: Acceptor,
 }
 
-/// The path that a listener has made, which it removes at its end.
-struct OwnPath {
-    path: PathBuf,
-    // The socket itself has other numbers: these are the file's.
-    device: u64,
-    inode: u64,
-    socket: Arc<Socket>,
-    stays: bool,
-}
-
 impl UnixListener {
     /// Listens at a path, which must not exist.
     ///
@@ -79,14 +65,7 @@ impl UnixListener {
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
         let mut this = Self::bind_to(&by_path(path)?)?;
-        // The working directory may be another one at the end.
-        if let Ok(path) = std::path::absolute(path)
-            && let Ok(metadata) = fs::symlink_metadata(&path)
-        {
-            let (device, inode) = (metadata.dev(), metadata.ino());
-            let socket = this.acceptor.socket().clone();
-            this.path = Some(OwnPath { path, device, inode, socket, stays: false });
-        }
+        this.path = OwnPath::new(path, this.acceptor.socket());
         Ok(this)
     }
 
@@ -110,8 +89,8 @@ impl UnixListener {
 
     /// Leaves the path when the listener is dropped.
     pub fn keep_path(&mut self) {
-        if let Some(mut path) = self.path.take() {
-            path.stays = true;
+        if let Some(path) = self.path.take() {
+            path.keep();
         }
     }
 
@@ -170,34 +149,6 @@ impl UnixListener {
     /// The socket, for its options.
     pub fn socket(&self) -> SockRef<'_> {
         SockRef::from(self)
-    }
-}
-
-/// What accept(2) says of the other end.
-fn std_addr(peer: Option<SocketAddrAny>) -> io::Result<net::SocketAddr> {
-    let peer = peer.and_then(|peer| SocketAddrUnix::try_from(peer).ok());
-    // rustix has an empty abstract name for an address without a name.
-    let name = peer.as_ref().and_then(|peer| peer.abstract_name());
-    if let Some(name) = name.filter(|name| !name.is_empty()) {
-        return net::SocketAddr::from_abstract_name(name);
-    }
-    let path = peer.as_ref().and_then(|peer| peer.path());
-    // The empty path makes an address without a name.
-    let bytes = path.as_ref().map_or(&[][..], |path| path.to_bytes());
-    net::SocketAddr::from_pathname(OsStr::from_bytes(bytes))
-}
-
-impl Drop for OwnPath {
-    fn drop(&mut self) {
-        if self.stays || !self.socket.is_ours_alone() {
-            return;
-        }
-        let is_own = fs::symlink_metadata(&self.path)
-            .is_ok_and(|now| (now.dev(), now.ino()) == (self.device, self.inode));
-        if is_own {
-            // Somebody else may have been faster.
-            let _ = fs::remove_file(&self.path);
-        }
     }
 }
 

@@ -1,14 +1,15 @@
 //! Unix stream sockets.
 
+mod datagram;
 mod listener;
+mod path;
 
 use std::{
     fmt, io,
     net::Shutdown,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
-        linux::net::SocketAddrExt,
-        unix::{ffi::OsStrExt, net},
+        unix::net,
     },
     path::Path,
 };
@@ -16,15 +17,13 @@ use std::{
 use rustix::net::sockopt::socket_peercred;
 use socket2::{SockAddr, SockRef};
 
-pub use self::listener::UnixListener;
+use self::path::{by_addr, by_path, explain};
+pub use self::{datagram::UnixDatagram, listener::UnixListener};
 use super::halves::{self, OwnedReadHalf, OwnedWriteHalf};
 use crate::{
     io::{Connection, Lease, Read, ReadBuffer, Write, WriteBuffer, reads, writes},
     reactor::Endpoint,
 };
-
-/// The longest path of a socket, in bytes: `sun_path` has a zero at its end.
-const LONGEST_PATH: usize = 107;
 
 /// A connection between processes of this machine.
 ///
@@ -106,7 +105,7 @@ impl UnixStream {
     }
 
     /// Connects to an address, which may be an abstract name
-    /// ([`from_abstract_name`](SocketAddrExt::from_abstract_name)).
+    /// ([`from_abstract_name`](std::os::linux::net::SocketAddrExt::from_abstract_name)).
     ///
     /// # Cancel safety
     ///
@@ -398,63 +397,4 @@ impl fmt::Debug for UnixStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.connection.fmt(f)
     }
-}
-
-/// The address of a path.
-fn by_path(path: &Path) -> io::Result<SockAddr> {
-    let refuse = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    let bytes = path.as_os_str().as_bytes();
-    if bytes.is_empty() || bytes.contains(&0) {
-        return refuse(format!(
-            "{path:?} is no path of a socket: an abstract name is for SocketAddr::from_abstract_name"
-        ));
-    }
-    if bytes.len() > LONGEST_PATH {
-        return refuse(format!(
-            "{path:?} is too long for a socket, {} bytes of {LONGEST_PATH}: choose a shorter path, or one \
-             relative to the working directory",
-            bytes.len()
-        ));
-    }
-    SockAddr::unix(path)
-}
-
-/// What socket2 makes of an address of the standard library.
-fn by_addr(addr: &net::SocketAddr) -> io::Result<SockAddr> {
-    if let Some(path) = addr.as_pathname() {
-        return by_path(path);
-    }
-    let Some(name) = addr.as_abstract_name() else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the address has no name"));
-    };
-    // An abstract name begins with a zero.
-    let mut bytes = vec![0];
-    bytes.extend_from_slice(name);
-    SockAddr::unix(std::ffi::OsStr::from_bytes(&bytes))
-}
-
-/// What went wrong with an address, and what to do about it. The kind stays.
-fn explain(what: &str, addr: &SockAddr, error: io::Error) -> io::Error {
-    let hint = match error.kind() {
-        io::ErrorKind::NotFound => {
-            "; nothing is there: is the service running, and the path right?"
-        }
-        io::ErrorKind::ConnectionRefused => {
-            "; nobody listens there: the service has ended, or does not listen yet"
-        }
-        io::ErrorKind::AddrInUse => {
-            "; another process listens there, or has left its file behind: remove that if nobody listens"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "; to connect takes leave to write to the socket, and to listen takes leave to write to its \
-             directory"
-        }
-        _ => "",
-    };
-    let addr = match (addr.as_pathname(), addr.as_abstract_namespace()) {
-        (Some(path), _) => path.display().to_string(),
-        (None, Some(name)) => format!("the abstract name {}", name.escape_ascii()),
-        (None, None) => format!("{addr:?}"),
-    };
-    io::Error::new(error.kind(), format!("cannot {what} {addr}: {error}{hint}"))
 }

@@ -147,7 +147,7 @@ pub const CANCEL: &[Mutant] = &[
         name: "scope: is woken before the request is stored",
         file: "future/scope.rs",
         text: "        let mut noted = self.shared.cause.lock();
-        // Under the lock: the request that is found is the one whose cause is.
+        // Under the lock: a thread that finds the request finds its cause.
         let first = self.shared.node.ask();
         if first {
             *noted = Some(cause);
@@ -167,7 +167,7 @@ pub const CANCEL: &[Mutant] = &[
         name: "scope: the request is stored before its cause",
         file: "future/scope.rs",
         text: "        let mut noted = self.shared.cause.lock();
-        // Under the lock: the request that is found is the one whose cause is.
+        // Under the lock: a thread that finds the request finds its cause.
         let first = self.shared.node.ask();",
         replacement: "        let first = self.shared.node.ask();
         let mut noted = self.shared.cause.lock();",

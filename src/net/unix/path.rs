@@ -1,0 +1,133 @@
+//! Addresses of Unix sockets, and the paths that sockets make.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{ffi::OsStrExt, fs::MetadataExt, net},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::net::{SocketAddrAny, SocketAddrUnix};
+use socket2::SockAddr;
+
+use crate::reactor::Socket;
+
+/// The longest path of a socket, in bytes: `sun_path` has a zero at its end.
+const LONGEST_PATH: usize = 107;
+
+/// The path that a socket has made, which it removes at its end.
+pub(super) struct OwnPath {
+    path: PathBuf,
+    // The socket itself has other numbers: these are the file's.
+    device: u64,
+    inode: u64,
+    socket: Arc<Socket>,
+    stays: bool,
+}
+
+impl OwnPath {
+    /// The file that `socket` has just made at `path`.
+    pub(super) fn new(path: &Path, socket: &Arc<Socket>) -> Option<Self> {
+        // The working directory may be another one at the end.
+        let path = std::path::absolute(path).ok()?;
+        let metadata = fs::symlink_metadata(&path).ok()?;
+        let (device, inode) = (metadata.dev(), metadata.ino());
+        Some(Self { path, device, inode, socket: socket.clone(), stays: false })
+    }
+
+    /// Leaves the file there.
+    pub(super) fn keep(mut self) {
+        self.stays = true;
+    }
+}
+
+impl Drop for OwnPath {
+    fn drop(&mut self) {
+        if self.stays || !self.socket.is_ours_alone() {
+            return;
+        }
+        let is_own = fs::symlink_metadata(&self.path)
+            .is_ok_and(|now| (now.dev(), now.ino()) == (self.device, self.inode));
+        if is_own {
+            // Somebody else may have been faster.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// What the kernel says of the other end.
+pub(super) fn std_addr(peer: Option<SocketAddrAny>) -> io::Result<net::SocketAddr> {
+    let peer = peer.and_then(|peer| SocketAddrUnix::try_from(peer).ok());
+    // rustix has an empty abstract name for an address without a name.
+    let name = peer.as_ref().and_then(|peer| peer.abstract_name());
+    if let Some(name) = name.filter(|name| !name.is_empty()) {
+        return net::SocketAddr::from_abstract_name(name);
+    }
+    let path = peer.as_ref().and_then(|peer| peer.path());
+    // The empty path makes an address without a name.
+    let bytes = path.as_ref().map_or(&[][..], |path| path.to_bytes());
+    net::SocketAddr::from_pathname(OsStr::from_bytes(bytes))
+}
+
+/// The address of a path.
+pub(super) fn by_path(path: &Path) -> io::Result<SockAddr> {
+    let refuse = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.is_empty() || bytes.contains(&0) {
+        return refuse(format!(
+            "{path:?} is no path of a socket: an abstract name is for SocketAddr::from_abstract_name"
+        ));
+    }
+    if bytes.len() > LONGEST_PATH {
+        return refuse(format!(
+            "{path:?} is too long for a socket, {} bytes of {LONGEST_PATH}: choose a shorter path, or one \
+             relative to the working directory",
+            bytes.len()
+        ));
+    }
+    SockAddr::unix(path)
+}
+
+/// What socket2 makes of an address of the standard library.
+pub(super) fn by_addr(addr: &net::SocketAddr) -> io::Result<SockAddr> {
+    if let Some(path) = addr.as_pathname() {
+        return by_path(path);
+    }
+    let Some(name) = addr.as_abstract_name() else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the address has no name"));
+    };
+    // An abstract name begins with a zero.
+    let mut bytes = vec![0];
+    bytes.extend_from_slice(name);
+    SockAddr::unix(OsStr::from_bytes(&bytes))
+}
+
+/// What went wrong with an address, and what to do about it. The kind stays.
+pub(super) fn explain(what: &str, addr: &SockAddr, error: io::Error) -> io::Error {
+    let hint = match error.kind() {
+        io::ErrorKind::NotFound => {
+            "; nothing is there: is the service running, and the path right?"
+        }
+        io::ErrorKind::ConnectionRefused => {
+            "; nobody listens there: the service has ended, or does not listen yet"
+        }
+        io::ErrorKind::AddrInUse => {
+            "; another process listens there, or has left its file behind: remove that if nobody listens"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; to connect takes leave to write to the socket, and to listen takes leave to write to its \
+             directory"
+        }
+        _ => "",
+    };
+    let addr = match (addr.as_pathname(), addr.as_abstract_namespace()) {
+        (Some(path), _) => path.display().to_string(),
+        (None, Some(name)) => format!("the abstract name {}", name.escape_ascii()),
+        (None, None) => format!("{addr:?}"),
+    };
+    io::Error::new(error.kind(), format!("cannot {what} {addr}: {error}{hint}"))
+}
