@@ -21,8 +21,8 @@ pub use self::{
 };
 pub(crate) use self::{
     connection::{
-        Connection, Handle as SocketHandle, ReadHalf, WriteHalf, as_uninit, first_buffer, reads,
-        split, writes,
+        Connection, Handle as SocketHandle, ReadHalf, Readable, Writable, WriteHalf, as_uninit,
+        first_buffer, reads, split, writes,
     },
     freed::Freed,
 };

@@ -2,11 +2,11 @@
 
 use std::{error::Error, fmt, io, marker::PhantomData, net::SocketAddr, os::unix::net as unix};
 
-use super::{TcpStream, UnixStream};
-use crate::io::{
-    self as core, Connection, Lease, Read, ReadBuffer, ReadHalf, Write, WriteBuffer, WriteHalf,
-    reads, writes,
+use super::{
+    TcpStream, UnixStream,
+    faces::{read_methods, write_methods},
 };
+use crate::io::{self as core, Connection, ReadHalf, WriteHalf, reads, writes};
 
 pub(super) fn split<S>(connection: Connection) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>) {
     let (read, write) = core::split(connection);
@@ -108,63 +108,6 @@ impl<S> OwnedReadHalf<S> {
         }
     }
 
-    /// Waits until a read would not have to wait. See [`TcpStream::readable`].
-    ///
-    /// # Errors
-    ///
-    /// The thread belongs to no runtime.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.connection().readable().await
-    }
-
-    /// Reads what is there, without waiting. See [`TcpStream::try_read`].
-    ///
-    /// # Errors
-    ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is there.
-    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.connection().try_read(buf)
-    }
-
-    /// Waits for bytes, and copies the first of them without taking them. See [`TcpStream::peek`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is lost.
-    ///
-    /// # Errors
-    ///
-    /// Those of recv(2).
-    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.connection().peek(buf).await
-    }
-
-    /// Reads what is there into a borrowed or an owned buffer. See [`TcpStream::read`].
-    ///
-    /// # Cancel safety
-    ///
-    /// No byte is lost; an owned buffer is.
-    ///
-    /// # Errors
-    ///
-    /// Those of recv(2).
-    pub fn read<B: ReadBuffer>(&mut self, buffer: B) -> Read<'_, B> {
-        Read::new(self.connection(), buffer)
-    }
-
-    /// Waits for bytes, and gives them on loan. See [`TcpStream::read_lease`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is lost.
-    ///
-    /// # Errors
-    ///
-    /// Those of recv(2), after the bytes that came before.
-    pub async fn read_lease(&mut self) -> io::Result<Lease> {
-        self.connection().read_lease().await
-    }
-
     #[inline]
     pub(crate) fn connection(&self) -> &Connection {
         self.0.get()
@@ -172,51 +115,6 @@ impl<S> OwnedReadHalf<S> {
 }
 
 impl<S> OwnedWriteHalf<S> {
-    /// Waits until a write would not have to wait. See [`TcpStream::writable`].
-    ///
-    /// # Errors
-    ///
-    /// The thread belongs to no runtime.
-    pub async fn writable(&self) -> io::Result<()> {
-        self.connection().writable().await
-    }
-
-    /// Writes what fits, without waiting. See [`TcpStream::try_write`].
-    ///
-    /// # Errors
-    ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing fits.
-    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        self.connection().try_write(buf)
-    }
-
-    /// Writes from a borrowed or an owned buffer. See [`TcpStream::write`].
-    ///
-    /// # Cancel safety
-    ///
-    /// A write of a borrowed buffer that is dropped has sent nothing. One of an owned buffer
-    /// may have sent a part.
-    ///
-    /// # Errors
-    ///
-    /// Those of send(2).
-    pub fn write<B: WriteBuffer>(&mut self, buffer: B) -> Write<'_, B> {
-        Write::new(self.connection(), buffer)
-    }
-
-    /// Sends leased bytes, all of them. See [`TcpStream::write_lease`].
-    ///
-    /// # Cancel safety
-    ///
-    /// A part of the bytes may have been sent.
-    ///
-    /// # Errors
-    ///
-    /// Those of send(2), also of an earlier write whose error was not reported yet.
-    pub async fn write_lease(&mut self, lease: Lease) -> io::Result<()> {
-        self.connection().write_lease(lease).await
-    }
-
     /// Drops the half without shutting its side down: the peer sees the end when the
     /// reading half is dropped too.
     pub fn forget(self) {
@@ -229,5 +127,7 @@ impl<S> OwnedWriteHalf<S> {
     }
 }
 
+read_methods!(OwnedReadHalf<S> where S);
+write_methods!(OwnedWriteHalf<S> where S);
 reads!(OwnedReadHalf<S> where S);
 writes!(OwnedWriteHalf<S> where S);

@@ -27,6 +27,7 @@
 mod acceptor;
 mod addr;
 mod exhaustion;
+mod faces;
 mod halves;
 mod stream;
 #[cfg(test)]

@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, SockRef, Type};
 
 use super::addr::{ToSocketAddrs, lookup_host};
 use crate::{
-    io::SocketHandle,
+    io::{Readable, SocketHandle, Writable},
     reactor::{Direction, Endpoint, Socket, not_of_the_internet},
     runtime::operation::{self, Operation},
 };
@@ -125,7 +125,7 @@ impl UdpSocket {
 
     /// The descriptor must be non-blocking.
     fn of(socket: impl Into<std::os::fd::OwnedFd>) -> Self {
-        // A ring only polls it: what a receive of a ring would do with datagrams, a stream's does not do.
+        // A ring only polls it: its receives are for streams.
         Self { socket: SocketHandle::new(Socket::new(Endpoint::Polled(socket.into()))) }
     }
 
@@ -470,40 +470,6 @@ impl Operation<Endpoint> for RecvFrom<'_> {
             recvfrom(endpoint, &mut *self.buf, flags)?;
         let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
         Ok(RecvMeta { len, sent, peer: peer.ok_or_else(not_of_the_internet)? })
-    }
-}
-
-/// Only the wait until a receive is worth a try.
-struct Readable;
-
-impl Operation<Endpoint> for Readable {
-    type Output = ();
-
-    const DIRECTION: Direction = Direction::Read;
-    const HAS_MARKS: bool = false;
-
-    fn attempt(&mut self, endpoint: &Endpoint) -> io::Result<()> {
-        ready_or_not(endpoint.is_readable()?)
-    }
-}
-
-/// Only the wait until a send is worth a try.
-struct Writable;
-
-impl Operation<Endpoint> for Writable {
-    type Output = ();
-
-    const DIRECTION: Direction = Direction::Write;
-
-    fn attempt(&mut self, endpoint: &Endpoint) -> io::Result<()> {
-        ready_or_not(endpoint.is_writable()?)
-    }
-}
-
-fn ready_or_not(ready: bool) -> io::Result<()> {
-    match ready {
-        true => Ok(()),
-        false => Err(io::ErrorKind::WouldBlock.into()),
     }
 }
 

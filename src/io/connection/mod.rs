@@ -30,10 +30,11 @@ use std::{
 use socket2::SockAddr;
 
 pub use self::buffers::{Read, ReadBuffer, Write, WriteBuffer};
-pub(crate) use self::read::{as_uninit, first_buffer};
+pub(crate) use self::read::{Readable, as_uninit, first_buffer};
 pub(crate) use self::{
     halves::{ReadHalf, WriteHalf, split},
     handle::Handle,
+    write::Writable,
 };
 use crate::{
     reactor::{Direction, Endpoint, Socket},

@@ -324,7 +324,7 @@ impl Operation<Endpoint> for RecvLease<'_> {
 }
 
 /// Only the wait until a read is worth a try.
-struct Readable;
+pub(crate) struct Readable;
 
 impl Operation<Endpoint> for Readable {
     type Output = ();

@@ -350,7 +350,7 @@ fn sent(sent: Direct<io::Result<usize>>) -> io::Result<usize> {
 }
 
 /// Only the wait until a write is worth a try.
-pub(super) struct Writable;
+pub(crate) struct Writable;
 
 impl Operation<Endpoint> for Writable {
     type Output = ();

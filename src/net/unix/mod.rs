@@ -19,9 +19,12 @@ use socket2::{SockAddr, SockRef};
 
 use self::path::{by_addr, by_path, explain};
 pub use self::{datagram::UnixDatagram, listener::UnixListener};
-use super::halves::{self, OwnedReadHalf, OwnedWriteHalf};
+use super::{
+    faces::{read_methods, write_methods},
+    halves::{self, OwnedReadHalf, OwnedWriteHalf},
+};
 use crate::{
-    io::{Connection, Lease, Read, ReadBuffer, Write, WriteBuffer, reads, writes},
+    io::{Connection, reads, writes},
     reactor::Endpoint,
 };
 
@@ -256,122 +259,10 @@ impl UnixStream {
     pub fn shutdown_now(&self, how: Shutdown) -> io::Result<()> {
         self.connection.shutdown(how)
     }
-
-    /// Waits until a read would not have to wait: there are bytes, or the end, or an error.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is lost.
-    ///
-    /// # Errors
-    ///
-    /// The thread belongs to no runtime.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.connection.readable().await
-    }
-
-    /// Waits until a write would not have to wait: there is room, or an error.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is lost.
-    ///
-    /// # Errors
-    ///
-    /// The thread belongs to no runtime.
-    pub async fn writable(&self) -> io::Result<()> {
-        self.connection.writable().await
-    }
-
-    /// Reads what is there, without waiting. 0 is the end.
-    ///
-    /// # Errors
-    ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing is there.
-    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.connection.try_read(buf)
-    }
-
-    /// Writes what fits, without waiting.
-    ///
-    /// # Errors
-    ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing fits.
-    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        self.connection.try_write(buf)
-    }
-
-    /// Waits for bytes, and copies the first of them without taking them.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is lost.
-    ///
-    /// # Errors
-    ///
-    /// Those of recv(2).
-    pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.connection.peek(buf).await
-    }
-
-    /// Reads what is there into a borrowed or an owned buffer; 0 is the end. See
-    /// [`TcpStream::read`](super::TcpStream::read).
-    ///
-    /// # Cancel safety
-    ///
-    /// No byte is lost; an owned buffer is.
-    ///
-    /// # Errors
-    ///
-    /// Those of recv(2).
-    pub fn read<B: ReadBuffer>(&mut self, buffer: B) -> Read<'_, B> {
-        Read::new(&self.connection, buffer)
-    }
-
-    /// Writes from a borrowed or an owned buffer. See [`TcpStream::write`](super::TcpStream::write).
-    ///
-    /// # Cancel safety
-    ///
-    /// A write of a borrowed buffer that is dropped has sent nothing. One of an owned buffer
-    /// may have sent a part.
-    ///
-    /// # Errors
-    ///
-    /// Those of send(2).
-    pub fn write<B: WriteBuffer>(&mut self, buffer: B) -> Write<'_, B> {
-        Write::new(&self.connection, buffer)
-    }
-
-    /// Waits for bytes, and gives them on loan; an empty lease is the end. See
-    /// [`TcpStream::read_lease`](super::TcpStream::read_lease). Here nothing is received before it is asked
-    /// for, on any backend.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is lost.
-    ///
-    /// # Errors
-    ///
-    /// Those of recv(2), after the bytes that came before.
-    pub async fn read_lease(&mut self) -> io::Result<Lease> {
-        self.connection.read_lease().await
-    }
-
-    /// Sends leased bytes, all of them, without a copy. See
-    /// [`TcpStream::write_lease`](super::TcpStream::write_lease).
-    ///
-    /// # Cancel safety
-    ///
-    /// A part of the bytes may have been sent.
-    ///
-    /// # Errors
-    ///
-    /// Those of send(2), also of an earlier write whose error was not reported yet.
-    pub async fn write_lease(&mut self, lease: Lease) -> io::Result<()> {
-        self.connection.write_lease(lease).await
-    }
 }
 
+read_methods!(UnixStream);
+write_methods!(UnixStream);
 reads!(UnixStream);
 writes!(UnixStream);
 
