@@ -40,6 +40,6 @@ pub use self::{
     halves::{OwnedReadHalf, OwnedWriteHalf, ReuniteError},
     stream::{TcpListener, TcpStream},
     udp::{RecvMeta, UdpSocket},
-    unix::{UCred, UnixDatagram, UnixListener, UnixStream},
+    unix::{RecvFds, UCred, UnixDatagram, UnixListener, UnixStream},
 };
 pub use crate::io::{Read, ReadBuffer, Write, WriteBuffer};

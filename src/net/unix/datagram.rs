@@ -17,7 +17,10 @@ use rustix::net::{
 };
 use socket2::{SockAddr, SockRef};
 
-use super::path::{OwnPath, by_addr, by_path, explain, std_addr};
+use super::{
+    fds::{self, RecvFds},
+    path::{OwnPath, by_addr, by_path, explain, std_addr},
+};
 use crate::{
     io::SocketHandle,
     reactor::{Direction, Endpoint, Socket},
@@ -37,7 +40,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(20);
 /// keep their order: a send waits while the receiver's queue is full.
 ///
 /// Its methods take `&self`, so that several tasks may send and receive on one socket (in an `Arc`).
-/// Descriptors that come with a datagram are closed. A socket that was bound to a path removes it when it is
+/// Descriptors that come with a datagram are for [`recv_fds`](Self::recv_fds), and closed by other receives. A socket that was bound to a path removes it when it is
 /// dropped, under the conditions of [`UnixListener`](super::UnixListener).
 ///
 /// asyncio: `loop.create_datagram_endpoint(family=AF_UNIX)`.
@@ -286,6 +289,38 @@ impl UnixDatagram {
     pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, net::SocketAddr)> {
         let (len, peer) = operation::run(self.get(), RecvFrom { buf }).await?;
         Ok((len, std_addr(peer)?))
+    }
+
+    /// Sends a datagram with copies of descriptors to the socket that this one is connected to. It waits while that
+    /// one's queue is full.
+    ///
+    /// asyncio: `socket.send_fds`, outside of the loop.
+    ///
+    /// # Cancel safety
+    ///
+    /// A datagram whose send was dropped before it returned was not sent.
+    ///
+    /// # Errors
+    ///
+    /// Those of sendmsg(2). No bytes, or more than 253 descriptors.
+    pub async fn send_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+        fds::send(self.get(), bytes, fds).await
+    }
+
+    /// Waits for a datagram, and takes the descriptors that come with it. Bytes that do not fit into the buffer are
+    /// lost.
+    ///
+    /// asyncio: `socket.recv_fds`, outside of the loop.
+    ///
+    /// # Cancel safety
+    ///
+    /// No datagram is lost.
+    ///
+    /// # Errors
+    ///
+    /// Those of recvmsg(2).
+    pub async fn recv_fds(&self, buf: &mut [u8]) -> io::Result<RecvFds> {
+        fds::recv(self.get(), buf).await
     }
 
     /// The address of this end.

@@ -1,11 +1,14 @@
 //! Unix stream sockets.
 
 mod datagram;
+mod fds;
 mod listener;
 mod path;
 
 use std::{
-    fmt, io,
+    fmt,
+    future::poll_fn,
+    io,
     net::Shutdown,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
@@ -18,7 +21,7 @@ use rustix::net::sockopt::socket_peercred;
 use socket2::{SockAddr, SockRef};
 
 use self::path::{by_addr, by_path, explain};
-pub use self::{datagram::UnixDatagram, listener::UnixListener};
+pub use self::{datagram::UnixDatagram, fds::RecvFds, listener::UnixListener};
 use super::{
     faces::{read_methods, write_methods},
     halves::{self, OwnedReadHalf, OwnedWriteHalf},
@@ -34,7 +37,8 @@ use crate::{
 /// that one says about dropping holds as well. A 64 byte message costs less than half of what it costs
 /// by TCP on the loopback.
 ///
-/// Descriptors that the other end sends along are closed.
+/// Descriptors that the other end sends along are for [`recv_fds`](Self::recv_fds); the other ways of reading
+/// close them.
 ///
 /// asyncio: the pair that `open_unix_connection` returns.
 ///
@@ -242,6 +246,60 @@ impl UnixStream {
         let cred = socket_peercred(self.connection.socket().endpoint())?;
         let pid = Some(cred.pid.as_raw_pid()).filter(|pid| *pid != 0);
         Ok(UCred { pid, uid: cred.uid.as_raw(), gid: cred.gid.as_raw() })
+    }
+
+    /// Sends bytes, and copies of descriptors with the first of them. The result is how many bytes were sent, at
+    /// least one: the rest goes by [`write`](Self::write), without descriptors.
+    ///
+    /// asyncio: `socket.send_fds`, outside of the loop.
+    ///
+    /// # Cancel safety
+    ///
+    /// A send that is dropped before it returned has sent nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of sendmsg(2). No bytes, or more than 253 descriptors.
+    ///
+    /// ```
+    /// use std::os::fd::AsFd;
+    /// use ringloop::{io::{AsyncReadExt, AsyncWriteExt, Pipe, PipeReader}, net::UnixStream};
+    ///
+    /// ringloop::run(async {
+    ///     let (mut left, mut right) = UnixStream::pair().unwrap();
+    ///     let Pipe { reader, mut writer } = Pipe::new().unwrap();
+    ///     left.send_fds(b"the reading end", &[reader.as_fd()]).await.unwrap();
+    ///     drop(reader);
+    ///     let mut received = right.recv_fds(&mut [0; 64]).await.unwrap();
+    ///     let copy: std::io::PipeReader = received.fds.remove(0).into();
+    ///     writer.write_all(b"through it").await.unwrap();
+    ///     drop(writer);
+    ///     let mut text = String::new();
+    ///     PipeReader::from_std(copy).unwrap().read_to_string(&mut text).await.unwrap();
+    ///     assert_eq!(text, "through it");
+    /// });
+    /// ```
+    pub async fn send_fds(&mut self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+        // What was left to be sent goes first.
+        poll_fn(|cx| self.connection.poll_flush(cx)).await?;
+        fds::send(self.connection.socket(), bytes, fds).await
+    }
+
+    /// Waits for bytes, and takes the descriptors that come with them. Bytes that were sent before those of the
+    /// descriptors may come along, none that were sent after. A descriptor comes with the first byte of its
+    /// message, or before.
+    ///
+    /// asyncio: `socket.recv_fds`, outside of the loop.
+    ///
+    /// # Cancel safety
+    ///
+    /// No byte and no descriptor is lost.
+    ///
+    /// # Errors
+    ///
+    /// Those of recvmsg(2).
+    pub async fn recv_fds(&mut self, buf: &mut [u8]) -> io::Result<RecvFds> {
+        fds::recv(self.connection.socket(), buf).await
     }
 
     /// The socket, for its options. It may have copies from then on: see
