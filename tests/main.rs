@@ -73,6 +73,8 @@ mod kill;
 mod lanes;
 #[path = "suite/leases.rs"]
 mod leases;
+#[path = "suite/net_bind.rs"]
+mod net_bind;
 #[path = "suite/net_cancel.rs"]
 mod net_cancel;
 #[path = "suite/net_ends.rs"]
@@ -83,6 +85,8 @@ mod net_faults;
 mod net_listener;
 #[path = "suite/net_load.rs"]
 mod net_load;
+#[path = "suite/net_names.rs"]
+mod net_names;
 #[path = "suite/net_sharing.rs"]
 mod net_sharing;
 #[path = "suite/net_stream.rs"]

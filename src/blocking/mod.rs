@@ -27,7 +27,7 @@ pub(crate) use self::{
     job::{Guests, check, is_thread_of},
     lane::{Hand, Lane, Options, Surround},
     queue::Duty,
-    resolver::resolve,
+    resolver::{name_of, resolve},
 };
 
 /// What a job of a runtime is for.

@@ -1,11 +1,67 @@
-//! The one place that asks for the addresses of a name.
+//! The one place that asks the system for the addresses of a name, and for the name of an address.
 
 use std::{
+    ffi::{CStr, c_char},
     io,
     net::{SocketAddr, ToSocketAddrs},
 };
 
+use socket2::SockAddr;
+
 /// Asks the system, as getaddrinfo(3) does. Blocks.
 pub(crate) fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     (host, port).to_socket_addrs().map(Iterator::collect)
+}
+
+/// The longest names, with the zero behind them (`NI_MAXHOST`, `NI_MAXSERV`).
+const HOST: usize = 1025;
+const SERVICE: usize = 32;
+
+/// The names of host and service, as getnameinfo(3) tells them: the numbers, where there is no name. Blocks.
+pub(crate) fn name_of(addr: SocketAddr) -> io::Result<(String, String)> {
+    let addr = SockAddr::from(addr);
+    let mut host = [0 as c_char; HOST];
+    let mut service = [0 as c_char; SERVICE];
+    // SAFETY: the address is as long as its length says, and the call writes no more than the buffers have room for.
+    let error = unsafe {
+        libc::getnameinfo(
+            addr.as_ptr().cast(),
+            addr.len(),
+            host.as_mut_ptr(),
+            HOST as libc::socklen_t,
+            service.as_mut_ptr(),
+            SERVICE as libc::socklen_t,
+            0,
+        )
+    };
+    match error {
+        0 => Ok((text(&host), text(&service))),
+        libc::EAI_SYSTEM => Err(io::Error::last_os_error()),
+        error => {
+            // SAFETY: it takes any number, and returns a text that lives for ever.
+            let why = unsafe { CStr::from_ptr(libc::gai_strerror(error)) };
+            Err(io::Error::other(why.to_string_lossy()))
+        }
+    }
+}
+
+/// The text before the zero.
+fn text(buffer: &[c_char]) -> String {
+    let bytes = buffer.iter().map(|byte| byte.cast_unsigned()).take_while(|byte| *byte != 0);
+    String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_has_the_name_that_the_system_gives_it() {
+        // Goal: a name where there is one, and the number of a port without one.
+        let (host, service) = name_of(([127, 0, 0, 1], 1).into()).unwrap();
+        assert!(!host.is_empty() && !host.contains('\0'), "{host:?}");
+        assert!(!service.is_empty());
+        let back = resolve(&host, 80).unwrap();
+        assert!(back.iter().any(|addr| addr.ip().is_loopback()), "{host:?}: {back:?}");
+    }
 }

@@ -1,23 +1,17 @@
-//! From names to addresses.
+//! What can be connected or bound to.
 
 use std::{
     io,
-    net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
-    panic::Location,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
 };
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice::name_to_index};
 
-use crate::{
-    blocking::{self, Kind},
-    runtime::Handle,
-};
-
 /// What can be connected or bound to: addresses, or a name and a port.
 ///
-/// Addresses are used as they are; a name is looked up by the system, on a thread
-/// that is [kept for that](crate::Builder::name_threads). Implemented for `SocketAddr` and its kin, `(IpAddr, u16)`,
-/// `&[SocketAddr]`, and for `"host:port"` and `("host", port)`.
+/// Addresses are used as they are; a name is looked up as [`lookup_host`](super::lookup_host) does. Implemented for
+/// `SocketAddr` and its kin, for pairs of an IP address and a port, for slices, arrays and vectors of `SocketAddr`, and
+/// for `"host:port"` and `("host", port)`.
 ///
 /// An IPv6 address stands in brackets before its port: `"[::1]:80"`. Its zone may be the name
 /// of an interface or its number: `"[fe80::1%eth0]:80"`, `("fe80::1%2", 80)`.
@@ -48,7 +42,7 @@ pub(super) mod sealed {
 use sealed::{Sealed, Target};
 
 macro_rules! addresses {
-    ($($t:ty),*) => {$(
+    ($($t:ty),* $(,)?) => {$(
         impl Sealed for $t {
             fn target(&self) -> io::Result<Target> {
                 Ok(Target::Addrs(vec![SocketAddr::from(*self)]))
@@ -61,11 +55,32 @@ macro_rules! addresses {
     )*};
 }
 
-addresses!(SocketAddr, SocketAddrV4, SocketAddrV6, (IpAddr, u16), ([u8; 4], u16), ([u16; 8], u16));
+addresses!(
+    SocketAddr,
+    SocketAddrV4,
+    SocketAddrV6,
+    (IpAddr, u16),
+    (Ipv4Addr, u16),
+    (Ipv6Addr, u16),
+    ([u8; 4], u16),
+    ([u16; 8], u16),
+);
 
 impl Sealed for [SocketAddr] {
     fn target(&self) -> io::Result<Target> {
         Ok(Target::Addrs(self.to_vec()))
+    }
+}
+
+impl<const N: usize> Sealed for [SocketAddr; N] {
+    fn target(&self) -> io::Result<Target> {
+        self.as_slice().target()
+    }
+}
+
+impl Sealed for Vec<SocketAddr> {
+    fn target(&self) -> io::Result<Target> {
+        self.as_slice().target()
     }
 }
 
@@ -177,48 +192,6 @@ impl<T: Sealed + ?Sized> Sealed for &T {
 
     fn single(&self) -> Option<SocketAddr> {
         (**self).single()
-    }
-}
-
-/// The addresses of a name, as the system knows it.
-///
-/// asyncio: `loop.getaddrinfo`.
-///
-/// # Cancel safety
-///
-/// Nothing is lost; a look-up that has begun goes on by itself and is forgotten.
-///
-/// # Errors
-///
-/// The name has no address, or the text is no `host:port`.
-///
-/// ```
-/// ringloop::run(async {
-///     let addrs = ringloop::net::lookup_host("127.0.0.1:80").await.unwrap();
-///     assert_eq!(addrs[0].port(), 80);
-/// });
-/// ```
-pub async fn lookup_host(name: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>> {
-    let target = name.target();
-    // Not held across the look-up: it need not be `Send`.
-    drop(name);
-    match target? {
-        Target::Addrs(addrs) => Ok(addrs),
-        Target::Name(host, port) => {
-            let handle = Handle::try_current().map_err(io::Error::other)?;
-            let look_up = move || {
-                let addrs = blocking::resolve(&host, port);
-                (host, addrs)
-            };
-            let looked_up = handle.start_blocking(Kind::Names, look_up, Location::caller());
-            match looked_up.join().await {
-                Ok((_, Ok(addrs))) => Ok(addrs),
-                Ok((host, Err(error))) => {
-                    Err(io::Error::new(error.kind(), format!("cannot look up {host:?}: {error}")))
-                }
-                Err(error) => Err(io::Error::other(error)),
-            }
-        }
     }
 }
 

@@ -29,6 +29,8 @@ mod addr;
 mod exhaustion;
 mod faces;
 mod halves;
+mod names;
+mod options;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -36,10 +38,15 @@ mod udp;
 mod unix;
 
 pub use self::{
-    addr::{ToSocketAddrs, lookup_host},
+    addr::ToSocketAddrs,
     halves::{OwnedReadHalf, OwnedWriteHalf, ReuniteError},
-    stream::{TcpListener, TcpStream},
+    names::{lookup_addr, lookup_host},
+    options::Keepalive,
+    stream::{TcpListener, TcpListenerBuilder, TcpStream},
     udp::{RecvMeta, UdpSocket},
     unix::{RecvFds, UCred, UnixDatagram, UnixListener, UnixStream},
 };
-pub use crate::io::{Read, ReadBuffer, Write, WriteBuffer};
+pub use crate::{
+    io::{Read, ReadBuffer, Write, WriteBuffer},
+    runtime::Resolver,
+};

@@ -13,7 +13,7 @@ use rustix::{
 };
 use socket2::{Domain, Protocol, SockRef, Type};
 
-use super::addr::{ToSocketAddrs, lookup_host};
+use super::{addr::ToSocketAddrs, names::lookup_host};
 use crate::{
     io::{Readable, SocketHandle, Writable},
     reactor::{Direction, Endpoint, Socket, not_of_the_internet},

@@ -39,9 +39,12 @@ const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 /// than to have the kernel gather them.
 const GATHER: usize = 1024;
 
-/// Connections that the kernel completes before they are accepted; it caps it by
+/// Connections that the kernel completes before they are accepted, unless the program says otherwise; it caps it by
 /// `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
+
+/// Sets the options of a socket that is not connected yet.
+pub(crate) type Prepare<'a> = &'a dyn Fn(&Socket) -> io::Result<()>;
 
 /// So many unread bytes are thrown away: more than a receive buffer mostly holds.
 const UNREAD: usize = 1 << 20;
@@ -107,15 +110,12 @@ pub(crate) struct ReadLen {
 }
 
 impl Endpoint {
-    /// Starts to connect. `false`: it is still under way, and [`connected`](Self::connected) gives
-    /// the result once the endpoint is writable.
-    pub(crate) fn connect(addr: SocketAddr) -> io::Result<(Self, bool)> {
+    /// Starts to connect, by a socket that `prepare` has had before. `false`: it is still under way, and
+    /// [`connected`](Self::connected) gives the result once the endpoint is writable.
+    pub(crate) fn connect(addr: SocketAddr, prepare: Prepare<'_>) -> io::Result<(Self, bool)> {
         let socket = new_socket(addr)?;
-        let connected = match socket.connect(&addr.into()) {
-            Ok(()) => true,
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => false,
-            Err(error) => return Err(error),
-        };
+        prepare(&socket)?;
+        let connected = is_through(socket.connect(&addr.into()))?;
         Ok((Self::Kernel(socket.into()), connected))
     }
 
@@ -146,15 +146,12 @@ impl Endpoint {
         Ok(Self::Unix(socket.into()))
     }
 
-    /// Listens. `share`: other listeners may be bound to the same port.
-    pub(crate) fn listen(addr: SocketAddr, share: bool) -> io::Result<Self> {
+    /// Listens, by a socket that `prepare` has had before. At most `backlog` connections wait to be accepted.
+    pub(crate) fn listen(addr: SocketAddr, backlog: i32, prepare: Prepare<'_>) -> io::Result<Self> {
         let socket = new_socket(addr)?;
-        socket.set_reuse_address(true)?;
-        if share {
-            socket.set_reuse_port(true)?;
-        }
+        prepare(&socket)?;
         socket.bind(&addr.into())?;
-        socket.listen(BACKLOG)?;
+        socket.listen(backlog)?;
         Ok(Self::Kernel(socket.into()))
     }
 
@@ -352,6 +349,15 @@ impl AsRawFd for Endpoint {
 /// CLOEXEC comes with it (S9).
 fn new_socket(addr: SocketAddr) -> io::Result<Socket> {
     Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))
+}
+
+/// Whether connect(2) is through; `false`: it is still under way.
+fn is_through(connect: io::Result<()>) -> io::Result<bool> {
+    match connect {
+        Ok(()) => Ok(true),
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::INPROGRESS) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn new_unix_socket() -> io::Result<Socket> {

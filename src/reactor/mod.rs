@@ -51,7 +51,7 @@ use std::{
 pub use self::pool::Lease;
 pub(crate) use self::{
     doorbell::Doorbell,
-    endpoint::{Accepted, Endpoint, Mode, ReadLen, not_of_the_internet},
+    endpoint::{Accepted, BACKLOG, Endpoint, Mode, Prepare, ReadLen, not_of_the_internet},
     pool::{Gauge, MAX_BUFFERS, Pool},
     slot::Direction,
     socket::Socket,
@@ -207,24 +207,26 @@ impl Reactor {
     pub(crate) fn connect(
         at_hand: Option<&mut Self>,
         addr: SocketAddr,
+        prepare: Prepare<'_>,
     ) -> io::Result<(Endpoint, bool)> {
         match at_hand {
             #[cfg(test)]
             Some(Self::Memory(memory)) => memory.connect(addr),
-            _ => Endpoint::connect(addr),
+            _ => Endpoint::connect(addr, prepare),
         }
     }
 
-    /// Listens. `share`: other listeners may be bound to the same port.
+    /// Listens.
     pub(crate) fn listen(
         at_hand: Option<&mut Self>,
         addr: SocketAddr,
-        share: bool,
+        backlog: i32,
+        prepare: Prepare<'_>,
     ) -> io::Result<Endpoint> {
         match at_hand {
             #[cfg(test)]
             Some(Self::Memory(memory)) => memory.listen(addr),
-            _ => Endpoint::listen(addr, share),
+            _ => Endpoint::listen(addr, backlog, prepare),
         }
     }
 

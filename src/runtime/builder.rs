@@ -9,7 +9,7 @@ use std::{
 use rustix::io::Errno;
 
 use super::{
-    Backend, BackendInfo, Handle, Inner, Runtime,
+    Backend, BackendInfo, Handle, Inner, Resolver, Runtime,
     backend::Choice,
     crew::Crew,
     run,
@@ -48,6 +48,7 @@ pub struct Builder {
     pub(super) threads: ThreadOptions,
     shutdown_deadline: Duration,
     on_error: Option<Hook>,
+    pub(super) resolver: Option<Arc<dyn Resolver>>,
     pub(super) tests: TestOptions,
 }
 
@@ -82,6 +83,7 @@ impl Builder {
             threads: ThreadOptions::default(),
             shutdown_deadline: Duration::from_secs(10),
             on_error: None,
+            resolver: None,
             tests: TestOptions::default(),
         }
     }
@@ -230,6 +232,7 @@ impl Builder {
             guests: Guests::default(),
             standstill: standstill.clone(),
             name: self.name,
+            resolver: self.resolver,
             shutdown_deadline: self.shutdown_deadline,
             last_metrics: parking_lot::Mutex::new(None),
             process: fork::generation(),

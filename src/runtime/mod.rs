@@ -16,6 +16,7 @@ pub(crate) mod operation;
 mod owned;
 #[cfg(test)]
 mod owned_tests;
+mod resolver;
 mod run;
 mod shutdown;
 mod spawn;
@@ -30,6 +31,7 @@ pub use self::{
     backend::{Backend, BackendInfo, backend},
     builder::Builder,
     inspect::{LaneMetrics, Metrics, ShutdownReport, WorkerMetrics, all_tasks},
+    resolver::Resolver,
     run::run,
     spawn::{WorkerId, spawn, spawn_local, spawn_logged, yield_now},
 };
@@ -62,6 +64,8 @@ struct Inner {
     threads: ThreadOptions,
     standstill: Arc<Standstill>,
     name: String,
+    /// What looks names up, in place of the system.
+    resolver: Option<Arc<dyn Resolver>>,
     shutdown_deadline: Duration,
     /// The counters, once the runtime has ended and the hub is another's.
     last_metrics: Mutex<Option<Metrics>>,

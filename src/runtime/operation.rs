@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    reactor::{self, Direction, Endpoint, Garbage, Home, Pollable, Reactor, Socket},
+    reactor::{self, Direction, Endpoint, Garbage, Home, Pollable, Prepare, Reactor, Socket},
     scheduler,
     util::{current, fork, panic},
 };
@@ -182,13 +182,13 @@ pub(crate) fn with_any_reactor<R>(f: impl FnOnce(Option<&mut Reactor>) -> R) -> 
 }
 
 /// Starts to connect, as this thread's backend does it. `false`: it is still under way.
-pub(crate) fn connect(addr: SocketAddr) -> io::Result<(Endpoint, bool)> {
-    with_any_reactor(|reactor| Reactor::connect(reactor, addr))
+pub(crate) fn connect(addr: SocketAddr, prepare: Prepare<'_>) -> io::Result<(Endpoint, bool)> {
+    with_any_reactor(|reactor| Reactor::connect(reactor, addr, prepare))
 }
 
-/// Listens, as this thread's backend does it. `share`: other listeners may have the same port.
-pub(crate) fn listen(addr: SocketAddr, share: bool) -> io::Result<Endpoint> {
-    with_any_reactor(|reactor| Reactor::listen(reactor, addr, share))
+/// Listens, as this thread's backend does it.
+pub(crate) fn listen(addr: SocketAddr, backlog: i32, prepare: Prepare<'_>) -> io::Result<Endpoint> {
+    with_any_reactor(|reactor| Reactor::listen(reactor, addr, backlog, prepare))
 }
 
 /// A socket's handle is dropped: what is in flight on it ends, and then it closes.

@@ -97,7 +97,7 @@ impl Connection {
     ///
     /// The attempt is given up.
     pub(crate) async fn connect(addr: SocketAddr) -> io::Result<Self> {
-        let (endpoint, connected) = operation::connect(addr)?;
+        let (endpoint, connected) = operation::connect(addr, &|_| Ok(()))?;
         if connected {
             return Ok(Self::new(endpoint));
         }

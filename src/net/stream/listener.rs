@@ -4,23 +4,14 @@ use std::{
     fmt, io,
     net::{self, SocketAddr},
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
-    time::Duration,
 };
 
-use super::TcpStream;
+use super::{TcpListenerBuilder, TcpStream};
 use crate::{
-    net::{
-        acceptor::Acceptor,
-        addr::{ToSocketAddrs, lookup_host},
-    },
+    net::{acceptor::Acceptor, addr::ToSocketAddrs},
     reactor::{Endpoint, not_of_the_internet},
-    runtime::{Backend, Handle, WorkerId, operation},
-    time::sleep,
+    runtime::WorkerId,
 };
-
-/// Between two tries for an address that is in use; doubled each time, a quarter of a second together.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LAST_PAUSE: Duration = Duration::from_millis(128);
 
 /// A TCP socket that accepts connections.
 ///
@@ -48,6 +39,11 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
+    /// Options to listen with.
+    pub fn builder() -> TcpListenerBuilder {
+        TcpListenerBuilder::new()
+    }
+
     /// Listens on the first of the addresses that can be bound. Port 0 takes any free one.
     ///
     /// `SO_REUSEADDR` is set, so that a restarted server gets its port back. On io_uring an address
@@ -65,7 +61,7 @@ impl TcpListener {
     /// The address is in use, not of this machine, or not permitted; the text says
     /// which, and what to do.
     pub async fn bind(addrs: impl ToSocketAddrs) -> io::Result<Self> {
-        Self::bind_with(addrs, false).await
+        Self::builder().bind(addrs).await
     }
 
     /// Listens on a port that several listeners share (`SO_REUSEPORT`), each of them bound so, by
@@ -87,7 +83,40 @@ impl TcpListener {
     /// # });
     /// ```
     pub async fn bind_reuse_port(addrs: impl ToSocketAddrs) -> io::Result<Self> {
-        Self::bind_with(addrs, true).await
+        Self::builder().reuse_port(true).bind(addrs).await
+    }
+
+    /// Listens on all of the addresses: a listener for each. Where an address has the port 0, it is one
+    /// free port for all of them. So `bind_all("localhost:0")` gives a listener at `127.0.0.1` and one at `[::1]` with
+    /// the same port, if the machine has both families.
+    ///
+    /// An IPv6 address takes connections by IPv6 only, if there are IPv4 addresses beside it:
+    /// `bind_all(&[v4_any, v6_any])` listens at `0.0.0.0` and at `[::]`. Addresses that come several times are bound
+    /// once. The listeners are in the order of the addresses.
+    ///
+    /// asyncio: how `create_server` binds.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is bound.
+    ///
+    /// # Errors
+    ///
+    /// One of the addresses cannot be bound; then none is. An address of a name is left out if this machine does not
+    /// have it, or its family; it is an error if none is left. The text says which, and what to do.
+    ///
+    /// ```
+    /// use ringloop::net::{TcpListener, TcpStream};
+    ///
+    /// ringloop::run(async {
+    ///     let listeners = TcpListener::bind_all("localhost:0").await.unwrap();
+    ///     let ports: Vec<_> = listeners.iter().map(|one| one.local_addr().unwrap().port()).collect();
+    ///     assert!(ports.iter().all(|port| *port == ports[0]));
+    ///     TcpStream::connect(("localhost", ports[0])).await.unwrap();
+    /// });
+    /// ```
+    pub async fn bind_all(addrs: impl ToSocketAddrs) -> io::Result<Vec<TcpListener>> {
+        Self::builder().bind_all(addrs).await
     }
 
     /// Listens once for each worker of this runtime, on one port that they share (`SO_REUSEPORT`).
@@ -131,54 +160,10 @@ impl TcpListener {
     pub async fn bind_per_worker(
         addrs: impl ToSocketAddrs,
     ) -> io::Result<Vec<(WorkerId, TcpListener)>> {
-        let handle = Handle::try_current().map_err(io::Error::other)?;
-        let first = Self::bind_with(addrs, true).await?;
-        let addr = first.local_addr()?;
-        let mut listeners = vec![first];
-        while listeners.len() < handle.workers() {
-            listeners.push(Self::bind_with(addr, true).await?);
-        }
-        Ok(handle.worker_ids().into_iter().zip(listeners).collect())
+        Self::builder().bind_per_worker(addrs).await
     }
 
-    async fn bind_with(addrs: impl ToSocketAddrs, share: bool) -> io::Result<Self> {
-        let mut last = None;
-        for addr in lookup_host(addrs).await? {
-            match Self::bind_patiently(addr, share).await {
-                Ok(listener) => return Ok(listener),
-                Err(error) => last = Some(explain(addr, error)),
-            }
-        }
-        Err(last.unwrap_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidInput, "no address to bind to")
-        }))
-    }
-
-    /// [`bind_one`](Self::bind_one) for a process that may succeed one which was just killed: what a
-    /// killed process had in its rings keeps its sockets open until the kernel has cancelled it,
-    /// some 10 ms after its end.
-    async fn bind_patiently(addr: SocketAddr, share: bool) -> io::Result<Self> {
-        let handle = Handle::try_current().ok();
-        let waits = handle.is_some_and(|handle| handle.backend() == Backend::Uring);
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match Self::bind_one(addr, share) {
-                Err(error)
-                    if error.kind() == io::ErrorKind::AddrInUse && waits && pause <= LAST_PAUSE =>
-                {
-                    sleep(pause).await;
-                    pause *= 2;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    fn bind_one(addr: SocketAddr, share: bool) -> io::Result<Self> {
-        Ok(Self::new(operation::listen(addr, share)?))
-    }
-
-    fn new(listener: Endpoint) -> Self {
+    pub(super) fn new(listener: Endpoint) -> Self {
         Self { acceptor: Acceptor::new(listener) }
     }
 
@@ -248,21 +233,6 @@ impl TcpListener {
     pub fn socket(&self) -> socket2::SockRef<'_> {
         socket2::SockRef::from(self)
     }
-}
-
-/// What went wrong with an address, and what to do about it. The kind stays.
-fn explain(addr: SocketAddr, error: io::Error) -> io::Error {
-    let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; another process has it, or this one: choose another port, or 0 for any"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "; ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE"
-        }
-        io::ErrorKind::AddrNotAvailable => "; it is not an address of this machine",
-        _ => "",
-    };
-    io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}{hint}"))
 }
 
 impl AsFd for TcpListener {

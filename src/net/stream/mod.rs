@@ -1,5 +1,6 @@
 //! A TCP connection.
 
+mod builder;
 mod listener;
 
 use std::{
@@ -11,10 +12,11 @@ use std::{
 
 use socket2::SockRef;
 
-pub use self::listener::TcpListener;
+pub use self::{builder::TcpListenerBuilder, listener::TcpListener};
 use super::{
-    addr::{ToSocketAddrs, lookup_host},
+    addr::ToSocketAddrs,
     halves::{self, OwnedReadHalf, OwnedWriteHalf},
+    names::lookup_host,
 };
 use crate::{
     io::{Connection, Lease, Read, ReadBuffer, Write, WriteBuffer, reads, writes},
