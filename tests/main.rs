@@ -77,6 +77,8 @@ mod leases;
 mod net_bind;
 #[path = "suite/net_cancel.rs"]
 mod net_cancel;
+#[path = "suite/net_connect.rs"]
+mod net_connect;
 #[path = "suite/net_ends.rs"]
 mod net_ends;
 #[path = "suite/net_faults.rs"]

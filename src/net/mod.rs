@@ -26,6 +26,7 @@
 
 mod acceptor;
 mod addr;
+mod connect;
 mod exhaustion;
 mod faces;
 mod halves;
@@ -39,6 +40,7 @@ mod unix;
 
 pub use self::{
     addr::ToSocketAddrs,
+    connect::{Connect, ConnectError, FailedAttempt},
     halves::{OwnedReadHalf, OwnedWriteHalf, ReuniteError},
     names::{lookup_addr, lookup_host},
     options::Keepalive,

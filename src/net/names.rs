@@ -11,8 +11,8 @@ use crate::{
 
 /// The addresses of a name, as the system knows it, or the runtime's own [resolver](crate::Builder::resolver).
 ///
-/// The system is asked on a [thread that is kept for that](crate::Builder::name_threads): it is not told which of
-/// its calls were given up, and a server that is silent holds one for ten seconds. Addresses and numeric hosts are
+/// The system is asked on a [thread that is kept for that](crate::Builder::name_threads): its call cannot be
+/// interrupted, and each server that is silent holds one for ten seconds. Addresses and numeric hosts are
 /// returned at once. Nothing is cached, least of all a failure.
 ///
 /// asyncio: `loop.getaddrinfo`.

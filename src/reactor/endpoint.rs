@@ -119,6 +119,27 @@ impl Endpoint {
         Ok((Self::Kernel(socket.into()), connected))
     }
 
+    /// Starts to connect, with `data` along (TCP Fast Open), if the system allows it. The number says how much of
+    /// the data the kernel has taken.
+    pub(crate) fn connect_with(
+        addr: SocketAddr,
+        data: &[u8],
+        prepare: Prepare<'_>,
+    ) -> io::Result<(Self, bool, usize)> {
+        let socket = new_socket(addr)?;
+        prepare(&socket)?;
+        let flags = SEND.bits().cast_signed() | libc::MSG_FASTOPEN;
+        let (connected, sent) = match socket.send_to_with_flags(data, &addr.into(), flags) {
+            // Whether the other side is there is not known yet.
+            Ok(sent) => (false, sent),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => {
+                (is_through(socket.connect(&addr.into()))?, 0)
+            }
+            Err(error) => (is_through(Err(error))?, 0),
+        };
+        Ok((Self::Kernel(socket.into()), connected, sent))
+    }
+
     /// Connects to a Unix socket.
     ///
     /// # Errors
@@ -349,6 +370,26 @@ impl AsRawFd for Endpoint {
 /// CLOEXEC comes with it (S9).
 fn new_socket(addr: SocketAddr) -> io::Result<Socket> {
     Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))
+}
+
+/// Binds to an address whose port the kernel chooses only when the socket connects: it may be one that
+/// connections to other addresses have.
+pub(crate) fn bind_without_port(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
+    let yes: libc::c_int = 1;
+    // SAFETY: the value is one number, as the option takes it (ip(7)), and lives until the call returns.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const yes).cast(),
+            size_of_val(&yes) as libc::socklen_t,
+        )
+    };
+    match set {
+        0 => socket.bind(&addr.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Whether connect(2) is through; `false`: it is still under way.

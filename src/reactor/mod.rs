@@ -51,7 +51,9 @@ use std::{
 pub use self::pool::Lease;
 pub(crate) use self::{
     doorbell::Doorbell,
-    endpoint::{Accepted, BACKLOG, Endpoint, Mode, Prepare, ReadLen, not_of_the_internet},
+    endpoint::{
+        Accepted, BACKLOG, Endpoint, Mode, Prepare, ReadLen, bind_without_port, not_of_the_internet,
+    },
     pool::{Gauge, MAX_BUFFERS, Pool},
     slot::Direction,
     socket::Socket,
@@ -213,6 +215,22 @@ impl Reactor {
             #[cfg(test)]
             Some(Self::Memory(memory)) => memory.connect(addr),
             _ => Endpoint::connect(addr, prepare),
+        }
+    }
+
+    /// Starts to connect, with `data` along if the backend can do that. The number says how much of it was taken.
+    pub(crate) fn connect_with(
+        at_hand: Option<&mut Self>,
+        addr: SocketAddr,
+        data: &[u8],
+        prepare: Prepare<'_>,
+    ) -> io::Result<(Endpoint, bool, usize)> {
+        match at_hand {
+            #[cfg(test)]
+            Some(Self::Memory(memory)) => {
+                memory.connect(addr).map(|(endpoint, connected)| (endpoint, connected, 0))
+            }
+            _ => Endpoint::connect_with(addr, data, prepare),
         }
     }
 

@@ -186,6 +186,15 @@ pub(crate) fn connect(addr: SocketAddr, prepare: Prepare<'_>) -> io::Result<(End
     with_any_reactor(|reactor| Reactor::connect(reactor, addr, prepare))
 }
 
+/// The same, with `data` along, if that can be done. The number says how much of it was taken.
+pub(crate) fn connect_with(
+    addr: SocketAddr,
+    data: &[u8],
+    prepare: Prepare<'_>,
+) -> io::Result<(Endpoint, bool, usize)> {
+    with_any_reactor(|reactor| Reactor::connect_with(reactor, addr, data, prepare))
+}
+
 /// Listens, as this thread's backend does it.
 pub(crate) fn listen(addr: SocketAddr, backlog: i32, prepare: Prepare<'_>) -> io::Result<Endpoint> {
     with_any_reactor(|reactor| Reactor::listen(reactor, addr, backlog, prepare))

@@ -20,7 +20,6 @@ mod write;
 
 use std::{
     fmt, io,
-    net::SocketAddr,
     os::fd::OwnedFd,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -37,8 +36,7 @@ pub(crate) use self::{
     write::Writable,
 };
 use crate::{
-    reactor::{Direction, Endpoint, Socket},
-    runtime::operation::{self, Operation},
+    reactor::{Endpoint, Socket},
     time::sleep,
 };
 
@@ -91,21 +89,6 @@ impl Connection {
         }
     }
 
-    /// Connects to an address of the internet.
-    ///
-    /// # Cancel safety
-    ///
-    /// The attempt is given up.
-    pub(crate) async fn connect(addr: SocketAddr) -> io::Result<Self> {
-        let (endpoint, connected) = operation::connect(addr, &|_| Ok(()))?;
-        if connected {
-            return Ok(Self::new(endpoint));
-        }
-        let this = Self { socket: Handle::new(Socket::new_unready(endpoint)) };
-        operation::run(this.socket(), Connected).await?;
-        Ok(this)
-    }
-
     #[inline]
     pub(crate) fn socket(&self) -> &Arc<Socket> {
         self.socket.get()
@@ -131,16 +114,10 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// The end of a connect(2) that is under way.
-struct Connected;
-
-impl Operation<Endpoint> for Connected {
-    type Output = ();
-
-    const DIRECTION: Direction = Direction::Write;
-
-    fn attempt(&mut self, endpoint: &Endpoint) -> io::Result<()> {
-        endpoint.connected()
+/// A socket that is connected.
+impl From<Handle> for Connection {
+    fn from(socket: Handle) -> Self {
+        Self { socket }
     }
 }
 

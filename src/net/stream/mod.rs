@@ -15,8 +15,8 @@ use socket2::SockRef;
 pub use self::{builder::TcpListenerBuilder, listener::TcpListener};
 use super::{
     addr::ToSocketAddrs,
+    connect::Connect,
     halves::{self, OwnedReadHalf, OwnedWriteHalf},
-    names::lookup_host,
 };
 use crate::{
     io::{Connection, Lease, Read, ReadBuffer, Write, WriteBuffer, reads, writes},
@@ -71,36 +71,23 @@ pub struct TcpStream {
 }
 
 impl TcpStream {
-    /// Connects to the first of the addresses that answers, trying one after the other.
+    /// Connects to the first of the addresses that answers.
+    ///
+    /// An address without an answer does not hold the others up for longer than 250 ms: they are tried in the way of
+    /// happy eyeballs, which [`Connect`] describes. It has the options, and the errors of all attempts.
     ///
     /// asyncio: `open_connection`.
     ///
     /// # Cancel safety
     ///
-    /// The attempt under way is given up.
+    /// All attempts under way are given up and closed.
     ///
     /// # Errors
     ///
-    /// The error of the last address, with all of them in the text if there were several.
+    /// The name was not found, or no address has answered. The error of the last one, with all of them in the text if
+    /// there were several.
     pub async fn connect(addrs: impl ToSocketAddrs) -> io::Result<Self> {
-        let addrs = lookup_host(addrs).await?;
-        let mut failed: Vec<(SocketAddr, io::Error)> = Vec::new();
-        for addr in addrs {
-            match Connection::connect(addr).await {
-                Ok(connection) => return Ok(Self { connection }),
-                Err(error) => failed.push((addr, error)),
-            }
-        }
-        match failed.len() {
-            0 => Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to connect to")),
-            1 => Err(failed.remove(0).1),
-            _ => {
-                let kind = failed[failed.len() - 1].1.kind();
-                let all: Vec<_> =
-                    failed.iter().map(|(addr, error)| format!("{addr}: {error}")).collect();
-                Err(io::Error::new(kind, all.join("; ")))
-            }
-        }
+        Ok(Connect::new().connect(addrs).await?)
     }
 
     #[inline]
