@@ -95,6 +95,12 @@ mod net_sharing;
 mod net_stream;
 #[path = "suite/net_udp.rs"]
 mod net_udp;
+#[path = "suite/net_udp_batch.rs"]
+mod net_udp_batch;
+#[path = "suite/net_udp_load.rs"]
+mod net_udp_load;
+#[path = "suite/net_udp_options.rs"]
+mod net_udp_options;
 #[path = "suite/net_unix.rs"]
 mod net_unix;
 #[path = "suite/net_urgent.rs"]

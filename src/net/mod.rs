@@ -45,7 +45,7 @@ pub use self::{
     names::{lookup_addr, lookup_host},
     options::Keepalive,
     stream::{TcpListener, TcpListenerBuilder, TcpStream},
-    udp::{RecvMeta, UdpSocket},
+    udp::{Datagrams, EcnCodepoint, RecvMeta, Transmit, UdpSocket},
     unix::{RecvFds, UCred, UnixDatagram, UnixListener, UnixStream},
 };
 pub use crate::{

@@ -1,23 +1,36 @@
 //! UDP sockets.
+//!
+//! * [`single`]: one datagram by each call;
+//! * [`batch`]: many by one call;
+//! * [`options`]: options, multicast groups, and what comes beside datagrams;
+//! * [`datagram`]: what is sent, and what is known of what was received;
+//! * [`message`] and [`control`]: the system calls for messages, and the control data of these.
+
+mod batch;
+mod control;
+mod datagram;
+mod message;
+mod options;
+mod single;
 
 use std::{
     fmt, io,
     net::{self, SocketAddr},
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     sync::Arc,
+    task::{Context, Poll},
 };
 
-use rustix::{
-    io::Errno,
-    net::{RecvFlags, SendFlags, SocketAddrAny, recvfrom, send, sendto},
-};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Type};
 
+pub use self::datagram::{Datagrams, EcnCodepoint, RecvMeta, Transmit};
+use self::options::Flags;
 use super::{addr::ToSocketAddrs, names::lookup_host};
 use crate::{
     io::{Readable, SocketHandle, Writable},
-    reactor::{Direction, Endpoint, Socket, not_of_the_internet},
-    runtime::operation::{self, Operation},
+    reactor::{Endpoint, Socket},
+    runtime::operation,
 };
 
 /// The most that fits into a datagram of IPv4, in bytes.
@@ -27,12 +40,16 @@ const LARGEST: usize = 65_507;
 ///
 /// Its methods take `&self`, so that several tasks may send and receive on one socket (in an `Arc`). Each
 /// datagram goes to one of those that receive. A datagram that finds the kernel's receive buffer full is
-/// lost, as on the way; `socket().set_recv_buffer_size` makes room for more.
+/// lost, as on the way: [`dropped`](Self::dropped) counts those, and says how much there is room for.
+///
+/// Bulk goes by [`send_batch`](Self::send_batch) and [`recv_batch`](Self::recv_batch), with segments and groups. The
+/// `poll_` functions are for protocols that are state machines, such as QUIC.
 ///
 /// A socket that is not [connected](Self::connect) does not hear of a port that nobody listens on. One that is
 /// connected does, by an error of the next send or receive
 /// ([`ConnectionRefused`](io::ErrorKind::ConnectionRefused)). That error is given once, and the socket can be
-/// used on.
+/// used on. It is the error of an earlier datagram; but a send that gives it has not sent its own, which may be sent
+/// again.
 ///
 /// asyncio: `loop.create_datagram_endpoint`, without its protocol; `loop.sock_recvfrom`, `loop.sock_sendto`.
 ///
@@ -56,25 +73,7 @@ const LARGEST: usize = 65_507;
 #[doc(alias = "create_datagram_endpoint")]
 pub struct UdpSocket {
     socket: SocketHandle,
-}
-
-/// What [`recv_meta`](UdpSocket::recv_meta) says of a datagram.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RecvMeta {
-    /// The bytes in the buffer.
-    pub len: usize,
-    /// The bytes that the datagram had.
-    pub sent: usize,
-    /// The address of its sender.
-    pub peer: SocketAddr,
-}
-
-impl RecvMeta {
-    /// Whether the datagram had more bytes than the buffer: the rest is lost.
-    pub fn is_truncated(&self) -> bool {
-        self.sent > self.len
-    }
+    flags: Flags,
 }
 
 impl UdpSocket {
@@ -126,7 +125,8 @@ impl UdpSocket {
     /// The descriptor must be non-blocking.
     fn of(socket: impl Into<std::os::fd::OwnedFd>) -> Self {
         // A ring only polls it: its receives are for streams.
-        Self { socket: SocketHandle::new(Socket::new(Endpoint::Polled(socket.into()))) }
+        let socket = SocketHandle::new(Socket::new(Endpoint::Polled(socket.into())));
+        Self { socket, flags: Flags::new() }
     }
 
     /// Takes a socket over, and makes it non-blocking, for every user of its open file.
@@ -139,6 +139,7 @@ impl UdpSocket {
         let socket = Self::of(socket);
         // There may be copies of it.
         socket.get().show();
+        socket.look_for_gro();
         Ok(socket)
     }
 
@@ -195,154 +196,6 @@ impl UdpSocket {
         }))
     }
 
-    /// Sends a datagram to an address; of a name, to its first address of the socket's family. Gives the number
-    /// of bytes, which is all of them. It waits while the send buffer is full. An empty datagram is one, too.
-    ///
-    /// asyncio: `loop.sock_sendto`, `DatagramTransport.sendto`.
-    ///
-    /// # Cancel safety
-    ///
-    /// A datagram whose send was dropped before it returned was not sent.
-    ///
-    /// # Errors
-    ///
-    /// Those of sendto(2): the datagram is too large, the address is of another family, no way leads there; the
-    /// text says which.
-    pub async fn send_to(&self, bytes: &[u8], addrs: impl ToSocketAddrs) -> io::Result<usize> {
-        let addr = match addrs.single() {
-            Some(addr) => addr,
-            None => self.first_of_family(addrs).await?,
-        };
-        let sent = operation::run(self.get(), SendTo { bytes, to: Some(addr) }).await;
-        sent.map_err(|error| explain(error, Some(addr), bytes.len()))
-    }
-
-    async fn first_of_family(&self, addrs: impl ToSocketAddrs) -> io::Result<SocketAddr> {
-        let is_ipv4 = self.local_addr()?.is_ipv4();
-        let found = lookup_host(addrs).await?.into_iter().find(|addr| addr.is_ipv4() == is_ipv4);
-        found.ok_or_else(|| {
-            let family = if is_ipv4 { "IPv4" } else { "IPv6" };
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("none of the addresses is of {family}, as the socket is"),
-            )
-        })
-    }
-
-    /// Sends a datagram to the address that the socket is [connected](Self::connect) to. See
-    /// [`send_to`](Self::send_to).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`send_to`](Self::send_to).
-    ///
-    /// # Errors
-    ///
-    /// As [`send_to`](Self::send_to). The socket is not connected. Or nobody received an earlier datagram:
-    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused), once.
-    pub async fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = operation::run(self.get(), SendTo { bytes, to: None }).await;
-        sent.map_err(|error| explain(error, None, bytes.len()))
-    }
-
-    /// Waits for a datagram, and gives its length and the address of its sender. What does not fit into the
-    /// buffer is lost; [`recv_meta`](Self::recv_meta) tells of that.
-    ///
-    /// asyncio: `loop.sock_recvfrom`.
-    ///
-    /// # Cancel safety
-    ///
-    /// No datagram is lost.
-    ///
-    /// # Errors
-    ///
-    /// Those of recvfrom(2). The socket can be used on.
-    pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let meta = self.recv_meta(buf).await?;
-        Ok((meta.len, meta.peer))
-    }
-
-    /// Waits for a datagram, and gives its length. On a [connected](Self::connect) socket it is from that address.
-    ///
-    /// # Cancel safety
-    ///
-    /// No datagram is lost.
-    ///
-    /// # Errors
-    ///
-    /// As [`recv_from`](Self::recv_from). On a connected socket also: nobody received an earlier datagram,
-    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused), once.
-    pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        Ok(self.recv_meta(buf).await?.len)
-    }
-
-    /// Waits for a datagram, and says what there is to say of it: also whether the buffer was too small.
-    ///
-    /// # Cancel safety
-    ///
-    /// No datagram is lost.
-    ///
-    /// # Errors
-    ///
-    /// As [`recv`](Self::recv).
-    ///
-    /// ```
-    /// use ringloop::net::UdpSocket;
-    ///
-    /// ringloop::run(async {
-    ///     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    ///     socket.send_to(b"too long", socket.local_addr().unwrap()).await.unwrap();
-    ///     let meta = socket.recv_meta(&mut [0; 3]).await.unwrap();
-    ///     assert!(meta.is_truncated());
-    ///     assert_eq!((meta.len, meta.sent), (3, 8));
-    /// });
-    /// ```
-    pub async fn recv_meta(&self, buf: &mut [u8]) -> io::Result<RecvMeta> {
-        operation::run(self.get(), RecvFrom { buf, flags: RecvFlags::empty() }).await
-    }
-
-    /// As [`recv_meta`](Self::recv_meta), but the datagram stays to be received.
-    ///
-    /// # Cancel safety
-    ///
-    /// No datagram is lost.
-    ///
-    /// # Errors
-    ///
-    /// As [`recv`](Self::recv).
-    pub async fn peek_meta(&self, buf: &mut [u8]) -> io::Result<RecvMeta> {
-        operation::run(self.get(), RecvFrom { buf, flags: RecvFlags::PEEK }).await
-    }
-
-    /// Sends a datagram without waiting. See [`send_to`](Self::send_to).
-    ///
-    /// # Errors
-    ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room for it.
-    pub fn try_send_to(&self, bytes: &[u8], addr: SocketAddr) -> io::Result<usize> {
-        operation::attempt(self.get(), &mut SendTo { bytes, to: Some(addr) })
-            .map_err(|error| explain(error, Some(addr), bytes.len()))
-    }
-
-    /// Sends a datagram to the connected address without waiting. See [`send`](Self::send).
-    ///
-    /// # Errors
-    ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room for it.
-    pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        operation::attempt(self.get(), &mut SendTo { bytes, to: None })
-            .map_err(|error| explain(error, None, bytes.len()))
-    }
-
-    /// Receives a datagram without waiting. See [`recv_meta`](Self::recv_meta).
-    ///
-    /// # Errors
-    ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if none is there.
-    pub fn try_recv_meta(&self, buf: &mut [u8]) -> io::Result<RecvMeta> {
-        operation::attempt(self.get(), &mut RecvFrom { buf, flags: RecvFlags::empty() })
-    }
-
     /// Waits until a receive would not have to wait: there is a datagram or an error.
     ///
     /// # Cancel safety
@@ -369,6 +222,28 @@ impl UdpSocket {
         operation::run(self.get(), Writable).await
     }
 
+    /// Whether a receive would not have to wait; else the task is woken when that may have changed. See
+    /// [`readable`](Self::readable) and [`poll_recv_from`](Self::poll_recv_from).
+    ///
+    /// # Errors
+    ///
+    /// The thread belongs to no runtime.
+    #[doc(alias = "poll_readable")]
+    pub fn poll_recv_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        operation::poll(self.get(), cx, &mut Readable)
+    }
+
+    /// Whether a send would not have to wait; else the task is woken when that may have changed. See
+    /// [`writable`](Self::writable) and [`poll_send_to`](Self::poll_send_to).
+    ///
+    /// # Errors
+    ///
+    /// The thread belongs to no runtime.
+    #[doc(alias = "poll_writable")]
+    pub fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        operation::poll(self.get(), cx, &mut Writable)
+    }
+
     /// The address of this end.
     ///
     /// # Errors
@@ -387,12 +262,12 @@ impl UdpSocket {
         self.get().endpoint().peer_addr()
     }
 
-    /// The socket, for its options: broadcast, multicast groups, buffer sizes, the time to live.
+    /// The socket, for further options, such as the sizes of its buffers.
     ///
     /// ```
     /// # ringloop::run(async {
     /// let socket = ringloop::net::UdpSocket::bind("0.0.0.0:0").await.unwrap();
-    /// socket.socket().set_broadcast(true).unwrap();
+    /// socket.socket().set_multicast_ttl_v4(4).unwrap();
     /// socket.socket().set_recv_buffer_size(1 << 20).unwrap();
     /// # });
     /// ```
@@ -422,6 +297,10 @@ fn explain(error: io::Error, addr: Option<SocketAddr>, len: usize) -> io::Error 
         Some(Errno::DESTADDRREQ) => {
             "the socket is not connected: call connect first, or send_to".to_owned()
         }
+        Some(Errno::ACCESS) => format!(
+            "not permitted: a broadcast address needs set_broadcast(true), and a firewall may forbid {}",
+            addr.map_or_else(|| "to send".to_owned(), |addr| format!("to send to {addr}"))
+        ),
         Some(Errno::AFNOSUPPORT) => format!(
             "{} is of another family than the socket: bind a socket of that family",
             addr.map_or_else(String::new, |addr| addr.to_string())
@@ -429,48 +308,6 @@ fn explain(error: io::Error, addr: Option<SocketAddr>, len: usize) -> io::Error 
         _ => return error,
     };
     io::Error::new(error.kind(), format!("{text} ({error})"))
-}
-
-/// sendto(2), or send(2) on a connected socket.
-struct SendTo<'a> {
-    bytes: &'a [u8],
-    to: Option<SocketAddr>,
-}
-
-impl Operation<Endpoint> for SendTo<'_> {
-    type Output = usize;
-
-    const DIRECTION: Direction = Direction::Write;
-
-    fn attempt(&mut self, endpoint: &Endpoint) -> io::Result<usize> {
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        Ok(match &self.to {
-            Some(addr) => sendto(endpoint, self.bytes, flags, addr)?,
-            None => send(endpoint, self.bytes, flags)?,
-        })
-    }
-}
-
-/// recvfrom(2).
-struct RecvFrom<'a> {
-    buf: &'a mut [u8],
-    flags: RecvFlags,
-}
-
-impl Operation<Endpoint> for RecvFrom<'_> {
-    type Output = RecvMeta;
-
-    const DIRECTION: Direction = Direction::Read;
-    const HAS_MARKS: bool = false;
-
-    fn attempt(&mut self, endpoint: &Endpoint) -> io::Result<RecvMeta> {
-        // The kernel says the length of the whole datagram.
-        let flags = self.flags | RecvFlags::DONTWAIT | RecvFlags::TRUNC;
-        let (len, sent, peer): (_, _, Option<SocketAddrAny>) =
-            recvfrom(endpoint, &mut *self.buf, flags)?;
-        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-        Ok(RecvMeta { len, sent, peer: peer.ok_or_else(not_of_the_internet)? })
-    }
 }
 
 impl AsFd for UdpSocket {
