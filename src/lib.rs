@@ -28,7 +28,9 @@ mod calls;
 mod future;
 pub mod net;
 pub mod process;
+pub mod protocol;
 pub mod signal;
+pub mod streams;
 mod threads;
 
 mod attributes;

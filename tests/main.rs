@@ -109,6 +109,8 @@ mod net_urgent;
 mod pipes;
 #[path = "suite/placed.rs"]
 mod placed;
+#[path = "suite/protocol.rs"]
+mod protocol;
 #[path = "suite/regressions.rs"]
 mod regressions;
 #[path = "suite/rescue.rs"]
@@ -131,6 +133,8 @@ mod signal_kinds;
 mod soak;
 #[path = "suite/storms.rs"]
 mod storms;
+#[path = "suite/streams.rs"]
+mod streams;
 #[path = "suite/sync_barrier.rs"]
 mod sync_barrier;
 #[path = "suite/sync_broadcast.rs"]

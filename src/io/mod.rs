@@ -5,9 +5,12 @@
 
 mod async_fd;
 mod connection;
+mod ends;
 mod freed;
+pub(crate) mod outgoing;
 mod pipe;
 mod private;
+pub(crate) mod source;
 
 pub use futures_io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite};
 pub use futures_util::io::{
@@ -17,6 +20,7 @@ pub use futures_util::io::{
 pub use self::{
     async_fd::AsyncFd,
     connection::{Read, ReadBuffer, Write, WriteBuffer},
+    ends::{Ends, IntoEnds},
     pipe::{Pipe, PipeReader, PipeWriter},
 };
 pub(crate) use self::{

@@ -1,12 +1,26 @@
 //! The two halves of a connection, each for a task of its own.
 
-use std::{error::Error, fmt, io, marker::PhantomData, net::SocketAddr, os::unix::net as unix};
+use std::{
+    error::Error,
+    fmt,
+    io::{self, IoSlice},
+    marker::PhantomData,
+    net::SocketAddr,
+    os::unix::net as unix,
+    task::{Context, Poll},
+};
 
 use super::{
     TcpStream, UnixStream,
     faces::{read_methods, write_methods},
 };
-use crate::io::{self as core, Connection, ReadHalf, WriteHalf, reads, writes};
+use crate::io::{
+    self as core, Connection, Ends, IntoEnds, ReadHalf, WriteHalf,
+    outgoing::Sink,
+    reads,
+    source::{Source, Unread, poll_connection},
+    writes,
+};
 
 pub(super) fn split<S>(connection: Connection) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>) {
     let (read, write) = core::split(connection);
@@ -131,3 +145,41 @@ read_methods!(OwnedReadHalf<S> where S);
 write_methods!(OwnedWriteHalf<S> where S);
 reads!(OwnedReadHalf<S> where S);
 writes!(OwnedWriteHalf<S> where S);
+
+impl<S> Source for OwnedReadHalf<S> {
+    fn poll_more(&mut self, cx: &mut Context<'_>, unread: &mut Unread) -> Poll<io::Result<usize>> {
+        poll_connection(self.connection(), cx, unread)
+    }
+}
+
+impl<S> Sink for OwnedWriteHalf<S> {
+    fn try_write(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.connection().try_write_slices(bufs)
+    }
+
+    fn connection(&self) -> Option<&Connection> {
+        Some(self.connection())
+    }
+
+    fn closes_by_drop(&self) -> bool {
+        true
+    }
+
+    fn abort(self: Box<Self>) {
+        self.connection().socket().endpoint().reset();
+        self.forget();
+    }
+}
+
+macro_rules! ends {
+    ($($stream:ty),*) => { $(
+        impl IntoEnds for $stream {
+            fn into_ends(self) -> Ends {
+                let (reader, writer) = self.into_split();
+                Ends { source: Box::new(reader), sink: Box::new(writer) }
+            }
+        }
+    )* };
+}
+
+ends!(TcpStream, UnixStream);

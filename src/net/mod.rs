@@ -32,6 +32,7 @@ mod faces;
 mod halves;
 mod names;
 mod options;
+mod server;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ pub use self::{
     halves::{OwnedReadHalf, OwnedWriteHalf, ReuniteError},
     names::{lookup_addr, lookup_host},
     options::Keepalive,
+    server::{Drained, Server, ServerBuilder},
     stream::{TcpListener, TcpListenerBuilder, TcpStream},
     udp::{Datagrams, EcnCodepoint, RecvMeta, Transmit, UdpSocket},
     unix::{RecvFds, UCred, UnixDatagram, UnixListener, UnixStream},

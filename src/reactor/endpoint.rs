@@ -26,7 +26,8 @@ use rustix::{
     io::{Errno, ioctl_fionbio, read, write, writev},
     net::{
         AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketFlags,
-        SocketType, acceptfrom_with, recv, send, sendmsg, socketpair, sockopt::socket_acceptconn,
+        SocketType, acceptfrom_with, connect_unspec, recv, send, sendmsg, socketpair,
+        sockopt::socket_acceptconn,
     },
 };
 use smallvec::SmallVec;
@@ -295,6 +296,20 @@ impl Endpoint {
             end.shutdown(how);
             Ok(())
         })
+    }
+
+    /// Ends the connection at once, also for other holders of it: what was not sent or read is dropped. The peer of a TCP
+    /// connection sees a reset. Other kinds know none, and there it sees the end.
+    pub(crate) fn reset(&self) {
+        // connect(2) to no address: "terminate the association", which TCP does by a reset.
+        let is_reset = match self {
+            Self::Kernel(fd) => connect_unspec(fd).is_ok(),
+            _ => false,
+        };
+        if !is_reset {
+            // It is gone already, or knows no other end.
+            let _ = self.shutdown(Shutdown::Both);
+        }
     }
 
     /// Throws away what has arrived and was not read.

@@ -17,7 +17,8 @@ pub const RANKS: &[&[&str]] = &[
     &["runtime"],
     &["time", "io"],
     &["net", "fs", "process", "signal", "threads", "future", "calls"],
-    &["streams", "protocol", "tls", "introspect", "attributes"],
+    &["tls", "introspect", "attributes"],
+    &["streams", "protocol"],
     &["compat", "testing", "model", "bin", "lib"],
 ];
 
@@ -40,6 +41,8 @@ pub const VISIBLE: &[(&str, &str)] = &[
     ("error::hook", "the receiver of error events: its functions are named with their module"),
     ("reactor::timers", "the wheel and its entries are an interface of their own"),
     ("reactor::socket", "a socket's two state machines, and their results"),
+    ("io::outgoing", "the writing end of any stream, for streams and protocols"),
+    ("io::source", "the reading end of any stream, for streams and protocols"),
     ("runtime::operation", "the interface that I/O uses"),
     ("runtime::interrupt", "the effect of a SIGINT without a listener"),
 ];

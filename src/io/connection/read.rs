@@ -67,7 +67,7 @@ impl Connection {
     }
 
     /// The same, polled.
-    pub(super) fn poll_lease(&self, cx: &mut Context<'_>) -> Poll<io::Result<Lease>> {
+    pub(crate) fn poll_lease(&self, cx: &mut Context<'_>) -> Poll<io::Result<Lease>> {
         let socket = self.socket();
         if !socket.inbound.was_used() {
             // What is there already is had without arming a receive, which has to be ended when

@@ -74,6 +74,22 @@ impl Connection {
         }
     }
 
+    /// The same for the owner of the write side, from several slices.
+    pub(crate) fn try_write_slices(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let socket = self.socket();
+        let result = match bufs {
+            [buf] => operation::attempt(socket, &mut Send::by_owner(socket, buf)),
+            _ => operation::attempt(socket, &mut SendSlices::new(socket, bufs)),
+        };
+        match result {
+            // A lease is before it.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            result => result,
+        }
+    }
+
     /// Sends leased bytes: what the kernel does not take at once, its home sends.
     pub(crate) async fn write_lease(&self, lease: Lease) -> io::Result<()> {
         let mut chunk = Some(Chunk::Lease(lease));

@@ -11,7 +11,7 @@ use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, recv, recvfrom, send, sen
 
 use super::{Flags, UdpSocket, batch::check_room, datagram::RecvMeta, explain, message};
 use crate::{
-    net::addr::{ToSocketAddrs, lookup_host},
+    net::{addr::ToSocketAddrs, names::lookup_host},
     reactor::{Direction, Endpoint, not_of_the_internet},
     runtime::operation::{self, Operation},
 };

@@ -1,0 +1,564 @@
+//! Bytes on their way from one writer to a stream of any kind: what the writers of
+//! [`streams`](crate::streams) and the transports of [`protocol`](crate::protocol) have in common.
+//!
+//! 1. A write never waits. It gives its bytes to the stream at once if nothing is before them. What the stream
+//!    does not take is queued, and a task of its own, the pump, sends it.
+//! 2. Every byte that waits is counted in one place, the length of the queue. Above the high mark the writer is
+//!    to pause; at the low mark, or below, it may go on. The caller of [`write`](Outgoing::write) waits, or asks its protocol to.
+//! 3. The pump lives as long as something waits. It is the only one then that calls the stream, so that bytes
+//!    keep their order.
+//! 4. An error ends it all: the queue is dropped, and every later call reports that error.
+//! 5. When the owner goes, what was written is still sent, for [`LINGER`] at most; then the stream is closed.
+//!    After that time, or if the owner aborts, it is reset, so that the peer does not take a part for the whole.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use futures_io::AsyncWrite;
+
+use super::Connection;
+use crate::{
+    loom::Mutex,
+    runtime::{Handle, spawn},
+    time::{Sleep, sleep},
+};
+
+/// asyncio's marks, in bytes.
+pub(crate) const HIGH: usize = 64 << 10;
+pub(crate) const LOW: usize = HIGH / 4;
+/// How long bytes are still sent when their writer is gone.
+const LINGER: Duration = Duration::from_secs(10);
+/// Memory of a queue that has become empty is kept up to so many bytes.
+const KEPT: usize = 64 << 10;
+
+/// The writing end of a stream.
+pub(crate) trait Sink: AsyncWrite + Send + Unpin {
+    /// Writes what fits, without waiting.
+    fn try_write(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// The socket below, if there is one.
+    fn connection(&self) -> Option<&Connection>;
+
+    /// Whether dropping it ends the stream properly.
+    fn closes_by_drop(&self) -> bool;
+
+    /// Drops it so that the peer sees a reset.
+    fn abort(self: Box<Self>);
+}
+
+/// A stream of another crate, or one of layers.
+pub(crate) struct Layered<W>(pub(crate) W);
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for Layered<W> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_close(cx)
+    }
+}
+
+impl<W: AsyncWrite + Send + Unpin> Sink for Layered<W> {
+    fn try_write(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut cx = Context::from_waker(Waker::noop());
+        match Pin::new(&mut self.0).poll_write_vectored(&mut cx, bufs) {
+            Poll::Ready(result) => result,
+            // The pump polls it again, with its own waker.
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn connection(&self) -> Option<&Connection> {
+        None
+    }
+
+    fn closes_by_drop(&self) -> bool {
+        false
+    }
+
+    fn abort(self: Box<Self>) {}
+}
+
+/// The owner's end.
+pub(crate) struct Outgoing {
+    shared: Arc<Mutex<State>>,
+}
+
+struct State {
+    /// `None` once it was reset.
+    sink: Option<Box<dyn Sink>>,
+    queue: VecDeque<u8>,
+    high: usize,
+    low: usize,
+    /// The queue was above the high mark, and not at the low one since.
+    is_above: bool,
+    /// It was above since the last look of [`Outgoing::watch`].
+    crossed: bool,
+    /// The pump has the stream.
+    pumping: bool,
+    closing: Closing,
+    /// Closed for writing only.
+    reads: bool,
+    lost: Option<Lost>,
+    /// The task that waits for room, for everything to be sent, or for the close.
+    owner: Option<Waker>,
+    pump: Option<Waker>,
+    abandoned: bool,
+}
+
+/// What [`Outgoing::watch`] sees.
+pub(crate) enum Standing {
+    /// `crossed`: it was above its mark at some time since the last look.
+    Open {
+        is_above: bool,
+        crossed: bool,
+    },
+    /// It was closed, and something is still to be sent. `reads`: its owner reads on.
+    Closing {
+        reads: bool,
+    },
+    Closed {
+        reads: bool,
+    },
+    Lost(io::Error),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    No,
+    Asked,
+    Done,
+}
+
+/// An error that is reported more than once.
+#[derive(Clone)]
+enum Lost {
+    Os(i32),
+    Other(io::ErrorKind, Arc<str>),
+}
+
+impl Lost {
+    fn of(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(code) => Self::Os(code),
+            None => Self::Other(error.kind(), error.to_string().into()),
+        }
+    }
+
+    fn error(&self) -> io::Error {
+        match self {
+            Self::Os(code) => io::Error::from_raw_os_error(*code),
+            Self::Other(kind, text) => io::Error::new(*kind, text.to_string()),
+        }
+    }
+}
+
+impl Outgoing {
+    pub(crate) fn new(sink: Box<dyn Sink>) -> Self {
+        let state = State {
+            sink: Some(sink),
+            queue: VecDeque::new(),
+            high: HIGH,
+            low: LOW,
+            is_above: false,
+            crossed: false,
+            pumping: false,
+            closing: Closing::No,
+            reads: true,
+            lost: None,
+            owner: None,
+            pump: None,
+            abandoned: false,
+        };
+        Self { shared: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Sends or queues all bytes (step 1). `true`: the writer is to pause.
+    pub(crate) fn write(&self, bufs: &mut [IoSlice<'_>]) -> io::Result<bool> {
+        let mut state = self.shared.lock();
+        state.check_open()?;
+        let mut bufs = bufs;
+        if !state.pumping {
+            if let Err(error) = state.write_now(&mut bufs) {
+                return Err(state.lose(error));
+            }
+            if bufs.is_empty() && state.is_flushed() {
+                return Ok(false);
+            }
+        }
+        for buf in bufs {
+            state.queue.extend(&**buf);
+        }
+        if state.queue.len() > state.high && !state.is_above {
+            (state.is_above, state.crossed) = (true, true);
+            // A watcher may be another task than the writer.
+            state.wake_owner();
+        }
+        self.start_pump(&mut state)?;
+        Ok(state.is_above)
+    }
+
+    /// Waits until the writer may go on (step 2).
+    pub(crate) fn poll_below(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.shared.lock();
+        state.check()?;
+        if !state.is_above {
+            return Poll::Ready(Ok(()));
+        }
+        state.wait(cx)
+    }
+
+    /// Waits until the stream has taken everything, and sent it on.
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.shared.lock();
+        state.check()?;
+        if !state.pumping {
+            return Poll::Ready(Ok(()));
+        }
+        state.wait(cx)
+    }
+
+    /// The same, and then closes the stream for writing.
+    pub(crate) fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.shared.lock();
+        state.check()?;
+        self.start_close(&mut state)?;
+        match state.closing {
+            Closing::Done => Poll::Ready(Ok(())),
+            _ => state.wait(cx),
+        }
+    }
+
+    /// Has the stream closed for writing, once everything is sent: [`watch`](Self::watch) tells when.
+    /// `reads`: its owner reads on.
+    pub(crate) fn close(&self, reads: bool) {
+        let mut state = self.shared.lock();
+        state.reads = reads;
+        // The owner finds an error at its next call.
+        let _ = self.start_close(&mut state);
+        state.wake_owner();
+    }
+
+    fn start_close(&self, state: &mut State) -> io::Result<()> {
+        if state.closing != Closing::No || state.lost.is_some() {
+            return state.check();
+        }
+        state.closing = Closing::Asked;
+        if state.pumping {
+            return Ok(());
+        }
+        match state.poll_close_sink(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Ok(()),
+            Poll::Ready(Err(error)) => Err(state.lose(error)),
+            // The pump sees it through, also if this caller goes away.
+            Poll::Pending => self.start_pump(state),
+        }
+    }
+
+    /// Drops what waits, and resets the stream (step 5).
+    pub(crate) fn abort(&self) {
+        let text = "the stream was aborted";
+        give_up(&self.shared, io::Error::new(io::ErrorKind::ConnectionAborted, text));
+    }
+
+    /// Sets the marks, in bytes.
+    pub(crate) fn set_limits(&self, high: usize, low: usize) {
+        let mut state = self.shared.lock();
+        (state.high, state.low) = (high, low.min(high));
+        let was_above = state.is_above;
+        state.is_above = state.queue.len() > high || was_above && state.queue.len() > state.low;
+        state.crossed |= state.is_above && !was_above;
+        state.wake_owner();
+    }
+
+    /// How it stands, for a task that is woken when that changes.
+    pub(crate) fn watch(&self, cx: &mut Context<'_>) -> Standing {
+        let mut state = self.shared.lock();
+        if let Some(lost) = &state.lost {
+            return Standing::Lost(lost.error());
+        }
+        let _ = state.wait::<()>(cx);
+        match state.closing {
+            Closing::No => {
+                let crossed = std::mem::take(&mut state.crossed);
+                Standing::Open { is_above: state.is_above, crossed }
+            }
+            Closing::Asked => Standing::Closing { reads: state.reads },
+            Closing::Done => Standing::Closed { reads: state.reads },
+        }
+    }
+
+    /// Nothing more goes out, and the writing end is dropped, whatever references to this are left. If something was not
+    /// sent, the peer sees a reset.
+    pub(crate) fn end(&self) {
+        let (sink, cut) = {
+            let mut state = self.shared.lock();
+            let cut = !state.queue.is_empty();
+            let text = "the connection is closed";
+            state.lose(io::Error::new(io::ErrorKind::BrokenPipe, text));
+            (state.sink.take(), cut)
+        };
+        // Foreign code, outside of the lock (S6).
+        match sink {
+            Some(sink) if cut => sink.abort(),
+            sink => drop(sink),
+        }
+    }
+
+    /// Whether the writer is to pause.
+    pub(crate) fn is_above(&self) -> bool {
+        self.shared.lock().is_above
+    }
+
+    /// How many bytes wait.
+    pub(crate) fn len(&self) -> usize {
+        self.shared.lock().queue.len()
+    }
+
+    /// Whether it was closed, or has failed.
+    pub(crate) fn is_closing(&self) -> bool {
+        let state = self.shared.lock();
+        state.closing != Closing::No || state.lost.is_some()
+    }
+
+    /// Asks the socket below something.
+    pub(crate) fn with_connection<R>(
+        &self,
+        ask: impl FnOnce(&Connection) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let state = self.shared.lock();
+        match state.sink.as_ref().and_then(|sink| sink.connection()) {
+            Some(connection) => ask(connection),
+            None => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the stream is not on a socket, or was aborted",
+            )),
+        }
+    }
+
+    fn start_pump(&self, state: &mut State) -> io::Result<()> {
+        if state.pumping {
+            return Ok(());
+        }
+        Handle::try_current().map_err(io::Error::other)?;
+        state.pumping = true;
+        spawn(Pump { shared: self.shared.clone(), linger: None, ended: false }).detach();
+        Ok(())
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.abandoned = true;
+        if state.lost.is_some() || state.closing == Closing::Done {
+            return;
+        }
+        if state.pumping {
+            state.closing = Closing::Asked;
+            if let Some(pump) = state.pump.take() {
+                pump.wake();
+            }
+            return;
+        }
+        if state.sink.as_ref().is_some_and(|sink| !sink.closes_by_drop()) {
+            state.closing = Closing::Asked;
+            let closed = state.poll_close_sink(&mut Context::from_waker(Waker::noop()));
+            if closed.is_pending() {
+                // Without a runtime it just ends.
+                let _ = self.start_pump(&mut state);
+            }
+        }
+    }
+}
+
+impl State {
+    fn check(&self) -> io::Result<()> {
+        match &self.lost {
+            Some(lost) => Err(lost.error()),
+            None => Ok(()),
+        }
+    }
+
+    fn check_open(&self) -> io::Result<()> {
+        self.check()?;
+        match self.closing {
+            Closing::No => Ok(()),
+            _ => Err(io::Error::new(
+                io::ErrorKind::BrokenPipe,
+                "the stream was closed for writing, and takes no more bytes",
+            )),
+        }
+    }
+
+    fn sink(&mut self) -> &mut dyn Sink {
+        &mut **self.sink.as_mut().expect("there unless it is lost, which was checked")
+    }
+
+    /// Writes what the stream takes at once, and leaves the rest in `bufs`.
+    fn write_now(&mut self, bufs: &mut &mut [IoSlice<'_>]) -> io::Result<()> {
+        IoSlice::advance_slices(bufs, 0);
+        while !bufs.is_empty() {
+            match self.sink().try_write(bufs) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(sent) => IoSlice::advance_slices(bufs, sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the stream keeps nothing back, asked without waiting.
+    fn is_flushed(&mut self) -> bool {
+        let sink = self.sink();
+        // A socket has sent what it has taken.
+        sink.closes_by_drop()
+            || Pin::new(sink).poll_flush(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    fn poll_close_sink(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(self.sink()).poll_close(cx))?;
+        self.closing = Closing::Done;
+        Poll::Ready(Ok(()))
+    }
+
+    fn wait<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        match &self.owner {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => self.owner = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn wake_owner(&mut self) {
+        if let Some(owner) = self.owner.take() {
+            owner.wake();
+        }
+    }
+
+    /// Ends it (step 4).
+    fn lose(&mut self, error: io::Error) -> io::Error {
+        if self.lost.is_none() {
+            self.lost = Some(Lost::of(error));
+            (self.queue, self.is_above, self.pumping) = (VecDeque::new(), false, false);
+            if let Some(pump) = self.pump.take() {
+                pump.wake();
+            }
+            self.wake_owner();
+        }
+        self.check().expect_err("it is lost")
+    }
+
+    /// Sends what waits, and closes the stream if that was asked for.
+    fn poll_pump(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.queue.is_empty() {
+            let Self { sink: Some(sink), queue, .. } = self else { return Poll::Ready(Ok(())) };
+            let sent = ready!(Pin::new(&mut **sink).poll_write(cx, queue.as_slices().0))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            queue.drain(..sent);
+            if self.is_above && self.queue.len() <= self.low {
+                self.is_above = false;
+                self.wake_owner();
+            }
+        }
+        if self.queue.capacity() > KEPT {
+            self.queue = VecDeque::new();
+        }
+        ready!(Pin::new(self.sink()).poll_flush(cx))?;
+        match self.closing {
+            Closing::Asked => self.poll_close_sink(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+/// The task that sends what waits (step 3).
+struct Pump {
+    shared: Arc<Mutex<State>>,
+    /// Runs once the owner is gone.
+    linger: Option<Pin<Box<Sleep>>>,
+    /// It has done its work; there may be another pump by now.
+    ended: bool,
+}
+
+impl Pump {
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { shared, linger, .. } = self;
+        let mut state = shared.lock();
+        if state.lost.is_some() {
+            return Poll::Ready(());
+        }
+        if let Poll::Ready(sent) = state.poll_pump(cx) {
+            state.pumping = false;
+            if let Err(error) = sent {
+                state.lose(error);
+            }
+            state.wake_owner();
+            return Poll::Ready(());
+        }
+        if !state.abandoned {
+            state.pump = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let linger = linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        if linger.as_mut().poll(cx).is_ready() {
+            drop(state);
+            let error = io::Error::new(io::ErrorKind::TimedOut, "the peer takes no bytes");
+            give_up(shared, error);
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+/// Drops what waits, and resets the stream.
+fn give_up(shared: &Mutex<State>, error: io::Error) {
+    let sink = {
+        let mut state = shared.lock();
+        state.lose(error);
+        state.sink.take()
+    };
+    // Foreign code, outside of the lock (S6).
+    if let Some(sink) = sink {
+        sink.abort();
+    }
+}
+
+impl Future for Pump {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = self.poll_ended(cx);
+        self.ended = polled.is_ready();
+        polled
+    }
+}
+
+impl Drop for Pump {
+    /// If the runtime ends, what was not sent is given up, and the peer sees a reset.
+    fn drop(&mut self) {
+        if !self.ended {
+            let text = "the runtime ended before everything was sent";
+            give_up(&self.shared, io::Error::new(io::ErrorKind::ConnectionAborted, text));
+        }
+    }
+}
