@@ -44,6 +44,8 @@ pub struct Load {
     pub hog: bool,
     /// CPU that a server burns for each message before it replies, in microseconds.
     pub work_us: u32,
+    /// Whether the server listens on a Unix socket.
+    pub unix: bool,
     pub pace: Pace,
 }
 
@@ -95,6 +97,8 @@ const ECHO_SMALL: &[&str] = &[
 const ECHO: &[&str] = ECHO_SMALL.split_last().expect("a list of peers").1;
 /// Servers with a task for each connection.
 const TASKS: &[&str] = &["tokio", "ringloop", "ringloop-lease", "ringloop-owned", "ringloop-epoll"];
+/// Servers on Unix sockets.
+const UNIX: &[&str] = &["tokio", "tokio-ct", "ringloop", "ringloop-lease"];
 /// The servers of a quick run: all of them would take more than three minutes.
 pub const QUICK_SERVERS: &[&str] = &["tokio", "ringloop", "ringloop-lease", "uring"];
 
@@ -145,6 +149,15 @@ pub const CASES: &[Case] = &[
     },
     echo("echo_64x65536", Load { message: 65_536, server_buffer: 65_536, ..STEADY }),
     Case { peers: ECHO_SMALL, ..echo("echo_pipelined", Load { burst: 16, ..STEADY }) },
+    Case { peers: UNIX, ..echo("unix_64x64", Load { unix: true, ..STEADY }) },
+    Case {
+        peers: &["tokio", "ringloop-lease", "ringloop-streams"],
+        ..echo("streams_64x64", STEADY)
+    },
+    Case {
+        peers: &["tokio", "ringloop-lease", "ringloop-protocol"],
+        ..echo("protocol_64x64", STEADY)
+    },
     echo("echo_hog", Load { hog: true, pace: Pace::Open(10_000), ..STEADY }),
     echo("rate_30k", Load { connections: 256, pace: Pace::Open(30_000), ..STEADY }),
     echo("rate_60k", Load { connections: 256, pace: Pace::Open(60_000), ..STEADY }),
@@ -236,6 +249,7 @@ const STEADY: Load = Load {
     server_buffer: 4096,
     hog: false,
     work_us: 0,
+    unix: false,
     pace: Pace::Closed,
 };
 

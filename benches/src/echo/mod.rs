@@ -10,6 +10,8 @@
 //! - `echo_pipelined`: 16 requests come in one segment, and their replies go back as one: what does
 //!   a runtime add when the kernel's share of a message is a sixteenth? *Not shown:* parsing; a
 //!   server that writes each reply by itself. To the kernel it is an exchange of 1 KiB.
+//! - `unix_64x64`: the same as `echo_64x64` over Unix sockets, where the kernel's share is less than half.
+//! - `streams_64x64`, `protocol_64x64`: what do readers and writers cost above leases, and do protocols cost less?
 //! - `echo_hog`: messages at a steady rate while one task of the server burns 20 ms of CPU every
 //!   100 ms: how long do the others wait? *Not shown:* several such tasks, or a pool for them. CPU
 //!   contains the task's own, which is in the column beside it. With one worker all others wait
@@ -35,8 +37,10 @@
 mod async_io;
 mod epoll;
 pub mod hog;
+mod layers;
 mod ringloop;
 mod tokio;
+pub mod unix;
 mod uring;
 mod uring_poll;
 
@@ -62,10 +66,16 @@ struct Setup {
 
 /// Runs the echo server of the peer that `spec` names, for ever.
 pub fn serve(spec: &Spec) -> Result<(), String> {
-    let &Load { server_buffer, hog, work_us, .. } =
+    let &Load { server_buffer, hog, work_us, unix, .. } =
         spec.case.load.as_ref().ok_or("this case has no server")?;
     let setup = Setup { workers: spec.workers, buffer: server_buffer, hog, work_us };
     let served = match spec.peer.as_str() {
+        "tokio" if unix => unix::serve_tokio(setup, true),
+        "tokio-ct" if unix => unix::serve_tokio(setup, false),
+        "ringloop" if unix => unix::serve(setup, Face::Poll),
+        "ringloop-lease" if unix => unix::serve(setup, Face::Lease),
+        "ringloop-streams" => layers::serve_streams(setup),
+        "ringloop-protocol" => layers::serve_protocol(setup),
         "tokio" => tokio::serve(setup, true),
         "tokio-ct" => tokio::serve(setup, false),
         "async-io" => async_io::serve(setup),

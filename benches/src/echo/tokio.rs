@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::time::interval;
 
 use super::{Setup, hog};
@@ -12,12 +12,16 @@ use crate::harness::child::announce;
 
 /// Serves on the multi-threaded runtime, or else on the single-threaded one.
 pub fn serve(setup: Setup, multi_threaded: bool) -> io::Result<()> {
-    let runtime = if multi_threaded {
-        Builder::new_multi_thread().worker_threads(setup.workers).enable_all().build()?
+    runtime(setup, multi_threaded)?
+        .block_on(async { tokio::spawn(accept(setup)).await.map_err(io::Error::other)? })
+}
+
+pub fn runtime(setup: Setup, multi_threaded: bool) -> io::Result<Runtime> {
+    if multi_threaded {
+        Builder::new_multi_thread().worker_threads(setup.workers).enable_all().build()
     } else {
-        Builder::new_current_thread().enable_all().build()?
-    };
-    runtime.block_on(async { tokio::spawn(accept(setup)).await.map_err(io::Error::other)? })
+        Builder::new_current_thread().enable_all().build()
+    }
 }
 
 async fn accept(setup: Setup) -> io::Result<()> {

@@ -89,6 +89,7 @@ pub fn load(arguments: &[String]) -> Result<(), String> {
     let port = port.parse().map_err(|_| format!("{port:?} is not a port"))?;
     let target = load::Target {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        unix: spec.case.load.as_ref().is_some_and(|load| load.unix),
         server: server.parse().map_err(|_| format!("{server:?} is not a process"))?,
         alone_on_core: cores.len() > spec.workers,
     };

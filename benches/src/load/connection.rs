@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::TcpStream;
 use std::os::fd::AsRawFd as _;
+use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use super::ring::{Done, Receive, Ring};
 
 pub struct Connection {
     index: usize,
-    stream: TcpStream,
+    stream: OwnedFd,
     exchange: &'static Exchange,
     /// Memory of its own, if not all replies are compared; leaked: the kernel may write to it until
     /// this process ends.
@@ -37,7 +37,7 @@ pub struct Answered {
 }
 
 impl Connection {
-    pub fn new(index: usize, stream: TcpStream, exchange: &'static Exchange) -> Connection {
+    pub fn new(index: usize, stream: OwnedFd, exchange: &'static Exchange) -> Connection {
         let len = if exchange.samples() { exchange.reply.len() } else { 0 };
         let buffer = NonNull::from(Box::leak(vec![0; len].into_boxed_slice()));
         Connection {

@@ -76,7 +76,7 @@ fn add(
     while held.len() < all {
         let first = held.len();
         for _ in 0..PORTION.min(all - first) {
-            let stream = connect(target)?;
+            let stream = TcpStream::from(connect(target)?);
             stream.set_read_timeout(Some(STALL)).map_err(|error| error.to_string())?;
             held.push(stream);
         }

@@ -28,9 +28,12 @@ mod window;
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use crate::catalogue::Pace;
+use crate::echo;
 use crate::harness::Spec;
 use crate::http;
 use crate::sample::Sample;
@@ -38,7 +41,9 @@ pub use exchange::Exchange;
 
 /// The server to drive.
 pub struct Target {
+    /// Of a server on a Unix socket, what stands for it: see `echo::unix`.
     pub address: SocketAddr,
+    pub unix: bool,
     pub server: u32,
     /// No worker of the server runs on this core: the client may spin, and so is exact.
     pub alone_on_core: bool,
@@ -63,12 +68,16 @@ pub fn run(spec: &Spec, target: &Target) -> Result<Sample, String> {
 }
 
 /// A connection that ends by a reset.
-fn connect(target: &Target) -> Result<TcpStream, String> {
-    let connect = || -> io::Result<TcpStream> {
+fn connect(target: &Target) -> Result<OwnedFd, String> {
+    let connect = || -> io::Result<OwnedFd> {
+        if target.unix {
+            let address = echo::unix::address(target.address.port())?;
+            return Ok(UnixStream::connect_addr(&address)?.into());
+        }
         let stream = TcpStream::connect(target.address)?;
         stream.set_nodelay(true)?;
         reset_at_close(&stream)?;
-        Ok(stream)
+        Ok(stream.into())
     };
     connect().map_err(|error| format!("cannot connect: {error}"))
 }

@@ -31,6 +31,9 @@ const CAVEATS: &[(&str, &str)] = &[
         "parsing: 16 messages come in one segment and go back in one write, which is an exchange \
          of 1 KiB to the kernel.",
     ),
+    ("unix_64x64", "descriptors that come along, and datagrams."),
+    ("streams_64x64", "lines: bytes are taken as they come, and copied once, into the send."),
+    ("protocol_64x64", "a protocol that parses, and writes that wait for room."),
     (
         "echo_hog",
         "more than one hog, or a pool for it. The CPU of the hog (work alone) is in the CPU column; \
