@@ -1,6 +1,11 @@
 //! The core of every listener: a socket, and what the tasks that accept on it share.
 
-use std::{fmt, io, sync::Arc};
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use rustix::{io::Errno, net::SocketAddrAny};
 
@@ -8,7 +13,7 @@ use super::exhaustion::{self, Cause};
 use crate::{
     error::ErrorEvent,
     io::{Connection, Freed, SocketHandle},
-    loom::global::{AtomicU64, Ordering},
+    loom::global::{AtomicU64, Mutex, Ordering},
     reactor::{Accepted, Direction, Endpoint, Mode, Socket},
     runtime::{
         Handle,
@@ -23,11 +28,17 @@ const FORBIDDEN: usize = 16;
 pub(super) struct Acceptor {
     socket: SocketHandle,
     backlog: Backlog,
+    /// For what [`poll_accept`](Self::poll_accept) waits where descriptors have run out.
+    freed: Mutex<Option<Freed>>,
 }
 
 impl Acceptor {
     pub(super) fn new(listener: Endpoint) -> Self {
-        Self { socket: SocketHandle::new(Socket::new(listener)), backlog: Backlog::new() }
+        Self {
+            socket: SocketHandle::new(Socket::new(listener)),
+            backlog: Backlog::new(),
+            freed: Mutex::new(None),
+        }
     }
 
     pub(super) fn socket(&self) -> &Arc<Socket> {
@@ -47,28 +58,66 @@ impl Acceptor {
     /// A connection that was not returned is there for the next call.
     pub(super) async fn accept(&self) -> io::Result<(Connection, Option<SocketAddrAny>)> {
         loop {
-            let accept = Accept { socket: self.socket(), backlog: &self.backlog };
-            match operation::run(self.socket(), accept).await {
-                Ok((endpoint, peer)) => {
-                    let connection = Connection::new(endpoint);
-                    connection.socket().inherit(self.socket());
-                    return Ok((connection, peer));
-                }
+            match operation::run(self.socket(), self.once()).await {
+                Ok(accepted) => return Ok(self.connection(accepted)),
                 Err(error) if exhaustion::passes(&error, self.socket().endpoint()) => {
-                    self.pause(error).await;
+                    self.report(error);
+                    Freed::new().await;
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    async fn pause(&self, error: io::Error) {
+    /// The same as a poll function: of the tasks that wait so, the last is woken.
+    pub(super) fn poll_accept(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(Connection, Option<SocketAddrAny>)>> {
+        loop {
+            ready!(self.poll_freed(cx));
+            match ready!(operation::poll(self.socket(), cx, &mut self.once())) {
+                Ok(accepted) => return Poll::Ready(Ok(self.connection(accepted))),
+                Err(error) if exhaustion::passes(&error, self.socket().endpoint()) => {
+                    self.report(error);
+                    let other = self.freed.lock().replace(Freed::new());
+                    drop(other);
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Ready if nothing has to be waited for.
+    fn poll_freed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // Not under the lock: wakers are foreign code (S6).
+        let freed = self.freed.lock().take();
+        let Some(mut freed) = freed else { return Poll::Ready(()) };
+        let polled = Pin::new(&mut freed).poll(cx);
+        if polled.is_pending() {
+            let other = self.freed.lock().replace(freed);
+            drop(other);
+        }
+        polled
+    }
+
+    fn once(&self) -> Accept<'_> {
+        Accept { socket: self.socket(), backlog: &self.backlog }
+    }
+
+    fn connection(&self, (endpoint, peer): Accepted) -> (Connection, Option<SocketAddrAny>) {
+        let connection = Connection::new(endpoint);
+        connection.socket().inherit(self.socket());
+        (connection, peer)
+    }
+
+    /// Descriptors have run out.
+    fn report(&self, error: io::Error) {
         if self.backlog.pause()
             && let Ok(handle) = Handle::try_current()
         {
             handle.report(&ErrorEvent::AcceptPaused { error });
         }
-        Freed::new().await;
     }
 }
 

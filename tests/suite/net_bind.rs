@@ -4,14 +4,26 @@ use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ringloop::net::{Keepalive, Resolver, TcpListener, TcpListenerBuilder, TcpStream};
+use futures_util::future::poll_immediate;
+use ringloop::io::AsyncWriteExt;
+use ringloop::net::{
+    Keepalive, Resolver, TcpListener, TcpListenerBuilder, TcpStream, UdpSocket, UnixListener,
+    UnixStream,
+};
+use ringloop::testing::counted;
+use ringloop::{spawn, yield_now};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::harness::{loud, on_every};
+use crate::harness::{Kind, loud, on_every, scaled};
 use crate::measure::open_fds;
 use crate::processes::isolated;
+use crate::tools::{Count, Flag};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -256,6 +268,129 @@ fn a_port_is_shared_where_that_was_chosen() {
                 own.iter().map(|(_, one)| one.local_addr().unwrap().port()).collect();
             assert_eq!(ports.len(), 1);
             assert!(own.iter().all(|(_, one)| one.socket().tcp_nodelay().unwrap()));
+        });
+    });
+}
+
+#[test]
+fn poll_accept_and_accept_take_every_connection_once() {
+    // Goal: a task that accepts by hand and one that awaits, on one listener; method: both take connections until
+    // there are as many as clients. Each event wakes both.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+            let addr = listener.local_addr().unwrap();
+            let (taken, done) = (Count::new(), Flag::new());
+            let n = scaled(200);
+            let peers = Arc::new(Mutex::new(BTreeSet::new()));
+            let tasks: Vec<_> = [false, true]
+                .into_iter()
+                .map(|by_hand| {
+                    let (listener, peers) = (listener.clone(), peers.clone());
+                    let (taken, done) = (taken.clone(), done.clone());
+                    spawn(async move {
+                        loop {
+                            let (_stream, peer) = match by_hand {
+                                true => poll_fn(|cx| listener.poll_accept(cx)).await.unwrap(),
+                                false => listener.accept().await.unwrap(),
+                            };
+                            assert!(peers.lock().unwrap().insert(peer), "{peer} came twice");
+                            if taken.add() + 1 == n {
+                                done.set();
+                            }
+                        }
+                    })
+                })
+                .collect();
+            for _ in 0..n {
+                TcpStream::connect(addr).await.unwrap();
+            }
+            done.wait().await;
+            for task in tasks {
+                task.abort();
+                let _ = task.await;
+            }
+        });
+    });
+}
+
+#[test]
+fn poll_accept_wakes_the_task_that_polled_last() {
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+            let addr = listener.local_addr().unwrap();
+            let (accept, counts) = counted({
+                let listener = listener.clone();
+                async move { poll_fn(|cx| listener.poll_accept(cx)).await.map(|_| ()) }
+            });
+            let first = spawn(accept);
+            while counts.polls() == 0 {
+                yield_now().await;
+            }
+            assert!(poll_immediate(poll_fn(|cx| listener.poll_accept(cx))).await.is_none());
+            let client = TcpStream::connect(addr).await.unwrap();
+            let (_stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
+            assert_eq!(peer, client.local_addr().unwrap());
+            first.abort();
+            let _ = first.await;
+        });
+    });
+}
+
+#[test]
+fn poll_accept_pauses_where_descriptors_run_out() {
+    // Goal: no error, no spin, one report; method: all descriptors are in use, and then one is not.
+    isolated(|| {
+        let limits = getrlimit(Resource::Nofile);
+        on_every(|cfg| {
+            let runtime = cfg.runtime();
+            let log = runtime.log().clone();
+            for freed_by_us in [true, false] {
+                let listener = runtime.must_run(TcpListener::bind("127.0.0.1:0")).unwrap();
+                let addr = listener.local_addr().unwrap();
+                let spare = runtime.must_run(UdpSocket::bind("127.0.0.1:0")).unwrap();
+                let client = std::net::TcpStream::connect(addr).unwrap();
+                let highest = *open_fds().keys().max().unwrap() as u64;
+                setrlimit(Resource::Nofile, Rlimit { current: Some(highest + 1), ..limits })
+                    .unwrap();
+                let holes: Vec<_> =
+                    std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+                let (accept, counts) = counted(async move {
+                    poll_fn(|cx| listener.poll_accept(cx)).await.map(|(_, peer)| peer)
+                });
+                let task = runtime.spawn(accept);
+                log.wait_for(Kind::AcceptPaused, 1);
+                match freed_by_us {
+                    true => runtime.must_run(async { drop(spare) }),
+                    // Other code frees one without a word.
+                    false => setrlimit(Resource::Nofile, limits).unwrap(),
+                }
+                let peer = runtime.must_run(task).unwrap().unwrap();
+                assert_eq!(peer, client.local_addr().unwrap());
+                // It looks ten times a second.
+                assert!(counts.polls() < 50, "{} polls", counts.polls());
+                assert_eq!(log.take(Kind::AcceptPaused).len(), 1);
+                setrlimit(Resource::Nofile, limits).unwrap();
+                drop(holes);
+            }
+        });
+    });
+}
+
+#[test]
+fn unix_connections_are_accepted_by_hand() {
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let name = format!("ringloop-by-hand-{}-{:p}", std::process::id(), &cfg);
+            let name = net::SocketAddr::from_abstract_name(name).unwrap();
+            let listener = UnixListener::bind_addr(&name).unwrap();
+            assert!(poll_immediate(poll_fn(|cx| listener.poll_accept(cx))).await.is_none());
+            let mut client = UnixStream::connect_addr(&name).await.unwrap();
+            let (mut stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
+            assert!(peer.is_unnamed());
+            client.write_all(b"by hand").await.unwrap();
+            assert_eq!(&*stream.read_lease().await.unwrap(), b"by hand");
         });
     });
 }

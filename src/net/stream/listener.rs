@@ -4,10 +4,14 @@ use std::{
     fmt, io,
     net::{self, SocketAddr},
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    task::{Context, Poll},
 };
+
+use rustix::net::SocketAddrAny;
 
 use super::{TcpListenerBuilder, TcpStream};
 use crate::{
+    io::Connection,
     net::{acceptor::Acceptor, addr::ToSocketAddrs},
     reactor::{Endpoint, not_of_the_internet},
     runtime::WorkerId,
@@ -215,9 +219,31 @@ impl TcpListener {
     ///
     /// Those of accept(2) that are neither of the above: the listener is unusable.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (connection, peer) = self.acceptor.accept().await?;
-        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-        Ok((TcpStream::from(connection), peer.ok_or_else(not_of_the_internet)?))
+        self.acceptor.accept().await.and_then(stream)
+    }
+
+    /// [`accept`](Self::accept) as a poll function, for code that is written by hand. Of several tasks that wait by
+    /// it, the one that polled last is woken; those that wait by `accept` are woken as well.
+    ///
+    /// tokio: the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Self::accept).
+    ///
+    /// ```
+    /// use std::future::poll_fn;
+    /// use ringloop::net::{TcpListener, TcpStream};
+    ///
+    /// ringloop::run(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    ///     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    ///     let (_stream, peer) = poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
+    ///     assert_eq!(peer, client.local_addr().unwrap());
+    /// });
+    /// ```
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        self.acceptor.poll_accept(cx).map(|accepted| accepted.and_then(stream))
     }
 
     /// The address it listens on.
@@ -233,6 +259,14 @@ impl TcpListener {
     pub fn socket(&self) -> socket2::SockRef<'_> {
         socket2::SockRef::from(self)
     }
+}
+
+/// What was accepted, as the user gets it.
+fn stream(
+    (connection, peer): (Connection, Option<SocketAddrAny>),
+) -> io::Result<(TcpStream, SocketAddr)> {
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    Ok((TcpStream::from(connection), peer.ok_or_else(not_of_the_internet)?))
 }
 
 impl AsFd for TcpListener {

@@ -7,15 +7,17 @@ use std::{
         unix::net,
     },
     path::Path,
+    task::{Context, Poll},
 };
 
+use rustix::net::SocketAddrAny;
 use socket2::{SockAddr, SockRef};
 
 use super::{
     UnixStream,
     path::{OwnPath, by_addr, by_path, explain, std_addr},
 };
-use crate::{net::acceptor::Acceptor, reactor::Endpoint};
+use crate::{io::Connection, net::acceptor::Acceptor, reactor::Endpoint};
 
 /// A Unix socket that accepts connections.
 ///
@@ -133,8 +135,22 @@ impl UnixListener {
     ///
     /// The listener is unusable.
     pub async fn accept(&self) -> io::Result<(UnixStream, net::SocketAddr)> {
-        let (connection, peer) = self.acceptor.accept().await?;
-        Ok((UnixStream::from(connection), std_addr(peer)?))
+        self.acceptor.accept().await.and_then(stream)
+    }
+
+    /// [`accept`](Self::accept) as a poll function, for code that is written by hand. Of several tasks that wait by
+    /// it, the one that polled last is woken; those that wait by `accept` are woken as well.
+    ///
+    /// tokio: the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Self::accept).
+    pub fn poll_accept(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(UnixStream, net::SocketAddr)>> {
+        self.acceptor.poll_accept(cx).map(|accepted| accepted.and_then(stream))
     }
 
     /// The address it listens on.
@@ -150,6 +166,13 @@ impl UnixListener {
     pub fn socket(&self) -> SockRef<'_> {
         SockRef::from(self)
     }
+}
+
+/// What was accepted, as the user gets it.
+fn stream(
+    (connection, peer): (Connection, Option<SocketAddrAny>),
+) -> io::Result<(UnixStream, net::SocketAddr)> {
+    Ok((UnixStream::from(connection), std_addr(peer)?))
 }
 
 impl AsFd for UnixListener {
