@@ -1,4 +1,15 @@
-//! The methods that streams and their halves have in common. `TcpStream` has its own, with examples.
+//! What sockets of several kinds have in common: the methods of streams and their halves, of which `TcpStream` has its own,
+//! with examples; and the way out.
+
+use std::{io, os::fd::OwnedFd};
+
+use rustix::io::ioctl_fionbio;
+
+/// A socket of the standard library.
+pub(super) fn in_blocking_mode<S: From<OwnedFd>>(socket: OwnedFd) -> io::Result<S> {
+    ioctl_fionbio(&socket, false)?;
+    Ok(socket.into())
+}
 
 /// The methods of a type that reads, by its method `connection`.
 macro_rules! read_methods {

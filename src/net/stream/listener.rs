@@ -12,7 +12,7 @@ use rustix::net::SocketAddrAny;
 use super::{TcpListenerBuilder, TcpStream};
 use crate::{
     io::Connection,
-    net::{acceptor::Acceptor, addr::ToSocketAddrs},
+    net::{acceptor::Acceptor, addr::ToSocketAddrs, faces::in_blocking_mode},
     reactor::{Endpoint, not_of_the_internet},
     runtime::WorkerId,
 };
@@ -191,10 +191,7 @@ impl TcpListener {
     ///
     /// The descriptor refuses to be blocking.
     pub async fn into_std(self) -> io::Result<net::TcpListener> {
-        let listener = self.acceptor.into_endpoint().await?;
-        let listener = net::TcpListener::from(listener.into_fd());
-        listener.set_nonblocking(false)?;
-        Ok(listener)
+        in_blocking_mode(self.acceptor.into_endpoint().await?.into_fd())
     }
 
     /// Waits for a connection. Several tasks may wait at once.

@@ -16,6 +16,7 @@ pub use self::{builder::TcpListenerBuilder, listener::TcpListener};
 use super::{
     addr::ToSocketAddrs,
     connect::Connect,
+    faces::in_blocking_mode,
     halves::{self, OwnedReadHalf, OwnedWriteHalf},
 };
 use crate::{
@@ -138,9 +139,7 @@ impl TcpStream {
     /// closed, and what was received and not read is lost.
     pub async fn into_parts(self) -> io::Result<(net::TcpStream, Vec<u8>)> {
         let (stream, unread) = self.connection.into_parts().await?;
-        let stream = net::TcpStream::from(stream);
-        stream.set_nonblocking(false)?;
-        Ok((stream, unread))
+        Ok((in_blocking_mode(stream)?, unread))
     }
 
     /// Splits it into two halves that can go to different tasks. The connection is

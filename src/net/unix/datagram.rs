@@ -19,10 +19,11 @@ use socket2::{SockAddr, SockRef};
 
 use super::{
     fds::{self, RecvFds},
-    path::{OwnPath, by_addr, by_path, explain, std_addr},
+    path::{BoundPath, by_addr, by_path, explain, std_addr},
 };
 use crate::{
     io::SocketHandle,
+    net::faces::in_blocking_mode,
     reactor::{Direction, Endpoint, Socket},
     runtime::operation::{self, Operation},
     task,
@@ -62,8 +63,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(20);
 /// });
 /// ```
 pub struct UnixDatagram {
-    // Above the socket: nobody finds a path where nobody receives.
-    path: Option<OwnPath>,
+    path: BoundPath,
     socket: SocketHandle,
 }
 
@@ -75,10 +75,8 @@ impl UnixDatagram {
     /// The path exists, is too long, or its directory does not exist or may not be written to; the text says
     /// which, and what to do.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
-        let path = path.as_ref();
-        let mut this = Self::bind_to(&by_path(path)?)?;
-        this.path = OwnPath::new(path, this.get());
-        Ok(this)
+        let (path, socket) = BoundPath::bind(path.as_ref(), bind, SocketHandle::get)?;
+        Ok(Self { path, socket })
     }
 
     /// A socket at an address, which may be an abstract name.
@@ -87,17 +85,8 @@ impl UnixDatagram {
     ///
     /// As [`bind`](Self::bind). An address without a name is an error, too.
     pub fn bind_addr(addr: &net::SocketAddr) -> io::Result<Self> {
-        match addr.as_pathname() {
-            Some(path) => Self::bind(path),
-            None => Self::bind_to(&by_addr(addr)?),
-        }
-    }
-
-    fn bind_to(addr: &SockAddr) -> io::Result<Self> {
-        let this = Self::unbound()?;
-        let bound = SockRef::from(this.get().endpoint()).bind(addr);
-        bound.map_err(|error| explain("bind", addr, error))?;
-        Ok(this)
+        let (path, socket) = BoundPath::bind_addr(addr, bind, SocketHandle::get)?;
+        Ok(Self { path, socket })
     }
 
     /// A socket without an address: it can send, and receive once it is [connected](Self::connect). Nobody can
@@ -107,8 +96,7 @@ impl UnixDatagram {
     ///
     /// Those of socket(2): no descriptors are left.
     pub fn unbound() -> io::Result<Self> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        Ok(Self::of(socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?))
+        Ok(Self { path: BoundPath::NONE, socket: new_socket()? })
     }
 
     /// Two sockets that are connected to each other.
@@ -125,10 +113,8 @@ impl UnixDatagram {
         Ok((Self::of(left), Self::of(right)))
     }
 
-    /// The descriptor must be non-blocking.
     fn of(socket: OwnedFd) -> Self {
-        let socket = SocketHandle::new(Socket::new(Endpoint::Polled(socket)));
-        Self { path: None, socket }
+        Self { path: BoundPath::NONE, socket: handle(socket) }
     }
 
     /// Takes a socket over, and makes it non-blocking, for every user of its open file.
@@ -152,16 +138,12 @@ impl UnixDatagram {
     pub async fn into_std(mut self) -> io::Result<net::UnixDatagram> {
         self.keep_path();
         let (endpoint, _) = self.socket.into_parts().await?;
-        let socket = net::UnixDatagram::from(endpoint.into_fd());
-        socket.set_nonblocking(false)?;
-        Ok(socket)
+        in_blocking_mode(endpoint.into_fd())
     }
 
     /// Leaves the path when the socket is dropped.
     pub fn keep_path(&mut self) {
-        if let Some(path) = self.path.take() {
-            path.keep();
-        }
+        self.path.keep();
     }
 
     fn get(&self) -> &Arc<Socket> {
@@ -345,6 +327,23 @@ impl UnixDatagram {
     pub fn socket(&self) -> SockRef<'_> {
         SockRef::from(self)
     }
+}
+
+/// The descriptor must be non-blocking.
+fn handle(socket: OwnedFd) -> SocketHandle {
+    SocketHandle::new(Socket::new(Endpoint::Polled(socket)))
+}
+
+fn new_socket() -> io::Result<SocketHandle> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(handle(socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?))
+}
+
+fn bind(addr: &SockAddr) -> io::Result<SocketHandle> {
+    let socket = new_socket()?;
+    let bound = SockRef::from(socket.get().endpoint()).bind(addr);
+    bound.map_err(|error| explain("bind", addr, error))?;
+    Ok(socket)
 }
 
 /// send(2).

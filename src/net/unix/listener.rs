@@ -15,9 +15,13 @@ use socket2::{SockAddr, SockRef};
 
 use super::{
     UnixStream,
-    path::{OwnPath, by_addr, by_path, explain, std_addr},
+    path::{BoundPath, explain, std_addr},
 };
-use crate::{io::Connection, net::acceptor::Acceptor, reactor::Endpoint};
+use crate::{
+    io::Connection,
+    net::{acceptor::Acceptor, faces::in_blocking_mode},
+    reactor::Endpoint,
+};
 
 /// A Unix socket that accepts connections.
 ///
@@ -52,8 +56,7 @@ use crate::{io::Connection, net::acceptor::Acceptor, reactor::Endpoint};
 /// ```
 #[doc(alias = "create_unix_server")]
 pub struct UnixListener {
-    // Above the acceptor: nobody finds a path where nobody listens.
-    path: Option<OwnPath>,
+    path: BoundPath,
     acceptor: Acceptor,
 }
 
@@ -65,10 +68,8 @@ impl UnixListener {
     /// The path exists, is too long, or its directory does not exist or may not be written to; the text says
     /// which, and what to do.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
-        let path = path.as_ref();
-        let mut this = Self::bind_to(&by_path(path)?)?;
-        this.path = OwnPath::new(path, this.acceptor.socket());
-        Ok(this)
+        let (path, acceptor) = BoundPath::bind(path.as_ref(), listen, Acceptor::socket)?;
+        Ok(Self { path, acceptor })
     }
 
     /// Listens at an address, which may be an abstract name: that ends with the socket, and is no file.
@@ -77,23 +78,13 @@ impl UnixListener {
     ///
     /// As [`bind`](Self::bind). An address without a name is an error, too.
     pub fn bind_addr(addr: &net::SocketAddr) -> io::Result<Self> {
-        match addr.as_pathname() {
-            Some(path) => Self::bind(path),
-            None => Self::bind_to(&by_addr(addr)?),
-        }
-    }
-
-    fn bind_to(addr: &SockAddr) -> io::Result<Self> {
-        let endpoint = Endpoint::listen_unix(addr);
-        let endpoint = endpoint.map_err(|error| explain("listen on", addr, error))?;
-        Ok(Self { path: None, acceptor: Acceptor::new(endpoint) })
+        let (path, acceptor) = BoundPath::bind_addr(addr, listen, Acceptor::socket)?;
+        Ok(Self { path, acceptor })
     }
 
     /// Leaves the path when the listener is dropped.
     pub fn keep_path(&mut self) {
-        if let Some(path) = self.path.take() {
-            path.keep();
-        }
+        self.path.keep();
     }
 
     /// Takes a listening socket over, and makes it non-blocking, for every user of its open file. Its path
@@ -107,7 +98,7 @@ impl UnixListener {
         let acceptor = Acceptor::new(Endpoint::Unix(listener.into()));
         // There may be copies of it.
         acceptor.socket().show();
-        Ok(Self { path: None, acceptor })
+        Ok(Self { path: BoundPath::NONE, acceptor })
     }
 
     /// Hands the socket over, in blocking mode, and leaves its path. Connections that were not
@@ -118,10 +109,7 @@ impl UnixListener {
     /// The descriptor refuses to be blocking.
     pub async fn into_std(mut self) -> io::Result<net::UnixListener> {
         self.keep_path();
-        let listener = self.acceptor.into_endpoint().await?;
-        let listener = net::UnixListener::from(listener.into_fd());
-        listener.set_nonblocking(false)?;
-        Ok(listener)
+        in_blocking_mode(self.acceptor.into_endpoint().await?.into_fd())
     }
 
     /// Waits for a connection. Several tasks may wait at once. Errors of a single connection, and the lack of
@@ -166,6 +154,11 @@ impl UnixListener {
     pub fn socket(&self) -> SockRef<'_> {
         SockRef::from(self)
     }
+}
+
+fn listen(addr: &SockAddr) -> io::Result<Acceptor> {
+    let endpoint = Endpoint::listen_unix(addr);
+    endpoint.map(Acceptor::new).map_err(|error| explain("listen on", addr, error))
 }
 
 /// What was accepted, as the user gets it.

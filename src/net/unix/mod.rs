@@ -23,7 +23,7 @@ use socket2::{SockAddr, SockRef};
 use self::path::{by_addr, by_path, explain};
 pub use self::{datagram::UnixDatagram, fds::RecvFds, listener::UnixListener};
 use super::{
-    faces::{read_methods, write_methods},
+    faces::{in_blocking_mode, read_methods, write_methods},
     halves::{self, OwnedReadHalf, OwnedWriteHalf},
 };
 use crate::{
@@ -197,9 +197,7 @@ impl UnixStream {
     pub async fn into_std(self) -> io::Result<net::UnixStream> {
         let (stream, unread) = self.connection.into_parts().await?;
         debug_assert!(unread.is_empty(), "nothing is received ahead");
-        let stream = net::UnixStream::from(stream);
-        stream.set_nonblocking(false)?;
-        Ok(stream)
+        in_blocking_mode(stream)
     }
 
     /// Splits it into two halves that can go to different tasks. The connection is

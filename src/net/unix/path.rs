@@ -19,8 +19,48 @@ use crate::reactor::Socket;
 /// The longest path of a socket, in bytes: `sun_path` has a zero at its end.
 const LONGEST_PATH: usize = 107;
 
+/// The path that a socket was bound to, if it was: removed with this, if it is still the socket's own. It stands above the
+/// socket in each type: nobody finds a path where nobody listens.
+pub(super) struct BoundPath(Option<OwnPath>);
+
+impl BoundPath {
+    /// Of a socket that was bound elsewhere, or not at all.
+    pub(super) const NONE: Self = Self(None);
+
+    /// Binds a socket to a path, by `bind`. `socket` gives the socket of its result.
+    pub(super) fn bind<S>(
+        path: &Path,
+        bind: impl FnOnce(&SockAddr) -> io::Result<S>,
+        socket: impl FnOnce(&S) -> &Arc<Socket>,
+    ) -> io::Result<(Self, S)> {
+        let bound = bind(&by_path(path)?)?;
+        let path = OwnPath::new(path, socket(&bound));
+        Ok((Self(path), bound))
+    }
+
+    /// The same for an address, which may be an abstract name.
+    pub(super) fn bind_addr<S>(
+        addr: &net::SocketAddr,
+        bind: impl FnOnce(&SockAddr) -> io::Result<S>,
+        socket: impl FnOnce(&S) -> &Arc<Socket>,
+    ) -> io::Result<(Self, S)> {
+        match addr.as_pathname() {
+            Some(path) => Self::bind(path, bind, socket),
+            None => Ok((Self::NONE, bind(&by_addr(addr)?)?)),
+        }
+    }
+
+    /// Leaves the file there.
+    pub(super) fn keep(&mut self) {
+        // Taken: a socket that is handed over must not be held from here.
+        if let Some(mut path) = self.0.take() {
+            path.stays = true;
+        }
+    }
+}
+
 /// The path that a socket has made, which it removes at its end.
-pub(super) struct OwnPath {
+struct OwnPath {
     path: PathBuf,
     // The socket itself has other numbers: these are the file's.
     device: u64,
@@ -31,17 +71,12 @@ pub(super) struct OwnPath {
 
 impl OwnPath {
     /// The file that `socket` has just made at `path`.
-    pub(super) fn new(path: &Path, socket: &Arc<Socket>) -> Option<Self> {
+    fn new(path: &Path, socket: &Arc<Socket>) -> Option<Self> {
         // The working directory may be another one at the end.
         let path = std::path::absolute(path).ok()?;
         let metadata = fs::symlink_metadata(&path).ok()?;
         let (device, inode) = (metadata.dev(), metadata.ino());
         Some(Self { path, device, inode, socket: socket.clone(), stays: false })
-    }
-
-    /// Leaves the file there.
-    pub(super) fn keep(mut self) {
-        self.stays = true;
     }
 }
 
