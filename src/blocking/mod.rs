@@ -18,6 +18,7 @@
 
 mod job;
 mod lane;
+mod lookups;
 pub(crate) mod queue;
 mod resolver;
 
@@ -26,6 +27,7 @@ use std::time::Duration;
 pub(crate) use self::{
     job::{Guests, check, is_thread_of},
     lane::{Hand, Lane, Options, Surround},
+    lookups::Lookups,
     queue::Duty,
     resolver::{name_of, resolve},
 };

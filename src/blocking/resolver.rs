@@ -1,16 +1,16 @@
 //! The one place that asks the system for the addresses of a name, and for the name of an address.
 
 use std::{
-    ffi::{CStr, c_char},
+    ffi::CStr,
     io,
     net::{SocketAddr, ToSocketAddrs},
 };
 
 use socket2::SockAddr;
 
-/// Asks the system, as getaddrinfo(3) does. Blocks.
-pub(crate) fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    (host, port).to_socket_addrs().map(Iterator::collect)
+/// Asks the system, as getaddrinfo(3) does, for addresses with the port 0. Blocks.
+pub(crate) fn resolve(host: &str) -> io::Result<Vec<SocketAddr>> {
+    (host, 0).to_socket_addrs().map(Iterator::collect)
 }
 
 /// The longest names, with the zero behind them (`NI_MAXHOST`, `NI_MAXSERV`).
@@ -20,16 +20,16 @@ const SERVICE: usize = 32;
 /// The names of host and service, as getnameinfo(3) tells them: the numbers, where there is no name. Blocks.
 pub(crate) fn name_of(addr: SocketAddr) -> io::Result<(String, String)> {
     let addr = SockAddr::from(addr);
-    let mut host = [0 as c_char; HOST];
-    let mut service = [0 as c_char; SERVICE];
+    let mut host = [0; HOST];
+    let mut service = [0; SERVICE];
     // SAFETY: the address is as long as its length says, and the call writes no more than the buffers have room for.
     let error = unsafe {
         libc::getnameinfo(
             addr.as_ptr().cast(),
             addr.len(),
-            host.as_mut_ptr(),
+            host.as_mut_ptr().cast(),
             HOST as libc::socklen_t,
-            service.as_mut_ptr(),
+            service.as_mut_ptr().cast(),
             SERVICE as libc::socklen_t,
             0,
         )
@@ -46,9 +46,9 @@ pub(crate) fn name_of(addr: SocketAddr) -> io::Result<(String, String)> {
 }
 
 /// The text before the zero.
-fn text(buffer: &[c_char]) -> String {
-    let bytes = buffer.iter().map(|byte| byte.cast_unsigned()).take_while(|byte| *byte != 0);
-    String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).into_owned()
+fn text(buffer: &[u8]) -> String {
+    let text = CStr::from_bytes_until_nul(buffer).unwrap_or_default();
+    text.to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -61,7 +61,7 @@ mod tests {
         let (host, service) = name_of(([127, 0, 0, 1], 1).into()).unwrap();
         assert!(!host.is_empty() && !host.contains('\0'), "{host:?}");
         assert!(!service.is_empty());
-        let back = resolve(&host, 80).unwrap();
+        let back = resolve(&host).unwrap();
         assert!(back.iter().any(|addr| addr.ip().is_loopback()), "{host:?}: {back:?}");
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 ///
 /// The system is asked on a [thread that is kept for that](crate::Builder::name_threads): its call cannot be
 /// interrupted, and each server that is silent holds one for ten seconds. Addresses and numeric hosts are
-/// returned at once. Nothing is cached, least of all a failure.
+/// returned at once. Tasks that ask for one name at the same time share a call. Nothing is kept beyond that, least of all a failure.
 ///
 /// asyncio: `loop.getaddrinfo`.
 ///
@@ -90,20 +90,27 @@ pub(super) async fn find(name: impl ToSocketAddrs) -> io::Result<Found> {
 
 async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let handle = Handle::try_current().map_err(io::Error::other)?;
-    let addrs: Vec<_> = match handle.resolver() {
+    let mut addrs: Vec<_> = match handle.resolver() {
         Some(resolver) => {
             let ips = resolver.resolve(host).await?;
-            ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
+            ips.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect()
         }
-        None => {
-            let name = host.to_owned();
-            on_lane(&handle, move || blocking::resolve(&name, port)).await?
-        }
+        None => by_system(&handle, host, blocking::resolve).await?,
     };
+    addrs.iter_mut().for_each(|addr| addr.set_port(port));
     match addrs.is_empty() {
         true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
         false => Ok(addrs),
     }
+}
+
+async fn by_system(
+    handle: &Handle,
+    host: &str,
+    resolve: impl FnOnce(&str) -> io::Result<Vec<SocketAddr>> + Send + 'static,
+) -> io::Result<Vec<SocketAddr>> {
+    let start = |job| handle.start_blocking(Kind::Names, job, Location::caller());
+    handle.lookups().join(host, resolve, start).answer().await
 }
 
 fn cannot_look_up(what: &str, error: io::Error) -> io::Error {
@@ -132,25 +139,184 @@ impl<T> Drop for Forgotten<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc, time::Duration};
+    use std::{
+        future::pending,
+        net::Ipv4Addr,
+        sync::{Arc, mpsc},
+        time::Duration,
+    };
 
     use super::*;
-    use crate::time::timeout;
+    use crate::{
+        loom::global::{AtomicU64, Ordering},
+        runtime::{Builder, spawn, yield_now},
+        time::timeout,
+    };
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// A call of the system's that ends when the test says so: what ends it, and how often it was made.
+    #[derive(Clone)]
+    struct Played {
+        ends: Arc<parking_lot::Mutex<mpsc::Receiver<io::Result<Vec<SocketAddr>>>>>,
+        calls: Arc<AtomicU64>,
+    }
+
+    impl Played {
+        fn new() -> (mpsc::Sender<io::Result<Vec<SocketAddr>>>, Self) {
+            let (end, ends) = mpsc::channel();
+            (end, Self { ends: Arc::new(parking_lot::Mutex::new(ends)), calls: Arc::default() })
+        }
+
+        fn calls(&self) -> u64 {
+            self.calls.load(Ordering::SeqCst)
+        }
+
+        async fn look_up(self, host: &str) -> io::Result<Vec<SocketAddr>> {
+            let resolve = move |_: &str| {
+                self.calls.fetch_add(1, Ordering::SeqCst);
+                self.ends.lock().recv_timeout(LIMIT).expect("the test ends it")
+            };
+            by_system(&Handle::current(), host, resolve).await
+        }
+    }
+
+    fn addrs(port: u16) -> Vec<SocketAddr> {
+        vec![(Ipv4Addr::LOCALHOST, port).into()]
+    }
+
+    async fn until(what: impl Fn() -> bool) {
+        timeout(LIMIT, async {
+            while !what() {
+                yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+    }
 
     #[test]
     fn look_up_that_never_ends_is_not_waited_for() {
-        // Goal: a timeout around a look-up ends in time, though the system's call does not; method: a job on the
-        // threads for names that ends when the test says so.
+        // Goal: a timeout around a look-up ends in time, though the system's call does not, and so does a cancel;
+        // method: calls that end only when the rest is over.
+        crate::run(async {
+            let (end, played) = Played::new();
+            let soon = Duration::from_millis(20);
+            assert!(timeout(soon, played.clone().look_up("a")).await.is_err());
+            let waits = spawn(played.clone().look_up("b"));
+            until(|| played.calls() > 0).await;
+            waits.cancel();
+            assert!(waits.await.unwrap_err().is_cancelled());
+            let handle = Handle::current();
+            let (tell, told) = mpsc::channel::<()>();
+            let job = on_lane(&handle, move || Ok(told.recv_timeout(LIMIT)));
+            assert!(timeout(soon, job).await.is_err());
+            // Only now: with a wait for a thread, this would not have been reached.
+            let _ = tell.send(());
+            let _ = end.send(Ok(addrs(0)));
+            let _ = end.send(Ok(addrs(0)));
+        });
+    }
+
+    #[test]
+    fn equal_names_are_looked_up_once_at_a_time() {
+        // With one worker all that were spawned have asked when the main looks again.
+        let main = async {
+            let (end, played) = Played::new();
+            let ask = |host: &'static str| spawn(played.clone().look_up(host));
+            let [first, second, third] = [ask("a"), ask("a"), ask("a")];
+            until(|| played.calls() == 1).await;
+            // One that gives up takes nothing from the others.
+            second.cancel();
+            assert!(second.await.is_err());
+            end.send(Ok(addrs(7))).unwrap();
+            assert_eq!(first.await.unwrap().unwrap(), addrs(7));
+            assert_eq!(third.await.unwrap().unwrap(), addrs(7));
+            assert_eq!(played.calls(), 1);
+
+            // Nothing is kept, least of all a failure. All that wait get it.
+            let both = [ask("a"), ask("a")];
+            until(|| played.calls() == 2).await;
+            end.send(Err(io::Error::new(io::ErrorKind::NotFound, "no such host"))).unwrap();
+            for waits in both {
+                let error = waits.await.unwrap().unwrap_err();
+                assert_eq!(
+                    (error.kind(), error.to_string()),
+                    (io::ErrorKind::NotFound, "no such host".into())
+                );
+            }
+            let (one, other) = (ask("a"), ask("b"));
+            until(|| played.calls() == 4).await;
+            end.send(Ok(addrs(1))).unwrap();
+            end.send(Ok(addrs(2))).unwrap();
+            let ports = [one.await.unwrap().unwrap(), other.await.unwrap().unwrap()];
+            assert!(ports == [addrs(1), addrs(2)] || ports == [addrs(2), addrs(1)], "{ports:?}");
+        };
+        Builder::new().workers(1).run(main).unwrap();
+    }
+
+    #[test]
+    fn name_is_looked_up_anew_where_all_have_given_up() {
+        // Goal: a call that nobody waits for any more neither answers nor disturbs a later look-up of its name.
+        crate::run(async {
+            let (end, played) = Played::new();
+            let (late_end, late) = Played::new();
+            let gone = spawn(played.clone().look_up("a"));
+            until(|| played.calls() == 1).await;
+            gone.cancel();
+            assert!(gone.await.is_err());
+            let second = spawn(late.clone().look_up("a"));
+            until(|| late.calls() == 1).await;
+            end.send(Ok(addrs(1))).unwrap();
+            let third = spawn(late.clone().look_up("a"));
+            late_end.send(Ok(addrs(2))).unwrap();
+            assert_eq!(second.await.unwrap().unwrap(), addrs(2));
+            // Behind the end of the second, it may be one of its own.
+            let _ = late_end.send(Ok(addrs(2)));
+            assert_eq!(third.await.unwrap().unwrap(), addrs(2));
+        });
+    }
+
+    #[test]
+    fn look_ups_that_are_queued_end_with_those_that_wait() {
+        // Goal: no thread is spent on a name that nobody waits for; method: one thread for names, and a queue.
+        let (end, played) = Played::new();
+        let calls = played.clone();
+        let runtime = Builder::new().workers(1).name_threads(1).build().unwrap();
+        let body = async {
+            let first = spawn(played.clone().look_up("a"));
+            until(|| played.calls() == 1).await;
+            let queued = spawn(played.clone().look_up("b"));
+            yield_now().await;
+            queued.cancel();
+            assert!(queued.await.is_err());
+            end.send(Ok(addrs(1))).unwrap();
+            first.await.unwrap().unwrap();
+            let third = spawn(played.clone().look_up("c"));
+            end.send(Ok(addrs(3))).unwrap();
+            assert_eq!(third.await.unwrap().unwrap(), addrs(3));
+        };
+        runtime.run(body).unwrap();
+        assert_eq!(calls.calls(), 2, "of a and c");
+    }
+
+    #[test]
+    fn job_that_does_not_run_is_an_error_that_says_why() {
         crate::run(async {
             let handle = Handle::current();
-            let (end, ended) = mpsc::channel::<()>();
-            let job = on_lane(&handle, move || {
-                let _ = ended.recv_timeout(Duration::from_secs(60));
-                Ok(())
-            });
-            assert!(timeout(Duration::from_millis(20), job).await.is_err());
-            // Only now: with a wait for the thread, the line above would not have been reached in time.
-            end.send(()).expect("the job still runs");
+            let refuse = |job| {
+                drop(job);
+                let task = spawn(pending());
+                task.cancel();
+                task
+            };
+            let resolve = |_: &str| unreachable!("it does not run");
+            let error = handle.lookups().join("a", resolve, refuse).answer().await.unwrap_err();
+            assert!(error.to_string().contains("cancelled"), "{error}");
+            // The next one is not held up by it.
+            let (end, played) = Played::new();
+            end.send(Ok(addrs(1))).unwrap();
+            assert_eq!(played.look_up("a").await.unwrap(), addrs(1));
         });
     }
 }

@@ -64,8 +64,7 @@ struct Inner {
     threads: ThreadOptions,
     standstill: Arc<Standstill>,
     name: String,
-    /// What looks names up, in place of the system.
-    resolver: Option<Arc<dyn Resolver>>,
+    names: resolver::Names,
     shutdown_deadline: Duration,
     /// The counters, once the runtime has ended and the hub is another's.
     last_metrics: Mutex<Option<Metrics>>,

@@ -3,6 +3,7 @@
 use std::{future::Future, io, net::IpAddr, pin::Pin, sync::Arc};
 
 use super::{Builder, Handle};
+use crate::blocking::Lookups;
 
 /// Looks names up in place of the system: see [`Builder::resolver`].
 ///
@@ -64,6 +65,20 @@ impl<R: Resolver + ?Sized> Resolver for Arc<R> {
     }
 }
 
+/// What looks names up.
+pub(super) struct Names {
+    /// In place of the system.
+    resolver: Option<Arc<dyn Resolver>>,
+    /// What the system is being asked for.
+    lookups: Arc<Lookups>,
+}
+
+impl Names {
+    pub(super) fn new(resolver: Option<Arc<dyn Resolver>>) -> Self {
+        Self { resolver, lookups: Arc::default() }
+    }
+}
+
 impl Builder {
     /// What looks names up for [`lookup_host`](crate::net::lookup_host), and wherever a name is connected or bound to.
     /// Numeric addresses never get there. Default: the system, by getaddrinfo(3) on
@@ -77,6 +92,11 @@ impl Builder {
 impl Handle {
     /// What the program has brought to look names up.
     pub(crate) fn resolver(&self) -> Option<Arc<dyn Resolver>> {
-        self.inner.resolver.clone()
+        self.inner.names.resolver.clone()
+    }
+
+    /// The names that the system is being asked for.
+    pub(crate) fn lookups(&self) -> &Arc<Lookups> {
+        &self.inner.names.lookups
     }
 }
