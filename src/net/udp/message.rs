@@ -139,9 +139,8 @@ pub(super) fn recv(
         if wants_control {
             // SAFETY: written above, and changed by the kernel.
             let control = unsafe { controls[at].assume_init_ref() };
-            #[allow(clippy::unnecessary_cast, reason = "it is a `u32` with musl")]
-            let len = control.bytes.len().min(header.msg_hdr.msg_controllen as usize);
-            control::read(&control.bytes[..len], meta);
+            let len = header.msg_hdr.msg_controllen as _;
+            control::read(&control.bytes[..control.bytes.len().min(len)], meta);
         }
     }
     Ok(came)
