@@ -529,6 +529,7 @@ fn poll_functions_wake_the_task_that_waits() {
             let mut buf = [0; 8];
             assert_eq!(far.peek(&mut buf).await.unwrap(), 4);
             assert_eq!(far.peek_from(&mut buf).await.unwrap(), (4, here));
+            assert_eq!(far.peek_sender().await.unwrap(), here);
             assert_eq!(far.try_recv_from(&mut buf).unwrap(), (4, here));
             assert_eq!(far.try_recv(&mut buf).unwrap_err().kind(), ErrorKind::WouldBlock);
         });

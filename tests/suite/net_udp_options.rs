@@ -153,6 +153,12 @@ fn two_families_talk_over_one_socket() {
                 assert_eq!(both.send_batch(&batch).await.unwrap(), 2);
                 assert_eq!(socket.recv(&mut buf).await.unwrap(), 5);
                 assert_eq!(socket.recv(&mut buf).await.unwrap(), 5);
+                let cut =
+                    Transmit::new(socket.local_addr().unwrap(), b"aabbc").with_segment_size(2);
+                both.send_transmit(&cut).await.unwrap();
+                for len in [2, 2, 1] {
+                    assert_eq!(socket.recv(&mut buf).await.unwrap(), len);
+                }
             }
             let only_v4 = v4.send_to(b"x", v6.local_addr().unwrap()).await.unwrap_err();
             assert!(only_v4.to_string().contains("another family"), "{only_v4}");

@@ -188,8 +188,22 @@ impl UdpSocket {
     /// As [`recv`](Self::recv).
     pub async fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.refuse_groups()?;
-        let meta = self.peek_meta(buf).await?;
+        let meta = operation::run(self.get(), RecvFrom::peek(buf)).await?;
         Ok((meta.len, meta.peer))
+    }
+
+    /// Waits for a datagram, and gives the address of its sender. It stays to be received.
+    ///
+    /// # Cancel safety
+    ///
+    /// No datagram is lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_from`](Self::recv_from).
+    pub async fn peek_sender(&self) -> io::Result<SocketAddr> {
+        // The datagrams of a group have one sender.
+        Ok(operation::run(self.get(), RecvFrom::peek(&mut [])).await?.peer)
     }
 
     /// Waits for a datagram, and gives its length. It stays to be received.
@@ -363,6 +377,11 @@ impl<'b> RecvFrom<'_, 'b> {
     /// Only the length and the address.
     fn plain(buf: &'b mut [u8]) -> Self {
         Self { buf, flags: RecvFlags::empty(), control: None }
+    }
+
+    /// The same of a datagram that stays.
+    fn peek(buf: &'b mut [u8]) -> Self {
+        Self { flags: RecvFlags::PEEK, ..Self::plain(buf) }
     }
 }
 
