@@ -1,5 +1,5 @@
-//! tokio's I/O traits for TCP and Unix streams and their halves, and for pipes, those of children too (feature
-//! `tokio`, which takes no more of tokio than its traits).
+//! tokio's I/O traits for TCP and Unix streams and their halves, for pipes, those of children too, and for streams in
+//! memory (feature `tokio`, which takes no more of tokio than its traits).
 
 use std::{
     io::{self, IoSlice},
@@ -10,7 +10,7 @@ use std::{
 use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
-    io::{Connection, PipeReader, PipeWriter},
+    io::{Connection, DuplexStream, PipeReader, PipeWriter, SimplexReader, SimplexWriter},
     net::{OwnedReadHalf, OwnedWriteHalf, TcpStream, UnixStream},
     process::{ChildStderr, ChildStdin, ChildStdout},
 };
@@ -81,7 +81,33 @@ macro_rules! writes {
     )* };
 }
 
-writes!(TcpStream, UnixStream, OwnedWriteHalf<S> where S, PipeWriter, ChildStdin);
+writes!(
+    TcpStream, UnixStream, OwnedWriteHalf<S> where S, PipeWriter, ChildStdin,
+    DuplexStream, SimplexWriter
+);
+
+/// Reads by the type's own traits, for one that reads into initialised memory only.
+macro_rules! reads_initialised {
+    ($($type:ty),*) => { $(
+        impl AsyncRead for $type {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                let n = ready!(futures_io::AsyncRead::poll_read(
+                    self,
+                    cx,
+                    buf.initialize_unfilled()
+                ))?;
+                buf.advance(n);
+                Poll::Ready(Ok(()))
+            }
+        }
+    )* };
+}
+
+reads_initialised!(DuplexStream, SimplexReader);
 
 #[cfg(test)]
 mod tests {

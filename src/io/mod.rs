@@ -6,6 +6,7 @@
 mod async_fd;
 mod connection;
 mod ends;
+mod duplex;
 mod freed;
 pub(crate) mod outgoing;
 mod pipe;
@@ -21,6 +22,7 @@ pub use self::{
     async_fd::AsyncFd,
     connection::{Read, ReadBuffer, Write, WriteBuffer},
     ends::{Ends, IntoEnds},
+    duplex::{DuplexStream, SimplexReader, SimplexWriter, duplex, simplex},
     pipe::{Pipe, PipeReader, PipeWriter},
 };
 pub(crate) use self::{

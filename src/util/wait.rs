@@ -43,10 +43,12 @@ pub(crate) enum WaitKind {
     Watch,
     Oneshot,
     SharedFuture,
+    DuplexRead,
+    DuplexWrite,
 }
 
 impl WaitKind {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 23] = [
         Self::Descriptor,
         Self::Timer,
         Self::Task,
@@ -68,6 +70,8 @@ impl WaitKind {
         Self::Watch,
         Self::Oneshot,
         Self::SharedFuture,
+        Self::DuplexRead,
+        Self::DuplexWrite,
     ];
 
     /// As reports call it.
@@ -94,6 +98,8 @@ impl WaitKind {
             Self::Watch => "watch",
             Self::Oneshot => "Deferred",
             Self::SharedFuture => "SharedFuture",
+            Self::DuplexRead => "read of DuplexStream",
+            Self::DuplexWrite => "write of DuplexStream",
         }
     }
 }
