@@ -45,6 +45,8 @@ mod clocks;
 mod combinators;
 #[path = "suite/compat.rs"]
 mod compat;
+#[path = "suite/conformance.rs"]
+mod conformance;
 #[path = "suite/debug_mode.rs"]
 mod debug_mode;
 #[cfg(feature = "macros")]
