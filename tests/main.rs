@@ -67,6 +67,8 @@ mod homes;
 mod hyper_pipelining;
 #[path = "suite/interrupt.rs"]
 mod interrupt;
+#[path = "suite/io_copy.rs"]
+mod io_copy;
 #[path = "suite/io_fd.rs"]
 mod io_fd;
 #[path = "suite/kill.rs"]

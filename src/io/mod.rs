@@ -6,6 +6,7 @@
 mod async_fd;
 mod connection;
 mod ends;
+mod copy;
 mod duplex;
 mod freed;
 pub(crate) mod outgoing;
@@ -14,14 +15,13 @@ mod private;
 pub(crate) mod source;
 
 pub use futures_io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite};
-pub use futures_util::io::{
-    AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter, copy,
-};
+pub use futures_util::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 
 pub use self::{
     async_fd::AsyncFd,
     connection::{Read, ReadBuffer, Write, WriteBuffer},
     ends::{Ends, IntoEnds},
+    copy::{copy, copy_bidirectional, copy_bidirectional_with_sizes},
     duplex::{DuplexStream, SimplexReader, SimplexWriter, duplex, simplex},
     pipe::{Pipe, PipeReader, PipeWriter},
 };
