@@ -34,6 +34,9 @@ pub mod streams;
 mod threads;
 
 mod attributes;
+#[cfg(feature = "tls")]
+pub mod tls;
+
 pub mod compat;
 pub mod testing;
 

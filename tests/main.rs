@@ -15,6 +15,9 @@ mod measure;
 mod processes;
 #[path = "suite/sync_tools.rs"]
 mod sync_tools;
+#[cfg(feature = "tls")]
+#[path = "suite/tls_tools.rs"]
+mod tls_tools;
 #[path = "suite/tools.rs"]
 mod tools;
 
@@ -195,6 +198,18 @@ mod thread_pool;
 mod threads;
 #[path = "suite/time.rs"]
 mod time;
+#[cfg(feature = "tls")]
+#[path = "suite/tls.rs"]
+mod tls;
+#[cfg(feature = "tls")]
+#[path = "suite/tls_ends.rs"]
+mod tls_ends;
+#[cfg(feature = "tls")]
+#[path = "suite/tls_errors.rs"]
+mod tls_errors;
+#[cfg(feature = "tls")]
+#[path = "suite/tls_outside.rs"]
+mod tls_outside;
 #[path = "suite/trees.rs"]
 mod trees;
 #[path = "suite/wakers.rs"]

@@ -1,5 +1,5 @@
 //! hyper 1.x on ringloop (feature `hyper`): its I/O traits on
-//! [`TcpStream`], its executor and its timer; and [`gather_writes`], for servers whose clients
+//! [`TcpStream`], [`UnixStream`] and, with the feature `tls`, TLS streams; its executor and its timer; and [`gather_writes`], for servers whose clients
 //! pipeline requests.
 //!
 //! ```
@@ -52,6 +52,8 @@ use crate::{
 };
 
 mod gather;
+#[cfg(feature = "tls")]
+mod tls;
 
 macro_rules! traits {
     ($($type:ty),*) => { $(

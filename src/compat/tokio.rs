@@ -1,5 +1,7 @@
 //! tokio's I/O traits for TCP and Unix streams and their halves, for pipes, those of children too, and for streams in
 //! memory (feature `tokio`, which takes no more of tokio than its traits).
+//! tokio's I/O traits for TCP, Unix and TLS streams and their halves, and for pipes, those of children too (feature
+//! `tokio`, which takes no more of tokio than its traits).
 
 use std::{
     io::{self, IoSlice},
@@ -48,8 +50,10 @@ reads!(TcpStream, UnixStream, OwnedReadHalf<S> where S, PipeReader, ChildStdout,
 
 /// By the type's own traits, which are those of `futures_io`.
 macro_rules! writes {
-    ($($type:ty $(where $generic:ident)?),*) => { $(
-        impl$(<$generic>)? AsyncWrite for $type {
+    ($($type:ty $(where $generic:ident $(: $bound:path)*)?),*) => { $(
+        impl$(<$generic>)? AsyncWrite for $type
+        $(where $generic: Sized $(+ $bound)*)?
+        {
             fn poll_write(
                 self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
@@ -108,6 +112,45 @@ macro_rules! reads_initialised {
 }
 
 reads_initialised!(DuplexStream, SimplexReader);
+
+#[cfg(feature = "tls")]
+mod tls {
+    use super::*;
+    use crate::tls::{TlsReadHalf, TlsStream, TlsWriteHalf};
+
+    /// A session has plaintext in memory of its own: it is copied once.
+    macro_rules! reads {
+        ($($type:ident),*) => { $(
+            impl<S> AsyncRead for $type<S>
+            where
+                S: futures_io::AsyncRead + futures_io::AsyncWrite + Unpin,
+            {
+                fn poll_read(
+                    mut self: Pin<&mut Self>,
+                    cx: &mut Context<'_>,
+                    buf: &mut ReadBuf<'_>,
+                ) -> Poll<io::Result<()>> {
+                    if buf.remaining() == 0 {
+                        return Poll::Ready(Ok(()));
+                    }
+                    let room = buf.remaining();
+                    ready!(self.poll_read_with(cx, room, |bytes| {
+                        let n = bytes.len().min(room);
+                        buf.put_slice(&bytes[..n]);
+                        n
+                    }))?;
+                    Poll::Ready(Ok(()))
+                }
+            }
+        )* };
+    }
+
+    reads!(TlsStream, TlsReadHalf);
+    writes!(
+        TlsStream<S> where S: futures_io::AsyncRead: futures_io::AsyncWrite: Unpin,
+        TlsWriteHalf<S> where S: futures_io::AsyncRead: futures_io::AsyncWrite: Unpin
+    );
+}
 
 #[cfg(test)]
 mod tests {
