@@ -1,7 +1,5 @@
-//! tokio's I/O traits for TCP and Unix streams and their halves, for pipes, those of children too, and for streams in
-//! memory (feature `tokio`, which takes no more of tokio than its traits).
-//! tokio's I/O traits for TCP, Unix and TLS streams and their halves, and for pipes, those of children too (feature
-//! `tokio`, which takes no more of tokio than its traits).
+//! tokio's I/O traits for TCP, Unix and TLS streams and their halves, for pipes, those of children too, and for
+//! streams in memory (feature `tokio`, which takes no more of tokio than its traits).
 
 use std::{
     io::{self, IoSlice},

@@ -5,6 +5,7 @@ use std::fmt;
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::{
+    AsyncReadExt, DuplexStream,
     outgoing::{self, Sink},
     source::{self, Source},
 };
@@ -54,6 +55,13 @@ impl fmt::Debug for Ends {
 pub trait IntoEnds {
     /// The ends.
     fn into_ends(self) -> Ends;
+}
+
+impl IntoEnds for DuplexStream {
+    fn into_ends(self) -> Ends {
+        let (reader, writer) = self.split();
+        Ends::new(reader, writer)
+    }
 }
 
 impl IntoEnds for Ends {

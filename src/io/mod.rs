@@ -5,9 +5,9 @@
 
 mod async_fd;
 mod connection;
-mod ends;
 mod copy;
 mod duplex;
+mod ends;
 mod freed;
 pub(crate) mod outgoing;
 mod pipe;
@@ -20,9 +20,9 @@ pub use futures_util::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufRead
 pub use self::{
     async_fd::AsyncFd,
     connection::{Read, ReadBuffer, Write, WriteBuffer},
-    ends::{Ends, IntoEnds},
     copy::{copy, copy_bidirectional, copy_bidirectional_with_sizes},
     duplex::{DuplexStream, SimplexReader, SimplexWriter, duplex, simplex},
+    ends::{Ends, IntoEnds},
     pipe::{Pipe, PipeReader, PipeWriter},
 };
 pub(crate) use self::{

@@ -114,7 +114,8 @@ impl Unread {
         }
     }
 
-    fn add_bytes(&mut self, more: &[u8]) {
+    /// Adds a copy of bytes.
+    pub(crate) fn add_bytes(&mut self, more: &[u8]) {
         self.give_back();
         // What was read is not kept for ever, and not moved at each read either.
         if self.start > self.bytes.len() / 2 {

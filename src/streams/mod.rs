@@ -7,6 +7,8 @@
 //! |---|---|
 //! | `open_connection`, `open_unix_connection` | [`connect`], [`connect_unix`] |
 //! | `start_server`, `start_unix_server` | [`serve`], [`serve_unix`], [`serve_on`] |
+//! | the same with `ssl=context` | `connect_tls`, `serve_tls`, `serve_tls_on` (feature `tls`) |
+//! | `StreamWriter.start_tls` | `start_tls`, `accept_tls` |
 //! | `StreamReader.read(n)`, `read(-1)` | [`read`](StreamReader::read), [`read_to_end`](StreamReader::read_to_end) |
 //! | `readexactly`, `readuntil`, `readline` | [`read_exact`](StreamReader::read_exact), [`read_until`](StreamReader::read_until), [`read_line`](StreamReader::read_line) |
 //! | `async for line in reader` | [`lines`](StreamReader::lines) |
@@ -24,10 +26,14 @@ mod error;
 mod find;
 mod lines;
 mod reader;
+#[cfg(feature = "tls")]
+mod tls;
 mod writer;
 
 use std::{fmt, io, os::unix, path::Path};
 
+#[cfg(feature = "tls")]
+pub use self::tls::{TlsInfo, accept_tls, connect_tls, serve_tls, serve_tls_on, start_tls};
 pub use self::{error::ReadError, lines::Lines, reader::StreamReader, writer::StreamWriter};
 pub use crate::net::{Drained, Server, ServerBuilder};
 use crate::{

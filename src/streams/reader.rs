@@ -58,7 +58,7 @@ pub(super) const LIMIT: usize = 64 << 10;
 /// ```
 pub struct StreamReader {
     source: Box<dyn Source>,
-    unread: Unread,
+    pub(super) unread: Unread,
     limit: usize,
     /// The stream has ended.
     ended: bool,

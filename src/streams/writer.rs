@@ -52,6 +52,11 @@ use crate::{
 /// ```
 pub struct StreamWriter {
     outgoing: Outgoing,
+    /// The addresses of the peer and of this end, where the stream below does not give them.
+    #[cfg(feature = "tls")]
+    addrs: Option<(SocketAddr, SocketAddr)>,
+    #[cfg(feature = "tls")]
+    tls: Option<Box<super::TlsInfo>>,
 }
 
 impl StreamWriter {
@@ -61,7 +66,27 @@ impl StreamWriter {
     }
 
     pub(super) fn of(sink: Box<dyn Sink>) -> Self {
-        Self { outgoing: Outgoing::new(sink) }
+        Self {
+            outgoing: Outgoing::new(sink),
+            #[cfg(feature = "tls")]
+            addrs: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// It is over TLS.
+    #[cfg(feature = "tls")]
+    pub(super) fn layer(&mut self, addrs: Option<(SocketAddr, SocketAddr)>, tls: super::TlsInfo) {
+        (self.addrs, self.tls) = (addrs, Some(Box::new(tls)));
+    }
+
+    /// What the two sides have agreed on, if the stream is over TLS.
+    ///
+    /// asyncio: `get_extra_info("ssl_object")`.
+    #[cfg(feature = "tls")]
+    pub fn tls(&self) -> Option<&super::TlsInfo> {
+        self.tls.as_deref()
     }
 
     /// Writes all bytes, and waits while too much is on its way.
@@ -97,6 +122,22 @@ impl StreamWriter {
     pub async fn write_all_vectored(&mut self, bufs: &[&[u8]]) -> io::Result<()> {
         let mut slices: Vec<_> = bufs.iter().map(|buf| IoSlice::new(buf)).collect();
         self.write_slices(&mut slices).await
+    }
+
+    /// Takes everything, once the writer may go on.
+    fn poll_write_slices(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if !current::budget_spend() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        ready!(self.outgoing.poll_below(cx))?;
+        let len = bufs.iter().map(|buf| buf.len()).sum();
+        self.outgoing.write(bufs)?;
+        Poll::Ready(Ok(len))
     }
 
     async fn write_slices(&mut self, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
@@ -195,6 +236,10 @@ impl StreamWriter {
     /// It is no TCP connection, or is gone.
     #[doc(alias = "get_extra_info")]
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        #[cfg(feature = "tls")]
+        if let Some((peer, _)) = self.addrs {
+            return Ok(peer);
+        }
         self.outgoing.with_connection(|connection| connection.socket().endpoint().peer_addr())
     }
 
@@ -206,6 +251,10 @@ impl StreamWriter {
     ///
     /// It is no TCP connection, or is gone.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        #[cfg(feature = "tls")]
+        if let Some((_, local)) = self.addrs {
+            return Ok(local);
+        }
         self.outgoing.with_connection(|connection| connection.socket().endpoint().local_addr())
     }
 }
@@ -222,23 +271,15 @@ impl AsyncWrite for StreamWriter {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+        self.poll_write_slices(cx, &mut [IoSlice::new(buf)])
     }
 
-    /// It takes everything, once the writer may go on.
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if !current::budget_spend() {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        ready!(self.outgoing.poll_below(cx))?;
-        let len = bufs.iter().map(|buf| buf.len()).sum();
-        self.outgoing.write(&mut bufs.to_vec())?;
-        Poll::Ready(Ok(len))
+        self.poll_write_slices(cx, &mut bufs.to_vec())
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -16,7 +16,13 @@ use std::{
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::stream::{TlsStream, copy};
-use crate::loom::Mutex;
+use crate::{
+    io::{
+        Ends, IntoEnds, outgoing,
+        source::{Source, Unread},
+    },
+    loom::Mutex,
+};
 
 pub(super) fn split<S>(stream: TlsStream<S>) -> (TlsReadHalf<S>, TlsWriteHalf<S>) {
     let shared = Arc::new(Mutex::new(stream));
@@ -146,5 +152,24 @@ impl<S> fmt::Debug for TlsReadHalf<S> {
 impl<S> fmt::Debug for TlsWriteHalf<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsWriteHalf").finish_non_exhaustive()
+    }
+}
+
+/// The most that one read of a session adds, in bytes: a record.
+const RECORD: usize = 16 << 10;
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Source for TlsReadHalf<S> {
+    fn poll_more(&mut self, cx: &mut Context<'_>, unread: &mut Unread) -> Poll<io::Result<usize>> {
+        self.poll_read_with(cx, RECORD, |bytes| {
+            unread.add_bytes(bytes);
+            bytes.len()
+        })
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> IntoEnds for TlsStream<S> {
+    fn into_ends(self) -> Ends {
+        let (reader, writer) = self.into_split();
+        Ends { source: Box::new(reader), sink: Box::new(outgoing::Layered(writer)) }
     }
 }
