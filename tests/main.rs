@@ -142,6 +142,9 @@ mod soak;
 mod storms;
 #[path = "suite/streams.rs"]
 mod streams;
+#[cfg(feature = "tls")]
+#[path = "suite/streams_tls.rs"]
+mod streams_tls;
 #[path = "suite/sync_barrier.rs"]
 mod sync_barrier;
 #[path = "suite/sync_broadcast.rs"]
