@@ -171,3 +171,24 @@ fn crawler() {
     ];
     prints("crawler", &[&pages[..], &["cancelled: 3"]].concat());
 }
+
+#[test]
+fn echoes_by_streams_protocols_and_descriptors_are_the_same() {
+    let expected = ["first 0", "second 0", "first 1", "second 1", "left: 0", "left: 0"];
+    prints("echo_streams", &expected);
+    prints("echo_protocol", &expected);
+    prints("echo_selector", &expected);
+}
+
+#[test]
+fn chat() {
+    let expected = [
+        "Ada hears: Bob is here",
+        "Ada hears: Bob: hello",
+        "Bob hears: Ada: hello Bob",
+        "Ada hears: the server ends",
+        "Bob hears: the server ends",
+        "closed, 0 cancelled",
+    ];
+    prints("chat", &expected);
+}

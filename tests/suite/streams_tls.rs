@@ -87,13 +87,14 @@ fn dropped_writer_sends_its_bytes_and_close_notify() {
         cfg.everywhere(|| async {
             let mut sent = vec![0; 300_000];
             fill_pattern(&mut sent, 0);
-            let server = streams::serve_tls("127.0.0.1:0", acceptor(), move |_reader, mut writer| {
-                let sent = sent.clone();
-                async move {
-                    writer.set_write_buffer_limits(1 << 20, 0);
-                    writer.write_all(&sent).await
-                }
-            });
+            let server =
+                streams::serve_tls("127.0.0.1:0", acceptor(), move |_reader, mut writer| {
+                    let sent = sent.clone();
+                    async move {
+                        writer.set_write_buffer_limits(1 << 20, 0);
+                        writer.write_all(&sent).await
+                    }
+                });
             let server = server.await.unwrap();
             let ends = streams::connect_tls(server.local_addrs(), "localhost", &connector()).await;
             let (mut reader, writer) = ends.unwrap();
@@ -206,7 +207,8 @@ fn starttls_goes_over_and_what_was_left_over_is_refused() {
         cfg.everywhere(|| async {
             for injected in ["", "injected\n"] {
                 let server = starttls(injected).await;
-                let (mut reader, mut writer) = streams::connect(server.local_addrs()).await.unwrap();
+                let (mut reader, mut writer) =
+                    streams::connect(server.local_addrs()).await.unwrap();
                 writer.write_all(b"STARTTLS\n").await.unwrap();
                 assert_eq!(reader.read_line().await.unwrap(), "go on\n");
                 let ends = streams::start_tls(reader, writer, "localhost", &connector()).await;
@@ -224,7 +226,8 @@ fn starttls_goes_over_and_what_was_left_over_is_refused() {
                     }
                 }
                 // A client that goes on in plaintext is not heard.
-                let (mut reader, mut writer) = streams::connect(server.local_addrs()).await.unwrap();
+                let (mut reader, mut writer) =
+                    streams::connect(server.local_addrs()).await.unwrap();
                 writer.write_all(b"STARTTLS\ninjected by the client\n").await.unwrap();
                 assert_eq!(reader.read_line().await.unwrap(), "go on\n");
                 let rest = reader.read_to_end().await.unwrap_or_default();

@@ -2,9 +2,13 @@
 
 mod async_methods;
 mod callbacks;
+mod chat;
 mod completed;
 mod contexts;
 mod crawler;
+mod echo_protocol;
+mod echo_selector;
+mod echo_streams;
 mod executors;
 mod gathers;
 mod got_result;
@@ -38,5 +42,9 @@ pub const ALL: &[(&str, fn())] = &[
     ("wraps", wraps::main),
     ("heartbeat", heartbeat::main),
     ("crawler", || crawler::main().expect("the network is this machine")),
+    ("echo_streams", || echo_streams::main().expect("the network is this machine")),
+    ("echo_protocol", || echo_protocol::main().expect("the network is this machine")),
+    ("echo_selector", || echo_selector::main().expect("the network is this machine")),
+    ("chat", || chat::main().expect("the network is this machine")),
     ("subprocess", || subprocess::main().expect("cat and a shell are there")),
 ];
