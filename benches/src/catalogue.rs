@@ -54,6 +54,9 @@ pub struct Load {
 pub enum Pace {
     /// Each connection sends again as soon as its reply is complete.
     Closed,
+    /// All connections send as soon as all replies are complete, from the server's first core, so that
+    /// all messages wait when the server gets to run.
+    Lockstep,
     /// Poisson arrivals at this many messages a second over all connections, independent of the
     /// server; latency counts from the moment a message was due.
     Open(u32),
@@ -65,7 +68,7 @@ pub enum Pace {
 
 /// Areas in the order in which they run.
 pub const AREAS: &[&str] =
-    &["blocking", "echo", "http", "process", "sched", "sync", "tasks", "timers"];
+    &["blocking", "echo", "http", "process", "sched", "sync", "tasks", "timers", "udp"];
 
 /// The peer that ratios refer to, where [`Case::reference`] names no other.
 pub const REFERENCE: &str = "tokio";
@@ -101,6 +104,9 @@ const TASKS: &[&str] = &["tokio", "ringloop", "ringloop-lease", "ringloop-owned"
 const UNIX: &[&str] = &["tokio", "tokio-ct", "ringloop", "ringloop-lease"];
 /// The servers of a quick run: all of them would take more than three minutes.
 pub const QUICK_SERVERS: &[&str] = &["tokio", "ringloop", "ringloop-lease", "uring"];
+
+/// Servers of datagrams.
+const DATAGRAMS: &[&str] = &["tokio", "tokio-ct", "ringloop", "ringloop-epoll", BARE];
 
 const HTTP: &[&str] = &["tokio", "tokio-ct", "ringloop"];
 const SCHED: &[&str] = &["tokio", "tokio-ct", "async-executor", "ringloop"];
@@ -239,6 +245,18 @@ pub const CASES: &[Case] = &[
             "one call of a pool of 1 process, which gives its number back",
         )
     },
+    udp("udp_echo_64", 64),
+    udp("udp_echo_connected", 64),
+    udp("udp_echo_1", 1),
+    udp("udp_fan_in", 160),
+    Case {
+        area: "udp",
+        name: "udp_bulk",
+        operation: "one datagram of 1200 bytes sent and received, 64 at a time",
+        unit: Unit::Time,
+        peers: &["tokio", "tokio-ct", "quinn-udp", "ringloop", "ringloop-quic", "ringloop-single"],
+        load: None,
+    },
 ];
 
 /// The common values of server cases.
@@ -261,6 +279,12 @@ const fn blocking(name: &'static str, operation: &'static str) -> Case {
 const fn echo(name: &'static str, load: Load) -> Case {
     let operation = "one message echoed";
     Case { area: "echo", name, operation, unit: Unit::Time, peers: ECHO, load: Some(load) }
+}
+
+const fn udp(name: &'static str, clients: usize) -> Case {
+    let operation = "one datagram echoed";
+    let load = Load { connections: clients, pace: Pace::Lockstep, ..STEADY };
+    Case { area: "udp", peers: DATAGRAMS, operation, ..echo(name, load) }
 }
 
 const fn http(name: &'static str, operation: &'static str) -> Case {

@@ -30,6 +30,7 @@ mod sync;
 mod sys;
 mod tasks;
 mod timers;
+mod udp;
 
 use std::process::ExitCode;
 

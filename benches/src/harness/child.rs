@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::Spec;
+use crate::catalogue::Pace;
 use crate::{
-    blocking, catalogue, echo, external, http, load, process, sched, sync, sys, tasks, timers,
+    blocking, catalogue, echo, external, http, load, process, sched, sync, sys, tasks, timers, udp,
 };
 
 /// What a server prints before its port.
@@ -54,6 +55,7 @@ pub fn inside(arguments: &[String]) -> Result<(), String> {
         "tasks" => tasks::run(&spec)?,
         "process" => process::run(&spec)?,
         "timers" => timers::run(&spec)?,
+        "udp" => udp::run(&spec)?,
         other => return Err(format!("area {other} does not run inside its peer")),
     };
     println!("{}", sample.encode());
@@ -72,6 +74,7 @@ pub fn serve(arguments: &[String]) -> Result<(), String> {
     match spec.case.area {
         "echo" => echo::serve(&spec),
         "http" => http::serve(&spec),
+        "udp" => udp::serve(&spec),
         other => Err(format!("area {other} has no server")),
     }
 }
@@ -85,7 +88,11 @@ pub fn load(arguments: &[String]) -> Result<(), String> {
     guard(&spec);
     sys::raise_descriptor_limit();
     let cores = sys::cores();
-    sys::pin_to(*cores.last().ok_or("no core is available")?);
+    let core = match spec.case.load.as_ref().map(|load| load.pace) {
+        Some(Pace::Lockstep) => cores.first(),
+        _ => cores.last(),
+    };
+    sys::pin_to(*core.ok_or("no core is available")?);
     let port = port.parse().map_err(|_| format!("{port:?} is not a port"))?;
     let target = load::Target {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::ptr::NonNull;
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use super::ring::{Done, Receive, Ring};
 pub struct Connection {
     index: usize,
     stream: OwnedFd,
+    socket: OwnedFd,
     exchange: &'static Exchange,
     /// Memory of its own, if not all replies are compared; leaked: the kernel may write to it until
     /// this process ends.
@@ -38,11 +40,12 @@ pub struct Answered {
 
 impl Connection {
     pub fn new(index: usize, stream: OwnedFd, exchange: &'static Exchange) -> Connection {
+    pub fn new(index: usize, socket: OwnedFd, exchange: &'static Exchange) -> Connection {
         let len = if exchange.samples() { exchange.reply.len() } else { 0 };
         let buffer = NonNull::from(Box::leak(vec![0; len].into_boxed_slice()));
         Connection {
             index,
-            stream,
+            socket,
             exchange,
             buffer,
             received: 0,
@@ -55,7 +58,7 @@ impl Connection {
     pub fn send(&mut self, ring: &mut Ring, due: Instant) -> Result<(), String> {
         self.waiting.push_back(due);
         let request = &self.exchange.request;
-        ring.send(self.index, self.stream.as_raw_fd(), request).map_err(|error| error.to_string())
+        ring.send(self.index, self.socket.as_raw_fd(), request).map_err(|error| error.to_string())
     }
 
     /// Queues a receive. At most one is in flight: after `new`, then whenever one has ended.
@@ -63,7 +66,7 @@ impl Connection {
     /// Where all replies are compared, one receive goes on for ever, into provided memory. Where not,
     /// each reply has its own receive, which treats all its bytes alike.
     pub fn receive(&mut self, ring: &mut Ring) -> Result<(), String> {
-        let fd = self.stream.as_raw_fd();
+        let fd = self.socket.as_raw_fd();
         let queued = if self.exchange.samples() {
             let how = if self.is_compared() { Receive::Part } else { Receive::Discard };
             let len = self.exchange.reply.len() - self.received;

@@ -11,6 +11,11 @@
 //!   missing at the end, or when the server kept resources that it should have freed (see the cases);
 //! - takes its connections down by resets: none stays in TIME_WAIT to slow the next peer.
 //!
+//! For servers of datagrams a connection is a socket that is connected to one of theirs; a datagram that
+//! is lost fails the run. Their client goes in lockstep on the server's first core: it sends for all its
+//! sockets, and sleeps until all replies are there. So the server finds all of them waiting, and is
+//! never interrupted.
+//!
 //! It runs on the last core; with fewer cores than workers + 1 it shares that core with a worker,
 //! which costs every peer the same. Its own use is in every sample: `client_cores` near 1 means
 //! that the client was the limit of a closed loop and its time per operation (the server's CPU per
@@ -30,6 +35,8 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::catalogue::Pace;
@@ -37,6 +44,7 @@ use crate::echo;
 use crate::harness::Spec;
 use crate::http;
 use crate::sample::Sample;
+use crate::udp;
 pub use exchange::Exchange;
 
 /// The server to drive.
@@ -61,10 +69,33 @@ pub fn run(spec: &Spec, target: &Target) -> Result<Sample, String> {
         _ => Exchange::echo(load.message, load.burst),
     }));
     match load.pace {
-        Pace::Closed | Pace::Open(_) => steady::run(spec, load, exchange, target),
+        Pace::Closed | Pace::Lockstep | Pace::Open(_) => steady::run(spec, load, exchange, target),
         Pace::Churn => churn::run(spec, load, exchange, target),
         Pace::Idle => idle::run(spec, load, exchange, target),
     }
+}
+
+/// The socket of a client that stays.
+fn socket(spec: &Spec, target: &Target) -> Result<OwnedFd, String> {
+    match spec.case.area {
+        "udp" => datagrams(udp::has_hello(spec.case.name), target)
+            .map_err(|error| format!("no socket for datagrams: {error}")),
+        _ => connect(target).map(OwnedFd::from),
+    }
+}
+
+/// A socket for datagrams to and from the server, or from that one of its sockets which answers a
+/// hello.
+fn datagrams(hello: bool, target: &Target) -> io::Result<OwnedFd> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let mut peer = target.address;
+    if hello {
+        socket.set_read_timeout(Some(STALL))?;
+        socket.send_to(udp::HELLO, peer)?;
+        peer = socket.recv_from(&mut [0; udp::HELLO.len()])?.1;
+    }
+    socket.connect(peer)?;
+    Ok(socket.into())
 }
 
 /// A connection that ends by a reset.

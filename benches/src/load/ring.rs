@@ -15,6 +15,8 @@ pub enum Wait {
     No,
     /// For the first completion.
     AtMost(Duration),
+    /// For so many completions: fewer do not wake the client, if there is the time.
+    For(usize, Duration),
     /// For the whole time, whatever completes: no completion has to wake the client.
     Whole(Duration),
 }
@@ -197,6 +199,7 @@ impl Ring {
         let (completions, limit) = match wait {
             Wait::No => (0, Duration::ZERO),
             Wait::AtMost(limit) => (1, limit),
+            Wait::For(count, limit) => (count, limit),
             Wait::Whole(time) => (NEVER, time),
         };
         let submitted = if limit.is_zero() {

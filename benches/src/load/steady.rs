@@ -1,5 +1,5 @@
-//! Connections that stay: each sends again when it was answered (closed loop), or messages are sent
-//! independent of the server (open loop).
+//! Connections that stay: each sends again when it was answered (closed loop), all send again when all
+//! were answered (lockstep), or messages are sent independent of the server (open loop).
 //!
 //! In an open loop latency counts from the moment a message was *due*, so neither a server that
 //! hangs nor a late client hides the time that a user would have waited. A client that is alone on
@@ -20,7 +20,7 @@ use super::connection::{Answered, Connection};
 use super::exchange::Exchange;
 use super::ring::{Done, Kind, Ring, Wait};
 use super::window::Window;
-use super::{STALL, Target, connect};
+use super::{STALL, Target, socket};
 use crate::catalogue::{Load, Pace};
 use crate::echo::hog;
 use crate::harness::Spec;
@@ -38,7 +38,7 @@ pub fn run(
         sys::take_precedence();
     }
     let hog_share = load.hog.then(|| hog_share(target)).transpose()?;
-    let mut client = Client::connect(load, exchange, target)?;
+    let mut client = Client::connect(spec, load, exchange, target)?;
     client.drive(load.pace, Instant::now() + spec.warmup)?;
     let window = Window::open(target.server)?;
     client.begin_window();
@@ -95,6 +95,7 @@ struct Client {
 
 impl Client {
     fn connect(
+        spec: &Spec,
         load: &Load,
         exchange: &'static Exchange,
         target: &Target,
@@ -106,9 +107,9 @@ impl Client {
         }
         let mut connections = Vec::with_capacity(load.connections);
         for index in 0..load.connections {
-            let mut connection = Connection::new(index, connect(target)?, exchange);
+            let mut connection = Connection::new(index, socket(spec, target)?, exchange);
             connection.receive(&mut ring)?;
-            if let Pace::Closed = load.pace {
+            if let Pace::Closed | Pace::Lockstep = load.pace {
                 connection.send(&mut ring, Instant::now())?;
             }
             connections.push(connection);
@@ -146,6 +147,7 @@ impl Client {
             }
             let wait = match pace {
                 Pace::Open(rate) => self.send_what_is_due(rate, now)?,
+                Pace::Lockstep => Wait::For(self.connections.len(), end - now),
                 _ => Wait::AtMost(end - now),
             };
             self.ring.turn(wait, &mut done).map_err(|error| error.to_string())?;
@@ -155,7 +157,7 @@ impl Client {
             let now = Instant::now();
             last_reply = now;
             for done in done.drain(..) {
-                self.take(&done, matches!(pace, Pace::Closed), now)?;
+                self.take(&done, !matches!(pace, Pace::Open(_)), now)?;
             }
         }
     }

@@ -145,6 +145,30 @@ const CAVEATS: &[(&str, &str)] = &[
     ),
     ("event_10k", "the delay of one waiter: the time is that until all have run, divided by them."),
     ("barrier_64", "waiting for a slow party: all arrive as soon as they can."),
+    (
+        "udp_echo_64",
+        "a server that waits for each datagram: all 64 are there when it runs. Most of it is the kernel's UDP, of \
+         which `bare` is the limit. The client is on the server's core: compare CPU.",
+    ),
+    (
+        "udp_echo_connected",
+        "how clients find their sockets. Without addresses and routes to look up, the kernel's part is smaller.",
+    ),
+    (
+        "udp_echo_1",
+        "load: the server waits for each datagram, on a core that the client shares, so that no sleeping core has \
+         to be woken. Compare CPU.",
+    ),
+    (
+        "udp_fan_in",
+        "how evenly the kernel spreads clients over sockets; with one worker there is one socket.",
+    ),
+    (
+        "udp_bulk",
+        "waiting: a batch is there when its receiving begins; and a real interface. `quinn-udp` (on tokio) and \
+         `ringloop-quic` ask for marks and addresses as well; `tokio` and `ringloop-single` make a call for each \
+         datagram.",
+    ),
 ];
 
 /// The sentence of a case.

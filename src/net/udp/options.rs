@@ -147,8 +147,9 @@ impl UdpSocket {
     /// one as one, and also datagrams that were damaged.
     ///
     /// A reader that falls behind holds a bounded amount of memory: the receive buffer, which the kernel's own data for each
-    /// datagram counts against. At its default size, 212 992 bytes, it holds 256 datagrams of 64 bytes, or 92 of
-    /// 1200 bytes; `socket().set_recv_buffer_size` changes it, up to `net.core.rmem_max`.
+    /// datagram counts against. At its default size, 212 992 bytes, it holds up to 256 datagrams of 64 bytes, or 92
+    /// of 1200 bytes. Right after a receive it may be a quarter less, since the kernel counts room as free in portions.
+    /// `socket().set_recv_buffer_size` changes the size, up to `net.core.rmem_max`.
     ///
     /// # Errors
     ///
