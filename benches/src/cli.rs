@@ -110,7 +110,7 @@ impl Options {
         let starts = START_OF_SERVER * servers + START_OF_OTHERS * others;
         let windows = length(true) * servers + length(false) * others;
         let left = QUICK.saturating_sub(starts).as_secs_f64();
-        (left / windows.as_secs_f64().max(1e-9)).clamp(0.2, 1.0)
+        (left / windows.as_secs_f64().max(1e-9)).clamp(0.15, 1.0)
     }
 }
 
