@@ -41,9 +41,8 @@ fn refusing() -> (Socket, SocketAddr) {
 
 /// An address without an answer: a listener whose backlog is full.
 struct Silent {
-    listener: Socket,
     addr: SocketAddr,
-    _held: std::net::TcpStream,
+    _held: (Socket, std::net::TcpStream),
 }
 
 impl Silent {
@@ -55,7 +54,7 @@ impl Silent {
         let (listener, addr) = bound(addr);
         listener.listen(0).unwrap();
         let held = std::net::TcpStream::connect(addr).unwrap();
-        Self { listener, addr, _held: held }
+        Self { addr, _held: (listener, held) }
     }
 }
 
