@@ -1,5 +1,7 @@
 //! tokio's I/O traits for TCP, Unix and TLS streams and their halves, for pipes, those of children too, and for
 //! streams in memory (feature `tokio`, which takes no more of tokio than its traits).
+//! tokio's I/O traits for TCP and Unix streams and their halves, for pipes, those of children too, for streams in
+//! memory, and for the standard streams (feature `tokio`, which takes no more of tokio than its traits).
 
 use std::{
     io::{self, IoSlice},
@@ -10,7 +12,10 @@ use std::{
 use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
-    io::{Connection, DuplexStream, PipeReader, PipeWriter, SimplexReader, SimplexWriter},
+    io::{
+        Connection, DuplexStream, PipeReader, PipeWriter, SimplexReader, SimplexWriter, Stderr,
+        Stdin, Stdout,
+    },
     net::{OwnedReadHalf, OwnedWriteHalf, TcpStream, UnixStream},
     process::{ChildStderr, ChildStdin, ChildStdout},
 };
@@ -85,7 +90,7 @@ macro_rules! writes {
 
 writes!(
     TcpStream, UnixStream, OwnedWriteHalf<S> where S, PipeWriter, ChildStdin,
-    DuplexStream, SimplexWriter
+    DuplexStream, SimplexWriter, Stdout, Stderr
 );
 
 /// Reads by the type's own traits, for one that reads into initialised memory only.
@@ -109,7 +114,7 @@ macro_rules! reads_initialised {
     )* };
 }
 
-reads_initialised!(DuplexStream, SimplexReader);
+reads_initialised!(DuplexStream, SimplexReader, Stdin);
 
 #[cfg(feature = "tls")]
 mod tls {

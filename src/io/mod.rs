@@ -13,6 +13,7 @@ pub(crate) mod outgoing;
 mod pipe;
 mod private;
 pub(crate) mod source;
+mod standard;
 
 pub use futures_io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite};
 pub use futures_util::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
@@ -24,6 +25,7 @@ pub use self::{
     duplex::{DuplexStream, SimplexReader, SimplexWriter, duplex, simplex},
     ends::{Ends, IntoEnds},
     pipe::{Pipe, PipeReader, PipeWriter},
+    standard::{Stderr, Stdin, Stdout, stderr, stdin, stdout},
 };
 pub(crate) use self::{
     connection::{

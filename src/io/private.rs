@@ -89,14 +89,18 @@ fn open_again(fd: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     if flags.contains(OFlags::NONBLOCK) || !is_shared(fd)? {
         return Ok(None);
     }
-    let kept = flags & (OFlags::ACCMODE | OFlags::APPEND | OFlags::DIRECT);
-    let new = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    // Of this thread, which may have descriptors of its own.
-    let path = format!("/proc/thread-self/fd/{}", fd.as_raw_fd());
-    let private = open(path, kept | new, Mode::empty())?;
+    let private = reopen(fd, flags & (OFlags::ACCMODE | OFlags::APPEND | OFlags::DIRECT))?;
     let original = fcntl_dupfd_cloexec(fd, LAST_STANDARD + 1)?;
     replace(fd, &private)?;
     Ok(Some(original))
+}
+
+/// Another open file of a terminal or a pipe, in non-blocking mode.
+pub(super) fn reopen(fd: BorrowedFd<'_>, flags: OFlags) -> io::Result<OwnedFd> {
+    let new = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    // Of this thread, which may have descriptors of its own.
+    let path = format!("/proc/thread-self/fd/{}", fd.as_raw_fd());
+    Ok(open(path, flags | new, Mode::empty())?)
 }
 
 /// Whether other processes are likely to have the same open file, and opening it again is the same.

@@ -183,6 +183,19 @@ fn waits_outlive_the_runtime_of_their_home() {
 
 /// A terminal: the side of its window, and that of its programs, without line editing.
 fn terminal() -> (File, File) {
+    let (window, programs) = line_terminal();
+    // SAFETY: calls on an open descriptor; they fill the modes in, and read them.
+    unsafe {
+        let mut modes = std::mem::zeroed();
+        assert_eq!(libc::tcgetattr(programs.as_raw_fd(), &raw mut modes), 0);
+        libc::cfmakeraw(&raw mut modes);
+        assert_eq!(libc::tcsetattr(programs.as_raw_fd(), libc::TCSANOW, &raw const modes), 0);
+    }
+    (window, programs)
+}
+
+/// The same with line editing.
+pub fn line_terminal() -> (File, File) {
     let window = File::options().read(true).write(true).open("/dev/ptmx").unwrap();
     let (fd, unlock) = (window.as_raw_fd(), 0);
     // SAFETY: calls on an open descriptor, with the arguments that the commands take.
@@ -191,18 +204,11 @@ fn terminal() -> (File, File) {
         libc::ioctl(fd, libc::TIOCGPTPEER, libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC)
     };
     assert!(programs >= 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: as above; the new descriptor is ours.
-    let programs = unsafe {
-        let mut modes = std::mem::zeroed();
-        assert_eq!(libc::tcgetattr(programs, &raw mut modes), 0);
-        libc::cfmakeraw(&raw mut modes);
-        assert_eq!(libc::tcsetattr(programs, libc::TCSANOW, &raw const modes), 0);
-        File::from_raw_fd(programs)
-    };
-    (window, programs)
+    // SAFETY: the new descriptor is ours.
+    (window, unsafe { File::from_raw_fd(programs) })
 }
 
-fn blocks(fd: &impl AsFd) -> bool {
+pub fn blocks(fd: &impl AsFd) -> bool {
     !rustix::fs::fcntl_getfl(fd).unwrap().contains(rustix::fs::OFlags::NONBLOCK)
 }
 
