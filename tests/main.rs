@@ -74,6 +74,8 @@ mod interrupt;
 mod io_copy;
 #[path = "suite/io_fd.rs"]
 mod io_fd;
+#[path = "suite/io_ready.rs"]
+mod io_ready;
 #[path = "suite/io_standard.rs"]
 mod io_standard;
 #[path = "suite/kill.rs"]

@@ -5,7 +5,10 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
 };
 
-use super::private::Private;
+use super::{
+    private::Private,
+    ready::{Interest, Ready, ready},
+};
 use crate::{
     reactor::{Direction, Source},
     runtime::operation::{self, Operation},
@@ -99,6 +102,30 @@ impl<T: AsFd> AsyncFd<T> {
     /// As [`readable`](Self::readable).
     pub async fn writable(&self) -> io::Result<()> {
         operation::run(&self.source, Wait::<{ WRITE }>).await
+    }
+
+    /// Waits until it is readable, writable, or either of them, and says which.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`readable`](Self::readable).
+    ///
+    /// ```
+    /// use ringloop::io::{AsyncFd, Interest};
+    ///
+    /// ringloop::run(async {
+    ///     let (near, _far) = std::os::unix::net::UnixStream::pair().unwrap();
+    ///     let near = AsyncFd::new(near).unwrap();
+    ///     let ready = near.ready(Interest::READABLE | Interest::WRITABLE).await.unwrap();
+    ///     assert!(ready.is_writable() && !ready.is_readable());
+    /// });
+    /// ```
+    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        ready(interest, self.readable(), self.writable()).await
     }
 
     /// Tries `f` until it no longer says [`WouldBlock`](io::ErrorKind::WouldBlock),

@@ -1,7 +1,32 @@
 //! Reading and writing, for sockets and for any descriptor that can be polled.
 //!
 //! The traits are those of the `futures` crates; their methods are brought in with
-//! `use ringloop::io::{AsyncReadExt, AsyncWriteExt}`.
+//! `use ringloop::io::{AsyncReadExt, AsyncWriteExt}`. What those crates have for any stream is here, too, under
+//! the same names: with the feature `tokio`, streams have tokio's traits as well.
+//!
+//! | for | here | tokio | asyncio |
+//! |---|---|---|---|
+//! | a descriptor of another library | [`AsyncFd`] | `unix::AsyncFd` | `loop.add_reader` |
+//! | waiting for either direction | [`AsyncFd::ready`], [`TcpStream::ready`](crate::net::TcpStream::ready) with [`Interest`] | `ready` with `Interest` | `selectors` |
+//! | a pipe | [`Pipe`] | `unix::pipe` | `connect_read_pipe`, `connect_write_pipe` |
+//! | the standard streams | [`stdin`], [`stdout`], [`stderr`] | the same | `connect_read_pipe` with `sys.stdin` |
+//! | a stream in memory | [`duplex`], [`simplex`] | the same | none |
+//! | copying | [`copy`], [`copy_bidirectional`] | the same | none |
+//! | two halves for two tasks | [`split`], or `into_split` of a stream | the same | what `open_connection` returns |
+//! | a buffer around a reader | [`BufReader`], with [`AsyncBufReadExt`] | the same | `StreamReader` |
+//! | a buffer around a writer | [`BufWriter`], which has to be flushed | the same | `StreamWriter` |
+//! | lines | [`AsyncBufReadExt::read_line`], [`AsyncBufReadExt::lines`] | the same | `StreamReader.readline` |
+//! | exactly so many bytes | [`AsyncReadExt::read_exact`] | the same | `StreamReader.readexactly` |
+//! | everything up to the end | [`AsyncReadExt::read_to_end`] | the same | `StreamReader.read()` |
+//! | at most so many bytes of a reader | [`AsyncReadExt::take`], [`Take`] | the same | none |
+//! | one reader behind another | [`AsyncReadExt::chain`], [`Chain`] | the same | none |
+//! | seeking | [`AsyncSeekExt`] | the same | none |
+//! | the end of a stream's write side | [`AsyncWriteExt::close`] | `AsyncWriteExt::shutdown` | `StreamWriter.write_eof` |
+//! | nothing, always the same, a hole | [`empty`], [`repeat`], [`sink`] | the same | none |
+//! | bytes as a stream | `&[u8]`, [`Cursor`] | the same | `StreamReader.feed_data` |
+//!
+//! Reads and writes of this crate's streams are cancel-safe. Those that are made of several, such as `read_exact`, `write_all`
+//! and `read_line`, lose count when they are dropped.
 
 mod async_fd;
 mod connection;
@@ -13,6 +38,8 @@ pub(crate) mod outgoing;
 mod pipe;
 mod private;
 pub(crate) mod source;
+mod ready;
+mod split;
 mod standard;
 
 pub use futures_io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite};
@@ -25,12 +52,15 @@ pub use self::{
     duplex::{DuplexStream, SimplexReader, SimplexWriter, duplex, simplex},
     ends::{Ends, IntoEnds},
     pipe::{Pipe, PipeReader, PipeWriter},
+    ready::{Interest, Ready},
+    split::split,
     standard::{Stderr, Stdin, Stdout, stderr, stdin, stdout},
 };
 pub(crate) use self::{
     connection::{
-        Connection, Handle as SocketHandle, ReadHalf, Readable, Writable, WriteHalf, as_uninit,
-        first_buffer, reads, split, writes,
+        Connection, Handle as SocketHandle, ReadHalf as ConnectionReadHalf, Readable, Writable,
+        WriteHalf as ConnectionWriteHalf, as_uninit, first_buffer, reads,
+        split as split_connection, writes,
     },
     freed::Freed,
 };

@@ -20,24 +20,25 @@ use crate::io::{
     reads,
     source::{Source, Unread, poll_connection},
     writes,
+    Connection, ConnectionReadHalf, ConnectionWriteHalf, reads, split_connection, writes,
 };
 
 pub(super) fn split<S>(connection: Connection) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>) {
-    let (read, write) = core::split(connection);
+    let (read, write) = split_connection(connection);
     (OwnedReadHalf(read, PhantomData), OwnedWriteHalf(write, PhantomData))
 }
 
 /// The reading half of a [`TcpStream`] or of another stream `S`, from [`into_split`](TcpStream::into_split).
 ///
 /// asyncio: `StreamReader`, without its buffer.
-pub struct OwnedReadHalf<S = TcpStream>(ReadHalf, PhantomData<fn() -> S>);
+pub struct OwnedReadHalf<S = TcpStream>(ConnectionReadHalf, PhantomData<fn() -> S>);
 
 /// The writing half of a [`TcpStream`] or of another stream `S`, from [`into_split`](TcpStream::into_split).
 /// Dropping it shuts the write side down, so that the peer sees the end; in a forked child, that
 /// of a half made before is left to the parent.
 ///
 /// asyncio: `StreamWriter`, without its buffer.
-pub struct OwnedWriteHalf<S = TcpStream>(WriteHalf, PhantomData<fn() -> S>);
+pub struct OwnedWriteHalf<S = TcpStream>(ConnectionWriteHalf, PhantomData<fn() -> S>);
 
 /// The halves are of two connections. Both come back.
 #[derive(Debug)]

@@ -33,6 +33,7 @@ mod halves;
 mod names;
 mod options;
 mod server;
+mod ready;
 mod stream;
 #[cfg(test)]
 mod tests;

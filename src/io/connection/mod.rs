@@ -35,6 +35,7 @@ pub(crate) use self::{
     handle::Handle,
     write::Writable,
 };
+use super::ready::{self, Interest, Ready};
 use crate::{
     reactor::{Endpoint, Socket},
     time::sleep,
@@ -99,6 +100,11 @@ impl Connection {
     pub(crate) async fn into_parts(self) -> io::Result<(OwnedFd, Vec<u8>)> {
         let (endpoint, unread) = self.socket.into_parts().await?;
         Ok((endpoint.into_fd(), unread))
+    }
+
+    /// Waits until one direction of `interest` is ready, or both.
+    pub(crate) async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        ready::ready(interest, self.readable(), self.writable()).await
     }
 
     /// Flushes, and shuts the write side down.
