@@ -69,6 +69,7 @@ pub enum Pace {
 /// Areas in the order in which they run.
 pub const AREAS: &[&str] =
     &["blocking", "echo", "http", "process", "sched", "sync", "tasks", "timers", "udp"];
+    &["blocking", "echo", "http", "process", "proxy", "sched", "sync", "tasks", "timers"];
 
 /// The peer that ratios refer to, where [`Case::reference`] names no other.
 pub const REFERENCE: &str = "tokio";
@@ -108,6 +109,8 @@ pub const QUICK_SERVERS: &[&str] = &["tokio", "ringloop", "ringloop-lease", "uri
 /// Servers of datagrams.
 const DATAGRAMS: &[&str] = &["tokio", "tokio-ct", "ringloop", "ringloop-epoll", BARE];
 
+/// The second one has buffers of 64 KiB for each connection.
+const PROXIES: &[&str] = &["tokio", "tokio-64k", "ringloop", "ringloop-epoll"];
 const HTTP: &[&str] = &["tokio", "tokio-ct", "ringloop"];
 const SCHED: &[&str] = &["tokio", "tokio-ct", "async-executor", "ringloop"];
 const SCHED_AND_BARE: &[&str] = &["tokio", "tokio-ct", "async-executor", "ringloop", BARE];
@@ -183,6 +186,8 @@ pub const CASES: &[Case] = &[
         unit: Unit::Bytes,
         ..echo("idle_memory", Load { connections: 10_000, pace: Pace::Idle, ..STEADY })
     },
+    proxy("copy_64k", Load { message: 65_536, ..STEADY }),
+    proxy("copy_small", STEADY),
     http("plaintext", "one GET answered with 13 bytes over keep-alive"),
     http("plaintext_timer", "the same with a limit on the time that a head may take"),
     Case {
@@ -289,6 +294,11 @@ const fn udp(name: &'static str, clients: usize) -> Case {
 
 const fn http(name: &'static str, operation: &'static str) -> Case {
     Case { area: "http", name, operation, unit: Unit::Time, peers: HTTP, load: Some(STEADY) }
+}
+
+const fn proxy(name: &'static str, load: Load) -> Case {
+    let operation = "one message passed on to an echo server, and its reply passed back";
+    Case { area: "proxy", name, operation, unit: Unit::Time, peers: PROXIES, load: Some(load) }
 }
 
 const fn sched(name: &'static str, operation: &'static str) -> Case {

@@ -23,6 +23,7 @@ mod http;
 mod load;
 mod peers;
 mod process;
+mod proxy;
 mod report;
 mod sample;
 mod sched;

@@ -64,6 +64,11 @@ struct Setup {
     work_us: u32,
 }
 
+/// Runs a bare echo server on one thread, for ever: what answers behind a proxy.
+pub fn origin() -> io::Result<()> {
+    epoll::serve(Setup { workers: 1, buffer: 0, hog: false, work_us: 0 })
+}
+
 /// Runs the echo server of the peer that `spec` names, for ever.
 pub fn serve(spec: &Spec) -> Result<(), String> {
     let &Load { server_buffer, hog, work_us, unix, .. } =

@@ -7,6 +7,8 @@ use super::Spec;
 use crate::catalogue::Pace;
 use crate::{
     blocking, catalogue, echo, external, http, load, process, sched, sync, sys, tasks, timers, udp,
+    blocking, catalogue, echo, external, http, load, process, proxy, sched, sync, sys, tasks,
+    timers,
 };
 
 /// What a server prints before its port.
@@ -64,9 +66,12 @@ pub fn inside(arguments: &[String]) -> Result<(), String> {
 
 /// Serves until the parent kills this process.
 pub fn serve(arguments: &[String]) -> Result<(), String> {
-    let (spec, _) = decode(arguments)?;
+    let (spec, rest) = decode(arguments)?;
     guard(&spec);
     sys::raise_descriptor_limit();
+    // Another server that starts this one says which it is.
+    let last_core = rest.first().and_then(|core| core.parse().ok());
+    let last_core = last_core.or(sys::cores().last().copied()).unwrap_or(0);
     sys::pin_to_first(spec.workers);
     if let Some(failure) = external::serve(&spec) {
         return Err(failure);
@@ -75,6 +80,7 @@ pub fn serve(arguments: &[String]) -> Result<(), String> {
         "echo" => echo::serve(&spec),
         "http" => http::serve(&spec),
         "udp" => udp::serve(&spec),
+        "proxy" => proxy::serve(&spec, last_core),
         other => Err(format!("area {other} has no server")),
     }
 }

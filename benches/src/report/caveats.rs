@@ -59,6 +59,16 @@ const CAVEATS: &[(&str, &str)] = &[
         "memory in the kernel, which is several times as much and not quite the same for all. Of \
          tokio's and of the poll functions', 4096 bytes are the buffer of the task that waits.",
     ),
+    (
+        "copy_64k",
+        "transfers in one direction, and idle connections. The echo server shares the client's core, \
+         which is the limit: compare CPU. `tokio-64k` has its own buffers of 64 KiB for each connection.",
+    ),
+    (
+        "copy_small",
+        "many idle connections, whose buffers cost memory. The echo server shares the client's core, \
+         which is the limit: compare CPU.",
+    ),
     ("plaintext", "routing, bodies, TLS; hyper and TCP are most of it, and the same for all."),
     (
         "plaintext_timer",

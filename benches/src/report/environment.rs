@@ -55,7 +55,7 @@ impl Environment {
 
     fn version(&self, peer: &str) -> String {
         let package = match peer {
-            "tokio-ct" | "tokio-watch" => "tokio",
+            "tokio-64k" | "tokio-ct" | "tokio-watch" => "tokio",
             "epoll" => "rustix",
             "uring" | "uring-poll" => "io-uring",
             _ if peer.starts_with("ringloop") => return self.ringloop.clone(),

@@ -1,0 +1,32 @@
+//! ringloop: `copy_bidirectional`, a task for each connection.
+
+use std::io;
+use std::net::SocketAddr;
+
+use ringloop::io::copy_bidirectional;
+use ringloop::net::{TcpListener, TcpStream};
+use ringloop::{Backend, Builder};
+
+use crate::harness::child::announce;
+
+pub fn serve(workers: usize, origin: SocketAddr, backend: Backend) -> io::Result<()> {
+    let main = async move { ringloop::spawn(accept(origin)).await.map_err(io::Error::other)? };
+    Builder::new().backend(backend).workers(workers).run(main).map_err(io::Error::other)?
+}
+
+async fn accept(origin: SocketAddr) -> io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    announce(listener.local_addr()?);
+    loop {
+        let (client, _) = listener.accept().await?;
+        drop(ringloop::spawn(pass_on(client, origin)));
+    }
+}
+
+async fn pass_on(mut client: TcpStream, origin: SocketAddr) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    let mut server = TcpStream::connect(origin).await?;
+    server.set_nodelay(true)?;
+    copy_bidirectional(&mut client, &mut server).await?;
+    Ok(())
+}
