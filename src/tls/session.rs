@@ -195,6 +195,19 @@ impl Session {
             .map_err(|error| errors::of_connection(self.side, self.name(), &error))
     }
 
+    pub(super) fn export_keying_material(
+        &self,
+        output: &mut [u8],
+        label: &[u8],
+        context: Option<&[u8]>,
+    ) -> io::Result<()> {
+        self.check()?;
+        match self.conn.export_keying_material(output, label, context) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(errors::of_connection(self.side, self.name(), &error)),
+        }
+    }
+
     /// Polls the handshake, until both sides may send.
     pub(super) fn poll_handshake<S>(
         &mut self,

@@ -166,11 +166,6 @@ impl<S> TlsStream<S> {
         self.io
     }
 
-    /// rustls' own connection, for what is not here.
-    pub fn connection(&self) -> &Connection {
-        self.session.conn()
-    }
-
     /// The protocol that both sides have chosen by ALPN, `b"h2"` for example.
     ///
     /// asyncio: `ssl_object.selected_alpn_protocol()`.
@@ -215,6 +210,23 @@ impl<S> TlsStream<S> {
     /// asyncio: `ssl_object.session_reused`.
     pub fn is_resumed(&self) -> bool {
         self.session.conn().handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// Fills `output` with bytes that only the two sides of this session know, for protocols that bind
+    /// themselves to it (RFC 5705). `label` and `context` name their use.
+    ///
+    /// asyncio: `ssl_object.get_channel_binding()` is alike, for one use.
+    ///
+    /// # Errors
+    ///
+    /// `output` is empty or too large, or the session has failed.
+    pub fn export_keying_material(
+        &self,
+        output: &mut [u8],
+        label: &[u8],
+        context: Option<&[u8]>,
+    ) -> io::Result<()> {
+        self.session.export_keying_material(output, label, context)
     }
 
     /// Has both sides change their keys (TLS 1.3). The request goes with the next write or flush.

@@ -183,6 +183,12 @@ fn both_sides_know_what_was_agreed() {
                 assert_eq!(client.peer_certificates().unwrap().len(), 1);
                 assert!(server.peer_certificates().is_none());
                 assert!(!client.is_resumed() && !server.is_resumed());
+                let (mut ours, mut theirs, mut other) = ([0; 32], [0; 32], [0; 32]);
+                client.export_keying_material(&mut ours, b"EXPORTER-test", None).unwrap();
+                server.export_keying_material(&mut theirs, b"EXPORTER-test", None).unwrap();
+                server.export_keying_material(&mut other, b"EXPORTER-other", None).unwrap();
+                assert_eq!(ours, theirs);
+                assert_ne!(ours, other);
             }
             // By address: there is no name to send.
             let (near, far) = UnixStream::pair().unwrap();
