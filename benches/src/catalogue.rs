@@ -68,8 +68,7 @@ pub enum Pace {
 
 /// Areas in the order in which they run.
 pub const AREAS: &[&str] =
-    &["blocking", "echo", "http", "process", "sched", "sync", "tasks", "timers", "udp"];
-    &["blocking", "echo", "http", "process", "proxy", "sched", "sync", "tasks", "timers"];
+    &["blocking", "echo", "http", "process", "proxy", "sched", "sync", "tasks", "timers", "udp"];
 
 /// The peer that ratios refer to, where [`Case::reference`] names no other.
 pub const REFERENCE: &str = "tokio";

@@ -1,6 +1,4 @@
-//! tokio's I/O traits for TCP, Unix and TLS streams and their halves, for pipes, those of children too, and for
-//! streams in memory (feature `tokio`, which takes no more of tokio than its traits).
-//! tokio's I/O traits for TCP and Unix streams and their halves, for pipes, those of children too, for streams in
+//! tokio's I/O traits for TCP, Unix and TLS streams and their halves, for pipes, those of children too, for streams in
 //! memory, and for the standard streams (feature `tokio`, which takes no more of tokio than its traits).
 
 use std::{

@@ -37,8 +37,8 @@ mod freed;
 pub(crate) mod outgoing;
 mod pipe;
 mod private;
-pub(crate) mod source;
 mod ready;
+pub(crate) mod source;
 mod split;
 mod standard;
 

@@ -15,12 +15,11 @@ use super::{
     faces::{read_methods, write_methods},
 };
 use crate::io::{
-    self as core, Connection, Ends, IntoEnds, ReadHalf, WriteHalf,
+    Connection, ConnectionReadHalf, ConnectionWriteHalf, Ends, IntoEnds,
     outgoing::Sink,
     reads,
     source::{Source, Unread, poll_connection},
-    writes,
-    Connection, ConnectionReadHalf, ConnectionWriteHalf, reads, split_connection, writes,
+    split_connection, writes,
 };
 
 pub(super) fn split<S>(connection: Connection) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>) {

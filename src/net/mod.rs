@@ -32,8 +32,8 @@ mod faces;
 mod halves;
 mod names;
 mod options;
-mod server;
 mod ready;
+mod server;
 mod stream;
 #[cfg(test)]
 mod tests;

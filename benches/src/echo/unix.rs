@@ -8,7 +8,6 @@ use std::net;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener as StdListener};
 
-use ringloop::io::AsyncWriteExt as _;
 use ringloop::net::{UnixListener, UnixStream};
 use ringloop::{Backend, Builder};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -31,7 +30,7 @@ fn listen() -> io::Result<(StdListener, net::TcpListener)> {
     Ok((listener, number))
 }
 
-pub fn serve_tokio(setup: Setup, multi_threaded: bool) -> io::Result<()> {
+pub(super) fn serve_tokio(setup: Setup, multi_threaded: bool) -> io::Result<()> {
     super::tokio::runtime(setup, multi_threaded)?.block_on(async {
         let accepting = tokio::spawn(async move {
             let (listener, _number) = listen()?;
@@ -55,7 +54,7 @@ async fn echo_tokio(mut stream: tokio::net::UnixStream, buffer: usize) -> io::Re
     }
 }
 
-pub fn serve(setup: Setup, face: Face) -> io::Result<()> {
+pub(super) fn serve(setup: Setup, face: Face) -> io::Result<()> {
     let main = async move { ringloop::spawn(accept(setup, face)).await.map_err(io::Error::other)? };
     let builder = Builder::new().backend(Backend::Auto).workers(setup.workers);
     builder.run(main).map_err(io::Error::other)?

@@ -6,9 +6,8 @@ use std::time::Duration;
 use super::Spec;
 use crate::catalogue::Pace;
 use crate::{
-    blocking, catalogue, echo, external, http, load, process, sched, sync, sys, tasks, timers, udp,
     blocking, catalogue, echo, external, http, load, process, proxy, sched, sync, sys, tasks,
-    timers,
+    timers, udp,
 };
 
 /// What a server prints before its port.

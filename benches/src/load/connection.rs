@@ -3,8 +3,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsRawFd as _;
-use std::os::fd::OwnedFd;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::ptr::NonNull;
 use std::time::Instant;
@@ -16,7 +14,6 @@ use super::ring::{Done, Receive, Ring};
 
 pub struct Connection {
     index: usize,
-    stream: OwnedFd,
     socket: OwnedFd,
     exchange: &'static Exchange,
     /// Memory of its own, if not all replies are compared; leaked: the kernel may write to it until
@@ -39,7 +36,6 @@ pub struct Answered {
 }
 
 impl Connection {
-    pub fn new(index: usize, stream: OwnedFd, exchange: &'static Exchange) -> Connection {
     pub fn new(index: usize, socket: OwnedFd, exchange: &'static Exchange) -> Connection {
         let len = if exchange.samples() { exchange.reply.len() } else { 0 };
         let buffer = NonNull::from(Box::leak(vec![0; len].into_boxed_slice()));

@@ -32,11 +32,9 @@ mod steady;
 mod window;
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use crate::catalogue::Pace;
@@ -80,7 +78,7 @@ fn socket(spec: &Spec, target: &Target) -> Result<OwnedFd, String> {
     match spec.case.area {
         "udp" => datagrams(udp::has_hello(spec.case.name), target)
             .map_err(|error| format!("no socket for datagrams: {error}")),
-        _ => connect(target).map(OwnedFd::from),
+        _ => connect(target),
     }
 }
 
