@@ -26,7 +26,7 @@ use super::Connection;
 use crate::{
     loom::Mutex,
     runtime::{Handle, spawn},
-    time::{Sleep, sleep},
+    time::sleep,
 };
 
 /// asyncio's marks, in bytes.
@@ -94,9 +94,25 @@ impl<W: AsyncWrite + Send + Unpin> Sink for Layered<W> {
     fn abort(self: Box<Self>) {}
 }
 
+/// What a pump needs of a runtime. A model has its own.
+pub(crate) struct Rt {
+    pub(crate) spawn: fn(Pump) -> io::Result<()>,
+    pub(crate) linger: fn() -> Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+static RT: Rt = Rt {
+    spawn: |pump| {
+        Handle::try_current().map_err(io::Error::other)?;
+        spawn(pump).detach();
+        Ok(())
+    },
+    linger: || Box::pin(sleep(LINGER)),
+};
+
 /// The owner's end.
 pub(crate) struct Outgoing {
     shared: Arc<Mutex<State>>,
+    rt: &'static Rt,
 }
 
 struct State {
@@ -170,6 +186,10 @@ impl Lost {
 
 impl Outgoing {
     pub(crate) fn new(sink: Box<dyn Sink>) -> Self {
+        Self::with_rt(sink, &RT)
+    }
+
+    pub(crate) fn with_rt(sink: Box<dyn Sink>, rt: &'static Rt) -> Self {
         let state = State {
             sink: Some(sink),
             queue: VecDeque::new(),
@@ -185,32 +205,38 @@ impl Outgoing {
             pump: None,
             abandoned: false,
         };
-        Self { shared: Arc::new(Mutex::new(state)) }
+        Self { shared: Arc::new(Mutex::new(state)), rt }
     }
 
     /// Sends or queues all bytes (step 1). `true`: the writer is to pause.
     pub(crate) fn write(&self, bufs: &mut [IoSlice<'_>]) -> io::Result<bool> {
-        let mut state = self.shared.lock();
-        state.check_open()?;
         let mut bufs = bufs;
-        if !state.pumping {
-            if let Err(error) = state.write_now(&mut bufs) {
-                return Err(state.lose(error));
+        let is_above = {
+            let mut state = self.shared.lock();
+            state.check_open()?;
+            if !state.pumping {
+                if let Err(error) = state.write_now(&mut bufs) {
+                    return Err(state.lose(error));
+                }
+                if bufs.is_empty() && state.is_flushed() {
+                    return Ok(false);
+                }
             }
-            if bufs.is_empty() && state.is_flushed() {
-                return Ok(false);
+            for buf in bufs {
+                state.queue.extend(&**buf);
             }
-        }
-        for buf in bufs {
-            state.queue.extend(&**buf);
-        }
-        if state.queue.len() > state.high && !state.is_above {
-            (state.is_above, state.crossed) = (true, true);
-            // A watcher may be another task than the writer.
-            state.wake_owner();
-        }
-        self.start_pump(&mut state)?;
-        Ok(state.is_above)
+            if state.queue.len() > state.high && !state.is_above {
+                (state.is_above, state.crossed) = (true, true);
+                // A watcher may be another task than the writer.
+                state.wake_owner();
+            }
+            if std::mem::replace(&mut state.pumping, true) {
+                return Ok(state.is_above);
+            }
+            state.is_above
+        };
+        self.spawn_pump()?;
+        Ok(is_above)
     }
 
     /// Waits until the writer may go on (step 2).
@@ -235,9 +261,9 @@ impl Outgoing {
 
     /// The same, and then closes the stream for writing.
     pub(crate) fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.start_close(|_| {})?;
         let mut state = self.shared.lock();
         state.check()?;
-        self.start_close(&mut state)?;
         match state.closing {
             Closing::Done => Poll::Ready(Ok(())),
             _ => state.wait(cx),
@@ -247,27 +273,24 @@ impl Outgoing {
     /// Has the stream closed for writing, once everything is sent: [`watch`](Self::watch) tells when.
     /// `reads`: its owner reads on.
     pub(crate) fn close(&self, reads: bool) {
-        let mut state = self.shared.lock();
-        state.reads = reads;
         // The owner finds an error at its next call.
-        let _ = self.start_close(&mut state);
-        state.wake_owner();
+        let _ = self.start_close(|state| state.reads = reads);
+        self.shared.lock().wake_owner();
     }
 
-    fn start_close(&self, state: &mut State) -> io::Result<()> {
-        if state.closing != Closing::No || state.lost.is_some() {
-            return state.check();
+    fn start_close(&self, first: impl FnOnce(&mut State)) -> io::Result<()> {
+        {
+            let mut state = self.shared.lock();
+            first(&mut state);
+            if state.closing != Closing::No || state.lost.is_some() {
+                return state.check();
+            }
+            if state.close_now()? || std::mem::replace(&mut state.pumping, true) {
+                return Ok(());
+            }
         }
-        state.closing = Closing::Asked;
-        if state.pumping {
-            return Ok(());
-        }
-        match state.poll_close_sink(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => Ok(()),
-            Poll::Ready(Err(error)) => Err(state.lose(error)),
-            // The pump sees it through, also if this caller goes away.
-            Poll::Pending => self.start_pump(state),
-        }
+        // The pump sees it through, also if this caller goes away.
+        self.spawn_pump()
     }
 
     /// Drops what waits, and resets the stream (step 5).
@@ -351,39 +374,36 @@ impl Outgoing {
         }
     }
 
-    fn start_pump(&self, state: &mut State) -> io::Result<()> {
-        if state.pumping {
-            return Ok(());
-        }
-        Handle::try_current().map_err(io::Error::other)?;
-        state.pumping = true;
-        spawn(Pump { shared: self.shared.clone(), linger: None, ended: false }).detach();
-        Ok(())
+    /// Not under the lock: a runtime that ends drops the pump at once, and that takes the lock.
+    fn spawn_pump(&self) -> io::Result<()> {
+        let (shared, rt) = (self.shared.clone(), self.rt);
+        (rt.spawn)(Pump { shared, rt, linger: None, ended: false })
     }
 }
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.abandoned = true;
-        if state.lost.is_some() || state.closing == Closing::Done {
-            return;
-        }
-        if state.pumping {
-            state.closing = Closing::Asked;
-            if let Some(pump) = state.pump.take() {
-                pump.wake();
+        {
+            let mut state = self.shared.lock();
+            state.abandoned = true;
+            if state.pumping {
+                state.closing = Closing::Asked;
+                if let Some(pump) = state.pump.take() {
+                    pump.wake();
+                }
+                return;
             }
-            return;
-        }
-        if state.sink.as_ref().is_some_and(|sink| !sink.closes_by_drop()) {
-            state.closing = Closing::Asked;
-            let closed = state.poll_close_sink(&mut Context::from_waker(Waker::noop()));
-            if closed.is_pending() {
-                // Without a runtime it just ends.
-                let _ = self.start_pump(&mut state);
+            let closes = state.sink.as_ref().is_none_or(|sink| sink.closes_by_drop());
+            if closes || state.lost.is_some() || state.closing == Closing::Done {
+                return;
             }
+            if !matches!(state.close_now(), Ok(false)) {
+                return;
+            }
+            state.pumping = true;
         }
+        // Without a runtime it is reset.
+        let _ = self.spawn_pump();
     }
 }
 
@@ -431,6 +451,19 @@ impl State {
         // A socket has sent what it has taken.
         sink.closes_by_drop()
             || Pin::new(sink).poll_flush(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    /// Closes the stream if nothing is before that. `false`: the pump has to.
+    fn close_now(&mut self) -> io::Result<bool> {
+        self.closing = Closing::Asked;
+        if self.pumping {
+            return Ok(false);
+        }
+        match self.poll_close_sink(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Ok(true),
+            Poll::Ready(Err(error)) => Err(self.lose(error)),
+            Poll::Pending => Ok(false),
+        }
     }
 
     fn poll_close_sink(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -492,17 +525,18 @@ impl State {
 }
 
 /// The task that sends what waits (step 3).
-struct Pump {
+pub(crate) struct Pump {
     shared: Arc<Mutex<State>>,
+    rt: &'static Rt,
     /// Runs once the owner is gone.
-    linger: Option<Pin<Box<Sleep>>>,
+    linger: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// It has done its work; there may be another pump by now.
     ended: bool,
 }
 
 impl Pump {
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { shared, linger, .. } = self;
+        let Self { shared, rt, linger, .. } = self;
         let mut state = shared.lock();
         if state.lost.is_some() {
             return Poll::Ready(());
@@ -519,7 +553,7 @@ impl Pump {
             state.pump = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        let linger = linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let linger = linger.get_or_insert_with(rt.linger);
         if linger.as_mut().poll(cx).is_ready() {
             drop(state);
             let error = io::Error::new(io::ErrorKind::TimedOut, "the peer takes no bytes");
@@ -554,10 +588,10 @@ impl Future for Pump {
 }
 
 impl Drop for Pump {
-    /// If the runtime ends, what was not sent is given up, and the peer sees a reset.
+    /// If the runtime ends, or is none, what was not sent is given up, and the peer sees a reset.
     fn drop(&mut self) {
         if !self.ended {
-            let text = "the runtime ended before everything was sent";
+            let text = "no runtime is there to send what is left";
             give_up(&self.shared, io::Error::new(io::ErrorKind::ConnectionAborted, text));
         }
     }

@@ -33,7 +33,7 @@ mod halves;
 mod names;
 mod options;
 mod ready;
-mod server;
+pub(crate) mod server;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use futures_util::future::poll_immediate;
 use ringloop::io::AsyncWriteExt;
 use ringloop::net::{Server, TcpListener, TcpStream, UnixStream};
@@ -469,6 +469,37 @@ fn peer_of_a_runtime_that_ends_with_unsent_bytes_sees_a_reset() {
         let mut far = run.unwrap();
         let mut all = Vec::new();
         assert_eq!(far.read_to_end(&mut all).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+/// Writes when it is dropped, more than there is room for.
+struct WritesAtTheEnd(StreamWriter);
+
+impl Drop for WritesAtTheEnd {
+    fn drop(&mut self) {
+        let _ = poll_immediate(self.0.write_all(&vec![0; 20 << 20])).now_or_never();
+    }
+}
+
+/// No task can be started any more that would send the rest: it is given up, and nothing waits for it.
+#[test]
+fn writer_that_writes_when_its_runtime_ends_is_reset() {
+    on_every(|cfg| {
+        let run = cfg.builder().run(async {
+            let ((reader, writer), far) = with_plain().await;
+            let begun = Flag::new();
+            let begins = begun.clone();
+            spawn(async move {
+                let _ends = (reader, WritesAtTheEnd(writer));
+                begins.set();
+                std::future::pending::<()>().await;
+            })
+            .detach();
+            begun.wait().await;
+            far
+        });
+        let error = run.unwrap().read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     });
 }
 

@@ -9,12 +9,12 @@ use crate::{
 };
 
 #[derive(Debug, Default)]
-pub(super) struct Limits {
-    pub(super) connections: Option<usize>,
-    pub(super) per_peer: Option<usize>,
+pub(crate) struct Limits {
+    pub(crate) connections: Option<usize>,
+    pub(crate) per_peer: Option<usize>,
 }
 
-pub(super) struct Clients {
+pub(crate) struct Clients {
     state: Mutex<State>,
     /// A listener has closed or failed, or the last connection has ended.
     changed: Notify,
@@ -42,7 +42,7 @@ struct Client {
 }
 
 impl Clients {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
             state: Mutex::new(State::default()),
             changed: Notify::new(),
@@ -52,25 +52,25 @@ impl Clients {
     }
 
     /// Counts a listener as open, until the result is dropped.
-    pub(super) fn listening(self: Arc<Self>) -> Listening {
+    pub(crate) fn listening(self: Arc<Self>) -> Listening {
         self.state.lock().listening += 1;
         Listening(self)
     }
 
     /// The task of a listener.
-    pub(super) fn accepts(&self, task: Task<()>) {
+    pub(crate) fn accepts(&self, task: Task<()>) {
         self.state.lock().accepting.push(task.canceller());
         task.detach();
     }
 
     /// Waits until one more connection is allowed.
-    pub(super) async fn permit(&self) -> Option<OwnedPermit> {
+    pub(crate) async fn permit(&self) -> Option<OwnedPermit> {
         let permits = self.permits.clone()?;
         Some(permits.acquire_owned().await.expect("it is never closed"))
     }
 
     /// A connection has come. `None`: its peer has too many.
-    pub(super) fn enter(
+    pub(crate) fn enter(
         self: &Arc<Self>,
         peer: Option<IpAddr>,
         permit: Option<OwnedPermit>,
@@ -91,14 +91,14 @@ impl Clients {
     }
 
     /// The task of a connection, if that has not ended yet.
-    pub(super) fn know(&self, id: u64, task: Canceller) {
+    pub(crate) fn know(&self, id: u64, task: Canceller) {
         if let Some(client) = self.state.lock().running.get_mut(&id) {
             client.task = Some(task);
         }
     }
 
     /// Calls `f` with the task of each connection.
-    pub(super) fn each(&self, f: impl Fn(&Canceller) -> bool) -> usize {
+    pub(crate) fn each(&self, f: impl Fn(&Canceller) -> bool) -> usize {
         // Cancelling drops what tasks own, which may come back here: outside of the lock (S6).
         let tasks: Vec<_> =
             self.state.lock().running.values().filter_map(|client| client.task.clone()).collect();
@@ -108,19 +108,19 @@ impl Clients {
         tasks.len()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.state.lock().running.len()
     }
 
-    pub(super) fn refused(&self) -> u64 {
+    pub(crate) fn refused(&self) -> u64 {
         self.state.lock().refused
     }
 
-    pub(super) fn is_accepting(&self) -> bool {
+    pub(crate) fn is_accepting(&self) -> bool {
         self.state.lock().listening > 0
     }
 
-    pub(super) fn stop_accepting(&self) {
+    pub(crate) fn stop_accepting(&self) {
         let tasks = std::mem::take(&mut self.state.lock().accepting);
         for task in tasks {
             task.cancel_with("the server stops to accept");
@@ -128,18 +128,18 @@ impl Clients {
     }
 
     /// A listener is unusable.
-    pub(super) fn fail(&self, error: io::Error) {
+    pub(crate) fn fail(&self, error: io::Error) {
         self.state.lock().failed.get_or_insert(error);
         self.changed.notify_waiters();
     }
 
     /// Waits until a listener has failed.
-    pub(super) async fn failed(&self) -> io::Error {
+    pub(crate) async fn failed(&self) -> io::Error {
         self.until(|state| state.failed.take()).await
     }
 
     /// Waits until nobody listens and no connection is left.
-    pub(super) async fn all_gone(&self) {
+    pub(crate) async fn all_gone(&self) {
         self.until(|state| (state.listening == 0 && state.running.is_empty()).then_some(())).await;
     }
 
@@ -156,10 +156,10 @@ impl Clients {
 }
 
 /// A listener that is open.
-pub(super) struct Listening(Arc<Clients>);
+pub(crate) struct Listening(Arc<Clients>);
 
 impl Listening {
-    pub(super) fn clients(&self) -> Arc<Clients> {
+    pub(crate) fn clients(&self) -> Arc<Clients> {
         self.0.clone()
     }
 }
@@ -172,14 +172,14 @@ impl Drop for Listening {
 }
 
 /// A connection, for as long as its task runs.
-pub(super) struct Entry {
+pub(crate) struct Entry {
     clients: Arc<Clients>,
     id: u64,
     _permit: Option<OwnedPermit>,
 }
 
 impl Entry {
-    pub(super) fn id(&self) -> u64 {
+    pub(crate) fn id(&self) -> u64 {
         self.id
     }
 }

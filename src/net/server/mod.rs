@@ -1,7 +1,7 @@
 //! A server: listeners, the tasks of their connections, and an end in good order.
 
 mod builder;
-mod clients;
+pub(crate) mod clients;
 
 use std::{
     fmt,
