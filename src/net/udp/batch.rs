@@ -389,3 +389,39 @@ impl Operation<Endpoint> for RecvBatch<'_, '_> {
         message::recv(endpoint, self.bufs, self.metas, wants_control, 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(len: usize, size: Option<usize>, cuts: bool) -> Vec<(usize, Option<u16>)> {
+        let bytes = vec![0; len];
+        let mut transmit = Transmit::connected(&bytes);
+        transmit.segment_size = size;
+        let transmits = [transmit];
+        messages(&transmits, cuts).map(|message| (message.bytes.len(), message.segment)).collect()
+    }
+
+    #[test]
+    fn transmits_are_cut_where_the_kernel_cannot_go_on() {
+        assert_eq!(parts(0, None, true), [(0, None)]);
+        assert_eq!(parts(0, Some(10), true), [(0, None)]);
+        assert_eq!(parts(5000, None, true), [(5000, None)]);
+        assert_eq!(parts(5300, Some(1000), true), [(5300, Some(1000))]);
+        // One datagram is none to be cut.
+        assert_eq!(parts(1000, Some(1000), true), [(1000, None)]);
+        assert_eq!(parts(650, Some(10), true), [(640, Some(10)), (10, None)]);
+        assert_eq!(parts(70_000, Some(1200), true), [(64_800, Some(1200)), (5200, Some(1200))]);
+        assert_eq!(parts(80_000, Some(40_000), true), [(40_000, None), (40_000, None)]);
+        // The kernel refuses these, and says so.
+        assert_eq!(parts(70_000, None, true), [(70_000, None)]);
+        assert_eq!(parts(140_000, Some(70_000), true), [(70_000, None), (70_000, None)]);
+    }
+
+    #[test]
+    fn kernel_that_cuts_nothing_gets_each_datagram() {
+        assert_eq!(parts(0, Some(10), false), [(0, None)]);
+        assert_eq!(parts(25, Some(10), false), [(10, None), (10, None), (5, None)]);
+        assert_eq!(parts(25, None, false), [(25, None)]);
+    }
+}

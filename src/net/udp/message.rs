@@ -237,3 +237,26 @@ pub(super) fn dropped(socket: impl AsFd) -> io::Result<u32> {
     read_option(socket, libc::SOL_SOCKET, libc::SO_MEMINFO, &mut info)?;
     Ok(info[libc::SK_MEMINFO_DROPS as usize].cast_unsigned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_control_data_are_those_of_the_c_library() {
+        for len in [1, 2, 4, 8, 12, 20] {
+            // SAFETY: arithmetic.
+            let known = unsafe { libc::CMSG_SPACE(len) };
+            assert_eq!(control::space(len as usize), known as usize);
+        }
+        assert_eq!(control::HEADER, mem::size_of::<libc::cmsghdr>());
+    }
+
+    #[test]
+    fn addresses_stay_as_they_are() {
+        for addr in ["192.0.2.7:80", "[2001:db8::1]:443", "[fe80::1%3]:9"] {
+            let addr: SocketAddr = addr.parse().unwrap();
+            assert_eq!(addr_of(&name_of(addr).0), Some(addr));
+        }
+    }
+}
