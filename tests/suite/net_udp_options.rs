@@ -149,6 +149,9 @@ fn two_families_talk_over_one_socket() {
                 // By the plain address as well as by the mapped one.
                 both.send_to(b"again", socket.local_addr().unwrap()).await.unwrap();
                 assert_eq!(socket.recv_from(&mut buf).await.unwrap(), (5, there));
+                let among = [socket.local_addr().unwrap()];
+                both.send_to(b"one of", &among[..]).await.unwrap();
+                assert_eq!(socket.recv_from(&mut buf).await.unwrap(), (6, there));
                 let batch = [Transmit::new(socket.local_addr().unwrap(), b"batch"); 2];
                 assert_eq!(both.send_batch(&batch).await.unwrap(), 2);
                 assert_eq!(socket.recv(&mut buf).await.unwrap(), 5);
@@ -162,6 +165,9 @@ fn two_families_talk_over_one_socket() {
             }
             let only_v4 = v4.send_to(b"x", v6.local_addr().unwrap()).await.unwrap_err();
             assert!(only_v4.to_string().contains("another family"), "{only_v4}");
+            let among = [v6.local_addr().unwrap()];
+            let only_v4 = v4.send_to(b"x", &among[..]).await.unwrap_err();
+            assert!(only_v4.to_string().contains("none of the addresses is of IPv4"), "{only_v4}");
         });
     });
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, recv, recvfrom, send, sendto};
+use socket2::SockRef;
 
 use super::{Flags, UdpSocket, batch::check_room, datagram::RecvMeta, explain, message};
 use crate::{
@@ -42,7 +43,11 @@ impl UdpSocket {
 
     async fn first_of_family(&self, addrs: impl ToSocketAddrs) -> io::Result<SocketAddr> {
         let is_ipv4 = self.local_addr()?.is_ipv4();
-        let found = lookup_host(addrs).await?.into_iter().find(|addr| addr.is_ipv4() == is_ipv4);
+        let found = lookup_host(addrs).await?;
+        let of_family = found.iter().find(|addr| addr.is_ipv4() == is_ipv4);
+        // A socket of both families takes an IPv4 address as it is.
+        let found =
+            of_family.or_else(|| found.first().filter(|_| self.has_both_families())).copied();
         found.ok_or_else(|| {
             let family = if is_ipv4 { "IPv4" } else { "IPv6" };
             io::Error::new(
@@ -50,6 +55,11 @@ impl UdpSocket {
                 format!("none of the addresses is of {family}, as the socket is"),
             )
         })
+    }
+
+    fn has_both_families(&self) -> bool {
+        // It is an option of IPv6 alone.
+        SockRef::from(self.get().endpoint()).only_v6().is_ok_and(|only| !only)
     }
 
     /// Sends a datagram to the address that the socket is [connected](Self::connect) to. See
