@@ -81,7 +81,8 @@ pub(super) async fn find(name: impl ToSocketAddrs) -> io::Result<Found> {
     match target? {
         Target::Addrs(addrs) => Ok(Found { addrs, by_name: false }),
         Target::Name(host, port) => {
-            let found = look_up(&host, port).await;
+            // Boxed: whatever connects or binds has room for it, and mostly to no purpose.
+            let found = Box::pin(look_up(&host, port)).await;
             let addrs = found.map_err(|error| cannot_look_up(&host, error))?;
             Ok(Found { addrs, by_name: true })
         }

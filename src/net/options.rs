@@ -77,7 +77,7 @@ fn in_seconds(time: Duration) -> Duration {
 
 /// The options that a connecting and a listening socket have in common; a connection that is accepted inherits
 /// them all.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct TcpOptions {
     pub(super) nodelay: Option<bool>,
     pub(super) keepalive: Option<Keepalive>,
@@ -88,6 +88,16 @@ pub(super) struct TcpOptions {
 }
 
 impl TcpOptions {
+    /// The system's defaults.
+    pub(super) const NONE: Self = Self {
+        nodelay: None,
+        keepalive: None,
+        send_buffer: None,
+        recv_buffer: None,
+        ttl: None,
+        user_timeout: None,
+    };
+
     /// Sets what was chosen on a socket that has not connected yet, nor listens.
     pub(super) fn set(&self, socket: &Socket, addr: SocketAddr) -> io::Result<()> {
         if let Some(nodelay) = self.nodelay {

@@ -3,7 +3,12 @@
 mod error;
 mod race;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use socket2::Socket;
 
@@ -71,9 +76,9 @@ impl Default for Connect {
 
 impl Connect {
     /// The defaults: see each option.
-    pub fn new() -> Self {
+    pub const fn new() -> Self {
         Self {
-            options: TcpOptions::default(),
+            options: TcpOptions::NONE,
             local_addr: None,
             attempt_delay: ATTEMPT_DELAY,
             attempt_timeout: None,
@@ -187,7 +192,7 @@ impl Connect {
         let first = if self.fast_open { data } else { &[] };
         let (connection, sent) = self.connect_by(deadline, addrs, first).await?;
         let mut stream = TcpStream::from(connection);
-        self.in_time(deadline, stream.write_all(&data[sent..])).await?;
+        self.in_time(deadline, pin!(stream.write_all(&data[sent..]))).await?;
         Ok(stream)
     }
 
@@ -202,7 +207,7 @@ impl Connect {
         addrs: impl ToSocketAddrs,
         first: &[u8],
     ) -> Result<(Connection, usize), ConnectError> {
-        let addrs = interleaved(self.in_time(deadline, find(addrs)).await?.addrs);
+        let addrs = interleaved(self.in_time(deadline, pin!(find(addrs))).await?.addrs);
         if addrs.is_empty() {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "no address to connect to");
             return Err(ConnectError::without_attempt(error));
@@ -214,7 +219,8 @@ impl Connect {
     async fn in_time<T>(
         &self,
         deadline: Option<Instant>,
-        future: impl Future<Output = io::Result<T>>,
+        // Not by value: it would take its room several times.
+        future: Pin<&mut impl Future<Output = io::Result<T>>>,
     ) -> Result<T, ConnectError> {
         let result = match (self.timeout, deadline) {
             (Some(timeout), Some(deadline)) => match timeout_at(deadline, future).await {

@@ -56,7 +56,7 @@ tcp_options!(TcpListenerBuilder);
 impl TcpListenerBuilder {
     pub(super) fn new() -> Self {
         Self {
-            options: TcpOptions::default(),
+            options: TcpOptions::NONE,
             backlog: BACKLOG,
             reuse_address: true,
             reuse_port: false,

@@ -88,7 +88,8 @@ impl TcpStream {
     /// The name was not found, or no address has answered. The error of the last one, with all of them in the text if
     /// there were several.
     pub async fn connect(addrs: impl ToSocketAddrs) -> io::Result<Self> {
-        Ok(Connect::new().connect(addrs).await?)
+        static PLAIN: Connect = Connect::new();
+        Ok(PLAIN.connect(addrs).await?)
     }
 
     #[inline]
