@@ -4,9 +4,10 @@
 //! memory is in the cache, and a stream that is idle holds none. What the writer does not take at once stays
 //! with its copy.
 //!
-//! The buffer is full of zeros whenever a reader gets it: readers are foreign code, which might look at
+//! The buffer is full of zeros whenever a copy gets it: readers are foreign code, which might look at
 //! what another copy has left there (S5). Its used part is overwritten when a poll ends. To keep that
-//! part small, reads ask for little until they get much.
+//! part small, reads ask for little until they get much. The two directions of a pair share it within
+//! a poll: each may see what the other one has read, which its own peer gets anyway.
 
 use std::{
     cell::Cell,
@@ -24,7 +25,7 @@ use crate::util::current;
 /// How much is read at a time, unless another size is given.
 const SIZE: usize = 64 << 10;
 /// How much the first read asks for, and each one where little comes.
-const SMALL: usize = 4 << 10;
+const SMALL: usize = 1 << 10;
 /// What a copy that has to wait for its writer moves into memory of its own; of more it keeps the whole buffer.
 const MOVED: usize = 16 << 10;
 /// A larger buffer does not stay with its thread.
@@ -66,7 +67,7 @@ where
     W: AsyncWrite + Unpin + ?Sized,
 {
     let mut direction = Direction::new(SIZE, End::Flush);
-    poll_fn(|cx| direction.poll(cx, &mut reader, writer)).await
+    poll_fn(|cx| direction.poll(cx, &mut reader, writer, &mut None)).await
 }
 
 /// Copies both ways between two streams, as a proxy does, until both have ended. The result is the
@@ -161,8 +162,9 @@ where
     let mut there = Direction::new(a_to_b, End::Close);
     let mut back = Direction::new(b_to_a, End::Close);
     poll_fn(|cx| {
-        let there = there.poll(cx, a, b)?;
-        let back = back.poll(cx, b, a)?;
+        let mut hot = None;
+        let there = there.poll(cx, a, b, &mut hot)?;
+        let back = back.poll(cx, b, a, &mut hot)?;
         Poll::Ready(Ok((ready!(there), ready!(back))))
     })
     .await
@@ -212,19 +214,21 @@ impl Direction {
         }
     }
 
-    /// The number of bytes, when all are written and the end is passed on.
+    /// The number of bytes, when all are written and the end is passed on. `hot` is the buffer of this poll, once
+    /// somebody has needed one.
     fn poll<R, W>(
         &mut self,
         cx: &mut Context<'_>,
         reader: &mut R,
         writer: &mut W,
+        hot: &mut Option<Buffer>,
     ) -> Poll<io::Result<u64>>
     where
         R: AsyncRead + Unpin + ?Sized,
         W: AsyncWrite + Unpin + ?Sized,
     {
         if let State::Copying = self.state {
-            ready!(self.poll_copy(cx, reader, writer))?;
+            ready!(self.poll_copy(cx, reader, writer, hot))?;
             self.state = State::Ending;
         }
         if let State::Ending = self.state {
@@ -243,6 +247,7 @@ impl Direction {
         cx: &mut Context<'_>,
         reader: &mut R,
         writer: &mut W,
+        hot: &mut Option<Buffer>,
     ) -> Poll<io::Result<()>>
     where
         R: AsyncRead + Unpin + ?Sized,
@@ -250,24 +255,23 @@ impl Direction {
     {
         let mut turn = TURN;
         // What waited for the writer goes first.
-        let mut buffer = match self.rest.take() {
-            Some(rest) => Some(ready!(self.poll_write(cx, writer, rest))?),
-            None => None,
-        };
+        if let Some(rest) = self.rest.take() {
+            *hot = Some(ready!(self.poll_write(cx, writer, rest))?);
+        }
         loop {
             if turn == 0 {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             ready!(current::poll_budget(cx));
-            let mut whole = match buffer.take() {
-                Some(buffer) if buffer.len() >= self.room => buffer,
+            let mut buffer = match hot.take() {
+                Some(buffer) if buffer.len() >= self.most => buffer,
                 _ => Buffer::take(self.most),
             };
-            let read = match Pin::new(&mut *reader).poll_read(cx, whole.get(self.room)) {
+            let read = match Pin::new(&mut *reader).poll_read(cx, buffer.get(self.room)) {
                 Poll::Ready(read) => read?,
                 Poll::Pending => {
-                    drop(whole);
+                    *hot = Some(buffer);
                     if self.is_unflushed {
                         ready!(Pin::new(writer).poll_flush(cx))?;
                         self.is_unflushed = false;
@@ -285,8 +289,8 @@ impl Direction {
             }
             self.note_read(read);
             turn = turn.saturating_sub(read);
-            let rest = Rest { buffer: whole, range: 0..read };
-            buffer = Some(ready!(self.poll_write(cx, writer, rest))?);
+            let rest = Rest { buffer, range: 0..read };
+            *hot = Some(ready!(self.poll_write(cx, writer, rest))?);
         }
     }
 
@@ -417,8 +421,9 @@ mod tests {
                 (Direction::new(SIZE, End::Close), Direction::new(SIZE, End::Close));
             let mut cx = Context::from_waker(Waker::noop());
             let mut poll = |there: &mut Direction, back: &mut Direction| {
-                assert!(there.poll(&mut cx, &mut a, &mut b).is_pending());
-                assert!(back.poll(&mut cx, &mut b, &mut a).is_pending());
+                let mut hot = None;
+                assert!(there.poll(&mut cx, &mut a, &mut b, &mut hot).is_pending());
+                assert!(back.poll(&mut cx, &mut b, &mut a, &mut hot).is_pending());
             };
             poll(&mut there, &mut back);
             assert!(there.rest.is_none());
@@ -495,7 +500,7 @@ mod tests {
         let mut sink = futures_util::io::sink();
         let mut endless = futures_util::io::repeat(1);
         let mut direction = Direction::new(SIZE, End::Flush);
-        assert!(direction.poll(&mut cx, &mut endless, &mut sink).is_pending());
+        assert!(direction.poll(&mut cx, &mut endless, &mut sink, &mut None).is_pending());
         assert!((TURN as u64..2 * TURN as u64).contains(&direction.copied));
     }
 }
