@@ -67,8 +67,10 @@ pub enum Pace {
 }
 
 /// Areas in the order in which they run.
-pub const AREAS: &[&str] =
-    &["blocking", "echo", "http", "process", "proxy", "sched", "sync", "tasks", "timers", "udp"];
+pub const AREAS: &[&str] = &[
+    "blocking", "echo", "http", "process", "proxy", "sched", "sync", "tasks", "timers", "tls",
+    "udp",
+];
 
 /// The peer that ratios refer to, where [`Case::reference`] names no other.
 pub const REFERENCE: &str = "tokio";
@@ -249,6 +251,11 @@ pub const CASES: &[Case] = &[
             "one call of a pool of 1 process, which gives its number back",
         )
     },
+    Case {
+        peers: &["tokio", "tokio-ct", "ringloop", "tokio-rustls-on-ringloop"],
+        ..tls("tls_64x16k", "one message of 16 KiB echoed by one of 64 sessions, both sides")
+    },
+    tls("tls_handshake", "one session made, one byte echoed, and closed, both sides"),
     udp("udp_echo_64", 64),
     udp("udp_echo_connected", 64),
     udp("udp_echo_1", 1),
@@ -283,6 +290,11 @@ const fn blocking(name: &'static str, operation: &'static str) -> Case {
 const fn echo(name: &'static str, load: Load) -> Case {
     let operation = "one message echoed";
     Case { area: "echo", name, operation, unit: Unit::Time, peers: ECHO, load: Some(load) }
+}
+
+const fn tls(name: &'static str, operation: &'static str) -> Case {
+    let peers = &["tokio", "tokio-ct", "ringloop"];
+    Case { area: "tls", name, operation, unit: Unit::Time, peers, load: None }
 }
 
 const fn udp(name: &'static str, clients: usize) -> Case {

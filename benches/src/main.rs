@@ -31,6 +31,7 @@ mod sync;
 mod sys;
 mod tasks;
 mod timers;
+mod tls;
 mod udp;
 
 use std::process::ExitCode;

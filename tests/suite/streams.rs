@@ -5,8 +5,8 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
 use futures_util::future::poll_immediate;
+use futures_util::{FutureExt, StreamExt};
 use ringloop::io::AsyncWriteExt;
 use ringloop::net::{Server, TcpListener, TcpStream, UnixStream};
 use ringloop::streams::{self, StreamReader, StreamWriter};

@@ -7,7 +7,7 @@ use super::Spec;
 use crate::catalogue::Pace;
 use crate::{
     blocking, catalogue, echo, external, http, load, process, proxy, sched, sync, sys, tasks,
-    timers, udp,
+    timers, tls, udp,
 };
 
 /// What a server prints before its port.
@@ -56,6 +56,7 @@ pub fn inside(arguments: &[String]) -> Result<(), String> {
         "tasks" => tasks::run(&spec)?,
         "process" => process::run(&spec)?,
         "timers" => timers::run(&spec)?,
+        "tls" => tls::run(&spec)?,
         "udp" => udp::run(&spec)?,
         other => return Err(format!("area {other} does not run inside its peer")),
     };

@@ -156,6 +156,14 @@ const CAVEATS: &[(&str, &str)] = &[
     ("event_10k", "the delay of one waiter: the time is that until all have run, divided by them."),
     ("barrier_64", "waiting for a slow party: all arrive as soon as they can."),
     (
+        "tls_64x16k",
+        "small records, and idle sessions. Both sides run in the peer; most of it is the cipher and TCP.",
+    ),
+    (
+        "tls_handshake",
+        "resumption. Both sides run in the peer, and two thirds are the client's check of the certificate.",
+    ),
+    (
         "udp_echo_64",
         "a server that waits for each datagram: all 64 are there when it runs. Most of it is the kernel's UDP, of \
          which `bare` is the limit. The client is on the server's core: compare CPU.",
