@@ -11,6 +11,7 @@ use ringloop::io::{
     AsyncRead, AsyncWrite, BufWriter, DuplexStream, Pipe, PipeReader, PipeWriter, duplex,
 };
 use ringloop::net::{OwnedReadHalf, OwnedWriteHalf, TcpListener, TcpStream, UnixStream};
+use ringloop::streams;
 use ringloop::testing::StreamConformance;
 
 use crate::harness::{must_panic, on_every, scaled};
@@ -135,6 +136,42 @@ fn streams_in_memory_keep_to_the_rules() {
             let suite = StreamConformance::new().seed(cfg.seed).most_buffered(max);
             cfg.everywhere(|| async { suite.run(async || Ok(duplex(max))).await });
         }
+    });
+}
+
+#[test]
+fn readers_and_writers_keep_to_the_rules() {
+    on_every(|cfg| {
+        let ends = async || {
+            let (near, far) = UnixStream::pair()?;
+            let (near, far) = (streams::split(near), streams::split(far));
+            Ok((Joined(near.0, near.1), Joined(far.0, far.1)))
+        };
+        cfg.once(StreamConformance::new().seed(cfg.seed).run(ends));
+    });
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn sessions_keep_to_the_rules() {
+    use crate::tls_tools::{acceptor, connector};
+    on_every(|cfg| {
+        let sessions = async || {
+            let (near, far) = UnixStream::pair()?;
+            let connector = connector();
+            let connecting = connector.connect("localhost", near);
+            let acceptor = acceptor();
+            let (near, far) = futures_util::join!(connecting, acceptor.accept(far));
+            Ok((near?, far?))
+        };
+        cfg.once(StreamConformance::new().seed(cfg.seed).run(sessions));
+        // And with the queue of a writer above.
+        let ends = async || {
+            let (near, far) = sessions().await?;
+            let (near, far) = (streams::split(near), streams::split(far));
+            Ok((Joined(near.0, near.1), Joined(far.0, far.1)))
+        };
+        cfg.once(StreamConformance::new().seed(cfg.seed).run(ends));
     });
 }
 
