@@ -392,7 +392,7 @@ fn new_socket(addr: SocketAddr) -> io::Result<Socket> {
 pub(crate) fn bind_without_port(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
     let yes: libc::c_int = 1;
     // SAFETY: the value is one number, as the option takes it (ip(7)), and lives until the call returns.
-    let set = unsafe {
+    unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             libc::SOL_IP,
@@ -401,10 +401,8 @@ pub(crate) fn bind_without_port(socket: &Socket, addr: SocketAddr) -> io::Result
             size_of_val(&yes) as libc::socklen_t,
         )
     };
-    match set {
-        0 => socket.bind(&addr.into()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    // Where that was refused, the port is chosen now.
+    socket.bind(&addr.into())
 }
 
 /// Whether connect(2) is through; `false`: it is still under way.

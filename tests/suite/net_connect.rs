@@ -318,6 +318,12 @@ fn this_end_has_the_address_that_was_chosen() {
             let stream = Connect::new().local_addr(fixed).connect(open).await.unwrap();
             assert_eq!(stream.local_addr().unwrap(), fixed);
 
+            if let Ok(listener) = TcpListener::bind("[::1]:0").await {
+                let connect = Connect::new().local_addr("[::1]:0".parse().unwrap());
+                let stream = connect.connect(listener.local_addr().unwrap()).await.unwrap();
+                assert_eq!(stream.local_addr().unwrap().ip(), IpAddr::from(Ipv6Addr::LOCALHOST));
+            }
+
             // Families that do not fit are errors that name the fix; others are tried all the same.
             let six: SocketAddr = (Ipv6Addr::LOCALHOST, open.port()).into();
             let error = connect.connect(six).await.unwrap_err();
@@ -333,6 +339,40 @@ fn this_end_has_the_address_that_was_chosen() {
             let taken = Connect::new().local_addr(open).connect(open).await.unwrap_err();
             assert_eq!(taken.kind(), ErrorKind::AddrInUse);
             assert!(taken.to_string().contains("port 0"), "{taken}");
+        });
+    });
+}
+
+#[test]
+fn one_port_of_this_end_serves_for_several_peers() {
+    // Goal: an address of this end with the port 0 does not use up a port for each connection; method: in a network of
+    // its own there is one port only, and two peers.
+    isolated(|| {
+        if enter_own_network().is_none() {
+            loud(
+                "NOTE skipped: no network of one's own here, so the ports of this end are not counted",
+            );
+            return;
+        }
+        on_every(|cfg| {
+            cfg.once(async {
+                let range = "/proc/sys/net/ipv4/ip_local_port_range";
+                std::fs::write(range, "32768 60999").unwrap();
+                let (first, one) = listening().await;
+                let (second, two) = listening().await;
+                // The kernel wants two at least: the other is in use.
+                std::fs::write(range, "50000 50001").unwrap();
+                let (_holder, _) = bound("127.0.0.5:50001".parse().unwrap());
+                let connect = Connect::new().local_addr("127.0.0.5:0".parse().unwrap());
+                let near = connect.connect(one).await.unwrap();
+                let other = connect.connect(two).await.unwrap();
+                assert_eq!(near.local_addr().unwrap().port(), 50000);
+                assert_eq!(other.local_addr().unwrap().port(), 50000);
+                // A reset leaves no port behind for the next case.
+                near.set_linger(Some(Duration::ZERO)).unwrap();
+                other.set_linger(Some(Duration::ZERO)).unwrap();
+                drop((first, second));
+            });
         });
     });
 }
@@ -428,6 +468,8 @@ fn first_bytes_arrive_with_and_without_fast_open() {
     });
 }
 
+const FAST_OPEN: &str = "/proc/sys/net/ipv4/tcp_fastopen";
+
 /// Moves the thread, and those that it starts, into a network of its own, in which fast open is on for clients and
 /// servers. Its loopback is the only interface. `None`: that is not permitted here.
 fn enter_own_network() -> Option<()> {
@@ -442,7 +484,7 @@ fn enter_own_network() -> Option<()> {
     let up = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw mut request) };
     assert_eq!(up, 0, "{}", std::io::Error::last_os_error());
     // 1: clients, 2: servers, 0x400: all listeners.
-    std::fs::write("/proc/sys/net/ipv4/tcp_fastopen", "1027").ok()
+    std::fs::write(FAST_OPEN, "1027").ok()
 }
 
 /// A counter of TCP in this thread's network.
@@ -505,6 +547,15 @@ fn fast_open_brings_the_first_bytes_with_the_first_packet() {
                 let mut text = String::new();
                 near.read_to_string(&mut text).await.unwrap();
                 assert_eq!(text, "to another");
+
+                // Where the system does not have it, the bytes go the other way.
+                std::fs::write(FAST_OPEN, "0").unwrap();
+                drop(connect.connect_with(other, b"plainly").await.unwrap());
+                let (mut near, _) = listener.accept().await.unwrap();
+                text.clear();
+                near.read_to_string(&mut text).await.unwrap();
+                assert_eq!(text, "plainly");
+                std::fs::write(FAST_OPEN, "1027").unwrap();
             });
         });
     });
