@@ -35,7 +35,7 @@ pub struct Load {
     /// Bytes of one message; for HTTP the request is fixed and this is unused.
     pub message: usize,
     /// Messages in one write of the client; with more than one, the next write follows when all are
-    /// back.
+    /// back. In lockstep each is a datagram of its own.
     pub burst: usize,
     /// Bytes of the buffer through which a server reads, if it has one. Larger than a message: a
     /// read that fills it has to be followed by another, to see whether that was all.
@@ -47,6 +47,18 @@ pub struct Load {
     /// Whether the server listens on a Unix socket.
     pub unix: bool,
     pub pace: Pace,
+}
+
+impl Load {
+    /// Writes of a connection that are under way at once.
+    pub fn requests(&self) -> usize {
+        if let Pace::Lockstep = self.pace { self.burst } else { 1 }
+    }
+
+    /// Messages in one of them.
+    pub fn messages(&self) -> usize {
+        self.burst / self.requests()
+    }
 }
 
 /// When the client sends.
@@ -260,6 +272,10 @@ pub const CASES: &[Case] = &[
     udp("udp_echo_connected", 64),
     udp("udp_echo_1", 1),
     udp("udp_fan_in", 160),
+    udp("udp_echo_64", 64, 1),
+    udp("udp_echo_connected", 1, 64),
+    udp("udp_echo_1", 1, 1),
+    udp("udp_fan_in", 160, 1),
     Case {
         area: "udp",
         name: "udp_bulk",
@@ -298,8 +314,9 @@ const fn tls(name: &'static str, operation: &'static str) -> Case {
 }
 
 const fn udp(name: &'static str, clients: usize) -> Case {
+const fn udp(name: &'static str, clients: usize, burst: usize) -> Case {
     let operation = "one datagram echoed";
-    let load = Load { connections: clients, pace: Pace::Lockstep, ..STEADY };
+    let load = Load { connections: clients, burst, pace: Pace::Lockstep, ..STEADY };
     Case { area: "udp", peers: DATAGRAMS, operation, ..echo(name, load) }
 }
 

@@ -66,6 +66,13 @@ pub fn take_precedence() {
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameters) };
 }
 
+/// Has the calling thread never interrupt another one when it is woken: it waits until its core is free.
+pub fn give_way() {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `parameters` may be read. Every thread may do this.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &parameters) };
+}
+
 /// CPU time, user and system, of all threads of process `pid`, living and ended.
 pub fn cpu_ns_of(pid: u32) -> io::Result<u64> {
     let mut clock = 0;

@@ -13,8 +13,8 @@
 //!
 //! For servers of datagrams a connection is a socket that is connected to one of theirs; a datagram that
 //! is lost fails the run. Their client goes in lockstep on the server's first core: it sends for all its
-//! sockets, and sleeps until all replies are there. So the server finds all of them waiting, and is
-//! never interrupted.
+//! sockets, and sleeps until the server does. So the server finds all of them waiting, and is never
+//! interrupted.
 //!
 //! It runs on the last core; with fewer cores than workers + 1 it shares that core with a worker,
 //! which costs every peer the same. Its own use is in every sample: `client_cores` near 1 means
@@ -64,7 +64,7 @@ pub fn run(spec: &Spec, target: &Target) -> Result<Sample, String> {
     // The kernel reads from it until this process ends.
     let exchange: &'static Exchange = Box::leak(Box::new(match spec.case.area {
         "http" => http::exchange(spec.case.name, load.burst, target.address)?,
-        _ => Exchange::echo(load.message, load.burst),
+        _ => Exchange::echo(load.message, load.messages()),
     }));
     match load.pace {
         Pace::Closed | Pace::Lockstep | Pace::Open(_) => steady::run(spec, load, exchange, target),

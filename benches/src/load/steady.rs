@@ -37,6 +37,9 @@ pub fn run(
     if matches!(load.pace, Pace::Open(_)) && !target.alone_on_core {
         sys::take_precedence();
     }
+    if let Pace::Lockstep = load.pace {
+        sys::give_way();
+    }
     let hog_share = load.hog.then(|| hog_share(target)).transpose()?;
     let mut client = Client::connect(spec, load, exchange, target)?;
     client.drive(load.pace, Instant::now() + spec.warmup)?;
@@ -100,17 +103,20 @@ impl Client {
         exchange: &'static Exchange,
         target: &Target,
     ) -> Result<Client, String> {
-        let mut ring = Ring::new(2 * load.connections)?;
+        let mut ring = Ring::new(2 * load.connections * load.requests())?;
         if !exchange.samples() {
             // One for the bytes that each connection may get in a turn, and as many again.
-            ring.provide(2 * load.connections, exchange.reply.len().max(BUFFER))?;
+            let buffers = 2 * load.connections * load.requests();
+            ring.provide(buffers, exchange.reply.len().max(BUFFER))?;
         }
         let mut connections = Vec::with_capacity(load.connections);
         for index in 0..load.connections {
             let mut connection = Connection::new(index, socket(spec, target)?, exchange);
             connection.receive(&mut ring)?;
             if let Pace::Closed | Pace::Lockstep = load.pace {
-                connection.send(&mut ring, Instant::now())?;
+                for _ in 0..load.requests() {
+                    connection.send(&mut ring, Instant::now())?;
+                }
             }
             connections.push(connection);
         }
@@ -147,6 +153,7 @@ impl Client {
             }
             let wait = match pace {
                 Pace::Open(rate) => self.send_what_is_due(rate, now)?,
+                // A connection has one receive, which does not wake the client again before it has run.
                 Pace::Lockstep => Wait::For(self.connections.len(), end - now),
                 _ => Wait::AtMost(end - now),
             };

@@ -170,7 +170,7 @@ const CAVEATS: &[(&str, &str)] = &[
     ),
     (
         "udp_echo_connected",
-        "how clients find their sockets. Without addresses and routes to look up, the kernel's part is smaller.",
+        "several clients. Without addresses and routes to look up, the kernel's part is smaller. Compare CPU.",
     ),
     (
         "udp_echo_1",

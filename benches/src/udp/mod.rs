@@ -4,9 +4,9 @@
 //!
 //! - `udp_echo_64`: what does a runtime add to the kernel's cost of a datagram there and back, while
 //!   64 clients wait for theirs? One socket, one task.
-//! - `udp_echo_connected`: the same with a socket for each client, which is connected to it, and a
-//!   task for each. (A client says hello at the server's port, and goes on with the socket that
-//!   answers.)
+//! - `udp_echo_connected`: the same with a socket that is connected to its one client, of which 64
+//!   datagrams wait. (The client says hello at the server's port, and goes on with the socket that
+//!   answers. A task serves each such socket.)
 //! - `udp_echo_1`: one client, so that the server waits for each datagram: what does the wait cost?
 //! - `udp_fan_in`: 160 clients, and a socket for each worker at one port (`SO_REUSEPORT`): do workers
 //!   share what arrives? With one worker there is one socket, whose buffer has room for all.
