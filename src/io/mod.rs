@@ -43,7 +43,10 @@ mod split;
 mod standard;
 
 pub use futures_io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite};
-pub use futures_util::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
+pub use futures_util::io::{
+    AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufReader, BufWriter, Chain,
+    Cursor, Empty, Lines, ReadHalf, Repeat, Sink, Take, WriteHalf, empty, repeat, sink,
+};
 
 pub use self::{
     async_fd::AsyncFd,

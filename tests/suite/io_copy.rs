@@ -178,3 +178,27 @@ fn copy_that_is_cancelled_leaves_what_was_not_read() {
         });
     });
 }
+
+#[test]
+fn tools_of_the_futures_crates_have_their_names_here() {
+    use std::io::SeekFrom;
+
+    use ringloop::io::{AsyncSeekExt, Cursor, empty, repeat, sink, split};
+    on_every(|cfg| {
+        cfg.once(async {
+            let mut cursor = Cursor::new(b"0123456789");
+            cursor.seek(SeekFrom::Start(4)).await.unwrap();
+            let mut text = String::new();
+            let mut parts = cursor.take(3).chain(&b"abc"[..]).chain(empty());
+            parts.read_to_string(&mut text).await.unwrap();
+            assert_eq!(text, "456abc");
+            assert_eq!(copy(repeat(7).take(300_000), &mut sink()).await.unwrap(), 300_000);
+            let (near, mut far) = tcp().await.unwrap();
+            let (mut reader, mut writer) = split(near);
+            join(far.write_all(b"x"), writer.close()).await.1.unwrap();
+            reader.read_exact(&mut [0]).await.unwrap();
+            assert_eq!(far.read(&mut [0]).await.unwrap(), 0);
+            let _whole: TcpStream = reader.reunite(writer).unwrap();
+        });
+    });
+}
