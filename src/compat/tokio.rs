@@ -205,6 +205,27 @@ mod tests {
         });
     }
 
+    /// Goal: a stream in memory serves code that is written for tokio.
+    #[test]
+    fn streams_in_memory_work_with_the_extensions_of_tokio() {
+        use ::tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        crate::run(async {
+            let (mut near, mut far) = crate::io::duplex(4);
+            let writing = crate::spawn(async move {
+                near.write_all(b"more than four").await?;
+                near.shutdown().await?;
+                let mut answer = Vec::new();
+                near.read_to_end(&mut answer).await?;
+                Ok::<_, io::Error>(answer)
+            });
+            let mut text = b"got ".to_vec();
+            far.read_to_end(&mut text).await.unwrap();
+            far.write_all(&text).await.unwrap();
+            drop(far);
+            assert_eq!(writing.await.unwrap().unwrap(), b"got more than four");
+        });
+    }
+
     /// Goal: the halves are the stream's directions: ending one leaves the other open.
     #[test]
     fn halves_end_one_by_one() {
