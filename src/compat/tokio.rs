@@ -136,7 +136,7 @@ mod tls {
                     }
                     let room = buf.remaining();
                     ready!(self.poll_read_with(cx, room, |bytes| {
-                        let n = bytes.len().min(room);
+                        let n = bytes.len().min(buf.remaining());
                         buf.put_slice(&bytes[..n]);
                         n
                     }))?;

@@ -4,18 +4,20 @@ use std::{fmt, io, path::Path, sync::Arc, time::Duration};
 
 use futures_io::{AsyncRead, AsyncWrite};
 use rustls::{
-    Connection, RootCertStore, ServerConfig, ServerConnection,
+    RootCertStore, ServerConfig,
     crypto::ring::Ticketer,
-    server::{NoServerSessionStorage, WebPkiClientVerifier},
+    server::{NoServerSessionStorage, UnbufferedServerConnection, WebPkiClientVerifier},
 };
 
 use super::{
-    TlsStream, errors,
-    errors::Side,
+    TlsStream,
+    engine::Engine,
+    errors::{self, Side},
     limits::Limits,
     pem::{Identity, Pem},
     provider,
     session::Session,
+    sni,
 };
 
 /// Makes TLS sessions as the server.
@@ -167,9 +169,9 @@ impl TlsAcceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let conn = ServerConnection::new(self.config.clone())
+        let server = UnbufferedServerConnection::new(self.config.clone())
             .map_err(|error| errors::of_connection(Side::Server, None, &error))?;
-        let session = Session::new(Connection::Server(conn), None, buffered, self.limits.shutdown);
+        let session = Session::new(Engine::Server(server), None, buffered, self.limits.shutdown);
         TlsStream::handshake(stream, session, self.limits.handshake).await
     }
 
@@ -198,7 +200,7 @@ impl TlsAcceptor {
 /// All settings are those of rustls. The time limits are the usual ones.
 impl From<Arc<ServerConfig>> for TlsAcceptor {
     fn from(config: Arc<ServerConfig>) -> Self {
-        Self { config, limits: Limits::default() }
+        Self { config: sni::watched(Arc::unwrap_or_clone(config)), limits: Limits::default() }
     }
 }
 
@@ -367,6 +369,6 @@ impl TlsAcceptorBuilder {
             config.send_tls13_tickets = 0;
             config.session_storage = Arc::new(NoServerSessionStorage {});
         }
-        Ok(TlsAcceptor { config: Arc::new(config), limits: self.limits })
+        Ok(TlsAcceptor { config: sni::watched(config), limits: self.limits })
     }
 }

@@ -3,10 +3,14 @@
 use std::{fmt, io, path::Path, sync::Arc, time::Duration};
 
 use futures_io::{AsyncRead, AsyncWrite};
-use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, pki_types::ServerName};
+use rustls::{
+    ClientConfig, RootCertStore, client::UnbufferedClientConnection, pki_types::ServerName,
+};
 
 use super::{
-    TlsStream, errors,
+    TlsStream,
+    engine::Engine,
+    errors,
     limits::Limits,
     pem::{Identity, Pem},
     provider,
@@ -133,10 +137,10 @@ impl TlsConnector {
             ));
         }
         let parsed = ServerName::try_from(name).map_err(|_| bad_name(name))?.to_owned();
-        let conn = ClientConnection::new(self.config.clone(), parsed)
+        let client = UnbufferedClientConnection::new(self.config.clone(), parsed)
             .map_err(|error| errors::of_connection(errors::Side::Client, Some(name), &error))?;
-        let conn = Connection::Client(conn);
-        let session = Session::new(conn, Some(name.into()), buffered, self.limits.shutdown);
+        let engine = Engine::Client(client);
+        let session = Session::new(engine, Some(name.into()), buffered, self.limits.shutdown);
         TlsStream::handshake(stream, session, self.limits.handshake).await
     }
 

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, io, time::Duration};
 
-use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
+use rustls::{AlertDescription, CertificateError, Error};
 
 /// Which end of the connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,11 +178,6 @@ pub(super) fn not_tls(side: Side, first: &[u8], error: Error) -> io::Error {
     };
     let text = format!("the {} does not speak TLS, it began with \"{shown}\": {fix}", side.peer());
     with_source(io::ErrorKind::InvalidData, text, error)
-}
-
-/// The error of a peer that is no TLS peer, before rustls has seen enough.
-pub(super) fn wrong_content() -> Error {
-    Error::InvalidMessage(InvalidMessage::InvalidContentType)
 }
 
 /// The peer closed during the handshake.

@@ -23,6 +23,8 @@ use crate::{
     },
     loom::Mutex,
 };
+use super::stream::{TlsStream, filling};
+use crate::loom::Mutex;
 
 pub(super) fn split<S>(stream: TlsStream<S>) -> (TlsReadHalf<S>, TlsWriteHalf<S>) {
     let shared = Arc::new(Mutex::new(stream));
@@ -89,7 +91,7 @@ impl<S> TlsReadHalf<S> {
         &mut self,
         cx: &mut Context<'_>,
         room: usize,
-        take: impl FnOnce(&[u8]) -> usize,
+        take: impl FnMut(&[u8]) -> usize,
     ) -> Poll<io::Result<usize>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -110,7 +112,7 @@ where
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.poll_read_with(cx, buf.len(), |bytes| copy(bytes, buf))
+        self.poll_read_with(cx, buf.len(), filling(buf))
     }
 }
 

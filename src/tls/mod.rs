@@ -83,13 +83,16 @@
 
 mod acceptor;
 mod connector;
+mod engine;
 mod errors;
 mod halves;
 mod limits;
 mod pem;
 mod scratch;
 mod session;
+mod sni;
 mod stream;
+mod waiting;
 
 use std::sync::Arc;
 

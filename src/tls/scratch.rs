@@ -1,43 +1,64 @@
-//! The memory that records are received into: one piece for each thread, in use for the time of a
-//! poll. A stream that waits has none of it.
+//! The memory that records are received into and encrypted into: pieces of the thread, in use for the
+//! time of a poll. A session that waits has none of it.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+
+/// The plaintext that one write or one read takes at most: four whole records.
+pub(super) const PLAINTEXT: usize = 64 << 10;
+
+/// What records add to plaintext, at most: that of four, and small records before them.
+const OVERHEAD: usize = 2 << 10;
+
+const SIZE: usize = PLAINTEXT + OVERHEAD;
 
 /// The largest record that TLS 1.2 allows, with its header.
-pub(super) const WHOLE_RECORD: usize = (16 << 10) + 2048 + 5;
+const WHOLE_RECORD: usize = (16 << 10) + 2048 + 5;
 
-/// What is received at most at a time.
-const MOST: usize = 64 << 10;
-
-/// What the records of some plaintext add to it.
-const OVERHEAD: usize = 1 << 10;
+/// How many pieces a thread keeps: one for records and one for plaintext that is gathered.
+const KEPT: usize = 2;
 
 thread_local! {
-    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The thread's piece of memory, until the drop. A session inside of a session gets one of its own.
+/// A piece of the thread's memory, until the drop.
 pub(super) struct Scratch(Vec<u8>);
 
 impl Scratch {
     pub(super) fn take() -> Self {
         // At the thread's end there is no spare.
-        let mut bytes = SPARE.try_with(Cell::take).unwrap_or_default();
-        if bytes.is_empty() {
-            bytes = vec![0; MOST];
-        }
-        Self(bytes)
+        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
+        Self(spare.unwrap_or_else(|| vec![0; SIZE]))
     }
 
-    /// A part that has room for the records of as much plaintext, or for one whole record.
-    pub(super) fn for_plaintext(&mut self, room: usize) -> &mut [u8] {
-        &mut self.0[..room.saturating_add(OVERHEAD).clamp(WHOLE_RECORD, MOST)]
+    pub(super) fn all(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
+    /// Room for `begun` bytes, and behind them for the records of `room` bytes of plaintext, or for one
+    /// whole record.
+    pub(super) fn behind(&mut self, begun: usize, room: usize) -> &mut [u8] {
+        let more = room.saturating_add(OVERHEAD).clamp(WHOLE_RECORD, SIZE);
+        if begun + more > self.0.len() {
+            // Handshake messages of several records stay until the last of them.
+            self.0.resize((begun + more).max(SIZE), 0);
+        }
+        &mut self.0[..begun + more]
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.0);
-        let _ = SPARE.try_with(|spare| spare.set(bytes));
+        let mut bytes = std::mem::take(&mut self.0);
+        if bytes.len() > SIZE {
+            bytes.truncate(SIZE);
+            bytes.shrink_to_fit();
+        }
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < KEPT {
+                spare.push(bytes);
+            }
+        });
     }
 }

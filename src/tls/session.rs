@@ -1,53 +1,57 @@
 //! The session: rustls' state machine between plaintext and the records on a stream.
 //!
+//! A session that waits holds no buffer of its own. Records are received into memory of the thread, and
+//! decrypted there. What is kept is the beginning of a record that is not whole yet, plaintext that the
+//! reader had no room for, and records that the stream below had no room for.
+//!
 //! Reading and writing may be done by two tasks in turn, by the halves of a split stream. The stream
 //! below keeps one waker for each direction. Reading sends as well: alerts, tickets, and what a writer
 //! has left. So two tasks may wait for the same direction. [`Waiting`] has the wakers of both, and a
 //! task that waits for room registers a waker that wakes both.
 
 use std::{
-    io::{self, BufRead, IoSlice, Write},
+    cell::Cell,
+    io::{self, IoSlice},
     mem,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, Wake, Waker, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use futures_io::{AsyncRead, AsyncWrite};
-use rustls::Connection;
+use rustls::{CommonState, Error};
 
 use super::{
+    engine::{Action, Engine, Outcome},
     errors::{self, Side},
-    scratch::{Scratch, WHOLE_RECORD},
+    scratch::{PLAINTEXT, Scratch},
+    sni,
+    waiting::{User, Waiting},
 };
 use crate::{
     time::{Instant, Sleep, sleep_until},
     util::current,
 };
 
-/// How much plaintext rustls holds before it takes no more records.
-const PLAINTEXT_LIMIT: usize = 16 << 10;
-
-/// The size of rustls' buffer for records when it is at rest.
-const SMALL_READ: usize = 4096;
-
 /// What the two sides of a stream share.
 pub(super) struct Session {
-    conn: Connection,
-    side: Side,
+    engine: Engine,
     /// The server's name, as the client asks for it.
     name: Option<Box<str>>,
-    /// Bytes of the stream that rustls has not had yet.
-    unfed: Unfed,
+    /// The beginning of a record, or bytes that were received before the session began.
+    incoming: Vec<u8>,
+    /// Plaintext that no read has taken.
+    plain: Bytes,
+    /// Records that the stream below has not taken.
+    outgoing: Bytes,
     /// What ended the session, and the first bytes of a peer that speaks no TLS.
-    failed: Option<(rustls::Error, Option<Vec<u8>>)>,
+    failed: Option<(Error, Option<Vec<u8>>)>,
     /// Whether a byte of the peer has been looked at.
     met: bool,
+    /// Whether the peer has sent close_notify.
+    peer_closed: bool,
     /// Whether the stream below has ended.
     eof: bool,
-    /// Whether rustls may hold memory that it needs no longer.
-    swollen: bool,
     waiting: Waiting,
     closing: Closing,
     /// The timer of a close that waits.
@@ -68,107 +72,48 @@ enum Closing {
     TimedOut,
 }
 
-/// The two users of a stream's write direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum User {
-    Reader,
-    Writer,
-}
-
-/// The wakers of tasks that wait for room in the stream below.
+/// Bytes, and how many of them have been used. Without bytes it has no memory.
 #[derive(Default)]
-struct Waiting {
-    reader: Option<Waker>,
-    writer: Option<Waker>,
-}
-
-impl Waiting {
-    fn slot(&mut self, user: User) -> &mut Option<Waker> {
-        match user {
-            User::Reader => &mut self.reader,
-            User::Writer => &mut self.writer,
-        }
-    }
-
-    fn other(&mut self, user: User) -> &mut Option<Waker> {
-        match user {
-            User::Reader => &mut self.writer,
-            User::Writer => &mut self.reader,
-        }
-    }
-
-    /// A waker to register in the stream, if it has to wake another task as well.
-    fn both(&mut self, user: User, own: &Waker) -> Option<Waker> {
-        let other = self.other(user).as_ref().filter(|other| !other.will_wake(own))?;
-        Some(Waker::from(Arc::new(Both(own.clone(), other.clone()))))
-    }
-
-    fn enter(&mut self, user: User, waker: &Waker) {
-        match self.slot(user) {
-            Some(known) if known.will_wake(waker) => {}
-            slot => *slot = Some(waker.clone()),
-        }
-    }
-
-    fn leave(&mut self, user: User) {
-        *self.slot(user) = None;
-    }
-
-    /// The stream may have forgotten the other's waker.
-    fn wake_other(&mut self, user: User) {
-        if let Some(waker) = self.other(user).take() {
-            waker.wake();
-        }
-    }
-}
-
-struct Both(Waker, Waker);
-
-impl Wake for Both {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.wake_by_ref();
-        self.1.wake_by_ref();
-    }
-}
-
-/// Bytes, and how many of them have been used.
-#[derive(Default)]
-struct Unfed {
+struct Bytes {
     bytes: Vec<u8>,
-    at: usize,
+    used: usize,
 }
 
-impl Unfed {
+impl Bytes {
     fn is_empty(&self) -> bool {
-        self.at == self.bytes.len()
+        self.bytes.is_empty()
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.used..]
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.used += n;
+        if self.used == self.bytes.len() {
+            *self = Self::default();
+        }
     }
 }
 
 impl Session {
     /// `buffered` are bytes of the peer that were read from the stream before.
     pub(super) fn new(
-        conn: Connection,
+        engine: Engine,
         name: Option<Box<str>>,
         buffered: Vec<u8>,
         shutdown_limit: Duration,
     ) -> Self {
-        let side = match conn {
-            Connection::Client(_) => Side::Client,
-            Connection::Server(_) => Side::Server,
-        };
         Self {
-            conn,
-            side,
+            engine,
             name,
-            unfed: Unfed { bytes: buffered, at: 0 },
+            incoming: buffered,
+            plain: Bytes::default(),
+            outgoing: Bytes::default(),
             failed: None,
             met: false,
+            peer_closed: false,
             eof: false,
-            swollen: false,
             waiting: Waiting::default(),
             closing: Closing::Open,
             timer: None,
@@ -176,12 +121,12 @@ impl Session {
         }
     }
 
-    pub(super) fn conn(&self) -> &Connection {
-        &self.conn
+    pub(super) fn common(&self) -> &CommonState {
+        self.engine.common()
     }
 
     pub(super) fn side(&self) -> Side {
-        self.side
+        self.engine.side()
     }
 
     pub(super) fn name(&self) -> Option<&str> {
@@ -190,21 +135,15 @@ impl Session {
 
     pub(super) fn refresh_traffic_keys(&mut self) -> io::Result<()> {
         self.check()?;
-        self.conn
-            .refresh_traffic_keys()
-            .map_err(|error| errors::of_connection(self.side, self.name(), &error))
-    }
-
-    pub(super) fn export_keying_material(
-        &self,
-        output: &mut [u8],
-        label: &[u8],
-        context: Option<&[u8]>,
-    ) -> io::Result<()> {
-        self.check()?;
-        match self.conn.export_keying_material(output, label, context) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(errors::of_connection(self.side, self.name(), &error)),
+        if !matches!(self.closing, Closing::Open) {
+            return Err(errors::closed());
+        }
+        let outcome = self.act(Action::RefreshKeys);
+        match outcome.failed {
+            // That it cannot be done does not end the session.
+            Some(error) => Err(errors::of_connection(self.side(), self.name(), &error)),
+            None if outcome.acted => Ok(()),
+            None => Err(errors::closed()),
         }
     }
 
@@ -217,14 +156,21 @@ impl Session {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        while self.conn.is_handshaking() {
+        if !self.met {
+            // The client has something to say first.
+            let outcome = self.run(&mut [], &mut |_| 0, None);
+            if let Some(error) = outcome.failed {
+                return Poll::Ready(Err(self.fail(error, None)));
+            }
+        }
+        while self.common().is_handshaking() {
             if let Err(error) = ready!(self.poll_flush(io, cx)) {
                 return Poll::Ready(Err(self.last_words(io, cx).unwrap_or(error)));
             }
             if self.eof {
-                return Poll::Ready(Err(errors::handshake_eof(self.side)));
+                return Poll::Ready(Err(errors::handshake_eof(self.side())));
             }
-            let received = ready!(self.poll_receive(io, cx, 0));
+            let received = ready!(self.poll_receive(io, cx, 0, &mut |_| 0));
             if received.is_err() {
                 // The alert for the peer, if there is room.
                 let _ = self.poll_flush(io, cx);
@@ -232,7 +178,7 @@ impl Session {
             received?;
         }
         let flushed = ready!(self.poll_flush(io, cx));
-        match self.side {
+        match self.side() {
             Side::Client => Poll::Ready(flushed),
             // A peer that has gone need not have the tickets. The next read says what is wrong.
             Side::Server => Poll::Ready(Ok(())),
@@ -245,7 +191,7 @@ impl Session {
         S: AsyncRead + Unpin,
     {
         while !self.eof {
-            match self.poll_receive(io, cx, 0) {
+            match self.poll_receive(io, cx, 0, &mut |_| 0) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) if self.failed.is_some() => return Some(error),
                 _ => break,
@@ -254,70 +200,54 @@ impl Session {
         None
     }
 
-    /// Waits for plaintext, gives the first of it to `take`, and drops as much as that returns. At the
-    /// end, `take` gets nothing. `room` is how much can be taken.
+    /// Waits for plaintext, and gives it to `take`, which returns how much it has used, and is called
+    /// again if that was all. 0 is the end. `room` is how much can be taken.
     pub(super) fn poll_read<S>(
         &mut self,
         io: &mut S,
         cx: &mut Context<'_>,
         room: usize,
-        take: impl FnOnce(&[u8]) -> usize,
+        mut take: impl FnMut(&[u8]) -> usize,
     ) -> Poll<io::Result<usize>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        ready!(self.poll_fill(io, cx, room))?;
-        let mut reader = self.conn.reader();
-        let taken = take(reader.fill_buf()?);
-        reader.consume(taken);
-        Poll::Ready(Ok(taken))
-    }
-
-    /// Waits until there is plaintext, or the end.
-    fn poll_fill<S>(
-        &mut self,
-        io: &mut S,
-        cx: &mut Context<'_>,
-        room: usize,
-    ) -> Poll<io::Result<()>>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let mut received = false;
+        if !self.plain.is_empty() {
+            // The stream below spends budget for what it gives.
+            ready!(current::poll_budget(cx));
+            let taken = take(self.plain.rest());
+            self.plain.advance(taken);
+            return Poll::Ready(Ok(taken));
+        }
+        let taken = Cell::new(0);
+        let mut count = |bytes: &[u8]| {
+            let n = take(bytes);
+            taken.set(taken.get() + n);
+            n
+        };
         loop {
-            if let Some(end) = self.readable().transpose() {
-                // The stream below spends budget for what it gives.
-                if !received {
-                    ready!(current::poll_budget(cx));
-                }
-                return Poll::Ready(end.map(drop));
+            if self.peer_closed {
+                return Poll::Ready(Ok(0));
             }
             self.check()?;
-            if self.conn.wants_write() {
+            if self.eof {
+                return Poll::Ready(Err(errors::truncated(self.side())));
+            }
+            if !self.outgoing.is_empty() {
                 // An error of sending is one of the next write: there may be bytes to read.
                 let _ = self.poll_send(io, cx, User::Reader);
             }
-            let result = ready!(self.poll_receive(io, cx, room));
-            self.waiting.leave(User::Reader);
-            if self.failed.is_some() {
-                // The alert for the peer, if there is room. Plaintext may have come before the fault.
-                if self.conn.wants_write() {
-                    let _ = self.poll_send(io, cx, User::Reader);
-                    self.waiting.leave(User::Reader);
-                }
-            } else {
-                result?;
+            let result = ready!(self.poll_receive(io, cx, room, &mut count));
+            if self.failed.is_some() && !self.outgoing.is_empty() {
+                // The alert for the peer, if there is room.
+                let _ = self.poll_send(io, cx, User::Reader);
             }
-            received = true;
-        }
-    }
-
-    /// Whether a read is ready: `Some(true)` with plaintext, `Some(false)` at the end.
-    fn readable(&mut self) -> io::Result<Option<bool>> {
-        match self.conn.reader().fill_buf() {
-            Ok(bytes) => Ok(Some(!bytes.is_empty())),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(_) => Err(errors::truncated(self.side)),
+            self.waiting.leave(User::Reader);
+            if taken.get() > 0 {
+                // What was wrong is said by the next read.
+                return Poll::Ready(Ok(taken.get()));
+            }
+            result?;
         }
     }
 
@@ -336,16 +266,35 @@ impl Session {
             return Poll::Ready(Err(errors::closed()));
         }
         // Records that wait go first: there is no more of them than one write makes.
-        if self.conn.wants_write() {
+        if !self.outgoing.is_empty() {
             ready!(self.poll_send(io, cx, User::Writer))?;
         }
-        let taken = self.conn.writer().write_vectored(bufs)?;
-        if let Poll::Ready(sent) = self.poll_send(io, cx, User::Writer) {
-            sent?;
+        let (mut gathered, mut records) = (None, Scratch::take());
+        let bytes = plaintext(bufs, &mut gathered);
+        let mut count = 0;
+        let outcome = self.act(Action::Encrypt(bytes, records.all(), &mut count));
+        if let Some(error) = outcome.failed {
+            return Poll::Ready(Err(self.fail(error, None)));
+        }
+        if !outcome.acted {
+            return Poll::Ready(Err(errors::closed()));
+        }
+        let records = &records.all()[..count];
+        // Records of the session's own may have come before.
+        let mut sent = 0;
+        let mut result = Ok(());
+        while self.outgoing.is_empty() && sent < count && result.is_ok() {
+            match self.poll_below(cx, |cx| Pin::new(&mut *io).poll_write(cx, &records[sent..])) {
+                Poll::Ready(Ok(0)) => result = Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(n)) => sent += n,
+                Poll::Ready(Err(error)) => result = Err(error),
+                Poll::Pending => break,
+            }
         }
         // The bytes are taken: this task does not wait for the rest of them.
         self.waiting.leave(User::Writer);
-        Poll::Ready(Ok(taken))
+        self.outgoing.bytes.extend_from_slice(&records[sent..]);
+        Poll::Ready(result.map(|()| bytes.len()))
     }
 
     /// Sends what is encrypted, and flushes the stream.
@@ -353,7 +302,7 @@ impl Session {
     where
         S: AsyncWrite + Unpin,
     {
-        if self.conn.wants_write() {
+        if !self.outgoing.is_empty() {
             ready!(self.poll_send(io, cx, User::Writer))?;
         }
         self.poll_below(cx, |cx| Pin::new(&mut *io).poll_flush(cx))
@@ -365,7 +314,10 @@ impl Session {
         S: AsyncWrite + Unpin,
     {
         if let Closing::Open = self.closing {
-            self.conn.send_close_notify();
+            if self.failed.is_none() {
+                // If it cannot be sent, the peer sees an end that is not clean.
+                let _ = self.act(Action::CloseNotify);
+            }
             self.closing = Closing::Sending(Instant::now() + self.shutdown_limit);
         }
         let deadline = match self.closing {
@@ -388,7 +340,7 @@ impl Session {
     where
         S: AsyncWrite + Unpin,
     {
-        if self.conn.wants_write() {
+        if !self.outgoing.is_empty() {
             ready!(self.poll_send(io, cx, User::Writer))?;
         }
         self.poll_below(cx, |cx| Pin::new(&mut *io).poll_close(cx))
@@ -424,7 +376,7 @@ impl Session {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         while !self.eof {
-            match ready!(self.poll_read(io, cx, usize::MAX, <[u8]>::len)) {
+            match ready!(self.poll_read(io, cx, PLAINTEXT, <[u8]>::len)) {
                 Ok(0) => break,
                 Ok(_) => {}
                 // The peer has seen our close_notify, and need not send its own.
@@ -443,7 +395,7 @@ impl Session {
     }
 
     fn too_late(&self, sent: bool) -> io::Error {
-        errors::shutdown_timeout(self.side, self.shutdown_limit, sent)
+        errors::shutdown_timeout(self.side(), self.shutdown_limit, sent)
     }
 
     /// Sends records until none is left. If it has to wait, `user` is in [`Waiting`].
@@ -453,18 +405,17 @@ impl Session {
     {
         let both = self.waiting.both(user, cx.waker());
         let mut with_both = Context::from_waker(both.as_ref().unwrap_or(cx.waker()));
-        let mut to = Outgoing { io, cx: &mut with_both };
         let mut sent = Ok(());
-        while self.conn.wants_write() && sent.is_ok() {
-            sent = match self.conn.write_tls(&mut to) {
-                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-                Ok(_) => Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+        while !self.outgoing.is_empty() && sent.is_ok() {
+            match Pin::new(&mut *io).poll_write(&mut with_both, self.outgoing.rest()) {
+                Poll::Ready(Ok(0)) => sent = Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(n)) => self.outgoing.advance(n),
+                Poll::Ready(Err(error)) => sent = Err(error),
+                Poll::Pending => {
                     self.waiting.enter(user, cx.waker());
                     return Poll::Pending;
                 }
-                Err(error) => Err(error),
-            };
+            }
         }
         self.waiting.leave(user);
         self.waiting.wake_other(user);
@@ -472,11 +423,11 @@ impl Session {
     }
 
     /// Polls an operation of the stream's write direction, for the writer.
-    fn poll_below(
+    fn poll_below<T>(
         &mut self,
         cx: &mut Context<'_>,
-        poll: impl FnOnce(&mut Context<'_>) -> Poll<io::Result<()>>,
-    ) -> Poll<io::Result<()>> {
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         let both = self.waiting.both(User::Writer, cx.waker());
         let mut with_both = Context::from_waker(both.as_ref().unwrap_or(cx.waker()));
         let polled = poll(&mut with_both);
@@ -487,137 +438,128 @@ impl Session {
         polled
     }
 
-    /// Gives rustls the next bytes of the stream, or its end.
+    /// Works through the next bytes of the stream, or its end. Plaintext goes to `take`, which returns
+    /// how much it has used; the rest is kept.
     fn poll_receive<S>(
         &mut self,
         io: &mut S,
         cx: &mut Context<'_>,
         room: usize,
+        take: &mut dyn FnMut(&[u8]) -> usize,
     ) -> Poll<io::Result<()>>
     where
         S: AsyncRead + Unpin,
     {
-        if !self.unfed.is_empty() {
-            let Unfed { bytes, at } = mem::take(&mut self.unfed);
-            let fed = self.feed(&bytes[at..], room)?;
-            self.unfed = if at + fed < bytes.len() {
-                Unfed { bytes, at: at + fed }
-            } else {
-                Unfed::default()
-            };
-            return Poll::Ready(Ok(()));
+        if !self.met && !self.incoming.is_empty() {
+            let mut bytes = mem::take(&mut self.incoming);
+            return Poll::Ready(self.work(&mut bytes, take));
         }
         let mut scratch = Scratch::take();
-        let into = scratch.for_plaintext(room);
-        let Poll::Ready(read) = Pin::new(io).poll_read(cx, into) else {
-            self.shrink();
+        let begun = self.incoming.len();
+        let into = scratch.behind(begun, room);
+        let Poll::Ready(read) = Pin::new(io).poll_read(cx, &mut into[begun..]) else {
             return Poll::Pending;
         };
         let read = read?;
         if read == 0 {
             self.eof = true;
-            // rustls takes a read of nothing for the end.
-            self.conn.read_tls(&mut io::empty())?;
             return Poll::Ready(Ok(()));
         }
-        let fed = self.feed(&into[..read], room)?;
-        if fed < read {
-            self.unfed = Unfed { bytes: into[fed..read].to_vec(), at: 0 };
-        }
-        Poll::Ready(Ok(()))
+        into[..begun].copy_from_slice(&self.incoming);
+        self.incoming = Vec::new();
+        Poll::Ready(self.work(&mut into[..begun + read], take))
     }
 
-    /// Gives rustls bytes, until it has as much plaintext as there is room for. Returns how many.
-    fn feed(&mut self, bytes: &[u8], room: usize) -> io::Result<usize> {
-        let mut rest = bytes;
-        let first = (!mem::replace(&mut self.met, true)).then_some(bytes);
-        self.swollen |= bytes.len() > SMALL_READ;
-        while !rest.is_empty() {
-            // After close_notify it takes nothing: what is left is dropped.
-            if self.conn.read_tls(&mut rest)? == 0 {
-                return Ok(bytes.len());
-            }
-            match self.conn.process_new_packets() {
-                Ok(state) => {
-                    let plaintext = state.plaintext_bytes_to_read();
-                    if plaintext > 0 && plaintext >= room.min(PLAINTEXT_LIMIT) {
-                        break;
-                    }
-                }
-                Err(error) => return Err(self.fail(error, first)),
-            }
+    /// Works through records, and keeps what is not whole yet.
+    fn work(&mut self, bytes: &mut [u8], take: &mut dyn FnMut(&[u8]) -> usize) -> io::Result<()> {
+        let met = mem::replace(&mut self.met, true);
+        // They are decrypted where they are, so what is shown of them is taken before.
+        let foreign = (!met && !may_be_tls(bytes)).then(|| bytes[..bytes.len().min(24)].to_vec());
+        let outcome = self.run(bytes, take, None);
+        self.peer_closed |= outcome.peer_closed;
+        if let Some(error) = outcome.failed {
+            return Err(self.fail(error, foreign));
         }
-        match first {
-            Some(first) if !may_be_tls(first) => {
-                Err(self.fail(errors::wrong_content(), Some(first)))
-            }
-            _ => Ok(bytes.len() - rest.len()),
+        // After close_notify nothing counts.
+        if !self.peer_closed {
+            self.incoming = bytes[outcome.used..].to_vec();
         }
+        Ok(())
     }
 
-    /// The session has failed. `first` are the bytes, if they are the peer's first.
-    fn fail(&mut self, error: rustls::Error, first: Option<&[u8]>) -> io::Error {
-        let foreign = first.filter(|first| !may_be_tls(first)).map(<[u8]>::to_vec);
+    /// Runs the state machine for an action of this side.
+    fn act(&mut self, action: Action<'_>) -> Outcome {
+        // It may look at the beginning of a record again.
+        let mut incoming = mem::take(&mut self.incoming);
+        let outcome = self.run(&mut incoming, &mut |_| 0, Some(action));
+        self.peer_closed |= outcome.peer_closed;
+        if outcome.used < incoming.len() {
+            incoming.drain(..outcome.used);
+            self.incoming = incoming;
+        }
+        outcome
+    }
+
+    fn run(
+        &mut self,
+        bytes: &mut [u8],
+        take: &mut dyn FnMut(&[u8]) -> usize,
+        action: Option<Action<'_>>,
+    ) -> Outcome {
+        let Self { engine, plain, outgoing, .. } = self;
+        let mut keep = |bytes: &[u8]| {
+            // What is kept goes first.
+            let taken = if plain.is_empty() { take(bytes) } else { 0 };
+            plain.bytes.extend_from_slice(&bytes[taken..]);
+        };
+        let asks = self.name.is_none() && engine.common().is_handshaking();
+        let outcome = engine.run(bytes, &mut keep, &mut outgoing.bytes, action);
+        if asks {
+            self.name = sni::take();
+        }
+        outcome
+    }
+
+    /// The session has failed. `foreign` are the first bytes of a peer that speaks no TLS.
+    fn fail(&mut self, error: Error, foreign: Option<Vec<u8>>) -> io::Error {
+        let said = self.words(&error, foreign.as_deref());
         self.failed = Some((error, foreign));
-        match self.check() {
-            Err(error) => error,
-            Ok(()) => unreachable!("the session has failed"),
-        }
+        said
     }
 
     fn check(&self) -> io::Result<()> {
         match &self.failed {
             None => Ok(()),
-            Some((error, None)) => Err(errors::of_connection(self.side, self.name(), error)),
-            Some((error, Some(first))) => Err(errors::not_tls(self.side, first, error.clone())),
+            Some((error, foreign)) => Err(self.words(error, foreign.as_deref())),
         }
     }
 
-    /// Before a wait that may be long: rustls gives the memory of the last records back when it is
-    /// asked to read, also if there is nothing to read.
-    fn shrink(&mut self) {
-        struct Dry;
-        impl io::Read for Dry {
-            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::WouldBlock.into())
-            }
-        }
-        if mem::take(&mut self.swollen) {
-            let _ = self.conn.read_tls(&mut Dry);
+    fn words(&self, error: &Error, foreign: Option<&[u8]>) -> io::Error {
+        match foreign {
+            None => errors::of_connection(self.side(), self.name(), error),
+            Some(first) => errors::not_tls(self.side(), first, error.clone()),
         }
     }
 }
 
-/// Whether this may be the beginning of a peer that speaks TLS: a handshake record or an alert.
+/// Whether this may be the beginning of a record: its type, and the first half of the version.
 fn may_be_tls(first: &[u8]) -> bool {
-    matches!(first, [0x15 | 0x16] | [0x15 | 0x16, 3, ..] | [])
+    matches!(first, [0x14..=0x17] | [0x14..=0x17, 3, ..] | [])
 }
 
-/// The stream below, as rustls writes to it.
-struct Outgoing<'a, 'b, S> {
-    io: &'a mut S,
-    cx: &'a mut Context<'b>,
+/// The first of the bytes, as much as one write takes. Small pieces are gathered into one record.
+fn plaintext<'a>(bufs: &'a [IoSlice<'_>], gathered: &'a mut Option<Scratch>) -> &'a [u8] {
+    let mut filled = bufs.iter().filter(|buf| !buf.is_empty());
+    let first: &[u8] = filled.next().map_or(&[], |first| first);
+    if first.len() >= PLAINTEXT || filled.next().is_none() {
+        return &first[..first.len().min(PLAINTEXT)];
+    }
+    let into = gathered.insert(Scratch::take()).all();
+    let mut n = 0;
+    for buf in bufs {
+        let more = buf.len().min(PLAINTEXT - n);
+        into[n..n + more].copy_from_slice(&buf[..more]);
+        n += more;
+    }
+    &into[..n]
 }
-
-impl<S: AsyncWrite + Unpin> Write for Outgoing<'_, '_, S> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        blocking(Pin::new(&mut *self.io).poll_write(self.cx, buf))
-    }
-
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        blocking(Pin::new(&mut *self.io).poll_write_vectored(self.cx, bufs))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn blocking<T>(polled: Poll<io::Result<T>>) -> io::Result<T> {
-    match polled {
-        Poll::Ready(result) => result,
-        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-    }
-}
-
-const _: () = assert!(WHOLE_RECORD > PLAINTEXT_LIMIT);

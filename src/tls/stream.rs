@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_io::{AsyncRead, AsyncWrite};
-use rustls::{CipherSuite, Connection, HandshakeKind, ProtocolVersion, pki_types::CertificateDer};
+use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, pki_types::CertificateDer};
 
 use super::{
     errors,
@@ -128,13 +128,13 @@ where
         halves::split(self)
     }
 
-    /// Waits for plaintext, and gives the first of it to `take`, which returns how much it has used.
-    /// At the end `take` gets nothing.
+    /// Waits for plaintext, and gives it to `take`, which returns how much it has used, and is called again
+    /// if that was all. 0 is the end.
     pub(crate) fn poll_read_with(
         &mut self,
         cx: &mut Context<'_>,
         room: usize,
-        take: impl FnOnce(&[u8]) -> usize,
+        take: impl FnMut(&[u8]) -> usize,
     ) -> Poll<io::Result<usize>> {
         self.session.poll_read(&mut self.io, cx, room, take)
     }
@@ -170,14 +170,14 @@ impl<S> TlsStream<S> {
     ///
     /// asyncio: `ssl_object.selected_alpn_protocol()`.
     pub fn alpn_protocol(&self) -> Option<&[u8]> {
-        self.session.conn().alpn_protocol()
+        self.session.common().alpn_protocol()
     }
 
     /// The peer's certificates, its own first, in DER. `None` if it gave none, as most clients.
     ///
     /// asyncio: `ssl_object.getpeercert(binary_form=True)`, which is the first of them.
     pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
-        self.session.conn().peer_certificates()
+        self.session.common().peer_certificates()
     }
 
     /// The server's name: the one that the client asked for. On the server's side it is `None` if the
@@ -185,48 +185,28 @@ impl<S> TlsStream<S> {
     ///
     /// asyncio: `ssl_object.server_hostname`, and `SSLContext.sni_callback` on the server's side.
     pub fn server_name(&self) -> Option<&str> {
-        match self.session.conn() {
-            Connection::Client(_) => self.session.name(),
-            Connection::Server(server) => server.server_name(),
-        }
+        self.session.name()
     }
 
     /// The version of TLS.
     ///
     /// asyncio: `ssl_object.version()`.
     pub fn protocol_version(&self) -> Option<ProtocolVersion> {
-        self.session.conn().protocol_version()
+        self.session.common().protocol_version()
     }
 
     /// The cipher suite.
     ///
     /// asyncio: `ssl_object.cipher()`.
     pub fn cipher_suite(&self) -> Option<CipherSuite> {
-        self.session.conn().negotiated_cipher_suite().map(|suite| suite.suite())
+        self.session.common().negotiated_cipher_suite().map(|suite| suite.suite())
     }
 
     /// Whether the handshake continued an earlier session, which costs less.
     ///
     /// asyncio: `ssl_object.session_reused`.
     pub fn is_resumed(&self) -> bool {
-        self.session.conn().handshake_kind() == Some(HandshakeKind::Resumed)
-    }
-
-    /// Fills `output` with bytes that only the two sides of this session know, for protocols that bind
-    /// themselves to it (RFC 5705). `label` and `context` name their use.
-    ///
-    /// asyncio: `ssl_object.get_channel_binding()` is alike, for one use.
-    ///
-    /// # Errors
-    ///
-    /// `output` is empty or too large, or the session has failed.
-    pub fn export_keying_material(
-        &self,
-        output: &mut [u8],
-        label: &[u8],
-        context: Option<&[u8]>,
-    ) -> io::Result<()> {
-        self.session.export_keying_material(output, label, context)
+        self.session.common().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Has both sides change their keys (TLS 1.3). The request goes with the next write or flush.
@@ -255,7 +235,7 @@ where
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        self.poll_read_with(cx, buf.len(), |bytes| copy(bytes, buf))
+        self.poll_read_with(cx, buf.len(), filling(buf))
     }
 }
 
@@ -290,11 +270,15 @@ where
     }
 }
 
-/// Copies what fits, and says how much.
-pub(super) fn copy(from: &[u8], to: &mut [u8]) -> usize {
-    let n = from.len().min(to.len());
-    to[..n].copy_from_slice(&from[..n]);
-    n
+/// Copies what still fits, and says how much.
+pub(super) fn filling(buf: &mut [u8]) -> impl FnMut(&[u8]) -> usize {
+    let mut filled = 0;
+    move |bytes| {
+        let n = bytes.len().min(buf.len() - filled);
+        buf[filled..filled + n].copy_from_slice(&bytes[..n]);
+        filled += n;
+        n
+    }
 }
 
 impl<S: fmt::Debug> fmt::Debug for TlsStream<S> {

@@ -1,7 +1,7 @@
 //! TLS: what both sides agree on, and that no byte is lost.
 
 use std::future::Future;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use futures_util::future::join;
 use ringloop::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use ringloop::net::{TcpListener, TcpStream, UnixStream};
-use ringloop::tls::rustls::{AlertDescription, Error, ProtocolVersion};
+use ringloop::tls::rustls::{AlertDescription, ClientConfig, Error, ProtocolVersion};
 use ringloop::tls::{ClientCertificates, TlsAcceptor, TlsConnector, TlsStream};
 use ringloop::{spawn, yield_now};
 
@@ -101,6 +101,90 @@ fn messages_of_all_sizes_keep_their_order() {
     });
 }
 
+/// A connector whose records have 512 bytes at most.
+fn small_records() -> TlsConnector {
+    let mut config = ClientConfig::clone(connector().config());
+    config.max_fragment_size = Some(512);
+    TlsConnector::from(Arc::new(config))
+}
+
+#[test]
+fn small_records_and_small_pieces_keep_their_order() {
+    // Method: each write is a slice of pieces of all sizes, empty ones too.
+    on_every(|cfg| {
+        let mut rng = cfg.rng(2);
+        cfg.once(async {
+            for connector in [connector(), small_records()] {
+                let (near, far) = UnixStream::pair().unwrap();
+                let (client, server) = handshake(&connector, &acceptor(), near, far).await;
+                let (mut client, mut server) = (client.unwrap(), server.unwrap());
+                const TOTAL: usize = 400_000;
+                let sending = async {
+                    let mut sent = 0;
+                    while sent < TOTAL {
+                        let pieces: Vec<usize> = (0..1 + rng.below(20))
+                            .map(|_| {
+                                let bits = rng.below(18);
+                                rng.below(1 << bits)
+                            })
+                            .collect();
+                        let mut bytes = vec![0; pieces.iter().sum()];
+                        fill_pattern(&mut bytes, sent);
+                        let (mut slices, mut rest) = (Vec::new(), &bytes[..]);
+                        for piece in pieces {
+                            let (slice, after) = rest.split_at(piece);
+                            slices.push(IoSlice::new(slice));
+                            rest = after;
+                        }
+                        let n = client.write_vectored(&slices).await.unwrap();
+                        assert_eq!(n, bytes.len().min(n), "no more than was given");
+                        assert!(n > 0 || bytes.is_empty());
+                        sent += n;
+                    }
+                    client.close().await.unwrap();
+                    sent
+                };
+                let receiving = async {
+                    let (mut got, mut buf) = (0, vec![0; 5000]);
+                    loop {
+                        let n = server.read(&mut buf).await.unwrap();
+                        if n == 0 {
+                            server.close().await.unwrap();
+                            return got;
+                        }
+                        check_pattern(&buf[..n], got);
+                        got += n;
+                    }
+                };
+                let (sent, got) = join(sending, receiving).await;
+                assert_eq!(sent, got);
+            }
+        });
+    });
+}
+
+#[test]
+fn a_certificate_of_many_records_is_accepted() {
+    let names: Vec<_> = (0..2000).map(|n| format!("host-number-{n}.example.com")).collect();
+    let mut names: Vec<&str> = names.iter().map(|name| &name[..]).collect();
+    names.push("localhost");
+    let large = acceptor_of(&pki().authority.server(&names));
+    on_every(|cfg| {
+        cfg.once(async {
+            for version in VERSIONS {
+                let (near, far) = UnixStream::pair().unwrap();
+                let connector = connector_for(version);
+                let (client, server) = handshake(&connector, &large, near, far).await;
+                let (mut client, mut server) = (client.unwrap(), server.unwrap());
+                assert!(client.peer_certificates().unwrap()[0].len() > 3 * (16 << 10));
+                let (one, two) = join(client.close(), server.close()).await;
+                one.unwrap();
+                two.unwrap();
+            }
+        });
+    });
+}
+
 #[test]
 fn a_question_is_sent_without_a_flush_when_the_answer_is_read() {
     // Method: narrow sockets, so that the stream below does not take the question at once.
@@ -183,12 +267,6 @@ fn both_sides_know_what_was_agreed() {
                 assert_eq!(client.peer_certificates().unwrap().len(), 1);
                 assert!(server.peer_certificates().is_none());
                 assert!(!client.is_resumed() && !server.is_resumed());
-                let (mut ours, mut theirs, mut other) = ([0; 32], [0; 32], [0; 32]);
-                client.export_keying_material(&mut ours, b"EXPORTER-test", None).unwrap();
-                server.export_keying_material(&mut theirs, b"EXPORTER-test", None).unwrap();
-                server.export_keying_material(&mut other, b"EXPORTER-other", None).unwrap();
-                assert_eq!(ours, theirs);
-                assert_ne!(ours, other);
             }
             // By address: there is no name to send.
             let (near, far) = UnixStream::pair().unwrap();
@@ -280,6 +358,7 @@ fn the_second_session_is_resumed() {
                         let (mut client, mut server) = (client.unwrap(), server.unwrap());
                         assert_eq!(client.is_resumed(), resumes && round > 0, "{version:?}");
                         assert_eq!(server.is_resumed(), resumes && round > 0, "{version:?}");
+                        assert_eq!(server.server_name(), Some("localhost"));
                         // The tickets of TLS 1.3 come with the first bytes.
                         server.write_all(b"bytes").await.unwrap();
                         server.flush().await.unwrap();
@@ -315,8 +394,11 @@ fn keys_are_refreshed_in_the_middle() {
 
             let (near, far) = UnixStream::pair().unwrap();
             let old = connector_for(VERSIONS[0]);
-            let (client, _server) = handshake(&old, &acceptor(), near, far).await;
-            client.unwrap().refresh_traffic_keys().unwrap_err();
+            let (client, server) = handshake(&old, &acceptor(), near, far).await;
+            let (mut client, mut server) = (client.unwrap(), server.unwrap());
+            client.refresh_traffic_keys().unwrap_err();
+            client.write_all(b"still here").await.unwrap();
+            server.read_exact(&mut [0; 10]).await.unwrap();
         });
     });
 }
@@ -601,6 +683,7 @@ fn starttls_goes_on_over_the_same_stream_and_refuses_leftovers() {
             let injected = b"250 fine\r\n".to_vec();
             let error = connector().connect_with("localhost", near, injected).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidData);
+            assert!(error.to_string().contains("left over"), "{error}");
             assert!(error.to_string().contains("250 fine"), "{error}");
             // On the server's side, it is no handshake.
             let (_near, far) = UnixStream::pair().unwrap();
@@ -680,8 +763,8 @@ fn allocated() -> usize {
 
 #[test]
 fn a_session_that_waits_holds_no_record() {
-    // Goal: rustls' memory of a whole record is given back before a wait; method: many sessions
-    // read a record of 16 KiB to its end and wait for more. Each side may keep 12 KB.
+    // Method: many sessions read a record of 16 KiB to its end and wait for more. A client keeps
+    // some 5 KB of rustls' state and a server some 2 KB; the streams below count as well.
     crate::processes::isolated(|| {
         on_every(|cfg| {
             cfg.once(async {
@@ -705,7 +788,7 @@ fn a_session_that_waits_holds_no_record() {
                 }
                 let each = allocated().saturating_sub(before) / SESSIONS;
                 println!("{each} bytes for both sides of a session");
-                assert!(each < 30_000, "{each} bytes for both sides of a session");
+                assert!(each < 13_000, "{each} bytes for both sides of a session");
                 drop(idle);
             });
         });
@@ -714,7 +797,8 @@ fn a_session_that_waits_holds_no_record() {
 
 #[test]
 fn a_thousand_handshakes_leave_memory_and_descriptors_flat() {
-    // `RINGLOOP_TEST_SCALE=10` makes it ten thousand on each backend.
+    // A quarter of them on each of the four backends. `RINGLOOP_TEST_SCALE=10` makes it ten thousand. A
+    // session that is not freed has 5 KB.
     crate::processes::isolated(|| {
         on_every_within(std::time::Duration::from_secs(120), |cfg| {
             if cfg.workers != 2 {
@@ -761,11 +845,11 @@ fn a_thousand_handshakes_leave_memory_and_descriptors_flat() {
                     )
                     .await;
                 };
-                some(1000).await;
+                some(240).await;
                 quiet().await;
                 let fds = crate::measure::open_fds().len();
                 let before = allocated();
-                some(scaled(1000)).await;
+                some(scaled(260)).await;
                 quiet().await;
                 let grown = allocated().saturating_sub(before);
                 println!("{grown} bytes more");

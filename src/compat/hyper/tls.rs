@@ -25,7 +25,7 @@ where
             return Poll::Ready(Ok(()));
         }
         ready!(self.poll_read_with(cx, room, |bytes| {
-            let n = bytes.len().min(room);
+            let n = bytes.len().min(buf.remaining());
             buf.put_slice(&bytes[..n]);
             n
         }))?;
