@@ -15,7 +15,7 @@ use std::{
 
 use futures_io::{AsyncRead, AsyncWrite};
 
-use super::stream::{TlsStream, copy};
+use super::stream::{TlsStream, filling};
 use crate::{
     io::{
         Ends, IntoEnds, outgoing,
@@ -23,8 +23,6 @@ use crate::{
     },
     loom::Mutex,
 };
-use super::stream::{TlsStream, filling};
-use crate::loom::Mutex;
 
 pub(super) fn split<S>(stream: TlsStream<S>) -> (TlsReadHalf<S>, TlsWriteHalf<S>) {
     let shared = Arc::new(Mutex::new(stream));
