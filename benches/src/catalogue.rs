@@ -268,10 +268,6 @@ pub const CASES: &[Case] = &[
         ..tls("tls_64x16k", "one message of 16 KiB echoed by one of 64 sessions, both sides")
     },
     tls("tls_handshake", "one session made, one byte echoed, and closed, both sides"),
-    udp("udp_echo_64", 64),
-    udp("udp_echo_connected", 64),
-    udp("udp_echo_1", 1),
-    udp("udp_fan_in", 160),
     udp("udp_echo_64", 64, 1),
     udp("udp_echo_connected", 1, 64),
     udp("udp_echo_1", 1, 1),
@@ -313,7 +309,6 @@ const fn tls(name: &'static str, operation: &'static str) -> Case {
     Case { area: "tls", name, operation, unit: Unit::Time, peers, load: None }
 }
 
-const fn udp(name: &'static str, clients: usize) -> Case {
 const fn udp(name: &'static str, clients: usize, burst: usize) -> Case {
     let operation = "one datagram echoed";
     let load = Load { connections: clients, burst, pace: Pace::Lockstep, ..STEADY };
