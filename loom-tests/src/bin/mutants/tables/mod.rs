@@ -12,6 +12,7 @@ mod queues;
 mod receiving;
 mod sending;
 mod signals;
+mod streams;
 mod sync;
 mod tasks;
 mod timers;
@@ -34,6 +35,7 @@ pub const TABLES: &[&[Mutant]] = &[
     calls::CALLS,
     children::CHILDREN,
     signals::SIGNALS,
+    streams::STREAMS,
     cancel::CANCEL,
     loops::LOOPS,
     homes::HOMES,
