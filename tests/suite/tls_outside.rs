@@ -1,4 +1,4 @@
-//! TLS with the programs of others: openssl and curl, as child processes on loopback.
+//! TLS with the programs of others: openssl, curl and asyncio, as child processes on loopback.
 //!
 //! `.ci/services` installs them. Where one is missing, its tests say so in one line and count as skipped.
 
@@ -408,6 +408,68 @@ fn curl_is_refused_with_a_reason() {
                 errors[2].contains("does not speak TLS, it began with \"GET / HTTP"),
                 "{errors:?}"
             );
+        });
+    });
+}
+
+const ASYNCIO_CLIENT: &str = r#"
+import asyncio, ssl, sys
+
+async def main():
+    context = ssl.create_default_context(cafile=sys.argv[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(sys.argv[1]))
+    writer.write(b"STARTTLS\r\n")
+    assert await reader.readline() == b"220 go\r\n"
+    await writer.start_tls(context, server_hostname="localhost")
+    writer.write(b"x" * 200_000 + b"\n")
+    answer = await reader.readline()
+    assert answer == b"200001\n", answer
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+    print("done")
+
+asyncio.run(main())
+"#;
+
+#[test]
+fn asyncio_upgrades_its_stream() {
+    let files = Files::new("asyncio");
+    with_program("python3", |cfg| {
+        cfg.once(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port().to_string();
+            let serving = spawn(async move {
+                let (stream, _) = listener.accept().await.unwrap();
+                let mut reader = BufReader::new(stream);
+                let mut line = String::new();
+                reader.read_line(&mut line).await.unwrap();
+                assert_eq!(line, "STARTTLS\r\n");
+                reader.get_mut().write_all(b"220 go\r\n").await.unwrap();
+                let buffered = reader.buffer().to_vec();
+                let stream = acceptor().accept_with(reader.into_inner(), buffered).await.unwrap();
+                let mut reader = BufReader::new(stream);
+                line.clear();
+                reader.read_line(&mut line).await.unwrap();
+                let mut stream = reader.into_inner();
+                stream.write_all(format!("{}\n", line.len()).as_bytes()).await.unwrap();
+                stream.close().await.unwrap();
+            });
+            let output = Command::new("python3")
+                .args(["-c", ASYNCIO_CLIENT, &port, &files.text("root.pem")])
+                .stdin(Stdio::null())
+                .kill_on_drop(true)
+                .output()
+                .await
+                .unwrap();
+            let text = String::from_utf8_lossy(&output.stderr);
+            if text.contains("has no attribute 'start_tls'") {
+                serving.cancel();
+                let _ = serving.await;
+                return loud("NOTE skipped: this asyncio has no StreamWriter.start_tls");
+            }
+            assert!(output.status.success(), "{text}");
+            serving.await.unwrap();
         });
     });
 }

@@ -38,6 +38,8 @@ impl Authority {
 
     fn sign(&self, mut params: CertificateParams, purpose: ExtendedKeyUsagePurpose) -> Identity {
         params.extended_key_usages = vec![purpose];
+        // Python's strict checks demand it.
+        params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         Identity { chain: certificate.pem(), key: key.serialize_pem() }
