@@ -119,7 +119,7 @@ fn proxy_line_and_the_first_record_may_come_in_one_segment() {
             let server = server.await.unwrap();
             // One stream that keeps the line until the first record follows.
             let stream = TcpStream::connect(server.local_addrs()).await.unwrap();
-            let (reader, writer) = streams::split(Held::new(stream));
+            let (reader, writer) = streams::split(Held::ends(stream));
             let ends = streams::start_tls(reader, writer, "localhost", &connector()).await;
             let (mut reader, mut writer) = ends.unwrap();
             writer.write_all(b"secret\n").await.unwrap();
@@ -138,7 +138,7 @@ struct Held {
 }
 
 impl Held {
-    fn new(stream: TcpStream) -> ringloop::io::Ends {
+    fn ends(stream: TcpStream) -> ringloop::io::Ends {
         let line = Some(&b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"[..]);
         let (reader, writer) = futures_util::AsyncReadExt::split(Held { stream, line });
         ringloop::io::Ends::new(reader, writer)
