@@ -26,7 +26,8 @@
 //! | bytes as a stream | `&[u8]`, [`Cursor`] | the same | `StreamReader.feed_data` |
 //!
 //! Reads and writes of this crate's streams are cancel-safe. Those that are made of several, such as `read_exact`, `write_all`
-//! and `read_line`, lose count when they are dropped.
+//! and `read_line`, lose count when they are dropped. Those of a [`StreamReader`](crate::streams::StreamReader) and a
+//! [`StreamWriter`](crate::streams::StreamWriter) do not.
 
 mod async_fd;
 mod connection;

@@ -134,7 +134,19 @@ struct State {
     /// The task that waits for room, for everything to be sent, or for the close.
     owner: Option<Waker>,
     pump: Option<Waker>,
+    /// To be woken when the lock is free.
+    wakes: [Option<Waker>; 2],
     abandoned: bool,
+}
+
+/// Calls `f` under the lock, and then the wakers that it has left: they are foreign code (S6).
+fn locked<R>(shared: &Mutex<State>, f: impl FnOnce(&mut State) -> R) -> R {
+    let (result, wakes) = {
+        let mut state = shared.lock();
+        (f(&mut state), std::mem::take(&mut state.wakes))
+    };
+    wakes.into_iter().flatten().for_each(Waker::wake);
+    result
 }
 
 /// What [`Outgoing::watch`] sees.
@@ -203,6 +215,7 @@ impl Outgoing {
             lost: None,
             owner: None,
             pump: None,
+            wakes: [None, None],
             abandoned: false,
         };
         Self { shared: Arc::new(Mutex::new(state)), rt }
@@ -210,64 +223,42 @@ impl Outgoing {
 
     /// Sends or queues all bytes (step 1). `true`: the writer is to pause.
     pub(crate) fn write(&self, bufs: &mut [IoSlice<'_>]) -> io::Result<bool> {
-        let mut bufs = bufs;
-        let is_above = {
-            let mut state = self.shared.lock();
-            state.check_open()?;
-            if !state.pumping {
-                if let Err(error) = state.write_now(&mut bufs) {
-                    return Err(state.lose(error));
-                }
-                if bufs.is_empty() && state.is_flushed() {
-                    return Ok(false);
-                }
-            }
-            for buf in bufs {
-                state.queue.extend(&**buf);
-            }
-            if state.queue.len() > state.high && !state.is_above {
-                (state.is_above, state.crossed) = (true, true);
-                // A watcher may be another task than the writer.
-                state.wake_owner();
-            }
-            if std::mem::replace(&mut state.pumping, true) {
-                return Ok(state.is_above);
-            }
-            state.is_above
-        };
-        self.spawn_pump()?;
+        let (is_above, needs_pump) = locked(&self.shared, |state| state.write(bufs))?;
+        if needs_pump {
+            self.spawn_pump()?;
+        }
         Ok(is_above)
     }
 
     /// Waits until the writer may go on (step 2).
     pub(crate) fn poll_below(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut state = self.shared.lock();
-        state.check()?;
-        if !state.is_above {
-            return Poll::Ready(Ok(()));
-        }
-        state.wait(cx)
+        self.poll(cx, |state| !state.is_above)
     }
 
     /// Waits until the stream has taken everything, and sent it on.
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut state = self.shared.lock();
-        state.check()?;
-        if !state.pumping {
-            return Poll::Ready(Ok(()));
-        }
-        state.wait(cx)
+        self.poll(cx, |state| !state.pumping)
     }
 
     /// The same, and then closes the stream for writing.
     pub(crate) fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.start_close(|_| {})?;
-        let mut state = self.shared.lock();
-        state.check()?;
-        match state.closing {
-            Closing::Done => Poll::Ready(Ok(())),
-            _ => state.wait(cx),
-        }
+        self.poll(cx, |state| state.closing == Closing::Done)
+    }
+
+    fn poll(
+        &self,
+        cx: &mut Context<'_>,
+        is_ready: impl FnOnce(&State) -> bool,
+    ) -> Poll<io::Result<()>> {
+        locked(&self.shared, |state| {
+            state.check()?;
+            if is_ready(state) {
+                return Poll::Ready(Ok(()));
+            }
+            state.wait(cx);
+            Poll::Pending
+        })
     }
 
     /// Has the stream closed for writing, once everything is sent: [`watch`](Self::watch) tells when.
@@ -275,22 +266,22 @@ impl Outgoing {
     pub(crate) fn close(&self, reads: bool) {
         // The owner finds an error at its next call.
         let _ = self.start_close(|state| state.reads = reads);
-        self.shared.lock().wake_owner();
+        locked(&self.shared, State::wake_owner);
     }
 
     fn start_close(&self, first: impl FnOnce(&mut State)) -> io::Result<()> {
-        {
-            let mut state = self.shared.lock();
-            first(&mut state);
+        let needs_pump = locked(&self.shared, |state| {
+            first(state);
             if state.closing != Closing::No || state.lost.is_some() {
-                return state.check();
+                return state.check().map(|()| false);
             }
-            if state.close_now()? || std::mem::replace(&mut state.pumping, true) {
-                return Ok(());
-            }
+            Ok(!state.close_now()? && !std::mem::replace(&mut state.pumping, true))
+        })?;
+        match needs_pump {
+            // The pump sees it through, also if this caller goes away.
+            true => self.spawn_pump(),
+            false => Ok(()),
         }
-        // The pump sees it through, also if this caller goes away.
-        self.spawn_pump()
     }
 
     /// Drops what waits, and resets the stream (step 5).
@@ -301,12 +292,13 @@ impl Outgoing {
 
     /// Sets the marks, in bytes.
     pub(crate) fn set_limits(&self, high: usize, low: usize) {
-        let mut state = self.shared.lock();
-        (state.high, state.low) = (high, low.min(high));
-        let was_above = state.is_above;
-        state.is_above = state.queue.len() > high || was_above && state.queue.len() > state.low;
-        state.crossed |= state.is_above && !was_above;
-        state.wake_owner();
+        locked(&self.shared, |state| {
+            (state.high, state.low) = (high, low.min(high));
+            let was_above = state.is_above;
+            state.is_above = state.queue.len() > high || was_above && state.queue.len() > state.low;
+            state.crossed |= state.is_above && !was_above;
+            state.wake_owner();
+        });
     }
 
     /// How it stands, for a task that is woken when that changes.
@@ -315,7 +307,7 @@ impl Outgoing {
         if let Some(lost) = &state.lost {
             return Standing::Lost(lost.error());
         }
-        let _ = state.wait::<()>(cx);
+        state.wait(cx);
         match state.closing {
             Closing::No => {
                 let crossed = std::mem::take(&mut state.crossed);
@@ -329,13 +321,12 @@ impl Outgoing {
     /// Nothing more goes out, and the writing end is dropped, whatever references to this are left. If something was not
     /// sent, the peer sees a reset.
     pub(crate) fn end(&self) {
-        let (sink, cut) = {
-            let mut state = self.shared.lock();
+        let (sink, cut) = locked(&self.shared, |state| {
             let cut = !state.queue.is_empty();
             let text = "the connection is closed";
             state.lose(io::Error::new(io::ErrorKind::BrokenPipe, text));
             (state.sink.take(), cut)
-        };
+        });
         // Foreign code, outside of the lock (S6).
         match sink {
             Some(sink) if cut => sink.abort(),
@@ -383,27 +374,10 @@ impl Outgoing {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        {
-            let mut state = self.shared.lock();
-            state.abandoned = true;
-            if state.pumping {
-                state.closing = Closing::Asked;
-                if let Some(pump) = state.pump.take() {
-                    pump.wake();
-                }
-                return;
-            }
-            let closes = state.sink.as_ref().is_none_or(|sink| sink.closes_by_drop());
-            if closes || state.lost.is_some() || state.closing == Closing::Done {
-                return;
-            }
-            if !matches!(state.close_now(), Ok(false)) {
-                return;
-            }
-            state.pumping = true;
-        }
         // Without a runtime it is reset.
-        let _ = self.spawn_pump();
+        if locked(&self.shared, State::abandon) {
+            let _ = self.spawn_pump();
+        }
     }
 }
 
@@ -428,6 +402,44 @@ impl State {
 
     fn sink(&mut self) -> &mut dyn Sink {
         &mut **self.sink.as_mut().expect("there unless it is lost, which was checked")
+    }
+
+    /// Whether the writer is to pause, and whether a pump is to be started.
+    fn write(&mut self, mut bufs: &mut [IoSlice<'_>]) -> io::Result<(bool, bool)> {
+        self.check_open()?;
+        if !self.pumping {
+            if let Err(error) = self.write_now(&mut bufs) {
+                return Err(self.lose(error));
+            }
+            if bufs.is_empty() && self.is_flushed() {
+                return Ok((false, false));
+            }
+        }
+        for buf in bufs {
+            self.queue.extend(&**buf);
+        }
+        if self.queue.len() > self.high && !self.is_above {
+            (self.is_above, self.crossed) = (true, true);
+            // A watcher may be another task than the writer.
+            self.wake_owner();
+        }
+        Ok((self.is_above, !std::mem::replace(&mut self.pumping, true)))
+    }
+
+    /// The owner goes (step 5). `true`: a pump is to be started, which closes the stream.
+    fn abandon(&mut self) -> bool {
+        self.abandoned = true;
+        if self.pumping {
+            self.closing = Closing::Asked;
+            self.wake_pump();
+            return false;
+        }
+        let closes = self.sink.as_ref().is_none_or(|sink| sink.closes_by_drop());
+        if closes || self.lost.is_some() || self.closing == Closing::Done {
+            return false;
+        }
+        self.pumping = matches!(self.close_now(), Ok(false));
+        self.pumping
     }
 
     /// Writes what the stream takes at once, and leaves the rest in `bufs`.
@@ -472,17 +484,23 @@ impl State {
         Poll::Ready(Ok(()))
     }
 
-    fn wait<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+    fn wait(&mut self, cx: &mut Context<'_>) {
         match &self.owner {
             Some(waker) if waker.will_wake(cx.waker()) => {}
             _ => self.owner = Some(cx.waker().clone()),
         }
-        Poll::Pending
     }
 
+    /// To be called by [`locked`], as the next one.
     fn wake_owner(&mut self) {
         if let Some(owner) = self.owner.take() {
-            owner.wake();
+            self.wakes[0] = Some(owner);
+        }
+    }
+
+    fn wake_pump(&mut self) {
+        if let Some(pump) = self.pump.take() {
+            self.wakes[1] = Some(pump);
         }
     }
 
@@ -491,12 +509,27 @@ impl State {
         if self.lost.is_none() {
             self.lost = Some(Lost::of(error));
             (self.queue, self.is_above, self.pumping) = (VecDeque::new(), false, false);
-            if let Some(pump) = self.pump.take() {
-                pump.wake();
-            }
+            self.wake_pump();
             self.wake_owner();
         }
         self.check().expect_err("it is lost")
+    }
+
+    /// A poll of the pump: until all is sent, or the stream is lost.
+    fn turn_pump(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.lost.is_some() {
+            return Poll::Ready(());
+        }
+        let Poll::Ready(sent) = self.poll_pump(cx) else {
+            self.pump = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        self.pumping = false;
+        if let Err(error) = sent {
+            self.lose(error);
+        }
+        self.wake_owner();
+        Poll::Ready(())
     }
 
     /// Sends what waits, and closes the stream if that was asked for.
@@ -536,41 +569,27 @@ pub(crate) struct Pump {
 
 impl Pump {
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { shared, rt, linger, .. } = self;
-        let mut state = shared.lock();
-        if state.lost.is_some() {
-            return Poll::Ready(());
-        }
-        if let Poll::Ready(sent) = state.poll_pump(cx) {
-            state.pumping = false;
-            if let Err(error) = sent {
-                state.lose(error);
-            }
-            state.wake_owner();
-            return Poll::Ready(());
-        }
-        if !state.abandoned {
-            state.pump = Some(cx.waker().clone());
+        let is_abandoned = match locked(&self.shared, |state| state.turn_pump(cx)) {
+            Poll::Ready(()) => return Poll::Ready(()),
+            Poll::Pending => self.shared.lock().abandoned,
+        };
+        if !is_abandoned {
             return Poll::Pending;
         }
-        let linger = linger.get_or_insert_with(rt.linger);
-        if linger.as_mut().poll(cx).is_ready() {
-            drop(state);
-            let error = io::Error::new(io::ErrorKind::TimedOut, "the peer takes no bytes");
-            give_up(shared, error);
-            return Poll::Ready(());
-        }
-        Poll::Pending
+        let linger = self.linger.get_or_insert_with(self.rt.linger);
+        ready!(linger.as_mut().poll(cx));
+        let error = io::Error::new(io::ErrorKind::TimedOut, "the peer takes no bytes");
+        give_up(&self.shared, error);
+        Poll::Ready(())
     }
 }
 
 /// Drops what waits, and resets the stream.
 fn give_up(shared: &Mutex<State>, error: io::Error) {
-    let sink = {
-        let mut state = shared.lock();
+    let sink = locked(shared, |state| {
         state.lose(error);
         state.sink.take()
-    };
+    });
     // Foreign code, outside of the lock (S6).
     if let Some(sink) = sink {
         sink.abort();

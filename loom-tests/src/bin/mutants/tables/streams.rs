@@ -8,18 +8,18 @@ pub const STREAMS: &[Mutant] = &[
     Mutant {
         name: "outgoing: a write gets ahead of the pump",
         file: "io/outgoing.rs",
-        text: "            if !state.pumping {
-                if let Err(error) = state.write_now",
-        replacement: "            if true {
-                if let Err(error) = state.write_now",
+        text: "        if !self.pumping {
+            if let Err(error) = self.write_now",
+        replacement: "        if true {
+            if let Err(error) = self.write_now",
         model: "outgoing::write_against_the_end_of_the_pump",
     },
     Mutant {
         name: "outgoing: the end of a pump wakes nobody",
         file: "io/outgoing.rs",
-        text: "            state.wake_owner();
-            return Poll::Ready(());",
-        replacement: "            return Poll::Ready(());",
+        text: "        self.wake_owner();
+        Poll::Ready(())",
+        replacement: "        Poll::Ready(())",
         model: "outgoing::close_against_data",
     },
     Mutant {
@@ -33,19 +33,19 @@ pub const STREAMS: &[Mutant] = &[
     Mutant {
         name: "outgoing: the pump of a dropped owner does not close the stream",
         file: "io/outgoing.rs",
-        text: "            if state.pumping {
-                state.closing = Closing::Asked;",
-        replacement: "            if state.pumping {",
+        text: "            self.closing = Closing::Asked;
+            self.wake_pump();",
+        replacement: "            self.wake_pump();",
         model: "outgoing::drop_against_the_pump",
     },
     Mutant {
         name: "outgoing: the pump does not see that the stream is lost",
         file: "io/outgoing.rs",
-        text: "        if state.lost.is_some() {
+        text: "        if self.lost.is_some() {
             return Poll::Ready(());
         }
-        if let Poll::Ready(sent)",
-        replacement: "        if let Poll::Ready(sent)",
+        let Poll::Ready(sent)",
+        replacement: "        let Poll::Ready(sent)",
         model: "outgoing::abort_against_the_pump",
     },
     Mutant {
