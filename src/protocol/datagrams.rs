@@ -204,31 +204,36 @@ impl Inner {
     }
 
     fn send(&self, bytes: &[u8], addr: Option<SocketAddr>) -> bool {
-        let mut state = self.state.lock();
-        if state.closing {
-            return false;
-        }
-        if state.queue.is_empty() {
-            match self.try_send(bytes, addr) {
-                Ok(_) => return true,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    state.errors.push_back(error);
-                    state.wake();
-                    return true;
-                }
+        let task = {
+            let mut state = self.state.lock();
+            if state.closing {
+                return false;
             }
-        }
-        state.queue.push_back((bytes.to_vec(), addr));
-        state.bytes += bytes.len();
-        state.wake();
+            let sent = match state.queue.is_empty() {
+                true => self.try_send(bytes, addr),
+                false => Err(io::ErrorKind::WouldBlock.into()),
+            };
+            match sent {
+                Ok(_) => return true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    state.queue.push_back((bytes.to_vec(), addr));
+                    state.bytes += bytes.len();
+                }
+                Err(error) => state.errors.push_back(error),
+            }
+            state.task.take()
+        };
+        wake(task);
         true
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.state.lock();
-        change(&mut state);
-        state.wake();
+        let task = {
+            let mut state = self.state.lock();
+            change(&mut state);
+            state.task.take()
+        };
+        wake(task);
     }
 
     /// Sends what waits, as far as there is room. `true`: there is more.
@@ -247,13 +252,14 @@ impl Inner {
     }
 }
 
-impl State {
-    fn wake(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.wake();
-        }
+/// Outside of the lock: a waker is foreign code (S6).
+fn wake(task: Option<Waker>) {
+    if let Some(task) = task {
+        task.wake();
     }
+}
 
+impl State {
     /// The next call that is due.
     fn next(&mut self) -> Option<Event> {
         if let Some(error) = self.errors.pop_front() {
