@@ -28,7 +28,7 @@
 //!
 //! 1. [`connected`](Protocol::connected), once, first.
 //! 2. [`data`](Protocol::data), for each arrival, in order. [`pause_writing`](Protocol::pause_writing) and
-//!    [`resume_writing`](Protocol::resume_writing) come between them, in turn.
+//!    [`resume_writing`](Protocol::resume_writing) come between them and until the end, in turn.
 //! 3. [`eof`](Protocol::eof), at most once: the peer sends no more.
 //! 4. [`lost`](Protocol::lost), once, last, whatever has happened: also if another of these functions has panicked,
 //!    or the runtime ends. Bytes that came before the end were given to `data` before.
@@ -50,7 +50,7 @@
 //! Functions get the transport as an argument; there is no need to keep it. `pause_writing` is called after the
 //! function that has written too much has returned, and not inside of its `write`; a loop that writes asks
 //! [`is_writing_paused`](Transport::is_writing_paused). A write after the connection was
-//! lost gives an error from the first one on. There is no `set_protocol`: a protocol that becomes another one holds
+//! lost returns `false`, from the first one on. There is no `set_protocol`: a protocol that becomes another one holds
 //! that as its state.
 
 mod datagrams;

@@ -65,11 +65,11 @@
 //! | `context.load_cert_chain(cert, key)` | [`TlsAcceptor::from_pem_files`], [`TlsConnectorBuilder::client_certificate_files`] |
 //! | `context.verify_mode = CERT_REQUIRED` of a server | [`TlsAcceptorBuilder::client_certificates_file`] |
 //! | `context.set_alpn_protocols(list)` | `alpn` of both builders |
-//! | `open_connection(host, port, ssl=context)` | [`TcpStream::connect`](crate::net::TcpStream::connect), then [`TlsConnector::connect`] |
-//! | `start_server(callback, ssl=context)` | [`TlsAcceptor::accept`] in the connection's task |
+//! | `open_connection(host, port, ssl=context)` | [`streams::connect_tls`](crate::streams::connect_tls); or [`TcpStream::connect`](crate::net::TcpStream::connect), then [`TlsConnector::connect`] |
+//! | `start_server(callback, ssl=context)` | [`streams::serve_tls`](crate::streams::serve_tls); or [`TlsAcceptor::accept`] in the connection's task |
 //! | `server_hostname=name` | the name given to `connect` |
 //! | `ssl_handshake_timeout`, `ssl_shutdown_timeout` | `handshake_timeout`, `shutdown_timeout`: 60 s and 30 s as well |
-//! | `StreamWriter.start_tls`, `loop.start_tls` | `connect` or `accept` over the stream; [`connect_with`](TlsConnector::connect_with) and [`accept_with`](TlsAcceptor::accept_with) for bytes that were read already |
+//! | `StreamWriter.start_tls`, `loop.start_tls` | [`streams::start_tls`](crate::streams::start_tls), [`accept_tls`](crate::streams::accept_tls); or [`connect_with`](TlsConnector::connect_with) and [`accept_with`](TlsAcceptor::accept_with) for bytes that were read already |
 //! | `get_extra_info("ssl_object")` | methods of [`TlsStream`], as in the next rows |
 //! | `.selected_alpn_protocol()`, `.version()`, `.cipher()` | [`alpn_protocol`](TlsStream::alpn_protocol), [`protocol_version`](TlsStream::protocol_version), [`cipher_suite`](TlsStream::cipher_suite) |
 //! | `.getpeercert(binary_form=True)` | [`peer_certificates`](TlsStream::peer_certificates) |
