@@ -152,6 +152,10 @@ fn every_program_is_tested() {
         "wraps",
         "heartbeat",
         "crawler",
+        "echo_streams",
+        "echo_protocol",
+        "echo_selector",
+        "chat",
         "subprocess",
     ];
     assert_eq!(names, tested);
