@@ -84,6 +84,14 @@ impl ReadError {
             _ => Vec::new(),
         }
     }
+
+    /// The error of the stream, if it is one.
+    pub(super) fn as_io(&self) -> Option<&io::Error> {
+        match &*self.0 {
+            Repr::Io(error) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for ReadError {

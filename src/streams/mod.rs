@@ -30,7 +30,7 @@ mod reader;
 mod tls;
 mod writer;
 
-use std::{fmt, io, os::unix, path::Path};
+use std::{any::Any, fmt, io, os::unix, path::Path};
 
 #[cfg(feature = "tls")]
 pub use self::tls::{TlsInfo, accept_tls, connect_tls, serve_tls, serve_tls_on, start_tls};
@@ -101,6 +101,12 @@ pub async fn connect_unix_addr(
 
 /// What the handler of a connection gives: nothing, or a `Result` whose error goes to the
 /// [error hook](crate::Builder::on_error) and ends that connection only.
+///
+/// An [`io::Error`] or a [`ReadError`] that only says that the peer is gone is not reported: on a public network there is
+/// no end to these. It is one of the kinds [`ConnectionReset`](io::ErrorKind::ConnectionReset),
+/// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) and [`BrokenPipe`](io::ErrorKind::BrokenPipe).
+///
+/// asyncio: its transports do not log these either, its streams do.
 pub trait Outcome: sealed::Outcome {}
 
 mod sealed {
@@ -114,13 +120,29 @@ impl sealed::Outcome for () {
     fn report(self) {}
 }
 
-impl<E: fmt::Display> Outcome for Result<(), E> {}
-impl<E: fmt::Display> sealed::Outcome for Result<(), E> {
+impl<E: fmt::Display + 'static> Outcome for Result<(), E> {}
+impl<E: fmt::Display + 'static> sealed::Outcome for Result<(), E> {
     fn report(self) {
-        if let Err(error) = self {
+        if let Err(error) = self
+            && !is_of_a_peer_that_left(&error)
+        {
             task::report_failure(&error);
         }
     }
+}
+
+fn is_of_a_peer_that_left(error: &dyn Any) -> bool {
+    let error = match error.downcast_ref::<ReadError>() {
+        Some(error) => error.as_io(),
+        None => error.downcast_ref(),
+    };
+    error.is_some_and(has_peer_left)
+}
+
+/// Whether an error only says that the peer is gone.
+fn has_peer_left(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    matches!(error.kind(), ConnectionReset | ConnectionAborted | BrokenPipe)
 }
 
 /// Listens on every address of a name, and calls `handler` with each connection, in a task of its own.

@@ -10,7 +10,7 @@ use std::{
 use futures_io::{AsyncRead, AsyncWrite};
 use rustls::{ProtocolVersion, pki_types::CertificateDer};
 
-use super::{Outcome, StreamReader, StreamWriter, connect, sealed, split};
+use super::{Outcome, StreamReader, StreamWriter, connect, has_peer_left, sealed, split};
 use crate::{
     io::IntoEnds,
     net::{Server, ServerBuilder, ToSocketAddrs},
@@ -164,7 +164,7 @@ pub async fn accept_tls(
 
 /// Listens on every address of a name, and calls `handler` with each connection whose handshake has succeeded.
 ///
-/// A handshake that fails is reported to the [error hook](crate::Builder::on_error). It is limited in time by the
+/// A handshake that fails is reported to the [error hook](crate::Builder::on_error), unless the peer is gone. It is limited in time by the
 /// [acceptor](crate::tls::TlsAcceptor::handshake_timeout).
 ///
 /// asyncio: `start_server(.., ssl=context)`.
@@ -213,6 +213,8 @@ where
                     let (reader, writer) = opened(stream, addrs);
                     sealed::Outcome::report(handler(reader, writer).await);
                 }
+                // One that went away in the middle is no fault of anybody's.
+                Err(error) if has_peer_left(&error) => {}
                 Err(error) => {
                     task::report_failure(&format_args!("a TLS handshake has failed: {error}"));
                 }

@@ -649,6 +649,38 @@ fn handler_that_panics_or_fails_ends_its_connection_only() {
     });
 }
 
+/// The log of the test's runtime has to be silent at the end.
+#[test]
+fn peers_that_leave_are_not_reported() {
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let server = streams::serve("127.0.0.1:0", |mut reader, mut writer| async move {
+                // By either end of the connection.
+                match reader.read_line().await? {
+                    line if line == "read\n" => drop(reader.read_line().await?),
+                    _ => {
+                        while writer.write_all(b"anybody?").await.is_ok() {
+                            yield_now().await;
+                        }
+                    }
+                }
+                writer.write_all(b"anybody?").await?;
+                Ok::<(), streams::ReadError>(())
+            });
+            let server = server.await.unwrap();
+            for way in ["read\n", "write\n"] {
+                let client = TcpStream::connect(server.local_addrs()).await.unwrap();
+                client.set_linger(Some(Duration::ZERO)).unwrap();
+                assert_eq!(client.try_write(way.as_bytes()).unwrap(), way.len());
+                wait_until_async(|| server.connections() > 0, || "a connection".into()).await;
+                drop(client);
+                wait_until_async(|| server.connections() == 0, || "its end".into()).await;
+            }
+            server.drain(LONG).await;
+        });
+    });
+}
+
 #[test]
 fn drained_server_waits_for_its_handlers_and_accepts_nobody() {
     on_every(|cfg| {
