@@ -25,6 +25,7 @@ pub mod sync;
 pub mod time;
 
 mod calls;
+pub mod fs;
 mod future;
 pub mod net;
 pub mod process;

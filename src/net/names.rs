@@ -5,8 +5,7 @@ use std::{io, net::SocketAddr, panic::Location};
 use super::addr::{ToSocketAddrs, sealed::Target};
 use crate::{
     blocking::{self, Kind},
-    runtime::Handle,
-    task::Task,
+    runtime::{Handle, call_on},
 };
 
 /// The addresses of a name, as the system knows it, or the runtime's own [resolver](crate::Builder::resolver).
@@ -63,7 +62,7 @@ pub async fn lookup_host(name: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>
 #[doc(alias = "getnameinfo")]
 pub async fn lookup_addr(addr: SocketAddr) -> io::Result<(String, String)> {
     let handle = Handle::try_current().map_err(io::Error::other)?;
-    let names = on_lane(&handle, move || blocking::name_of(addr)).await;
+    let names = call_on(&handle, Kind::Names, move || blocking::name_of(addr)).await;
     names.map_err(|error| cannot_look_up(&addr.ip().to_string(), error))
 }
 
@@ -116,26 +115,6 @@ async fn by_system(
 
 fn cannot_look_up(what: &str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot look up {what:?}: {error}"))
-}
-
-/// Runs `f` on the threads for names. Dropped, it does not wait for the thread.
-async fn on_lane<T: Send + 'static>(
-    handle: &Handle,
-    f: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    let job = handle.start_blocking(Kind::Names, f, Location::caller());
-    let mut job = Forgotten(job);
-    (&mut job.0).await.unwrap_or_else(|error| Err(io::Error::other(error)))
-}
-
-/// A job that is given up with this: it ends if it is still queued, and is left to itself if not. A
-/// [`join`](Task::join) would wait for it.
-struct Forgotten<T>(Task<T>);
-
-impl<T> Drop for Forgotten<T> {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
 }
 
 #[cfg(test)]
@@ -210,7 +189,7 @@ mod tests {
             assert!(waits.await.unwrap_err().is_cancelled());
             let handle = Handle::current();
             let (tell, told) = mpsc::channel::<()>();
-            let job = on_lane(&handle, move || Ok(told.recv_timeout(LIMIT)));
+            let job = call_on(&handle, Kind::Names, move || Ok(told.recv_timeout(LIMIT)));
             assert!(timeout(soon, job).await.is_err());
             // Only now: with a wait for the thread, the job would have ended by itself before.
             tell.send(()).expect("the job still runs");

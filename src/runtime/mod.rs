@@ -11,8 +11,8 @@ mod deadline;
 mod debug;
 mod inspect;
 pub(crate) mod interrupt;
+mod job;
 pub(crate) mod operation;
-#[cfg_attr(not(test), expect(dead_code, reason = "for files, which are still to come"))]
 mod owned;
 #[cfg(test)]
 mod owned_tests;
@@ -38,6 +38,8 @@ pub use self::{
 use self::{crew::Crew, testing::Replay, threads::ThreadOptions};
 pub(crate) use self::{
     deadline::{Deadline, next_tick},
+    job::call_on,
+    owned::perform,
     run::run_on,
     testing::MockClock,
 };

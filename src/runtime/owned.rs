@@ -1,11 +1,12 @@
 //! Running operations that own what they work on: in the ring if it can have them, else on the
 //! blocking pool.
 
-use std::{io, panic::Location};
+use std::{io, sync::Arc};
 
-use super::{Handle, operation};
+use super::{Handle, call_on, operation};
 use crate::{
     blocking::Kind,
+    loom::Mutex,
     reactor::{Owned, Reactor},
 };
 
@@ -34,14 +35,19 @@ pub(crate) async fn perform<O: Owned>(operation: O) -> O::Output {
     }
 }
 
-async fn on_pool<O: Owned>(mut operation: O) -> O::Output {
+async fn on_pool<O: Owned>(operation: O) -> O::Output {
+    // Shared, so that it comes back from a job that is refused.
+    let shared = Arc::new(Mutex::new(Some(operation)));
+    let theirs = shared.clone();
+    let take = |shared: &Mutex<Option<O>>| shared.lock().take().expect("taken once");
     let call = move || {
+        let mut operation = take(&theirs);
         let result = uninterrupted(|| operation.call());
-        operation.finish(result)
+        Ok(operation.finish(result))
     };
-    match Handle::current().start_blocking(Kind::Files, call, Location::caller()).await {
+    match call_on(&Handle::current(), Kind::Files, call).await {
         Ok(output) => output,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => take(&shared).finish(Err(error)),
     }
 }
 
