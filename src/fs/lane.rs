@@ -4,7 +4,7 @@ use std::io;
 
 use crate::{
     blocking::Kind,
-    runtime::{Handle, call_on},
+    runtime::{Handle, Route, call_on, count, operation},
 };
 
 /// Makes a call that may block on a thread for files.
@@ -15,16 +15,18 @@ use crate::{
 ///
 /// # Errors
 ///
-/// Those of the call; and an error if it could not be made, because the runtime ends or no thread can
-/// be had.
+/// Those of the call; and an error if it could not be made: on a thread that belongs to no runtime, when the
+/// runtime ends, or when no thread can be had.
 ///
 /// # Panics
 ///
-/// Outside of a runtime.
+/// If the call does.
 pub(super) async fn on_lane<T, F>(call: F) -> io::Result<T>
 where
     T: Send + 'static,
     F: FnOnce() -> io::Result<T> + Send + 'static,
 {
-    call_on(&Handle::current(), Kind::Files, call).await
+    let handle = Handle::try_current().map_err(|_| operation::not_a_worker())?;
+    count(Route::Thread);
+    call_on(&handle, Kind::Files, call).await
 }

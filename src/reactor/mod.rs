@@ -58,12 +58,9 @@ pub(crate) use self::{
     slot::Direction,
     socket::Socket,
     source::{Pollable, Source, poll_ready, poll_ready_shared},
-    uring::{Allowed, Features, Garbage, Owned, Refusal, TriedRing, plan},
+    uring::{Allowed, Features, Garbage, Owned, Refusal, TriedRing, files, plan},
 };
 use crate::loom::eventfd::Sleeper;
-
-#[cfg_attr(not(test), expect(unused_imports, reason = "for files, which are still to come"))]
-pub(crate) use self::uring::{Open, ReadAt, WriteAt};
 
 #[cfg(test)]
 pub(crate) use self::uring::force;

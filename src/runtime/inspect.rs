@@ -79,6 +79,8 @@ pub struct Metrics {
     pub rescues: u64,
     /// Threads of the blocking pool.
     pub blocking_threads: usize,
+    /// How calls on files went.
+    pub files: FileMetrics,
 
     /// The blocking pool by what its threads are for: jobs of [`to_thread`](crate::to_thread)
     /// (`"blocking"`), calls on files (`"files"`), look-ups of names (`"names"`).
@@ -86,6 +88,28 @@ pub struct Metrics {
 
     /// The workers one by one, by their [index](crate::WorkerId::index).
     pub per_worker: Vec<WorkerMetrics>,
+}
+
+/// How calls on files went, ever: see [`fs`](crate::fs).
+///
+/// ```
+/// ringloop::run(async {
+///     let file = ringloop::fs::File::open("/proc/self/stat").await.unwrap();
+///     let (result, _) = file.read_at(vec![0; 4096], 0).await;
+///     assert!(result.unwrap() > 0);
+///     let files = ringloop::Handle::current().metrics().files;
+///     assert!(files.at_once + files.in_ring + files.on_thread >= 2);
+/// });
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FileMetrics {
+    /// Calls that the task's own worker made at once, since they could not wait for a disk.
+    pub at_once: u64,
+    /// Operations of the workers' rings. Always 0 on epoll.
+    pub in_ring: u64,
+    /// Calls on the threads for files.
+    pub on_thread: u64,
 }
 
 /// Threads for blocking jobs of one kind, or those of a [`ThreadPool`](crate::ThreadPool), at one instant.
@@ -207,6 +231,9 @@ impl Handle {
             metrics.wakeups += block.counts.wakeups.get();
             metrics.patrols += block.counts.patrols.get();
             metrics.rescues += block.counts.rescues.get();
+            metrics.files.at_once += block.counts.files_at_once.get();
+            metrics.files.in_ring += block.counts.files_in_ring.get();
+            metrics.files.on_thread += block.counts.files_on_thread.get();
         }
         let workers = inner.hub.blocks().zip(&inner.homes);
         metrics.per_worker = workers

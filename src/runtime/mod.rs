@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 pub use self::{
     backend::{Backend, BackendInfo, backend},
     builder::Builder,
-    inspect::{LaneMetrics, Metrics, ShutdownReport, WorkerMetrics, all_tasks},
+    inspect::{FileMetrics, LaneMetrics, Metrics, ShutdownReport, WorkerMetrics, all_tasks},
     resolver::Resolver,
     run::run,
     spawn::{WorkerId, spawn, spawn_local, spawn_logged, yield_now},
@@ -39,7 +39,7 @@ use self::{crew::Crew, testing::Replay, threads::ThreadOptions};
 pub(crate) use self::{
     deadline::{Deadline, next_tick},
     job::call_on,
-    owned::perform,
+    owned::{Route, count, perform, perform_on_thread},
     run::run_on,
     testing::MockClock,
 };

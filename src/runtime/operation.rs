@@ -158,12 +158,16 @@ pub(crate) fn with_reactor<R>(f: impl FnOnce(&mut Reactor) -> io::Result<R>) -> 
         true => f(reactor),
         false => Err(fork::error()),
     };
-    scheduler::with_worker(|worker| worker.with_reactor(f)).unwrap_or_else(|| {
-        Err(io::Error::other(
-            "I/O on a thread that is not a worker of a ringloop runtime: \
-             await it inside ringloop::run(async { .. }) or on a task",
-        ))
-    })
+    scheduler::with_worker(|worker| worker.with_reactor(f)).unwrap_or_else(|| Err(not_a_worker()))
+}
+
+/// Why there is no I/O on this thread.
+#[cold]
+pub(crate) fn not_a_worker() -> io::Error {
+    io::Error::other(
+        "I/O on a thread that is not a worker of a ringloop runtime: \
+         await it inside ringloop::run(async { .. }) or on a task",
+    )
 }
 
 /// Runs `f` with the reactor of the worker that this thread is, if it is one, and the reactor not in

@@ -8,7 +8,30 @@ use crate::{
     blocking::Kind,
     loom::Mutex,
     reactor::{Owned, Reactor},
+    scheduler,
 };
+
+/// A way that a call on a file can go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// The task's own worker made it.
+    AtOnce,
+    Ring,
+    Thread,
+}
+
+/// Counts a call on a file.
+pub(crate) fn count(route: Route) {
+    scheduler::with_worker(|worker| {
+        let counts = &worker.block().counts;
+        let counter = match route {
+            Route::AtOnce => &counts.files_at_once,
+            Route::Ring => &counts.files_in_ring,
+            Route::Thread => &counts.files_on_thread,
+        };
+        counter.add(1);
+    });
+}
 
 /// Runs an operation.
 ///
@@ -29,13 +52,25 @@ pub(crate) async fn perform<O: Owned>(operation: O) -> O::Output {
     });
     match (started, operation) {
         (Err(error), Some(operation)) => operation.finish(Err(error)),
-        (Ok(Some(in_ring)), _) => in_ring.await,
-        (_, Some(operation)) => on_pool(operation).await,
+        (Ok(Some(in_ring)), _) => {
+            count(Route::Ring);
+            in_ring.await
+        }
+        (_, Some(operation)) => perform_on_thread(operation).await,
         (_, None) => unreachable!("it is taken by what starts it"),
     }
 }
 
-async fn on_pool<O: Owned>(operation: O) -> O::Output {
+/// Runs an operation on a thread for files.
+///
+/// # Cancel safety
+///
+/// As [`perform`].
+pub(crate) async fn perform_on_thread<O: Owned>(operation: O) -> O::Output {
+    let Ok(handle) = Handle::try_current() else {
+        return operation.finish(Err(operation::not_a_worker()));
+    };
+    count(Route::Thread);
     // Shared, so that it comes back from a job that is refused.
     let shared = Arc::new(Mutex::new(Some(operation)));
     let theirs = shared.clone();
@@ -45,7 +80,7 @@ async fn on_pool<O: Owned>(operation: O) -> O::Output {
         let result = uninterrupted(|| operation.call());
         Ok(operation.finish(result))
     };
-    match call_on(&Handle::current(), Kind::Files, call).await {
+    match call_on(&handle, Kind::Files, call).await {
         Ok(output) => output,
         Err(error) => take(&shared).finish(Err(error)),
     }

@@ -19,7 +19,7 @@ use rustix::fs::{Mode, OFlags};
 use super::{Backend, Builder, owned::perform, yield_now};
 use crate::{
     buf::{IoBuf, IoBufMut},
-    reactor::{Open, ReadAt, WriteAt},
+    reactor::files::{OpenAt, ReadAt, WriteAt},
 };
 
 /// Memory that stays mapped when it is dropped, poisoned, so that a late write shows.
@@ -93,11 +93,11 @@ fn reads_and_writes_are_where_they_say() {
             let file = temporary_file(b"0123456789");
             let read = async |offset, room| {
                 let buf = Vec::with_capacity(room);
-                perform(ReadAt { file: file.clone(), buf, offset }).await
+                perform(ReadAt { file: file.clone(), buf, filled: 0, offset }).await
             };
             let write = async |offset, bytes: &[u8]| {
                 let buf = bytes.to_vec();
-                perform(WriteAt { file: file.clone(), buf, offset }).await
+                perform(WriteAt { file: file.clone(), buf, written: 0, offset }).await
             };
             let (result, buf) = read(3, 4).await;
             assert_eq!((result.unwrap(), &buf[..]), (4, &b"3456"[..]));
@@ -119,15 +119,17 @@ fn errors_come_with_what_was_given() {
         let main = async {
             let (_reader, writer) = std::io::pipe().unwrap();
             let file = Arc::new(writer.into());
-            let (result, buf) = perform(ReadAt { file, buf: vec![7; 4], offset: 0 }).await;
+            let (result, buf) =
+                perform(ReadAt { file, buf: vec![7; 4], filled: 0, offset: 0 }).await;
             result.unwrap_err();
             assert_eq!(buf, [7; 4]);
             let (reader, _writer) = std::io::pipe().unwrap();
             let file = Arc::new(reader.into());
-            let (result, buf) = perform(WriteAt { file, buf: vec![7; 4], offset: 0 }).await;
+            let (result, buf) =
+                perform(WriteAt { file, buf: vec![7; 4], written: 0, offset: 0 }).await;
             result.unwrap_err();
             assert_eq!(buf, [7; 4]);
-            let open = |path: &str| Open {
+            let open = |path: &str| OpenAt {
                 path: CString::new(path).unwrap(),
                 flags: OFlags::RDONLY,
                 mode: Mode::empty(),
@@ -138,8 +140,13 @@ fn errors_come_with_what_was_given() {
             let opened = perform(open("/proc/self/stat")).await.unwrap();
             let flags = rustix::io::fcntl_getfd(&opened).unwrap();
             assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
-            let (result, text) =
-                perform(ReadAt { file: Arc::new(opened), buf: vec![0; 4096], offset: 0 }).await;
+            let (result, text) = perform(ReadAt {
+                file: Arc::new(opened),
+                buf: vec![0; 4096],
+                filled: 0,
+                offset: 0,
+            })
+            .await;
             assert_eq!(result.unwrap(), text.len());
             assert!(!text.is_empty());
         };
@@ -159,7 +166,8 @@ fn read_that_nobody_waits_for_is_cancelled_and_its_memory_goes_then() {
         let (buf, at, dropped) = Poisoned::new(1 << 16);
         let seen = dropped.clone();
         let main = async move {
-            let mut read = Box::pin(perform(ReadAt { file: file.clone(), buf, offset: 0 }));
+            let mut read =
+                Box::pin(perform(ReadAt { file: file.clone(), buf, filled: 0, offset: 0 }));
             poll_fn(|cx| {
                 assert!(read.as_mut().poll(cx).is_pending(), "the pipe is empty");
                 Poll::Ready(())
@@ -196,7 +204,7 @@ fn read_in_flight_ends_with_its_runtime() {
     let (reader, _writer) = std::io::pipe().unwrap();
     let (buf, _, dropped) = Poisoned::new(1 << 16);
     let abandoned =
-        runtime.spawn(perform(ReadAt { file: Arc::new(reader.into()), buf, offset: 0 }));
+        runtime.spawn(perform(ReadAt { file: Arc::new(reader.into()), buf, filled: 0, offset: 0 }));
     runtime.run(yield_now()).unwrap();
     let report = runtime.shutdown(Duration::from_secs(5));
     assert!(report.is_clean(), "{report:?}");
@@ -218,7 +226,7 @@ fn operation_may_be_waited_for_on_another_worker() {
             let file = file.clone();
             let started = handle.spawn_on(workers[start], move || async move {
                 let buf = vec![0; 8];
-                let mut read = Box::pin(perform(ReadAt { file, buf, offset: 0 }));
+                let mut read = Box::pin(perform(ReadAt { file, buf, filled: 0, offset: 0 }));
                 let first = poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx).is_pending())).await;
                 assert!(first, "the pipe is empty");
                 (read,)

@@ -79,7 +79,20 @@ macro_rules! counts {
     };
 }
 
-counts!(spawned, ended, polls, parks, wakeups, steals, announces, patrols, rescues);
+counts!(
+    spawned,
+    ended,
+    polls,
+    parks,
+    wakeups,
+    steals,
+    announces,
+    patrols,
+    rescues,
+    files_at_once,
+    files_in_ring,
+    files_on_thread,
+);
 
 /// A counter for people, and for the count of live tasks.
 #[derive(Default)]

@@ -1,17 +1,14 @@
 //! Operations on files.
-#![cfg_attr(not(test), allow(dead_code, reason = "for files, which are still to come"))]
 
 use std::{
     ffi::CString,
     io,
-    mem::MaybeUninit,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
-    slice,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
     sync::Arc,
 };
 
-use io_uring::{opcode, squeue, types::Fd};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use io_uring::{opcode, squeue, types};
+use rustix::fs::{CWD, Mode, OFlags, fdatasync, fsync, openat};
 
 use super::owned::Owned;
 use crate::buf::{IoBuf, IoBufMut};
@@ -19,68 +16,143 @@ use crate::buf::{IoBuf, IoBufMut};
 /// The most that the kernel reads or writes in one call.
 const MOST: usize = 0x7fff_f000;
 
-/// pread(2) into the front of a buffer.
-pub(crate) struct ReadAt<B> {
-    pub(crate) file: Arc<OwnedFd>,
+/// Instead of an offset: where the open file stands. It moves on by what is read or written.
+pub(crate) const CURRENT: u64 = u64::MAX;
+
+/// A file that an operation keeps open.
+pub(crate) trait Open: AsFd + Send + Sync + 'static {}
+
+impl<F: AsFd + Send + Sync + 'static> Open for F {}
+
+fn fd(file: &impl AsFd) -> types::Fd {
+    types::Fd(file.as_fd().as_raw_fd())
+}
+
+/// Memory, as readv(2) and writev(2) take it.
+pub(crate) fn iovec(at: *const u8, len: usize) -> libc::iovec {
+    libc::iovec { iov_base: at.cast_mut().cast(), iov_len: len.min(MOST) }
+}
+
+fn result(n: isize) -> io::Result<u32> {
+    match n {
+        // No more than `MOST`.
+        0.. => Ok(n as u32),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// preadv2(2).
+///
+/// # Safety
+///
+/// All of the memory may be written to.
+pub(crate) unsafe fn read(
+    file: BorrowedFd<'_>,
+    room: &[libc::iovec],
+    offset: u64,
+    flags: i32,
+) -> io::Result<u32> {
+    let (at, len) = (room.as_ptr(), room.len() as i32);
+    // SAFETY: by the caller.
+    result(unsafe { libc::preadv2(file.as_raw_fd(), at, len, offset as i64, flags) })
+}
+
+/// pwritev2(2).
+///
+/// # Safety
+///
+/// All of the memory may be read.
+pub(crate) unsafe fn write(
+    file: BorrowedFd<'_>,
+    bytes: &[libc::iovec],
+    offset: u64,
+) -> io::Result<u32> {
+    let (at, len) = (bytes.as_ptr(), bytes.len() as i32);
+    // SAFETY: by the caller.
+    result(unsafe { libc::pwritev2(file.as_raw_fd(), at, len, offset as i64, 0) })
+}
+
+/// A read into the room of a buffer, from `filled` on.
+pub(crate) struct ReadAt<F, B> {
+    pub(crate) file: Arc<F>,
     pub(crate) buf: B,
+    /// How many bytes of the buffer are filled.
+    pub(crate) filled: usize,
+    /// Of the file, or [`CURRENT`].
     pub(crate) offset: u64,
 }
 
+impl<F, B: IoBufMut> ReadAt<F, B> {
+    fn room(&mut self) -> libc::iovec {
+        let room = self.buf.capacity() - self.filled;
+        // It is in the buffer.
+        iovec(self.buf.as_mut_ptr().wrapping_add(self.filled), room)
+    }
+}
+
 // SAFETY: by `IoBufMut` the bytes stay where they are; the file stays open.
-unsafe impl<B: IoBufMut> Owned for ReadAt<B> {
-    /// How much was read, and the buffer.
+unsafe impl<F: Open, B: IoBufMut> Owned for ReadAt<F, B> {
+    /// How much was read, and the buffer. Its first `filled` bytes and those that were read are its length.
     type Output = (io::Result<usize>, B);
 
     const OPCODE: u8 = opcode::Read::CODE;
 
     fn entry(&mut self) -> squeue::Entry {
-        let room = self.buf.capacity().min(MOST) as u32;
-        opcode::Read::new(Fd(self.file.as_raw_fd()), self.buf.as_mut_ptr(), room)
+        let room = self.room();
+        opcode::Read::new(fd(&*self.file), room.iov_base.cast(), room.iov_len as u32)
             .offset(self.offset)
             .build()
     }
 
     fn call(&mut self) -> io::Result<u32> {
-        let (at, room) = (self.buf.as_mut_ptr().cast::<MaybeUninit<u8>>(), self.buf.capacity());
+        let room = [self.room()];
         // SAFETY: room that is the buffer's own.
-        let room = unsafe { slice::from_raw_parts_mut(at, room.min(MOST)) };
-        Ok(rustix::io::pread(&self.file, room, self.offset).map(|(read, _)| read.len() as u32)?)
+        unsafe { read(self.file.as_fd(), &room, self.offset, 0) }
     }
 
     fn finish(mut self, result: io::Result<u32>) -> (io::Result<usize>, B) {
         if let Ok(read) = &result {
-            // SAFETY: the kernel says that it wrote so many.
-            unsafe { self.buf.set_written(*read as usize) };
+            // SAFETY: the kernel says that it wrote so many, behind those that are there.
+            unsafe { self.buf.set_written(self.filled + *read as usize) };
         }
         (result.map(|read| read as usize), self.buf)
     }
 }
 
-/// pwrite(2) from a buffer.
-pub(crate) struct WriteAt<B> {
-    pub(crate) file: Arc<OwnedFd>,
+/// A write from a buffer, from `written` on.
+pub(crate) struct WriteAt<F, B> {
+    pub(crate) file: Arc<F>,
     pub(crate) buf: B,
+    /// How many bytes of the buffer are written already.
+    pub(crate) written: usize,
+    /// Of the file, or [`CURRENT`].
     pub(crate) offset: u64,
 }
 
+impl<F, B: IoBuf> WriteAt<F, B> {
+    fn bytes(&self) -> libc::iovec {
+        let bytes = &self.buf.as_bytes()[self.written..];
+        iovec(bytes.as_ptr(), bytes.len())
+    }
+}
+
 // SAFETY: by `IoBuf` the bytes stay where they are; the file stays open.
-unsafe impl<B: IoBuf> Owned for WriteAt<B> {
+unsafe impl<F: Open, B: IoBuf> Owned for WriteAt<F, B> {
     /// How much was written, and the buffer.
     type Output = (io::Result<usize>, B);
 
     const OPCODE: u8 = opcode::Write::CODE;
 
     fn entry(&mut self) -> squeue::Entry {
-        let len = self.buf.len().min(MOST) as u32;
-        opcode::Write::new(Fd(self.file.as_raw_fd()), self.buf.as_ptr(), len)
+        let bytes = self.bytes();
+        opcode::Write::new(fd(&*self.file), bytes.iov_base.cast(), bytes.iov_len as u32)
             .offset(self.offset)
             .build()
     }
 
     fn call(&mut self) -> io::Result<u32> {
-        let bytes = self.buf.as_bytes();
-        let written = rustix::io::pwrite(&self.file, &bytes[..bytes.len().min(MOST)], self.offset)?;
-        Ok(written as u32)
+        // SAFETY: bytes that are the buffer's own.
+        unsafe { write(self.file.as_fd(), &[self.bytes()], self.offset) }
     }
 
     fn finish(self, result: io::Result<u32>) -> (io::Result<usize>, B) {
@@ -88,8 +160,42 @@ unsafe impl<B: IoBuf> Owned for WriteAt<B> {
     }
 }
 
+/// fsync(2), or fdatasync(2).
+pub(crate) struct Fsync<F> {
+    pub(crate) file: Arc<F>,
+    /// Without what is only about the file, such as its times.
+    pub(crate) data_only: bool,
+}
+
+// SAFETY: there is no memory; the file stays open.
+unsafe impl<F: Open> Owned for Fsync<F> {
+    type Output = io::Result<()>;
+
+    const OPCODE: u8 = opcode::Fsync::CODE;
+
+    fn entry(&mut self) -> squeue::Entry {
+        let flags = match self.data_only {
+            true => types::FsyncFlags::DATASYNC,
+            false => types::FsyncFlags::empty(),
+        };
+        opcode::Fsync::new(fd(&*self.file)).flags(flags).build()
+    }
+
+    fn call(&mut self) -> io::Result<u32> {
+        match self.data_only {
+            true => fdatasync(&*self.file)?,
+            false => fsync(&*self.file)?,
+        }
+        Ok(0)
+    }
+
+    fn finish(self, result: io::Result<u32>) -> io::Result<()> {
+        result.map(|_| ())
+    }
+}
+
 /// openat(2).
-pub(crate) struct Open {
+pub(crate) struct OpenAt {
     pub(crate) path: CString,
     /// `CLOEXEC` is added (S9).
     pub(crate) flags: OFlags,
@@ -98,21 +204,20 @@ pub(crate) struct Open {
 }
 
 // SAFETY: the path's bytes are on the heap, and stay where they are.
-unsafe impl Owned for Open {
+unsafe impl Owned for OpenAt {
     type Output = io::Result<OwnedFd>;
 
     const OPCODE: u8 = opcode::OpenAt::CODE;
 
     fn entry(&mut self) -> squeue::Entry {
         let flags = (self.flags | OFlags::CLOEXEC).bits() as i32;
-        opcode::OpenAt::new(Fd(libc::AT_FDCWD), self.path.as_ptr())
+        opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), self.path.as_ptr())
             .flags(flags)
             .mode(self.mode.bits())
             .build()
     }
 
     fn call(&mut self) -> io::Result<u32> {
-        use std::os::fd::IntoRawFd;
         let opened = openat(CWD, &*self.path, self.flags | OFlags::CLOEXEC, self.mode)?;
         Ok(opened.into_raw_fd() as u32)
     }

@@ -22,7 +22,7 @@ pub(crate) mod claim;
 mod entry;
 #[cfg(test)]
 mod faults;
-mod files;
+pub(crate) mod files;
 mod flights;
 mod garbage;
 pub(crate) mod mailbox;
@@ -72,7 +72,6 @@ use self::{
 };
 pub(crate) use self::{
     claim::Claim,
-    files::{Open, ReadAt, WriteAt},
     flights::FlightId,
     garbage::Garbage,
     mailbox::{Link, Mailbox, Node, Sent},

@@ -70,6 +70,7 @@ pub(super) const OPTIONAL: &[u8] = &[
     opcode::Read::CODE,
     opcode::Write::CODE,
     opcode::OpenAt::CODE,
+    opcode::Fsync::CODE,
     #[cfg(test)]
     opcode::SendZc::CODE,
 ];

@@ -30,7 +30,7 @@ impl Worker {
     }
 
     #[inline]
-    pub(in crate::scheduler) fn block(&self) -> &'static Block {
+    pub(crate) fn block(&self) -> &'static Block {
         self.block
     }
 

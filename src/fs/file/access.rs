@@ -1,0 +1,272 @@
+//! How an open file is read and written: at once, in the ring, or on a thread.
+//!
+//! | file | read | write |
+//! |---|---|---|
+//! | in memory (tmpfs, memfd) | at once | at once |
+//! | regular, cached | at once, by `RWF_NOWAIT` | in the ring |
+//! | regular, not cached | in the ring | in the ring |
+//! | pipe, terminal, device | at once if there is something, else in the ring | in the ring |
+//! | opened with `O_DIRECT`, or on a file system without `RWF_NOWAIT` | in the ring | in the ring |
+//!
+//! At once means: a system call on the task's worker, which cannot wait for a disk. Calls of more than
+//! 1 MiB take long even so: they go to a thread. Where a kernel or a backend has no ring, a thread makes the
+//! call as well.
+//!
+//! Source: the manual page preadv2(2); measured in `docs/decisions.md`, "Why is a read of a cached file a
+//! system call, and not an operation of the ring?".
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
+};
+
+use rustix::fs::{OFlags, fcntl_getfl};
+
+use super::super::{device, lane::on_lane};
+use crate::{
+    buf::{IoBuf, IoBufMut},
+    loom::global::{AtomicU8, Ordering},
+    reactor::files::{self, ReadAt, WriteAt},
+    runtime::{Route, count, perform, perform_on_thread},
+    task,
+};
+
+/// The most bytes that a worker copies in one call.
+pub(super) const AT_ONCE: usize = 1 << 20;
+
+/// An open file, shared with the operations on it: it is closed with the last of them.
+#[derive(Debug)]
+pub(super) struct Access {
+    file: OwnedFd,
+    /// A [`Way`]. Relaxed: it is found out from the file alone, by whoever asks first.
+    way: AtomicU8,
+}
+
+/// What may be done at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Way {
+    /// It has not been found out.
+    Unknown,
+    /// All: nothing waits for a disk.
+    Memory,
+    /// Reads of what is cached.
+    Cached,
+    /// A read of what has come, of a file that has no places, such as a pipe.
+    Stream,
+    /// Nothing, of a file that has no places.
+    SlowStream,
+    /// Nothing.
+    Waits,
+}
+
+impl Way {
+    const ALL: [Way; 6] =
+        [Way::Unknown, Way::Memory, Way::Cached, Way::Stream, Way::SlowStream, Way::Waits];
+}
+
+impl AsFd for Access {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl From<Access> for OwnedFd {
+    fn from(access: Access) -> OwnedFd {
+        access.file
+    }
+}
+
+impl Access {
+    pub(super) fn new(file: OwnedFd) -> Self {
+        Self { file, way: AtomicU8::new(Way::Unknown as u8) }
+    }
+
+    /// What may be done at once, as far as that is found out without waiting.
+    pub(super) fn way(&self) -> Way {
+        match Way::ALL[usize::from(self.way.load(Ordering::Relaxed))] {
+            Way::Unknown => self.find_out(),
+            way => way,
+        }
+    }
+
+    fn set_way(&self, way: Way) {
+        self.way.store(way as u8, Ordering::Relaxed);
+    }
+
+    #[cold]
+    fn find_out(&self) -> Way {
+        let is_direct = fcntl_getfl(&self.file).map(|flags| flags.contains(OFlags::DIRECT));
+        let way = match (is_direct, device::place_of(self.as_fd())) {
+            // A direct read without a wait still waits for the disk.
+            (Ok(false), Some(place)) => match (place.is_regular, place.in_memory) {
+                (false, _) => Way::Stream,
+                (true, Some(true)) => Way::Memory,
+                (true, Some(false)) => Way::Cached,
+                (true, None) => Way::Unknown,
+            },
+            _ => Way::Waits,
+        };
+        self.set_way(way);
+        way
+    }
+
+    /// Finds out what may be done at once, if it has not been yet.
+    pub(super) async fn known(self: &Arc<Self>) -> Way {
+        match self.way() {
+            Way::Unknown => {
+                let this = self.clone();
+                // An error is one of the file system, which the next call will tell.
+                let learnt = on_lane(move || device::learn(&*this)).await;
+                match (learnt, self.find_out()) {
+                    (Ok(()), way) if way != Way::Unknown => way,
+                    _ => Way::Waits,
+                }
+            }
+            way => way,
+        }
+    }
+
+    /// Reads at once, if nothing has to be waited for.
+    ///
+    /// # Safety
+    ///
+    /// The memory may be written to.
+    pub(super) unsafe fn read_now(
+        &self,
+        way: Way,
+        room: libc::iovec,
+        offset: u64,
+    ) -> Option<io::Result<usize>> {
+        let flags = match way {
+            _ if room.iov_len > AT_ONCE => return None,
+            Way::Memory => 0,
+            Way::Cached | Way::Stream => libc::RWF_NOWAIT,
+            Way::Unknown | Way::SlowStream | Way::Waits => return None,
+        };
+        loop {
+            // SAFETY: by the caller.
+            let error = match unsafe { files::read(self.as_fd(), &[room], offset, flags) } {
+                Ok(read) => {
+                    count(Route::AtOnce);
+                    return Some(Ok(read as usize));
+                }
+                Err(error) => error,
+            };
+            match error.raw_os_error() {
+                Some(libc::EINTR) => {}
+                Some(libc::EAGAIN) if flags != 0 => return None,
+                // The file system or the kernel does not have it.
+                Some(libc::EOPNOTSUPP | libc::ENOSYS) if flags != 0 => {
+                    let is_stream = way == Way::Stream;
+                    self.set_way(if is_stream { Way::SlowStream } else { Way::Waits });
+                    return None;
+                }
+                _ => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// Writes at once, if nothing has to be waited for.
+    pub(super) fn write_now(
+        &self,
+        way: Way,
+        bytes: &[u8],
+        offset: u64,
+    ) -> Option<io::Result<usize>> {
+        if way != Way::Memory || bytes.len() > AT_ONCE {
+            return None;
+        }
+        let bytes = [files::iovec(bytes.as_ptr(), bytes.len())];
+        loop {
+            // SAFETY: it is a slice.
+            match unsafe { files::write(self.as_fd(), &bytes, offset) } {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => {
+                    count(Route::AtOnce);
+                    return Some(result.map(|written| written as usize));
+                }
+            }
+        }
+    }
+}
+
+/// Reads until the buffer is full or the file ends; of a file that has no places, what there is.
+pub(super) async fn read<B: IoBufMut>(
+    file: &Arc<Access>,
+    buf: B,
+    offset: u64,
+) -> (io::Result<usize>, B) {
+    read_from(file, buf, 0, offset).await
+}
+
+/// [`read`] into a buffer whose first bytes are filled already, with those from the offset. They do not count.
+pub(super) async fn read_from<B: IoBufMut>(
+    file: &Arc<Access>,
+    mut buf: B,
+    start: usize,
+    offset: u64,
+) -> (io::Result<usize>, B) {
+    task::consume_budget().await;
+    let mut way = file.known().await;
+    let room = buf.capacity();
+    let mut filled = start;
+    let result = loop {
+        let at = match offset {
+            files::CURRENT => offset,
+            _ => offset + filled as u64,
+        };
+        let rest = files::iovec(buf.as_mut_ptr().wrapping_add(filled), room - filled);
+        // SAFETY: room that is the buffer's own, by the contract of `IoBufMut`.
+        let result = match unsafe { file.read_now(way, rest, at) } {
+            Some(result) => result,
+            None => {
+                let operation = ReadAt { file: file.clone(), buf, filled, offset: at };
+                let (result, back) = match rest.iov_len > AT_ONCE {
+                    true => perform_on_thread(operation).await,
+                    false => perform(operation).await,
+                };
+                buf = back;
+                way = file.way();
+                result
+            }
+        };
+        match result {
+            Ok(read) => filled += read,
+            Err(_) if filled > start => break Ok(filled - start),
+            Err(error) => break Err(error),
+        }
+        // A read that may be made at once says cheaply whether that was the end.
+        let is_over = matches!(result, Ok(0)) || filled == room;
+        if is_over || !matches!(way, Way::Memory | Way::Cached) {
+            break Ok(filled - start);
+        }
+    };
+    if result.is_ok() {
+        // SAFETY: so many have been written, at the front.
+        unsafe { buf.set_written(filled) };
+    }
+    (result, buf)
+}
+
+/// Writes bytes of the buffer, from `written` on, in one call.
+pub(super) async fn write<B: IoBuf>(
+    file: &Arc<Access>,
+    buf: B,
+    written: usize,
+    offset: u64,
+) -> (io::Result<usize>, B) {
+    task::consume_budget().await;
+    let way = file.known().await;
+    let bytes = &buf.as_bytes()[written..];
+    if let Some(result) = file.write_now(way, bytes, offset) {
+        return (result, buf);
+    }
+    let is_long = bytes.len() > AT_ONCE;
+    let operation = WriteAt { file: file.clone(), buf, written, offset };
+    match is_long {
+        true => perform_on_thread(operation).await,
+        false => perform(operation).await,
+    }
+}
