@@ -7,6 +7,8 @@
 
 #[path = "suite/faults.rs"]
 mod faults;
+#[path = "suite/fs_tools.rs"]
+mod fs_tools;
 #[path = "suite/harness.rs"]
 mod harness;
 #[path = "suite/measure.rs"]
@@ -59,6 +61,8 @@ mod examples;
 mod faces;
 #[path = "suite/fork_busy.rs"]
 mod fork_busy;
+#[path = "suite/fs_file.rs"]
+mod fs_file;
 #[path = "suite/groups.rs"]
 mod groups;
 #[path = "suite/handover.rs"]

@@ -1,5 +1,5 @@
-//! tokio's I/O traits for TCP, Unix and TLS streams and their halves, for pipes, those of children too, for streams in
-//! memory, and for the standard streams (feature `tokio`, which takes no more of tokio than its traits).
+//! tokio's I/O traits for TCP, Unix and TLS streams and their halves, for pipes, those of children too, for files, for
+//! streams in memory, and for the standard streams (feature `tokio`, which takes no more of tokio than its traits).
 
 use std::{
     io::{self, IoSlice},
@@ -7,9 +7,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use ::tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 
 use crate::{
+    fs::File,
     io::{
         Connection, DuplexStream, PipeReader, PipeWriter, SimplexReader, SimplexWriter, Stderr,
         Stdin, Stdout,
@@ -112,7 +113,37 @@ macro_rules! reads_initialised {
     )* };
 }
 
-reads_initialised!(DuplexStream, SimplexReader, Stdin);
+reads_initialised!(DuplexStream, File, SimplexReader, Stdin);
+
+impl AsyncWrite for File {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        futures_io::AsyncWrite::poll_write(self, cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        futures_io::AsyncWrite::poll_flush(self, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        futures_io::AsyncWrite::poll_close(self, cx)
+    }
+}
+
+/// Where a seek goes that was begun is kept by the file.
+impl AsyncSeek for File {
+    fn start_seek(mut self: Pin<&mut Self>, to: io::SeekFrom) -> io::Result<()> {
+        self.begin_seek(to);
+        Ok(())
+    }
+
+    fn poll_complete(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        self.poll_seek_begun(cx)
+    }
+}
 
 #[cfg(feature = "tls")]
 mod tls {

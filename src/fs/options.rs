@@ -138,7 +138,7 @@ impl OpenOptions {
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         let flags = self.flags()?;
         let path = c_path(path.as_ref())?;
-        Ok(File::from_fd(open(path, flags, self.mode).await?))
+        Ok(File::from_std(open(path, flags, self.mode).await?.into()))
     }
 
     /// As std checks them.

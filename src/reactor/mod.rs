@@ -29,6 +29,7 @@
 mod doorbell;
 mod endpoint;
 mod epoll;
+pub(crate) mod files;
 #[cfg(test)]
 mod memory;
 mod pool;
@@ -58,7 +59,7 @@ pub(crate) use self::{
     slot::Direction,
     socket::Socket,
     source::{Pollable, Source, poll_ready, poll_ready_shared},
-    uring::{Allowed, Features, Garbage, Owned, Refusal, TriedRing, files, plan},
+    uring::{Allowed, Features, Garbage, Owned, Refusal, TriedRing, plan},
 };
 use crate::loom::eventfd::Sleeper;
 

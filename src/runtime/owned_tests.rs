@@ -93,7 +93,7 @@ fn reads_and_writes_are_where_they_say() {
             let file = temporary_file(b"0123456789");
             let read = async |offset, room| {
                 let buf = Vec::with_capacity(room);
-                perform(ReadAt { file: file.clone(), buf, filled: 0, offset }).await
+                perform(ReadAt { file: file.clone(), buf, part: 0..room, offset }).await
             };
             let write = async |offset, bytes: &[u8]| {
                 let buf = bytes.to_vec();
@@ -118,13 +118,13 @@ fn errors_come_with_what_was_given() {
     on_every_backend(|builder| {
         let main = async {
             let (_reader, writer) = std::io::pipe().unwrap();
-            let file = Arc::new(writer.into());
+            let file = Arc::new(OwnedFd::from(writer));
             let (result, buf) =
-                perform(ReadAt { file, buf: vec![7; 4], filled: 0, offset: 0 }).await;
+                perform(ReadAt { file, buf: vec![7; 4], part: 0..4, offset: 0 }).await;
             result.unwrap_err();
             assert_eq!(buf, [7; 4]);
             let (reader, _writer) = std::io::pipe().unwrap();
-            let file = Arc::new(reader.into());
+            let file = Arc::new(OwnedFd::from(reader));
             let (result, buf) =
                 perform(WriteAt { file, buf: vec![7; 4], written: 0, offset: 0 }).await;
             result.unwrap_err();
@@ -143,7 +143,7 @@ fn errors_come_with_what_was_given() {
             let (result, text) = perform(ReadAt {
                 file: Arc::new(opened),
                 buf: vec![0; 4096],
-                filled: 0,
+                part: 0..4096,
                 offset: 0,
             })
             .await;
@@ -167,7 +167,7 @@ fn read_that_nobody_waits_for_is_cancelled_and_its_memory_goes_then() {
         let seen = dropped.clone();
         let main = async move {
             let mut read =
-                Box::pin(perform(ReadAt { file: file.clone(), buf, filled: 0, offset: 0 }));
+                Box::pin(perform(ReadAt { file: file.clone(), buf, part: 0..1 << 16, offset: 0 }));
             poll_fn(|cx| {
                 assert!(read.as_mut().poll(cx).is_pending(), "the pipe is empty");
                 Poll::Ready(())
@@ -203,8 +203,12 @@ fn read_in_flight_ends_with_its_runtime() {
     let Ok(runtime) = Builder::new().workers(1).backend(Backend::Uring).build() else { return };
     let (reader, _writer) = std::io::pipe().unwrap();
     let (buf, _, dropped) = Poisoned::new(1 << 16);
-    let abandoned =
-        runtime.spawn(perform(ReadAt { file: Arc::new(reader.into()), buf, filled: 0, offset: 0 }));
+    let abandoned = runtime.spawn(perform(ReadAt {
+        file: Arc::new(OwnedFd::from(reader)),
+        buf,
+        part: 0..1 << 16,
+        offset: 0,
+    }));
     runtime.run(yield_now()).unwrap();
     let report = runtime.shutdown(Duration::from_secs(5));
     assert!(report.is_clean(), "{report:?}");
@@ -226,7 +230,7 @@ fn operation_may_be_waited_for_on_another_worker() {
             let file = file.clone();
             let started = handle.spawn_on(workers[start], move || async move {
                 let buf = vec![0; 8];
-                let mut read = Box::pin(perform(ReadAt { file, buf, filled: 0, offset: 0 }));
+                let mut read = Box::pin(perform(ReadAt { file, buf, part: 0..8, offset: 0 }));
                 let first = poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx).is_pending())).await;
                 assert!(first, "the pipe is empty");
                 (read,)

@@ -39,6 +39,7 @@ pub const SAME_RANK: &[(&str, &str, &str)] = &[
 pub const VISIBLE: &[(&str, &str)] = &[
     ("util::*", "tools that have nothing in common"),
     ("error::hook", "the receiver of error events: its functions are named with their module"),
+    ("reactor::files", "the operations on files, and the system calls under them"),
     ("reactor::timers", "the wheel and its entries are an interface of their own"),
     ("reactor::socket", "a socket's two state machines, and their results"),
     ("io::outgoing", "the writing end of any stream, for streams and protocols"),

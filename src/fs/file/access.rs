@@ -16,8 +16,10 @@
 //! system call, and not an operation of the ring?".
 
 use std::{
+    fs::File,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    ops::{Deref, Range},
+    os::fd::{AsFd, BorrowedFd, IntoRawFd},
     sync::Arc,
 };
 
@@ -38,8 +40,8 @@ pub(super) const AT_ONCE: usize = 1 << 20;
 /// An open file, shared with the operations on it: it is closed with the last of them.
 #[derive(Debug)]
 pub(super) struct Access {
-    file: OwnedFd,
-    /// A [`Way`]. Relaxed: it is found out from the file alone, by whoever asks first.
+    file: File,
+    /// A [`Way`]. Relaxed: it follows from the file alone, so any thread finds the same.
     way: AtomicU8,
 }
 
@@ -72,14 +74,16 @@ impl AsFd for Access {
     }
 }
 
-impl From<Access> for OwnedFd {
-    fn from(access: Access) -> OwnedFd {
-        access.file
+impl Deref for Access {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
     }
 }
 
 impl Access {
-    pub(super) fn new(file: OwnedFd) -> Self {
+    pub(super) fn new(file: File) -> Self {
         Self { file, way: AtomicU8::new(Way::Unknown as u8) }
     }
 
@@ -88,6 +92,22 @@ impl Access {
         match Way::ALL[usize::from(self.way.load(Ordering::Relaxed))] {
             Way::Unknown => self.find_out(),
             way => way,
+        }
+    }
+
+    pub(super) fn into_file(self) -> File {
+        self.file
+    }
+
+    /// close(2), with its error. The descriptor is closed in every case.
+    pub(super) fn close(self) -> io::Result<()> {
+        // SAFETY: the descriptor is ours, and nobody uses it after this.
+        match unsafe { libc::close(self.file.into_raw_fd()) } {
+            0 => Ok(()),
+            _ => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+                error => Err(error),
+            },
         }
     }
 
@@ -128,12 +148,19 @@ impl Access {
         }
     }
 
+    /// Reads at the cursor at once, if nothing has to be waited for.
+    pub(super) fn read_now_into(&self, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        let room = files::iovec(buf.as_mut_ptr(), buf.len());
+        // SAFETY: it is a mutable slice.
+        unsafe { self.read_now(self.way(), room, files::CURRENT) }
+    }
+
     /// Reads at once, if nothing has to be waited for.
     ///
     /// # Safety
     ///
     /// The memory may be written to.
-    pub(super) unsafe fn read_now(
+    unsafe fn read_now(
         &self,
         way: Way,
         room: libc::iovec,
@@ -192,37 +219,30 @@ impl Access {
     }
 }
 
-/// Reads until the buffer is full or the file ends; of a file that has no places, what there is.
+/// Reads into a part of the buffer until that is full or the file ends; of a file that has no places, what there is. The
+/// buffer's first byte belongs at the offset. What is before the part is filled already, and does not count.
 pub(super) async fn read<B: IoBufMut>(
     file: &Arc<Access>,
-    buf: B,
-    offset: u64,
-) -> (io::Result<usize>, B) {
-    read_from(file, buf, 0, offset).await
-}
-
-/// [`read`] into a buffer whose first bytes are filled already, with those from the offset. They do not count.
-pub(super) async fn read_from<B: IoBufMut>(
-    file: &Arc<Access>,
     mut buf: B,
-    start: usize,
+    part: Range<usize>,
     offset: u64,
 ) -> (io::Result<usize>, B) {
+    assert!(part.end <= buf.capacity());
     task::consume_budget().await;
     let mut way = file.known().await;
-    let room = buf.capacity();
-    let mut filled = start;
+    let mut filled = part.start;
     let result = loop {
         let at = match offset {
             files::CURRENT => offset,
             _ => offset + filled as u64,
         };
-        let rest = files::iovec(buf.as_mut_ptr().wrapping_add(filled), room - filled);
+        let rest = files::iovec(buf.as_mut_ptr().wrapping_add(filled), part.end - filled);
         // SAFETY: room that is the buffer's own, by the contract of `IoBufMut`.
         let result = match unsafe { file.read_now(way, rest, at) } {
             Some(result) => result,
             None => {
-                let operation = ReadAt { file: file.clone(), buf, filled, offset: at };
+                let operation =
+                    ReadAt { file: file.clone(), buf, part: filled..part.end, offset: at };
                 let (result, back) = match rest.iov_len > AT_ONCE {
                     true => perform_on_thread(operation).await,
                     false => perform(operation).await,
@@ -234,13 +254,13 @@ pub(super) async fn read_from<B: IoBufMut>(
         };
         match result {
             Ok(read) => filled += read,
-            Err(_) if filled > start => break Ok(filled - start),
+            Err(_) if filled > part.start => break Ok(filled - part.start),
             Err(error) => break Err(error),
         }
         // A read that may be made at once says cheaply whether that was the end.
-        let is_over = matches!(result, Ok(0)) || filled == room;
+        let is_over = matches!(result, Ok(0)) || filled == part.end;
         if is_over || !matches!(way, Way::Memory | Way::Cached) {
-            break Ok(filled - start);
+            break Ok(filled - part.start);
         }
     };
     if result.is_ok() {

@@ -1,12 +1,6 @@
 //! What is true of a file as a whole: that it is on the disk, its length, its space, its metadata.
 
-use std::{
-    fs, io,
-    mem::ManuallyDrop,
-    num::NonZeroU64,
-    os::fd::{AsFd, AsRawFd, FromRawFd},
-    sync::Arc,
-};
+use std::{fs, io, num::NonZeroU64, sync::Arc};
 
 use rustix::fs::{FallocateFlags, fadvise, fallocate, ftruncate};
 
@@ -201,11 +195,10 @@ impl File {
     /// ```
     #[doc(alias = "fstat")]
     pub async fn metadata(&self) -> io::Result<fs::Metadata> {
-        let stat = |file: &Access| borrowed(file).metadata();
         match self.access.way() {
             // What is open is in memory.
-            Way::Memory | Way::Cached | Way::Stream => stat(&self.access),
-            _ => self.call(move |file| stat(file)).await,
+            Way::Memory | Way::Cached | Way::Stream => self.access.metadata(),
+            _ => self.call(|file| file.metadata()).await,
         }
     }
 
@@ -232,7 +225,7 @@ impl File {
     /// ```
     #[doc(alias = "fchmod")]
     pub async fn set_permissions(&self, permissions: fs::Permissions) -> io::Result<()> {
-        self.call(move |file| borrowed(file).set_permissions(permissions)).await
+        self.call(move |file| file.set_permissions(permissions)).await
     }
 
     /// Sets the times of the last access and change.
@@ -259,7 +252,7 @@ impl File {
     /// ```
     #[doc(alias = "futimens")]
     pub async fn set_times(&self, times: fs::FileTimes) -> io::Result<()> {
-        self.call(move |file| borrowed(file).set_times(times)).await
+        self.call(move |file| file.set_times(times)).await
     }
 
     /// Makes a call on a thread for files, which keeps the file open.
@@ -271,10 +264,4 @@ impl File {
         let file: Arc<Access> = self.access.clone();
         on_lane(move || call(&file)).await
     }
-}
-
-/// The descriptor as a file of the library, which does not close it.
-fn borrowed(file: &Access) -> ManuallyDrop<fs::File> {
-    // SAFETY: the descriptor is open while `file` is borrowed, which is as long as any caller uses this.
-    ManuallyDrop::new(unsafe { fs::File::from_raw_fd(file.as_fd().as_raw_fd()) })
 }

@@ -7,9 +7,9 @@
 //!
 //! * Bytes of a read that nobody took go to the next read. A write or a seek first moves the cursor back to
 //!   where they began.
-//! * A write whose future was dropped is made all the same. If the next write has the same bytes, it was
-//!   tried again, and this is its result; else its bytes come after them. An error is told by the next write,
-//!   flush or seek.
+//! * A write that has begun is made, also if its future is dropped. If the next write has the same bytes, it was
+//!   tried again, and this is its result; else its bytes come after them. The next write, flush or seek
+//!   returns its error.
 //!
 //! What has no places, such as a terminal, reads and writes in two directions that know nothing of each other.
 
@@ -42,6 +42,9 @@ pub(super) struct Cursor {
     read: Read,
     write: Write,
     seek: Option<(SeekFrom, Seek)>,
+    /// Where to go, for traits that say it before they wait.
+    #[cfg(feature = "tokio")]
+    target: Option<SeekFrom>,
 }
 
 #[derive(Default)]
@@ -98,7 +101,7 @@ impl Write {
         Poll::Ready(())
     }
 
-    /// The error of a write that has not been told.
+    /// The error of a write, if nothing has returned it yet.
     fn take_error(&mut self) -> io::Result<()> {
         match mem::take(self) {
             Write::Done(Err(error), _) => Err(error),
@@ -141,6 +144,21 @@ impl File {
         Poll::Ready(self.cursor.write.take_error())
     }
 
+    /// Says where a seek is to go.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn begin_seek(&mut self, to: SeekFrom) {
+        self.cursor.target = Some(to);
+    }
+
+    /// Makes the seek that was said, or else tells where the cursor is.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn poll_seek_begun(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        let to = self.cursor.target.unwrap_or(SeekFrom::Current(0));
+        let result = ready!(Pin::new(&mut *self).poll_seek(cx, to));
+        self.cursor.target = None;
+        Poll::Ready(result)
+    }
+
     /// Waits for all that is in flight, and has the cursor stand where the last byte was taken.
     pub(super) async fn settle(&mut self) -> io::Result<()> {
         std::future::poll_fn(|cx| {
@@ -152,7 +170,7 @@ impl File {
 }
 
 async fn read(file: Arc<Access>, room: usize) -> (io::Result<usize>, Vec<u8>) {
-    access::read(&file, Vec::with_capacity(room), files::CURRENT).await
+    access::read(&file, Vec::with_capacity(room), 0..room, files::CURRENT).await
 }
 
 async fn write(file: Arc<Access>, bytes: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
@@ -161,7 +179,8 @@ async fn write(file: Arc<Access>, bytes: Vec<u8>) -> (io::Result<usize>, Vec<u8>
 
 /// # Cancel safety
 ///
-/// No byte is lost: what a read brings whose future was dropped goes to the next one.
+/// No byte is lost: what a read brings whose future was dropped goes to the next one, as the file was then. A
+/// seek throws it away.
 impl AsyncRead for File {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -175,13 +194,12 @@ impl AsyncRead for File {
                 ready!(this.poll_in_place(cx))?;
             }
             ready!(current::poll_budget(cx));
-            let (file, len) = (&this.access, buf.len().min(AT_ONCE));
-            let room = files::iovec(buf.as_mut_ptr(), len);
-            // SAFETY: it is a mutable slice.
-            if let Some(result) = unsafe { file.read_now(file.way(), room, files::CURRENT) } {
+            let len = buf.len().min(AT_ONCE);
+            if let Some(result) = this.access.read_now_into(&mut buf[..len]) {
                 return Poll::Ready(result);
             }
-            this.cursor.read = Read::InFlight(Box::pin(read(file.clone(), len.min(READ))));
+            let read = read(this.access.clone(), len.min(READ));
+            this.cursor.read = Read::InFlight(Box::pin(read));
         }
         ready!(this.cursor.read.poll(cx))?;
         Poll::Ready(Ok(this.cursor.read.take(buf).unwrap_or(0)))
@@ -190,8 +208,8 @@ impl AsyncRead for File {
 
 /// # Cancel safety
 ///
-/// A write whose future was dropped is made all the same, as far as one call goes. The next write, flush or seek
-/// waits for it, and tells its error.
+/// A write whose future was dropped was not begun, or is made all the same, as far as one call goes. The next write,
+/// flush or seek waits for it, and tells its error. The same bytes, written again, are written once.
 impl AsyncWrite for File {
     fn poll_write(
         mut self: Pin<&mut Self>,

@@ -17,7 +17,7 @@ impl File {
     /// Waits for the lock of the file that nobody else has, in whatever process: flock(2).
     ///
     /// It belongs to the open file, which clones share. It is given up by [`unlock`](Self::unlock), or when the last
-    /// of them is closed. It binds only those who ask for it.
+    /// of them is closed. Programs that do not ask for it are not stopped.
     ///
     /// The system has no way to wait for it without a thread that blocks, and cannot be interrupted. So it is tried again
     /// after a pause, of 1 ms at first and 50 ms at most. Waiters come in no order.

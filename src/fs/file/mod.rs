@@ -9,7 +9,7 @@ mod positional;
 
 use std::{
     fs, io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
     path::Path,
     sync::Arc,
 };
@@ -63,10 +63,6 @@ pub struct File {
 }
 
 impl File {
-    pub(super) fn from_fd(file: OwnedFd) -> Self {
-        Self { access: Arc::new(Access::new(file)), cursor: Cursor::default() }
-    }
-
     /// The same descriptor, for calls that have no cursor.
     fn share(&self) -> Self {
         Self { access: self.access.clone(), cursor: Cursor::default() }
@@ -146,7 +142,7 @@ impl File {
     /// let file = ringloop::fs::File::from_std(file);
     /// ```
     pub fn from_std(file: fs::File) -> File {
-        Self::from_fd(file.into())
+        Self { access: Arc::new(Access::new(file)), cursor: Cursor::default() }
     }
 
     /// The file for the standard library, as another descriptor of the same open file: they share the cursor. Bytes
@@ -156,7 +152,7 @@ impl File {
     ///
     /// The process has no descriptor left.
     pub fn to_std(&self) -> io::Result<fs::File> {
-        Ok(self.as_fd().try_clone_to_owned()?.into())
+        self.access.try_clone()
     }
 
     /// The file for the standard library, once nothing is in flight at the cursor.
@@ -184,8 +180,8 @@ impl File {
         self.settle().await?;
         let Self { access, .. } = self;
         match Arc::try_unwrap(access) {
-            Ok(access) => Ok(OwnedFd::from(access).into()),
-            Err(shared) => Ok(shared.as_fd().try_clone_to_owned()?.into()),
+            Ok(access) => Ok(access.into_file()),
+            Err(shared) => shared.try_clone(),
         }
     }
 
@@ -208,7 +204,7 @@ impl File {
     /// });
     /// ```
     pub fn try_clone(&self) -> io::Result<File> {
-        Ok(Self::from_fd(self.as_fd().try_clone_to_owned()?))
+        self.access.try_clone().map(Self::from_std)
     }
 
     /// Waits for what is in flight at the cursor, and closes the file on a thread for files. Dropping it closes it, too, but
@@ -236,24 +232,11 @@ impl File {
         let settled = self.settle().await;
         let Self { access, .. } = self;
         let closed = on_lane(move || match Arc::try_unwrap(access) {
-            Ok(access) => close(access.into()),
+            Ok(access) => access.close(),
             Err(_) => Ok(()),
         });
         let closed = closed.await;
         settled.and(closed)
-    }
-}
-
-/// close(2), with its error. The descriptor is closed in every case.
-fn close(file: OwnedFd) -> io::Result<()> {
-    use std::os::fd::IntoRawFd;
-    // SAFETY: the descriptor is ours, and nobody uses it after this.
-    match unsafe { libc::close(file.into_raw_fd()) } {
-        0 => Ok(()),
-        _ => match io::Error::last_os_error() {
-            error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            error => Err(error),
-        },
     }
 }
 

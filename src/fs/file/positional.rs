@@ -37,7 +37,10 @@ impl File {
     #[doc(alias = "pread")]
     pub async fn read_at<B: IoBufMut>(&self, buf: B, offset: u64) -> (io::Result<usize>, B) {
         match place(offset) {
-            Ok(()) => access::read(&self.access, buf, offset).await,
+            Ok(()) => {
+                let room = 0..buf.capacity();
+                access::read(&self.access, buf, room, offset).await
+            }
             Err(error) => (Err(error), buf),
         }
     }
@@ -64,21 +67,22 @@ impl File {
     /// });
     /// ```
     pub async fn read_exact_at<B: IoBufMut>(&self, buf: B, offset: u64) -> (io::Result<()>, B) {
-        let wanted = buf.len();
-        let (mut result, mut buf) = self.read_at(Limited { buf, room: wanted }, offset).await;
-        let mut filled = 0;
-        loop {
-            match result {
-                Ok(0) if filled < wanted => break (Err(ended_early(wanted, filled)), buf.buf),
-                Ok(read) => filled += read,
-                Err(error) => break (Err(error), buf.buf),
-            }
-            if filled == wanted {
-                break (Ok(()), buf.buf);
-            }
-            // It has come to an end that may move, or to an error, or it is a pipe.
-            (result, buf) = access::read_from(&self.access, buf, filled, offset).await;
+        if let Err(error) = place(offset) {
+            return (Err(error), buf);
         }
+        let (wanted, mut buf) = (buf.len(), buf);
+        let mut filled = 0;
+        while filled < wanted {
+            let result;
+            // Once is enough, but for an end that moves, an error in the middle, or a pipe.
+            (result, buf) = access::read(&self.access, buf, filled..wanted, offset).await;
+            match result {
+                Ok(0) => return (Err(ended_early(wanted, filled)), buf),
+                Ok(read) => filled += read,
+                Err(error) => return (Err(error), buf),
+            }
+        }
+        (Ok(()), buf)
     }
 
     /// Writes the buffer's bytes at an offset, in bytes, in one call, and gives the buffer back with the number of
@@ -186,37 +190,4 @@ fn ended_early(wanted: usize, read: usize) -> io::Error {
         io::ErrorKind::UnexpectedEof,
         format!("the file ended after {read} of {wanted} bytes"),
     )
-}
-
-/// A buffer of which only the front is used.
-struct Limited<B> {
-    buf: B,
-    room: usize,
-}
-
-// SAFETY: as the buffer itself, of whose capacity it uses less.
-unsafe impl<B: IoBufMut> IoBuf for Limited<B> {
-    fn as_ptr(&self) -> *const u8 {
-        self.buf.as_ptr()
-    }
-
-    fn len(&self) -> usize {
-        self.buf.len().min(self.room)
-    }
-}
-
-// SAFETY: as the buffer itself.
-unsafe impl<B: IoBufMut> IoBufMut for Limited<B> {
-    fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.buf.as_mut_ptr()
-    }
-
-    fn capacity(&self) -> usize {
-        self.room
-    }
-
-    unsafe fn set_written(&mut self, len: usize) {
-        // SAFETY: by the caller.
-        unsafe { self.buf.set_written(len) };
-    }
 }

@@ -22,7 +22,6 @@ pub(crate) mod claim;
 mod entry;
 #[cfg(test)]
 mod faults;
-pub(crate) mod files;
 mod flights;
 mod garbage;
 pub(crate) mod mailbox;

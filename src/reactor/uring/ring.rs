@@ -45,7 +45,7 @@ pub(crate) struct Plan {
     pub(crate) incremental: bool,
     /// The ring's flags show deferred work. Else each turn makes a call.
     pub(crate) shows_work: bool,
-    /// Files can be read.
+    /// Operations that not every kernel has.
     pub(crate) optional: Optional,
 }
 

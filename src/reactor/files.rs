@@ -3,6 +3,7 @@
 use std::{
     ffi::CString,
     io,
+    ops::Range,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
     sync::Arc,
 };
@@ -10,7 +11,7 @@ use std::{
 use io_uring::{opcode, squeue, types};
 use rustix::fs::{CWD, Mode, OFlags, fdatasync, fsync, openat};
 
-use super::owned::Owned;
+use super::Owned;
 use crate::buf::{IoBuf, IoBufMut};
 
 /// The most that the kernel reads or writes in one call.
@@ -72,27 +73,26 @@ pub(crate) unsafe fn write(
     result(unsafe { libc::pwritev2(file.as_raw_fd(), at, len, offset as i64, 0) })
 }
 
-/// A read into the room of a buffer, from `filled` on.
+/// A read into a part of a buffer.
 pub(crate) struct ReadAt<F, B> {
     pub(crate) file: Arc<F>,
     pub(crate) buf: B,
-    /// How many bytes of the buffer are filled.
-    pub(crate) filled: usize,
+    /// Within the buffer's capacity. What is before it is filled already.
+    pub(crate) part: Range<usize>,
     /// Of the file, or [`CURRENT`].
     pub(crate) offset: u64,
 }
 
 impl<F, B: IoBufMut> ReadAt<F, B> {
     fn room(&mut self) -> libc::iovec {
-        let room = self.buf.capacity() - self.filled;
-        // It is in the buffer.
-        iovec(self.buf.as_mut_ptr().wrapping_add(self.filled), room)
+        assert!(self.part.end <= self.buf.capacity());
+        iovec(self.buf.as_mut_ptr().wrapping_add(self.part.start), self.part.len())
     }
 }
 
 // SAFETY: by `IoBufMut` the bytes stay where they are; the file stays open.
 unsafe impl<F: Open, B: IoBufMut> Owned for ReadAt<F, B> {
-    /// How much was read, and the buffer. Its first `filled` bytes and those that were read are its length.
+    /// How much was read, and the buffer. What is before the part, and what was read, is its length.
     type Output = (io::Result<usize>, B);
 
     const OPCODE: u8 = opcode::Read::CODE;
@@ -113,7 +113,7 @@ unsafe impl<F: Open, B: IoBufMut> Owned for ReadAt<F, B> {
     fn finish(mut self, result: io::Result<u32>) -> (io::Result<usize>, B) {
         if let Ok(read) = &result {
             // SAFETY: the kernel says that it wrote so many, behind those that are there.
-            unsafe { self.buf.set_written(self.filled + *read as usize) };
+            unsafe { self.buf.set_written(self.part.start + *read as usize) };
         }
         (result.map(|read| read as usize), self.buf)
     }
