@@ -34,7 +34,7 @@ use smallvec::SmallVec;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 /// Never a signal, and never a wait.
-const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+pub(super) const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 /// Several slices up to so many bytes are copied together and sent by send(2), which costs less
 /// than to have the kernel gather them.
@@ -91,6 +91,8 @@ macro_rules! by_kind {
         }
     };
 }
+
+pub(super) use by_kind;
 
 #[cfg(test)]
 const NO_DESCRIPTOR: &str = "a socket in memory has no descriptor";
@@ -238,7 +240,7 @@ impl Endpoint {
             },
             end => {
                 let (end, peer) = end.accept()?;
-                return Ok((Self::Memory(end), peer.map(SocketAddrAny::from)));
+                return Ok((Self::Memory(end), peer));
             },
         );
         let endpoint = match self {
@@ -246,6 +248,11 @@ impl Endpoint {
             _ => Self::Kernel(fd),
         };
         Ok((endpoint, peer))
+    }
+
+    /// Whether it is the kernel's, so that binding it to a path has made a file.
+    pub(crate) fn has_descriptor(&self) -> bool {
+        by_kind!(self, _fd => true, _end => false)
     }
 
     /// Whether it listens.
@@ -351,22 +358,30 @@ impl Endpoint {
 
     /// getsockname(2) of an IP socket.
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        by_kind!(self, fd => ip_addr(SockRef::from(fd).local_addr()?), end => Ok(end.local_addr()))
+        by_kind!(self, fd => ip_addr(SockRef::from(fd).local_addr()?), end => ip_addr(end.local_addr()))
     }
 
     /// getpeername(2) of an IP socket.
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
-        by_kind!(self, fd => ip_addr(SockRef::from(fd).peer_addr()?), end => Ok(end.peer_addr()?))
+        by_kind!(self, fd => ip_addr(SockRef::from(fd).peer_addr()?), end => ip_addr(end.peer_addr()?))
     }
 
     /// getsockname(2) of a Unix socket.
     pub(crate) fn local_unix_addr(&self) -> io::Result<unix::SocketAddr> {
-        unix_addr(&SockRef::from(self).local_addr()?)
+        by_kind!(
+            self,
+            fd => unix_addr(&SockRef::from(fd).local_addr()?),
+            end => unix_addr(&end.local_addr()),
+        )
     }
 
     /// getpeername(2) of a Unix socket.
     pub(crate) fn peer_unix_addr(&self) -> io::Result<unix::SocketAddr> {
-        unix_addr(&SockRef::from(self).peer_addr()?)
+        by_kind!(
+            self,
+            fd => unix_addr(&SockRef::from(fd).peer_addr()?),
+            end => unix_addr(&end.peer_addr()?),
+        )
     }
 }
 

@@ -26,6 +26,7 @@
 //! waiting is an operation of the home's own: other threads ask the home to cancel it ([`uring`]),
 //! and it keeps the descriptor open until it has ended.
 
+mod datagrams;
 mod doorbell;
 mod endpoint;
 mod epoll;
@@ -48,6 +49,8 @@ use std::{
     task::Waker,
     time::Duration,
 };
+
+use socket2::SockAddr;
 
 pub use self::pool::Lease;
 pub(crate) use self::{
@@ -211,7 +214,7 @@ impl Reactor {
     ) -> io::Result<(Endpoint, bool)> {
         match at_hand {
             #[cfg(test)]
-            Some(Self::Memory(memory)) => memory.connect(addr),
+            Some(Self::Memory(memory)) => Ok((memory.connect(addr.into())?, true)),
             _ => Endpoint::connect(addr, prepare),
         }
     }
@@ -225,9 +228,7 @@ impl Reactor {
     ) -> io::Result<(Endpoint, bool, usize)> {
         match at_hand {
             #[cfg(test)]
-            Some(Self::Memory(memory)) => {
-                memory.connect(addr).map(|(endpoint, connected)| (endpoint, connected, 0))
-            }
+            Some(Self::Memory(memory)) => Ok((memory.connect(addr.into())?, true, 0)),
             _ => Endpoint::connect_with(addr, data, prepare),
         }
     }
@@ -241,8 +242,74 @@ impl Reactor {
     ) -> io::Result<Endpoint> {
         match at_hand {
             #[cfg(test)]
-            Some(Self::Memory(memory)) => memory.listen(addr),
+            Some(Self::Memory(memory)) => memory.listen(addr.into()),
             _ => Endpoint::listen(addr, backlog, prepare),
+        }
+    }
+
+    /// Connects to a Unix socket. See [`Endpoint::connect_unix`].
+    pub(crate) fn connect_unix(
+        at_hand: Option<&mut Self>,
+        addr: &SockAddr,
+    ) -> io::Result<Endpoint> {
+        match at_hand {
+            #[cfg(test)]
+            Some(Self::Memory(memory)) => memory.connect(addr.clone()),
+            _ => Endpoint::connect_unix(addr),
+        }
+    }
+
+    /// Listens on a Unix socket.
+    pub(crate) fn listen_unix(at_hand: Option<&mut Self>, addr: &SockAddr) -> io::Result<Endpoint> {
+        match at_hand {
+            #[cfg(test)]
+            Some(Self::Memory(memory)) => memory.listen(addr.clone()),
+            _ => Endpoint::listen_unix(addr),
+        }
+    }
+
+    /// Both ends of a connection without a name.
+    pub(crate) fn pair(at_hand: Option<&mut Self>) -> io::Result<(Endpoint, Endpoint)> {
+        match at_hand {
+            #[cfg(test)]
+            Some(Self::Memory(memory)) => Ok(memory.pair(false)),
+            _ => Endpoint::pair(),
+        }
+    }
+
+    /// A UDP socket.
+    pub(crate) fn bind_udp(
+        at_hand: Option<&mut Self>,
+        addr: SocketAddr,
+        share: bool,
+    ) -> io::Result<Endpoint> {
+        match at_hand {
+            #[cfg(test)]
+            Some(Self::Memory(memory)) => memory.bind(Some(addr.into())),
+            _ => Endpoint::bind_udp(addr, share),
+        }
+    }
+
+    /// A Unix socket for datagrams.
+    pub(crate) fn bind_unix_datagrams(
+        at_hand: Option<&mut Self>,
+        addr: Option<&SockAddr>,
+    ) -> io::Result<Endpoint> {
+        match at_hand {
+            #[cfg(test)]
+            Some(Self::Memory(memory)) => memory.bind(addr.cloned()),
+            _ => Endpoint::bind_unix_datagrams(addr),
+        }
+    }
+
+    /// Two Unix sockets for datagrams that are connected to each other.
+    pub(crate) fn pair_of_datagrams(
+        at_hand: Option<&mut Self>,
+    ) -> io::Result<(Endpoint, Endpoint)> {
+        match at_hand {
+            #[cfg(test)]
+            Some(Self::Memory(memory)) => Ok(memory.pair(true)),
+            _ => Endpoint::pair_of_datagrams(),
         }
     }
 

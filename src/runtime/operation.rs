@@ -11,6 +11,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use socket2::SockAddr;
+
 use crate::{
     reactor::{self, Direction, Endpoint, Garbage, Home, Pollable, Prepare, Reactor, Socket},
     scheduler,
@@ -202,6 +204,36 @@ pub(crate) fn connect_with(
 /// Listens, as this thread's backend does it.
 pub(crate) fn listen(addr: SocketAddr, backlog: i32, prepare: Prepare<'_>) -> io::Result<Endpoint> {
     with_any_reactor(|reactor| Reactor::listen(reactor, addr, backlog, prepare))
+}
+
+/// Connects to a Unix socket, as this thread's backend does it.
+pub(crate) fn connect_unix(addr: &SockAddr) -> io::Result<Endpoint> {
+    with_any_reactor(|reactor| Reactor::connect_unix(reactor, addr))
+}
+
+/// Listens on a Unix socket, as this thread's backend does it.
+pub(crate) fn listen_unix(addr: &SockAddr) -> io::Result<Endpoint> {
+    with_any_reactor(|reactor| Reactor::listen_unix(reactor, addr))
+}
+
+/// Both ends of a connection, as this thread's backend makes it.
+pub(crate) fn pair() -> io::Result<(Endpoint, Endpoint)> {
+    with_any_reactor(Reactor::pair)
+}
+
+/// A UDP socket, as this thread's backend makes it.
+pub(crate) fn bind_udp(addr: SocketAddr, share: bool) -> io::Result<Endpoint> {
+    with_any_reactor(|reactor| Reactor::bind_udp(reactor, addr, share))
+}
+
+/// A Unix socket for datagrams, as this thread's backend makes it.
+pub(crate) fn bind_unix_datagrams(addr: Option<&SockAddr>) -> io::Result<Endpoint> {
+    with_any_reactor(|reactor| Reactor::bind_unix_datagrams(reactor, addr))
+}
+
+/// Two that are connected to each other.
+pub(crate) fn pair_of_datagrams() -> io::Result<(Endpoint, Endpoint)> {
+    with_any_reactor(Reactor::pair_of_datagrams)
 }
 
 /// A socket's handle is dropped: what is in flight on it ends, and then it closes.

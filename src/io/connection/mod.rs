@@ -38,6 +38,7 @@ pub(crate) use self::{
 use super::ready::{self, Interest, Ready};
 use crate::{
     reactor::{Endpoint, Socket},
+    runtime::operation,
     time::sleep,
 };
 
@@ -60,7 +61,7 @@ impl Connection {
 
     /// A pair of streams of this process's own: what is written to one is read from the other, both ways.
     pub(crate) fn pair() -> io::Result<(Self, Self)> {
-        let (near, far) = Endpoint::pair()?;
+        let (near, far) = operation::pair()?;
         Ok((Self::new(near), Self::new(far)))
     }
 
@@ -79,7 +80,7 @@ impl Connection {
     pub(crate) async fn connect_unix(addr: &SockAddr) -> io::Result<Self> {
         let mut pause = FIRST_PAUSE;
         loop {
-            match Endpoint::connect_unix(addr) {
+            match operation::connect_unix(addr) {
                 // The backlog is full. No event tells of room in it.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     sleep(pause).await;

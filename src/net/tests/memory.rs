@@ -5,7 +5,7 @@ use std::{env, process, time::Duration};
 use crate::{
     io::{AsyncReadExt, AsyncWriteExt},
     loom::global::{AtomicU64, Ordering},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream},
     runtime::{Backend, Builder, spawn},
     time::{Instant, sleep, timeout},
 };
@@ -45,13 +45,77 @@ async fn program() -> Vec<Duration> {
     times
 }
 
+/// The same of Unix sockets, whose path is no file.
+async fn program_of_unix_sockets() -> Vec<Duration> {
+    let began = Instant::now();
+    let listener = UnixListener::bind("no/such/directory/socket").unwrap();
+    let mut client = UnixStream::connect("no/such/directory/socket").await.unwrap();
+    let (mut server, peer) = listener.accept().await.unwrap();
+    assert!(peer.is_unnamed());
+    let (left, right) = UnixDatagram::pair().unwrap();
+    let mut times = Vec::new();
+    for round in 0..20_u8 {
+        let mut buf = [0; 100];
+        timeout(Duration::from_secs(50), server.read(&mut buf)).await.unwrap_err();
+        client.write_all(&[round; 100]).await.unwrap();
+        server.read_exact(&mut buf).await.unwrap();
+        timeout(Duration::from_secs(10), right.recv(&mut buf)).await.unwrap_err();
+        left.send(&buf).await.unwrap();
+        assert_eq!(right.recv(&mut buf).await.unwrap(), 100);
+        assert_eq!(buf, [round; 100]);
+        times.push(began.elapsed());
+    }
+    client.close().await.unwrap();
+    assert_eq!(server.read(&mut [0; 8]).await.unwrap(), 0);
+    times
+}
+
+/// The same by UDP, with a datagram that is refused.
+async fn program_of_datagrams() -> Vec<Duration> {
+    let began = Instant::now();
+    let server = UdpSocket::bind("0.0.0.0:0").await.unwrap();
+    let port = server.local_addr().unwrap().port();
+    let echo = spawn(async move {
+        let mut buf = [0; 200];
+        loop {
+            let (len, peer) = server.recv_from(&mut buf).await.unwrap();
+            if len == 0 {
+                return;
+            }
+            sleep(Duration::from_secs(60)).await;
+            server.send_to(&buf[..len], peer).await.unwrap();
+        }
+    });
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    client.connect(("127.0.0.1", port)).await.unwrap();
+    let mut times = Vec::new();
+    for round in 0..20_u8 {
+        client.send(&[round; 100]).await.unwrap();
+        let mut reply = [0; 200];
+        timeout(Duration::from_secs(59), client.recv(&mut reply)).await.unwrap_err();
+        assert_eq!(client.recv(&mut reply).await.unwrap(), 100);
+        assert_eq!(reply[..100], [round; 100]);
+        times.push(began.elapsed());
+    }
+    client.send(&[]).await.unwrap();
+    echo.await.unwrap();
+    client.send(b"to nobody").await.unwrap();
+    let refused = client.recv(&mut [0; 8]).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    times
+}
+
 #[test]
 fn twenty_minutes_pass_at_once_and_alike() {
-    let times = run(program());
-    assert_eq!(times, run(program()));
-    for (round, time) in times.iter().enumerate() {
-        let expected = Duration::from_secs(60) * (round as u32 + 1);
-        assert_eq!(*time, expected, "round {round}");
+    let all =
+        async || [program().await, program_of_unix_sockets().await, program_of_datagrams().await];
+    let runs = run(all());
+    assert_eq!(runs, run(all()));
+    for times in runs {
+        for (round, time) in times.iter().enumerate() {
+            let expected = Duration::from_secs(60) * (round as u32 + 1);
+            assert_eq!(*time, expected, "round {round}");
+        }
     }
 }
 
@@ -66,8 +130,12 @@ fn a_run_makes_no_system_call() {
         run(async {
             // Once without the filter: what is set up at its first use is there then.
             program().await;
+            program_of_unix_sockets().await;
+            program_of_datagrams().await;
             counted::start();
             program().await;
+            program_of_unix_sockets().await;
+            program_of_datagrams().await;
             counted::end();
         });
     }

@@ -1,7 +1,9 @@
 //! The same programs on every backend, the one in memory among them: whatever a stream, a listener
 //! or a timer does, it does through the reactor.
 
+mod datagrams;
 mod memory;
+mod unix;
 
 use std::{future::poll_fn, io::ErrorKind, pin::pin, task::Poll, time::Duration};
 

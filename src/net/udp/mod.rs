@@ -22,7 +22,7 @@ use std::{
 };
 
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, SockRef, Type};
+use socket2::SockRef;
 
 pub use self::datagram::{Datagrams, EcnCodepoint, RecvMeta, Transmit};
 use self::options::Flags;
@@ -109,7 +109,7 @@ impl UdpSocket {
     async fn bind_with(addrs: impl ToSocketAddrs, share: bool) -> io::Result<Self> {
         let mut last = None;
         for addr in lookup_host(addrs).await? {
-            match bind_one(addr, share) {
+            match operation::bind_udp(addr, share) {
                 Ok(socket) => return Ok(Self::of(socket)),
                 Err(error) => {
                     let text = format!("cannot bind {addr}: {error}");
@@ -122,10 +122,9 @@ impl UdpSocket {
         }))
     }
 
-    /// The descriptor must be non-blocking.
-    fn of(socket: impl Into<std::os::fd::OwnedFd>) -> Self {
-        // A ring only polls it: its receives are for streams.
-        let socket = SocketHandle::new(Socket::new(Endpoint::Polled(socket.into())));
+    /// The endpoint must be non-blocking.
+    fn of(socket: Endpoint) -> Self {
+        let socket = SocketHandle::new(Socket::new(socket));
         Self { socket, flags: Flags::new() }
     }
 
@@ -136,7 +135,7 @@ impl UdpSocket {
     /// The descriptor refuses to be non-blocking.
     pub fn from_std(socket: net::UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let socket = Self::of(socket);
+        let socket = Self::of(Endpoint::Polled(socket.into()));
         // There may be copies of it.
         socket.get().show();
         socket.look_for_gro();
@@ -186,9 +185,9 @@ impl UdpSocket {
     pub async fn connect(&self, addrs: impl ToSocketAddrs) -> io::Result<()> {
         let mut last = None;
         for addr in lookup_host(addrs).await? {
-            match rustix::net::connect(self.get().endpoint(), &addr) {
+            match self.get().endpoint().connect_udp(addr) {
                 Ok(()) => return Ok(()),
-                Err(error) => last = Some(explain(error.into(), Some(addr), 0)),
+                Err(error) => last = Some(explain(error, Some(addr), 0)),
             }
         }
         Err(last.unwrap_or_else(|| {
@@ -274,17 +273,6 @@ impl UdpSocket {
     pub fn socket(&self) -> SockRef<'_> {
         SockRef::from(self)
     }
-}
-
-/// CLOEXEC comes with it (S9).
-fn bind_one(addr: SocketAddr, share: bool) -> io::Result<socket2::Socket> {
-    let domain = Domain::for_address(addr);
-    let socket = socket2::Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
-    if share {
-        socket.set_reuse_port(true)?;
-    }
-    socket.bind(&addr.into())?;
-    Ok(socket)
 }
 
 /// What went wrong, and what to do about it. The kind stays; an error that says enough stays as it is.

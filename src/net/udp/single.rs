@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, recv, recvfrom, send, sendto};
+use rustix::net::RecvFlags;
 use socket2::SockRef;
 
 use super::{Flags, UdpSocket, batch::check_room, datagram::RecvMeta, explain, message};
@@ -349,11 +349,7 @@ impl Operation<Endpoint> for SendTo<'_> {
     const DIRECTION: Direction = Direction::Write;
 
     fn attempt(&mut self, endpoint: &Endpoint) -> io::Result<usize> {
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        Ok(match &self.to {
-            Some(addr) => sendto(endpoint, self.bytes, flags, addr)?,
-            None => send(endpoint, self.bytes, flags)?,
-        })
+        Ok(endpoint.send_to(self.bytes, self.to)?)
     }
 }
 
@@ -370,8 +366,7 @@ impl Operation<Endpoint> for Recv<'_> {
     const HAS_MARKS: bool = false;
 
     fn attempt(&mut self, endpoint: &Endpoint) -> io::Result<usize> {
-        let (len, _) = recv(endpoint, &mut *self.buf, self.flags | RecvFlags::DONTWAIT)?;
-        Ok(len)
+        Ok(endpoint.recv_one(self.buf, self.flags)?)
     }
 }
 
@@ -409,11 +404,8 @@ impl Operation<Endpoint> for RecvFrom<'_, '_> {
             message::recv(endpoint, bufs, metas, true, self.flags.bits().cast_signed())?;
             return Ok(meta);
         }
-        // The kernel says the length of the whole datagram.
-        let flags = self.flags | RecvFlags::DONTWAIT | RecvFlags::TRUNC;
-        let (len, sent, peer): (_, _, Option<SocketAddrAny>) =
-            recvfrom(endpoint, &mut *self.buf, flags)?;
-        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-        Ok(RecvMeta::plain(len, sent, peer.ok_or_else(not_of_the_internet)?))
+        let received = endpoint.recv_from(self.buf, self.flags)?;
+        let peer = received.peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+        Ok(RecvMeta::plain(received.len, received.sent, peer.ok_or_else(not_of_the_internet)?))
     }
 }

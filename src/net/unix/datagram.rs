@@ -3,7 +3,7 @@
 use std::{
     fmt, io,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
         unix::net,
     },
     path::Path,
@@ -11,10 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType, recvfrom, send,
-    socket_with, socketpair,
-};
+use rustix::net::{RecvFlags, SocketAddrAny};
 use socket2::{SockAddr, SockRef};
 
 use super::{
@@ -29,9 +26,6 @@ use crate::{
     task,
     time::sleep,
 };
-
-/// Never a signal, and never a wait.
-const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 /// Between two tries to send to a socket whose queue is full; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_micros(100);
@@ -96,7 +90,7 @@ impl UnixDatagram {
     ///
     /// Those of socket(2): no descriptors are left.
     pub fn unbound() -> io::Result<Self> {
-        Ok(Self { path: BoundPath::NONE, socket: new_socket()? })
+        Ok(Self { path: BoundPath::NONE, socket: handle(operation::bind_unix_datagrams(None)?) })
     }
 
     /// Two sockets that are connected to each other.
@@ -108,12 +102,11 @@ impl UnixDatagram {
     /// Those of socketpair(2): no descriptors are left.
     #[doc(alias = "socketpair")]
     pub fn pair() -> io::Result<(Self, Self)> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (left, right) = socketpair(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+        let (left, right) = operation::pair_of_datagrams()?;
         Ok((Self::of(left), Self::of(right)))
     }
 
-    fn of(socket: OwnedFd) -> Self {
+    fn of(socket: Endpoint) -> Self {
         Self { path: BoundPath::NONE, socket: handle(socket) }
     }
 
@@ -124,7 +117,7 @@ impl UnixDatagram {
     /// The descriptor refuses to be non-blocking.
     pub fn from_std(socket: net::UnixDatagram) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let socket = Self::of(socket.into());
+        let socket = Self::of(Endpoint::Polled(socket.into()));
         // There may be copies of it.
         socket.get().show();
         Ok(socket)
@@ -169,7 +162,7 @@ impl UnixDatagram {
     }
 
     fn connect_to(&self, addr: &SockAddr) -> io::Result<()> {
-        let connected = SockRef::from(self.get().endpoint()).connect(addr);
+        let connected = self.get().endpoint().connect_unix_datagrams(addr);
         connected.map_err(|error| explain("connect to", addr, error))
     }
 
@@ -229,12 +222,11 @@ impl UnixDatagram {
 
     async fn send_until_taken(&self, bytes: &[u8], addr: &SockAddr) -> io::Result<usize> {
         task::consume_budget().await;
-        let flags = SEND.bits().cast_signed();
         let mut pause = FIRST_PAUSE;
         loop {
             // Not as an operation, which would wait for an event: the queue that is full is another socket's, and
             // this one is writable all the time (unix_dgram_poll).
-            match SockRef::from(self.get().endpoint()).send_to_with_flags(bytes, addr, flags) {
+            match self.get().endpoint().send_to_unix(bytes, addr) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     sleep(pause).await;
                     pause = LAST_PAUSE.min(pause * 2);
@@ -329,21 +321,14 @@ impl UnixDatagram {
     }
 }
 
-/// The descriptor must be non-blocking.
-fn handle(socket: OwnedFd) -> SocketHandle {
-    SocketHandle::new(Socket::new(Endpoint::Polled(socket)))
-}
-
-fn new_socket() -> io::Result<SocketHandle> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(handle(socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?))
+/// The endpoint must be non-blocking.
+fn handle(socket: Endpoint) -> SocketHandle {
+    SocketHandle::new(Socket::new(socket))
 }
 
 fn bind(addr: &SockAddr) -> io::Result<SocketHandle> {
-    let socket = new_socket()?;
-    let bound = SockRef::from(socket.get().endpoint()).bind(addr);
-    bound.map_err(|error| explain("bind", addr, error))?;
-    Ok(socket)
+    let bound = operation::bind_unix_datagrams(Some(addr));
+    bound.map(handle).map_err(|error| explain("bind", addr, error))
 }
 
 /// send(2).
@@ -357,7 +342,7 @@ impl Operation<Endpoint> for Send<'_> {
     const DIRECTION: Direction = Direction::Write;
 
     fn attempt(&mut self, endpoint: &Endpoint) -> io::Result<usize> {
-        Ok(send(endpoint, self.bytes, SEND)?)
+        Ok(endpoint.send_to(self.bytes, None)?)
     }
 }
 
@@ -373,8 +358,8 @@ impl Operation<Endpoint> for RecvFrom<'_> {
     const HAS_MARKS: bool = false;
 
     fn attempt(&mut self, endpoint: &Endpoint) -> io::Result<Self::Output> {
-        let (len, _, peer) = recvfrom(endpoint, &mut *self.buf, RecvFlags::DONTWAIT)?;
-        Ok((len, peer))
+        let received = endpoint.recv_from(self.buf, RecvFlags::empty())?;
+        Ok((received.len, received.peer))
     }
 }
 

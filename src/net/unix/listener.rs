@@ -21,6 +21,7 @@ use crate::{
     io::Connection,
     net::{acceptor::Acceptor, faces::in_blocking_mode},
     reactor::Endpoint,
+    runtime::operation,
 };
 
 /// A Unix socket that accepts connections.
@@ -157,7 +158,7 @@ impl UnixListener {
 }
 
 fn listen(addr: &SockAddr) -> io::Result<Acceptor> {
-    let endpoint = Endpoint::listen_unix(addr);
+    let endpoint = operation::listen_unix(addr);
     endpoint.map(Acceptor::new).map_err(|error| explain("listen on", addr, error))
 }
 

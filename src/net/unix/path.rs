@@ -70,8 +70,11 @@ struct OwnPath {
 }
 
 impl OwnPath {
-    /// The file that `socket` has just made at `path`.
+    /// The file that `socket` has just made at `path`, if it is one of the kernel's.
     fn new(path: &Path, socket: &Arc<Socket>) -> Option<Self> {
+        if !socket.endpoint().has_descriptor() {
+            return None;
+        }
         // The working directory may be another one at the end.
         let path = std::path::absolute(path).ok()?;
         let metadata = fs::symlink_metadata(&path).ok()?;

@@ -1,22 +1,23 @@
-//! A reactor without a kernel: connections in memory.
+//! A reactor without a kernel: connections and datagrams in memory.
 //!
 //! It is compiled for tests only. It shows that all bytes pass the seam ([`Endpoint`] and
-//! [`Reactor`](super::Reactor)): the same streams, listeners and timers run on it, without a descriptor
-//! and without a system call. One worker has it, with all ends of all connections, so that a run is the
+//! [`Reactor`](super::Reactor)): the same streams and listeners by TCP and of Unix sockets, datagrams of both kinds,
+//! and timers run on it, without a descriptor and without a system call. What only a descriptor has is not there:
+//! options, descriptors that are sent along, and several datagrams by one call. One worker has it, with all ends of all connections, so that a run is the
 //! same each time.
 //!
-//! * An [`End`] is one end of a connection, or a listener. It reports edges, as epoll does.
+//! * An [`End`] is one end of a connection, a listener, or a socket for datagrams. It reports edges, as epoll does.
 //! * Its runtime plays the program's clock, which jumps when everything waits: a turn does not sleep for
 //!   a timer.
 //! * A turn that waits looks every millisecond at what other threads have left: their wake-ups are not
 //!   simulated.
 
+mod datagrams;
 mod net;
 
 use std::{
     io,
     mem::{self, MaybeUninit},
-    net::SocketAddr,
     sync::Arc,
     task::Waker,
     thread,
@@ -24,6 +25,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use socket2::SockAddr;
 
 pub(crate) use self::net::End;
 use self::net::Net;
@@ -98,12 +100,24 @@ impl Memory {
         Pool::read_apart(&self.gauge, read)
     }
 
-    pub(crate) fn connect(&self, addr: SocketAddr) -> io::Result<(Endpoint, bool)> {
-        Ok((Endpoint::Memory(End::connect(&self.shared.net, addr)?), true))
+    pub(crate) fn connect(&self, addr: SockAddr) -> io::Result<Endpoint> {
+        Ok(Endpoint::Memory(End::connect(&self.shared.net, addr)?))
     }
 
-    pub(crate) fn listen(&self, addr: SocketAddr) -> io::Result<Endpoint> {
+    pub(crate) fn listen(&self, addr: SockAddr) -> io::Result<Endpoint> {
         Ok(Endpoint::Memory(End::listen(&self.shared.net, addr)?))
+    }
+
+    /// A socket for datagrams.
+    pub(crate) fn bind(&self, addr: Option<SockAddr>) -> io::Result<Endpoint> {
+        Ok(Endpoint::Memory(End::bind(&self.shared.net, addr)?))
+    }
+
+    /// Both ends of a connection, or two sockets for datagrams, without a name.
+    pub(crate) fn pair(&self, of_datagrams: bool) -> (Endpoint, Endpoint) {
+        let pair = if of_datagrams { End::pair_of_datagrams } else { End::pair };
+        let (near, far) = pair(&self.shared.net);
+        (Endpoint::Memory(near), Endpoint::Memory(far))
     }
 
     pub(crate) fn home(&self) -> Home {

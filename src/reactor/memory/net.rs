@@ -1,4 +1,5 @@
-//! The ends of connections, and the listeners, of one reactor.
+//! The ends of connections, the listeners, and the sockets for datagrams, of one reactor. An address is one of the
+//! internet or of a Unix socket, for which there is no file.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,8 +10,13 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rustix::io::Errno;
+use rustix::{
+    io::Errno,
+    net::{SocketAddrAny, SocketAddrUnix},
+};
+use socket2::SockAddr;
 
+use super::datagrams::Queue;
 use crate::reactor::slot::Ready;
 
 /// Bytes that wait at one end at most.
@@ -24,17 +30,17 @@ type Ends = BTreeMap<u64, State>;
 /// All ends, by number, and what there is to report.
 #[derive(Default)]
 pub(super) struct Net {
-    ends: Ends,
+    pub(super) ends: Ends,
     used: u64,
     /// Slots, by key, and what they are ready for.
     pub(super) events: Vec<(u64, Ready)>,
 }
 
-/// An end, or a listener.
-struct State {
-    local: SocketAddr,
-    /// The other end, while it is there, and its address.
-    peer: Option<(Option<u64>, SocketAddr)>,
+/// An end, a listener, or a socket for datagrams.
+pub(super) struct State {
+    pub(super) local: SockAddr,
+    /// The other end, while it is there, and its address. A socket for datagrams may have the address alone.
+    pub(super) peer: Option<(Option<u64>, SockAddr)>,
     /// Its slot, once it is registered.
     key: Option<u64>,
     received: VecDeque<u8>,
@@ -44,16 +50,27 @@ struct State {
     shut: bool,
     /// Connections that wait to be accepted; `None`: it is no listener.
     backlog: Option<VecDeque<End>>,
+    /// `None`: it is no socket for datagrams.
+    pub(super) datagrams: Option<Queue>,
 }
 
 impl Net {
-    fn add(&mut self, state: State) -> u64 {
+    pub(super) fn add(&mut self, state: State) -> u64 {
         self.used += 1;
         self.ends.insert(self.used, state);
         self.used
     }
 
-    fn report(&mut self, id: u64, ready: Ready) {
+    /// Adds two that are each other's other end.
+    pub(super) fn add_pair(&mut self, near: State, far: State) -> (u64, u64) {
+        let locals = (near.local.clone(), far.local.clone());
+        let (near, far) = (self.add(near), self.add(far));
+        self.state(near).peer = Some((Some(far), locals.1));
+        self.state(far).peer = Some((Some(near), locals.0));
+        (near, far)
+    }
+
+    pub(super) fn report(&mut self, id: u64, ready: Ready) {
         let key = self.ends.get(&id).and_then(|end| end.key);
         self.events.extend(key.map(|key| (key, ready)));
     }
@@ -63,29 +80,38 @@ impl Net {
         self.ends.values().filter_map(|end| end.key)
     }
 
-    fn state(&mut self, id: u64) -> &mut State {
+    pub(super) fn state(&mut self, id: u64) -> &mut State {
         self.ends.get_mut(&id).expect("an end is there until it is dropped")
     }
 
     /// The other end, if it is there.
     fn other(&self, id: u64) -> Option<u64> {
-        self.ends.get(&id)?.peer?.0
+        self.ends.get(&id)?.peer.as_ref()?.0
     }
 
-    fn listener(&self, addr: SocketAddr) -> Option<u64> {
-        let listens = |end: &State| end.backlog.is_some() && end.local == addr;
+    fn listener(&self, addr: &SockAddr) -> Option<u64> {
+        let listens = |end: &State| end.backlog.is_some() && by_name(&end.local, addr);
         self.ends.iter().find(|(_, end)| listens(end)).map(|(id, _)| *id)
     }
 
-    /// A port that no listener has.
+    /// A port that nobody has.
     fn free_port(&self) -> u16 {
-        let taken = |port| self.ends.values().any(|end| end.local.port() == port);
+        let port = |end: &State| end.local.as_socket().map(|addr| addr.port());
+        let taken = |wanted| self.ends.values().any(|end| port(end) == Some(wanted));
         (FIRST_PORT..=u16::MAX).find(|port| !taken(*port)).expect("fewer ends than ports")
+    }
+
+    /// The address with a free port, if it has none.
+    pub(super) fn with_port(&self, addr: SockAddr) -> SockAddr {
+        match addr.as_socket() {
+            Some(ip) if ip.port() == 0 => SocketAddr::new(ip.ip(), self.free_port()).into(),
+            _ => addr,
+        }
     }
 }
 
 impl State {
-    fn new(local: SocketAddr) -> Self {
+    pub(super) fn new(local: SockAddr) -> Self {
         Self {
             local,
             peer: None,
@@ -94,53 +120,64 @@ impl State {
             ended: false,
             shut: false,
             backlog: None,
+            datagrams: None,
         }
     }
 
     fn is_readable(&self) -> bool {
         let accepts = self.backlog.as_ref().is_some_and(|backlog| !backlog.is_empty());
-        accepts || !self.received.is_empty() || self.ended
+        let has_datagram = self.datagrams.as_ref().is_some_and(Queue::is_readable);
+        accepts || has_datagram || !self.received.is_empty() || self.ended
     }
 }
 
-/// One end of a connection, or a listener.
+/// One end of a connection, a listener, or a socket for datagrams.
 pub(crate) struct End {
-    id: u64,
-    net: Arc<Mutex<Net>>,
+    pub(super) id: u64,
+    pub(super) net: Arc<Mutex<Net>>,
 }
 
 impl End {
-    pub(super) fn listen(net: &Arc<Mutex<Net>>, mut addr: SocketAddr) -> Result<Self, Errno> {
+    pub(super) fn of(id: u64, net: &Arc<Mutex<Net>>) -> Self {
+        Self { id, net: net.clone() }
+    }
+
+    pub(super) fn listen(net: &Arc<Mutex<Net>>, addr: SockAddr) -> Result<Self, Errno> {
         let mut inner = net.lock();
-        if addr.port() == 0 {
-            addr.set_port(inner.free_port());
-        }
-        if inner.listener(addr).is_some() {
+        let addr = inner.with_port(addr);
+        if inner.listener(&addr).is_some() {
             return Err(Errno::ADDRINUSE);
         }
         let id = inner.add(State { backlog: Some(VecDeque::new()), ..State::new(addr) });
-        Ok(Self { id, net: net.clone() })
+        Ok(Self::of(id, net))
     }
 
-    pub(super) fn connect(net: &Arc<Mutex<Net>>, addr: SocketAddr) -> Result<Self, Errno> {
+    pub(super) fn connect(net: &Arc<Mutex<Net>>, addr: SockAddr) -> Result<Self, Errno> {
         let mut inner = net.lock();
-        let listener = inner.listener(addr).ok_or(Errno::CONNREFUSED)?;
-        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, inner.free_port()));
-        let near = inner.add(State::new(local));
-        let far = inner.add(State { peer: Some((Some(near), local)), ..State::new(addr) });
-        inner.state(near).peer = Some((Some(far), addr));
-        let end = |id| Self { id, net: net.clone() };
+        let nobody = if addr.as_pathname().is_some() { Errno::NOENT } else { Errno::CONNREFUSED };
+        let listener = inner.listener(&addr).ok_or(nobody)?;
+        let local = match addr.as_socket() {
+            Some(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, inner.free_port())).into(),
+            None => unnamed(),
+        };
+        let (near, far) = inner.add_pair(State::new(local), State::new(addr));
         let backlog = inner.state(listener).backlog.as_mut();
-        backlog.expect("it is a listener").push_back(end(far));
+        backlog.expect("it is a listener").push_back(Self::of(far, net));
         inner.report(listener, Ready::READABLE);
-        Ok(end(near))
+        Ok(Self::of(near, net))
     }
 
-    pub(crate) fn accept(&self) -> Result<(Self, Option<SocketAddr>), Errno> {
+    pub(super) fn pair(net: &Arc<Mutex<Net>>) -> (Self, Self) {
+        let state = || State::new(unnamed());
+        let (near, far) = net.lock().add_pair(state(), state());
+        (Self::of(near, net), Self::of(far, net))
+    }
+
+    pub(crate) fn accept(&self) -> Result<(Self, Option<SocketAddrAny>), Errno> {
         let mut net = self.net.lock();
         let backlog = net.state(self.id).backlog.as_mut().ok_or(Errno::INVAL)?;
         let end = backlog.pop_front().ok_or(Errno::WOULDBLOCK)?;
-        let peer = net.state(end.id).peer.map(|(_, addr)| addr);
+        let peer = net.state(end.id).peer.as_ref().and_then(|(_, addr)| any_addr(addr));
         Ok((end, peer))
     }
 
@@ -208,12 +245,12 @@ impl End {
         self.net.lock().state(self.id).received.clear();
     }
 
-    pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.net.lock().state(self.id).local
+    pub(crate) fn local_addr(&self) -> SockAddr {
+        self.net.lock().state(self.id).local.clone()
     }
 
-    pub(crate) fn peer_addr(&self) -> Result<SocketAddr, Errno> {
-        let peer = self.net.lock().state(self.id).peer;
+    pub(crate) fn peer_addr(&self) -> Result<SockAddr, Errno> {
+        let peer = self.net.lock().state(self.id).peer.clone();
         peer.map(|(_, addr)| addr).ok_or(Errno::NOTCONN)
     }
 
@@ -242,7 +279,7 @@ impl Drop for End {
         if let Some(other) = other {
             let peer = net.state(other);
             peer.ended = true;
-            peer.peer = peer.peer.map(|(_, addr)| (None, addr));
+            peer.peer = peer.peer.take().map(|(_, addr)| (None, addr));
             let closed = Ready::READ_CLOSED.and(Ready::WRITE_CLOSED);
             net.report(other, Ready::READABLE.and(Ready::WRITABLE).and(closed));
         }
@@ -256,4 +293,29 @@ impl fmt::Debug for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("End").field("id", &self.id).finish()
     }
+}
+
+/// The address of a Unix socket without one.
+pub(super) fn unnamed() -> SockAddr {
+    SockAddr::unix("").expect("it is not too long")
+}
+
+/// Whether a socket at `local` is the one at `addr`: it may be at any address of this machine.
+pub(super) fn by_name(local: &SockAddr, addr: &SockAddr) -> bool {
+    match (local.as_socket(), addr.as_socket()) {
+        (Some(local), Some(addr)) if local.ip().is_unspecified() => local.port() == addr.port(),
+        _ => local == addr && !local.is_unnamed(),
+    }
+}
+
+/// The address as rustix has it; none for a Unix socket without a name.
+pub(super) fn any_addr(addr: &SockAddr) -> Option<SocketAddrAny> {
+    if let Some(addr) = addr.as_socket() {
+        return Some(addr.into());
+    }
+    let unix = match addr.as_abstract_namespace() {
+        Some(name) => SocketAddrUnix::new_abstract_name(name),
+        None => SocketAddrUnix::new(addr.as_pathname()?),
+    };
+    unix.ok().map(SocketAddrAny::from)
 }
