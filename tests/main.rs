@@ -126,6 +126,8 @@ mod pipes;
 mod placed;
 #[path = "suite/protocol.rs"]
 mod protocol;
+#[path = "suite/protocol_upgrade.rs"]
+mod protocol_upgrade;
 #[path = "suite/regressions.rs"]
 mod regressions;
 #[path = "suite/rescue.rs"]

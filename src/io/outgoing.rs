@@ -318,6 +318,11 @@ impl Outgoing {
         }
     }
 
+    /// Wakes the task of the last [`watch`](Self::watch).
+    pub(crate) fn wake_watcher(&self) {
+        locked(&self.shared, State::wake_owner);
+    }
+
     /// Nothing more goes out, and the writing end is dropped, whatever references to this are left. If something was not
     /// sent, the peer sees a reset.
     pub(crate) fn end(&self) {

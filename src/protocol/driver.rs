@@ -6,6 +6,9 @@
 //! 3. If the writing side has failed, what has come before is still read: until the end, an error, or until nothing
 //!    is there. Then the connection is lost, with the error of the writing side.
 //! 4. `lost` is called when the driver ends, and if it is dropped before. So it is called once, also after a panic.
+//! 5. A protocol that takes the place of another is found right after the look of step 1, so that the other is not
+//!    called again. Bytes that the other has left come first in what is unread. The reading side is then looked at
+//!    anew, also if it had ended: the new protocol gets its `eof`, too.
 
 use std::{
     io,
@@ -24,10 +27,8 @@ use crate::{
 };
 
 /// The functions of a protocol of either kind.
-pub(super) trait Callbacks: Send + Unpin + 'static {
-    type Protocol: Send + 'static;
-
-    /// Reads, and calls the protocol with what came. 0 is the end.
+pub(super) trait Calls: Send + Unpin + 'static {
+    /// Calls the protocol with what is unread; if there is nothing, reads first. 0 is the end.
     fn poll_data(
         &mut self,
         cx: &mut Context<'_>,
@@ -41,6 +42,12 @@ pub(super) trait Callbacks: Send + Unpin + 'static {
     fn lost(&mut self, error: Option<&io::Error>);
     fn pause_writing(&mut self, transport: &Transport);
     fn resume_writing(&mut self, transport: &Transport);
+}
+
+/// The same with the protocol itself, for the one that the task gives back.
+pub(super) trait Callbacks: Calls {
+    type Protocol: Send + 'static;
+
     fn into_protocol(self) -> Self::Protocol;
 }
 
@@ -56,8 +63,6 @@ impl<P> Unpin for Buffered<P> {}
 
 macro_rules! same {
     ($trait:ident) => {
-        type Protocol = P;
-
         fn connected(&mut self, transport: &Transport) {
             $trait::connected(&mut self.0, transport);
         }
@@ -77,14 +82,10 @@ macro_rules! same {
         fn resume_writing(&mut self, transport: &Transport) {
             $trait::resume_writing(&mut self.0, transport);
         }
-
-        fn into_protocol(self) -> P {
-            self.0
-        }
     };
 }
 
-impl<P: Protocol> Callbacks for Plain<P> {
+impl<P: Protocol> Calls for Plain<P> {
     fn poll_data(
         &mut self,
         cx: &mut Context<'_>,
@@ -92,23 +93,32 @@ impl<P: Protocol> Callbacks for Plain<P> {
         unread: &mut Unread,
         transport: &Transport,
     ) -> Poll<io::Result<usize>> {
-        let len = ready!(source.poll_more(cx, unread))?;
-        if len > 0 {
-            self.0.data(transport, unread.data());
-            unread.consume(len);
+        if unread.data().is_empty() && ready!(source.poll_more(cx, unread))? == 0 {
+            return Poll::Ready(Ok(0));
         }
+        let len = unread.data().len();
+        self.0.data(transport, unread.data());
+        unread.consume(len);
         Poll::Ready(Ok(len))
     }
 
     same!(Protocol);
 }
 
-impl<P: BufferedProtocol> Callbacks for Buffered<P> {
+impl<P: Protocol> Callbacks for Plain<P> {
+    type Protocol = P;
+
+    fn into_protocol(self) -> P {
+        self.0
+    }
+}
+
+impl<P: BufferedProtocol> Calls for Buffered<P> {
     fn poll_data(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut dyn Source,
-        _: &mut Unread,
+        unread: &mut Unread,
         transport: &Transport,
     ) -> Poll<io::Result<usize>> {
         let buffer = self.0.buffer();
@@ -118,7 +128,15 @@ impl<P: BufferedProtocol> Callbacks for Buffered<P> {
                 "BufferedProtocol::buffer gave no memory to read into",
             )));
         }
-        let len = ready!(Pin::new(source).poll_read(cx, buffer))?;
+        let left = unread.data();
+        let len = match left.len().min(buffer.len()) {
+            0 => ready!(Pin::new(source).poll_read(cx, buffer))?,
+            len => {
+                buffer[..len].copy_from_slice(&left[..len]);
+                unread.consume(len);
+                len
+            }
+        };
         if len > 0 {
             self.0.filled(transport, len);
         }
@@ -128,10 +146,25 @@ impl<P: BufferedProtocol> Callbacks for Buffered<P> {
     same!(BufferedProtocol);
 }
 
+impl<P: BufferedProtocol> Callbacks for Buffered<P> {
+    type Protocol = P;
+
+    fn into_protocol(self) -> P {
+        self.0
+    }
+}
+
 /// The future of a connection's task. It gives the protocol back.
 pub(super) struct Driver<C: Callbacks> {
     /// `None` once `lost` was called.
     callbacks: Option<C>,
+    /// The protocol that is called in its place.
+    replacement: Option<Box<dyn Calls>>,
+    connection: Connection,
+}
+
+/// A connection without its protocol.
+struct Connection {
     transport: Transport,
     source: Box<dyn Source>,
     unread: Unread,
@@ -142,43 +175,45 @@ pub(super) struct Driver<C: Callbacks> {
     is_above: bool,
 }
 
-impl<C: Callbacks> Driver<C> {
-    pub(super) fn new(ends: Ends, callbacks: C) -> Self {
-        Self {
-            callbacks: Some(callbacks),
-            transport: Transport::new(ends.sink),
-            source: ends.source,
-            unread: Unread::default(),
-            started: false,
-            ended: false,
-            is_above: false,
-        }
-    }
+/// Why a protocol is called no more.
+enum Stopped {
+    Lost(io::Result<()>),
+    Replaced,
+}
 
-    pub(super) fn transport(&self) -> &Transport {
-        &self.transport
-    }
+impl Stopped {
+    const CLOSED: Self = Self::Lost(Ok(()));
+}
 
-    /// Calls the protocol until there is nothing to do, or the connection is lost.
-    fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { callbacks, transport, source, unread, started, ended, is_above } = self;
-        let callbacks = callbacks.as_mut().expect("a driver is not polled again when it has ended");
+impl Connection {
+    /// Calls the protocol until there is nothing to do, or it is called no more.
+    fn poll_stopped<C: Calls + ?Sized>(
+        &mut self,
+        calls: &mut C,
+        cx: &mut Context<'_>,
+    ) -> Poll<Stopped> {
+        let Self { transport, source, unread, started, ended, is_above } = self;
         if !*started {
             *started = true;
-            callbacks.connected(transport);
+            calls.connected(transport);
         }
         loop {
             let mut failed = None;
-            match transport.watch(cx) {
+            let standing = transport.watch(cx);
+            // Behind the look: whatever comes from here on wakes the task.
+            if transport.has_replacement() {
+                return Poll::Ready(Stopped::Replaced);
+            }
+            match standing {
                 // Also if it is below again: a protocol that saw it above waits for the call.
                 Standing::Open { crossed: true, .. } if !*is_above => {
                     *is_above = true;
-                    callbacks.pause_writing(transport);
+                    calls.pause_writing(transport);
                     continue;
                 }
                 Standing::Open { is_above: false, .. } if *is_above => {
                     *is_above = false;
-                    callbacks.resume_writing(transport);
+                    calls.resume_writing(transport);
                     continue;
                 }
                 Standing::Open { .. } => {}
@@ -186,40 +221,107 @@ impl<C: Callbacks> Driver<C> {
                 Standing::Closing { reads: true } | Standing::Closed { reads: true } if !*ended => {
                 }
                 Standing::Closing { .. } => return Poll::Pending,
-                Standing::Closed { .. } => return Poll::Ready(Ok(())),
-                Standing::Lost(_) if transport.was_aborted() => return Poll::Ready(Ok(())),
+                Standing::Closed { .. } => return Poll::Ready(Stopped::CLOSED),
+                Standing::Lost(_) if transport.was_aborted() => {
+                    return Poll::Ready(Stopped::CLOSED);
+                }
                 Standing::Lost(error) => failed = Some(error),
             }
+            let lost = |error| Poll::Ready(Stopped::Lost(Err(error)));
             if *ended || failed.is_none() && transport.is_paused(cx) {
-                return failed.map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+                return failed.map_or(Poll::Pending, lost);
             }
-            match callbacks.poll_data(cx, &mut **source, unread, transport) {
+            match calls.poll_data(cx, &mut **source, unread, transport) {
                 // Step 3.
-                Poll::Pending => {
-                    return failed.map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
-                }
+                Poll::Pending => return failed.map_or(Poll::Pending, lost),
                 // An abort ends the reading side, too.
                 Poll::Ready(Ok(0) | Err(_)) if transport.was_aborted() => {
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(Stopped::CLOSED);
                 }
                 Poll::Ready(Ok(0)) => {
                     *ended = true;
-                    if callbacks.eof(transport) == AfterEof::Close {
+                    if calls.eof(transport) == AfterEof::Close {
                         transport.close();
                     }
                 }
                 Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(failed.unwrap_or(error))),
+                Poll::Ready(Err(error)) => return lost(failed.unwrap_or(error)),
             }
+        }
+    }
+}
+
+impl<C: Callbacks> Driver<C> {
+    pub(super) fn new(ends: Ends, callbacks: C) -> Self {
+        let connection = Connection {
+            transport: Transport::new(ends.sink),
+            source: ends.source,
+            unread: Unread::default(),
+            started: false,
+            ended: false,
+            is_above: false,
+        };
+        Self { callbacks: Some(callbacks), replacement: None, connection }
+    }
+
+    pub(super) fn transport(&self) -> &Transport {
+        &self.connection.transport
+    }
+
+    fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let Self { callbacks, replacement, connection } = self;
+            let stopped = match replacement {
+                Some(calls) => connection.poll_stopped(&mut **calls, cx),
+                None => {
+                    let callbacks = callbacks.as_mut();
+                    let callbacks =
+                        callbacks.expect("a driver is not polled again when it has ended");
+                    connection.poll_stopped(callbacks, cx)
+                }
+            };
+            match ready!(stopped) {
+                Stopped::Lost(result) => return Poll::Ready(result),
+                Stopped::Replaced => self.replace(),
+            }
+        }
+    }
+
+    /// Step 5.
+    fn replace(&mut self) {
+        let Self { replacement, connection, .. } = self;
+        let Some((calls, left)) = connection.transport.take_replacement() else { return };
+        // In its place before it is called, which may panic.
+        let calls = replacement.insert(calls);
+        if !left.is_empty() {
+            let later = connection.unread.take();
+            connection.unread.add_bytes(&left);
+            connection.unread.add_bytes(&later);
+        }
+        (connection.ended, connection.is_above) = (false, false);
+        calls.connected(&connection.transport);
+        if connection.transport.is_writing_paused() {
+            connection.is_above = true;
+            calls.pause_writing(&connection.transport);
         }
     }
 
     /// Step 4.
     fn end(&mut self, error: Option<&io::Error>) -> Option<C> {
-        self.transport.end();
-        let mut callbacks = self.callbacks.take()?;
-        if self.started {
-            callbacks.lost(error);
+        let Self { callbacks, replacement, connection } = self;
+        connection.transport.end();
+        let last = connection.transport.refuse_replacements();
+        if connection.started
+            && let Some(last) = last
+        {
+            // It was taken, and so it is called. If it panics, this comes again.
+            replacement.insert(last).connected(&connection.transport);
+        }
+        let mut callbacks = callbacks.take()?;
+        match replacement {
+            _ if !connection.started => {}
+            Some(replacement) => replacement.lost(error),
+            None => callbacks.lost(error),
         }
         Some(callbacks)
     }

@@ -31,7 +31,8 @@
 //!    [`resume_writing`](Protocol::resume_writing) come between them and until the end, in turn.
 //! 3. [`eof`](Protocol::eof), at most once: the peer sends no more.
 //! 4. [`lost`](Protocol::lost), once, last, whatever has happened: also if another of these functions has panicked,
-//!    or the runtime ends. Bytes that came before the end were given to `data` before.
+//!    or the runtime ends. Bytes that came before the end were given to `data` before. Only a protocol of which
+//!    [`set_protocol`](Transport::set_protocol) has taken the place is not called again.
 //!
 //! All of them are called by one task. A function that takes long holds up its own connection, and the worker it
 //! runs on; what has to wait goes to a task ([`spawn`](crate::spawn())), which may have a clone of the transport.
@@ -44,14 +45,14 @@
 //! | `Protocol.connection_made`, `data_received`, `eof_received`, `connection_lost` | [`connected`](Protocol::connected), [`data`](Protocol::data), [`eof`](Protocol::eof), [`lost`](Protocol::lost) |
 //! | `BufferedProtocol.get_buffer`, `buffer_updated` | [`buffer`](BufferedProtocol::buffer), [`filled`](BufferedProtocol::filled) |
 //! | `Transport.write`, `writelines`, `write_eof`, `close`, `abort` | the same of [`Transport`] |
-//! | `pause_reading`, `set_write_buffer_limits` | the same of [`Transport`] |
+//! | `pause_reading`, `set_write_buffer_limits`, `set_protocol` | the same of [`Transport`] |
 //! | `create_datagram_endpoint`, `DatagramProtocol` | [`datagram`], [`DatagramProtocol`] |
 //!
 //! Functions get the transport as an argument; there is no need to keep it. `pause_writing` is called after the
 //! function that has written too much has returned, and not inside of its `write`; a loop that writes asks
 //! [`is_writing_paused`](Transport::is_writing_paused). A write after the connection was
-//! lost returns `false`, from the first one on. There is no `set_protocol`: a protocol that becomes another one holds
-//! that as its state.
+//! lost returns `false`, from the first one on. [`set_protocol`](Transport::set_protocol) connects the new protocol, and
+//! takes the bytes that the old one has not used.
 
 mod datagrams;
 mod driver;

@@ -8,6 +8,10 @@ use std::{
     task::{Context, Waker},
 };
 
+use super::{
+    BufferedProtocol, Protocol,
+    driver::{Buffered, Calls, Plain},
+};
 use crate::{
     io::outgoing::{Outgoing, Sink, Standing},
     loom::{
@@ -20,6 +24,8 @@ use crate::{
 const PAUSED: u8 = 1;
 /// The protocol has aborted the connection.
 const ABORTED: u8 = 2;
+/// Another protocol is to be called.
+const REPLACED: u8 = 4;
 
 /// The writing end of a connection that a [`Protocol`](super::Protocol) is called for. Its methods never wait, and may
 /// be called from any thread; a clone is for the same connection.
@@ -34,10 +40,21 @@ pub struct Transport(Arc<Inner>);
 
 struct Inner {
     outgoing: Outgoing,
-    /// `PAUSED`, `ABORTED`: written by any thread, read by the connection's task.
+    /// `PAUSED`, `ABORTED`, `REPLACED`: written by any thread, read by the connection's task.
     flags: AtomicU8,
+    next: Mutex<Next>,
     /// The connection's task, while it reads no more.
     reader: Mutex<Option<Waker>>,
+}
+
+/// The protocol that is to be called, until the connection's task takes it.
+#[derive(Default)]
+struct Next {
+    calls: Option<Box<dyn Calls>>,
+    /// Bytes that those before it have left.
+    left: Vec<u8>,
+    /// The connection is lost.
+    refused: bool,
 }
 
 impl Transport {
@@ -45,6 +62,7 @@ impl Transport {
         Self(Arc::new(Inner {
             outgoing: Outgoing::new(sink),
             flags: AtomicU8::new(0),
+            next: Mutex::new(Next::default()),
             reader: Mutex::new(None),
         }))
     }
@@ -120,6 +138,88 @@ impl Transport {
         self.0.flags.load(Ordering::Relaxed) & PAUSED == 0 && !self.is_closing()
     }
 
+    /// Has another protocol called from here on: an upgrade, such as that from HTTP to WebSocket. `unread` are bytes
+    /// that the present protocol was given, and that are the other's: its first [`data`](super::Protocol::data) has
+    /// them. Bytes that were not given to a protocol yet go to the other one by themselves. `false`: the connection is
+    /// lost, and the protocol is dropped.
+    ///
+    /// The present protocol is called no more, [`lost`](super::Protocol::lost) neither. If it is the one that calls
+    /// this, its function goes on; if this comes from elsewhere, a call that is under way goes on. Then the other one
+    /// is [`connected`](super::Protocol::connected), and gets all calls that a protocol gets, also
+    /// [`pause_writing`](super::Protocol::pause_writing) if too much is on its way then, and
+    /// [`eof`](super::Protocol::eof) if the peer has ended before. The connection stays as it is otherwise: paused, or
+    /// closed for writing.
+    ///
+    /// The connection's task gives the protocol back that it was started with; the other one is dropped at the end. If
+    /// this is called again before the other one was connected, that one is dropped without a call, and bytes that it
+    /// was to have come first in those of the next.
+    ///
+    /// Where the upgrade has to be a secret's beginning, as with STARTTLS, `unread` must be empty: bytes of before are
+    /// to be refused. The handshake itself is [`streams::start_tls`](crate::streams).
+    ///
+    /// asyncio: `set_protocol`, which does not call `connection_made`, and leaves it to the caller to give the bytes
+    /// to the other one. There the old protocol may still get `resume_writing`.
+    ///
+    /// ```
+    /// use ringloop::protocol::{self, Protocol, Transport};
+    /// # use ringloop::streams;
+    ///
+    /// /// Answers a greeting, and is an echo from then on.
+    /// struct Greeting(Vec<u8>);
+    /// struct Echo;
+    ///
+    /// impl Protocol for Greeting {
+    ///     fn data(&mut self, transport: &Transport, bytes: &[u8]) {
+    ///         self.0.extend_from_slice(bytes);
+    ///         if let Some(end) = self.0.iter().position(|byte| *byte == b'\n') {
+    ///             transport.write(b"welcome\n");
+    ///             transport.set_protocol(Echo, &self.0[end + 1..]);
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// impl Protocol for Echo {
+    ///     fn data(&mut self, transport: &Transport, bytes: &[u8]) {
+    ///         transport.write(bytes);
+    ///     }
+    /// }
+    ///
+    /// ringloop::run(async {
+    ///     let server = protocol::serve("127.0.0.1:0", || Greeting(Vec::new())).await.unwrap();
+    /// #   let (mut reader, mut writer) = streams::connect(server.local_addrs()).await.unwrap();
+    /// #   writer.write_all(b"hello\nand more\n").await.unwrap();
+    /// #   assert_eq!(reader.read_line().await.unwrap(), "welcome\n");
+    /// #   assert_eq!(reader.read_line().await.unwrap(), "and more\n");
+    /// });
+    /// ```
+    pub fn set_protocol<P: Protocol>(&self, protocol: P, unread: &[u8]) -> bool {
+        self.replace(Box::new(Plain(protocol)), unread)
+    }
+
+    /// The same for a protocol with its own buffer.
+    ///
+    /// asyncio: `set_protocol`.
+    pub fn set_buffered_protocol<P: BufferedProtocol>(&self, protocol: P, unread: &[u8]) -> bool {
+        self.replace(Box::new(Buffered(protocol)), unread)
+    }
+
+    fn replace(&self, calls: Box<dyn Calls>, unread: &[u8]) -> bool {
+        let dropped = {
+            let mut next = self.0.next.lock();
+            if next.refused {
+                return false;
+            }
+            next.left.extend_from_slice(unread);
+            // Relaxed: the lock that the waking takes orders it before the task's next look.
+            self.0.flags.fetch_or(REPLACED, Ordering::Relaxed);
+            next.calls.replace(calls)
+        };
+        // Outside of the lock: they are foreign code (S6).
+        drop(dropped);
+        self.0.outgoing.wake_watcher();
+        true
+    }
+
     /// Sets the marks, in bytes: [`pause_writing`](super::Protocol::pause_writing) is called above `high`,
     /// [`resume_writing`](super::Protocol::resume_writing) at `low` or below. They are 64 KiB and 16 KiB if they are
     /// not set. A `low` above `high` counts as `high`.
@@ -178,6 +278,26 @@ impl Transport {
         let paused = self.0.flags.load(Ordering::Relaxed) & PAUSED != 0;
         *reader = paused.then(|| cx.waker().clone());
         paused
+    }
+
+    /// Whether another protocol is to be called, asked behind [`watch`](Self::watch).
+    pub(super) fn has_replacement(&self) -> bool {
+        // Relaxed: as in `replace`.
+        self.0.flags.load(Ordering::Relaxed) & REPLACED != 0
+    }
+
+    /// The protocol that is to be called, and the bytes that come first.
+    pub(super) fn take_replacement(&self) -> Option<(Box<dyn Calls>, Vec<u8>)> {
+        let mut next = self.0.next.lock();
+        self.0.flags.fetch_and(!REPLACED, Ordering::Relaxed);
+        Some((next.calls.take()?, std::mem::take(&mut next.left)))
+    }
+
+    /// Takes no more of them. Gives the one that was to be called.
+    pub(super) fn refuse_replacements(&self) -> Option<Box<dyn Calls>> {
+        let mut next = self.0.next.lock();
+        next.refused = true;
+        next.calls.take()
     }
 
     pub(super) fn was_aborted(&self) -> bool {

@@ -19,8 +19,8 @@ use crate::tools::{Flag, Log, check_pattern, fill_pattern, joined};
 const LONG: Duration = Duration::from_secs(20);
 
 /// Watches the order of the calls, and calls on. A wrong order panics, and the report of that fails the test.
-struct Watched<P> {
-    protocol: P,
+pub struct Watched<P> {
+    pub protocol: P,
     at: At,
     writing: bool,
     log: Log,
@@ -35,7 +35,7 @@ enum At {
 }
 
 impl<P> Watched<P> {
-    fn new(protocol: P, log: &Log) -> Self {
+    pub fn new(protocol: P, log: &Log) -> Self {
         Self { protocol, at: At::New, writing: true, log: log.clone() }
     }
 }
@@ -98,8 +98,8 @@ impl Protocol for Echo {
 
 /// Keeps everything.
 #[derive(Default)]
-struct Collect {
-    bytes: Vec<u8>,
+pub struct Collect {
+    pub bytes: Vec<u8>,
     keep_open: bool,
 }
 
@@ -114,7 +114,7 @@ impl Protocol for Collect {
 }
 
 /// A blocking stream, and what a protocol is for.
-fn with_plain() -> (UnixStream, std::os::unix::net::UnixStream) {
+pub fn with_plain() -> (UnixStream, std::os::unix::net::UnixStream) {
     let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
     far.set_read_timeout(Some(LONG)).unwrap();
     (UnixStream::from_std(near).unwrap(), far)
@@ -461,7 +461,7 @@ impl Protocol for Pausing {
 }
 
 /// Panics in the function of this name.
-struct PanicIn(&'static str, Log);
+pub struct PanicIn(pub &'static str, pub Log);
 
 impl PanicIn {
     fn at(&self, place: &str) {
