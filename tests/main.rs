@@ -63,6 +63,10 @@ mod faces;
 mod fork_busy;
 #[path = "suite/fs_file.rs"]
 mod fs_file;
+#[path = "suite/fs_names.rs"]
+mod fs_names;
+#[path = "suite/fs_whole.rs"]
+mod fs_whole;
 #[path = "suite/groups.rs"]
 mod groups;
 #[path = "suite/handover.rs"]

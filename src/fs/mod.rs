@@ -23,3 +23,20 @@ pub use self::{
     file::{Advice, File, ReadMany, WriteMany},
     options::OpenOptions,
 };
+mod cached;
+mod error;
+mod file;
+mod lane;
+mod links;
+mod metadata;
+mod whole;
+
+pub use self::error::PathError;
+pub use self::file::File;
+pub use self::links::{
+    RenameFlags, canonicalize, hard_link, read_link, remove_file, rename, rename_with, symlink,
+};
+pub use self::metadata::{
+    metadata, set_permissions, set_times, stat_many, symlink_metadata, try_exists,
+};
+pub use self::whole::{read, read_many, read_to_string, write};
