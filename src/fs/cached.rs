@@ -40,7 +40,10 @@ use rustix::{
 };
 
 use super::error::{PathError, on_path};
-use crate::loom::global::{AtomicU8, Ordering};
+use crate::{
+    loom::global::{AtomicU8, Ordering},
+    runtime::{Route, count},
+};
 
 /// `STATX_MNT_ID_UNIQUE`, Linux 6.8. Before, the kernel gives the number that `STATX_MNT_ID` gives,
 /// which another mount may get later.
@@ -57,7 +60,7 @@ const MOUNTS: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     mount: u64,
-    system: System,
+    pub(super) system: System,
 }
 
 /// What a file system does when its file is opened or read.
@@ -128,7 +131,8 @@ pub(super) fn remember(path: &Path, place: Place) {
     remember_mount(place);
 }
 
-fn remember_mount(place: Place) {
+/// Remembers what a mount is, for later calls on this thread.
+pub(super) fn remember_mount(place: Place) {
     let _ = KNOWN.try_with(|known| {
         let known = &mut *known.borrow_mut();
         if !known.mounts.contains(&Some(place)) {
@@ -201,7 +205,10 @@ pub(super) async fn metadata(
     follow: bool,
 ) -> io::Result<Metadata> {
     let file = match metadata_now(path, follow) {
-        Looked::Known(Ok(metadata)) => return Ok(metadata),
+        Looked::Known(Ok(metadata)) => {
+            count(Route::AtOnce);
+            return Ok(metadata);
+        }
         Looked::Known(Err(error)) => return Err(PathError::wrap(call, path, error)),
         Looked::Ask(file) => file,
     };
@@ -242,7 +249,6 @@ fn metadata_now(path: &Path, follow: bool) -> Looked<Metadata> {
 /// # Cancel safety
 ///
 /// A file that was opened is closed. One that was made (`O_CREAT`) stays.
-#[allow(dead_code, reason = "for the open of a `File`")]
 pub(super) async fn open(
     call: &'static str,
     path: &Path,
@@ -251,6 +257,7 @@ pub(super) async fn open(
 ) -> io::Result<OwnedFd> {
     let held = match open_now(path, flags) {
         Looked::Known(Ok(opened)) => {
+            count(Route::AtOnce);
             // Without `O_NONBLOCK`, which was there for the open only.
             fcntl_setfl(&opened.file, flags - OFlags::CLOEXEC)?;
             return Ok(opened.file);
@@ -344,6 +351,14 @@ fn look_up(path: &Path, flags: OFlags) -> Option<rustix::io::Result<OwnedFd>> {
         // Not in the cache, no descriptor left (which the other way may not need), or unheard of.
         Err(_) => None,
     }
+}
+
+/// What is known of an open file, without waiting: whether it is a regular one, and its file system.
+pub(super) fn look_at(file: impl AsFd) -> Option<(bool, Option<System>)> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let found = statx(file, c"", flags, StatxFlags::TYPE | UNIQUE_MOUNT).ok()?;
+    let is_regular = FileType::from_raw_mode(found.stx_mode.into()) == FileType::RegularFile;
+    Some((is_regular, recall_mount(found.stx_mnt_id)))
 }
 
 fn mount_of(file: impl AsFd) -> rustix::io::Result<u64> {

@@ -12,31 +12,24 @@
 //! asyncio: has no files; one takes `to_thread` or the package aiofiles, which sends each call to a
 //! thread. tokio: `tokio::fs`, the same.
 
-mod device;
-mod direct;
-mod file;
-mod lane;
-mod options;
-
-pub use self::{
-    direct::AlignedBuf,
-    file::{Advice, File, ReadMany, WriteMany},
-    options::OpenOptions,
-};
 mod cached;
+mod direct;
 mod error;
 mod file;
 mod lane;
 mod links;
 mod metadata;
+mod options;
 mod whole;
 
+pub use self::direct::AlignedBuf;
 pub use self::error::PathError;
-pub use self::file::File;
+pub use self::file::{Advice, File, ReadMany, WriteMany};
 pub use self::links::{
     RenameFlags, canonicalize, hard_link, read_link, remove_file, rename, rename_with, symlink,
 };
 pub use self::metadata::{
     metadata, set_permissions, set_times, stat_many, symlink_metadata, try_exists,
 };
+pub use self::options::OpenOptions;
 pub use self::whole::{read, read_many, read_to_string, write};

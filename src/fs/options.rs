@@ -1,22 +1,10 @@
 //! How files are opened.
 
-use std::{
-    ffi::CString,
-    io,
-    os::{
-        fd::OwnedFd,
-        unix::ffi::{OsStrExt, OsStringExt},
-    },
-    path::Path,
-};
+use std::{io, path::Path};
 
-use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{Mode, OFlags};
 
-use super::file::File;
-use crate::{
-    reactor::files::OpenAt,
-    runtime::{perform, perform_on_thread},
-};
+use super::{cached, file::File};
 
 /// How a file is to be opened, as with [`std::fs::OpenOptions`].
 ///
@@ -116,7 +104,8 @@ impl OpenOptions {
 
     /// Opens the file. No other program inherits it.
     ///
-    /// A named pipe is opened without waiting for its other end.
+    /// A file that is there, and whose name the system has in memory, is opened at once; for all else a thread is
+    /// taken. On it a named pipe waits for its other end.
     ///
     /// # Cancel safety
     ///
@@ -124,7 +113,7 @@ impl OpenOptions {
     ///
     /// # Errors
     ///
-    /// Those of open(2). [`InvalidInput`](io::ErrorKind::InvalidInput) for options that do not go together, and
+    /// Those of open(2), as [`PathError`](super::PathError). [`InvalidInput`](io::ErrorKind::InvalidInput) for options that do not go together, and
     /// for a path with a zero byte.
     ///
     /// ```
@@ -136,9 +125,8 @@ impl OpenOptions {
     /// });
     /// ```
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
-        let flags = self.flags()?;
-        let path = c_path(path.as_ref())?;
-        Ok(File::from_std(open(path, flags, self.mode).await?.into()))
+        let file = cached::open("open", path.as_ref(), self.flags()?, self.mode).await?;
+        Ok(File::from_std(file.into()))
     }
 
     /// As std checks them.
@@ -170,30 +158,4 @@ impl OpenOptions {
         };
         Ok(access | how | self.flags)
     }
-}
-
-/// A path for the kernel.
-pub(super) fn c_path(path: &Path) -> io::Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|error| {
-        let path = std::ffi::OsString::from_vec(error.into_vec());
-        let text = format!("the path {path:?} has a zero byte, which no file name can have");
-        io::Error::new(io::ErrorKind::InvalidInput, text)
-    })
-}
-
-/// Opens a path, without waiting for the other end of a named pipe.
-async fn open(path: CString, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
-    let with = |flags| OpenAt { path: path.clone(), flags, mode };
-    let opened = match perform(with(flags | OFlags::NONBLOCK)).await {
-        // Another process has a lease on the file, and is asked to give it up: that is waited for.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            return perform_on_thread(with(flags)).await;
-        }
-        opened => opened?,
-    };
-    if !flags.contains(OFlags::NONBLOCK) && !flags.contains(OFlags::PATH) {
-        let now = fcntl_getfl(&opened)?;
-        fcntl_setfl(&opened, now - OFlags::NONBLOCK)?;
-    }
-    Ok(opened)
 }

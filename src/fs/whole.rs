@@ -17,7 +17,10 @@ use super::{
     error::{PathError, on_path},
     lane::on_lane,
 };
-use crate::blocking;
+use crate::{
+    blocking,
+    runtime::{Route, count},
+};
 
 /// The largest file that a worker reads by itself, in bytes: larger ones would keep its other tasks waiting.
 const AT_ONCE: u64 = 64 << 10;
@@ -173,7 +176,10 @@ enum Start {
 async fn read_for(call: &'static str, path: &Path) -> io::Result<Vec<u8>> {
     let start = match cached::open_now(path, OFlags::RDONLY) {
         Looked::Known(Ok(opened)) => match read_now(&opened) {
-            Some(content) => return Ok(content),
+            Some(content) => {
+                count(Route::AtOnce);
+                return Ok(content);
+            }
             None => Start::Open(opened.file),
         },
         Looked::Known(Err(error)) => return Err(PathError::wrap(call, path, error)),

@@ -1,15 +1,14 @@
 //! Operations on files.
 
 use std::{
-    ffi::CString,
     io,
     ops::Range,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
     sync::Arc,
 };
 
 use io_uring::{opcode, squeue, types};
-use rustix::fs::{CWD, Mode, OFlags, fdatasync, fsync, openat};
+use rustix::fs::{fdatasync, fsync};
 
 use super::Owned;
 use crate::buf::{IoBuf, IoBufMut};
@@ -191,39 +190,5 @@ unsafe impl<F: Open> Owned for Fsync<F> {
 
     fn finish(self, result: io::Result<u32>) -> io::Result<()> {
         result.map(|_| ())
-    }
-}
-
-/// openat(2).
-pub(crate) struct OpenAt {
-    pub(crate) path: CString,
-    /// `CLOEXEC` is added (S9).
-    pub(crate) flags: OFlags,
-    /// The permissions of a file that is made.
-    pub(crate) mode: Mode,
-}
-
-// SAFETY: the path's bytes are on the heap, and stay where they are.
-unsafe impl Owned for OpenAt {
-    type Output = io::Result<OwnedFd>;
-
-    const OPCODE: u8 = opcode::OpenAt::CODE;
-
-    fn entry(&mut self) -> squeue::Entry {
-        let flags = (self.flags | OFlags::CLOEXEC).bits() as i32;
-        opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), self.path.as_ptr())
-            .flags(flags)
-            .mode(self.mode.bits())
-            .build()
-    }
-
-    fn call(&mut self) -> io::Result<u32> {
-        let opened = openat(CWD, &*self.path, self.flags | OFlags::CLOEXEC, self.mode)?;
-        Ok(opened.into_raw_fd() as u32)
-    }
-
-    fn finish(self, result: io::Result<u32>) -> io::Result<OwnedFd> {
-        // SAFETY: the kernel has just opened it, for this operation.
-        result.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) })
     }
 }

@@ -5,7 +5,7 @@ use std::{
     ffi::CString,
     future::poll_fn,
     io::{self, Write as _},
-    os::fd::OwnedFd,
+    os::fd::{FromRawFd, IntoRawFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,7 +19,7 @@ use rustix::fs::{Mode, OFlags};
 use super::{Backend, Builder, owned::perform, yield_now};
 use crate::{
     buf::{IoBuf, IoBufMut},
-    reactor::files::{OpenAt, ReadAt, WriteAt},
+    reactor::files::{ReadAt, WriteAt},
 };
 
 /// Memory that stays mapped when it is dropped, poisoned, so that a late write shows.
@@ -296,5 +296,44 @@ unsafe impl crate::reactor::Owned for SendZc {
 
     fn finish(self, result: io::Result<u32>) -> Self::Output {
         (result.map(|sent| sent as usize), self.buf)
+    }
+}
+
+/// openat(2).
+struct OpenAt {
+    path: CString,
+    /// `CLOEXEC` is added (S9).
+    flags: OFlags,
+    /// The permissions of a file that is made.
+    mode: Mode,
+}
+
+// SAFETY: the path's bytes are on the heap, and stay where they are.
+unsafe impl crate::reactor::Owned for OpenAt {
+    type Output = io::Result<OwnedFd>;
+
+    const OPCODE: u8 = io_uring::opcode::OpenAt::CODE;
+
+    fn entry(&mut self) -> io_uring::squeue::Entry {
+        let flags = (self.flags | OFlags::CLOEXEC).bits() as i32;
+        io_uring::opcode::OpenAt::new(io_uring::types::Fd(libc::AT_FDCWD), self.path.as_ptr())
+            .flags(flags)
+            .mode(self.mode.bits())
+            .build()
+    }
+
+    fn call(&mut self) -> io::Result<u32> {
+        let opened = rustix::fs::openat(
+            rustix::fs::CWD,
+            &*self.path,
+            self.flags | OFlags::CLOEXEC,
+            self.mode,
+        )?;
+        Ok(opened.into_raw_fd() as u32)
+    }
+
+    fn finish(self, result: io::Result<u32>) -> io::Result<OwnedFd> {
+        // SAFETY: the kernel has just opened it, for this operation.
+        result.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) })
     }
 }

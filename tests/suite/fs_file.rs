@@ -12,9 +12,9 @@ use futures_util::future::{join_all, poll_immediate};
 use ringloop::fs::{Advice, AlignedBuf, File, OpenOptions};
 use ringloop::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufReader};
 use ringloop::time::timeout;
-use ringloop::{Handle, spawn, yield_now};
+use ringloop::{FileMetrics, Handle, spawn, yield_now};
 
-use crate::fs_tools::folders;
+use crate::fs_tools::TestFolder;
 use crate::harness::{Rng, on_every, scaled};
 use crate::measure::open_fds;
 use crate::processes::isolated;
@@ -35,7 +35,7 @@ async fn evict(file: &File) {
 #[test]
 fn reads_and_writes_at_places_are_exact() {
     on_every(|cfg| {
-        for folder in &folders() {
+        for folder in &TestFolder::everywhere() {
             let path = &folder.join("file");
             cfg.everywhere(|| async {
                 let mut options = OpenOptions::new();
@@ -84,7 +84,7 @@ fn reads_and_writes_at_places_are_exact() {
 fn what_was_written_is_in_the_file_when_the_write_returns() {
     // Goal: no flush is needed; method: std reads the file right after each write, and after the drop.
     on_every(|cfg| {
-        for folder in &folders() {
+        for folder in &TestFolder::everywhere() {
             let path = &folder.join("file");
             cfg.everywhere(|| async {
                 let mut file = File::create(path).await.unwrap();
@@ -214,10 +214,10 @@ async fn random_operations(mut rng: Rng, folder: &std::path::Path, steps: usize)
 #[test]
 fn random_operations_do_what_std_does() {
     on_every(|cfg| {
-        for (i, folder) in folders().iter().enumerate() {
+        for (i, folder) in TestFolder::everywhere().iter().enumerate() {
             for round in 0..scaled(3) {
                 let rng = cfg.rng((10 * round + i) as u64);
-                cfg.once(random_operations(rng, folder.path(), 120));
+                cfg.once(random_operations(rng, folder, 120));
                 for name in ["ours", "theirs"] {
                     std::fs::remove_file(folder.join(name)).unwrap();
                 }
@@ -252,7 +252,7 @@ fn read_that_was_given_up_loses_no_byte() {
 #[test]
 fn write_that_was_given_up_is_made_once() {
     on_every(|cfg| {
-        for folder in &folders() {
+        for folder in &TestFolder::everywhere() {
             let path = &folder.join("file");
             cfg.everywhere(|| async {
                 let mut file = File::create(path).await.unwrap();
@@ -288,7 +288,7 @@ fn file_that_is_dropped_at_any_time_leaves_nothing() {
     // and writes that are given up after some turns, of a file that is not cached.
     isolated(|| {
         on_every(|cfg| {
-            for folder in &folders() {
+            for folder in &TestFolder::everywhere() {
                 let path = &folder.join("file");
                 std::fs::write(path, pattern(1 << 20)).unwrap();
                 let before = open_fds();
@@ -337,7 +337,7 @@ fn file_that_is_dropped_at_any_time_leaves_nothing() {
 #[test]
 fn many_reads_and_writes_come_in_order() {
     on_every(|cfg| {
-        for folder in &folders() {
+        for folder in &TestFolder::everywhere() {
             let path = &folder.join("file");
             cfg.everywhere(|| async {
                 let mut options = OpenOptions::new();
@@ -378,8 +378,8 @@ fn many_reads_and_writes_come_in_order() {
 #[test]
 fn calls_go_the_way_that_cannot_hold_up_a_worker() {
     on_every(|cfg| {
-        for folder in &folders() {
-            let (path, in_memory) = (&folder.join("file"), folder.path().starts_with("/dev/shm"));
+        for folder in &TestFolder::everywhere() {
+            let (path, in_memory) = (&folder.join("file"), folder.starts_with("/dev/shm"));
             cfg.once(async {
                 let before = Handle::current().metrics().files;
                 let mut options = OpenOptions::new();
@@ -393,9 +393,16 @@ fn calls_go_the_way_that_cannot_hold_up_a_worker() {
                 assert_eq!(read.at_once - written.at_once, 10, "it is cached");
                 assert_eq!(read.in_ring, written.in_ring);
                 assert_eq!(read.on_thread, written.on_thread);
-                let ways = (written.in_ring > before.in_ring, written.at_once > before.at_once);
+                let went = |read: fn(&FileMetrics) -> u64| read(&written) > read(&before);
                 let ring = cfg.backend() != "epoll";
-                assert_eq!(ways, (ring, in_memory), "an open, and a write");
+                assert_eq!(went(|files| files.at_once), in_memory, "a write");
+                assert_eq!(went(|files| files.in_ring), ring && !in_memory, "a write");
+                assert!(went(|files| files.on_thread), "the file was made there");
+                // A name that is known.
+                drop(File::open(path).await.unwrap());
+                let opened = Handle::current().metrics().files;
+                assert_eq!(opened.at_once, read.at_once + 1);
+                assert_eq!(opened.on_thread, read.on_thread);
                 // What takes long goes to a thread.
                 assert_eq!(file.read_at(vec![0; 2 << 20], 0).await.0.unwrap(), 4096);
                 let long = Handle::current().metrics().files;
@@ -450,7 +457,7 @@ fn errors_are_those_of_the_system() {
 #[test]
 fn options_are_checked_as_std_checks_them() {
     on_every(|cfg| {
-        let folder = &folders()[0];
+        let folder = &TestFolder::new();
         for bits in 0..64_u32 {
             let has = |bit: u32| bits >> bit & 1 == 1;
             for exists in [false, true] {
@@ -496,7 +503,7 @@ fn options_are_checked_as_std_checks_them() {
 #[test]
 fn large_sparse_shrunk_and_removed_files_are_read_as_they_are() {
     on_every(|cfg| {
-        for folder in &folders() {
+        for folder in &TestFolder::everywhere() {
             let path = &folder.join("file");
             cfg.everywhere(|| async {
                 let mut options = OpenOptions::new();
@@ -532,7 +539,7 @@ fn large_sparse_shrunk_and_removed_files_are_read_as_they_are() {
 #[test]
 fn locks_of_files_exclude() {
     on_every(|cfg| {
-        let folder = &folders()[0];
+        let folder = &TestFolder::new();
         let path = &folder.join("file");
         cfg.everywhere(|| async {
             let open = async || File::create(path).await.unwrap();
@@ -564,7 +571,7 @@ fn locks_of_files_exclude() {
 #[test]
 fn direct_reads_and_writes_take_aligned_memory() {
     on_every(|cfg| {
-        for folder in &folders() {
+        for folder in &TestFolder::everywhere() {
             let path = &folder.join("file");
             cfg.everywhere(|| async {
                 let mut options = OpenOptions::new();
@@ -591,7 +598,7 @@ fn direct_reads_and_writes_take_aligned_memory() {
 #[test]
 fn lines_of_a_file_are_read_through_a_buffer() {
     on_every(|cfg| {
-        let folder = &folders()[0];
+        let folder = &TestFolder::new();
         let path = &folder.join("file");
         std::fs::write(path, (0..10_000).map(|i| format!("line {i}\n")).collect::<String>())
             .unwrap();
@@ -614,7 +621,7 @@ fn lines_of_a_file_are_read_through_a_buffer() {
 #[test]
 fn one_file_serves_tasks_on_all_workers() {
     on_every(|cfg| {
-        for folder in &folders() {
+        for folder in &TestFolder::everywhere() {
             let path = &folder.join("file");
             std::fs::write(path, pattern(1 << 20)).unwrap();
             cfg.once(async {
@@ -647,7 +654,7 @@ fn operations_in_flight_end_with_their_runtime() {
     // Goal: a write that has begun is whole or not there, and shutdown waits for the kernel; method: the
     // runtime ends with reads of a pipe and writes in flight, whose futures are still there.
     on_every(|cfg| {
-        let folder = &folders()[0];
+        let folder = &TestFolder::new();
         let path = &folder.join("file");
         let (reader, _writer) = std::io::pipe().unwrap();
         let runtime = cfg.builder().build().unwrap();

@@ -25,7 +25,10 @@ use std::{
 
 use rustix::fs::{OFlags, fcntl_getfl};
 
-use super::super::{device, lane::on_lane};
+use super::super::{
+    cached::{self, Place, System},
+    lane::on_lane,
+};
 use crate::{
     buf::{IoBuf, IoBufMut},
     loom::global::{AtomicU8, Ordering},
@@ -64,6 +67,15 @@ pub(super) enum Way {
 }
 
 impl Way {
+    /// Of a regular file.
+    fn of(system: System) -> Self {
+        match system {
+            System::Memory => Way::Memory,
+            System::Disk => Way::Cached,
+            System::Other => Way::Waits,
+        }
+    }
+
     const ALL: [Way; 6] =
         [Way::Unknown, Way::Memory, Way::Cached, Way::Stream, Way::SlowStream, Way::Waits];
 }
@@ -118,15 +130,12 @@ impl Access {
     #[cold]
     fn find_out(&self) -> Way {
         let is_direct = fcntl_getfl(&self.file).map(|flags| flags.contains(OFlags::DIRECT));
-        let way = match (is_direct, device::place_of(self.as_fd())) {
+        let way = match (is_direct, cached::look_at(&self.file)) {
             // A direct read without a wait still waits for the disk.
-            (Ok(false), Some(place)) => match (place.is_regular, place.in_memory) {
-                (false, _) => Way::Stream,
-                (true, Some(true)) => Way::Memory,
-                (true, Some(false)) => Way::Cached,
-                (true, None) => Way::Unknown,
-            },
-            _ => Way::Waits,
+            (Ok(true) | Err(_), _) | (_, None) => Way::Waits,
+            (_, Some((false, _))) => Way::Stream,
+            (_, Some((true, Some(system)))) => Way::of(system),
+            (_, Some((true, None))) => Way::Unknown,
         };
         self.set_way(way);
         way
@@ -134,18 +143,23 @@ impl Access {
 
     /// Finds out what may be done at once, if it has not been yet.
     pub(super) async fn known(self: &Arc<Self>) -> Way {
-        match self.way() {
-            Way::Unknown => {
-                let this = self.clone();
-                // An error is one of the file system, which the next call will tell.
-                let learnt = on_lane(move || device::learn(&*this)).await;
-                match (learnt, self.find_out()) {
-                    (Ok(()), way) if way != Way::Unknown => way,
-                    _ => Way::Waits,
-                }
-            }
-            way => way,
+        let way = self.way();
+        if way != Way::Unknown {
+            return way;
         }
+        // A file system on a server may have to wait for an answer.
+        let this = self.clone();
+        let found = on_lane(move || Ok(Place::of(&*this))).await;
+        let way = match found {
+            Ok(Some(place)) => {
+                cached::remember_mount(place);
+                Way::of(place.system)
+            }
+            // The next call has the same error, if it is one.
+            _ => Way::Waits,
+        };
+        self.set_way(way);
+        way
     }
 
     /// Reads at the cursor at once, if nothing has to be waited for.

@@ -69,8 +69,9 @@ pub(super) const NEEDED: [u8; 5] = [
 pub(super) const OPTIONAL: &[u8] = &[
     opcode::Read::CODE,
     opcode::Write::CODE,
-    opcode::OpenAt::CODE,
     opcode::Fsync::CODE,
+    #[cfg(test)]
+    opcode::OpenAt::CODE,
     #[cfg(test)]
     opcode::SendZc::CODE,
 ];
