@@ -80,8 +80,8 @@ pub enum Pace {
 
 /// Areas in the order in which they run.
 pub const AREAS: &[&str] = &[
-    "blocking", "echo", "http", "process", "proxy", "sched", "sync", "tasks", "timers", "tls",
-    "udp",
+    "blocking", "echo", "files", "http", "process", "proxy", "sched", "sync", "tasks", "timers",
+    "tls", "udp",
 ];
 
 /// The peer that ratios refer to, where [`Case::reference`] names no other.
@@ -124,6 +124,8 @@ const DATAGRAMS: &[&str] = &["tokio", "tokio-ct", "ringloop", "ringloop-epoll", 
 
 /// The second one has buffers of 64 KiB for each connection.
 const PROXIES: &[&str] = &["tokio", "tokio-64k", "ringloop", "ringloop-epoll"];
+/// `bare` is plain calls on the thread, and a ring for direct reads.
+const FILES: &[&str] = &["tokio", "tokio-ct", "ringloop", BARE];
 const HTTP: &[&str] = &["tokio", "tokio-ct", "ringloop"];
 const SCHED: &[&str] = &["tokio", "tokio-ct", "async-executor", "ringloop"];
 const SCHED_AND_BARE: &[&str] = &["tokio", "tokio-ct", "async-executor", "ringloop", BARE];
@@ -201,6 +203,21 @@ pub const CASES: &[Case] = &[
     },
     proxy("copy_64k", Load { message: 65_536, ..STEADY }),
     proxy("copy_small", STEADY),
+    files("read_4k_d1", "one read of 4 KiB in the page cache, at a random place"),
+    files("read_4k_d1_tmpfs", "the same on tmpfs"),
+    files("read_4k_d32", "the same on disk, by one of 32 tasks"),
+    files("read_4k_d32_tmpfs", "the same on tmpfs"),
+    files("read_4k_direct_d32", "one direct read of 4 KiB, by one of 32 tasks"),
+    files("write_4k", "one write of 4 KiB into the page cache, at a random place"),
+    files("write_4k_tmpfs", "the same on tmpfs"),
+    Case {
+        peers: &["tokio", "tokio-ct", "ringloop"],
+        ..files("append_fsync", "one record of 256 bytes made durable, 16 tasks, one sync for all")
+    },
+    files("read_1m_seq", "one megabyte in the page cache, from the front to the end"),
+    files("open_read_close_1k", "one of 10 000 files of 1 KiB, read as a whole"),
+    files("open_read_close_1k_tmpfs", "the same on tmpfs"),
+    files("stat_10k", "the metadata of one of 10 000 names"),
     http("plaintext", "one GET answered with 13 bytes over keep-alive"),
     http("plaintext_timer", "the same with a limit on the time that a head may take"),
     Case {
@@ -302,6 +319,10 @@ const fn blocking(name: &'static str, operation: &'static str) -> Case {
 const fn echo(name: &'static str, load: Load) -> Case {
     let operation = "one message echoed";
     Case { area: "echo", name, operation, unit: Unit::Time, peers: ECHO, load: Some(load) }
+}
+
+const fn files(name: &'static str, operation: &'static str) -> Case {
+    Case { area: "files", name, operation, unit: Unit::Time, peers: FILES, load: None }
 }
 
 const fn tls(name: &'static str, operation: &'static str) -> Case {

@@ -18,6 +18,7 @@ mod cli;
 mod count;
 mod echo;
 mod external;
+mod files;
 mod harness;
 mod http;
 mod load;

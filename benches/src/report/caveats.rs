@@ -18,6 +18,25 @@ const CAVEATS: &[(&str, &str)] = &[
         "jobs that compute, which would take the look-up's core. Each job sleeps 2 ms, and as many jobs wait \
          as run; compare the 99th percentile, also with that of `lookup_alone`.",
     ),
+    ("read_4k_d1", "files that are not in memory. `bare` is pread(2) on the thread."),
+    ("read_4k_d1_tmpfs", "disks: the file system is in memory."),
+    ("read_4k_d32", "files that are not in memory: no read waits."),
+    ("read_4k_d32_tmpfs", "disks: the file system is in memory."),
+    (
+        "read_4k_direct_d32",
+        "other disks than this one. `bare` is a ring that waits for 32 reads at a time; tokio reads by \
+         `spawn_blocking`, since its own files have no aligned memory.",
+    ),
+    (
+        "write_4k",
+        "the disk: the system writes it there later. tokio's write is waited for by a flush.",
+    ),
+    ("write_4k_tmpfs", "disks: the file system is in memory."),
+    ("append_fsync", "other disks than this one, which is most of the time; compare CPU."),
+    ("read_1m_seq", "files that are not in memory; nearly all of it is the copy."),
+    ("open_read_close_1k", "names and files that are not in memory."),
+    ("open_read_close_1k_tmpfs", "disks: the file system is in memory."),
+    ("stat_10k", "names that are not in memory."),
     ("echo_64x64", "a real network, and what happens beyond 64 connections; most of it is TCP."),
     ("echo_1000x64", "connections that are mostly idle: all 1000 have a message under way."),
     ("echo_64x4096", "messages larger than one buffer of the server."),
