@@ -63,6 +63,8 @@ mod faces;
 mod fork_busy;
 #[path = "suite/fs_file.rs"]
 mod fs_file;
+#[path = "suite/fs_folders.rs"]
+mod fs_folders;
 #[path = "suite/fs_names.rs"]
 mod fs_names;
 #[path = "suite/fs_whole.rs"]

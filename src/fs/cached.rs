@@ -291,7 +291,7 @@ pub(super) fn open_blocking(
         {
             // A named pipe whose writer has come, and may have gone. A new open could wait for another.
             fcntl_setfl(held, flags - OFlags::CLOEXEC)?;
-            return Ok(held.try_clone()?);
+            return held.try_clone();
         }
     }
     let file = retry_on_intr(|| rustix::fs::open(path, flags | OFlags::CLOEXEC, mode))?;

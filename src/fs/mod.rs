@@ -12,19 +12,26 @@
 //! asyncio: has no files; one takes `to_thread` or the package aiofiles, which sends each call to a
 //! thread. tokio: `tokio::fs`, the same.
 
+mod batches;
 mod cached;
 mod direct;
 mod error;
 mod file;
+mod folders;
 mod lane;
 mod links;
 mod metadata;
 mod options;
+mod read_dir;
+mod remove;
+mod walk;
 mod whole;
 
 pub use self::direct::AlignedBuf;
 pub use self::error::PathError;
 pub use self::file::{Advice, File, ReadMany, WriteMany};
+pub use self::file::File;
+pub use self::folders::{DirBuilder, create_dir, create_dir_all, remove_dir, remove_dir_all};
 pub use self::links::{
     RenameFlags, canonicalize, hard_link, read_link, remove_file, rename, rename_with, symlink,
 };
@@ -32,4 +39,6 @@ pub use self::metadata::{
     metadata, set_permissions, set_times, stat_many, symlink_metadata, try_exists,
 };
 pub use self::options::OpenOptions;
+pub use self::read_dir::{DirEntry, ReadDir, read_dir};
+pub use self::walk::{Walk, WalkEntry, walk};
 pub use self::whole::{read, read_many, read_to_string, write};

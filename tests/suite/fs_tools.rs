@@ -25,6 +25,11 @@ impl TestFolder {
         all
     }
 
+    /// In memory, if the machine has such a file system: for tests of many names.
+    pub fn in_memory() -> TestFolder {
+        TestFolder::everywhere().pop().expect("there is one")
+    }
+
     fn below(parent: &Path) -> TestFolder {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
