@@ -63,10 +63,16 @@ mod faces;
 mod fork_busy;
 #[path = "suite/fs_file.rs"]
 mod fs_file;
+#[path = "suite/fs_copy.rs"]
+mod fs_copy;
 #[path = "suite/fs_folders.rs"]
 mod fs_folders;
+#[path = "suite/fs_machine.rs"]
+mod fs_machine;
 #[path = "suite/fs_names.rs"]
 mod fs_names;
+#[path = "suite/fs_temp.rs"]
+mod fs_temp;
 #[path = "suite/fs_whole.rs"]
 mod fs_whole;
 #[path = "suite/groups.rs"]

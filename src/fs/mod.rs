@@ -15,6 +15,8 @@
 mod batches;
 mod cached;
 mod direct;
+mod copy;
+mod durable;
 mod error;
 mod file;
 mod folders;
@@ -24,10 +26,13 @@ mod metadata;
 mod options;
 mod read_dir;
 mod remove;
+mod temp;
 mod walk;
 mod whole;
 
 pub use self::direct::AlignedBuf;
+pub use self::copy::copy;
+pub use self::durable::write_durably;
 pub use self::error::PathError;
 pub use self::file::{Advice, File, ReadMany, WriteMany};
 pub use self::file::File;
@@ -40,5 +45,6 @@ pub use self::metadata::{
 };
 pub use self::options::OpenOptions;
 pub use self::read_dir::{DirEntry, ReadDir, read_dir};
+pub use self::temp::{PersistError, TempBuilder, TempDir, TempFile};
 pub use self::walk::{Walk, WalkEntry, walk};
 pub use self::whole::{read, read_many, read_to_string, write};
