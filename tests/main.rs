@@ -92,6 +92,8 @@ mod io_copy;
 mod io_fd;
 #[path = "suite/io_ready.rs"]
 mod io_ready;
+#[path = "suite/io_splice.rs"]
+mod io_splice;
 #[path = "suite/io_standard.rs"]
 mod io_standard;
 #[path = "suite/kill.rs"]

@@ -66,6 +66,7 @@ pub(crate) use self::{
         WriteHalf as ConnectionWriteHalf, as_uninit, first_buffer, reads,
         split as split_connection, writes,
     },
+    copy::{Plain, PlainKind, enter_plain},
     freed::Freed,
 };
 pub use crate::{

@@ -14,8 +14,14 @@ use rustix::{
     pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with},
 };
 
-use super::connection::{Connection, Read, ReadBuffer, Write, WriteBuffer, reads};
-use crate::reactor::{Endpoint, Lease};
+use super::{
+    connection::{Connection, Read, ReadBuffer, Write, WriteBuffer, reads},
+    copy::{Plain, PlainKind, enter_plain},
+};
+use crate::{
+    loom::global::AtomicBool,
+    reactor::{Endpoint, Lease},
+};
 
 /// What a new pipe mostly holds.
 const DEFAULT: usize = 64 << 10;
@@ -81,6 +87,7 @@ pub struct PipeReader {
 impl PipeReader {
     /// The descriptor must be of a pipe without a name, and have a non-blocking open file.
     fn of(fd: OwnedFd) -> Self {
+        enter();
         Self { connection: Connection::new(Endpoint::Polled(fd)) }
     }
 
@@ -284,6 +291,7 @@ pub struct PipeWriter {
 impl PipeWriter {
     /// The descriptor must have a non-blocking open file.
     fn of(fd: OwnedFd) -> Self {
+        enter();
         Self { connection: Some(Connection::new(Endpoint::Polled(fd))) }
     }
 
@@ -436,6 +444,24 @@ impl super::AsyncWrite for PipeWriter {
         self.connection = None;
         Poll::Ready(Ok(()))
     }
+}
+
+impl Plain for PipeReader {
+    fn plain(&self) -> Option<&Connection> {
+        Some(&self.connection)
+    }
+}
+
+impl Plain for PipeWriter {
+    fn plain(&self) -> Option<&Connection> {
+        self.connection.as_ref()
+    }
+}
+
+/// Has copies know the two ends.
+fn enter() {
+    static ENTERED: AtomicBool = AtomicBool::new(false);
+    enter_plain(&ENTERED, &[PlainKind::of::<PipeReader>, PlainKind::of::<PipeWriter>]);
 }
 
 fn set_capacity(connection: &Connection, bytes: usize) -> io::Result<usize> {

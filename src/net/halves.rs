@@ -14,17 +14,34 @@ use super::{
     TcpStream, UnixStream,
     faces::{read_methods, write_methods},
 };
-use crate::io::{
-    Connection, ConnectionReadHalf, ConnectionWriteHalf, Ends, IntoEnds,
-    outgoing::Sink,
-    reads,
-    source::{Source, Unread, poll_connection},
-    split_connection, writes,
+use crate::{
+    io::{
+        Connection, ConnectionReadHalf, ConnectionWriteHalf, Ends, IntoEnds, Plain, PlainKind,
+        enter_plain,
+        outgoing::Sink,
+        reads,
+        source::{Source, Unread, poll_connection},
+        split_connection, writes,
+    },
+    loom::global::AtomicBool,
 };
 
 pub(super) fn split<S>(connection: Connection) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>) {
     let (read, write) = split_connection(connection);
     (OwnedReadHalf(read, PhantomData), OwnedWriteHalf(write, PhantomData))
+}
+
+/// Has copies know a type of stream and its halves.
+#[inline]
+pub(super) fn enter<S: Plain>(entered: &AtomicBool) {
+    enter_plain(
+        entered,
+        &[
+            PlainKind::of::<S>,
+            PlainKind::of::<OwnedReadHalf<S>>,
+            PlainKind::of::<OwnedWriteHalf<S>>,
+        ],
+    );
 }
 
 /// The reading half of a [`TcpStream`] or of another stream `S`, from [`into_split`](TcpStream::into_split).
@@ -145,6 +162,18 @@ read_methods!(OwnedReadHalf<S> where S);
 write_methods!(OwnedWriteHalf<S> where S);
 reads!(OwnedReadHalf<S> where S);
 writes!(OwnedWriteHalf<S> where S);
+
+impl<S: 'static> Plain for OwnedReadHalf<S> {
+    fn plain(&self) -> Option<&Connection> {
+        Some(self.connection())
+    }
+}
+
+impl<S: 'static> Plain for OwnedWriteHalf<S> {
+    fn plain(&self) -> Option<&Connection> {
+        Some(self.connection())
+    }
+}
 
 impl<S> Source for OwnedReadHalf<S> {
     fn poll_more(&mut self, cx: &mut Context<'_>, unread: &mut Unread) -> Poll<io::Result<usize>> {

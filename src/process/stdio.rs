@@ -7,9 +7,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::io::{
-    AsyncWrite, Connection, Lease, PipeReader, PipeWriter, Read, ReadBuffer, Write, WriteBuffer,
-    reads,
+use crate::{
+    io::{
+        AsyncWrite, Connection, Lease, PipeReader, PipeWriter, Plain, PlainKind, Read, ReadBuffer,
+        Write, WriteBuffer, enter_plain, reads,
+    },
+    loom::global::AtomicBool,
 };
 
 /// Where a child writes to: its standard input, as this process has it.
@@ -29,6 +32,7 @@ pub struct ChildStderr(PipeReader);
 
 impl ChildStdin {
     pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
+        enter();
         PipeWriter::from_fd(fd).map(Self)
     }
 
@@ -99,6 +103,7 @@ macro_rules! output {
     ($name:ident) => {
         impl $name {
             pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
+                enter();
                 PipeReader::from_fd(fd).map(Self)
             }
 
@@ -141,8 +146,29 @@ macro_rules! output {
         }
 
         reads!($name);
+
+        impl Plain for $name {
+            fn plain(&self) -> Option<&Connection> {
+                self.0.plain()
+            }
+        }
     };
 }
 
 output!(ChildStdout);
 output!(ChildStderr);
+
+impl Plain for ChildStdin {
+    fn plain(&self) -> Option<&Connection> {
+        self.0.plain()
+    }
+}
+
+/// Has copies know these streams.
+fn enter() {
+    static ENTERED: AtomicBool = AtomicBool::new(false);
+    enter_plain(
+        &ENTERED,
+        &[PlainKind::of::<ChildStdin>, PlainKind::of::<ChildStdout>, PlainKind::of::<ChildStderr>],
+    );
+}

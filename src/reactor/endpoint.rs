@@ -29,6 +29,7 @@ use rustix::{
         SocketType, acceptfrom_with, connect_unspec, recv, send, sendmsg, socketpair,
         sockopt::socket_acceptconn,
     },
+    pipe::{SpliceFlags, splice},
 };
 use smallvec::SmallVec;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
@@ -228,6 +229,29 @@ impl Endpoint {
                 self.send(&gathered)
             }
         }
+    }
+
+    /// Moves what has arrived into a pipe that is empty; 0 is the end. It waits if the descriptor is blocking.
+    pub(crate) fn splice_to(&self, pipe: &OwnedFd, len: usize) -> Result<usize, Errno> {
+        by_kind!(
+            self,
+            fd => splice(fd, None, pipe, None, len, SpliceFlags::NONBLOCK),
+            _end => Err(Errno::INVAL),
+        )
+    }
+
+    /// Moves bytes out of a pipe that has them, as many as there is room for. It waits if the descriptor is blocking.
+    pub(crate) fn splice_from(&self, pipe: &OwnedFd, len: usize) -> Result<usize, Errno> {
+        by_kind!(
+            self,
+            fd => splice(pipe, None, fd, None, len, SpliceFlags::NONBLOCK),
+            _end => Err(Errno::INVAL),
+        )
+    }
+
+    /// Whether it is non-blocking, as it was made.
+    pub(crate) fn is_non_blocking(&self) -> Result<bool, Errno> {
+        by_kind!(self, fd => is_non_blocking(fd), _end => Ok(true))
     }
 
     /// Takes the next connection. `mode` is for a listener that others may have made blocking.

@@ -16,6 +16,11 @@ pub(crate) fn disposition(signal: c_int) -> libc::sighandler_t {
     action(signal).sa_sigaction
 }
 
+/// Whether `signal` has its default disposition.
+pub(crate) fn is_default(signal: c_int) -> bool {
+    disposition(signal) == libc::SIG_DFL
+}
+
 fn action(signal: c_int) -> libc::sigaction {
     let mut now = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: the kernel writes one `sigaction`; all zero is one as well.

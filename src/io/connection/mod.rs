@@ -8,12 +8,14 @@
 //! * [`write`]: the writing side, by direct calls and by what its home sends;
 //! * [`halves`]: the two sides, each for a task of its own;
 //! * [`buffers`]: what a read fills and a write sends, borrowed or owned;
+//! * [`splice`]: moves to and from pipes, without a copy;
 //! * [`handle`]: the owner's reference, whose drop ends what is under way.
 
 mod buffers;
 mod halves;
 mod handle;
 mod read;
+mod splice;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -33,6 +35,7 @@ pub(crate) use self::read::{Readable, as_uninit, first_buffer};
 pub(crate) use self::{
     halves::{ReadHalf, WriteHalf, split},
     handle::Handle,
+    splice::Spliced,
     write::Writable,
 };
 use super::ready::{self, Interest, Ready};

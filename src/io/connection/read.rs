@@ -109,6 +109,11 @@ impl Connection {
         }
     }
 
+    /// Whether a reader has to look first at what the home receives.
+    pub(super) fn has_received(&self) -> io::Result<bool> {
+        has_received(self.socket())
+    }
+
     /// Waits until a read would not have to wait: there are bytes, or the end, or an error.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         match poll_fn(|cx| poll_received(self.socket(), cx, |_| ())).await {

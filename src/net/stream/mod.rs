@@ -20,7 +20,8 @@ use super::{
     halves::{self, OwnedReadHalf, OwnedWriteHalf},
 };
 use crate::{
-    io::{Connection, Lease, Read, ReadBuffer, Write, WriteBuffer, reads, writes},
+    io::{Connection, Lease, Plain, Read, ReadBuffer, Write, WriteBuffer, reads, writes},
+    loom::global::AtomicBool,
     reactor::Endpoint,
 };
 
@@ -107,7 +108,7 @@ impl TcpStream {
         let connection = Connection::new(Endpoint::Kernel(stream.into()));
         // There may be copies of it.
         connection.socket().show();
-        Ok(Self { connection })
+        Ok(connection.into())
     }
 
     /// Hands the connection over, in blocking mode, when the kernel has taken what was
@@ -416,7 +417,15 @@ writes!(TcpStream);
 
 impl From<Connection> for TcpStream {
     fn from(connection: Connection) -> Self {
+        static ENTERED: AtomicBool = AtomicBool::new(false);
+        halves::enter::<Self>(&ENTERED);
         Self { connection }
+    }
+}
+
+impl Plain for TcpStream {
+    fn plain(&self) -> Option<&Connection> {
+        Some(&self.connection)
     }
 }
 

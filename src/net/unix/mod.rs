@@ -27,7 +27,8 @@ use super::{
     halves::{self, OwnedReadHalf, OwnedWriteHalf},
 };
 use crate::{
-    io::{Connection, reads, writes},
+    io::{Connection, Plain, reads, writes},
+    loom::global::AtomicBool,
     reactor::Endpoint,
 };
 
@@ -141,7 +142,7 @@ impl UnixStream {
 
     async fn connect_to(addr: &SockAddr) -> io::Result<Self> {
         match Connection::connect_unix(addr).await {
-            Ok(connection) => Ok(Self { connection }),
+            Ok(connection) => Ok(connection.into()),
             Err(error) => Err(explain("connect to", addr, error)),
         }
     }
@@ -184,7 +185,7 @@ impl UnixStream {
         let connection = Connection::new(Endpoint::Unix(stream.into()));
         // There may be copies of it.
         connection.socket().show();
-        Ok(Self { connection })
+        Ok(connection.into())
     }
 
     /// Hands the connection over, in blocking mode, when the kernel has taken what was written. Unread bytes
@@ -324,7 +325,15 @@ writes!(UnixStream);
 
 impl From<Connection> for UnixStream {
     fn from(connection: Connection) -> Self {
+        static ENTERED: AtomicBool = AtomicBool::new(false);
+        halves::enter::<Self>(&ENTERED);
         Self { connection }
+    }
+}
+
+impl Plain for UnixStream {
+    fn plain(&self) -> Option<&Connection> {
+        Some(&self.connection)
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
     io,
     mem::MaybeUninit,
     net::Shutdown,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     ptr,
     sync::Arc,
     task::Waker,
@@ -202,6 +202,28 @@ impl Socket {
         let read = self.endpoint().recv(buf);
         self.note_read(buf.len(), read.map(|read| read.len));
         read
+    }
+
+    /// Moves what has arrived into a pipe.
+    pub(crate) fn splice_to(&self, pipe: &OwnedFd, len: usize) -> Result<usize, Errno> {
+        self.check_mode()?;
+        let moved = self.endpoint().splice_to(pipe, len);
+        self.note_read(len, moved);
+        moved
+    }
+
+    /// Moves bytes out of a pipe that has them, as many as there is room for.
+    pub(crate) fn splice_from(&self, pipe: &OwnedFd, len: usize) -> Result<usize, Errno> {
+        self.check_mode()?;
+        self.endpoint().splice_from(pipe, len)
+    }
+
+    /// An error where others may have made the descriptor blocking: no flag of a single move keeps that from waiting.
+    fn check_mode(&self) -> Result<(), Errno> {
+        match self.is_ours_alone() || self.endpoint().is_non_blocking()? {
+            true => Ok(()),
+            false => Err(Errno::INVAL),
+        }
     }
 
     pub(super) fn key(&self) -> u64 {

@@ -4,45 +4,53 @@
 //! memory is in the cache, and a stream that is idle holds none. What the writer does not take at once stays
 //! with its copy.
 //!
-//! The buffer is full of zeros whenever a copy gets it: readers are foreign code, which might look at
-//! what another copy has left there (S5). Its used part is overwritten when a poll ends. To keep that
-//! part small, reads ask for little until they get much. The two directions of a pair share it within
+//! A reader of another crate gets it full of zeros: it might look at what another copy has left there (S5).
+//! So its used part is overwritten before. To keep that part small, reads ask for little until they get
+//! much. Our own sockets and pipes get it as it is. The two directions of a pair share it within
 //! a poll: each may see what the other one has read, which its own peer gets anyway.
+//!
+//! * [`direction`]: one direction, and when it moves bytes by splice(2) instead;
+//! * [`buffer`]: the thread's buffer;
+//! * [`transit`]: the pipes that bytes are moved through;
+//! * [`plain`]: which streams have a descriptor for that.
+
+mod buffer;
+mod direction;
+mod plain;
+mod transit;
 
 use std::{
-    cell::Cell,
     future::poll_fn,
     io,
-    ops::Range,
-    pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Poll, ready},
 };
 
 use futures_io::{AsyncRead, AsyncWrite};
 
-use crate::util::current;
-
-/// How much is read at a time, unless another size is given.
-const SIZE: usize = 64 << 10;
-/// How much the first read asks for, and each one where little comes.
-const SMALL: usize = 1 << 10;
-/// What a copy that has to wait for its writer moves into memory of its own; of more it keeps the whole buffer.
-const MOVED: usize = 16 << 10;
-/// A larger buffer does not stay with its thread.
-const LARGEST: usize = 1 << 20;
-/// How much one direction copies in one poll: then others have their turn.
-const TURN: usize = 512 << 10;
+pub(crate) use self::plain::{Kind as PlainKind, Plain, enter as enter_plain};
+use self::{
+    buffer::SIZE,
+    direction::{Direction, End},
+};
 
 /// Copies everything from a reader to a writer, and flushes it. The result is the number of bytes.
 ///
 /// Up to 64 KiB are read at a time. The buffer belongs to the thread: a copy whose reader has nothing holds no
 /// memory. Whenever it waits for the reader, it has flushed the writer. The writer is not closed.
 ///
-/// asyncio: has none; `shutil.copyfileobj` blocks. tokio: the same.
+/// Where both are sockets or pipes of this crate ([`TcpStream`](crate::net::TcpStream),
+/// [`UnixStream`](crate::net::UnixStream), their owned halves, [`PipeReader`](super::PipeReader),
+/// [`PipeWriter`](super::PipeWriter), the pipes of children), bytes that come in large pieces are moved by
+/// splice(2), without a copy. For that they go through a pipe, two more descriptors, which is held only while bytes
+/// are in it. A process has 256 such pipes at most, and one for 16 descriptors that it may open; beyond that, bytes
+/// are copied. They are copied, too, where SIGPIPE would end the process.
+///
+/// asyncio: has none; `shutil.copyfileobj` blocks. tokio: the same, without splice(2).
 ///
 /// # Cancel safety
 ///
-/// Bytes that were read and not written yet are lost, and their number is not known.
+/// Bytes that were read and not written yet are lost, and their number is not known. A copy that waits for its
+/// reader has none.
 ///
 /// # Errors
 ///
@@ -78,6 +86,7 @@ where
 ///
 /// Up to 64 KiB are read at a time. The buffer belongs to the thread: a pair of streams that are idle holds no
 /// memory. A direction whose writer does not take the bytes holds 64 KiB at most, and reads no more meanwhile.
+/// Large pieces are moved between sockets and pipes without a copy, as by [`copy`].
 ///
 /// asyncio: has none; one writes it with two tasks. tokio: the same, with a buffer of 8 KiB for each
 /// direction, which it holds all the time.
@@ -114,7 +123,7 @@ where
 }
 
 /// [`copy_bidirectional`] that reads at most so many bytes at a time, for each direction. A smaller size bounds what
-/// a direction holds while its writer waits.
+/// a direction holds while its writer waits. With less than 64 KiB, a direction copies whatever comes.
 ///
 /// # Cancel safety
 ///
@@ -170,246 +179,24 @@ where
     .await
 }
 
-/// What becomes of the writer behind the last byte.
-#[derive(Clone, Copy, PartialEq)]
-enum End {
-    Flush,
-    Close,
-}
-
-enum State {
-    Copying,
-    Ending,
-    Done,
-}
-
-/// The copy of one direction.
-struct Direction {
-    state: State,
-    end: End,
-    /// What was read, and not written yet: the writer has to be waited for.
-    rest: Option<Rest>,
-    /// How much a read asks for, and the limit of that.
-    room: usize,
-    most: usize,
-    is_unflushed: bool,
-    copied: u64,
-}
-
-struct Rest {
-    buffer: Buffer,
-    range: Range<usize>,
-}
-
-impl Direction {
-    fn new(most: usize, end: End) -> Self {
-        Self {
-            state: State::Copying,
-            end,
-            rest: None,
-            room: SMALL.min(most),
-            most,
-            is_unflushed: false,
-            copied: 0,
-        }
-    }
-
-    /// The number of bytes, when all are written and the end is passed on. `hot` is the buffer of this poll, once
-    /// somebody has needed one.
-    fn poll<R, W>(
-        &mut self,
-        cx: &mut Context<'_>,
-        reader: &mut R,
-        writer: &mut W,
-        hot: &mut Option<Buffer>,
-    ) -> Poll<io::Result<u64>>
-    where
-        R: AsyncRead + Unpin + ?Sized,
-        W: AsyncWrite + Unpin + ?Sized,
-    {
-        if let State::Copying = self.state {
-            ready!(self.poll_copy(cx, reader, writer, hot))?;
-            self.state = State::Ending;
-        }
-        if let State::Ending = self.state {
-            ready!(match self.end {
-                End::Flush => Pin::new(writer).poll_flush(cx),
-                End::Close => Pin::new(writer).poll_close(cx),
-            })?;
-            self.state = State::Done;
-        }
-        Poll::Ready(Ok(self.copied))
-    }
-
-    /// Copies until the reader is at its end.
-    fn poll_copy<R, W>(
-        &mut self,
-        cx: &mut Context<'_>,
-        reader: &mut R,
-        writer: &mut W,
-        hot: &mut Option<Buffer>,
-    ) -> Poll<io::Result<()>>
-    where
-        R: AsyncRead + Unpin + ?Sized,
-        W: AsyncWrite + Unpin + ?Sized,
-    {
-        let mut turn = TURN;
-        // What waited for the writer goes first.
-        if let Some(rest) = self.rest.take() {
-            *hot = Some(ready!(self.poll_write(cx, writer, rest))?);
-        }
-        loop {
-            if turn == 0 {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            ready!(current::poll_budget(cx));
-            let mut buffer = match hot.take() {
-                Some(buffer) if buffer.len() >= self.most => buffer,
-                _ => Buffer::take(self.most),
-            };
-            let read = match Pin::new(&mut *reader).poll_read(cx, buffer.get(self.room)) {
-                Poll::Ready(read) => read?,
-                Poll::Pending => {
-                    *hot = Some(buffer);
-                    if self.is_unflushed {
-                        ready!(Pin::new(writer).poll_flush(cx))?;
-                        self.is_unflushed = false;
-                    }
-                    return Poll::Pending;
-                }
-            };
-            if read == 0 {
-                return Poll::Ready(Ok(()));
-            }
-            if read > self.room {
-                return Poll::Ready(Err(io::Error::other(
-                    "a reader says that it read more bytes than its buffer has room for",
-                )));
-            }
-            self.note_read(read);
-            turn = turn.saturating_sub(read);
-            let rest = Rest { buffer, range: 0..read };
-            *hot = Some(ready!(self.poll_write(cx, writer, rest))?);
-        }
-    }
-
-    /// How much the next read asks for: a buffer that was filled shows that there is more.
-    fn note_read(&mut self, read: usize) {
-        let room = match read == self.room {
-            true => self.most,
-            // It becomes smaller by and by.
-            false => (2 * read).next_power_of_two().max(self.room / 2).max(SMALL),
-        };
-        self.room = room.min(self.most);
-    }
-
-    /// Writes the rest of a buffer, and gives the buffer back.
-    fn poll_write<W>(
-        &mut self,
-        cx: &mut Context<'_>,
-        writer: &mut W,
-        mut rest: Rest,
-    ) -> Poll<io::Result<Buffer>>
-    where
-        W: AsyncWrite + Unpin + ?Sized,
-    {
-        while !rest.range.is_empty() {
-            let bytes = &rest.buffer.memory[rest.range.clone()];
-            let wrote = match Pin::new(&mut *writer).poll_write(cx, bytes) {
-                Poll::Ready(wrote) => wrote?,
-                Poll::Pending => {
-                    self.rest = Some(rest.moved());
-                    return Poll::Pending;
-                }
-            };
-            if wrote == 0 || wrote > bytes.len() {
-                return Poll::Ready(Err(io::Error::new(
-                    io::ErrorKind::WriteZero,
-                    "a writer took no bytes, or more than there were",
-                )));
-            }
-            rest.range.start += wrote;
-            self.copied += wrote as u64;
-            self.is_unflushed = true;
-        }
-        Poll::Ready(Ok(rest.buffer))
-    }
-}
-
-impl Rest {
-    /// The same in memory of its own, unless it is much.
-    fn moved(self) -> Self {
-        if self.range.len() > MOVED || self.buffer.len() <= MOVED {
-            return self;
-        }
-        let memory = self.buffer.memory[self.range.clone()].to_vec();
-        Self { buffer: Buffer { memory, used: 0 }, range: 0..self.range.len() }
-    }
-}
-
-thread_local! {
-    /// The buffer of this thread, while no copy uses it: all zeros.
-    static HOT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// A buffer for the time of a poll. It is the thread's again when it is dropped.
-struct Buffer {
-    memory: Vec<u8>,
-    /// How many bytes at its front a reader may have written.
-    used: usize,
-}
-
-impl Buffer {
-    /// One with room for `most` bytes.
-    fn take(most: usize) -> Self {
-        // A thread that ends has none.
-        let mut memory = HOT.try_with(Cell::take).unwrap_or_default();
-        if memory.len() < most {
-            memory = vec![0; most.max(SIZE)];
-        }
-        Self { memory, used: 0 }
-    }
-
-    fn len(&self) -> usize {
-        self.memory.len()
-    }
-
-    /// Its front, for a reader.
-    fn get(&mut self, room: usize) -> &mut [u8] {
-        self.used = self.used.max(room);
-        &mut self.memory[..room]
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        if !(SIZE..=LARGEST).contains(&self.memory.len()) {
-            return;
-        }
-        self.memory[..self.used].fill(0);
-        let memory = std::mem::take(&mut self.memory);
-        // A thread that ends needs none.
-        let _ = HOT.try_with(|hot| {
-            let other = hot.take();
-            hot.set(if other.len() > memory.len() { other } else { memory });
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
+        pin::Pin,
         sync::{Arc, Mutex},
-        task::Waker,
+        task::{Context, Waker},
     };
 
-    use super::*;
-    use crate::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use futures_util::future::{Either, select};
 
-    fn hot() -> Vec<u8> {
-        HOT.take()
-    }
+    use super::{
+        buffer::HOT,
+        direction::{SMALL, TURN},
+        *,
+    };
+    use crate::io::{
+        AsyncReadExt, AsyncWriteExt, DuplexStream, Pipe, PipeReader, PipeWriter, duplex,
+    };
 
     /// Goal: a pair that is idle holds no buffer, one whose writer waits for little holds no more than that.
     #[test]
@@ -420,7 +207,7 @@ mod tests {
             let (mut there, mut back) =
                 (Direction::new(SIZE, End::Close), Direction::new(SIZE, End::Close));
             let mut cx = Context::from_waker(Waker::noop());
-            let mut poll = |there: &mut Direction, back: &mut Direction| {
+            let mut poll = |there: &mut Direction<_, _>, back: &mut Direction<_, _>| {
                 let mut hot = None;
                 assert!(there.poll(&mut cx, &mut a, &mut b, &mut hot).is_pending());
                 assert!(back.poll(&mut cx, &mut b, &mut a, &mut hot).is_pending());
@@ -449,9 +236,7 @@ mod tests {
             let held = there.rest.as_ref().expect("100 bytes fit");
             assert!(held.buffer.len() <= SIZE);
             drop(there);
-            let hot = hot();
-            assert_eq!(hot.len(), SIZE, "the thread has one again");
-            assert!(hot.iter().all(|byte| *byte == 0), "and nothing is left in it");
+            assert_eq!(HOT.take().0.len(), SIZE, "the thread has one again");
         });
     }
 
@@ -480,12 +265,66 @@ mod tests {
                 let mut sink = Vec::new();
                 copy(&b"a secret of somebody"[..], &mut sink).await.unwrap();
                 copy(Curious(Arc::clone(&seen), 0), &mut Vec::new()).await.unwrap();
+                let Pipe { reader, mut writer } = Pipe::new().unwrap();
+                writer.write_all(b"what came by a pipe").await.unwrap();
+                drop(writer);
+                copy(reader, &mut sink).await.unwrap();
+                copy(Curious(Arc::clone(&seen), 0), &mut Vec::new()).await.unwrap();
             }
             let seen = seen.lock().unwrap();
             // Within one copy a reader finds what it wrote itself.
             assert!(seen.iter().all(|byte| matches!(*byte, 0 | b'x')));
             assert!(seen[..SMALL].iter().all(|byte| *byte == 0));
         });
+    }
+
+    /// Goal: the way changes with what comes, and an idle direction holds no pipe.
+    #[test]
+    fn much_is_moved_and_little_is_read() {
+        // Here, since other tests find none meanwhile.
+        take_all_pipes();
+        crate::run(async {
+            let (from, to) = (Pipe::new().unwrap(), Pipe::new().unwrap());
+            let (mut source, mut a, mut b, mut target) =
+                (from.writer, from.reader, to.writer, to.reader);
+            let mut direction = Direction::new(SIZE, End::Flush);
+            let mut pass = async |len: usize| {
+                source.write_all(&vec![1; len]).await.unwrap();
+                let mut bytes = vec![0; len];
+                let copy = poll_fn(|cx| direction.poll(cx, &mut a, &mut b, &mut None));
+                let read = target.read_exact(&mut bytes);
+                assert!(matches!(select(copy, read).await, Either::Right((Ok(()), _))));
+                assert!(direction.transit.is_none() && direction.rest.is_none());
+                direction.moves()
+            };
+            assert!(!pass(30_000).await);
+            assert!(pass(30_000).await, "the second large piece");
+            assert!(pass(8 << 10).await);
+            assert!(!pass((8 << 10) - 1).await, "a little piece");
+            assert!(!pass(30_000).await);
+            assert!(!pass(100).await);
+            assert!(!pass(30_000).await);
+            assert!(pass(30_000).await);
+
+            // A size below that of a pipe bounds what is held.
+            let small = Direction::<PipeReader, PipeWriter>::new(SIZE - 1, End::Flush);
+            assert!(!small.may_move());
+            let other = Direction::<DuplexStream, PipeWriter>::new(SIZE, End::Flush);
+            assert!(!other.may_move());
+        });
+    }
+
+    /// Pipes are bounded, and some are kept.
+    fn take_all_pipes() {
+        let mut held = Vec::new();
+        while let Some(transit) = transit::Transit::take() {
+            held.push(transit);
+            assert!(held.len() <= 256);
+        }
+        assert!(held.len() > 4);
+        held[0].len = 1;
+        drop(held);
+        assert!((1..=4).contains(&transit::kept()));
     }
 
     /// Goal: a copy of what is always ready gives way to others.
