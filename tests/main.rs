@@ -118,6 +118,8 @@ mod net_listener;
 mod net_load;
 #[path = "suite/net_names.rs"]
 mod net_names;
+#[path = "suite/net_peers.rs"]
+mod net_peers;
 #[path = "suite/net_sharing.rs"]
 mod net_sharing;
 #[path = "suite/net_stream.rs"]
@@ -134,6 +136,8 @@ mod net_udp_options;
 mod net_unix;
 #[path = "suite/net_urgent.rs"]
 mod net_urgent;
+#[path = "suite/net_wire.rs"]
+mod net_wire;
 #[path = "suite/pipes.rs"]
 mod pipes;
 #[path = "suite/placed.rs"]
@@ -243,3 +247,5 @@ mod trees;
 mod wakers;
 #[path = "suite/whose_thread.rs"]
 mod whose_thread;
+#[path = "suite/wire.rs"]
+mod wire;

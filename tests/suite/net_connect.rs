@@ -472,7 +472,7 @@ const FAST_OPEN: &str = "/proc/sys/net/ipv4/tcp_fastopen";
 
 /// Moves the thread, and those that it starts, into a network of its own, in which fast open is on for clients and
 /// servers. Its loopback is the only interface. `None`: that is not permitted here.
-fn enter_own_network() -> Option<()> {
+pub fn enter_own_network() -> Option<()> {
     // SAFETY: the descriptor table is not unshared.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.ok()?;
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();

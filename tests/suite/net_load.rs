@@ -15,7 +15,7 @@ use crate::processes::{Helper, isolated, listen, say};
 use crate::tools::Count;
 
 /// Raises the soft limit on descriptors to the hard one and returns it.
-fn raise_descriptor_limit() -> usize {
+pub fn raise_descriptor_limit() -> usize {
     let limits = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits }).unwrap();
     limits.maximum.unwrap_or(u64::MAX) as usize

@@ -165,6 +165,7 @@ fn child_role() {
         .collect();
     match role.as_str() {
         "crowd" => crate::net_load::crowd_role(&args),
+        "slow" => crate::net_peers::slow_role(&args),
         "flood" => crate::net_listener::flood_role(&args),
         "busy" => crate::kill::busy_role(&args),
         #[cfg(feature = "macros")]
