@@ -81,9 +81,15 @@ mod groups;
 mod handover;
 #[path = "suite/homes.rs"]
 mod homes;
+#[cfg(feature = "hyper-client")]
+#[path = "suite/hyper_client.rs"]
+mod hyper_client;
 #[cfg(feature = "hyper")]
 #[path = "suite/hyper_pipelining.rs"]
 mod hyper_pipelining;
+#[cfg(feature = "hyper-util")]
+#[path = "suite/hyper_serve.rs"]
+mod hyper_serve;
 #[path = "suite/interrupt.rs"]
 mod interrupt;
 #[path = "suite/io_copy.rs"]

@@ -44,14 +44,26 @@ use std::{
 
 use ::hyper::rt::{Executor, Read, ReadBufCursor, Sleep, Timer, Write};
 
-pub use self::gather::{GatherWrites, Gathered, gather_writes};
+#[cfg(feature = "hyper-client")]
+pub use self::client::{HyperConnector, HyperStream, client, client_builder};
+#[cfg(feature = "hyper-util")]
+pub use self::serve::{HttpBuilder, HttpServer, serve, serve_tower};
+pub use self::{
+    futures_io::FuturesIo,
+    gather::{GatherWrites, Gathered, gather_writes},
+};
 use crate::{
     net::{TcpStream, UnixStream},
     runtime, time,
     util::clock,
 };
 
+#[cfg(feature = "hyper-client")]
+mod client;
+mod futures_io;
 mod gather;
+#[cfg(feature = "hyper-util")]
+mod serve;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -106,6 +118,8 @@ macro_rules! traits {
 }
 
 traits!(TcpStream, UnixStream);
+#[cfg(feature = "hyper-util")]
+traits!(serve::ServerIo);
 
 /// Spawns what hyper wants to run beside a connection (HTTP/2 needs one) as tasks of
 /// the current runtime.

@@ -140,7 +140,7 @@ fn is_of_a_peer_that_left(error: &dyn Any) -> bool {
 }
 
 /// Whether an error only says that the peer is gone.
-fn has_peer_left(error: &io::Error) -> bool {
+pub(crate) fn has_peer_left(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     matches!(error.kind(), ConnectionReset | ConnectionAborted | BrokenPipe)
 }

@@ -44,6 +44,7 @@ pub const VISIBLE: &[(&str, &str)] = &[
     ("reactor::socket", "a socket's two state machines, and their results"),
     ("io::outgoing", "the writing end of any stream, for streams and protocols"),
     ("io::source", "the reading end of any stream, for streams and protocols"),
+    ("net::server", "the accept loop, for the ways to serve"),
     ("runtime::operation", "the interface that I/O uses"),
     ("runtime::interrupt", "the effect of a SIGINT without a listener"),
 ];
