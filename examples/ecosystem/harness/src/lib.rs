@@ -1,0 +1,91 @@
+//! What the tests of this workspace share: every test runs on each backend, with one worker and with two, under a
+//! deadline, and no error may be reported.
+
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use ringloop::{Backend, Builder};
+
+/// How long one case may take.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Runs the test that `make` gives on each backend, with one worker and with two.
+pub fn on_every<F: Future<Output = ()>>(make: impl Fn() -> F) {
+    for backend in [Backend::Uring, Backend::Epoll] {
+        if let Err(error) = Builder::new().workers(1).backend(backend).build() {
+            eprintln!("NOTE: without {backend:?}: {error}");
+            continue;
+        }
+        for workers in [1, 2] {
+            let (stop, stopped) = mpsc::channel::<()>();
+            let watchdog = thread::spawn(move || {
+                if stopped.recv_timeout(DEADLINE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    eprintln!("DEADLINE of {DEADLINE:?} passed on {backend:?}, {workers} workers");
+                    std::process::abort();
+                }
+            });
+            let heard = Arc::new(Mutex::new(Vec::new()));
+            let log = heard.clone();
+            Builder::new()
+                .workers(workers)
+                .backend(backend)
+                .on_error(move |event| log.lock().unwrap().push(format!("{event:?}")))
+                .run(make())
+                .unwrap_or_else(|error| panic!("on {backend:?}, {workers} workers: {error}"));
+            let heard = std::mem::take(&mut *heard.lock().unwrap());
+            assert!(heard.is_empty(), "reported on {backend:?}, {workers} workers: {heard:?}");
+            drop(stop);
+            watchdog.join().expect("it only waits");
+        }
+    }
+}
+
+/// Whether a program is installed. `.ci/services` installs them; a test without its program says so and ends.
+pub fn has(program: &str) -> bool {
+    let found = path_of(program).is_some();
+    if !found {
+        eprintln!("NOTE: not tested, {program} is not installed: bash .ci/services");
+    }
+    found
+}
+
+fn path_of(program: &str) -> Option<PathBuf> {
+    let paths = std::env::var_os("PATH")?;
+    std::env::split_paths(&paths).map(|path| path.join(program)).find(|path| path.is_file())
+}
+
+/// A port of the loopback that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port").port()
+}
+
+/// A program that runs until it is dropped.
+pub struct Service(Child);
+
+impl Service {
+    /// Starts it, and waits until it listens on `port`.
+    pub fn start(command: &mut Command, port: u16) -> Self {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts");
+        let mut service = Self(child);
+        let begun = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{command:?} does not listen");
+            assert!(service.0.try_wait().expect("a child").is_none(), "{command:?} has ended");
+            thread::sleep(Duration::from_millis(10));
+        }
+        service
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
