@@ -7,6 +7,8 @@
 pub mod hyper;
 #[cfg(feature = "tokio")]
 mod tokio;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 #[cfg(all(test, any(feature = "hyper", feature = "tokio")))]
 mod tests {
