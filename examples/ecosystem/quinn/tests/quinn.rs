@@ -10,6 +10,9 @@ use rustls::{RootCertStore, pki_types::PrivatePkcs8KeyDer};
 
 const MIB: usize = 1 << 20;
 
+/// Neither side hears of the other for longer than this.
+const IDLE: Duration = Duration::from_millis(400);
+
 fn configs() -> (ServerConfig, ClientConfig) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
@@ -17,7 +20,11 @@ fn configs() -> (ServerConfig, ClientConfig) {
     let server = ServerConfig::with_single_cert(vec![certificate.clone()], key).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(certificate).unwrap();
-    (server, ClientConfig::with_root_certificates(Arc::new(roots)).unwrap())
+    let mut client = ClientConfig::with_root_certificates(Arc::new(roots)).unwrap();
+    let mut transport = quinn::TransportConfig::default();
+    transport.max_idle_timeout(Some(IDLE.try_into().unwrap())).keep_alive_interval(Some(IDLE / 10));
+    client.transport_config(Arc::new(transport));
+    (server, client)
 }
 
 /// A server that sends streams and datagrams back, and a client.
@@ -108,16 +115,24 @@ fn many_connections_share_a_socket() {
 fn a_server_that_is_not_there_is_given_up_by_the_timer() {
     on_every(|| async {
         let (server, client) = pair("127.0.0.1");
-        let mut config = configs().1;
-        let mut transport = quinn::TransportConfig::default();
-        transport.max_idle_timeout(Some(Duration::from_millis(100).try_into().unwrap()));
-        config.transport_config(Arc::new(transport));
         // Bound, and silent.
         let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let addr = silent.local_addr().unwrap();
-        let connecting = client.connect_with(config, addr, "localhost").unwrap();
+        let connecting = client.connect(addr, "localhost").unwrap();
         let outcome = time::timeout(Duration::from_secs(20), connecting).await.unwrap();
         assert_eq!(outcome.unwrap_err(), quinn::ConnectionError::TimedOut);
+        end(server, client).await;
+    });
+}
+
+#[test]
+fn a_silent_connection_is_kept_alive_by_the_timer() {
+    on_every(|| async {
+        let (server, client) = pair("127.0.0.1");
+        let addr = server.local_addr().unwrap();
+        let connection = client.connect(addr, "localhost").unwrap().await.unwrap();
+        time::sleep(IDLE * 3).await;
+        send_and_receive(&connection, b"still here").await;
         end(server, client).await;
     });
 }
