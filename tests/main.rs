@@ -61,10 +61,10 @@ mod examples;
 mod faces;
 #[path = "suite/fork_busy.rs"]
 mod fork_busy;
-#[path = "suite/fs_file.rs"]
-mod fs_file;
 #[path = "suite/fs_copy.rs"]
 mod fs_copy;
+#[path = "suite/fs_file.rs"]
+mod fs_file;
 #[path = "suite/fs_folders.rs"]
 mod fs_folders;
 #[path = "suite/fs_machine.rs"]

@@ -14,8 +14,8 @@
 
 mod batches;
 mod cached;
-mod direct;
 mod copy;
+mod direct;
 mod durable;
 mod error;
 mod file;
@@ -30,12 +30,11 @@ mod temp;
 mod walk;
 mod whole;
 
-pub use self::direct::AlignedBuf;
 pub use self::copy::copy;
+pub use self::direct::AlignedBuf;
 pub use self::durable::write_durably;
 pub use self::error::PathError;
 pub use self::file::{Advice, File, ReadMany, WriteMany};
-pub use self::file::File;
 pub use self::folders::{DirBuilder, create_dir, create_dir_all, remove_dir, remove_dir_all};
 pub use self::links::{
     RenameFlags, canonicalize, hard_link, read_link, remove_file, rename, rename_with, symlink,

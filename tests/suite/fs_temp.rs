@@ -184,7 +184,9 @@ fn durable_writes_at_the_same_time_leave_one_whole_content() {
                 let tasks: Vec<_> = (0..8).map(write).collect();
                 // Some are given up: they finish, or never begin.
                 if round % 2 == 0 {
-                    tasks.iter().step_by(3).for_each(|task| drop(task.cancel()));
+                    tasks.iter().step_by(3).for_each(|task| {
+                        task.cancel();
+                    });
                 }
                 for task in tasks {
                     if let Ok(written) = task.await {

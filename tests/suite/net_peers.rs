@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use ringloop::io::{AsyncReadExt, AsyncWriteExt};
+use ringloop::io::AsyncWriteExt;
 use ringloop::net::{Keepalive, Server, TcpListener, TcpStream};
 use ringloop::sync::channel::channel;
 use ringloop::time::timeout;
@@ -274,7 +274,7 @@ fn many_connections_into_one_channel_are_held_back_by_its_reader() {
                 runtime.must_run(async move {
                     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                     let address = listener.local_addr().unwrap();
-                    let (send, mut recv) = channel::<(usize, Piece)>(8);
+                    let (send, recv) = channel::<(usize, Piece)>(8);
                     for number in 0..n {
                         spawn(async move {
                             let mut stream = TcpStream::connect(address).await.unwrap();
