@@ -43,6 +43,7 @@ use super::error::{PathError, on_path};
 use crate::{
     loom::global::{AtomicU8, Ordering},
     runtime::{Route, count},
+    task,
 };
 
 /// `STATX_MNT_ID_UNIQUE`, Linux 6.8. Before, the kernel gives the number that `STATX_MNT_ID` gives,
@@ -204,6 +205,7 @@ pub(super) async fn metadata(
     path: &Path,
     follow: bool,
 ) -> io::Result<Metadata> {
+    task::consume_budget().await;
     let file = match metadata_now(path, follow) {
         Looked::Known(Ok(metadata)) => {
             count(Route::AtOnce);
@@ -255,6 +257,7 @@ pub(super) async fn open(
     flags: OFlags,
     mode: Mode,
 ) -> io::Result<OwnedFd> {
+    task::consume_budget().await;
     let held = match open_now(path, flags) {
         Looked::Known(Ok(opened)) => {
             count(Route::AtOnce);

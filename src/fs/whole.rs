@@ -20,6 +20,7 @@ use super::{
 use crate::{
     blocking,
     runtime::{Route, count},
+    task,
 };
 
 /// The largest file that a worker reads by itself, in bytes: larger ones would keep its other tasks waiting.
@@ -174,6 +175,7 @@ enum Start {
 }
 
 async fn read_for(call: &'static str, path: &Path) -> io::Result<Vec<u8>> {
+    task::consume_budget().await;
     let start = match cached::open_now(path, OFlags::RDONLY) {
         Looked::Known(Ok(opened)) => match read_now(&opened) {
             Some(content) => {

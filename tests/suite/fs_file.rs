@@ -700,3 +700,36 @@ fn outside_of_a_runtime_a_call_says_what_to_do() {
     };
     assert!(error.to_string().contains("ringloop::run"), "{error}");
 }
+
+#[test]
+fn calls_that_never_wait_let_other_tasks_run() {
+    // Goal: each verb takes part in the budget; method: a loop of it, which another task ends.
+    on_every(|cfg| {
+        if cfg.workers > 1 {
+            return;
+        }
+        let folder = &TestFolder::everywhere().pop().unwrap();
+        let path = &folder.file("file", "content");
+        cfg.once(async {
+            // The folder is known after that, and the file is cached.
+            drop(File::open(path).await.unwrap());
+            let file = &mut File::open(path).await.unwrap();
+            for verb in 0..6 {
+                let other = spawn(async {});
+                let mut turns = 0;
+                while !other.is_finished() {
+                    match verb {
+                        0 => drop(File::open(path).await.unwrap()),
+                        1 => drop(ringloop::fs::metadata(path).await.unwrap()),
+                        2 => drop(ringloop::fs::read(path).await.unwrap()),
+                        3 => drop(file.read_at(vec![0; 4], 0).await.0.unwrap()),
+                        4 => drop(file.seek(SeekFrom::Start(0)).await.unwrap()),
+                        _ => drop(file.read(&mut [0; 4]).await.unwrap()),
+                    }
+                    turns += 1;
+                    assert!(turns < 10_000, "verb {verb} lets nobody run");
+                }
+            }
+        });
+    });
+}

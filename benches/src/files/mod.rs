@@ -314,6 +314,8 @@ async fn commit_in_groups<F: Files>(path: PathBuf, mut records: mpsc::UnboundedR
     let mut file = F::open(path, How::Append).await;
     while let Some((mut bytes, answer)) = records.next().await {
         let mut answers = vec![answer];
+        // The other tasks have their turn, so that theirs come along.
+        F::yield_now().await;
         while let Ok((more, answer)) = records.try_recv() {
             bytes.extend(more);
             answers.push(answer);

@@ -265,6 +265,7 @@ impl AsyncSeek for File {
         }
         ready!(this.poll_in_place(cx))?;
         ready!(this.poll_written(cx))?;
+        ready!(current::poll_budget(cx));
         let target = match to {
             SeekFrom::Start(at) => rustix::fs::SeekFrom::Start(at),
             SeekFrom::End(by) => rustix::fs::SeekFrom::End(by),
