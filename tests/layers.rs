@@ -69,8 +69,9 @@ const UNSAFE_FILES: &[&str] = &[
     "src/reactor/doorbell.rs",
     "src/reactor/epoll.rs",
     "src/reactor/source.rs",
-    // Calls without a function in rustix: the clock of another thread, the names of an address, and a
-    // receive into no memory.
+    // Calls without a function in rustix: the state of the page cache, the clock of another thread, the
+    // names of an address, and a receive into no memory.
+    "src/util/page_cache.rs",
     "src/util/threads.rs",
     "src/blocking/resolver.rs",
     "src/reactor/endpoint.rs",

@@ -126,6 +126,8 @@ mod net_load;
 mod net_names;
 #[path = "suite/net_peers.rs"]
 mod net_peers;
+#[path = "suite/net_send_file.rs"]
+mod net_send_file;
 #[path = "suite/net_sharing.rs"]
 mod net_sharing;
 #[path = "suite/net_stream.rs"]

@@ -39,6 +39,7 @@ pub(crate) mod outgoing;
 mod pipe;
 mod private;
 mod ready;
+mod send_file;
 pub(crate) mod source;
 mod split;
 mod standard;
@@ -68,6 +69,7 @@ pub(crate) use self::{
     },
     copy::{Plain, PlainKind, enter_plain},
     freed::Freed,
+    send_file::SendFile,
 };
 pub use crate::{
     buf::{IoBuf, IoBufMut},

@@ -13,6 +13,7 @@
 
 use std::{
     collections::VecDeque,
+    future::poll_fn,
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
@@ -368,6 +369,18 @@ impl Outgoing {
                 "the stream is not on a socket, or was aborted",
             )),
         }
+    }
+
+    /// Has the owner send by the socket below, while nothing waits to be sent.
+    pub(crate) async fn by_connection<R>(
+        &self,
+        mut poll: impl FnMut(&mut Context<'_>, &Connection) -> Poll<io::Result<R>>,
+    ) -> io::Result<R> {
+        poll_fn(|cx| {
+            self.with_connection(|connection| Ok(poll(cx, connection)))
+                .unwrap_or_else(|error| Poll::Ready(Err(error)))
+        })
+        .await
     }
 
     /// Not under the lock: a runtime that ends drops the pump at once, and that takes the lock.

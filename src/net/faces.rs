@@ -144,6 +144,26 @@ macro_rules! write_methods {
             pub async fn write_lease(&mut self, lease: $crate::io::Lease) -> ::std::io::Result<()> {
                 self.connection().write_lease(lease).await
             }
+
+            /// Sends a part of a file, and says how many bytes that were. See
+            /// [`TcpStream::send_file`](crate::net::TcpStream::send_file).
+            ///
+            /// # Cancel safety
+            ///
+            /// A part may have been sent, and how much is not known.
+            ///
+            /// # Errors
+            ///
+            /// Those of send(2), and of reading the file. It is not a regular file; the range ends before it
+            /// starts.
+            #[doc(alias = "sendfile")]
+            pub async fn send_file(
+                &mut self,
+                file: impl ::std::os::fd::AsFd,
+                range: impl ::std::ops::RangeBounds<u64>,
+            ) -> ::std::io::Result<u64> {
+                self.connection().send_file(file, range).await
+            }
         }
     };
 }

@@ -22,7 +22,7 @@ use std::{
 use parking_lot::RwLock;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{OFlags, fcntl_getfl},
+    fs::{OFlags, fcntl_getfl, sendfile},
     io::{Errno, ioctl_fionbio, read, write, writev},
     net::{
         AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketFlags,
@@ -245,6 +245,20 @@ impl Endpoint {
         by_kind!(
             self,
             fd => splice(pipe, None, fd, None, len, SpliceFlags::NONBLOCK),
+            _end => Err(Errno::INVAL),
+        )
+    }
+
+    /// Sends a part of a regular file, as much as there is room for. It waits if the descriptor is blocking.
+    pub(crate) fn send_file(
+        &self,
+        file: impl AsFd,
+        mut offset: u64,
+        len: usize,
+    ) -> Result<usize, Errno> {
+        by_kind!(
+            self,
+            fd => sendfile(fd, file, Some(&mut offset), len),
             _end => Err(Errno::INVAL),
         )
     }

@@ -5,6 +5,8 @@ use std::{
     future::poll_fn,
     io::{self, IoSlice},
     net::SocketAddr,
+    ops::RangeBounds,
+    os::fd::AsFd,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -12,7 +14,10 @@ use std::{
 use futures_io::AsyncWrite;
 
 use crate::{
-    io::outgoing::{Layered, Outgoing, Sink},
+    io::{
+        Connection, SendFile,
+        outgoing::{Layered, Outgoing, Sink},
+    },
     net::OwnedWriteHalf,
     util::current,
 };
@@ -154,6 +159,58 @@ impl StreamWriter {
             }
         })
         .await
+    }
+
+    /// Sends a part of a file, behind everything that was written, and says how many bytes that were: see
+    /// [`TcpStream::send_file`](crate::net::TcpStream::send_file). Over TLS, and on a stream that is no socket, it is read
+    /// and written.
+    ///
+    /// asyncio: `loop.sendfile(writer.transport, file)`.
+    ///
+    /// # Cancel safety
+    ///
+    /// A part may have been sent, and how much is not known.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_all`](Self::write_all), and those of reading the file. It is not a regular file; the range ends before
+    /// it starts.
+    ///
+    /// ```
+    /// # use ringloop::{net::UnixStream, streams};
+    /// # ringloop::run(async {
+    /// # let (near, far) = UnixStream::pair()?;
+    /// # let (_, mut writer) = streams::split(near);
+    /// # let (mut reader, _writer) = streams::split(far);
+    /// let status = std::fs::File::open("/proc/self/status")?;
+    /// writer.write_all(b"about this process:\n").await?;
+    /// writer.send_file(&status, ..).await?;
+    /// writer.close().await?;
+    /// let bytes = reader.read_to_end().await?;
+    /// assert!(bytes.starts_with(b"about this process:\nName:"));
+    /// # std::io::Result::Ok(())
+    /// # }).unwrap();
+    /// ```
+    #[doc(alias = "sendfile")]
+    pub async fn send_file(
+        &mut self,
+        file: impl AsFd,
+        range: impl RangeBounds<u64>,
+    ) -> io::Result<u64> {
+        let mut file = SendFile::new(file, range)?;
+        // What was written goes first.
+        self.flush().await?;
+        if self.outgoing.with_connection(|_| Ok(())).is_ok() {
+            let polled = |cx: &mut Context<'_>, connection: &Connection| file.poll(cx, connection);
+            return self.outgoing.by_connection(polled).await;
+        }
+        loop {
+            let bytes = poll_fn(|cx| file.poll_bytes(cx)).await?;
+            if bytes.is_empty() {
+                return Ok(file.sent());
+            }
+            self.write_all(&bytes).await?;
+        }
     }
 
     /// Waits until everything is sent: the kernel has it.

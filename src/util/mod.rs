@@ -6,6 +6,7 @@ pub(crate) mod fork;
 pub(crate) mod gate;
 pub(crate) mod magazine;
 pub(crate) mod names;
+pub(crate) mod page_cache;
 pub(crate) mod panic;
 pub(crate) mod park;
 pub(crate) mod prefetch;

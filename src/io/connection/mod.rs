@@ -21,8 +21,11 @@ mod tests;
 mod write;
 
 use std::{
-    fmt, io,
-    os::fd::OwnedFd,
+    fmt,
+    future::poll_fn,
+    io,
+    ops::RangeBounds,
+    os::fd::{AsFd, OwnedFd},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -36,9 +39,12 @@ pub(crate) use self::{
     halves::{ReadHalf, WriteHalf, split},
     handle::Handle,
     splice::Spliced,
-    write::Writable,
+    write::{Writable, sent},
 };
-use super::ready::{self, Interest, Ready};
+use super::{
+    SendFile,
+    ready::{self, Interest, Ready},
+};
 use crate::{
     reactor::{Endpoint, Socket},
     runtime::operation,
@@ -104,6 +110,16 @@ impl Connection {
     pub(crate) async fn into_parts(self) -> io::Result<(OwnedFd, Vec<u8>)> {
         let (endpoint, unread) = self.socket.into_parts().await?;
         Ok((endpoint.into_fd(), unread))
+    }
+
+    /// Sends a part of a file, for the owner of the write side. The number of bytes, fewer where the file ends before.
+    pub(crate) async fn send_file(
+        &self,
+        file: impl AsFd,
+        range: impl RangeBounds<u64>,
+    ) -> io::Result<u64> {
+        let mut file = SendFile::new(file, range)?;
+        poll_fn(|cx| file.poll(cx, self)).await
     }
 
     /// Waits until one direction of `interest` is ready, or both.

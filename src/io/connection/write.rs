@@ -357,7 +357,7 @@ impl Operation<Endpoint> for SendSlices<'_, '_> {
 
 /// What became of a send. If another is under way (S14), it is to be tried again, as after a
 /// signal. That happens only to tasks that write to one socket at once.
-pub(super) fn sent<R>(sent: Direct<io::Result<R>>) -> io::Result<R> {
+pub(crate) fn sent<R>(sent: Direct<io::Result<R>>) -> io::Result<R> {
     match sent {
         Direct::Done(sent) => sent,
         Direct::Busy => Err(io::ErrorKind::Interrupted.into()),

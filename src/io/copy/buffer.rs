@@ -13,7 +13,7 @@ thread_local! {
 }
 
 /// A buffer for the time of a poll. It is the thread's again when it is dropped.
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     pub(super) memory: Vec<u8>,
     /// How many bytes at its front may be those of other copies.
     stale: usize,
@@ -29,7 +29,7 @@ impl Buffer {
     }
 
     /// One with room for `most` bytes.
-    pub(super) fn take(most: usize) -> Self {
+    pub(crate) fn take(most: usize) -> Self {
         // A thread that ends has none.
         let (mut memory, mut stale) = HOT.try_with(Cell::take).unwrap_or_default();
         if memory.len() < most {
@@ -43,7 +43,7 @@ impl Buffer {
     }
 
     /// Its front, for a reader. One that `may_look` at it finds nothing of other copies.
-    pub(super) fn get(&mut self, room: usize, may_look: bool) -> &mut [u8] {
+    pub(crate) fn get(&mut self, room: usize, may_look: bool) -> &mut [u8] {
         if may_look && self.stale > 0 {
             let stale = std::mem::take(&mut self.stale);
             self.memory[..stale].fill(0);

@@ -27,6 +27,7 @@ use std::{
 
 use futures_io::{AsyncRead, AsyncWrite};
 
+pub(super) use self::buffer::Buffer;
 pub(crate) use self::plain::{Kind as PlainKind, Plain, enter as enter_plain};
 use self::{
     buffer::SIZE,

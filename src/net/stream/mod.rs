@@ -6,6 +6,7 @@ mod listener;
 use std::{
     fmt, io,
     net::{self, Shutdown, SocketAddr},
+    ops::RangeBounds,
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     time::Duration,
 };
@@ -409,6 +410,54 @@ impl TcpStream {
     /// Those of send(2), also of an earlier write whose error was not reported yet.
     pub async fn write_lease(&mut self, lease: Lease) -> io::Result<()> {
         self.connection.write_lease(lease).await
+    }
+}
+
+impl TcpStream {
+    /// Sends a part of a file, from an offset up to another one, or `..` for all of it. The result is the number of
+    /// bytes that were sent: fewer than asked for where the file ends before, as when it shrinks meanwhile.
+    ///
+    /// The file may be a [`fs::File`](crate::fs::File), or any other open file. Its position is neither used nor
+    /// changed. A small part goes to the kernel without a copy, by sendfile(2); a large one in pieces of 256 KiB
+    /// through the worker's memory, which costs less. No worker waits for the disk: what is not in the page cache is
+    /// read on a [thread for files](crate::Builder::file_threads).
+    ///
+    /// asyncio: `loop.sendfile`; its `offset` and `count` are the range. It moves the file's position, and falls back to
+    /// reads where sendfile(2) does not work; this does so, too.
+    ///
+    /// # Cancel safety
+    ///
+    /// A part may have been sent, and how much is not known.
+    ///
+    /// # Errors
+    ///
+    /// Those of send(2), and of reading the file. It is not a regular file; the range ends before it starts.
+    ///
+    /// ```
+    /// # use ringloop::{io::AsyncReadExt, net::{TcpListener, TcpStream}};
+    /// # ringloop::run(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (mut server, _) = listener.accept().await?;
+    /// # let path = std::env::temp_dir().join(format!("ringloop-doc-send-{}", std::process::id()));
+    /// # std::fs::write(&path, b"0123456789")?;
+    /// let file = std::fs::File::open(&path)?;
+    /// assert_eq!(server.send_file(&file, 2..5).await?, 3);
+    /// assert_eq!(server.send_file(&file, 8..).await?, 2);
+    /// # std::fs::remove_file(&path)?;
+    /// let mut got = [0; 5];
+    /// client.read_exact(&mut got).await?;
+    /// assert_eq!(&got, b"23489");
+    /// # std::io::Result::Ok(())
+    /// # }).unwrap();
+    /// ```
+    #[doc(alias = "sendfile")]
+    pub async fn send_file(
+        &mut self,
+        file: impl AsFd,
+        range: impl RangeBounds<u64>,
+    ) -> io::Result<u64> {
+        self.connection.send_file(file, range).await
     }
 }
 

@@ -218,6 +218,17 @@ impl Socket {
         self.endpoint().splice_from(pipe, len)
     }
 
+    /// Sends a part of a regular file, as much as there is room for.
+    pub(crate) fn send_file(
+        &self,
+        file: impl AsFd,
+        offset: u64,
+        len: usize,
+    ) -> Result<usize, Errno> {
+        self.check_mode()?;
+        self.endpoint().send_file(file, offset, len)
+    }
+
     /// An error where others may have made the descriptor blocking: no flag of a single move keeps that from waiting.
     fn check_mode(&self) -> Result<(), Errno> {
         match self.is_ours_alone() || self.endpoint().is_non_blocking()? {
