@@ -5,10 +5,16 @@ use std::{
     cell::RefCell,
     io,
     os::{fd::RawFd, unix::net::UnixStream},
-    sync::{Arc, Weak},
+    pin::Pin,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
+
+use io_uring::{opcode, squeue, types};
 
 use crate::{
     loom::{eventfd, ring},
@@ -150,6 +156,74 @@ impl Worker {
 fn finish(wakes: Vec<Waker>, garbage: Garbage) {
     wakes.into_iter().for_each(Waker::wake);
     drop(garbage);
+}
+
+/// An operation that owns what it works on, by the future that waits for it. Its end is the next message.
+pub struct Operation(Pin<Box<dyn Future<Output = Output> + Send>>);
+
+/// What an operation owns.
+#[derive(Default)]
+pub struct Memory {
+    /// The outputs that were made of it.
+    pub outputs: AtomicUsize,
+    /// Whether the kernel may still use it.
+    pub in_use: AtomicBool,
+}
+
+/// What an operation has come to, as a descriptor that it has opened.
+pub struct Output {
+    /// Whether it was cancelled.
+    pub cancelled: bool,
+}
+
+struct Owning(Arc<Memory>);
+
+// SAFETY: there is no memory that a model's kernel would use.
+unsafe impl reactor::Owned for Owning {
+    type Output = Output;
+
+    const OPCODE: u8 = opcode::Fsync::CODE;
+
+    fn entry(&mut self) -> squeue::Entry {
+        opcode::Fsync::new(types::Fd(-1)).build()
+    }
+
+    fn call(&mut self) -> io::Result<u32> {
+        unreachable!("it is in a ring")
+    }
+
+    fn finish(self, result: io::Result<u32>) -> Output {
+        self.0.outputs.fetch_add(1, Ordering::Relaxed);
+        Output { cancelled: result.is_err() }
+    }
+}
+
+impl Drop for Owning {
+    fn drop(&mut self) {
+        self.0.in_use.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Worker {
+    /// Begins an operation in this worker's ring.
+    pub fn perform(&self) -> (Operation, Arc<Memory>) {
+        let memory = Arc::new(Memory::default());
+        memory.in_use.store(true, Ordering::Relaxed);
+        let owning = Owning(memory.clone());
+        let operation = with_reactor(|reactor| match reactor {
+            Reactor::Uring(uring) => uring.perform(owning),
+            _ => unreachable!("a model's ring"),
+        });
+        (Operation(Box::pin(operation)), memory)
+    }
+}
+
+impl Future for Operation {
+    type Output = Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Output> {
+        self.0.as_mut().poll(cx)
+    }
 }
 
 /// A socket, by its owner.

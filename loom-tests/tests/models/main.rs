@@ -23,6 +23,7 @@ mod lease_return;
 mod live_tasks;
 mod outbound;
 mod outgoing;
+mod owned_operation;
 mod patrol;
 mod permits_close;
 mod push_and_park;

@@ -58,7 +58,8 @@ impl AnyRing {
                 let entry = Submission::from(entry);
                 match entry.opcode() {
                     opcode::PollAdd::CODE => ring.poll(entry.user_data(), entry.len()),
-                    opcode::Recv::CODE => ring.receive(entry.user_data()),
+                    // Either ends with the next message.
+                    opcode::Recv::CODE | opcode::Fsync::CODE => ring.receive(entry.user_data()),
                     opcode::AsyncCancel2::CODE => ring.cancel(entry.addr(), entry.op_flags()),
                     opcode => unimplemented!("operation {opcode} in a model"),
                 }

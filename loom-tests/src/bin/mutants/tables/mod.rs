@@ -7,6 +7,7 @@ mod cancel;
 mod children;
 mod homes;
 mod loops;
+mod operations;
 mod orderings;
 mod queues;
 mod receiving;
@@ -39,4 +40,5 @@ pub const TABLES: &[&[Mutant]] = &[
     cancel::CANCEL,
     loops::LOOPS,
     homes::HOMES,
+    operations::OPERATIONS,
 ];
