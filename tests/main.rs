@@ -96,6 +96,8 @@ mod interrupt;
 mod io_copy;
 #[path = "suite/io_fd.rs"]
 mod io_fd;
+#[path = "suite/io_fifo.rs"]
+mod io_fifo;
 #[path = "suite/io_ready.rs"]
 mod io_ready;
 #[path = "suite/io_splice.rs"]

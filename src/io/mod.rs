@@ -9,6 +9,7 @@
 //! | a descriptor of another library | [`AsyncFd`] | `unix::AsyncFd` | `loop.add_reader` |
 //! | waiting for either direction | [`AsyncFd::ready`], [`TcpStream::ready`](crate::net::TcpStream::ready) with [`Interest`] | `ready` with `Interest` | `selectors` |
 //! | a pipe | [`Pipe`] | `unix::pipe` | `connect_read_pipe`, `connect_write_pipe` |
+//! | a named pipe | [`mkfifo`], [`PipeReader::open`], [`PipeWriter::open`], [`PipeOptions`] | `unix::pipe::OpenOptions` | `os.mkfifo`, `connect_read_pipe` |
 //! | the standard streams | [`stdin`], [`stdout`], [`stderr`] | the same | `connect_read_pipe` with `sys.stdin` |
 //! | a stream in memory | [`duplex`], [`simplex`] | the same | none |
 //! | copying | [`copy`], [`copy_bidirectional`] | the same | none |
@@ -34,6 +35,7 @@ mod connection;
 mod copy;
 mod duplex;
 mod ends;
+mod fifo;
 mod freed;
 pub(crate) mod outgoing;
 mod pipe;
@@ -56,6 +58,7 @@ pub use self::{
     copy::{copy, copy_bidirectional, copy_bidirectional_with_sizes},
     duplex::{DuplexStream, SimplexReader, SimplexWriter, duplex, simplex},
     ends::{Ends, IntoEnds},
+    fifo::{PipeOptions, mkfifo},
     pipe::{Pipe, PipeReader, PipeWriter},
     ready::{Interest, Ready},
     split::split,

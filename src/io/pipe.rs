@@ -75,7 +75,8 @@ impl Pipe {
 /// The end of a [`Pipe`] that is read from.
 ///
 /// There are the three ways of reading that [sockets](crate::net) have: the traits, [owned
-/// buffers](Self::read) and [leases](Self::read_lease). The end comes when all writers are gone.
+/// buffers](Self::read) and [leases](Self::read_lease). The end comes when all writers are gone. Of a [named
+/// pipe](Self::open) it is over when another writer comes.
 ///
 /// # Cancel safety
 ///
@@ -85,7 +86,7 @@ pub struct PipeReader {
 }
 
 impl PipeReader {
-    /// The descriptor must be of a pipe without a name, and have a non-blocking open file.
+    /// The descriptor must have a non-blocking open file.
     fn of(fd: OwnedFd) -> Self {
         enter();
         Self { connection: Connection::new(Endpoint::Polled(fd)) }
@@ -98,8 +99,7 @@ impl PipeReader {
     }
 
     /// Takes the end of a pipe over, and makes it non-blocking; other descriptors of the same open file see
-    /// that, too. A named pipe (FIFO), whose end may be followed by another writer, is for
-    /// [`AsyncFd`](super::AsyncFd).
+    /// that, too. A named pipe (FIFO) has [`open`](Self::open).
     ///
     /// # Errors
     ///
