@@ -87,6 +87,8 @@ pub mod guide {
 
     #[doc = include_str!("../docs/cancellation.md")]
     pub mod cancellation {}
+    #[doc = include_str!("../docs/libraries.md")]
+    pub mod libraries {}
     #[doc = include_str!("../docs/processes.md")]
     pub mod processes {}
 }

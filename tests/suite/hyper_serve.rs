@@ -184,6 +184,29 @@ fn the_head_of_a_request_is_limited_by_hypers_timer() {
 }
 
 #[test]
+fn a_client_that_says_no_more_is_answered_if_half_close_is_set() {
+    on_every(|cfg| {
+        cfg.once(async {
+            for half_close in [false, true] {
+                let service = service_fn(|_: Request<Incoming>| async {
+                    time::sleep(SHORT).await;
+                    Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("late"))))
+                });
+                let mut http = HttpBuilder::new();
+                http.hyper().http1().half_close(half_close);
+                let server = http.serve_on(listen().await, service).unwrap();
+                let mut stream = connect(&server).await;
+                stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+                stream.close().await.unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await.unwrap();
+                assert_eq!(answer.ends_with("late"), half_close, "{answer:?}");
+            }
+        });
+    });
+}
+
+#[test]
 fn a_drain_lets_requests_finish_and_ends_what_waits() {
     on_every(|cfg| {
         cfg.once(async {

@@ -46,18 +46,23 @@ pub fn on_every<F: Future<Output = ()>>(make: impl Fn() -> F) {
     }
 }
 
-/// Whether a program is installed. `.ci/services` installs them; a test without its program says so and ends.
-pub fn has(program: &str) -> bool {
-    let found = path_of(program).is_some();
-    if !found {
-        eprintln!("NOTE: not tested, {program} is not installed: bash .ci/services");
+/// Where a program is. `.ci/services` installs them; a test without its program says so and ends.
+pub fn path_of(program: &str) -> Option<PathBuf> {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<_> = std::env::split_paths(&paths).collect();
+    // Debian has the server of PostgreSQL beside the paths, in a folder for each version.
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    folders.extend(versions.map(|version| version.path().join("bin")));
+    let found = folders.iter().map(|folder| folder.join(program)).find(|path| path.is_file());
+    if found.is_none() {
+        eprintln!("NOTE skipped: {program} is not installed: bash .ci/services");
     }
     found
 }
 
-fn path_of(program: &str) -> Option<PathBuf> {
-    let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths).map(|path| path.join(program)).find(|path| path.is_file())
+/// Whether a program is installed: see [`path_of`].
+pub fn has(program: &str) -> bool {
+    path_of(program).is_some()
 }
 
 /// A port of the loopback that was free a moment ago.
@@ -71,7 +76,8 @@ pub struct Service(Child);
 impl Service {
     /// Starts it, and waits until it listens on `port`.
     pub fn start(command: &mut Command, port: u16) -> Self {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = child.spawn().expect("it starts");
         let mut service = Self(child);
         let begun = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {

@@ -4,10 +4,11 @@ use std::{process::Command, sync::Arc, time::Duration};
 
 use harness::{Service, free_port, has, on_every};
 use redis::{
-    AsyncCommands, AsyncConnectionConfig, PushInfo, PushKind, RedisResult, Value, cmd, pipe,
+    AsyncCommands, AsyncConnectionConfig, PushInfo, PushKind, RedisConnectionInfo, RedisResult,
+    Value, aio::MultiplexedConnection, cmd, pipe,
 };
 use redis_on_ringloop::{answer, connect};
-use ringloop::{gather, sync::Queue, time};
+use ringloop::{gather, net::TcpStream, spawn, sync::Queue, time};
 
 /// A server with nothing in it, and its port.
 fn server() -> Option<(Service, u16)> {
@@ -111,5 +112,25 @@ fn a_dropped_blpop_loses_what_it_takes() {
         // The server gives the item to the command that nobody waits for.
         let left: i32 = answer(pushes.llen("list")).await.unwrap();
         assert_eq!(left, 0);
+    });
+}
+
+/// What a user trips over: the limit that is set by default takes tokio's timers.
+#[test]
+fn the_default_limit_panics_without_tokio() {
+    let Some((_server, port)) = server() else { return };
+    on_every(|| async {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let info = RedisConnectionInfo::default();
+        let config = AsyncConnectionConfig::new();
+        let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
+        let (mut connection, driver) = made.unwrap();
+        spawn(driver).detach();
+        let pinged = spawn(async move {
+            let pong: RedisResult<String> = cmd("PING").query_async(&mut connection).await;
+            pong
+        });
+        let text = pinged.await.unwrap_err().to_string();
+        assert!(text.contains("there is no reactor running"), "{text}");
     });
 }
