@@ -10,7 +10,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     ops::Range,
-    path::{Component, Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     sync::{
         Arc, Mutex,
@@ -31,10 +31,13 @@ use hyper::{
 use ringloop::{compat::hyper::HttpBuilder, fs::File, net::Server, signal};
 
 use common::{Failure, Options};
+use site::{Asked, part_of, path_of};
 
 #[allow(dead_code, reason = "other examples use the rest")]
 #[path = "common/mod.rs"]
 mod common;
+#[path = "common/site.rs"]
+mod site;
 
 /// The bytes of a piece of a body.
 const PIECE: usize = 64 << 10;
@@ -143,40 +146,6 @@ fn status(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(empty());
     *response.status_mut() = status;
     response
-}
-
-/// The file for the path of a request. Nothing outside of the folder has one, unless a link in it leads there.
-fn path_of(folder: &Path, path: &str) -> Option<PathBuf> {
-    let mut found = folder.to_owned();
-    for part in Path::new(path.trim_start_matches('/')).components() {
-        match part {
-            Component::Normal(name) => found.push(name),
-            _ => return None,
-        }
-    }
-    Some(found)
-}
-
-/// What a header `Range` asks for.
-enum Asked {
-    Part(Range<u64>),
-    /// More than one range, or none that can be understood.
-    Unknown,
-    /// Only what is behind the end.
-    Behind,
-}
-
-fn part_of(range: &str, len: u64) -> Asked {
-    let ends = range.strip_prefix("bytes=").and_then(|range| range.split_once('-'));
-    let Some((first, last)) = ends else { return Asked::Unknown };
-    let part = match (first.parse::<u64>(), last.parse::<u64>()) {
-        (Ok(first), Ok(last)) if first <= last => first..last.saturating_add(1).min(len),
-        (Ok(first), Err(_)) if last.is_empty() => first..len,
-        // The last bytes.
-        (Err(_), Ok(count)) if first.is_empty() => len.saturating_sub(count)..len,
-        _ => return Asked::Unknown,
-    };
-    if part.start < part.end { Asked::Part(part) } else { Asked::Behind }
 }
 
 /// The bytes of a part of a file.
