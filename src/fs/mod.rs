@@ -9,6 +9,15 @@
 //! threads for files ([`file_threads`](crate::Builder::file_threads)), so that no worker waits.
 //! [`Metrics::files`](crate::Metrics::files) tells how many went which way.
 //!
+//! On one path: [`metadata`] and [`read`] take no thread if the kernel has all in its cache. Any other call on a
+//! name is one job. On many paths: [`stat_many`], [`read_many`], [`read_dir`] and [`walk`] take one job for
+//! many names, and so cost a fraction.
+//!
+//! An error says which call failed, on which path: see [`PathError`].
+//!
+//! A call that is given up while it waits for a thread is never made. One that has begun goes on to its
+//! end, unless its page says that it stops earlier.
+//!
 //! asyncio: has no files; one takes `to_thread` or the package aiofiles, which sends each call to a
 //! thread. tokio: `tokio::fs`, the same.
 

@@ -23,12 +23,13 @@ const FORK_ENDS: &str = "that was all";
 /// Set where a process has a user of its own.
 const OWN_USER: &str = "RINGLOOP_TEST_OWN_USER";
 
-/// The system calls of io_uring.
+/// The system calls that may be missing: those of io_uring, and an open that looks in the cache only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Call {
     Setup,
     Enter,
     Register,
+    Openat2,
 }
 
 impl Call {
@@ -37,6 +38,7 @@ impl Call {
             Call::Setup => "io_uring_setup",
             Call::Enter => "io_uring_enter",
             Call::Register => "io_uring_register",
+            Call::Openat2 => "openat2",
         }
     }
 
@@ -45,6 +47,7 @@ impl Call {
             Call::Setup => libc::SYS_io_uring_setup,
             Call::Enter => libc::SYS_io_uring_enter,
             Call::Register => libc::SYS_io_uring_register,
+            Call::Openat2 => libc::SYS_openat2,
         }
     }
 
