@@ -238,6 +238,11 @@ impl Connection {
                 Poll::Ready(Ok(0) | Err(_)) if transport.was_aborted() => {
                     return Poll::Ready(Stopped::CLOSED);
                 }
+                // The writing side may have taken the error of a reset, and then the kernel gives an end to the reading
+                // side. That is none of the peer's.
+                Poll::Ready(Ok(0)) if failed.is_some() => {
+                    return failed.map_or(Poll::Pending, lost);
+                }
                 Poll::Ready(Ok(0)) => {
                     *ended = true;
                     if calls.eof(transport) == AfterEof::Close {

@@ -81,6 +81,44 @@ fn peer_reset_while_reading_is_an_error_after_the_data() {
 }
 
 #[test]
+fn reset_that_a_write_has_found_is_no_end_to_a_reader() {
+    // Goal: nobody takes a part for the whole; method: the kernel reports a reset once, here to a write, and gives
+    // an end to the reads behind it. They get the error, once, after what came before.
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            for round in 0..8 {
+                let (mut near, mut far) = pair().await;
+                let (lease, halves, early) = (round & 1 > 0, round & 2 > 0, round & 4 > 0);
+                if early {
+                    far.write_all(b"before").await.unwrap();
+                }
+                reset(far);
+                let error = near.write_all(b"too late").await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+                let mut kinds = Vec::new();
+                if halves {
+                    let (mut reader, _writer) = near.into_split();
+                    for _ in 0..3 {
+                        kinds.push(reader.read(&mut [0; 9]).await.map_err(|e| e.kind()));
+                    }
+                } else {
+                    for _ in 0..3 {
+                        let read = match lease {
+                            true => near.read_lease().await.map(|lease| lease.len()),
+                            false => near.read(&mut [0; 9]).await,
+                        };
+                        kinds.push(read.map_err(|error| error.kind()));
+                    }
+                }
+                // The kernel may throw away what it had received.
+                kinds.retain(|kind| *kind != Ok(6));
+                assert_eq!(kinds[..2], [Err(ErrorKind::ConnectionReset), Ok(0)], "round {round}");
+            }
+        });
+    });
+}
+
+#[test]
 fn write_to_a_closed_peer_is_an_error_not_a_signal() {
     // Goal: no SIGPIPE; method: in a child with the signal at its default, write after the peer went.
     isolated(|| {

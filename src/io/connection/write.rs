@@ -144,7 +144,7 @@ pub(super) fn poll_send(
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        match socket.outbound.send_as_owner(|| socket.endpoint().send(rest.bytes())) {
+        match socket.outbound.send_as_owner(|| socket.send(rest.bytes())) {
             Direct::Done(Ok(sent)) => rest.advance(sent),
             Direct::Done(Err(Errno::INTR)) => {}
             Direct::Done(Err(Errno::WOULDBLOCK)) if !has_ring(socket) => {
@@ -309,8 +309,8 @@ impl Operation<Endpoint> for Send<'_> {
     const DIRECTION: Direction = Direction::Write;
 
     #[inline]
-    fn attempt(&mut self, endpoint: &Endpoint) -> io::Result<usize> {
-        let send = || Ok(endpoint.send(self.buf)?);
+    fn attempt(&mut self, _: &Endpoint) -> io::Result<usize> {
+        let send = || Ok(self.socket.send(self.buf)?);
         let outbound = &self.socket.outbound;
         sent(match self.by_owner {
             true => outbound.send_as_owner(send),
@@ -345,8 +345,8 @@ impl Operation<Endpoint> for SendSlices<'_, '_> {
 
     const DIRECTION: Direction = Direction::Write;
 
-    fn attempt(&mut self, endpoint: &Endpoint) -> io::Result<usize> {
-        let send = || Ok(endpoint.send_slices(self.bufs, self.len)?);
+    fn attempt(&mut self, _: &Endpoint) -> io::Result<usize> {
+        let send = || Ok(self.socket.send_slices(self.bufs, self.len)?);
         sent(self.socket.outbound.send_as_owner(send))
     }
 

@@ -35,6 +35,11 @@ const ENDED: u8 = 1 << 2;
 /// The way in is shut: a read sees an end, and bytes may come behind it.
 const SHUT_IN: u8 = 1 << 3;
 
+/// A send has taken the error of a connection that is gone: a reset, or a peer that answers no more. The kernel
+/// reports it once, to a send or a read, and then gives an end to reads.
+const WAS_RESET: u8 = 1 << 4;
+const TIMED_OUT: u8 = 1 << 5;
+
 /// The longest linger time that the kernel takes, in seconds.
 const LONGEST: u64 = i32::MAX as u64;
 
@@ -67,17 +72,36 @@ impl Socket {
         self.note(SHUT_IN);
     }
 
-    /// Notes what a read into `room` bytes has said, if that is how the stream ends.
-    #[inline]
-    pub(in crate::reactor) fn note_read(&self, room: usize, read: Result<usize, Errno>) {
-        if room > 0 && matches!(read, Ok(0) | Err(Errno::CONNRESET)) {
-            self.note_end();
+    /// Notes a read that has said how the stream ends: by its end, or by a reset.
+    #[cold]
+    pub(in crate::reactor) fn note_end(&self) {
+        self.note(ENDED);
+    }
+
+    /// A read has seen the end. That is an error if a send has found that the connection is gone: the peer has not
+    /// ended the stream. It is reported once.
+    #[cold]
+    pub(in crate::reactor) fn end(&self) -> Result<(), Errno> {
+        self.note(ENDED);
+        let both = WAS_RESET | TIMED_OUT;
+        if !self.has(both) {
+            return Ok(());
+        }
+        match self.flights.exposure.fetch_and(!both, Ordering::Relaxed) {
+            what if what & WAS_RESET != 0 => Err(Errno::CONNRESET),
+            what if what & TIMED_OUT != 0 => Err(Errno::TIMEDOUT),
+            _ => Ok(()),
         }
     }
 
+    /// Notes the error of a send.
     #[cold]
-    fn note_end(&self) {
-        self.note(ENDED);
+    pub(in crate::reactor) fn note_send_error(&self, error: Errno) {
+        match error {
+            Errno::CONNRESET => self.note(WAS_RESET),
+            Errno::TIMEDOUT => self.note(TIMED_OUT),
+            _ => {}
+        }
     }
 
     fn note(&self, what: u8) {

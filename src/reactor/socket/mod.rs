@@ -16,7 +16,7 @@ mod receiving;
 mod waiting;
 
 use std::{
-    io,
+    io::{self, IoSlice},
     mem::MaybeUninit,
     net::Shutdown,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
@@ -200,7 +200,11 @@ impl Socket {
     #[inline]
     pub(crate) fn recv(&self, buf: &mut [MaybeUninit<u8>]) -> Result<ReadLen, Errno> {
         let read = self.endpoint().recv(buf);
-        self.note_read(buf.len(), read.map(|read| read.len));
+        match read {
+            Ok(ReadLen { len: 0, .. }) if !buf.is_empty() => self.end()?,
+            Err(Errno::CONNRESET) => self.note_end(),
+            _ => {}
+        }
         read
     }
 
@@ -235,6 +239,16 @@ impl Socket {
             true => Ok(()),
             false => Err(Errno::INVAL),
         }
+    /// Writes as much as there is room for, and says how much.
+    #[inline]
+    pub(crate) fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        self.endpoint().send(bytes).inspect_err(|error| self.note_send_error(*error))
+    }
+
+    /// The same from several slices, which have `len` bytes together.
+    pub(crate) fn send_slices(&self, slices: &[IoSlice<'_>], len: usize) -> Result<usize, Errno> {
+        let sent = self.endpoint().send_slices(slices, len);
+        sent.inspect_err(|error| self.note_send_error(*error))
     }
 
     pub(super) fn key(&self) -> u64 {

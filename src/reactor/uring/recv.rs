@@ -154,8 +154,10 @@ impl Uring {
                 self.arm_poll(socket);
             }
         } else if completion.result() == 0 {
-            socket.note_read(1, Ok(0));
-            socket.inbound.ended(End::Eof);
+            socket.inbound.ended(match socket.end() {
+                Ok(()) => End::Eof,
+                Err(error) => End::Failed(error.raw_os_error()),
+            });
         } else {
             match Errno::from_raw_os_error(-completion.result()) {
                 Errno::CANCELED => {}
@@ -167,7 +169,9 @@ impl Uring {
                     }
                 }
                 error => {
-                    socket.note_read(1, Err(error));
+                    if error == Errno::CONNRESET {
+                        socket.note_end();
+                    }
                     socket.inbound.ended(End::Failed(error.raw_os_error()));
                 }
             }

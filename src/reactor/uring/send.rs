@@ -92,6 +92,9 @@ impl Uring {
         let Some(Flight::Send(socket, chunk)) = self.flights.end(id) else { return };
         socket.flights.send.set(None);
         let sent = usize::try_from(completion.result()).map_err(|_| -completion.result());
+        if let Err(error) = sent {
+            socket.note_send_error(Errno::from_raw_os_error(error));
+        }
         if sent == Err(Errno::AGAIN.raw_os_error()) && !self.is_ending {
             return self.wait_for_room(socket, chunk, false);
         }
