@@ -41,7 +41,9 @@ fn main() -> ExitCode {
 /// What has been copied so far.
 #[derive(Default)]
 pub struct Progress {
+    /// Files that are copied.
     pub files: AtomicU64,
+    /// Their bytes.
     pub bytes: AtomicU64,
 }
 

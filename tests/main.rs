@@ -63,12 +63,12 @@ mod faces;
 mod fork_busy;
 #[path = "suite/fs_copy.rs"]
 mod fs_copy;
-#[path = "suite/fs_file.rs"]
-mod fs_file;
 #[path = "suite/fs_cp.rs"]
 mod fs_cp;
 #[path = "suite/fs_faults.rs"]
 mod fs_faults;
+#[path = "suite/fs_file.rs"]
+mod fs_file;
 #[path = "suite/fs_folders.rs"]
 mod fs_folders;
 #[path = "suite/fs_machine.rs"]

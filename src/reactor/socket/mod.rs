@@ -212,14 +212,19 @@ impl Socket {
     pub(crate) fn splice_to(&self, pipe: &OwnedFd, len: usize) -> Result<usize, Errno> {
         self.check_mode()?;
         let moved = self.endpoint().splice_to(pipe, len);
-        self.note_read(len, moved);
+        match moved {
+            Ok(0) if len > 0 => self.end()?,
+            Err(Errno::CONNRESET) => self.note_end(),
+            _ => {}
+        }
         moved
     }
 
     /// Moves bytes out of a pipe that has them, as many as there is room for.
     pub(crate) fn splice_from(&self, pipe: &OwnedFd, len: usize) -> Result<usize, Errno> {
         self.check_mode()?;
-        self.endpoint().splice_from(pipe, len)
+        let moved = self.endpoint().splice_from(pipe, len);
+        moved.inspect_err(|error| self.note_send_error(*error))
     }
 
     /// Sends a part of a regular file, as much as there is room for.
@@ -230,7 +235,8 @@ impl Socket {
         len: usize,
     ) -> Result<usize, Errno> {
         self.check_mode()?;
-        self.endpoint().send_file(file, offset, len)
+        let sent = self.endpoint().send_file(file, offset, len);
+        sent.inspect_err(|error| self.note_send_error(*error))
     }
 
     /// An error where others may have made the descriptor blocking: no flag of a single move keeps that from waiting.
@@ -239,6 +245,8 @@ impl Socket {
             true => Ok(()),
             false => Err(Errno::INVAL),
         }
+    }
+
     /// Writes as much as there is room for, and says how much.
     #[inline]
     pub(crate) fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
