@@ -147,7 +147,8 @@ fn pipe_for_both_directions_has_no_end() {
             assert!(GiveUpAfter::new(20, reader.read(&mut got)).await.is_none(), "no end");
             let mut second = PipeOptions::new().open_writer(&place.0).await.unwrap();
             let (read, wrote) = join(reader.read_exact(&mut got), second.write_all(b"again")).await;
-            (read.unwrap(), wrote.unwrap());
+            read.unwrap();
+            wrote.unwrap();
             assert_eq!(&got, b"again");
         });
     });
