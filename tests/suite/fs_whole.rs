@@ -71,6 +71,25 @@ fn a_small_file_in_the_cache_takes_no_thread() {
 }
 
 #[test]
+fn a_file_of_which_a_part_is_in_the_cache_is_read_whole() {
+    on_every(|cfg| {
+        let folder = TestFolder::new();
+        let path = folder.file("file", content(60_000));
+        let file = std_fs::File::open(&path).unwrap();
+        file.sync_all().unwrap();
+        cfg.once(async {
+            assert!(fs::read(&path).await.unwrap() == content(60_000));
+            for from in [0, 4096, 20_000, 59_000] {
+                // The kernel forgets what comes after.
+                let forget = rustix::fs::Advice::DontNeed;
+                rustix::fs::fadvise(&file, from, None, forget).unwrap();
+                assert!(fs::read(&path).await.unwrap() == content(60_000), "from {from}");
+            }
+        });
+    });
+}
+
+#[test]
 fn errors_are_those_of_std() {
     on_every(|cfg| {
         for folder in TestFolder::everywhere() {
