@@ -21,8 +21,9 @@ use crate::time::{Sleep, sleep};
 /// `tonic::Request::set_timeout` sets.
 ///
 /// When the time is up, what answers is dropped, and the status is `DEADLINE_EXCEEDED`: as the answer, or at the end of
-/// a stream of messages that has begun. tonic's own transport has such a limit up to the first byte of the answer, by
-/// tokio's timers.
+/// a stream of messages that has begun.
+///
+/// tonic: its transport has such a limit up to the first byte of the answer, by tokio's timers.
 ///
 /// # Examples
 ///

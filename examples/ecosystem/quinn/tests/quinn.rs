@@ -90,7 +90,6 @@ fn a_mebibyte_goes_both_ways_at_once() {
             let stats = connection.stats();
             // Segments and groups: many datagrams by each call.
             assert!(stats.udp_tx.datagrams > 2 * stats.udp_tx.ios, "{:?}", stats.udp_tx);
-            assert!(stats.path.congestion_events < 100, "{:?}", stats.path);
             end(server, client).await;
         }
     });
