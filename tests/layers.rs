@@ -59,6 +59,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/reactor/uring/sandbox.rs",
     "src/reactor/uring/send.rs",
     "src/runtime/owned_tests.rs",
+    "src/model/uring.rs",
     "src/net/tests/memory.rs",
     "src/reactor/pool.rs",
     "src/reactor/pool/apart.rs",

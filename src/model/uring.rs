@@ -6,10 +6,7 @@ use std::{
     io,
     os::{fd::RawFd, unix::net::UnixStream},
     pin::Pin,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, Weak},
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
@@ -17,7 +14,11 @@ use std::{
 use io_uring::{opcode, squeue, types};
 
 use crate::{
-    loom::{eventfd, ring},
+    loom::{
+        eventfd,
+        global::{AtomicBool, AtomicUsize, Ordering},
+        ring,
+    },
     reactor::{
         self, Direction, Doorbell, Endpoint, Garbage, Home, Reactor, Until,
         socket::{self, End, Found},
