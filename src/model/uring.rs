@@ -16,7 +16,7 @@ use io_uring::{opcode, squeue, types};
 use crate::{
     loom::{
         eventfd,
-        global::{AtomicBool, AtomicUsize, Ordering},
+        global::{AtomicBool, AtomicU64, Ordering},
         ring,
     },
     reactor::{
@@ -166,7 +166,7 @@ pub struct Operation(Pin<Box<dyn Future<Output = Output> + Send>>);
 #[derive(Default)]
 pub struct Memory {
     /// The outputs that were made of it.
-    pub outputs: AtomicUsize,
+    pub outputs: AtomicU64,
     /// Whether the kernel may still use it.
     pub in_use: AtomicBool,
 }
