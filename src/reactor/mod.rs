@@ -458,6 +458,16 @@ impl Home {
         }
     }
 
+    /// How many operations in the kernel are calls on files, which end by themselves.
+    pub(crate) fn owned(&self) -> u64 {
+        match self {
+            Self::Epoll(_) => 0,
+            Self::Uring(home) => home.upgrade().map_or(0, |home| home.owned()),
+            #[cfg(test)]
+            Self::Memory(_) => 0,
+        }
+    }
+
     /// How many operations are in the kernel.
     pub(crate) fn in_flight(&self) -> u64 {
         match self {

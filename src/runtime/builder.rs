@@ -239,7 +239,10 @@ impl Builder {
             process: fork::generation(),
         });
         let pool = Arc::downgrade(&inner);
-        let rests = |inner: Arc<Inner>| inner.pool.rests() && inner.guests.is_empty();
+        let rests = |inner: Arc<Inner>| {
+            let files = inner.homes.iter().map(|home| home.owned()).sum::<u64>();
+            files == 0 && inner.pool.rests() && inner.guests.is_empty()
+        };
         standstill.set_pool(move || pool.upgrade().is_none_or(rests));
         super::callbacks::add(&inner);
         Ok((inner, seats))

@@ -6,7 +6,7 @@
 //!
 //! 1. Tasks that wait for a standstill ([`AllBlocked`]) are woken.
 //! 2. A [played](crate::util::clock::played) clock jumps to the next deadline, and the workers that have
-//!    timers then are woken. It stays while a blocking job is queued or runs. While the kernel may have
+//!    timers then are woken. It stays while a blocking job is queued or runs, and while a call on a file is in a ring. While the kernel may have
 //!    something to report (a descriptor is registered, or an operation in flight) it stays for a time,
 //!    the patience of the clock, in which nothing has run.
 //! 3. Where there is nothing of all that, no task can run again, unless a thread that is none of the
@@ -46,7 +46,7 @@ use crate::{
 
 /// How long nothing must have run on several workers, in ns, if the kernel may have something to report.
 const SETTLE: u64 = 1_000_000;
-/// How often to look whether the last blocking job has ended, for which nobody may wait.
+/// How often to look whether the last blocking job, or call on a file, has ended, for which nobody may wait.
 const LOOK: Duration = Duration::from_millis(1);
 /// The patience of a clock, unless the program sets another.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(10);

@@ -733,3 +733,23 @@ fn calls_that_never_wait_let_other_tasks_run() {
         });
     });
 }
+
+#[test]
+fn played_clock_waits_for_calls_on_files() {
+    // Goal: no timeout ends a call on a file before the file system does; method: a pipe as a file, which gets
+    // its bytes long after the time for which the clock waits for the kernel.
+    on_every(|cfg| {
+        cfg.mocked(async {
+            let (reader, mut writer) = std::io::pipe().unwrap();
+            let mut file = File::from_std(OwnedFd::from(reader).into());
+            let slow = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(60));
+                writer.write_all(b"late").unwrap();
+            });
+            let mut buf = [0; 4];
+            let read = timeout(Duration::from_secs(3600), file.read(&mut buf)).await;
+            assert_eq!(read.expect("the clock has stood still").unwrap(), 4);
+            slow.join().unwrap();
+        });
+    });
+}

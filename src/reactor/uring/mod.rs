@@ -532,6 +532,9 @@ impl Uring {
         };
         if !more(completion.flags()) {
             self.flights.end(id);
+            if let Flight::Owned(_) = flight {
+                self.shared.add_owned(false);
+            }
             self.garbage.push(Spent::Flight(flight));
             return;
         }

@@ -182,6 +182,7 @@ impl Uring {
         });
         let entry = operation.state.lock().operation.as_mut().expect("not taken yet").entry();
         let id = self.begin(Flight::Owned(operation.clone()));
+        self.shared.add_owned(true);
         operation.id.store(id.user_data(), Ordering::Relaxed);
         // SAFETY: by `Owned`, the entry points to what the operation owns, which stays where it is;
         // the flight has a share in it, and nobody touches it until the last completion.

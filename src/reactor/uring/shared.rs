@@ -17,6 +17,8 @@ pub(crate) struct Shared {
     pub(in crate::reactor) bridge: Arc<epoll::Shared>,
     /// Operations in flight. Written by the worker alone.
     pub(super) in_flight: AtomicU64,
+    /// Of these, operations that own what they work on: each ends by itself. Written by the worker alone.
+    pub(super) owned: AtomicU64,
     /// Completions of operations on sockets and files, ever. Written by the worker alone.
     pub(super) arrivals: AtomicU64,
     /// Sockets that it gave to other homes, ever. Written by the worker alone.
@@ -61,6 +63,7 @@ impl Shared {
             doorbell,
             bridge,
             in_flight: AtomicU64::new(0),
+            owned: AtomicU64::new(0),
             arrivals: AtomicU64::new(0),
             given: AtomicU64::new(0),
             gauge: OnceLock::new(),
@@ -133,6 +136,20 @@ impl Shared {
     pub(crate) fn arrivals(&self) -> u64 {
         // Relaxed: a figure for people.
         self.arrivals.load(Ordering::Relaxed) + self.bridge.arrivals()
+    }
+
+    /// Operations that end by themselves, soon or not.
+    pub(crate) fn owned(&self) -> u64 {
+        // Acquire: pairs with `add_owned`. What the end of an operation has woken is seen.
+        self.owned.load(Ordering::Acquire)
+    }
+
+    /// One more, or one less.
+    pub(super) fn add_owned(&self, more: bool) {
+        // Relaxed load: our own. Release store: pairs with `owned`.
+        let count = self.owned.load(Ordering::Relaxed);
+        let count = if more { count + 1 } else { count - 1 };
+        self.owned.store(count, Ordering::Release);
     }
 
     pub(crate) fn in_flight(&self) -> u64 {
