@@ -136,10 +136,13 @@ pub(super) fn remember(path: &Path, place: Place) {
 pub(super) fn remember_mount(place: Place) {
     let _ = KNOWN.try_with(|known| {
         let known = &mut *known.borrow_mut();
-        if !known.mounts.contains(&Some(place)) {
-            let oldest = known.oldest;
-            known.mounts[oldest] = Some(place);
-            known.oldest = (oldest + 1) % MOUNTS;
+        let same = |known: &Option<Place>| known.is_some_and(|known| known.mount == place.mount);
+        match known.mounts.iter().position(same) {
+            Some(at) => known.mounts[at] = Some(place),
+            None => {
+                known.mounts[known.oldest] = Some(place);
+                known.oldest = (known.oldest + 1) % MOUNTS;
+            }
         }
     });
 }
@@ -392,3 +395,6 @@ fn works() -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
