@@ -16,7 +16,8 @@ use crate::measure::open_fds;
 use crate::processes::isolated;
 use crate::tools::{check_pattern, fill_pattern};
 
-const LARGE: usize = 200_000;
+/// Moves of 64 KiB, so that the last one is no reason for reads.
+const LARGE: usize = 3 * (64 << 10);
 
 async fn tcp() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
