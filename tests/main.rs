@@ -182,6 +182,8 @@ mod signal_kinds;
 mod soak;
 #[path = "suite/storms.rs"]
 mod storms;
+#[path = "suite/storms_streams.rs"]
+mod storms_streams;
 #[path = "suite/streams.rs"]
 mod streams;
 #[cfg(feature = "tls")]
