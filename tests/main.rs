@@ -180,6 +180,8 @@ mod signal;
 mod signal_kinds;
 #[path = "suite/soak.rs"]
 mod soak;
+#[path = "suite/soak_net.rs"]
+mod soak_net;
 #[path = "suite/storms.rs"]
 mod storms;
 #[path = "suite/storms_streams.rs"]
