@@ -201,6 +201,10 @@ pub const CASES: &[Case] = &[
         unit: Unit::Bytes,
         ..echo("idle_memory", Load { connections: 10_000, pace: Pace::Idle, ..STEADY })
     },
+    splice("splice_proxy", Load { message: 65_536, ..STEADY }),
+    splice("splice_proxy_small", STEADY),
+    send("send_file_64k", Load { message: 65_536, ..STEADY }),
+    send("send_file_1m", Load { message: 1 << 20, connections: 16, ..STEADY }),
     proxy("copy_64k", Load { message: 65_536, ..STEADY }),
     proxy("copy_small", STEADY),
     files("read_4k_d1", "one read of 4 KiB in the page cache, at a random place"),
@@ -218,6 +222,8 @@ pub const CASES: &[Case] = &[
     files("open_read_close_1k", "one of 10 000 files of 1 KiB, read as a whole"),
     files("open_read_close_1k_tmpfs", "the same on tmpfs"),
     files("stat_10k", "the metadata of one of 10 000 names"),
+    files("walk", "one of the 10 000 names of a folder"),
+    files("copy_256m", "a file of 256 MiB, from the page cache into it"),
     http("plaintext", "one GET answered with 13 bytes over keep-alive"),
     http("plaintext_timer", "the same with a limit on the time that a head may take"),
     Case {
@@ -343,6 +349,17 @@ const fn http(name: &'static str, operation: &'static str) -> Case {
 const fn proxy(name: &'static str, load: Load) -> Case {
     let operation = "one message passed on to an echo server, and its reply passed back";
     Case { area: "proxy", name, operation, unit: Unit::Time, peers: PROXIES, load: Some(load) }
+}
+
+const fn splice(name: &'static str, load: Load) -> Case {
+    let peers = &["tokio", "tokio-64k", "ringloop", "ringloop-copies", "ringloop-epoll"];
+    Case { area: "files", peers, ..proxy(name, load) }
+}
+
+const fn send(name: &'static str, load: Load) -> Case {
+    let operation = "one request of 64 bytes answered with a file in the page cache";
+    let peers = &["tokio", "tokio-256k", "ringloop", "ringloop-epoll"];
+    Case { area: "files", name, operation, unit: Unit::Time, peers, load: Some(load) }
 }
 
 const fn sched(name: &'static str, operation: &'static str) -> Case {

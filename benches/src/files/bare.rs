@@ -26,6 +26,8 @@ pub fn run(spec: &Spec, case: &str, folder: &Path) -> Result<Sample, String> {
         "stat_10k" => {
             of_names(window, |number| Ok(fs::metadata(small_file(folder, number))?.len()))
         }
+        "walk" => walk(window, folder),
+        "copy_256m" => copy(window, &large, &folder.join("copy")),
         other => return Err(format!("{other:?} has no bare form")),
     };
     sample.map_err(|error| error.to_string())
@@ -81,6 +83,20 @@ fn read_on(mut window: Window, path: &Path) -> io::Result<Sample> {
     while window.goes_on(1) {
         let read = file.read_at(&mut buffer, at)?;
         at = if read < MEGABYTE { 0 } else { at + read as u64 };
+    }
+    Ok(window.finish())
+}
+
+fn walk(mut window: Window, folder: &Path) -> io::Result<Sample> {
+    while window.goes_on(SMALL_FILES) {
+        assert_eq!(fs::read_dir(folder)?.count() as u64, SMALL_FILES);
+    }
+    Ok(window.finish())
+}
+
+fn copy(mut window: Window, from: &Path, to: &Path) -> io::Result<Sample> {
+    while window.goes_on(1) {
+        fs::copy(from, to)?;
     }
     Ok(window.finish())
 }

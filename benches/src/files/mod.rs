@@ -4,17 +4,21 @@
 //! 32 tasks (`read_4k_d32`), and what past the system's cache (`read_4k_direct_d32`)? What does a write of 4 KiB cost
 //! (`write_4k`), a record that 16 tasks have made durable together (`append_fsync`), a megabyte of a file that is read
 //! from its front to its end (`read_1m_seq`)? What do whole small files (`open_read_close_1k`) and the metadata of names
-//! (`stat_10k`) cost?
+//! (`stat_10k`) cost, the names of a folder (`walk`), and a copy (`copy_256m`)?
 //!
 //! The folder is the one for temporary files, and for the rows that end in `_tmpfs` a file system in memory. Each run
 //! makes its own, and removes it. Large files are written in pieces of 64 KiB: the size of the pieces decides what later
 //! writes cost, on ext4 since Linux 6.16.
+//!
+//! Two kinds of case have a server: a proxy, whose cases are named `splice_`, and a server that answers each request with
+//! a file ([`send`]).
 //!
 //! Does not show: a file system on a server, and a disk that is slow.
 
 mod bare;
 mod on_ringloop;
 mod on_tokio;
+pub mod send;
 
 use std::fs;
 use std::future::Future;
@@ -28,6 +32,7 @@ use futures_util::StreamExt as _;
 use crate::catalogue::BARE;
 use crate::harness::Spec;
 use crate::peers::{CurrentThread, MultiThread, Peer, Ringloop};
+use crate::proxy;
 use crate::sample::Sample;
 use crate::sys::Meter;
 
@@ -46,6 +51,9 @@ const RECORD: usize = 256;
 /// Small files, and their length.
 const SMALL_FILES: u64 = 10_000;
 const SMALL: usize = 1024;
+
+/// Bytes of the file that is copied.
+const COPIED: usize = 256 << 20;
 
 /// How a file is opened.
 #[derive(Clone, Copy, PartialEq)]
@@ -92,6 +100,19 @@ trait Files: Peer {
     fn read_whole(path: &Path) -> impl Future<Output = Vec<u8>> + Send;
 
     fn length_of(path: &Path) -> impl Future<Output = u64> + Send;
+
+    /// Goes through a folder, and counts the names.
+    fn names_in(folder: &Path) -> impl Future<Output = u64> + Send;
+
+    fn copy(from: &Path, to: &Path) -> impl Future<Output = u64> + Send;
+}
+
+/// Runs the server of the case and the peer that `spec` names, for ever.
+pub fn serve(spec: &Spec, last_core: usize) -> Result<(), String> {
+    match spec.case.name {
+        name if name.starts_with("splice_") => proxy::serve(spec, last_core),
+        _ => send::serve(spec),
+    }
 }
 
 /// Runs the case in this process.
@@ -124,7 +145,7 @@ impl Folder {
 
     /// Makes the files that a case reads.
     fn fill(&self, case: &str) -> std::io::Result<()> {
-        if matches!(case, "open_read_close_1k" | "stat_10k") {
+        if matches!(case, "open_read_close_1k" | "stat_10k" | "walk") {
             for number in 0..SMALL_FILES {
                 fs::write(small_file(&self.0, number), [7; SMALL])?;
             }
@@ -132,7 +153,8 @@ impl Folder {
         }
         let mut file = fs::File::create(self.0.join("large"))?;
         let piece = vec![7; PIECE];
-        for _ in 0..PAGES as usize * PAGE / PIECE {
+        let copies = if case == "copy_256m" { COPIED / PIECE } else { 0 };
+        for _ in 0..copies.max(PAGES as usize * PAGE / PIECE) {
             file.write_all(&piece)?;
         }
         // What is being written to the disk would be in the way.
@@ -209,6 +231,8 @@ fn on<F: Files>(spec: &Spec, case: &str, folder: &Path) -> Result<Sample, String
         "read_1m_seq" => F::run(workers, read_on::<F>(window, large)),
         "open_read_close_1k" => F::run(workers, read_whole_files::<F>(window, folder)),
         "stat_10k" => F::run(workers, look_at_files::<F>(window, folder)),
+        "walk" => F::run(workers, walk::<F>(window, folder)),
+        "copy_256m" => F::run(workers, copy::<F>(window, large, folder.join("copy"))),
         other => return Err(format!("files has no case {other:?}")),
     })
 }
@@ -302,6 +326,20 @@ async fn look_at_files<F: Files>(mut window: Window, folder: PathBuf) -> Sample 
             number = (number + 1) % SMALL_FILES;
             assert_eq!(F::length_of(&small_file(&folder, number)).await, SMALL as u64);
         }
+    }
+    window.finish()
+}
+
+async fn walk<F: Files>(mut window: Window, folder: PathBuf) -> Sample {
+    while window.goes_on(SMALL_FILES) {
+        assert_eq!(F::names_in(&folder).await, SMALL_FILES);
+    }
+    window.finish()
+}
+
+async fn copy<F: Files>(mut window: Window, from: PathBuf, to: PathBuf) -> Sample {
+    while window.goes_on(1) {
+        assert_eq!(F::copy(&from, &to).await, COPIED as u64);
     }
     window.finish()
 }

@@ -76,4 +76,16 @@ impl Files for Ringloop {
     async fn length_of(path: &Path) -> u64 {
         fs::metadata(path).await.expect("it is there").len()
     }
+
+    async fn names_in(folder: &Path) -> u64 {
+        let (mut entries, mut names) = (fs::read_dir(folder).await.expect("it is there"), 0);
+        while entries.next_entry().await.expect("it can be read").is_some() {
+            names += 1;
+        }
+        names
+    }
+
+    async fn copy(from: &Path, to: &Path) -> u64 {
+        fs::copy(from, to).await.expect("it can be copied")
+    }
 }

@@ -82,6 +82,7 @@ pub fn serve(arguments: &[String]) -> Result<(), String> {
         "http" => http::serve(&spec),
         "udp" => udp::serve(&spec),
         "proxy" => proxy::serve(&spec, last_core),
+        "files" => files::serve(&spec, last_core),
         other => Err(format!("area {other} has no server")),
     }
 }

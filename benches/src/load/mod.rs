@@ -39,6 +39,7 @@ use std::time::Duration;
 
 use crate::catalogue::Pace;
 use crate::echo;
+use crate::files;
 use crate::harness::Spec;
 use crate::http;
 use crate::sample::Sample;
@@ -64,6 +65,7 @@ pub fn run(spec: &Spec, target: &Target) -> Result<Sample, String> {
     // The kernel reads from it until this process ends.
     let exchange: &'static Exchange = Box::leak(Box::new(match spec.case.area {
         "http" => http::exchange(spec.case.name, load.burst, target.address)?,
+        "files" if spec.case.name.starts_with("send_") => files::send::exchange(spec.case.name),
         _ => Exchange::echo(load.message, load.messages()),
     }));
     match load.pace {

@@ -5,7 +5,8 @@
 //! it (`copy_64k`)?
 //!
 //! tokio's reads 8 KiB at a time, unless it is given other sizes: `tokio-64k` has 64 KiB for each
-//! direction, which every connection holds all the time. ringloop's is used as it is.
+//! direction, which every connection holds all the time. ringloop's is used as it is. The cases `splice_proxy` of the
+//! area `files` are the same; there `ringloop-copies` has a size with which it copies whatever comes.
 //!
 //! The echo server is a bare epoll loop in a process of its own, on the client's core. *Not shown:*
 //! transfers one way, many idle connections, a slow peer; the client's core has two things to do,
@@ -45,8 +46,12 @@ pub fn serve(spec: &Spec, last_core: usize) -> Result<(), String> {
     let served = match spec.peer.as_str() {
         "tokio" => tokio::serve(spec.workers, origin, Sizes::Default),
         "tokio-64k" => tokio::serve(spec.workers, origin, Sizes::Each(64 << 10)),
-        "ringloop" => ringloop::serve(spec.workers, origin, Backend::Auto),
-        "ringloop-epoll" => ringloop::serve(spec.workers, origin, Backend::Epoll),
+        "ringloop" => ringloop::serve(spec.workers, origin, Backend::Auto, Sizes::Default),
+        "ringloop-epoll" => ringloop::serve(spec.workers, origin, Backend::Epoll, Sizes::Default),
+        // Below 64 KiB bytes are never moved by splice(2).
+        "ringloop-copies" => {
+            ringloop::serve(spec.workers, origin, Backend::Auto, Sizes::Each((64 << 10) - 1))
+        }
         other => return Err(format!("proxy has no peer {other:?}")),
     };
     served.map_err(|error: io::Error| format!("the proxy failed: {error}"))

@@ -37,6 +37,8 @@ const CAVEATS: &[(&str, &str)] = &[
     ("open_read_close_1k", "names and files that are not in memory."),
     ("open_read_close_1k_tmpfs", "disks: the file system is in memory."),
     ("stat_10k", "names that are not in memory."),
+    ("walk", "trees, and metadata beside the names."),
+    ("copy_256m", "file systems that share blocks, where a copy costs nothing."),
     ("echo_64x64", "a real network, and what happens beyond 64 connections; most of it is TCP."),
     ("echo_1000x64", "connections that are mostly idle: all 1000 have a message under way."),
     ("echo_64x4096", "messages larger than one buffer of the server."),
@@ -88,6 +90,22 @@ const CAVEATS: &[(&str, &str)] = &[
         "many idle connections, whose buffers cost memory. The echo server shares the client's core, \
          which is the limit: compare CPU.",
     ),
+    (
+        "splice_proxy",
+        "streams in one direction, a real network, and idle connections. The echo server shares the client's core, \
+         which is the limit: compare CPU. `ringloop-copies` has a size with which it never moves bytes by splice(2).",
+    ),
+    (
+        "splice_proxy_small",
+        "idle connections, whose buffers cost memory: nothing is large enough to be moved, so it shows what the \
+         choice costs. The echo server shares the client's core: compare CPU.",
+    ),
+    (
+        "send_file_64k",
+        "opening the file, a protocol, and a disk: the file is on the disk of the folder for temporary files, written in \
+         pieces of 64 KiB, and in the page cache.",
+    ),
+    ("send_file_1m", "what `send_file_64k` does not; 16 connections."),
     ("plaintext", "routing, bodies, TLS; hyper and TCP are most of it, and the same for all."),
     (
         "plaintext_timer",
