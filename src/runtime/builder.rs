@@ -238,12 +238,8 @@ impl Builder {
             last_metrics: parking_lot::Mutex::new(None),
             process: fork::generation(),
         });
-        let pool = Arc::downgrade(&inner);
-        let rests = |inner: Arc<Inner>| {
-            let files = inner.homes.iter().map(|home| home.owned()).sum::<u64>();
-            files == 0 && inner.pool.rests() && inner.guests.is_empty()
-        };
-        standstill.set_pool(move || pool.upgrade().is_none_or(rests));
+        let weak = Arc::downgrade(&inner);
+        standstill.set_pool(move || weak.upgrade().is_none_or(|inner| inner.jobs_rest()));
         super::callbacks::add(&inner);
         Ok((inner, seats))
     }

@@ -191,6 +191,12 @@ pub struct WorkerMetrics {
 }
 
 impl Inner {
+    /// Whether nothing is under way that ends by itself: no blocking job, and no call on a file in a ring.
+    pub(super) fn jobs_rest(&self) -> bool {
+        let files = self.homes.iter().map(Home::owned).sum::<u64>();
+        files == 0 && self.pool.rests() && self.guests.is_empty()
+    }
+
     pub(super) fn lanes(&self) -> Vec<LaneMetrics> {
         let lanes = [("blocking", Kind::User), ("files", Kind::Files), ("names", Kind::Names)];
         lanes.map(|(name, kind)| LaneMetrics::of(name, self.pool.lane(kind))).into()
