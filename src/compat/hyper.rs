@@ -2,6 +2,9 @@
 //! [`TcpStream`], [`UnixStream`] and, with the feature `tls`, TLS streams; its executor and its timer; and [`gather_writes`], for servers whose clients
 //! pipeline requests.
 //!
+//! With the feature `hyper-util` there is the accept loop, `serve`, for services of hyper's and of tower's; with
+//! `hyper-client` there are connections for hyper-util's client. By hand a server looks like this:
+//!
 //! ```
 //! use std::{convert::Infallible, future::ready};
 //!
