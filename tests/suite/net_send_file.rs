@@ -180,8 +180,10 @@ fn what_the_cache_has_not_is_sent_as_well() {
 fn file_that_shrinks_ends_the_send() {
     on_every(|cfg| {
         cfg.everywhere(|| async {
-            let temporary = Temporary::new(std::env::temp_dir(), 20_000_000);
+            let temporary = Temporary::new(std::env::temp_dir(), 1_000_000);
             let file = temporary.open();
+            // The rest is a hole.
+            file.set_len(20_000_000).unwrap();
             let copy = file.try_clone().unwrap();
             let (mut near, mut far) = tcp().await;
             let sending = spawn(async move {
@@ -196,7 +198,7 @@ fn file_that_shrinks_ends_the_send() {
             let sent = sending.await.unwrap().unwrap();
             assert!(sent < 20_000_000);
             assert_eq!(got.len() as u64, sent);
-            check_pattern(&got, 0);
+            check_pattern(&got[..got.len().min(1_000_000)], 0);
         });
     });
 }
@@ -351,7 +353,7 @@ fn blocking_descriptor_holds_no_worker() {
             copy.set_nonblocking(false).unwrap();
             let (mut far, _) = listener.accept().await.unwrap();
             let file = temporary.open();
-            let rounds = 100;
+            let rounds = 60;
             let sending = async {
                 for _ in 0..rounds {
                     assert_eq!(near.send_file(&file, ..).await.unwrap(), 100_000);
