@@ -9,7 +9,7 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::{
         Arc,
@@ -119,7 +119,7 @@ async fn connection(
 
 async fn answer(
     writer: &mut StreamWriter,
-    folder: &PathBuf,
+    folder: &Path,
     path: &str,
     range: Option<&str>,
     with_body: bool,
@@ -127,7 +127,7 @@ async fn answer(
     let found = async {
         let file = File::open(path_of(folder, path)?).await.ok()?;
         let metadata = file.metadata().await.ok()?;
-        metadata.is_file().then(|| (file, metadata.len()))
+        metadata.is_file().then_some((file, metadata.len()))
     };
     let Some((file, len)) = found.await else {
         return writer.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await;

@@ -52,7 +52,7 @@ impl AlignedBuf {
     pub fn new(len: usize, alignment: usize) -> Self {
         assert!(alignment.is_power_of_two(), "an alignment of {alignment} is no power of two");
         assert!(
-            len > 0 && len % alignment == 0,
+            len > 0 && len.is_multiple_of(alignment),
             "a length of {len} is no multiple of the alignment {alignment}"
         );
         let layout = Layout::from_size_align(len, alignment).expect("that is too long");

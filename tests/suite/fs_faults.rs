@@ -65,7 +65,7 @@ fn without_a_descriptor_metadata_are_there_and_reads_are_errors() {
                         assert!(fs::remove_dir_all(&folder).await.is_err());
                     }
                     drop(all);
-                    setrlimit(Resource::Nofile, before.clone()).unwrap();
+                    setrlimit(Resource::Nofile, before).unwrap();
                     assert_eq!(fs::read(&file).await.unwrap(), b"some text");
                 });
             }

@@ -283,7 +283,8 @@ fn the_names_of_a_folder_are_those_of_std() {
                         (entry.file_name(), is_dir, entry.ino())
                     });
                     let mut std: Vec<_> = std.collect();
-                    (ours.sort(), std.sort());
+                    ours.sort();
+                    std.sort();
                     assert_eq!(ours, std);
                 }
                 for path in [folder.join("missing"), folder.join("1/name 0")] {

@@ -130,7 +130,8 @@ fn set_address(request: &mut libc::ifreq, what: libc::Ioctl, addr: Ipv4Addr) {
         sin_zero: [0; 8],
     };
     // SAFETY: an address of IPv4 is as long as one of any kind.
-    request.ifr_ifru.ifru_addr = unsafe { std::mem::transmute::<_, libc::sockaddr>(addr) };
+    request.ifr_ifru.ifru_addr =
+        unsafe { std::mem::transmute::<libc::sockaddr_in, libc::sockaddr>(addr) };
     // SAFETY: the request names an interface and an address, and lives until the call returns.
     let set = unsafe { libc::ioctl(socket.as_raw_fd(), what, &raw mut *request) };
     assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
