@@ -255,7 +255,7 @@ struct Pass<'a, F> {
 }
 
 impl<F: AsFd> Pass<'_, F> {
-    fn step(&mut self, endpoint: &Endpoint) -> io::Result<Step> {
+    fn step(&mut self) -> io::Result<Step> {
         if let Some(len) = self.file.goes_by_kernel() {
             return match self.socket.send_file(&self.file.file, self.file.offset, len) {
                 Ok(0) => Ok(Step::End),
@@ -269,7 +269,7 @@ impl<F: AsFd> Pass<'_, F> {
         let bytes = buffer.get(room, false);
         match self.file.read_now(bytes)? {
             Some(0) => Ok(Step::End),
-            Some(len) => Ok(Step::Sent(endpoint.send(&bytes[..len])?, len)),
+            Some(len) => Ok(Step::Sent(self.socket.send(&bytes[..len])?, len)),
             None => Ok(Step::NotCached),
         }
     }
@@ -280,9 +280,9 @@ impl<F: AsFd> Operation<Endpoint> for Pass<'_, F> {
 
     const DIRECTION: Direction = Direction::Write;
 
-    fn attempt(&mut self, endpoint: &Endpoint) -> io::Result<Step> {
+    fn attempt(&mut self, _: &Endpoint) -> io::Result<Step> {
         let socket = self.socket;
-        let step = sent(socket.outbound.send_as_owner(|| self.step(endpoint)));
+        let step = sent(socket.outbound.send_as_owner(|| self.step()));
         if matches!(&step, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
             self.file.piece = FIRST;
         }
