@@ -33,7 +33,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{
-        AtFlags, CWD, FileType, FsWord, Mode, OFlags, ResolveFlags, StatxFlags, fcntl_setfl,
+        AtFlags, CWD, FileType, FsWord, Mode, OFlags, ResolveFlags, StatxFlags, fcntl_setfl, fstat,
         fstatfs, openat2, statx,
     },
     io::{Errno, retry_on_intr},
@@ -41,6 +41,7 @@ use rustix::{
 
 use super::error::{PathError, on_path};
 use crate::{
+    blocking,
     loom::global::{AtomicU8, Ordering},
     runtime::{Route, count},
     task,
@@ -52,6 +53,9 @@ const UNIQUE_MOUNT: StatxFlags = StatxFlags::from_bits_retain(0x4000).union(Stat
 
 /// The flags of opens that the kernel does not do from its cache.
 const NEVER_CACHED: OFlags = OFlags::CREATE.union(OFlags::TRUNC).union(OFlags::TMPFILE);
+
+/// How often a thread that waits for a writer looks whether the open is still wanted.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// Folders and mounts that a thread remembers.
 const FOLDERS: usize = 64;
@@ -291,18 +295,32 @@ pub(super) fn open_blocking(
     mode: Mode,
     held: Option<OwnedFd>,
 ) -> io::Result<OwnedFd> {
-    if let Some(held) = &held {
-        let mut ready = [PollFd::new(held, PollFlags::IN)];
-        if poll(&mut ready, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
-        {
-            // A named pipe whose writer has come, and may have gone. A new open could wait for another.
-            fcntl_setfl(held, flags - OFlags::CLOEXEC)?;
-            return held.try_clone();
+    if let Some(pipe) = held.as_ref().filter(|file| is_named_pipe(file)) {
+        if (flags & (OFlags::RWMODE | OFlags::NONBLOCK)) == OFlags::RDONLY {
+            wait_for_writer(pipe)?;
         }
+        fcntl_setfl(pipe, flags - OFlags::CLOEXEC)?;
+        return Ok(held.expect("it was just there"));
     }
     let file = retry_on_intr(|| rustix::fs::open(path, flags | OFlags::CLOEXEC, mode))?;
     drop(held);
     Ok(file)
+}
+
+fn is_named_pipe(file: impl AsFd) -> bool {
+    fstat(file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
+}
+
+/// Waits until a named pipe has had a writer that has written, or gone. The pipe is not opened again for that: a
+/// writer may have come and gone in between, and the open would wait for another one.
+fn wait_for_writer(pipe: &OwnedFd) -> io::Result<()> {
+    loop {
+        let mut ready = [PollFd::new(pipe, PollFlags::IN)];
+        if retry_on_intr(|| poll(&mut ready, Some(&LOOK)))? > 0 {
+            return Ok(());
+        }
+        blocking::check()?;
+    }
 }
 
 /// Opens a file, if that can be done without waiting. It is in a mode that is not for others

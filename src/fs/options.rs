@@ -105,7 +105,8 @@ impl OpenOptions {
     /// Opens the file. No other program inherits it.
     ///
     /// A file that is there, and whose name the system has in memory, is opened at once; for all else a thread is
-    /// taken. On it a named pipe waits for its other end.
+    /// taken. On it a named pipe waits for its other end; to read one, that may be until its writer has written
+    /// something. [`PipeReader::open`](crate::io::PipeReader::open) holds no thread.
     ///
     /// # Cancel safety
     ///

@@ -159,6 +159,133 @@ unsafe impl<F: Open, B: IoBuf> Owned for WriteAt<F, B> {
     }
 }
 
+/// Buffers one behind the other, and their memory as the kernel takes it.
+pub(crate) struct Buffers<B> {
+    bufs: Vec<B>,
+    parts: Vec<libc::iovec>,
+}
+
+// SAFETY: the parts are of the buffers, which may be sent.
+unsafe impl<B: Send> Send for Buffers<B> {}
+
+/// The most buffers that the kernel takes in one call (`IOV_MAX`).
+const MOST_PARTS: usize = 1024;
+
+impl<B: IoBuf> Buffers<B> {
+    /// To be written.
+    pub(crate) fn full(bufs: Vec<B>) -> Self {
+        let part = |buf: &B| iovec(buf.as_ptr(), buf.len());
+        let parts = bufs.iter().take(MOST_PARTS).map(part).collect();
+        Self { bufs, parts }
+    }
+}
+
+impl<B: IoBufMut> Buffers<B> {
+    /// To be read into.
+    pub(crate) fn empty(mut bufs: Vec<B>) -> Self {
+        let part = |buf: &mut B| iovec(buf.as_mut_ptr(), buf.capacity());
+        let parts = bufs.iter_mut().take(MOST_PARTS).map(part).collect();
+        Self { bufs, parts }
+    }
+
+    /// The buffers, of which so many bytes have been written to.
+    ///
+    /// # Safety
+    ///
+    /// They have.
+    pub(crate) unsafe fn filled(mut self, mut len: usize) -> Vec<B> {
+        for (buf, part) in self.bufs.iter_mut().zip(&self.parts) {
+            let written = len.min(part.iov_len);
+            // SAFETY: by the caller.
+            unsafe { buf.set_written(written) };
+            len -= written;
+        }
+        self.bufs
+    }
+}
+
+impl<B> Buffers<B> {
+    pub(crate) fn parts(&self) -> &[libc::iovec] {
+        &self.parts
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.iov_len).sum()
+    }
+
+    pub(crate) fn into_inner(self) -> Vec<B> {
+        self.bufs
+    }
+}
+
+/// A read into several buffers.
+pub(crate) struct ReadVectoredAt<F, B> {
+    pub(crate) file: Arc<F>,
+    pub(crate) bufs: Buffers<B>,
+    /// Of the file, or [`CURRENT`].
+    pub(crate) offset: u64,
+}
+
+// SAFETY: by `IoBufMut` the bytes stay where they are, and the parts are on the heap; the file stays open.
+unsafe impl<F: Open, B: IoBufMut> Owned for ReadVectoredAt<F, B> {
+    /// How much was read, and the buffers.
+    type Output = (io::Result<usize>, Vec<B>);
+
+    const OPCODE: u8 = opcode::Readv::CODE;
+
+    fn entry(&mut self) -> squeue::Entry {
+        let parts = &self.bufs.parts;
+        opcode::Readv::new(fd(&*self.file), parts.as_ptr(), parts.len() as u32)
+            .offset(self.offset)
+            .build()
+    }
+
+    fn call(&mut self) -> io::Result<u32> {
+        // SAFETY: room that is the buffers' own.
+        unsafe { read(self.file.as_fd(), &self.bufs.parts, self.offset, 0) }
+    }
+
+    fn finish(self, result: io::Result<u32>) -> (io::Result<usize>, Vec<B>) {
+        match result {
+            // SAFETY: the kernel says so.
+            Ok(read) => (Ok(read as usize), unsafe { self.bufs.filled(read as usize) }),
+            Err(error) => (Err(error), self.bufs.bufs),
+        }
+    }
+}
+
+/// A write from several buffers.
+pub(crate) struct WriteVectoredAt<F, B> {
+    pub(crate) file: Arc<F>,
+    pub(crate) bufs: Buffers<B>,
+    /// Of the file, or [`CURRENT`].
+    pub(crate) offset: u64,
+}
+
+// SAFETY: by `IoBuf` the bytes stay where they are, and the parts are on the heap; the file stays open.
+unsafe impl<F: Open, B: IoBuf> Owned for WriteVectoredAt<F, B> {
+    /// How much was written, and the buffers.
+    type Output = (io::Result<usize>, Vec<B>);
+
+    const OPCODE: u8 = opcode::Writev::CODE;
+
+    fn entry(&mut self) -> squeue::Entry {
+        let parts = &self.bufs.parts;
+        opcode::Writev::new(fd(&*self.file), parts.as_ptr(), parts.len() as u32)
+            .offset(self.offset)
+            .build()
+    }
+
+    fn call(&mut self) -> io::Result<u32> {
+        // SAFETY: bytes that are the buffers' own.
+        unsafe { write(self.file.as_fd(), &self.bufs.parts, self.offset) }
+    }
+
+    fn finish(self, result: io::Result<u32>) -> (io::Result<usize>, Vec<B>) {
+        (result.map(|written| written as usize), self.bufs.bufs)
+    }
+}
+
 /// fsync(2), or fdatasync(2).
 pub(crate) struct Fsync<F> {
     pub(crate) file: Arc<F>,

@@ -753,3 +753,69 @@ fn played_clock_waits_for_calls_on_files() {
         });
     });
 }
+
+#[test]
+fn several_buffers_are_read_and_written_in_order() {
+    on_every(|cfg| {
+        for folder in &TestFolder::everywhere() {
+            let path = &folder.join("file");
+            cfg.everywhere(|| async {
+                let mut options = OpenOptions::new();
+                options.read(true).write(true).create(true).truncate(true);
+                let mut file = options.open(path).await.unwrap();
+                let bytes = pattern(10_000);
+                let parts = |sizes: &[usize]| -> Vec<Vec<u8>> {
+                    let mut at = 0;
+                    let part = |&size: &usize| {
+                        at += size;
+                        bytes[at - size..at].to_vec()
+                    };
+                    sizes.iter().map(part).collect()
+                };
+                let written = file.write_vectored_at(parts(&[1, 0, 4095, 5904]), 100).await;
+                assert_eq!(written.0.unwrap(), 10_000);
+                assert_eq!(written.1, parts(&[1, 0, 4095, 5904]), "the buffers come back");
+                for evicted in [false, true] {
+                    if evicted {
+                        evict(&file).await;
+                    }
+                    let room = [3000, 1, 0, 6000, 5000].map(Vec::with_capacity);
+                    let (result, read) = file.read_vectored_at(room.into(), 100).await;
+                    // Short, where a part is not there.
+                    let read_len = result.unwrap();
+                    assert!(read_len == 10_000 || evicted && read_len > 0);
+                    assert!(read.concat() == bytes[..read_len]);
+                }
+                // More than the kernel takes at once.
+                let many: Vec<_> = (0..2000).map(|i| vec![i as u8; 2]).collect();
+                let (result, many) = file.write_vectored_at(many, 0).await;
+                assert_eq!(result.unwrap(), 2048);
+                let (result, read) = file.read_at(vec![0; 2048], 0).await;
+                result.unwrap();
+                assert!(many.concat().starts_with(&read));
+                // At the cursor.
+                let slices = [&bytes[..10], &[], &bytes[10..5000]].map(std::io::IoSlice::new);
+                let mut n = 0;
+                for _ in 0..2 {
+                    n = file.write_vectored(&slices).await.unwrap();
+                    assert!(n > 0);
+                    file.seek(SeekFrom::Start(0)).await.unwrap();
+                }
+                let mut back = vec![0; n];
+                file.read_exact(&mut back).await.unwrap();
+                assert!(back == bytes[..n]);
+                // Given up, and tried again with other slices of the same bytes.
+                let at = file.stream_position().await.unwrap();
+                let begun = poll_immediate(file.write_vectored(&slices)).await;
+                let again = [std::io::IoSlice::new(&bytes[..5000])];
+                let n = match begun {
+                    Some(result) => result.unwrap(),
+                    None => file.write_vectored(&again).await.unwrap(),
+                };
+                assert_eq!(file.stream_position().await.unwrap(), at + n as u64, "once");
+                let error = file.read_vectored_at(vec![vec![0; 1]], u64::MAX).await;
+                assert_eq!(error.0.unwrap_err().kind(), ErrorKind::InvalidInput);
+            });
+        }
+    });
+}

@@ -17,7 +17,7 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, IoSlice},
     ops::{Deref, Range},
     os::fd::{AsFd, BorrowedFd, IntoRawFd},
     sync::Arc,
@@ -32,7 +32,7 @@ use super::super::{
 use crate::{
     buf::{IoBuf, IoBufMut},
     loom::global::{AtomicU8, Ordering},
-    reactor::files::{self, ReadAt, WriteAt},
+    reactor::files::{self, Buffers, ReadAt, ReadVectoredAt, WriteAt, WriteVectoredAt},
     runtime::{Route, count, perform, perform_on_thread},
     task,
 };
@@ -166,7 +166,7 @@ impl Access {
     pub(super) fn read_now_into(&self, buf: &mut [u8]) -> Option<io::Result<usize>> {
         let room = files::iovec(buf.as_mut_ptr(), buf.len());
         // SAFETY: it is a mutable slice.
-        unsafe { self.read_now(self.way(), room, files::CURRENT) }
+        unsafe { self.read_now(self.way(), &[room], files::CURRENT) }
     }
 
     /// Reads at once, if nothing has to be waited for.
@@ -177,18 +177,18 @@ impl Access {
     unsafe fn read_now(
         &self,
         way: Way,
-        room: libc::iovec,
+        room: &[libc::iovec],
         offset: u64,
     ) -> Option<io::Result<usize>> {
         let flags = match way {
-            _ if room.iov_len > AT_ONCE => return None,
+            _ if total(room) > AT_ONCE => return None,
             Way::Memory => 0,
             Way::Cached | Way::Stream => libc::RWF_NOWAIT,
             Way::Unknown | Way::SlowStream | Way::Waits => return None,
         };
         loop {
             // SAFETY: by the caller.
-            let error = match unsafe { files::read(self.as_fd(), &[room], offset, flags) } {
+            let error = match unsafe { files::read(self.as_fd(), room, offset, flags) } {
                 Ok(read) => {
                     count(Route::AtOnce);
                     return Some(Ok(read as usize));
@@ -209,20 +209,37 @@ impl Access {
         }
     }
 
+    /// Writes slices at the cursor at once, if nothing has to be waited for.
+    pub(super) fn write_now_from(&self, slices: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
+        let part = |slice: &IoSlice<'_>| files::iovec(slice.as_ptr(), slice.len());
+        let parts: Vec<_> = slices.iter().map(part).collect();
+        // SAFETY: they are slices.
+        unsafe { self.write_now(self.way(), &parts, files::CURRENT) }
+    }
+
+    fn write_slice_now(&self, way: Way, bytes: &[u8], offset: u64) -> Option<io::Result<usize>> {
+        let part = [files::iovec(bytes.as_ptr(), bytes.len())];
+        // SAFETY: it is a slice.
+        unsafe { self.write_now(way, &part, offset) }
+    }
+
     /// Writes at once, if nothing has to be waited for.
-    pub(super) fn write_now(
+    ///
+    /// # Safety
+    ///
+    /// The memory may be read.
+    unsafe fn write_now(
         &self,
         way: Way,
-        bytes: &[u8],
+        bytes: &[libc::iovec],
         offset: u64,
     ) -> Option<io::Result<usize>> {
-        if way != Way::Memory || bytes.len() > AT_ONCE {
+        if way != Way::Memory || total(bytes) > AT_ONCE {
             return None;
         }
-        let bytes = [files::iovec(bytes.as_ptr(), bytes.len())];
         loop {
-            // SAFETY: it is a slice.
-            match unsafe { files::write(self.as_fd(), &bytes, offset) } {
+            // SAFETY: by the caller.
+            match unsafe { files::write(self.as_fd(), bytes, offset) } {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
                     count(Route::AtOnce);
@@ -231,6 +248,10 @@ impl Access {
             }
         }
     }
+}
+
+fn total(parts: &[libc::iovec]) -> usize {
+    parts.iter().map(|part| part.iov_len).sum()
 }
 
 /// Reads into a part of the buffer until that is full or the file ends; of a file that has no places, what there is. The
@@ -252,7 +273,7 @@ pub(super) async fn read<B: IoBufMut>(
         };
         let rest = files::iovec(buf.as_mut_ptr().wrapping_add(filled), part.end - filled);
         // SAFETY: room that is the buffer's own, by the contract of `IoBufMut`.
-        let result = match unsafe { file.read_now(way, rest, at) } {
+        let result = match unsafe { file.read_now(way, &[rest], at) } {
             Some(result) => result,
             None => {
                 let operation =
@@ -294,11 +315,56 @@ pub(super) async fn write<B: IoBuf>(
     task::consume_budget().await;
     let way = file.known().await;
     let bytes = &buf.as_bytes()[written..];
-    if let Some(result) = file.write_now(way, bytes, offset) {
+    if let Some(result) = file.write_slice_now(way, bytes, offset) {
         return (result, buf);
     }
     let is_long = bytes.len() > AT_ONCE;
     let operation = WriteAt { file: file.clone(), buf, written, offset };
+    match is_long {
+        true => perform_on_thread(operation).await,
+        false => perform(operation).await,
+    }
+}
+
+/// Reads into several buffers, in one call.
+pub(super) async fn read_vectored<B: IoBufMut>(
+    file: &Arc<Access>,
+    bufs: Vec<B>,
+    offset: u64,
+) -> (io::Result<usize>, Vec<B>) {
+    task::consume_budget().await;
+    let way = file.known().await;
+    let bufs = Buffers::empty(bufs);
+    // SAFETY: room that is the buffers' own.
+    match unsafe { file.read_now(way, bufs.parts(), offset) } {
+        // SAFETY: so many bytes were read.
+        Some(Ok(read)) => return (Ok(read), unsafe { bufs.filled(read) }),
+        Some(Err(error)) => return (Err(error), bufs.into_inner()),
+        None => {}
+    }
+    let is_long = bufs.len() > AT_ONCE;
+    let operation = ReadVectoredAt { file: file.clone(), bufs, offset };
+    match is_long {
+        true => perform_on_thread(operation).await,
+        false => perform(operation).await,
+    }
+}
+
+/// Writes from several buffers, in one call.
+pub(super) async fn write_vectored<B: IoBuf>(
+    file: &Arc<Access>,
+    bufs: Vec<B>,
+    offset: u64,
+) -> (io::Result<usize>, Vec<B>) {
+    task::consume_budget().await;
+    let way = file.known().await;
+    let bufs = Buffers::full(bufs);
+    // SAFETY: bytes that are the buffers' own.
+    if let Some(result) = unsafe { file.write_now(way, bufs.parts(), offset) } {
+        return (result, bufs.into_inner());
+    }
+    let is_long = bufs.len() > AT_ONCE;
+    let operation = WriteVectoredAt { file: file.clone(), bufs, offset };
     match is_long {
         true => perform_on_thread(operation).await,
         false => perform(operation).await,

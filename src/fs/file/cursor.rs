@@ -14,7 +14,7 @@
 //! What has no places, such as a terminal, reads and writes in two directions that know nothing of each other.
 
 use std::{
-    io::{self, SeekFrom},
+    io::{self, IoSlice, SeekFrom},
     mem,
     pin::Pin,
     sync::Arc,
@@ -33,6 +33,8 @@ use crate::{fs::lane::on_lane, reactor::files, util::current};
 type Transfer = Pin<Box<dyn Future<Output = (io::Result<usize>, Vec<u8>)> + Send + Sync>>;
 type Seek = Pin<Box<dyn Future<Output = io::Result<u64>> + Send + Sync>>;
 
+/// The most slices that are written in one call.
+const SLICES: usize = 64;
 /// The most bytes that a read takes which has to be waited for.
 const READ: usize = 256 << 10;
 
@@ -138,6 +140,32 @@ impl File {
         Poll::Ready(Ok(()))
     }
 
+    fn poll_write_slices(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.cursor.write.poll(cx));
+            match mem::take(&mut self.cursor.write) {
+                // It was this one, or one whose error is not known yet.
+                Write::Done(result, bytes) if result.is_err() || begin_with(slices, &bytes) => {
+                    return Poll::Ready(result);
+                }
+                _ => {}
+            }
+            ready!(self.poll_in_place(cx))?;
+            ready!(current::poll_budget(cx));
+            // Most are one slice, and the kernel takes no more than so many.
+            let some = &slices[..slices.len().min(SLICES)];
+            if let Some(result) = self.access.write_now_from(some) {
+                return Poll::Ready(result);
+            }
+            let write = write(self.access.clone(), gathered(slices));
+            self.cursor.write = Write::InFlight(Box::pin(write));
+        }
+    }
+
     /// Waits for a write in flight, and tells its error.
     fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.cursor.write.poll(cx));
@@ -167,6 +195,28 @@ impl File {
         })
         .await
     }
+}
+
+/// The front of the slices' bytes, as memory of its own.
+fn gathered(slices: &[IoSlice<'_>]) -> Vec<u8> {
+    let len = slices.iter().map(|slice| slice.len()).sum::<usize>().min(AT_ONCE);
+    let mut bytes = Vec::with_capacity(len);
+    for slice in slices {
+        bytes.extend_from_slice(&slice[..slice.len().min(len - bytes.len())]);
+    }
+    bytes
+}
+
+/// Whether the slices' bytes begin with these.
+fn begin_with(slices: &[IoSlice<'_>], mut bytes: &[u8]) -> bool {
+    for slice in slices {
+        let (front, rest) = bytes.split_at(bytes.len().min(slice.len()));
+        if !slice.starts_with(front) {
+            return false;
+        }
+        bytes = rest;
+    }
+    bytes.is_empty()
 }
 
 async fn read(file: Arc<Access>, room: usize) -> (io::Result<usize>, Vec<u8>) {
@@ -216,25 +266,15 @@ impl AsyncWrite for File {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        let buf = &buf[..buf.len().min(AT_ONCE)];
-        loop {
-            ready!(this.cursor.write.poll(cx));
-            match mem::take(&mut this.cursor.write) {
-                // It was this one, or one whose error is not known yet.
-                Write::Done(result, bytes) if result.is_err() || buf.starts_with(&bytes) => {
-                    return Poll::Ready(result);
-                }
-                _ => {}
-            }
-            ready!(this.poll_in_place(cx))?;
-            ready!(current::poll_budget(cx));
-            let file = &this.access;
-            if let Some(result) = file.write_now(file.way(), buf, files::CURRENT) {
-                return Poll::Ready(result);
-            }
-            this.cursor.write = Write::InFlight(Box::pin(write(file.clone(), buf.to_vec())));
-        }
+        self.poll_write_slices(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_slices(cx, slices)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

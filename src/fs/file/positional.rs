@@ -122,6 +122,78 @@ impl File {
         }
     }
 
+    /// Reads at an offset into several buffers, one behind the other, in one call. The buffers come back with the number of
+    /// bytes; vectors have as many as were read into them.
+    ///
+    /// It is less than their room also in the middle of a file: where a part is not in the system's memory. 0 is the end. Of
+    /// more than 1024 buffers the first ones are used.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read_at`](Self::read_at).
+    ///
+    /// # Errors
+    ///
+    /// Those of preadv(2), with the buffers.
+    ///
+    /// ```
+    /// use ringloop::fs::File;
+    ///
+    /// ringloop::run(async {
+    ///     let file = File::open("Cargo.toml").await.unwrap();
+    ///     let bufs = vec![vec![0; 1], vec![0; 9]];
+    ///     let (result, bufs) = file.read_vectored_at(bufs, 0).await;
+    ///     assert_eq!(result.unwrap(), 10);
+    ///     assert_eq!(bufs[1], b"workspace");
+    /// });
+    /// ```
+    #[doc(alias = "preadv")]
+    pub async fn read_vectored_at<B: IoBufMut>(
+        &self,
+        bufs: Vec<B>,
+        offset: u64,
+    ) -> (io::Result<usize>, Vec<B>) {
+        match place(offset) {
+            Ok(()) => access::read_vectored(&self.access, bufs, offset).await,
+            Err(error) => (Err(error), bufs),
+        }
+    }
+
+    /// Writes the bytes of several buffers at an offset, one behind the other, in one call, and gives the buffers back with the
+    /// number of bytes. Of more than 1024 buffers the first ones are written.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`write_at`](Self::write_at).
+    ///
+    /// # Errors
+    ///
+    /// Those of pwritev(2), with the buffers.
+    ///
+    /// ```
+    /// use ringloop::fs::File;
+    ///
+    /// # let path = std::env::temp_dir().join(format!("ringloop-write_vectored-{}", std::process::id()));
+    /// ringloop::run(async {
+    ///     let file = File::create(&path).await.unwrap();
+    ///     let (result, _) = file.write_vectored_at(vec![b"head".to_vec(), b"body".to_vec()], 0).await;
+    ///     assert_eq!(result.unwrap(), 8);
+    ///     assert_eq!(std::fs::read(&path).unwrap(), b"headbody");
+    /// });
+    /// # std::fs::remove_file(path).unwrap();
+    /// ```
+    #[doc(alias = "pwritev")]
+    pub async fn write_vectored_at<B: IoBuf>(
+        &self,
+        bufs: Vec<B>,
+        offset: u64,
+    ) -> (io::Result<usize>, Vec<B>) {
+        match place(offset) {
+            Ok(()) => access::write_vectored(&self.access, bufs, offset).await,
+            Err(error) => (Err(error), bufs),
+        }
+    }
+
     /// Writes all of the buffer at an offset.
     ///
     /// # Cancel safety

@@ -69,6 +69,8 @@ pub(super) const NEEDED: [u8; 5] = [
 pub(super) const OPTIONAL: &[u8] = &[
     opcode::Read::CODE,
     opcode::Write::CODE,
+    opcode::Readv::CODE,
+    opcode::Writev::CODE,
     opcode::Fsync::CODE,
     #[cfg(test)]
     opcode::OpenAt::CODE,
