@@ -116,7 +116,7 @@ const ECHO: &[&str] = ECHO_SMALL.split_last().expect("a list of peers").1;
 const TASKS: &[&str] = &["tokio", "ringloop", "ringloop-lease", "ringloop-owned", "ringloop-epoll"];
 /// Servers on Unix sockets.
 const UNIX: &[&str] = &["tokio", "tokio-ct", "ringloop", "ringloop-lease"];
-/// The servers of a quick run: all of them would take more than three minutes.
+/// The servers of a quick run: all of them would take too long.
 pub const QUICK_SERVERS: &[&str] = &["tokio", "ringloop", "ringloop-lease", "uring"];
 
 /// Servers of datagrams.
