@@ -207,6 +207,16 @@ impl Standstill {
 }
 
 impl Hub {
+    /// Whether every worker is parked, and no task waits in an inbox.
+    fn is_at_rest(&self) -> bool {
+        self.idle.are_all_parked(self.workers()) && !self.blocks().any(|block| block.has_mail())
+    }
+
+    /// How often tasks have been polled on all workers.
+    fn polls(&self) -> u64 {
+        self.blocks().map(|block| block.counts.polls.get()).sum()
+    }
+
     /// Wakes every worker that sleeps.
     fn wake_all(&self) {
         for (worker, block) in self.blocks().enumerate() {
@@ -260,19 +270,31 @@ impl Worker {
         // With the lock: a worker that has found its timers due, and leaves, is parked until then, or its
         // timers are gone.
         let mut state = standstill.state.lock();
-        if !hub.idle.are_all_parked(hub.workers()) || hub.blocks().any(|block| block.has_mail()) {
+        if !hub.is_at_rest() {
             // A worker that is awake, or about to wake, comes here in its turn.
             return Settled::Sleep(None);
         }
         let waits = self.homes().map(|home| home.registered() + home.in_flight()).sum::<u64>() > 0;
         let now = clock::machine();
-        let polls = hub.blocks().map(|block| block.counts.polls.get()).sum();
+        let polls = hub.polls();
         if state.calm.0 != polls {
             state.calm = (polls, now);
         }
         let lasts = now.saturating_sub(state.calm.1);
         let wait_for = |time: u64| Settled::Sleep(Some(Duration::from_nanos(time - lasts)));
 
+        let first = (0..hub.workers()).filter_map(|worker| self.first_deadline_of(worker)).min();
+        // Again: a worker whose timers were due leaves without the lock. It may have fired them since the look above:
+        // then their tasks run now, or have run and set others.
+        if !hub.is_at_rest() || hub.polls() != polls {
+            return Settled::Sleep(None);
+        }
+        if let Some(clock) = standstill.clock()
+            && first.is_some_and(|first| first <= clock.now())
+        {
+            // Timers that are due are about to fire.
+            return self.wake_for_timers(clock.now());
+        }
         if !state.watchers.is_empty() {
             if waits && hub.workers() > 1 && lasts < SETTLE {
                 return wait_for(SETTLE);
@@ -282,17 +304,14 @@ impl Worker {
             wakes.extend(told.iter().filter_map(|ticket| ticket.tell(String::new())));
             return Settled::Stay;
         }
-        let first = (0..hub.workers()).filter_map(|worker| self.first_deadline_of(worker)).min();
         if let (Some(clock), Some(first), true) = (standstill.clock(), first, state.jumps) {
-            if first > clock.now() {
-                if !pool_rests {
-                    return Settled::Sleep(Some(LOOK));
-                }
-                if waits && lasts < state.patience {
-                    return wait_for(state.patience);
-                }
-                clock.move_to(first);
+            if !pool_rests {
+                return Settled::Sleep(Some(LOOK));
             }
+            if waits && lasts < state.patience {
+                return wait_for(state.patience);
+            }
+            clock.move_to(first);
             return self.wake_for_timers(clock.now());
         }
         if waits || first.is_some() && standstill.clock().is_none() {
