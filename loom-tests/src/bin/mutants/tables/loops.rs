@@ -137,8 +137,8 @@ pub const LOOPS: &[Mutant] = &[
     Mutant {
         name: "standstill: is found while a neighbour runs",
         file: "scheduler/standstill.rs",
-        text: "        if !hub.idle.are_all_parked(hub.workers()) || hub.blocks().any(|block| block.has_mail()) {",
-        replacement: "        if hub.blocks().any(|block| block.has_mail()) {",
+        text: "        self.idle.are_all_parked(self.workers()) && !self.blocks().any(|block| block.has_mail())",
+        replacement: "        !self.blocks().any(|block| block.has_mail())",
         model: "worker_loop::standstill_of_two",
     },
     Mutant {
