@@ -20,7 +20,7 @@ use crate::{
         ring,
     },
     reactor::{
-        self, Direction, Doorbell, Endpoint, Garbage, Home, Reactor, Until,
+        self, Direction, Doorbell, Endpoint, Garbage, Gift, Home, Reactor, Until,
         socket::{self, End, Found},
     },
 };
@@ -131,7 +131,7 @@ impl Worker {
 
     /// The next sockets for which something arrives, so many, go to another worker.
     pub fn give_homes(&self, to: &Peer, count: u32) {
-        with_reactor(|reactor| reactor.give_homes(&to.0, count));
+        with_reactor(|reactor| reactor.give_homes(&to.0, count, Gift::WhileBusy));
     }
 
     /// Whether sockets are on their way to another worker.

@@ -62,7 +62,7 @@ pub(crate) use self::{
     slot::Direction,
     socket::Socket,
     source::{Pollable, Source, poll_ready, poll_ready_shared},
-    uring::{Allowed, Features, Garbage, Owned, Refusal, TriedRing, plan},
+    uring::{Allowed, Features, Garbage, Gift, Owned, Refusal, TriedRing, plan},
 };
 use crate::loom::eventfd::Sleeper;
 
@@ -329,9 +329,9 @@ impl Reactor {
     }
 
     /// Has the next sockets for which something arrives move to another reactor.
-    pub(crate) fn give_homes(&mut self, to: &Home, count: u32) {
+    pub(crate) fn give_homes(&mut self, to: &Home, count: u32, gift: Gift) {
         if let Self::Uring(uring) = self {
-            uring.give_homes(to, count);
+            uring.give_homes(to, count, gift);
         }
     }
 

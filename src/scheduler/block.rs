@@ -11,6 +11,7 @@
 //! | `since` | the worker | tasks begin to run, and stop | threads that push, the patrol |
 //! | `checked` | the worker | it looks at the clock while tasks run | threads that push |
 //! | `rescued` | a rescuer, by an RMW | it takes this worker's things | other rescuers: one at a time is enough |
+//! | `held` | a rescuer | it finds that a long poll holds this worker | the worker, at the end of its tick; workers that give homes away |
 //! | `reported` | a reporter, by an RMW | it names the task of a long tick | other reporters: each tick is named once |
 //! | `thread` | the worker | it starts | the patrol, which asks the kernel about the thread |
 //! | `running`, `running_at` | the worker | around each poll | reporters |
@@ -50,6 +51,8 @@ pub(crate) struct Block {
     pub(super) checked: AtomicU64,
     /// When another worker last rescued this one.
     pub(super) rescued: AtomicU64,
+    /// When another worker last found that a long poll holds this one.
+    pub(super) held: AtomicU64,
     /// The last tick that was reported because it was long.
     pub(super) reported: AtomicU64,
     /// The kernel's number of the worker's thread.
@@ -134,6 +137,7 @@ impl Block {
             since: AtomicU64::new(u64::MAX),
             checked: AtomicU64::new(0),
             rescued: AtomicU64::new(0),
+            held: AtomicU64::new(0),
             reported: AtomicU64::new(u64::MAX),
             thread: AtomicU32::new(0),
             running: AtomicU64::new(0),

@@ -7,12 +7,18 @@
 //! polls are long ([`LONG_POLL`]): with short ones, a second ring costs more than it saves. Then it
 //! gives some homes to the worker that has the fewest, and again after each [`PERIOD`], until both
 //! have about as many.
+//!
+//! A worker that one long poll holds does not answer at all meanwhile. Others rescue what arrives for it,
+//! but only now and then. So at the end of such a tick it gives homes away whatever its load is, up to
+//! [`MOST_HELD`], to the worker that has the fewest. No worker gives homes to one that was held within
+//! the last [`REST`].
 
 use std::cell::Cell;
 
 use super::{balance, worker::Worker};
 #[cfg(test)]
 use crate::reactor;
+use crate::{loom::atomic::Ordering, reactor::Gift};
 
 /// How long a worker must have been busy, in ns.
 const LASTING: u64 = 10_000_000;
@@ -20,6 +26,10 @@ const LASTING: u64 = 10_000_000;
 const PERIOD: u64 = 10_000_000;
 /// So many homes at a time, at most.
 const MOST: u64 = 4;
+/// So many homes leave a worker each time that it was held, at most.
+const MOST_HELD: u64 = 16;
+/// A worker that was held gets no homes for so long, in ns.
+const REST: u64 = 1_000_000_000;
 /// The average poll of a worker that gives homes away, in ns. A message of 64 bytes that is echoed takes
 /// 2 to 5 us, and up to 12 where the thread has to share its core.
 const LONG_POLL: u64 = 16_000;
@@ -30,11 +40,13 @@ pub(super) struct Load {
     awake_since: Cell<u64>,
     /// No gift before that.
     next: Cell<u64>,
+    /// When it was last held, as far as it knows.
+    held: Cell<u64>,
 }
 
 impl Load {
     pub(super) fn new() -> Self {
-        Self { awake_since: Cell::new(u64::MAX), next: Cell::new(0) }
+        Self { awake_since: Cell::new(u64::MAX), next: Cell::new(0), held: Cell::new(0) }
     }
 
     /// The worker has slept: it keeps up.
@@ -52,6 +64,11 @@ fn is_overloaded(awake: u64, backlog: usize, poll_time: u64) -> bool {
 fn gift(mine: u64, theirs: u64) -> u64 {
     // A difference of up to a quarter does not count: homes would come and go.
     if mine > theirs + theirs / 4 + 2 { (mine - theirs).div_ceil(4).min(MOST) } else { 0 }
+}
+
+/// Whether a worker that was last held then may get homes.
+fn may_get_homes(held: u64, now: u64) -> bool {
+    held == 0 || now.saturating_sub(held) >= REST
 }
 
 impl Worker {
@@ -79,25 +96,50 @@ impl Worker {
     fn give_some(&self, now: u64) {
         self.load.next.set(now + PERIOD);
         let mine = self.home_of(self.index()).homes();
-        let Some((to, theirs)) = self
-            .others_indexed()
-            .map(|(index, _)| (index, self.home_of(index).homes()))
-            .min_by_key(|(_, homes)| *homes)
-        else {
-            return;
-        };
+        let Some((to, theirs)) = self.fewest_homes(now) else { return };
         let count = gift(mine, theirs);
         if count > 0 {
             let to = self.home_of(to);
-            self.with_reactor(|reactor| reactor.give_homes(to, count as u32));
+            self.with_reactor(|reactor| reactor.give_homes(to, count as u32, Gift::WhileBusy));
         }
+    }
+
+    /// At the end of each tick: gives homes away if another worker has found this one held.
+    #[inline]
+    pub(super) fn leave_if_held(&self, now: u64) {
+        // Relaxed: the time that a rescuer wrote in `note_if_held`, and nothing else with it.
+        let held = self.block().held.load(Ordering::Relaxed);
+        if held != self.load.held.get() {
+            self.load.held.set(held);
+            self.leave_held(now);
+        }
+    }
+
+    #[cold]
+    fn leave_held(&self, now: u64) {
+        let count = self.home_of(self.index()).homes().min(MOST_HELD);
+        if let Some((to, _)) = self.fewest_homes(now)
+            && count > 0
+        {
+            let to = self.home_of(to);
+            self.with_reactor(|reactor| reactor.give_homes(to, count as u32, Gift::Lasting));
+        }
+    }
+
+    /// The other worker with the fewest homes, of those that were not held of late, and how many it has.
+    fn fewest_homes(&self, now: u64) -> Option<(usize, u64)> {
+        self.others_indexed()
+            .filter(|(_, (block, _))| may_get_homes(block.held.load(Ordering::Relaxed), now))
+            .map(|(index, _)| (index, self.home_of(index).homes()))
+            .min_by_key(|(_, homes)| *homes)
     }
 
     /// Gives one home to the first other worker.
     #[cfg(test)]
     fn give_to_any(&self) {
         if let Some((to, _)) = self.others_indexed().next() {
-            self.with_reactor(|reactor| reactor.give_homes(self.home_of(to), 1));
+            let to = self.home_of(to);
+            self.with_reactor(|reactor| reactor.give_homes(to, 1, Gift::WhileBusy));
         }
     }
 }
@@ -113,6 +155,16 @@ mod tests {
         assert!(!is_overloaded(LASTING - 1, 50, long), "a burst");
         assert!(!is_overloaded(LASTING, 2, long), "next to nothing waits");
         assert!(!is_overloaded(LASTING, 1000, short), "a second ring costs more than it brings");
+    }
+
+    #[test]
+    fn worker_that_was_held_gets_no_homes_for_a_time() {
+        let held = 5 * REST;
+        assert!(!may_get_homes(held, held));
+        assert!(!may_get_homes(held, held + REST - 1));
+        assert!(may_get_homes(held, held + REST));
+        assert!(may_get_homes(0, 1), "it never was");
+        assert!(!may_get_homes(held, held - 1), "another worker's clock was read later");
     }
 
     #[test]

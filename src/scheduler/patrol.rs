@@ -36,6 +36,9 @@ const STUCK_NS: u64 = 5_000_000;
 /// A worker is also held if its thread has run for so long between two glances, in ns, and is still
 /// in the same tick: no tick takes that long by itself.
 const HELD_NS: u64 = 300_000;
+/// ... and its sockets leave it if its thread has run for so long, in ns, since the first glance at the tick.
+/// A tick of a few polls that are long, but hold nobody, takes less.
+const LEAVE_NS: u64 = 2_000_000;
 /// A worker that is awake looks at so many neighbours, each time that this has passed, in ns.
 const NEIGHBOURS: usize = 4;
 const GLANCE_NS: u64 = 500_000;
@@ -106,11 +109,16 @@ impl Suspect {
         if !(GLANCE_NS..STUCK_NS).contains(&time) {
             return time >= STUCK_NS;
         }
-        let ran = ran();
+        self.has_run(since, ran()) > HELD_NS
+    }
+
+    /// How long the thread, which has run for so long in all, has run since the first glance at the tick that
+    /// began then.
+    fn has_run(&mut self, since: u64, ran: u64) -> u64 {
         if self.since != since {
             *self = Self { since, ran };
         }
-        ran.saturating_sub(self.ran) > HELD_NS
+        ran.saturating_sub(self.ran)
     }
 }
 
@@ -123,6 +131,7 @@ pub(super) struct Watch {
     /// What has run since that tick was seen for the second time, and for how long.
     held: Option<(TaskId, Held)>,
     reported: bool,
+    suspect: Suspect,
 }
 
 /// For how long a task holds its thread.
@@ -212,6 +221,24 @@ impl Block {
     pub(super) fn is_at_work(&self) -> bool {
         // Relaxed: a guess.
         self.since.load(Ordering::Relaxed) != u64::MAX
+    }
+
+    /// Its tick does not end. Notes whether it is a poll that holds it, one that runs or sleeps: then its sockets
+    /// are better off elsewhere. A thread that has no core is back soon.
+    fn note_if_held(&self, now: u64, suspect: &mut Suspect) {
+        // Relaxed: a guess. Between ticks it is `u64::MAX`.
+        let since = || self.since.load(Ordering::Relaxed);
+        let (tick, thread) = (since(), self.thread());
+        if tick == u64::MAX {
+            return;
+        }
+        let holds = suspect.has_run(tick, threads::ran(thread)) > LEAVE_NS
+            || now.saturating_sub(tick) >= STUCK_NS && threads::is_asleep(thread);
+        // It may have gone to sleep by itself in between.
+        if holds && since() == tick {
+            // Relaxed: the worker reads the time, and nothing else with it.
+            self.held.store(now, Ordering::Relaxed);
+        }
     }
 
     /// Whether no other worker has reported that tick: then this one does.
@@ -332,6 +359,8 @@ impl Worker {
             let is_stuck = seen.is_stuck(since, now, || threads::ran(block.thread()));
             suspect.set(seen);
             if is_stuck && !self.hub().idle.is_parked(index) && block.may_rescue(now) {
+                block.note_if_held(now, &mut seen);
+                suspect.set(seen);
                 self.rescue(index);
             }
         }
@@ -372,6 +401,7 @@ impl Worker {
             polls += watch.count_polls(block);
             if !ticked && is_awake {
                 (busy, stuck) = (true, true);
+                block.note_if_held(now, &mut watch.suspect);
                 self.rescue(index);
                 watch.report(self.hub(), index, now);
             }

@@ -334,6 +334,7 @@ impl Worker {
         }
         self.block().end_run();
         self.expire_timers(now);
+        self.leave_if_held(now);
         self.help_neighbours(now);
         // Also with stolen tasks: there may be something to steal at the end of each tick.
         if self.has_tasks() || self.search_uninvited() {

@@ -886,6 +886,79 @@ fn readers_and_writers_that_gave_up_are_forgotten() {
 }
 
 #[test]
+fn homes_leave_a_worker_that_is_held() {
+    // Goal: sockets do not stay with a worker that a task holds again and again. Method: all are first
+    // waited for on one worker, where a task then polls for 8 ms at a time; the others echo.
+    const CONNECTIONS: usize = 24;
+    on_every(|cfg| {
+        if cfg.single() || cfg.backend() == "epoll" {
+            return;
+        }
+        let (servers, clients) = (cfg.runtime(), cfg.runtime());
+        let handle = servers.handle();
+        let homes = || -> Vec<u64> {
+            handle.metrics().per_worker.iter().map(|worker| worker.homes).collect()
+        };
+        let here = handle.worker_ids()[1];
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut pairs = Vec::new();
+        for count in 1..=CONNECTIONS as u64 {
+            // Neither has waited yet.
+            let (near, far) = plain_pair();
+            far.set_nonblocking(true).unwrap();
+            let first_wait = handle.spawn_on(here, move || async move {
+                let mut near = near;
+                near.read_exact(&mut [0; 4]).await.unwrap();
+                near
+            });
+            wait_until(|| homes()[1] == count, || format!("it waits: {:?}", homes()));
+            pairs.push((first_wait, far));
+        }
+        let (mut echoes, mut conversations) = (Vec::new(), Vec::new());
+        for (first_wait, far) in pairs {
+            let stop = stop.clone();
+            conversations.push(clients.spawn(async move {
+                let mut far = TcpStream::from_std(far).unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    far.write_all(b"work").await.unwrap();
+                    far.read_exact(&mut [0; 4]).await.unwrap();
+                }
+            }));
+            echoes.push(servers.spawn(async move {
+                let mut near = first_wait.await.unwrap();
+                near.write_all(b"work").await.unwrap();
+                let mut buf = [0; 4];
+                while near.read(&mut buf).await.unwrap() > 0 {
+                    near.write_all(&buf).await.unwrap();
+                }
+            }));
+        }
+        let stopped = stop.clone();
+        let hog = handle.spawn_on(here, move || async move {
+            while !stopped.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                while began.elapsed() < Duration::from_millis(8) {
+                    std::hint::spin_loop();
+                }
+                ringloop::time::sleep(Duration::from_millis(2)).await;
+            }
+        });
+        wait_until(
+            || homes()[1] == 0 && homes().iter().sum::<u64>() == CONNECTIONS as u64,
+            || format!("all have left: {:?}", homes()),
+        );
+        stop.store(true, Ordering::Relaxed);
+        for conversation in conversations {
+            clients.must_run(conversation).unwrap();
+        }
+        for echo in echoes {
+            servers.must_run(echo).unwrap();
+        }
+        servers.must_run(hog).unwrap();
+    });
+}
+
+#[test]
 fn worker_that_cannot_keep_up_gives_homes_to_the_others() {
     // Goal: arrivals are spread over the rings where the work is too much for one worker, and only
     // there. Method: connections that one task accepts, each message of which costs a long poll;

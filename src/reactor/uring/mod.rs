@@ -74,6 +74,7 @@ pub(crate) use self::{
     flights::FlightId,
     garbage::Garbage,
     mailbox::{Link, Mailbox, Node, Sent},
+    moves::Gift,
     owned::Owned,
     plan::{Allowed, Features, Refusal, TriedRing, plan},
     shared::Shared,

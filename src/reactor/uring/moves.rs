@@ -36,11 +36,20 @@ use crate::{
     reactor::{Garbage, Home, Socket},
 };
 
+/// For how long a worker goes on giving sockets to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gift {
+    /// Until it sleeps: then it keeps up.
+    WhileBusy,
+    /// Until all that were promised are given.
+    Lasting,
+}
+
 /// Sockets that are on their way to another home.
 #[derive(Default)]
 pub(super) struct Moves {
-    /// The home to which the next sockets go, and how many.
-    gift: Option<(Weak<Shared>, u32)>,
+    /// The home to which the next sockets go, how many, and for how long.
+    gift: Option<(Weak<Shared>, u32, Gift)>,
     leaving: Vec<Leaving>,
 }
 
@@ -58,9 +67,9 @@ impl Moves {
         self.gift.is_some()
     }
 
-    /// Nothing more is given.
+    /// This worker is about to sleep: it keeps up, so that only a lasting gift goes on.
     pub(super) fn keep_the_rest(&mut self) {
-        self.gift = None;
+        self.gift.take_if(|(_, _, gift)| *gift == Gift::WhileBusy);
     }
 
     pub(super) fn is_leaving(&self, socket: &Arc<Socket>) -> bool {
@@ -85,11 +94,11 @@ impl Moves {
 
 impl Uring {
     /// Step 1: has the next sockets for which something arrives go to another home.
-    pub(crate) fn give_homes(&mut self, to: &Home, count: u32) {
+    pub(crate) fn give_homes(&mut self, to: &Home, count: u32, gift: Gift) {
         if let Home::Uring(to) = to
             && !self.is_ending
         {
-            self.moves.gift = Some((to.clone(), count));
+            self.moves.gift = Some((to.clone(), count, gift));
         }
     }
 
@@ -104,7 +113,7 @@ impl Uring {
         {
             return;
         }
-        let Some((to, count)) = &mut self.moves.gift else { return };
+        let Some((to, count, _)) = &mut self.moves.gift else { return };
         self.moves.leaving.push(Leaving { socket: socket.clone(), to: to.clone(), requests: 0 });
         *count -= 1;
         if *count == 0 {

@@ -14,7 +14,7 @@ use super::{
 use crate::reactor::{
     Direction, Garbage, Home, Pollable, Reactor, poll_ready,
     socket::{Chunk, Found, Queued, Socket},
-    uring::{ALL, ARM_READS, ARM_RECV, FLUSH, RETIRE, Uring, orphan},
+    uring::{ALL, ARM_READS, ARM_RECV, FLUSH, Gift, RETIRE, Uring, orphan},
 };
 
 thread_local! {
@@ -232,7 +232,7 @@ fn what_an_old_home_passes_on_arms_nothing_for_a_socket_that_is_gone() {
 /// is asked for something, if so.
 fn give(bench: &mut Bench, meanwhile: Option<u32>) {
     let home = AT_HAND.with_borrow(|reactor| reactor.as_ref().unwrap().home());
-    bench.first.give_homes(&home, 1);
+    bench.first.give_homes(&home, 1, Gift::WhileBusy);
     bench.peer.write_all(b"arrives").unwrap();
     let _watchdog = Watchdog::new("turns".to_owned());
     while !bench.socket.has_left(&bench.first.shared) {
@@ -243,6 +243,27 @@ fn give(bench: &mut Bench, meanwhile: Option<u32>) {
     }
     assert!(!bench.socket.flights.any_wait(), "nothing is in flight");
     assert_eq!(bench.socket.recv(&mut [MaybeUninit::uninit(); 16]).unwrap().len, 7);
+}
+
+#[test]
+fn sleep_ends_a_gift_unless_it_lasts() {
+    // Goal: a worker that keeps up keeps its sockets, and one that was held does not, though it sleeps
+    // in between. Method: it sleeps before anything arrives.
+    for (gift, leaves) in [(Gift::WhileBusy, false), (Gift::Lasting, true)] {
+        let Some(mut bench) = Bench::new(true) else { return };
+        bench.first.answer(&bench.socket, ARM_READS);
+        let home = AT_HAND.with_borrow(|reactor| reactor.as_ref().unwrap().home());
+        bench.first.give_homes(&home, 1, gift);
+        let turn_first = |bench: &mut Bench| {
+            bench.first.turn(Some(Duration::from_millis(1)), &mut Vec::new()).unwrap();
+            // What it leaves keeps it awake.
+            drop(bench.first.take_garbage());
+        };
+        (0..3).for_each(|_| turn_first(&mut bench));
+        bench.peer.write_all(b"arrives").unwrap();
+        (0..20).for_each(|_| turn_first(&mut bench));
+        assert_eq!(bench.socket.has_left(&bench.first.shared), leaves, "{gift:?}");
+    }
 }
 
 #[test]
