@@ -158,6 +158,8 @@ mod pipes;
 mod placed;
 #[path = "suite/protocol.rs"]
 mod protocol;
+#[path = "suite/protocol_files.rs"]
+mod protocol_files;
 #[path = "suite/protocol_upgrade.rs"]
 mod protocol_upgrade;
 #[path = "suite/regressions.rs"]

@@ -8,27 +8,37 @@
 //! 3. The pump lives as long as something waits. It is the only one then that calls the stream, so that bytes
 //!    keep their order.
 //! 4. An error ends it all: the queue is dropped, and every later call reports that error.
-//! 5. When the owner goes, what was written is still sent, for [`LINGER`] at most; then the stream is closed.
+//! 5. A part of a file may wait among the bytes. It takes no memory. While one waits, the writer counts as above its
+//!    mark, so that a peer cannot have many files opened by asking for them and reading nothing.
+//! 6. When the owner goes, what was written is still sent, for [`LINGER`] at most; then the stream is closed.
 //!    After that time, or if the owner aborts, it is reset, so that the peer does not take a part for the whole.
 
 use std::{
     collections::VecDeque,
     future::poll_fn,
     io::{self, IoSlice},
+    os::fd::BorrowedFd,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
-use futures_io::AsyncWrite;
-
-use super::Connection;
+pub(crate) use self::sink::{Layered, Sink};
+use self::{
+    files::{Files, Part},
+    lost::Lost,
+};
+use super::{Connection, SendFile};
 use crate::{
     loom::Mutex,
     runtime::{Handle, spawn},
     time::sleep,
 };
+
+mod files;
+mod lost;
+mod sink;
 
 /// asyncio's marks, in bytes.
 pub(crate) const HIGH: usize = 64 << 10;
@@ -37,63 +47,6 @@ pub(crate) const LOW: usize = HIGH / 4;
 const LINGER: Duration = Duration::from_secs(10);
 /// Memory of a queue that has become empty is kept up to so many bytes.
 const KEPT: usize = 64 << 10;
-
-/// The writing end of a stream.
-pub(crate) trait Sink: AsyncWrite + Send + Unpin {
-    /// Writes what fits, without waiting.
-    fn try_write(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize>;
-
-    /// The socket below, if there is one.
-    fn connection(&self) -> Option<&Connection>;
-
-    /// Whether dropping it ends the stream properly.
-    fn closes_by_drop(&self) -> bool;
-
-    /// Drops it so that the peer sees a reset.
-    fn abort(self: Box<Self>);
-}
-
-/// A stream of another crate, or one of layers.
-pub(crate) struct Layered<W>(pub(crate) W);
-
-impl<W: AsyncWrite + Unpin> AsyncWrite for Layered<W> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_close(cx)
-    }
-}
-
-impl<W: AsyncWrite + Send + Unpin> Sink for Layered<W> {
-    fn try_write(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut cx = Context::from_waker(Waker::noop());
-        match Pin::new(&mut self.0).poll_write_vectored(&mut cx, bufs) {
-            Poll::Ready(result) => result,
-            // The pump polls it again, with its own waker.
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
-
-    fn connection(&self) -> Option<&Connection> {
-        None
-    }
-
-    fn closes_by_drop(&self) -> bool {
-        false
-    }
-
-    fn abort(self: Box<Self>) {}
-}
 
 /// What a pump needs of a runtime. A model has its own.
 pub(crate) struct Rt {
@@ -120,6 +73,9 @@ struct State {
     /// `None` once it was reset.
     sink: Option<Box<dyn Sink>>,
     queue: VecDeque<u8>,
+    files: Files,
+    /// A part of a file could not be sent: the peer is to see a reset.
+    is_cut: bool,
     high: usize,
     low: usize,
     /// The queue was above the high mark, and not at the low one since.
@@ -137,15 +93,19 @@ struct State {
     pump: Option<Waker>,
     /// To be woken when the lock is free.
     wakes: [Option<Waker>; 2],
+    /// To be dropped when the lock is free.
+    gone: Vec<Part>,
     abandoned: bool,
 }
 
-/// Calls `f` under the lock, and then the wakers that it has left: they are foreign code (S6).
+/// Calls `f` under the lock. Then calls the wakers that it has left, which are foreign code (S6), and closes files.
 fn locked<R>(shared: &Mutex<State>, f: impl FnOnce(&mut State) -> R) -> R {
-    let (result, wakes) = {
+    let (result, wakes, gone) = {
         let mut state = shared.lock();
-        (f(&mut state), std::mem::take(&mut state.wakes))
+        let result = f(&mut state);
+        (result, std::mem::take(&mut state.wakes), std::mem::take(&mut state.gone))
     };
+    drop(gone);
     wakes.into_iter().flatten().for_each(Waker::wake);
     result
 }
@@ -174,29 +134,6 @@ enum Closing {
     Done,
 }
 
-/// An error that is reported more than once.
-#[derive(Clone)]
-enum Lost {
-    Os(i32),
-    Other(io::ErrorKind, Arc<str>),
-}
-
-impl Lost {
-    fn of(error: io::Error) -> Self {
-        match error.raw_os_error() {
-            Some(code) => Self::Os(code),
-            None => Self::Other(error.kind(), error.to_string().into()),
-        }
-    }
-
-    fn error(&self) -> io::Error {
-        match self {
-            Self::Os(code) => io::Error::from_raw_os_error(*code),
-            Self::Other(kind, text) => io::Error::new(*kind, text.to_string()),
-        }
-    }
-}
-
 impl Outgoing {
     pub(crate) fn new(sink: Box<dyn Sink>) -> Self {
         Self::with_rt(sink, &RT)
@@ -206,6 +143,8 @@ impl Outgoing {
         let state = State {
             sink: Some(sink),
             queue: VecDeque::new(),
+            files: Files::default(),
+            is_cut: false,
             high: HIGH,
             low: LOW,
             is_above: false,
@@ -217,6 +156,7 @@ impl Outgoing {
             owner: None,
             pump: None,
             wakes: [None, None],
+            gone: Vec::new(),
             abandoned: false,
         };
         Self { shared: Arc::new(Mutex::new(state)), rt }
@@ -229,6 +169,14 @@ impl Outgoing {
             self.spawn_pump()?;
         }
         Ok(is_above)
+    }
+
+    /// Sends a part of a file behind all that was written (step 5), as much as can be at once.
+    pub(crate) fn send_file(&self, file: SendFile<BorrowedFd<'_>>) -> io::Result<()> {
+        if locked(&self.shared, |state| state.send_file(file))? {
+            self.spawn_pump()?;
+        }
+        Ok(())
     }
 
     /// Waits until the writer may go on (step 2).
@@ -285,7 +233,7 @@ impl Outgoing {
         }
     }
 
-    /// Drops what waits, and resets the stream (step 5).
+    /// Drops what waits, and resets the stream (step 6).
     pub(crate) fn abort(&self) {
         let text = "the stream was aborted";
         give_up(&self.shared, io::Error::new(io::ErrorKind::ConnectionAborted, text));
@@ -296,7 +244,7 @@ impl Outgoing {
         locked(&self.shared, |state| {
             (state.high, state.low) = (high, low.min(high));
             let was_above = state.is_above;
-            state.is_above = state.queue.len() > high || was_above && state.queue.len() > state.low;
+            state.is_above = state.queue.len() > high || was_above && !state.is_below();
             state.crossed |= state.is_above && !was_above;
             state.wake_owner();
         });
@@ -328,7 +276,7 @@ impl Outgoing {
     /// sent, the peer sees a reset.
     pub(crate) fn end(&self) {
         let (sink, cut) = locked(&self.shared, |state| {
-            let cut = !state.queue.is_empty();
+            let cut = state.is_cut || state.has_queue();
             let text = "the connection is closed";
             state.lose(io::Error::new(io::ErrorKind::BrokenPipe, text));
             (state.sink.take(), cut)
@@ -436,15 +384,48 @@ impl State {
         for buf in bufs {
             self.queue.extend(&**buf);
         }
-        if self.queue.len() > self.high && !self.is_above {
-            (self.is_above, self.crossed) = (true, true);
-            // A watcher may be another task than the writer.
-            self.wake_owner();
+        if self.queue.len() > self.high {
+            self.pause();
         }
         Ok((self.is_above, !std::mem::replace(&mut self.pumping, true)))
     }
 
-    /// The owner goes (step 5). `true`: a pump is to be started, which closes the stream.
+    /// Whether a pump is to be started.
+    fn send_file(&mut self, mut file: SendFile<BorrowedFd<'_>>) -> io::Result<bool> {
+        self.check_open()?;
+        if !self.pumping && self.sink().connection().is_some() {
+            let mut cx = Context::from_waker(Waker::noop());
+            let connection = self.sink().connection().expect("it has just been there");
+            match file.poll(&mut cx, connection) {
+                Poll::Ready(Ok(_)) if !file.is_cut() => return Ok(false),
+                // The pump finds the end of the file, or the error, again.
+                Poll::Ready(_) | Poll::Pending => {}
+            }
+        }
+        self.files.push(file.into_owned()?, self.queue.len());
+        self.pause();
+        Ok(!std::mem::replace(&mut self.pumping, true))
+    }
+
+    /// The owner is to write no more for now.
+    fn pause(&mut self) {
+        if !self.is_above {
+            (self.is_above, self.crossed) = (true, true);
+            // A watcher may be another task than the writer.
+            self.wake_owner();
+        }
+    }
+
+    /// Whether so little waits that the owner may write again.
+    fn is_below(&self) -> bool {
+        self.queue.len() <= self.low && self.files.is_empty()
+    }
+
+    fn has_queue(&self) -> bool {
+        !self.queue.is_empty() || !self.files.is_empty()
+    }
+
+    /// The owner goes (step 6). `true`: a pump is to be started, which closes the stream.
     fn abandon(&mut self) -> bool {
         self.abandoned = true;
         if self.pumping {
@@ -527,6 +508,7 @@ impl State {
         if self.lost.is_none() {
             self.lost = Some(Lost::of(error));
             (self.queue, self.is_above, self.pumping) = (VecDeque::new(), false, false);
+            self.gone.extend(self.files.take());
             self.wake_pump();
             self.wake_owner();
         }
@@ -550,16 +532,32 @@ impl State {
         Poll::Ready(())
     }
 
+    /// Sends some bytes, or the part of a file that is next.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { sink: Some(sink), queue, files, gone, is_cut, .. } = self else {
+            unreachable!("without a stream nothing waits")
+        };
+        let next = queue.as_slices().0;
+        let next = &next[..next.len().min(files.bytes_before())];
+        if next.is_empty() {
+            let part = ready!(files.poll_first(cx, &mut **sink));
+            gone.extend(part.inspect_err(|_| *is_cut = true)?);
+            return Poll::Ready(Ok(()));
+        }
+        let sent = ready!(Pin::new(&mut **sink).poll_write(cx, next))?;
+        if sent == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        queue.drain(..sent);
+        files.note_sent(sent);
+        Poll::Ready(Ok(()))
+    }
+
     /// Sends what waits, and closes the stream if that was asked for.
     fn poll_pump(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.queue.is_empty() {
-            let Self { sink: Some(sink), queue, .. } = self else { return Poll::Ready(Ok(())) };
-            let sent = ready!(Pin::new(&mut **sink).poll_write(cx, queue.as_slices().0))?;
-            if sent == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            queue.drain(..sent);
-            if self.is_above && self.queue.len() <= self.low {
+        while self.has_queue() {
+            ready!(self.poll_next(cx))?;
+            if self.is_above && self.is_below() {
                 self.is_above = false;
                 self.wake_owner();
             }

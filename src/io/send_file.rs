@@ -14,7 +14,7 @@
 use std::{
     io::{self, IoSliceMut},
     ops::{Bound, RangeBounds},
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -170,6 +170,18 @@ impl<F: AsFd> SendFile<F> {
                 None => self.start_job()?,
             }
         }
+    }
+
+    /// Whether the file has ended before the range that was to be sent. A range without an end ends with the file.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.end != u64::MAX && self.offset < self.end
+    }
+
+    /// The same with a descriptor of its own.
+    pub(crate) fn into_owned(self) -> io::Result<SendFile<OwnedFd>> {
+        let Self { file, offset, end, size, sent, piece, reads, by_kernel, job, read } = self;
+        let file = file.as_fd().try_clone_to_owned()?;
+        Ok(SendFile { file, offset, end, size, sent, piece, reads, by_kernel, job, read })
     }
 
     pub(crate) fn sent(&self) -> u64 {

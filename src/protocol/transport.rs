@@ -4,6 +4,8 @@ use std::{
     fmt,
     io::{self, IoSlice},
     net::SocketAddr,
+    ops::RangeBounds,
+    os::fd::AsFd,
     sync::Arc,
     task::{Context, Waker},
 };
@@ -13,7 +15,10 @@ use super::{
     driver::{Buffered, Calls, Plain},
 };
 use crate::{
-    io::outgoing::{Outgoing, Sink, Standing},
+    io::{
+        SendFile,
+        outgoing::{Outgoing, Sink, Standing},
+    },
     loom::{
         Mutex,
         global::{AtomicU8, Ordering},
@@ -82,6 +87,56 @@ impl Transport {
     pub fn write_vectored(&self, bufs: &[&[u8]]) -> bool {
         let mut slices: Vec<_> = bufs.iter().map(|buf| IoSlice::new(buf)).collect();
         self.0.outgoing.write(&mut slices).is_ok()
+    }
+
+    /// Sends a part of a file behind everything that was written, and without waiting: what the kernel does not take at
+    /// once is sent later. What is written next goes behind it. Its own descriptor of the file is closed then. Over TLS,
+    /// and on a stream that is no socket, the part is read and written.
+    ///
+    /// No worker waits for the disk, and a part that waits takes no memory. So it does not count in
+    /// [`write_buffer_size`](Self::write_buffer_size). Instead,
+    /// [`pause_writing`](super::Protocol::pause_writing) is called while one waits, and
+    /// [`resume_writing`](super::Protocol::resume_writing) when it is sent.
+    ///
+    /// A range without an end goes to the end of the file. If the file ends before a range that has one, or cannot be
+    /// read, the connection is reset, so that the peer does not take what it has for the whole;
+    /// [`lost`](super::Protocol::lost) has the error.
+    ///
+    /// asyncio: `loop.sendfile(transport, file, offset, count)`, for which the caller waits, and before which no
+    /// writing may be paused.
+    ///
+    /// # Errors
+    ///
+    /// It is no regular file, the range ends before it starts, or there are too many open files: nothing is sent, and
+    /// the connection stays as it is. The connection is closed or lost.
+    ///
+    /// ```
+    /// use ringloop::protocol::{self, Protocol, Transport};
+    /// # use ringloop::streams;
+    ///
+    /// struct Status;
+    ///
+    /// impl Protocol for Status {
+    ///     fn connected(&mut self, transport: &Transport) {
+    ///         let file = std::fs::File::open("/proc/self/status").unwrap();
+    ///         transport.write(b"about this process:\n");
+    ///         transport.send_file(&file, ..).unwrap();
+    ///         transport.close();
+    ///     }
+    ///
+    ///     fn data(&mut self, _: &Transport, _: &[u8]) {}
+    /// }
+    ///
+    /// ringloop::run(async {
+    ///     let server = protocol::serve("127.0.0.1:0", || Status).await.unwrap();
+    /// #   let (mut reader, _writer) = streams::connect(server.local_addrs()).await.unwrap();
+    /// #   let text = reader.read_to_end().await.unwrap();
+    /// #   assert!(text.starts_with(b"about this process:\nName:"));
+    /// });
+    /// ```
+    #[doc(alias = "sendfile")]
+    pub fn send_file(&self, file: impl AsFd, range: impl RangeBounds<u64>) -> io::Result<()> {
+        self.0.outgoing.send_file(SendFile::new(file.as_fd(), range)?)
     }
 
     /// Sends what was written, and then the end: the peer reads to it. Reading goes on until the peer's end.
