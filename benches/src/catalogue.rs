@@ -230,6 +230,8 @@ pub const CASES: &[Case] = &[
         load: Some(Load { burst: 16, ..STEADY }),
         ..http("plaintext_pipelined", "the same, 16 requests at a time")
     },
+    statics("static_64k", STEADY),
+    statics("static_1m", Load { connections: 16, ..STEADY }),
     http("json_1k", "one GET answered with 1 KiB of JSON made for it over keep-alive"),
     sched("spawn_join", "one task of a batch of 100 spawned, then all joined"),
     sched("spawn_one", "one task spawned and awaited"),
@@ -344,6 +346,15 @@ const fn udp(name: &'static str, clients: usize, burst: usize) -> Case {
 
 const fn http(name: &'static str, operation: &'static str) -> Case {
     Case { area: "http", name, operation, unit: Unit::Time, peers: HTTP, load: Some(STEADY) }
+}
+
+const fn statics(name: &'static str, load: Load) -> Case {
+    let peers = &["tokio", "ringloop", "ringloop-protocol"];
+    Case {
+        peers,
+        load: Some(load),
+        ..http(name, "one GET answered with a file, which is opened for it")
+    }
 }
 
 const fn proxy(name: &'static str, load: Load) -> Case {

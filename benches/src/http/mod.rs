@@ -4,12 +4,14 @@
 //! write per request)? `plaintext` answers with constant bytes; `json_1k` makes a body of 1 KiB
 //! with serde for each request, into memory of its own. `plaintext_timer` is `plaintext` as it is
 //! deployed: with a limit on the time that a head may take, which hyper arms anew for each request.
-//! `plaintext_pipelined` is the same with 16 requests at a time.
+//! `plaintext_pipelined` is the same with 16 requests at a time. `static_64k` and `static_1m` are servers of files: see
+//! `files/mod.rs`.
 //!
 //! Does not show: routing, request bodies, TLS, a real network. hyper is most of the user
 //! time, the kernel's TCP most of all, so ratios are nearer to 1 than in `echo`; `json_1k` adds about
 //! two microseconds of serialising and sending that are the same for all.
 
+mod files;
 mod json;
 mod ringloop;
 mod tokio;
@@ -30,6 +32,9 @@ use crate::load::Exchange;
 
 /// Runs the HTTP server of the peer that `spec` names, for ever.
 pub fn serve(spec: &Spec) -> Result<(), String> {
+    if is_static(spec.case.name) {
+        return files::serve(spec);
+    }
     let setup = Setup::of(spec.case.name);
     let served = match spec.peer.as_str() {
         "tokio" => tokio::serve(Some(spec.workers), setup),
@@ -38,6 +43,11 @@ pub fn serve(spec: &Spec) -> Result<(), String> {
         other => return Err(format!("http has no peer {other:?}")),
     };
     served.map_err(|error: io::Error| format!("the server failed: {error}"))
+}
+
+/// Whether the server is one of files.
+fn is_static(case: &str) -> bool {
+    case.starts_with("static_")
 }
 
 /// Which parts of a deployed server there are.
@@ -80,23 +90,32 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 /// The request and the reply of the client of `case`. The server gets one request first, and its
 /// answer is checked closely; from then on answers must be the same, except for the date.
 pub fn exchange(case: &str, burst: usize, server: SocketAddr) -> Result<Exchange, String> {
-    let path = if case == "json_1k" { case } else { "plaintext" };
-    let request = format!("GET /{path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
+    let path = match case {
+        "json_1k" => "/json_1k",
+        case if is_static(case) => files::PATH,
+        _ => "/plaintext",
+    };
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
     let failed = |what: &str| format!("the first request failed: {what}");
     let reply = ask(server, &request).map_err(|error| failed(&error.to_string()))?;
     let body = body_of(&reply).ok_or_else(|| failed("not an answer of HTTP/1.1"))?;
     let right = match path {
-        "plaintext" => body == b"Hello, World!",
-        _ => json::is_right(body),
+        "/plaintext" => body == b"Hello, World!",
+        "/json_1k" => json::is_right(body),
+        _ => body == files::contents(case),
     };
     if !right {
         return Err(failed(&format!("it brought {:?}", String::from_utf8_lossy(body))));
     }
-    let varying = find(&reply, b"\r\ndate: ").ok_or_else(|| failed("it has no date"))? + 8;
     // As in "Sun, 06 Nov 1994 08:49:37 GMT".
-    let varying = varying..varying + 29;
+    let varying = match find(&reply, b"\r\ndate: ") {
+        Some(date) => date + 8..date + 8 + 29,
+        None if is_static(case) => 0..0,
+        None => return Err(failed("it has no date")),
+    };
     let (request, reply) = (request.repeat(burst), reply.repeat(burst));
-    Ok(Exchange { request, reply, varying, messages: burst, compare_every: 1 })
+    let compare_every = if is_static(case) { 16 } else { 1 };
+    Ok(Exchange { request, reply, varying, messages: burst, compare_every })
 }
 
 /// The answer to one request on a connection of its own, as long as its head says.

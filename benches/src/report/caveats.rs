@@ -119,6 +119,12 @@ const CAVEATS: &[(&str, &str)] = &[
          waits for the next request to be complete.",
     ),
     (
+        "static_64k",
+        "a disk, ranges, and caching of open files, which servers may do: the file is in the page cache, and opened for each \
+         request.",
+    ),
+    ("static_1m", "what `static_64k` does not; 16 connections."),
+    (
         "json_1k",
         "the runtime alone: serialising the body is the same for all, and in every figure.",
     ),
