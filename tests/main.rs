@@ -71,6 +71,8 @@ mod fs_faults;
 mod fs_file;
 #[path = "suite/fs_folders.rs"]
 mod fs_folders;
+#[path = "suite/fs_full.rs"]
+mod fs_full;
 #[path = "suite/fs_machine.rs"]
 mod fs_machine;
 #[path = "suite/fs_names.rs"]
