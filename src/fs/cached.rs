@@ -33,8 +33,8 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{
-        AtFlags, CWD, FileType, FsWord, Mode, OFlags, ResolveFlags, StatxFlags, fcntl_setfl, fstat,
-        fstatfs, openat2, statx,
+        AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fcntl_setfl, fstat,
+        openat2, statx,
     },
     io::{Errno, retry_on_intr},
 };
@@ -45,6 +45,7 @@ use crate::{
     loom::global::{AtomicU8, Ordering},
     runtime::{Route, count},
     task,
+    util::file_system::FileSystem,
 };
 
 /// `STATX_MNT_ID_UNIQUE`, Linux 6.8. Before, the kernel gives the number that `STATX_MNT_ID` gives,
@@ -65,48 +66,15 @@ const MOUNTS: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     mount: u64,
-    pub(super) system: System,
-}
-
-/// What a file system does when its file is opened or read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum System {
-    /// It keeps all in memory.
-    Memory,
-    /// It has a disk of this machine. Names in the cache can be opened without it.
-    Disk,
-    /// Not known to be either.
-    Other,
+    pub(super) system: FileSystem,
 }
 
 impl Place {
     /// Asks the kernel, which may block.
     pub(super) fn of(file: impl AsFd) -> Option<Place> {
         let mount = mount_of(file.as_fd()).ok()?;
-        let system = System::of_magic(fstatfs(file).ok()?.f_type);
+        let system = FileSystem::of(file)?;
         Some(Place { mount, system })
-    }
-}
-
-impl System {
-    /// By `statfs(2)`. On a union of file systems (overlay) the upper ones are taken to be local, as
-    /// they are in containers.
-    fn of_magic(magic: FsWord) -> Self {
-        const TMPFS: FsWord = 0x0102_1994;
-        const RAMFS: FsWord = 0x8584_58f6;
-        const EXT4: FsWord = 0xef53;
-        const XFS: FsWord = 0x5846_5342;
-        const BTRFS: FsWord = 0x9123_683e;
-        const F2FS: FsWord = 0xf2f5_2010;
-        const OVERLAY: FsWord = 0x794c_7630;
-        const EROFS: FsWord = 0xe0f5_e1e2;
-        const SQUASHFS: FsWord = 0x7371_7368;
-        const BCACHEFS: FsWord = 0xca45_1a4e;
-        match magic {
-            TMPFS | RAMFS => Self::Memory,
-            EXT4 | XFS | BTRFS | F2FS | OVERLAY | EROFS | SQUASHFS | BCACHEFS => Self::Disk,
-            _ => Self::Other,
-        }
     }
 }
 
@@ -163,7 +131,7 @@ fn recall_folder(path: &Path) -> Option<Place> {
     found.ok().flatten().filter(|(hash, _)| *hash == folder).map(|(_, place)| place)
 }
 
-fn recall_mount(mount: u64) -> Option<System> {
+fn recall_mount(mount: u64) -> Option<FileSystem> {
     let found = KNOWN.try_with(|known| {
         let known = known.borrow();
         known.mounts.iter().flatten().find(|place| place.mount == mount).map(|place| place.system)
@@ -224,7 +192,7 @@ pub(super) async fn metadata(
     let ask = move |path: &Path| {
         let place = file.as_ref().and_then(Place::of);
         let found = match file {
-            Some(file) if place.is_some_and(|place| place.system != System::Other) => {
+            Some(file) if place.is_some_and(|place| place.system != FileSystem::Other) => {
                 File::from(file).metadata()
             }
             // By its name: that makes a mount that has yet to be made.
@@ -248,8 +216,8 @@ fn metadata_now(path: &Path, follow: bool) -> Looked<Metadata> {
         None => return Looked::Ask(None),
     };
     match mount_of(&file).ok().and_then(recall_mount) {
-        Some(System::Memory | System::Disk) => Looked::Known(File::from(file).metadata()),
-        Some(System::Other) | None => Looked::Ask(Some(file)),
+        Some(FileSystem::Memory | FileSystem::Disk) => Looked::Known(File::from(file).metadata()),
+        Some(FileSystem::Other) | None => Looked::Ask(Some(file)),
     }
 }
 
@@ -329,7 +297,7 @@ fn wait_for_writer(pipe: &OwnedFd) -> io::Result<()> {
 /// If the folder is not known, the answer is to ask. Then the thread asks for the [`Place`] of the file,
 /// and the worker [remembers](remember) it.
 pub(super) fn open_now(path: &Path, flags: OFlags) -> Looked<Opened> {
-    let place = recall_folder(path).filter(|place| place.system != System::Other);
+    let place = recall_folder(path).filter(|place| place.system != FileSystem::Other);
     let (Some(place), false) = (place, flags.intersects(NEVER_CACHED)) else {
         return Looked::Ask(None);
     };
@@ -353,7 +321,7 @@ pub(super) fn open_now(path: &Path, flags: OFlags) -> Looked<Opened> {
         return Looked::Ask(None);
     }
     let size = (kind == FileType::RegularFile).then_some(found.stx_size);
-    Looked::Known(Ok(Opened { file, size, in_memory: place.system == System::Memory }))
+    Looked::Known(Ok(Opened { file, size, in_memory: place.system == FileSystem::Memory }))
 }
 
 /// Opens a name that is in the kernel's cache. An error is one of the name's.
@@ -378,7 +346,7 @@ fn look_up(path: &Path, flags: OFlags) -> Option<rustix::io::Result<OwnedFd>> {
 }
 
 /// What is known of an open file, without waiting: whether it is a regular one, and its file system.
-pub(super) fn look_at(file: impl AsFd) -> Option<(bool, Option<System>)> {
+pub(super) fn look_at(file: impl AsFd) -> Option<(bool, Option<FileSystem>)> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     let found = statx(file, c"", flags, StatxFlags::TYPE | UNIQUE_MOUNT).ok()?;
     let is_regular = FileType::from_raw_mode(found.stx_mode.into()) == FileType::RegularFile;

@@ -20,7 +20,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, StatxFlags, fstatfs, statx},
+    fs::{AtFlags, FileType, StatxFlags, statx},
     io::{Errno, ReadWriteFlags, pread, preadv2},
 };
 
@@ -32,7 +32,7 @@ use crate::{
         Handle, call_on,
         operation::{self, Operation},
     },
-    util::{page_cache, signals},
+    util::{file_system::FileSystem, page_cache, signals},
 };
 
 /// At most so much goes by sendfile(2).
@@ -41,9 +41,6 @@ const SMALL: u64 = 128 << 10;
 const FIRST: usize = 64 << 10;
 /// The largest piece.
 const LARGEST: usize = 256 << 10;
-
-/// File systems in memory: a read of theirs never waits for a device (statfs(2)).
-const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// How a file is read.
 #[derive(Clone, Copy, PartialEq)]
@@ -237,8 +234,8 @@ impl<F: AsFd> SendFile<F> {
                 Ok(len) => return Ok(Some(len)),
                 Err(Errno::WOULDBLOCK) => return Ok(None),
                 Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-                    let system = fstatfs(&self.file)?.f_type as u64;
-                    let in_memory = IN_MEMORY.contains(&system);
+                    // A read of theirs never waits for a device.
+                    let in_memory = FileSystem::of(&self.file) == Some(FileSystem::Memory);
                     self.reads = if in_memory { Reads::Directly } else { Reads::OnThread };
                 }
                 Err(error) => return Err(error.into()),

@@ -42,10 +42,10 @@ fn place(path: &Path) -> Place {
 
 #[test]
 fn file_systems_are_known_by_their_numbers() {
-    assert_eq!(place(Path::new("/proc/self/stat")).system, System::Other);
+    assert_eq!(place(Path::new("/proc/self/stat")).system, FileSystem::Other);
     if Path::new("/dev/shm").is_dir() {
         let found = place(Path::new("/dev/shm"));
-        assert!(found.system == System::Memory || found.mount == place(Path::new("/")).mount);
+        assert!(found.system == FileSystem::Memory || found.mount == place(Path::new("/")).mount);
     }
     assert_ne!(place(Path::new("/proc")).mount, place(Path::new("/")).mount);
 }
@@ -54,7 +54,7 @@ fn file_systems_are_known_by_their_numbers() {
 fn a_file_in_a_known_folder_is_opened_at_once_and_as_others_are() {
     let folder = Folder::new("open");
     let path = folder.file();
-    if place(&path).system == System::Other {
+    if place(&path).system == FileSystem::Other {
         return;
     }
     let main = async {
@@ -87,7 +87,7 @@ fn a_folder_on_another_mount_than_remembered_is_forgotten() {
     let path = folder.file();
     let mut wrong = place(&path);
     wrong.mount += 1;
-    wrong.system = System::Disk;
+    wrong.system = FileSystem::Disk;
     remember(&path, wrong);
     assert!(matches!(open_now(&path, OFlags::RDONLY), Looked::Ask(None)));
     assert!(!is_known(&path));
@@ -97,7 +97,7 @@ fn a_folder_on_another_mount_than_remembered_is_forgotten() {
 fn a_file_system_that_may_ask_others_is_left_to_threads() {
     let folder = Folder::new("other");
     let path = folder.file();
-    let other = Place { system: System::Other, ..place(&path) };
+    let other = Place { system: FileSystem::Other, ..place(&path) };
     remember(&path, other);
     assert!(matches!(open_now(&path, OFlags::RDONLY), Looked::Ask(None)));
     // Its name is asked for nothing but its mount.

@@ -26,7 +26,7 @@ use std::{
 use rustix::fs::{OFlags, fcntl_getfl};
 
 use super::super::{
-    cached::{self, Place, System},
+    cached::{self, Place},
     lane::on_lane,
 };
 use crate::{
@@ -35,6 +35,7 @@ use crate::{
     reactor::files::{self, Buffers, ReadAt, ReadVectoredAt, WriteAt, WriteVectoredAt},
     runtime::{Route, count, perform, perform_on_thread},
     task,
+    util::file_system::FileSystem,
 };
 
 /// The most bytes that a worker copies in one call.
@@ -68,11 +69,11 @@ pub(super) enum Way {
 
 impl Way {
     /// Of a regular file.
-    fn of(system: System) -> Self {
+    fn of(system: FileSystem) -> Self {
         match system {
-            System::Memory => Way::Memory,
-            System::Disk => Way::Cached,
-            System::Other => Way::Waits,
+            FileSystem::Memory => Way::Memory,
+            FileSystem::Disk => Way::Cached,
+            FileSystem::Other => Way::Waits,
         }
     }
 
