@@ -396,7 +396,7 @@ impl Case<'_> {
         F: Future<Output: Termination>,
     {
         let builder = Builder::new().workers(self.workers).backend(self.backend);
-        let mut builder = builder.test_deadlock(Some(DEADLOCK));
+        let mut builder = builder.test_deadlock(Some(DEADLOCK)).for_test();
         if let Some(name) = &self.sweep.name {
             builder = builder.name(name);
         }

@@ -38,6 +38,8 @@ mod attributes;
 #[cfg(feature = "tls")]
 pub mod tls;
 
+mod introspect;
+
 pub mod compat;
 pub mod testing;
 
@@ -87,6 +89,8 @@ pub mod guide {
 
     #[doc = include_str!("../docs/cancellation.md")]
     pub mod cancellation {}
+    #[doc = include_str!("../docs/inspect.md")]
+    pub mod inspect {}
     #[doc = include_str!("../docs/libraries.md")]
     pub mod libraries {}
     #[doc = include_str!("../docs/processes.md")]

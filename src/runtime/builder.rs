@@ -12,6 +12,7 @@ use super::{
     Backend, BackendInfo, Handle, Inner, Resolver, Runtime,
     backend::Choice,
     crew::Crew,
+    inspected,
     resolver::Names,
     run,
     testing::{Replay, TestOptions},
@@ -49,6 +50,8 @@ pub struct Builder {
     pub(super) threads: ThreadOptions,
     shutdown_deadline: Duration,
     on_error: Option<Hook>,
+    /// Unless the default is to be taken.
+    pub(super) inspect: Option<bool>,
     pub(super) resolver: Option<Arc<dyn Resolver>>,
     pub(super) tests: TestOptions,
 }
@@ -68,6 +71,7 @@ impl fmt::Debug for Builder {
             .field("name", &self.name)
             .field("threads", &self.threads)
             .field("shutdown_deadline", &self.shutdown_deadline)
+            .field("inspect", &self.inspect)
             .field("tests", &self.tests)
             .finish_non_exhaustive()
     }
@@ -84,6 +88,7 @@ impl Builder {
             threads: ThreadOptions::default(),
             shutdown_deadline: Duration::from_secs(10),
             on_error: None,
+            inspect: None,
             resolver: None,
             tests: TestOptions::default(),
         }
@@ -154,6 +159,7 @@ impl Builder {
         let replay = Replay::new(self.tests.seed()?);
         let (inner, seats) = self.prepare()?;
         let crew = Crew::start(&inner, seats, 0)?;
+        inner.begin_inspection();
         Ok(Runtime::new_with(Handle { inner }, crew, deadline, replay))
     }
 
@@ -185,14 +191,11 @@ impl Builder {
             )));
         }
         let threads = self.threads.resolve()?;
-        if self.name.contains('\0') {
-            return Err(BuildError::new(
-                "a thread's name has no NUL byte in it: choose another name",
-            ));
-        }
+        check_name(&self.name)?;
         let choice = Choice::find(self.backend, workers, self.allowed)?;
         let options = self.tests.resolve(&choice.info)?;
         let slow_poll = self.tests.debug.resolve()?;
+        let inspected = inspected::resolve(self.inspect, self.tests.is_test())?;
         let hub = Hub::acquire(workers).ok_or_else(|| {
             BuildError::new(format!("{MAX_HUBS} runtimes are alive: drop some of them first"))
         })?;
@@ -236,12 +239,20 @@ impl Builder {
             names: Names::new(self.resolver),
             shutdown_deadline: self.shutdown_deadline,
             last_metrics: parking_lot::Mutex::new(None),
+            inspected,
             process: fork::generation(),
         });
         let weak = Arc::downgrade(&inner);
         standstill.set_pool(move || weak.upgrade().is_none_or(|inner| inner.jobs_rest()));
         super::callbacks::add(&inner);
         Ok((inner, seats))
+    }
+}
+
+fn check_name(name: &str) -> Result<(), BuildError> {
+    match name.contains('\0') {
+        false => Ok(()),
+        true => Err(BuildError::new("a thread's name has no NUL byte in it: choose another name")),
     }
 }
 

@@ -11,8 +11,15 @@ use parking_lot::Mutex;
 use super::Inner;
 use crate::{task::Caller, util::fork::PerProcess};
 
-/// Each by the key of its hub.
-type Runtimes = Mutex<Vec<(u16, Weak<Inner>)>>;
+type Runtimes = Mutex<Vec<Entry>>;
+
+struct Entry {
+    /// Of its hub.
+    key: u16,
+    inner: Weak<Inner>,
+    /// [`Inner::inspected`].
+    inspected: bool,
+}
 
 /// The runtimes that have not ended.
 fn runtimes() -> &'static Runtimes {
@@ -24,18 +31,31 @@ fn runtimes() -> &'static Runtimes {
 pub(super) fn add(inner: &Arc<Inner>) {
     let mut runtimes = runtimes().lock();
     // One that could not end in time has kept its hub, and its key.
-    runtimes.retain(|(_, runtime)| runtime.strong_count() > 0);
-    runtimes.push((inner.hub.key(), Arc::downgrade(inner)));
+    runtimes.retain(|entry| entry.inner.strong_count() > 0);
+    let (key, inspected) = (inner.hub.key(), inner.inspected);
+    runtimes.push(Entry { key, inner: Arc::downgrade(inner), inspected });
 }
 
 /// A runtime has ended, and its key is for the next.
 pub(super) fn remove(inner: &Inner) {
-    runtimes().lock().retain(|(key, _)| *key != inner.hub.key());
+    runtimes().lock().retain(|entry| entry.key != inner.hub.key());
+}
+
+/// The runtimes that have not ended.
+pub(super) fn live() -> Vec<Arc<Inner>> {
+    runtimes().lock().iter().filter_map(|entry| entry.inner.upgrade()).collect()
+}
+
+/// Whether one of them may be inspected.
+pub(super) fn is_any_inspected() -> bool {
+    let is_live = |entry: &Entry| entry.inspected && entry.inner.strong_count() > 0;
+    runtimes().lock().iter().any(is_live)
 }
 
 /// Spawns a caller on the runtime of its task; after that runtime's end it gives up.
 pub(super) fn spawn(key: u16, at: &'static Location<'static>, caller: Caller) {
-    let runtime = runtimes().lock().iter().find(|(of, _)| *of == key).map(|(_, it)| it.clone());
+    let of_key = |entry: &&Entry| entry.key == key;
+    let runtime = runtimes().lock().iter().find(of_key).map(|entry| entry.inner.clone());
     let runtime = runtime.and_then(|runtime| runtime.upgrade());
     let of_this_life = |inner: &Arc<Inner>| inner.hub.has_born(caller.task());
     let Some(inner) = runtime.filter(of_this_life) else { return caller.give_up() };

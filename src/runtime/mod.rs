@@ -10,6 +10,7 @@ mod crew;
 mod deadline;
 mod debug;
 mod inspect;
+mod inspected;
 pub(crate) mod interrupt;
 mod job;
 pub(crate) mod operation;
@@ -38,6 +39,7 @@ pub use self::{
 use self::{crew::Crew, testing::Replay, threads::ThreadOptions};
 pub(crate) use self::{
     deadline::{Deadline, next_tick},
+    inspected::{Inspection, inspected, is_any_inspected},
     job::call_on,
     owned::{Route, count, perform, perform_on_thread},
     run::run_on,
@@ -70,6 +72,8 @@ struct Inner {
     shutdown_deadline: Duration,
     /// The counters, once the runtime has ended and the hub is another's.
     last_metrics: Mutex<Option<Metrics>>,
+    /// Whether other processes may look into it.
+    inspected: bool,
     /// The process that has its threads.
     process: fork::Generation,
 }
@@ -92,6 +96,7 @@ impl Inner {
     fn release_hub(&self) {
         hook::clear(self.hub.key());
         callbacks::remove(self);
+        self.end_inspection();
         self.hub.recycle();
     }
 }

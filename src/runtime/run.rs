@@ -78,6 +78,7 @@ pub(super) fn run_here<F: Future>(builder: Builder, main: F) -> Result<F::Output
     let peers = super::builder::peers(&seats);
     let first = seats.remove(0);
     let crew = Crew::start_with(&inner, seats, 1, peers.clone())?;
+    inner.begin_inspection();
     let handle = Handle { inner };
     let role = RoleForNow::take(Role::Worker(handle.inner.id));
     let context = context::enter(handle.clone());

@@ -28,6 +28,8 @@ const DEADLOCK: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct TestOptions {
     mock_clock: bool,
+    /// Whether the attribute for tests has made the runtime.
+    attribute: bool,
     seed: Option<u64>,
     /// Unless the default is to be taken.
     deadlock: Option<Option<Duration>>,
@@ -46,12 +48,17 @@ impl TestOptions {
         }
     }
 
+    /// Whether the runtime is one of a test.
+    pub(super) fn is_test(&self) -> bool {
+        self.attribute || self.mock_clock || self.seed.is_some()
+    }
+
     pub(super) fn resolve(&self, _backend: &BackendInfo) -> Result<Options, BuildError> {
         #[cfg(test)]
         let plays_clock = self.mock_clock || _backend.backend == super::Backend::Memory;
         #[cfg(not(test))]
         let plays_clock = self.mock_clock;
-        let is_test = self.mock_clock || self.seed.is_some();
+        let is_test = self.is_test();
         Ok(Options {
             plays_clock,
             seed: self.seed()?,
@@ -61,6 +68,12 @@ impl TestOptions {
 }
 
 impl Builder {
+    /// The runtime is one of `#[ringloop::test]`.
+    pub(crate) fn for_test(mut self) -> Self {
+        self.tests.attribute = true;
+        self
+    }
+
     /// For tests: the program's time stands still while tasks run, and jumps to the next deadline when
     /// everything waits. An hour of [`sleep`](crate::time::sleep) takes no time, and ends to the
     /// nanosecond. See [`testing::Clock`](crate::testing::Clock).

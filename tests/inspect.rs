@@ -1,0 +1,1 @@
+//! The program `ringloop`, asking processes that this test starts.
