@@ -35,10 +35,9 @@ pub mod streams;
 mod threads;
 
 mod attributes;
+pub mod introspect;
 #[cfg(feature = "tls")]
 pub mod tls;
-
-mod introspect;
 
 pub mod compat;
 pub mod testing;

@@ -27,7 +27,7 @@ use crate::{
     reactor::{Allowed, Reactor, TriedRing},
     scheduler::{self, Hub, MAX_HUBS, MAX_WORKERS, Peer, Seat, Standstill},
     task,
-    util::{current::RuntimeId, fork, gate::Gate, threads::available},
+    util::{clock, current::RuntimeId, fork, gate::Gate, threads::available},
 };
 
 /// Options of a runtime.
@@ -241,6 +241,7 @@ impl Builder {
             last_metrics: parking_lot::Mutex::new(None),
             inspected,
             process: fork::generation(),
+            born: clock::machine(),
         });
         let weak = Arc::downgrade(&inner);
         standstill.set_pool(move || weak.upgrade().is_none_or(|inner| inner.jobs_rest()));

@@ -41,15 +41,15 @@ pub(super) fn remove(inner: &Inner) {
     runtimes().lock().retain(|entry| entry.key != inner.hub.key());
 }
 
-/// The runtimes that have not ended.
-pub(super) fn live() -> Vec<Arc<Inner>> {
-    runtimes().lock().iter().filter_map(|entry| entry.inner.upgrade()).collect()
-}
-
 /// Whether one of them may be inspected.
 pub(super) fn is_any_inspected() -> bool {
     let is_live = |entry: &Entry| entry.inspected && entry.inner.strong_count() > 0;
     runtimes().lock().iter().any(is_live)
+}
+
+/// The runtimes of this process that have not ended.
+pub(super) fn all() -> Vec<Arc<Inner>> {
+    runtimes().lock().iter().filter_map(|entry| entry.inner.upgrade()).collect()
 }
 
 /// Spawns a caller on the runtime of its task; after that runtime's end it gives up.

@@ -266,16 +266,27 @@ impl Handle {
     ///
     /// asyncio: `asyncio.all_tasks(loop)`.
     pub fn all_tasks(&self) -> Vec<TaskInfo> {
-        let mut tasks = Vec::new();
+        self.first_tasks(usize::MAX).0
+    }
+
+    /// `most` of its tasks, and the number of those beyond.
+    pub(super) fn first_tasks(&self, most: usize) -> (Vec<TaskInfo>, usize) {
+        let (mut tasks, mut left_out) = (Vec::new(), 0);
         {
             // While it is held, the hub is not given to another runtime.
             let last = self.inner.last_metrics.lock();
             if last.is_none() && self.inner.is_ours() {
-                self.inner.hub.registry.for_each(|task| tasks.push(task.clone()));
+                self.inner.hub.registry.for_each(|task| {
+                    if tasks.len() < most {
+                        tasks.push(task.clone());
+                    } else {
+                        left_out += 1;
+                    }
+                });
             }
         }
         // A task that ends meanwhile is freed here, where its destructors may do as they please.
-        tasks.into_iter().map(TaskInfo::of).collect()
+        (tasks.into_iter().map(TaskInfo::of).collect(), left_out)
     }
 
     /// The tasks that have not ended, in words.

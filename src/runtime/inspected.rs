@@ -34,7 +34,7 @@ impl Inner {
 
 /// The runtimes of this process that may be inspected, in the order of their start.
 pub(crate) fn inspected() -> Vec<Handle> {
-    let live = callbacks::live().into_iter();
+    let live = callbacks::all().into_iter();
     live.filter(|inner| inner.inspected).map(|inner| Handle { inner }).collect()
 }
 

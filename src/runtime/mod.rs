@@ -13,6 +13,7 @@ mod inspect;
 mod inspected;
 pub(crate) mod interrupt;
 mod job;
+mod look;
 pub(crate) mod operation;
 mod owned;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub(crate) use self::{
     deadline::{Deadline, next_tick},
     inspected::{Inspection, inspected, is_any_inspected},
     job::call_on,
+    look::{Look, all as all_runtimes},
     owned::{Route, count, perform, perform_on_thread},
     run::run_on,
     testing::MockClock,
@@ -76,6 +78,8 @@ struct Inner {
     inspected: bool,
     /// The process that has its threads.
     process: fork::Generation,
+    /// When it was built.
+    born: u64,
 }
 
 impl Inner {

@@ -16,6 +16,7 @@
 //! | `thread` | the worker | it starts | the patrol, which asks the kernel about the thread |
 //! | `running`, `running_at` | the worker | around each poll | reporters |
 //! | `poll_time` | the worker | it looks at the clock while tasks run | thieves |
+//! | `queued` | the worker | it looks at the clock, and when no task is left | reports |
 //! | `counts` | the worker | as each says | anybody |
 
 use std::{panic::Location, ptr};
@@ -26,7 +27,7 @@ use super::{balance, inbox::Inbox, timers};
 use crate::{
     error::TaskId,
     loom::{
-        atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering},
         put,
     },
     reactor::Doorbell,
@@ -62,6 +63,8 @@ pub(crate) struct Block {
     running_at: AtomicPtr<Location<'static>>,
     /// Moving average of a poll's time, in ns; read by thieves.
     pub(super) poll_time: AtomicU64,
+    /// Tasks in its queues when it last looked at the clock.
+    pub(super) queued: AtomicUsize,
     pub(crate) counts: Counts,
 }
 
@@ -143,6 +146,7 @@ impl Block {
             running: AtomicU64::new(0),
             running_at: AtomicPtr::new(ptr::null_mut()),
             poll_time: AtomicU64::new(0),
+            queued: AtomicUsize::new(0),
             counts: Counts::default(),
         }
     }
@@ -173,6 +177,13 @@ impl Block {
         self.note_check(now);
         // Release: pairs with `is_held`, which is not to see this with an older check.
         self.since.store(now, Ordering::Release);
+    }
+
+    /// The worker has as many tasks in its queues.
+    #[inline]
+    pub(super) fn note_queued(&self, queued: usize) {
+        // Relaxed: for reports.
+        self.queued.store(queued, Ordering::Relaxed);
     }
 
     /// The worker has looked at the clock while tasks run.

@@ -35,6 +35,7 @@ mod homes;
 mod hub;
 pub(crate) mod idle;
 pub(crate) mod inbox;
+mod look;
 mod monitor;
 mod patrol;
 mod queue;
@@ -49,6 +50,7 @@ use std::{panic::Location, ptr::NonNull};
 pub(crate) use self::{
     hub::{Hub, MAX_HUBS, Phase, Tick},
     idle::MAX_WORKERS,
+    look::{Doing, WorkerLook},
     standstill::{AllBlocked, MainWatch, Options, Standstill},
     worker::{Call, Peer, Seat, Worker},
 };

@@ -301,6 +301,7 @@ impl Worker {
         let block = self.block();
         block.counts.polls.add(polls);
         block.note_check(now);
+        block.note_queued(self.queue.len() + self.local.borrow().len());
         self.patrol.note_work(now);
         let average = (3 * self.poll_time.get() + (now - since) / polls) / 4;
         self.poll_time.set(average);

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, panic::Location};
 
-use super::{TaskRef, extra::Asked, polled};
+use super::{Header, TaskRef, extra::Asked, polled};
 use crate::error::TaskId;
 
 /// Ends a task from elsewhere, on any thread: it can be cloned, and keeps no result alive.
@@ -38,6 +38,10 @@ impl Canceller {
     #[track_caller]
     pub fn abort(&self) -> bool {
         self.0.ask(true, Asked::At(Location::caller()))
+    }
+
+    pub(super) fn header(&self) -> &Header {
+        self.0.header()
     }
 
     /// Whether the task has ended.

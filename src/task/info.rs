@@ -2,7 +2,7 @@
 
 use std::{fmt, panic::Location, time::Duration};
 
-use super::{Canceller, TaskRef};
+use super::{Canceller, Header, TaskRef};
 use crate::{
     error::TaskId,
     util::{
@@ -18,6 +18,7 @@ pub struct TaskInfo {
     state: TaskState,
     waits_for: Option<WaitsFor>,
     awaited_by: Option<TaskId>,
+    is_cancelling: bool,
 }
 
 /// How far a task has come.
@@ -42,7 +43,22 @@ impl TaskInfo {
         };
         let waits_for = task.header().waits_for();
         let awaited_by = task.extra().awaiter();
-        Self { task: Canceller::new(task), state, waits_for, awaited_by }
+        let is_cancelling = now.is_cancelled() && !now.is_complete();
+        Self { task: Canceller::new(task), state, waits_for, awaited_by, is_cancelling }
+    }
+
+    /// What it waits for, as it was noted.
+    pub(crate) fn wait(&self) -> Option<Wait> {
+        self.waits_for.map(|waits_for| waits_for.0)
+    }
+
+    /// Whether it was asked to end.
+    pub(crate) fn is_cancelling(&self) -> bool {
+        self.is_cancelling
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        self.task.header()
     }
 
     /// The task's number.

@@ -36,6 +36,10 @@ impl RuntimeId {
         // Relaxed: only uniqueness matters.
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
+
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
 }
 
 /// What a thread is, from its start to its end: thread-local destructors still see it.
