@@ -7,9 +7,10 @@ use std::{
     fmt,
     future::poll_fn,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
+use futures_core::Stream;
 use pin_project_lite::pin_project;
 
 use crate::util::current;
@@ -90,5 +91,73 @@ impl<F: Future> Future for Unconstrained<F> {
 impl<F> fmt::Debug for Unconstrained<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Unconstrained").finish_non_exhaustive()
+    }
+}
+
+/// Spends one unit of the running task's budget at each poll of `future`, for futures of other
+/// libraries that do not know it.
+///
+/// A task that takes from a channel of tokio's or of futures' which is never empty would not yield: each item is
+/// ready, and other tasks of the worker wait. With `coop` around each wait they run in between. `future` is
+/// not polled when the budget is spent, so that nothing is taken. A stream of items can be wrapped as a whole.
+///
+/// tokio: `tokio::task::coop::cooperative`.
+///
+/// # Cancel safety
+///
+/// That of `future`.
+///
+/// ```
+/// use futures_util::{StreamExt, stream};
+/// use ringloop::task::coop;
+///
+/// ringloop::run(async {
+///     let mut ones = coop(stream::repeat(1)).take(1000);
+///     let mut sum = 0;
+///     while let Some(one) = ones.next().await {
+///         sum += one; // other tasks run in between
+///     }
+///     assert_eq!(sum, 1000);
+///     assert_eq!(coop(async { 7 }).await, 7);
+/// });
+/// ```
+pub fn coop<F>(future: F) -> Coop<F> {
+    Coop { inner: future }
+}
+
+pin_project! {
+    /// A future or a stream whose polls spend budget: see [`coop`].
+    #[must_use = "futures and streams do nothing unless they are awaited"]
+    pub struct Coop<F> {
+        #[pin]
+        inner: F,
+    }
+}
+
+impl<F: Future> Future for Coop<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        ready!(current::poll_budget(cx));
+        self.project().inner.poll(cx)
+    }
+}
+
+impl<S: Stream> Stream for Coop<S> {
+    type Item = S::Item;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        ready!(current::poll_budget(cx));
+        self.project().inner.poll_next(cx)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.inner.size_hint()
+    }
+}
+
+impl<F> fmt::Debug for Coop<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Coop").finish_non_exhaustive()
     }
 }

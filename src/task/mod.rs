@@ -41,7 +41,7 @@ use std::{
 
 use self::extra::{Asked, Extra};
 pub use self::{
-    budget::{Unconstrained, consume_budget, unconstrained},
+    budget::{Coop, Unconstrained, consume_budget, coop, unconstrained},
     builder::Builder,
     cancel::{Cancelled, CatchCancel, Uncancellable, catch_cancel, uncancellable},
     canceller::{Canceller, current_task},

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ringloop::task::{Builder, Outcome, TaskState, consume_budget, current_task, unconstrained};
+use futures_util::StreamExt;
+use ringloop::task::{
+    Builder, Outcome, TaskState, consume_budget, coop, current_task, unconstrained,
+};
 use ringloop::{TaskId, all_tasks, spawn, spawn_local, spawn_logged, to_thread, yield_now};
 
 use crate::harness::{
@@ -340,6 +343,49 @@ fn budget_is_spent_or_lifted_by_authors_of_futures() {
             };
             spawn_local(Polled::new(Box::pin(around), &polls)).await.unwrap();
             assert_eq!(polls.get(), 5);
+        });
+    });
+}
+
+#[test]
+fn futures_that_know_no_budget_can_be_made_to_spend_it() {
+    // Goal: with `coop` a loop over what is always ready yields, and takes nothing when it does;
+    // method: polls and items are counted.
+    on_every(|cfg| {
+        cfg.once(async {
+            let (polls, taken) = (Count::new(), Count::new());
+            let item = || {
+                taken.add();
+                std::future::ready(())
+            };
+            let plain = async {
+                for _ in 0..1000 {
+                    item().await;
+                }
+            };
+            Polled::new(Box::pin(plain), &polls).await;
+            assert_eq!((polls.get(), taken.get()), (1, 1000));
+            let items = Count::new();
+            let takes = {
+                let items = items.clone();
+                async move {
+                    for _ in 0..129 {
+                        coop(std::future::poll_fn(|_| {
+                            items.add();
+                            std::task::Poll::Ready(())
+                        }))
+                        .await;
+                    }
+                }
+            };
+            spawn_local(Polled::new(Box::pin(takes), &polls)).await.unwrap();
+            assert_eq!((polls.get(), items.get()), (3, 129));
+            let stream = async {
+                let mut ones = coop(futures_util::stream::repeat(1)).take(300);
+                while ones.next().await.is_some() {}
+            };
+            spawn_local(Polled::new(Box::pin(stream), &polls)).await.unwrap();
+            assert_eq!(polls.get(), 6);
         });
     });
 }
