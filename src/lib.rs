@@ -94,6 +94,9 @@ pub mod guide {
     pub mod libraries {}
     #[doc = include_str!("../docs/processes.md")]
     pub mod processes {}
+    #[cfg(feature = "tokio-bridge")]
+    #[doc = include_str!("../docs/compat_tokio.md")]
+    pub mod tokio {}
 }
 
 /// What macros expand to.

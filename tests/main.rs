@@ -263,6 +263,9 @@ mod tls_errors;
 #[cfg(feature = "tls")]
 #[path = "suite/tls_outside.rs"]
 mod tls_outside;
+#[cfg(feature = "tokio-bridge")]
+#[path = "suite/tokio_bridge.rs"]
+mod tokio_bridge;
 #[path = "suite/trees.rs"]
 mod trees;
 #[path = "suite/wakers.rs"]

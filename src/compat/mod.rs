@@ -6,7 +6,7 @@
 #[cfg(feature = "hyper")]
 pub mod hyper;
 #[cfg(feature = "tokio")]
-mod tokio;
+pub mod tokio;
 #[cfg(feature = "tower")]
 pub mod tower;
 

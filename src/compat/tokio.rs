@@ -1,5 +1,14 @@
 //! tokio's I/O traits for TCP, Unix and TLS streams and their halves, for pipes, those of children too, for files, for
 //! streams in memory, and for the standard streams (feature `tokio`, which takes no more of tokio than its traits).
+//! With the feature `tokio-bridge`, also the way to libraries that need tokio's runtime.
+//!
+//! # The bridge
+//!
+//! A library that calls `tokio::spawn`, sleeps by `tokio::time` or opens sockets by `tokio::net` asks its thread for tokio's
+//! runtime, and panics where there is none. [`Builder::tokio_bridge`](crate::Builder::tokio_bridge) has every thread of a
+//! runtime enter one; [`bridge()`] does so for one future. Both take the runtime of the process,
+//! [`handle`], which starts when it is first needed. [`guide::tokio`](crate::guide::tokio) says what it costs, and what
+//! does not carry over.
 
 use std::{
     io::{self, IoSlice},
@@ -9,6 +18,10 @@ use std::{
 
 use ::tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 
+#[cfg(feature = "tokio-bridge")]
+pub use self::bridge::{Bridged, bridge, handle, metrics};
+#[cfg(feature = "tokio-bridge")]
+pub use crate::runtime::TokioMetrics;
 use crate::{
     fs::File,
     io::{
@@ -18,6 +31,9 @@ use crate::{
     net::{OwnedReadHalf, OwnedWriteHalf, TcpStream, UnixStream},
     process::{ChildStderr, ChildStdin, ChildStdout},
 };
+
+#[cfg(feature = "tokio-bridge")]
+mod bridge;
 
 fn poll_read(
     connection: &Connection,

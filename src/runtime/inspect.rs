@@ -86,6 +86,11 @@ pub struct Metrics {
     /// (`"blocking"`), calls on files (`"files"`), look-ups of names (`"names"`).
     pub lanes: Vec<LaneMetrics>,
 
+    /// The tokio runtime that its threads have entered, if there is one:
+    /// [`Builder::tokio_bridge`](crate::Builder::tokio_bridge).
+    #[cfg(feature = "tokio-bridge")]
+    pub tokio: Option<TokioMetrics>,
+
     /// The workers one by one, by their [index](crate::WorkerId::index).
     pub per_worker: Vec<WorkerMetrics>,
 }
@@ -161,6 +166,29 @@ impl LaneMetrics {
     }
 }
 
+/// Counters of a tokio runtime that serves libraries inside of tasks: what the bridge costs. See
+/// [`compat::tokio`](crate::compat::tokio).
+///
+/// ```
+/// let rt = ringloop::Builder::new().workers(1).tokio_bridge().build().unwrap();
+/// let tokio = rt.metrics().tokio.unwrap();
+/// assert_eq!((tokio.workers, tokio.live_tasks), (1, 0));
+/// ```
+#[cfg(feature = "tokio-bridge")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokioMetrics {
+    /// Its worker threads.
+    pub workers: usize,
+    /// Tasks that have been spawned by `tokio::spawn` and have not ended.
+    pub live_tasks: usize,
+    /// Times that one of its workers went to sleep, ever. Each is a way through the kernel and through a second thread for
+    /// what came meanwhile: an event of a socket, a timer, a task.
+    pub parks: u64,
+    /// How long its workers were not asleep, ever.
+    pub busy: Duration,
+}
+
 /// What one worker does: how evenly the load is spread.
 ///
 /// ```
@@ -226,6 +254,8 @@ impl Handle {
             blocking_jobs: inner.pool.jobs(),
             blocking_threads: inner.pool.threads(),
             lanes: inner.lanes(),
+            #[cfg(feature = "tokio-bridge")]
+            tokio: inner.threads.outer.as_ref().map(|outer| outer.metrics()),
             ..Metrics::default()
         };
         for block in inner.hub.blocks() {

@@ -15,6 +15,7 @@ pub(crate) mod interrupt;
 mod job;
 mod look;
 pub(crate) mod operation;
+mod outer;
 mod owned;
 #[cfg(test)]
 mod owned_tests;
@@ -29,6 +30,10 @@ use std::{fmt, panic::Location, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
+#[cfg(feature = "tokio-bridge")]
+pub use self::inspect::TokioMetrics;
+#[cfg(feature = "tokio-bridge")]
+pub(crate) use self::outer::{Guard, OuterRuntime};
 pub use self::{
     backend::{Backend, BackendInfo, backend},
     builder::Builder,

@@ -8,7 +8,10 @@ use std::{
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use super::{Builder, Handle, Inner, context};
+use super::{
+    Builder, Handle, Inner, context,
+    outer::{Guard, OuterRuntime},
+};
 use crate::{
     blocking::{self, Duty, KEEP_ALIVE, Kind, Lane, Pool},
     error::BuildError,
@@ -35,6 +38,8 @@ pub(super) struct ThreadOptions {
     pin_workers: bool,
     /// The cores of the process, if workers are pinned to one of them each.
     cores: Option<CpuSet>,
+    /// The runtime that each thread enters.
+    pub(super) outer: Option<Arc<dyn OuterRuntime>>,
 }
 
 impl Default for ThreadOptions {
@@ -49,6 +54,7 @@ impl Default for ThreadOptions {
             on_park: None,
             pin_workers: false,
             cores: None,
+            outer: None,
         }
     }
 }
@@ -63,6 +69,7 @@ impl fmt::Debug for ThreadOptions {
             .field("keep_alive", &self.keep_alive)
             .field("stack_size", &self.stack_size)
             .field("pin_workers", &self.pin_workers)
+            .field("enters_another", &self.outer.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -164,6 +171,9 @@ impl ThreadOptions {
                 "a blocking queue of 0 jobs takes nothing: give it room for at least 1",
             ));
         }
+        if let Some(outer) = &self.outer {
+            outer.start()?;
+        }
         if self.pin_workers {
             let refused = |error| BuildError::io("the cores of the process are not known", error);
             self.cores = Some(sched_getaffinity(None).map_err(|errno| refused(errno.into()))?);
@@ -233,10 +243,11 @@ impl ThreadOptions {
 
     /// A thread begins; it ends when the value is dropped.
     pub(super) fn enter(&self) -> Entered<'_> {
+        let inside = self.outer.as_ref().map(|outer| outer.enter());
         if let Some(call) = &self.on_start {
             panic::contain(|| call());
         }
-        Entered(self, false)
+        Entered { options: self, pinned: false, _inside: inside }
     }
 
     /// The same for a worker, on its core.
@@ -249,7 +260,7 @@ impl ThreadOptions {
             let _ = sched_setaffinity(None, &own);
         }
         let mut entered = self.enter();
-        entered.1 = core.is_some();
+        entered.pinned = core.is_some();
         entered
     }
 }
@@ -261,16 +272,21 @@ fn nth_core(cores: &CpuSet, number: usize) -> Option<usize> {
     set.nth(number.checked_rem(count)?)
 }
 
-/// A thread that has begun, and whether it is pinned.
-pub(super) struct Entered<'a>(&'a ThreadOptions, bool);
+/// A thread that has begun.
+pub(super) struct Entered<'a> {
+    options: &'a ThreadOptions,
+    pinned: bool,
+    /// Dropped after the program's call.
+    _inside: Option<Box<dyn Guard + 'a>>,
+}
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        if let Some(call) = &self.0.on_stop {
+        if let Some(call) = &self.options.on_stop {
             panic::contain(|| call());
         }
-        if self.1 {
-            self.0.spread();
+        if self.pinned {
+            self.options.spread();
         }
     }
 }
