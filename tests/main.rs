@@ -90,6 +90,9 @@ mod homes;
 #[cfg(feature = "hyper-client")]
 #[path = "suite/hyper_client.rs"]
 mod hyper_client;
+#[cfg(feature = "hyper-client")]
+#[path = "suite/hyper_parts.rs"]
+mod hyper_parts;
 #[cfg(feature = "hyper")]
 #[path = "suite/hyper_pipelining.rs"]
 mod hyper_pipelining;
@@ -266,6 +269,9 @@ mod tls_outside;
 #[cfg(feature = "tokio-bridge")]
 #[path = "suite/tokio_bridge.rs"]
 mod tokio_bridge;
+#[cfg(feature = "tower")]
+#[path = "suite/tower.rs"]
+mod tower;
 #[path = "suite/trees.rs"]
 mod trees;
 #[path = "suite/wakers.rs"]

@@ -48,12 +48,14 @@ use std::{
 use ::hyper::rt::{Executor, Read, ReadBufCursor, Sleep, Timer, Write};
 
 #[cfg(feature = "hyper-client")]
-pub use self::client::{HyperConnector, HyperStream, client, client_builder};
+pub use self::client::{HyperConnector, HyperStream, client, client_builder, client_builder_in};
 #[cfg(feature = "hyper-util")]
 pub use self::serve::{HttpBuilder, HttpServer, serve, serve_tower};
 pub use self::{
+    body::{BodyGuard, GuardedBody, guarded},
     futures_io::FuturesIo,
     gather::{GatherWrites, Gathered, gather_writes},
+    group::GroupExecutor,
 };
 use crate::{
     net::{TcpStream, UnixStream},
@@ -61,10 +63,12 @@ use crate::{
     util::clock,
 };
 
+mod body;
 #[cfg(feature = "hyper-client")]
 mod client;
 mod futures_io;
 mod gather;
+mod group;
 #[cfg(feature = "hyper-util")]
 mod serve;
 #[cfg(feature = "tls")]

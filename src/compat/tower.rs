@@ -1,4 +1,4 @@
-//! Limits in time for services of tower's (feature `tower`): tower's own take tokio's timers.
+//! Limits in time and in number for services of tower's (feature `tower`): tower's own take tokio's timers.
 //!
 //! ```
 //! use std::{convert::Infallible, time::Duration};
@@ -29,6 +29,7 @@
 //! ```
 
 mod grpc;
+mod rate;
 
 use std::{
     error::Error,
@@ -41,7 +42,10 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-pub use self::grpc::{Deadlined, GrpcTimeout, GrpcTimeoutFuture, GrpcTimeoutLayer};
+pub use self::{
+    grpc::{Deadlined, GrpcTimeout, GrpcTimeoutFuture, GrpcTimeoutLayer},
+    rate::{RateLimitLayer, RateLimited},
+};
 use crate::time::{Timeout, timeout};
 
 /// Gives each request a limit: its future is dropped when the time is up, and the error is an

@@ -22,7 +22,7 @@ use hyper_util::client::legacy::{
 use super::{HyperExecutor, HyperTimer};
 #[cfg(feature = "tls")]
 use crate::tls::{TlsConnector, TlsStream};
-use crate::{net::TcpStream, time::timeout};
+use crate::{future::Group, net::TcpStream, time::timeout};
 
 /// A client of hyper-util's, with a pool of connections: `http` only. [`client_builder`] has the settings, and takes a
 /// [`HyperConnector`] with TLS.
@@ -64,7 +64,25 @@ where
 /// client_builder().build(HyperConnector::new().tls(TlsConnector::new()?))
 /// ```
 pub fn client_builder() -> Builder {
-    let mut builder = Client::builder(HyperExecutor);
+    with_timers(Client::builder(HyperExecutor))
+}
+
+/// The same, with the connections' tasks in a group: they end with it. A client that is cut off so gives an error for each
+/// request.
+///
+/// The group's end waits for the connections in the pool: drop the client before, or cancel the group.
+///
+/// ```text
+/// task_group(async |group| {
+///     let client = client_builder_in(&group).http2_only(true).build(HyperConnector::new());
+///     ..
+/// })
+/// ```
+pub fn client_builder_in(group: &Group) -> Builder {
+    with_timers(Client::builder(HyperExecutor::in_group(group)))
+}
+
+fn with_timers(mut builder: Builder) -> Builder {
     builder.timer(HyperTimer).pool_timer(HyperTimer);
     builder
 }
