@@ -155,8 +155,15 @@ fn every_program_is_tested() {
         "echo_streams",
         "echo_protocol",
         "echo_selector",
+        "echo_sockets",
         "chat",
         "subprocess",
+        "async_for",
+        "locked_race",
+        "error_chain",
+        "router",
+        "line_database",
+        "claims",
     ];
     assert_eq!(names, tested);
 }
@@ -182,6 +189,7 @@ fn echoes_by_streams_protocols_and_descriptors_are_the_same() {
     prints("echo_streams", &expected);
     prints("echo_protocol", &expected);
     prints("echo_selector", &expected);
+    prints("echo_sockets", &expected);
 }
 
 #[test]
@@ -195,4 +203,57 @@ fn chat() {
         "closed, 0 cancelled",
     ];
     prints("chat", &expected);
+}
+
+#[test]
+fn async_for() {
+    let expected = ["0", "1", "2", "closed", "after the loop", "closed", "[1, 9, 25]"];
+    prints("async_for", &expected);
+}
+
+#[test]
+fn locked_race() {
+    prints("locked_race", &["threads: 200000", "tasks: 2000"]);
+}
+
+#[test]
+fn error_chain() {
+    let chain = "in: step_f < step_e < step_d < step_c < step_b < step_a < main";
+    prints("error_chain", &["error: the disk is full", chain]);
+}
+
+#[test]
+fn router() {
+    let expected = [
+        "GET /: 200 say a name",
+        "GET /hello/Ada: 200 hello, Ada",
+        "POST /add/1/2: 200 3",
+        "POST /add/1/two: 422 two numbers are needed",
+        "GET /add/1/2: 405 not by this method",
+        "GET /missing: 404 no such page",
+    ];
+    prints("router", &expected);
+}
+
+#[test]
+fn line_database() {
+    let squares = r#"["0", "1", "4", "9", "16", "25", "36", "49", "64", "81"]"#;
+    prints("line_database", &[squares, "error: no such key: pi"]);
+}
+
+#[test]
+fn claims() {
+    let expected = [
+        "59: the function is called: 42",
+        "64: done after a shutdown that does not wait: false",
+        "65: a sleep computes: false",
+        "61: no loop is passed, and a task finds it: true",
+        "63: done before and after set: false true",
+        "66: 1 + 1 over an await: 1",
+        "70: the text of the error: the deadline of \"answer\" has elapsed",
+        r#"72: ["caller", "task", "eager task", "its caller"]"#,
+        "71: two at the same time: true",
+        "62: epoll",
+    ];
+    prints("claims", &expected);
 }
