@@ -52,6 +52,9 @@ mod combinators;
 mod compat;
 #[path = "suite/conformance.rs"]
 mod conformance;
+#[cfg(feature = "hyper-client")]
+#[path = "suite/crawlers.rs"]
+mod crawlers;
 #[path = "suite/debug_mode.rs"]
 mod debug_mode;
 #[cfg(feature = "macros")]
