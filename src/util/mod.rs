@@ -2,8 +2,8 @@
 
 pub(crate) mod clock;
 pub(crate) mod current;
-pub(crate) mod file_system;
 pub(crate) mod descriptors;
+pub(crate) mod file_system;
 pub(crate) mod fork;
 pub(crate) mod gate;
 pub(crate) mod magazine;
