@@ -85,9 +85,9 @@ impl Instance {
     /// Something is there: all operations that wait for it complete.
     fn tell_all(&mut self) -> bool {
         let armed = mem::take(&mut self.armed);
-        let told = armed.iter().any(|entry| !entry.is_own());
+        let reports = armed.iter().any(|entry| !entry.is_own());
         armed.into_iter().for_each(|entry| self.tell(entry));
-        told
+        reports
     }
 
     fn tell(&mut self, entry: Entry) {
@@ -135,8 +135,8 @@ impl Kernel {
     pub(crate) fn arrive(&self) {
         let bells = self.call(|state| {
             state.unread += 1;
-            let told = state.rings.iter_mut().map(|ring| ring.tell_all().then_some(ring.bell));
-            told.flatten().collect::<Vec<_>>()
+            let bells = state.rings.iter_mut().map(|ring| ring.tell_all().then_some(ring.bell));
+            bells.flatten().collect::<Vec<_>>()
         });
         bells.into_iter().for_each(eventfd::nudge);
     }

@@ -188,11 +188,11 @@ mod tests {
             waits.cancel();
             assert!(waits.await.unwrap_err().is_cancelled());
             let handle = Handle::current();
-            let (tell, told) = mpsc::channel::<()>();
-            let job = call_on(&handle, Kind::Names, move || Ok(told.recv_timeout(LIMIT)));
+            let (sender, receiver) = mpsc::channel::<()>();
+            let job = call_on(&handle, Kind::Names, move || Ok(receiver.recv_timeout(LIMIT)));
             assert!(timeout(soon, job).await.is_err());
             // Only now: with a wait for the thread, the job would have ended by itself before.
-            tell.send(()).expect("the job still runs");
+            sender.send(()).expect("the job still runs");
             let _ = end.send(Ok(addrs(0)));
             let _ = end.send(Ok(addrs(0)));
         });

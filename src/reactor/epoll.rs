@@ -173,8 +173,8 @@ impl Epoll {
         // Relaxed: a task that waits already is woken below; one that comes to wait sees the flag.
         self.shared.closed.store(true, Ordering::Relaxed);
         let keys = mem::take(&mut *self.shared.keys.lock());
-        let told = Ready::READABLE.and(Ready::WRITABLE);
-        keys.into_iter().for_each(|key| slot::deliver(key, told, wakes));
+        let ready = Ready::READABLE.and(Ready::WRITABLE);
+        keys.into_iter().for_each(|key| slot::deliver(key, ready, wakes));
     }
 }
 

@@ -599,14 +599,14 @@ mod tests {
         fn tell(&mut self, count: usize, slot: &Slot) {
             use rustix::event::PollFlags as P;
             self.untold -= count;
-            let told = match count {
+            let events = match count {
                 0 => return,
                 1 => P::IN | P::PRI | P::RDBAND,
                 // Then it looks.
                 _ if self.has_mark() => P::IN | P::OUT | P::PRI,
                 _ => P::IN | P::OUT,
             };
-            slot.event(0, Ready::from_poll(told.bits().into()), &mut Vec::new());
+            slot.event(0, Ready::from_poll(events.bits().into()), &mut Vec::new());
         }
     }
 

@@ -99,14 +99,14 @@ impl Ticket {
     fn poll(&self, cx: &Context<'_>) -> Option<String> {
         let waker = cx.waker().clone();
         let mut ticket = self.0.lock();
-        let told = ticket.1.take();
-        let old = if told.is_none() { ticket.0.replace(waker) } else { ticket.0.take() };
+        let text = ticket.1.take();
+        let old = if text.is_none() { ticket.0.replace(waker) } else { ticket.0.take() };
         drop(ticket);
         panic::discard_foreign(old);
-        told
+        text
     }
 
-    fn tell(&self, text: String) -> Option<Waker> {
+    fn finish(&self, text: String) -> Option<Waker> {
         let mut ticket = self.0.lock();
         ticket.1 = Some(text);
         ticket.0.take()
@@ -299,9 +299,9 @@ impl Worker {
             if waits && hub.workers() > 1 && lasts < SETTLE {
                 return wait_for(SETTLE);
             }
-            let told = mem::take(&mut state.watchers);
+            let watchers = mem::take(&mut state.watchers);
             self.end_standstill(state);
-            wakes.extend(told.iter().filter_map(|ticket| ticket.tell(String::new())));
+            wakes.extend(watchers.iter().filter_map(|ticket| ticket.finish(String::new())));
             return Settled::Stay;
         }
         if let (Some(clock), Some(first), true) = (standstill.clock(), first, state.jumps) {
@@ -363,7 +363,7 @@ impl Worker {
             Duration::from_nanos(limit),
             self.hub().list_tasks()
         );
-        wakes.extend(mains.iter().filter_map(|ticket| ticket.tell(text.clone())));
+        wakes.extend(mains.iter().filter_map(|ticket| ticket.finish(text.clone())));
     }
 
     /// Wakes the workers that have timers which are due by now.

@@ -236,9 +236,9 @@ impl Future for SignalFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(Ok(listener)) = &mut self.state {
-            let told = std::task::ready!(listener.poll_recv(cx));
+            let received = std::task::ready!(listener.poll_recv(cx));
             self.state = None;
-            return Poll::Ready(told);
+            return Poll::Ready(received);
         }
         match self.state.take() {
             Some(Err(error)) => Poll::Ready(Err(error.into())),

@@ -10,7 +10,7 @@
 //! | `CANCEL` | [`request`](State::request) | [`consume_request`](State::consume_request) | cancellation was asked for |
 //! | `ABORT` | [`request`](State::request) | never | ... without another poll |
 //! | `POLLED` | [`suspend`](State::suspend), [`stay`](State::stay) | never | the future has been polled at least once |
-//! | `TOLD` | [`spend_last_turn`](State::spend_last_turn) | [`consume_request`](State::consume_request) | a cancelled task that kept itself awake has had its one further turn |
+//! | `LAST_TURN` | [`spend_last_turn`](State::spend_last_turn) | [`consume_request`](State::consume_request) | a cancelled task that kept itself awake has had its one further turn |
 //! | `CALLBACKS` | [`note_callbacks`](State::note_callbacks) | never | somebody has registered a callback for the end: see `done.rs` |
 //! | `END` (2 bits) | [`complete`](State::complete) | never | how the task ended |
 //! | rest | | | the count of references |
@@ -54,7 +54,7 @@ const WAITER: usize = 1 << 4;
 const CANCEL: usize = 1 << 5;
 const ABORT: usize = 1 << 6;
 const POLLED: usize = 1 << 7;
-const TOLD: usize = 1 << 8;
+const LAST_TURN: usize = 1 << 8;
 const CALLBACKS: usize = 1 << 9;
 const END: usize = 3 << 10;
 const CANCELLED: usize = 1 << 10;
@@ -144,7 +144,7 @@ impl std::fmt::Debug for Snapshot {
             (CANCEL, "CANCEL"),
             (ABORT, "ABORT"),
             (POLLED, "POLLED"),
-            (TOLD, "TOLD"),
+            (LAST_TURN, "LAST_TURN"),
             (CALLBACKS, "CALLBACKS"),
         ];
         let mut set = f.debug_set();
@@ -279,19 +279,19 @@ impl State {
     /// A cancelled task was pending: may it have another turn? Yes, once, if it
     /// was woken (or `yielded`) during this very poll: it was just being reached.
     pub(super) fn spend_last_turn(&self, yielded: bool) -> bool {
-        // Relaxed: a late wake is as good as none, and `TOLD` is the runner's own.
+        // Relaxed: a late wake is as good as none, and `LAST_TURN` is the runner's own.
         let now = self.0.load(Ordering::Relaxed);
-        if now & TOLD != 0 || now & ABORT != 0 || !(yielded || now & NOTIFIED != 0) {
+        if now & LAST_TURN != 0 || now & ABORT != 0 || !(yielded || now & NOTIFIED != 0) {
             return false;
         }
-        self.0.fetch_or(TOLD, Ordering::Relaxed);
+        self.0.fetch_or(LAST_TURN, Ordering::Relaxed);
         true
     }
 
     /// The task's code has consumed the request, and goes on: the next request is a new one.
     pub(super) fn consume_request(&self) {
         // AcqRel: as a request.
-        self.0.fetch_and(!(CANCEL | TOLD), Ordering::AcqRel);
+        self.0.fetch_and(!(CANCEL | LAST_TURN), Ordering::AcqRel);
     }
 
     /// The result is in its cell, the future is gone. Returns the value before.

@@ -172,13 +172,13 @@ mod tests {
         assert_eq!(cut("payments-gateway-pool"), None);
         assert_eq!(cut("without_a_number_at_all"), None);
         assert_eq!(cut("a-1234567890123456"), None);
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let names = move || {
             let kernel = std::fs::read_to_string(format!("/proc/self/task/{}/comm", id()));
-            tell.send((kernel.unwrap(), thread::current().name().map(str::to_owned))).unwrap();
+            sender.send((kernel.unwrap(), thread::current().name().map(str::to_owned))).unwrap();
         };
         spawn("payments-gateway-7".to_owned(), names).unwrap().join();
-        let (kernel, own) = told.recv().unwrap();
+        let (kernel, own) = receiver.recv().unwrap();
         assert_eq!(kernel.trim_end(), "payments-gate-7");
         assert_eq!(own.as_deref(), Some("payments-gateway-7"));
     }
@@ -186,13 +186,13 @@ mod tests {
     #[test]
     fn thread_is_asleep_while_it_waits() {
         assert!(!is_asleep(id()), "it runs");
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let waiter = spawn("a) R (b".to_owned(), move || {
-            tell.send(id()).unwrap();
+            sender.send(id()).unwrap();
             ended.recv().unwrap();
         });
-        let thread = told.recv().unwrap();
+        let thread = receiver.recv().unwrap();
         while !is_asleep(thread) {
             thread::yield_now();
         }

@@ -283,7 +283,7 @@ fn region_polled_elsewhere() {
 /// A region that its scope passes over goes on in another scope, on another thread, and is
 /// cancelled by that one.
 #[test]
-fn deaf_region_hears_elsewhere() {
+fn skipped_region_receives_elsewhere() {
     explore(|| {
         let region: Region = Box::pin(catch_cancel(pending()));
         let (first, handle, region) = leaving(region);

@@ -118,7 +118,7 @@ struct State<J: Job> {
     /// The lane is to grow if it can.
     hungry: bool,
     /// Saturation has been reported, and has not ended.
-    told: bool,
+    reported: bool,
     /// The system has refused the last thread that was asked for.
     refused: bool,
     closed: bool,
@@ -284,7 +284,7 @@ impl<J: Job> JobQueue<J> {
             coming: false,
             watch: Watch::Absent,
             hungry: false,
-            told: false,
+            reported: false,
             refused: false,
             closed: false,
         };
@@ -370,7 +370,7 @@ impl<J: Job> JobQueue<J> {
                 break;
             }
             state.hungry = false;
-            state.told = false;
+            state.reported = false;
             let (guard, called) = self.be_idle(state, &sleeper);
             state = guard;
             if !called {

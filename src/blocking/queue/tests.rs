@@ -43,7 +43,7 @@ struct Lane {
     /// Threads that were started to serve.
     made: AtomicUsize,
     /// What the watch has reported.
-    told: mpsc::Sender<Saturated<usize>>,
+    reports: mpsc::Sender<Saturated<usize>>,
 }
 
 fn limits(threads: usize) -> Limits {
@@ -58,13 +58,13 @@ fn limits(threads: usize) -> Limits {
 }
 
 fn lane(limits: Limits) -> Arc<Lane> {
-    lane_that_tells(limits).0
+    lane_with_reports(limits).0
 }
 
-fn lane_that_tells(limits: Limits) -> (Arc<Lane>, mpsc::Receiver<Saturated<usize>>) {
-    let (told, hears) = mpsc::channel();
+fn lane_with_reports(limits: Limits) -> (Arc<Lane>, mpsc::Receiver<Saturated<usize>>) {
+    let (reports, reported) = mpsc::channel();
     let made = AtomicUsize::new(0);
-    (Arc::new(Lane { queue: JobQueue::new(limits), made, told }), hears)
+    (Arc::new(Lane { queue: JobQueue::new(limits), made, reports }), reported)
 }
 
 impl Lane {
@@ -78,7 +78,7 @@ impl Lane {
             match duty {
                 Duty::Serve => lane.queue.serve(&Seat::new(), &start),
                 Duty::Watch => lane.queue.watch(&start, &|saturated| {
-                    let _ = lane.told.send(saturated);
+                    let _ = lane.reports.send(saturated);
                 }),
             }
         });
@@ -111,9 +111,9 @@ impl Lane {
     }
 
     fn one(self: &Arc<Self>) -> ThreadId {
-        let (tell, told) = mpsc::channel();
-        self.push(0, move || tell.send(thread::current().id()).unwrap());
-        told.recv_timeout(Duration::from_secs(20)).unwrap()
+        let (sender, receiver) = mpsc::channel();
+        self.push(0, move || sender.send(thread::current().id()).unwrap());
+        receiver.recv_timeout(Duration::from_secs(20)).unwrap()
     }
 
     fn close(&self) {
@@ -210,27 +210,27 @@ fn saturated_lane_is_told_once_with_the_job_that_holds_it() {
     // Goal: the report says which job holds the lane for longest, once for each time that it is saturated;
     // method: two threads are held, and jobs wait behind them.
     let wait = Duration::from_millis(5);
-    let (lane, hears) = lane_that_tells(Limits { saturated: wait, ..limits(2) });
+    let (lane, reported) = lane_with_reports(Limits { saturated: wait, ..limits(2) });
     for round in 1..3 {
         let (go, hold) = mpsc::channel::<()>();
         let hold = Arc::new(std::sync::Mutex::new(hold));
         for number in [10 * round, 10 * round + 1] {
             let hold = hold.clone();
-            let (tell, begun) = mpsc::channel();
+            let (begins, begun) = mpsc::channel();
             lane.push(number, move || {
-                tell.send(()).unwrap();
+                begins.send(()).unwrap();
                 let _ = hold.lock().unwrap().recv();
             });
             begun.recv().unwrap();
         }
         lane.push(7, || ());
         lane.push(8, || ());
-        let told = hears.recv_timeout(Duration::from_secs(20)).unwrap();
-        assert_eq!(told.holder.unwrap().name, 10 * round);
-        assert_eq!(told.queued, 2);
-        assert!(told.waits >= clock::nanos(wait));
+        let reports = reported.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert_eq!(reports.holder.unwrap().name, 10 * round);
+        assert_eq!(reports.queued, 2);
+        assert!(reports.waits >= clock::nanos(wait));
         thread::sleep(4 * wait);
-        assert!(hears.try_recv().is_err(), "once");
+        assert!(reported.try_recv().is_err(), "once");
         drop(go);
         lane.all_idle(2);
     }
@@ -261,9 +261,9 @@ fn jobs_that_are_gone_do_not_fill_a_queue() {
     // most jobs behind it are gone.
     let lane = lane(Limits { queued: 4, ..limits(1) });
     let (go, wait) = mpsc::channel::<()>();
-    let (tell, begun) = mpsc::channel();
+    let (begins, begun) = mpsc::channel();
     lane.push(0, move || {
-        tell.send(()).unwrap();
+        begins.send(()).unwrap();
         let _ = wait.recv();
     });
     begun.recv().unwrap();

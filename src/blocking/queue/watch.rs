@@ -31,7 +31,7 @@ enum Step<N> {
     /// It looks again then, since the lane cannot grow.
     Doze(Duration),
     Rest,
-    Tell(Saturated<N>),
+    Report(Saturated<N>),
 }
 
 impl<J: Job> JobQueue<J> {
@@ -60,7 +60,7 @@ impl<J: Job> JobQueue<J> {
                     looks.pause = self.limits.patience;
                     sleeper.sleep(looks.pause);
                 }
-                Step::Tell(saturated) => {
+                Step::Report(saturated) => {
                     drop(state);
                     tell(saturated);
                 }
@@ -146,14 +146,14 @@ impl<J: Job> State<J> {
             return if self.hungry { Step::Grow(self.summon(limits)) } else { Step::Pause };
         }
         let limit = clock::nanos(limits.saturated);
-        if self.told {
+        if self.reported {
             return Step::Doze(limits.saturated);
         }
         match limit.checked_sub(waits).filter(|&rest| rest > 0) {
             Some(rest) => Step::Doze(Duration::from_nanos(rest)),
             None => {
-                self.told = true;
-                Step::Tell(self.saturated(waits))
+                self.reported = true;
+                Step::Report(self.saturated(waits))
             }
         }
     }

@@ -173,9 +173,9 @@ pub(super) fn poll_push(
     match socket.outbound.push(whole, cx.waker()) {
         Queued::Behind => {}
         Queued::First => {
-            let told = operation::with_reactor(|reactor| Ok(socket.mark_dirty(Some(reactor))));
+            let flushes = operation::with_reactor(|reactor| Ok(socket.mark_dirty(Some(reactor))));
             // Also on a thread that is no worker the home is notified.
-            if !told.unwrap_or_else(|_| socket.mark_dirty(None)) {
+            if !flushes.unwrap_or_else(|_| socket.mark_dirty(None)) {
                 *chunk = socket.take_back();
             }
         }

@@ -128,8 +128,8 @@ impl Memory {
     pub(crate) fn close(&mut self, wakes: &mut Vec<Waker>) {
         // Relaxed: its ends are used by this thread.
         self.shared.closed.store(true, Ordering::Relaxed);
-        let told = Ready::READABLE.and(Ready::WRITABLE);
-        self.shared.net.lock().watched().for_each(|key| slot::deliver(key, told, wakes));
+        let ready = Ready::READABLE.and(Ready::WRITABLE);
+        self.shared.net.lock().watched().for_each(|key| slot::deliver(key, ready, wakes));
     }
 }
 

@@ -334,9 +334,9 @@ impl Socket {
             _ => {
                 let mut left = Garbage::default();
                 // There is no home: nothing is in flight.
-                let told =
+                let sent =
                     home.upgrade().is_some_and(|home| home.send(self, uring::RETIRE, &mut left));
-                if told {
+                if sent {
                     from_afar(self);
                 }
                 left
@@ -357,11 +357,11 @@ impl Socket {
                 (Home::Uring(home), _) => {
                     let mut left = Garbage::default();
                     let Some(home) = home.upgrade() else { continue };
-                    let told = home.send(self, request, &mut left);
+                    let sent = home.send(self, request, &mut left);
                     at_hand.leave(left);
                     // It has just ended: look again. A reader that asks for a receive learns of the
                     // end by its queue, perhaps only after another home could have armed it.
-                    if told || request == uring::ARM_RECV {
+                    if sent || request == uring::ARM_RECV {
                         return true;
                     }
                 }

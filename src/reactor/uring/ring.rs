@@ -254,10 +254,10 @@ impl Ring {
             return true;
         }
         let sq = self.ring.submission();
-        let told = sq.taskrun();
+        let flagged = sq.taskrun();
         #[cfg(test)]
-        let told = told && !self.faults.is_mute();
-        let queued = !sq.is_empty() || told || sq.cq_overflow();
+        let flagged = flagged && !self.faults.is_mute();
+        let queued = !sq.is_empty() || flagged || sq.cq_overflow();
         drop(sq);
         queued || !self.overflow.is_empty() || !self.ring.completion().is_empty()
     }

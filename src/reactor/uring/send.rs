@@ -118,8 +118,8 @@ impl Uring {
         completion: &cqueue::Entry,
         wakes: &mut Vec<Waker>,
     ) {
-        let told = PollFlags::from_bits_retain(completion.result() as _);
-        let goes_on = completion.result() >= 0 && !told.intersects(ROOM);
+        let events = PollFlags::from_bits_retain(completion.result() as _);
+        let goes_on = completion.result() >= 0 && !events.intersects(ROOM);
         if cqueue::more(completion.flags()) {
             if !goes_on {
                 self.cancel(Some(id));

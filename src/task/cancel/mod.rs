@@ -35,7 +35,7 @@
 //! 6. A catch that has the request and is pending drops its inner future and returns `Cancelled`, if
 //!    the scope that delivered it is still around it. The request stands: the next suspension begins
 //!    again at 2.
-//! 7. A catch that has the request and is not polled, while nothing wakes the task, is *deaf*: some
+//! 7. A catch that has the request and is not polled, while nothing wakes the task, is *skipped*: some
 //!    future holds it and does not poll it. It is passed over until it is polled again.
 //! 8. While a mask is alive below, the scope waits: with the mask's end it is polled. It is woken if
 //!    the mask is dropped, or goes elsewhere: that may happen on another thread. So the scope leaves

@@ -35,9 +35,9 @@ pub(crate) struct Node {
 struct Links {
     children: Children,
     /// For a catch: the cancellation that has reached it.
-    told: Option<Told>,
+    delivered: Option<Delivery>,
     /// For a catch: it has the request and was not polled since.
-    deaf: bool,
+    skipped: bool,
     /// For a catch: the task that polls it. For a mask: a scope that waits for its end. For a
     /// scope: the task that polls it, if others may ask it to end.
     waker: Option<Waker>,
@@ -78,7 +78,7 @@ impl Children {
 
 /// A cancellation that has reached a catch.
 #[derive(Clone)]
-pub(super) struct Told {
+pub(super) struct Delivery {
     pub(super) by: Arc<Node>,
     pub(super) cause: Cause,
 }
@@ -178,33 +178,33 @@ impl Node {
         }
     }
 
-    /// The catch is polled, and is not deaf any more; returns the cancellation that has reached it.
-    pub(super) fn hear(&self) -> Option<Told> {
+    /// The catch is polled, and is not skipped any more; returns the cancellation that has reached it.
+    pub(super) fn receive(&self) -> Option<Delivery> {
         let mut links = self.links.lock();
-        links.deaf = false;
-        links.told.clone()
+        links.skipped = false;
+        links.delivered.clone()
     }
 
     /// Forgets the request that was delivered to it. A scope that waits for the end of this mask looks
     /// again.
     pub(super) fn forget(&self) {
         let mut links = self.links.lock();
-        links.deaf = false;
-        let told = links.told.take();
+        links.skipped = false;
+        let delivery = links.delivered.take();
         let waiter = if self.kind == Kind::Mask { links.waker.take() } else { None };
         drop(links);
-        drop(told);
+        drop(delivery);
         if let Some(waiter) = waiter {
             panic::contain(|| waiter.wake());
         }
     }
 
-    /// Whether a catch that hears or a mask is below.
+    /// Whether a catch that is not skipped or a mask is below.
     pub(super) fn has_below(&self) -> bool {
         self.links.lock().children.iter().any(|child| match child.kind {
             Kind::Mask => true,
             Kind::Scope => child.has_below(),
-            Kind::Catch => child.has_below() || !child.links.lock().deaf,
+            Kind::Catch => child.has_below() || !child.links.lock().skipped,
         })
     }
 
@@ -219,7 +219,7 @@ impl Node {
                 }
                 Kind::Scope => child.frontier(into),
                 Kind::Catch if child.frontier(into) => true,
-                Kind::Catch if child.links.lock().deaf => false,
+                Kind::Catch if child.links.lock().skipped => false,
                 Kind::Catch => {
                     into.catches.push(child.clone());
                     true
@@ -229,36 +229,36 @@ impl Node {
         acts
     }
 
-    /// Calls `each` for every catch that has the request of `scope` and is not deaf.
-    fn for_each_told(&self, scope: &Arc<Node>, each: &mut impl FnMut(&mut Links)) {
+    /// Calls `each` for every catch that has the request of `scope` and is not skipped.
+    fn for_each_receiver(&self, scope: &Arc<Node>, each: &mut impl FnMut(&mut Links)) {
         for child in self.links.lock().children.iter() {
             if child.kind == Kind::Mask {
                 continue;
             }
-            child.for_each_told(scope, each);
+            child.for_each_receiver(scope, each);
             let mut links = child.links.lock();
-            let told = links.told.as_ref().is_some_and(|told| Arc::ptr_eq(&told.by, scope));
-            if told && !links.deaf {
+            let is_held = links.delivered.as_ref().is_some_and(|held| Arc::ptr_eq(&held.by, scope));
+            if is_held && !links.skipped {
                 each(&mut links);
             }
         }
     }
 
-    pub(super) fn has_told(self: &Arc<Self>) -> bool {
+    pub(super) fn has_receiver(self: &Arc<Self>) -> bool {
         let mut any = false;
-        self.for_each_told(self, &mut |_| any = true);
+        self.for_each_receiver(self, &mut |_| any = true);
         any
     }
 
     /// Catches that have the request and were not polled are passed over from now on.
-    pub(super) fn deafen_told(self: &Arc<Self>) {
-        self.for_each_told(self, &mut |links| links.deaf = true);
+    pub(super) fn skip_receivers(self: &Arc<Self>) {
+        self.for_each_receiver(self, &mut |links| links.skipped = true);
     }
 
     /// Delivers a cancellation to a catch, and wakes the task that polls it.
-    pub(super) fn tell(&self, told: Told) {
+    pub(super) fn deliver(&self, delivery: Delivery) {
         let mut links = self.links.lock();
-        let old = links.told.replace(told);
+        let old = links.delivered.replace(delivery);
         let waker = links.waker.take();
         drop(links);
         drop(old);
@@ -340,9 +340,9 @@ impl Drop for Link {
         // The delivered request refers to the tree, and wakers to tasks: there are no cycles after
         // this.
         let mut links = self.node().links.lock();
-        let (told, waker) = (links.told.take(), links.waker.take());
+        let (delivery, waker) = (links.delivered.take(), links.waker.take());
         drop(links);
-        drop(told);
+        drop(delivery);
         let Some(waker) = waker else { return };
         if self.node().kind == Kind::Mask {
             // A scope waits for this end, and the thread may be another.

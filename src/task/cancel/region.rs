@@ -44,15 +44,15 @@ impl Region {
     fn suspend(&mut self, cx: &mut Context<'_>) -> Poll<Cancelled> {
         let node = self.node(Kind::Catch);
         node.set_waker(cx.waker());
-        let Some(told) = node.hear() else { return Poll::Pending };
+        let Some(delivery) = node.receive() else { return Poll::Pending };
         // A region that appeared inside since hears of it first. A scope that this region has just
         // left, on another thread, may have delivered too late.
-        if node.has_below() || !frame::is_around(&told.by) {
+        if node.has_below() || !frame::is_around(&delivery.by) {
             node.forget();
             return Poll::Pending;
         }
         self.end();
-        Poll::Ready(Cancelled { scope: told.by, cause: told.cause })
+        Poll::Ready(Cancelled { scope: delivery.by, cause: delivery.cause })
     }
 
     /// Polls what is inside a mask.

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     frame::{self, Kind},
-    node::{Frontier, Link, Node, Told},
+    node::{Delivery, Frontier, Link, Node},
     root,
 };
 use crate::{
@@ -129,12 +129,12 @@ impl Progress {
         waker: &Waker,
         cause: impl FnOnce() -> Cause,
     ) -> Poll<()> {
-        if node.has_told() {
+        if node.has_receiver() {
             if woken && self.turns < TURNS {
                 self.turns += 1;
                 return Poll::Pending;
             }
-            node.deafen_told();
+            node.skip_receivers();
         }
         self.turns = 0;
         let mut frontier = Frontier::default();
@@ -155,7 +155,7 @@ impl Progress {
         }
         let cause = cause();
         for catch in frontier.catches {
-            catch.tell(Told { by: node.clone(), cause: cause.clone() });
+            catch.deliver(Delivery { by: node.clone(), cause: cause.clone() });
         }
         self.delivered = true;
         self.rounds = self.rounds.saturating_add(1);

@@ -34,8 +34,8 @@ pub const CANCEL: &[Mutant] = &[
         name: "cancel: a region is cancelled and not woken",
         file: "task/cancel/region.rs",
         text: "        node.set_waker(cx.waker());
-        let Some(told)",
-        replacement: "        let Some(told)",
+        let Some(delivery)",
+        replacement: "        let Some(delivery)",
         model: "unit test future::tests::rule_4_regions_are_reached_by_their_own_wakers",
     },
     Mutant {
@@ -66,14 +66,14 @@ pub const CANCEL: &[Mutant] = &[
     Mutant {
         name: "cancel: a task that was woken has no further poll",
         file: "task/state.rs",
-        text: "        if now & TOLD != 0 || now & ABORT != 0 || !(yielded || now & NOTIFIED != 0) {",
-        replacement: "        if now & TOLD == 0 || yielded {",
+        text: "        if now & LAST_TURN != 0 || now & ABORT != 0 || !(yielded || now & NOTIFIED != 0) {",
+        replacement: "        if now & LAST_TURN == 0 || yielded {",
         model: "unit test future::tests::rule_8_task_that_was_woken_has_one_more_turn",
     },
     Mutant {
         name: "cancel: a region that is not polled keeps the scope",
         file: "task/cancel/node.rs",
-        text: "|links| links.deaf = true",
+        text: "|links| links.skipped = true",
         replacement: "|_| ()",
         model: "unit test future::tests::rule_9_region_that_nobody_polls_is_passed_over",
     },
@@ -100,8 +100,8 @@ pub const CANCEL: &[Mutant] = &[
     Mutant {
         name: "cancel: a region that was cancelled ends though one has appeared inside",
         file: "task/cancel/region.rs",
-        text: "        if node.has_below() || !frame::is_around(&told.by) {",
-        replacement: "        if !frame::is_around(&told.by) {",
+        text: "        if node.has_below() || !frame::is_around(&delivery.by) {",
+        replacement: "        if !frame::is_around(&delivery.by) {",
         model: "unit test future::tests::rule_12_region_that_appears_inside_hears_first",
     },
     Mutant {
@@ -221,10 +221,10 @@ pub const CANCEL: &[Mutant] = &[
         // The delivered request refers to the tree, and wakers to tasks: there are no cycles after
         // this.
         let mut links = self.node().links.lock();
-        let (told, waker) = (links.told.take(), links.waker.take());
+        let (delivery, waker) = (links.delivered.take(), links.waker.take());
         drop(links);",
         replacement: "        let mut links = self.node().links.lock();
-        let (told, waker) = (links.told.take(), links.waker.take());
+        let (delivery, waker) = (links.delivered.take(), links.waker.take());
         drop(links);
         self.unlink();",
         model: "cancel_scope::mask_dropped_elsewhere",
@@ -248,7 +248,7 @@ pub const CANCEL: &[Mutant] = &[
     Mutant {
         name: "region: is cancelled by a scope that it has left",
         file: "task/cancel/region.rs",
-        text: "if node.has_below() || !frame::is_around(&told.by) {",
+        text: "if node.has_below() || !frame::is_around(&delivery.by) {",
         replacement: "if node.has_below() {",
         model: "cancel_scope::region_polled_elsewhere",
     },
@@ -259,9 +259,9 @@ pub const CANCEL: &[Mutant] = &[
         // The delivered request refers to the tree, and wakers to tasks: there are no cycles after
         // this.
         let mut links = self.node().links.lock();
-        let (told, waker) = (links.told.take(), links.waker.take());",
+        let (delivery, waker) = (links.delivered.take(), links.waker.take());",
         replacement: "        let mut links = self.node().links.lock();
-        let (told, waker) = (None::<Told>, links.waker.take());",
+        let (delivery, waker) = (None::<Delivery>, links.waker.take());",
         model: "cancel_scope::region_dropped_elsewhere",
     },
     // A task that consumes.

@@ -144,8 +144,8 @@ pub const LOOPS: &[Mutant] = &[
     Mutant {
         name: "standstill: is found, and no task is woken",
         file: "scheduler/standstill.rs",
-        text: "            wakes.extend(told.iter().filter_map(|ticket| ticket.tell(String::new())));",
-        replacement: "            drop(told);",
+        text: "            wakes.extend(watchers.iter().filter_map(|ticket| ticket.finish(String::new())));",
+        replacement: "            drop(watchers);",
         model: "worker_loop::standstill_against_foreign_wake",
     },
 ];
