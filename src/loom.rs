@@ -18,6 +18,19 @@ pub(crate) use std::{alloc, hint, sync::atomic, thread::yield_now, thread_local}
 #[cfg(not(loom))]
 pub(crate) use parking_lot::Mutex;
 
+/// The address of the value in a lock.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) fn address_within<T>(mutex: &Mutex<T>) -> u64 {
+    mutex.data_ptr().addr() as u64
+}
+
+/// The lock's own: for reports, which models have not.
+#[cfg(loom)]
+pub(crate) fn address_within<T>(mutex: &Mutex<T>) -> u64 {
+    std::ptr::from_ref(mutex).addr() as u64
+}
+
 #[cfg(loom)]
 pub(crate) use self::stand_ins::{Condvar, Mutex as WaitLock, WaitGuard};
 /// A lock with whose holders others exchange wake-ups, by a [`Condvar`].

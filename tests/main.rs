@@ -104,6 +104,8 @@ mod hyper_pipelining;
 mod hyper_serve;
 #[path = "suite/interrupt.rs"]
 mod interrupt;
+#[path = "suite/introspect.rs"]
+mod introspect;
 #[path = "suite/io_copy.rs"]
 mod io_copy;
 #[path = "suite/io_fd.rs"]

@@ -16,7 +16,7 @@ use crate::{
     error::{ErrorEvent, TaskError, TaskId, hook},
     loom::atomic::{AtomicUsize, Ordering},
     task::{self, Birth, Caller, Header, Runnable, Schedule, Task, TaskRef},
-    util::{current, fork, panic},
+    util::{current, fork, panic, wait::WaitKind},
 };
 
 /// Which job, for reports.
@@ -241,6 +241,8 @@ pub(crate) fn check() -> Result<(), TaskError> {
 struct Jobs;
 
 impl Schedule for Jobs {
+    const ENDS: WaitKind = WaitKind::Job;
+
     /// A job is polled once, so this is no wake-up: the job was asked to end before a thread came to it. It
     /// ends here and now. Its closure is dropped by a thread of the lane, where that may block.
     fn schedule(job: Runnable) {

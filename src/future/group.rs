@@ -44,11 +44,13 @@ use crate::{
     scheduler,
     sync::{AcquireError, Semaphore, oneshot},
     task::{self, Task, TaskRef, catch_cancel, uncancellable},
-    util::panic,
+    util::{current, panic, record, wait::WaitKind},
 };
 
 /// What a group, its handles and its children share.
 pub(crate) struct Shared<E> {
+    /// For reports; not 0.
+    number: u32,
     scope: Scope,
     state: Mutex<State<E>>,
 }
@@ -78,6 +80,7 @@ impl<E> Shared<E> {
     #[track_caller]
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
+            number: record::new_group(),
             scope: Scope::new(ScopeKind::Group),
             state: Mutex::new(State {
                 closed: None,
@@ -146,6 +149,7 @@ impl<E> Shared<E> {
             let old = state.waiter.replace(new);
             drop(state);
             panic::discard_foreign(old);
+            current::waits_for(WaitKind::Group, self.number.into());
             Poll::Pending
         })
         .await;
@@ -491,7 +495,7 @@ impl<E: Send + 'static> Shared<E> {
         N: Note<F::Output, E, Value: Send + 'static> + Send + 'static,
     {
         match self.admit::<F, N>(future) {
-            Ok(child) => runtime.spawn(child),
+            Ok(child) => current::in_group(self.number, || runtime.spawn(child)),
             Err(GroupClosed(future)) => {
                 drop(future);
                 let cause = self.cause().unwrap_or_else(|| {
@@ -562,7 +566,8 @@ macro_rules! group_methods {
             F: Future<Output = $output> + Send + 'static,
             T: Send + 'static,
         {
-            Ok(self.runtime.spawn(self.shared.admit::<F, $note>(future)?))
+            let child = self.shared.admit::<F, $note>(future)?;
+            Ok(current::in_group(self.shared.number, || self.runtime.spawn(child)))
         }
 
         /// Starts a task and waits until it says that it is ready; gives what it says.

@@ -84,8 +84,9 @@ fn of(handles: &[Handle], most: usize) -> Dump {
 
 fn runtime(look: Look) -> RuntimeDump {
     let running: Vec<_> = look.workers.iter().map(|worker| running(worker.doing)).collect();
+    let now = clock::machine();
     let polls_it = |id| running.iter().position(|task| *task == Some(id));
-    let mut tasks: Vec<_> = look.tasks.iter().map(|info| task(info, polls_it)).collect();
+    let mut tasks: Vec<_> = look.tasks.iter().map(|info| task(info, now, polls_it)).collect();
     tasks.sort_unstable_by_key(|task| task.id);
     let counts = look.metrics.per_worker.iter().cloned();
     let counts = counts.chain(std::iter::repeat_with(WorkerMetrics::default));
@@ -145,7 +146,7 @@ fn worker(index: usize, look: &WorkerLook, counts: &WorkerMetrics) -> WorkerDump
     }
 }
 
-fn task(info: &TaskInfo, polls_it: impl Fn(TaskId) -> Option<usize>) -> TaskDump {
+fn task(info: &TaskInfo, now: u64, polls_it: impl Fn(TaskId) -> Option<usize>) -> TaskDump {
     let worker = polls_it(info.id());
     let state = match (info.state(), worker) {
         (task::TaskState::Finished, _) => TaskState::Done,
@@ -154,23 +155,30 @@ fn task(info: &TaskInfo, polls_it: impl Fn(TaskId) -> Option<usize>) -> TaskDump
         (task::TaskState::Suspended, None) => TaskState::Waiting,
     };
     let waits = state == TaskState::Waiting;
+    let recorded = info.recorded();
+    let since = |then: u64| Duration::from_nanos(now.saturating_sub(then));
+    let age = since(recorded.born);
+    let busy = Duration::from_nanos(recorded.busy).min(age);
+    let last_ran = (recorded.last_ran != 0).then(|| since(recorded.last_ran));
     TaskDump {
         id: info.id(),
         name: info.name().map(str::to_owned),
         spawned_at: info.spawned_at(),
-        parent: None,
-        group: None,
+        parent: (recorded.parent != 0).then_some(TaskId(recorded.parent)),
+        group: (recorded.group != 0).then_some(recorded.group.into()),
         state,
         worker: worker.filter(|_| state == TaskState::Running),
         owner: Hub::owner_of(info.header()),
         cancelling: info.is_cancelling(),
-        polls: 0,
-        wakes: 0,
-        busy: Duration::ZERO,
-        idle: Duration::ZERO,
-        age: Duration::ZERO,
-        last_ran: None,
-        waiting_on: info.wait().filter(|_| waits).map(|wait| waits::describe(wait, None)),
+        polls: recorded.polls,
+        // Each poll but the first comes of a wake-up or of a yield.
+        wakes: recorded.polls.saturating_sub(1 + recorded.yields),
+        busy,
+        idle: age - busy,
+        age,
+        last_ran,
+        waiting_on: info.wait().filter(|_| waits).map(|wait| waits::describe(wait, last_ran)),
+        holds: (recorded.held != 0).then_some(recorded.held),
         awaited_by: info.awaited_by(),
     }
 }

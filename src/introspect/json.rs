@@ -106,6 +106,7 @@ fn task(json: &mut Json, task: &TaskDump) {
     json.time("idle_ns", Some(task.idle));
     json.time("age_ns", Some(task.age));
     json.time("last_ran_ns", task.last_ran);
+    json.maybe("holds", task.holds);
     json.id("awaited_by", task.awaited_by);
     json.name("waiting_on");
     match &task.waiting_on {

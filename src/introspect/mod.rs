@@ -34,3 +34,4 @@ pub use self::{
         WorkerDump, WorkerState,
     },
 };
+pub use crate::util::record::Observer;

@@ -203,6 +203,9 @@ pub struct TaskDump {
     pub last_ran: Option<Duration>,
     /// What it waits for, if it is suspended in a future of this crate.
     pub waiting_on: Option<WaitDump>,
+    /// The key of the [lock](crate::sync::Lock) that it took last of those that it holds, as in
+    /// [`WaitDump::key`]. A guard that was handed to another task counts as the first one's.
+    pub holds: Option<u64>,
     /// The task that waits for this one in a combinator, such as `gather!`.
     pub awaited_by: Option<TaskId>,
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::snapshot::{Dump, WaitDump, WaitKind};
+use super::snapshot::{Dump, TaskDump, WaitDump, WaitKind};
 use crate::{
     error::TaskId,
     util::{
@@ -27,7 +27,9 @@ pub(super) fn describe(wait: Wait, since: Option<Duration>) -> WaitDump {
         left: None,
     };
     match wait.kind {
-        wait::WaitKind::Descriptor => of_descriptor(&mut dump),
+        wait::WaitKind::Descriptor | wait::WaitKind::Read | wait::WaitKind::Write => {
+            of_descriptor(&mut dump);
+        }
         wait::WaitKind::Timer => {
             let left = Duration::from_nanos(wait.key.saturating_sub(clock::now()));
             dump.text = format!("timer {}", in_words(left));
@@ -37,6 +39,12 @@ pub(super) fn describe(wait: Wait, since: Option<Duration>) -> WaitDump {
             dump.task = Some(TaskId(wait.key));
             dump.text = format!("join of task {}", wait.key);
         }
+        wait::WaitKind::Job => {
+            dump.task = Some(TaskId(wait.key));
+            dump.text = format!("blocking job {}", wait.key);
+        }
+        wait::WaitKind::Group => dump.text = format!("the tasks of group {}", wait.key),
+        wait::WaitKind::Process => dump.text = format!("process {}", wait.key),
         wait::WaitKind::Operation => dump.text = format!("operation {}", wait.key),
         kind if wait.key & NAMED == 0 => dump.text = format!("{} at {:#x}", verb(kind), wait.key),
         kind => {
@@ -101,8 +109,11 @@ fn public(kind: wait::WaitKind) -> WaitKind {
         Noted::Watch => WaitKind::Watch,
         Noted::Oneshot => WaitKind::Deferred,
         Noted::SharedFuture => WaitKind::SharedFuture,
-        Noted::DuplexRead => WaitKind::Read,
-        Noted::DuplexWrite => WaitKind::Write,
+        Noted::DuplexRead | Noted::Read => WaitKind::Read,
+        Noted::DuplexWrite | Noted::Write => WaitKind::Write,
+        Noted::Job => WaitKind::Job,
+        Noted::Group => WaitKind::Group,
+        Noted::Process => WaitKind::Process,
     }
 }
 
@@ -120,13 +131,21 @@ fn verb(kind: wait::WaitKind) -> &'static str {
     }
 }
 
-/// Adds the names of the tasks that others wait for.
+/// Adds the names of the tasks that others wait for, and the holders of locks.
 pub(super) fn name_tasks(dump: &mut Dump) {
-    let named = |task: &super::TaskDump| Some((task.id, task.name.clone()?));
+    let named = |task: &TaskDump| Some((task.id, task.name.clone()?));
     let names: HashMap<TaskId, String> = dump.tasks().filter_map(named).collect();
+    let holds = |task: &TaskDump| Some((task.holds?, task.id));
+    let holders: HashMap<u64, TaskId> = dump.tasks().filter_map(holds).collect();
     for task in dump.runtimes.iter_mut().flat_map(|runtime| &mut runtime.tasks) {
         let Some(wait) = &mut task.waiting_on else { continue };
-        if let Some(name) = wait.task.and_then(|task| names.get(&task)) {
+        if wait.kind == WaitKind::Lock
+            && let Some(holder) = holders.get(&wait.key)
+        {
+            wait.holder = Some(*holder);
+            wait.text.push_str(&format!(", held by task {holder}"));
+        }
+        if let Some(name) = wait.task.or(wait.holder).and_then(|task| names.get(&task)) {
             wait.text.push_str(&format!(" `{name}`"));
         }
     }

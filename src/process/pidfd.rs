@@ -30,7 +30,7 @@ use crate::{
     io::SocketHandle,
     reactor::{Direction, Endpoint, Socket},
     runtime::operation::{self, Operation},
-    util::{fork, signals},
+    util::{current, fork, signals, wait::WaitKind},
 };
 
 /// A child of this process. Dropped before its status is known, it is left to [`orphans`].
@@ -73,7 +73,11 @@ impl Process {
     /// The status is not lost: it is asked for and kept in one poll.
     pub(super) fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<ExitStatus>> {
         self.check_parent()?;
-        self.state.poll_wait(|pidfd| operation::poll(pidfd.get(), cx, &mut Reap))
+        let polled = self.state.poll_wait(|pidfd| operation::poll(pidfd.get(), cx, &mut Reap));
+        if polled.is_pending() {
+            current::waits_for(WaitKind::Process, self.id.into());
+        }
+        polled
     }
 
     /// Its status, if it has ended.

@@ -54,7 +54,7 @@ use crate::{
         atomic::{AtomicU64, Ordering},
         global, pick, shared_static,
     },
-    util::{fork::PerProcess, panic},
+    util::{fork::PerProcess, panic, wait::WaitKind},
 };
 
 /// One of the two ways that bytes go.
@@ -62,6 +62,16 @@ use crate::{
 pub(crate) enum Direction {
     Read,
     Write,
+}
+
+impl Direction {
+    /// The kind of a wait for it.
+    pub(crate) fn wait(self) -> WaitKind {
+        match self {
+            Self::Read => WaitKind::Read,
+            Self::Write => WaitKind::Write,
+        }
+    }
 }
 
 /// What an event says.

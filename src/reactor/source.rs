@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     loom::Mutex,
-    util::{current, fork::Owner, wait::WaitKind},
+    util::{current, fork::Owner},
 };
 
 /// An open descriptor and its slot. It belongs to no worker until it first has to wait; then the
@@ -241,7 +241,7 @@ pub(crate) fn poll_ready<P: Pollable>(
 ) -> Poll<io::Result<()>> {
     ensure_home(io, direction, door)?;
     let ready = io.source().slot.poll_ready(direction, cx);
-    note_wait(io, ready).map(Ok)
+    note_wait(io, direction, ready).map(Ok)
 }
 
 /// The same for one of several futures that wait for this direction. `ticket` is given
@@ -255,14 +255,14 @@ pub(crate) fn poll_ready_shared<P: Pollable>(
 ) -> Poll<io::Result<()>> {
     ensure_home(io, direction, door)?;
     let ready = io.source().slot.poll_ready_shared(direction, ticket, cx);
-    note_wait(io, ready).map(Ok)
+    note_wait(io, direction, ready).map(Ok)
 }
 
 /// Notes what the task waits for, if it does.
 #[inline]
-fn note_wait<P: Pollable>(io: &P, ready: Poll<()>) -> Poll<()> {
+fn note_wait<P: Pollable>(io: &P, direction: Direction, ready: Poll<()>) -> Poll<()> {
     if ready.is_pending() {
-        current::waits_for(WaitKind::Descriptor, io.number());
+        current::waits_for(direction.wait(), io.number());
     }
     ready
 }

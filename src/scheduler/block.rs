@@ -18,6 +18,7 @@
 //! | `poll_time` | the worker | it looks at the clock while tasks run | thieves |
 //! | `queued` | the worker | it looks at the clock, and when no task is left | reports |
 //! | `counts` | the worker | as each says | anybody |
+//! | `samples` | the worker | a poll is timed | reports |
 
 use std::{panic::Location, ptr};
 
@@ -32,6 +33,7 @@ use crate::{
     },
     reactor::Doorbell,
     task::{Header, Runnable},
+    util::record::Samples,
 };
 
 /// One worker's part.
@@ -66,6 +68,8 @@ pub(crate) struct Block {
     /// Tasks in its queues when it last looked at the clock.
     pub(super) queued: AtomicUsize,
     pub(crate) counts: Counts,
+    /// Of the polls that it has timed.
+    pub(crate) samples: CachePadded<Samples>,
 }
 
 /// The counters of a worker, each named once.
@@ -148,6 +152,7 @@ impl Block {
             poll_time: AtomicU64::new(0),
             queued: AtomicUsize::new(0),
             counts: Counts::default(),
+            samples: CachePadded::default(),
         }
     }
 

@@ -149,6 +149,8 @@ impl Hub {
         self.leaked.set(0);
         for block in &self.blocks {
             block.counts.reset();
+            block.samples.poll.reset();
+            block.samples.delay.reset();
             block.end_run();
         }
     }

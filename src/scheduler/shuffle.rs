@@ -19,7 +19,7 @@ impl Worker {
             self.judge_push();
         }
         let start = clock::machine();
-        self.block().begin_run(start);
+        self.begin_run(start);
         if self.patrol.is_unwatched(start) && self.has_tasks() {
             self.ensure_patrol();
         }

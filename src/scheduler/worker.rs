@@ -43,6 +43,7 @@ use crate::{
         clock::{self, played},
         current, fork, panic,
         rand::Rng,
+        record::{self, Tick},
         threads,
     },
 };
@@ -184,6 +185,7 @@ impl Worker {
         current::with(|current| {
             current.worker.set(std::ptr::null());
             current.slow_poll.set(0);
+            current.tick.set(Tick::NONE);
         });
         result
     }
@@ -256,7 +258,7 @@ impl Worker {
             self.judge_push();
         }
         let start = clock::machine();
-        self.block().begin_run(start);
+        self.begin_run(start);
         if self.patrol.is_unwatched(start) && self.has_tasks() {
             self.ensure_patrol();
         }
@@ -301,12 +303,27 @@ impl Worker {
         let block = self.block();
         block.counts.polls.add(polls);
         block.note_check(now);
+        self.set_tick(now);
         block.note_queued(self.queue.len() + self.local.borrow().len());
         self.patrol.note_work(now);
         let average = (3 * self.poll_time.get() + (now - since) / polls) / 4;
         self.poll_time.set(average);
         // Relaxed: an estimate, for thieves.
         block.poll_time.store(average, Ordering::Relaxed);
+    }
+
+    /// Tasks begin to run.
+    #[inline]
+    pub(super) fn begin_run(&self, now: u64) {
+        self.block().begin_run(now);
+        self.set_tick(now);
+    }
+
+    /// For the records of the tasks that it polls.
+    #[inline]
+    fn set_tick(&self, now: u64) {
+        let samples = Some(&*self.block.samples);
+        current::with(|current| current.tick.set(Tick { now, mask: record::mask(), samples }));
     }
 
     #[inline]

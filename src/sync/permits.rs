@@ -32,11 +32,14 @@ use pin_project_lite::pin_project;
 use super::wait_list::{Status, WaitList, Waiter, Wakers, poll_queued};
 use crate::{
     loom::{
-        Mutex,
+        Mutex, address_within,
         atomic::{AtomicUsize, Ordering},
         const_fn,
     },
-    util::{current, panic, wait::WaitKind},
+    util::{
+        current, panic,
+        wait::{KEYS, WaitKind},
+    },
 };
 
 /// Somebody waits.
@@ -78,9 +81,15 @@ impl Permits {
         }
     }
 
-    /// Gives it a name, for reports.
-    pub(super) fn set_name(&self, name: Cow<'static, str>) {
-        self.waiters.lock().set_name(name);
+    /// Gives it a name, for reports. Returns the key that a wait has from now on, or 0 if there are too many names.
+    pub(super) fn set_name(&self, name: Cow<'static, str>) -> u64 {
+        self.waiters.lock().set_name(name)
+    }
+
+    /// The key of a wait, without a name.
+    #[inline]
+    pub(super) fn key(&self) -> u64 {
+        address_within(&self.waiters) & KEYS
     }
 
     /// How many are left.

@@ -228,9 +228,13 @@ impl<T> WaitList<T> {
         }
     }
 
-    /// Gives it a name, for reports.
-    pub(super) fn set_name(&mut self, name: Cow<'static, str>) {
+    /// Gives it a name, for reports. Returns the key of a wait here, or 0 if there are too many names.
+    pub(super) fn set_name(&mut self, name: Cow<'static, str>) -> u64 {
         self.label = Label(self.label.0.with_name(names::add(name)));
+        match self.label.0.name() {
+            0 => 0,
+            name => NAMED | u64::from(name),
+        }
     }
 
     /// How many wait.

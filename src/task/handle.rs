@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     error::{Cause, Named, TaskError, TaskId},
-    util::{current, panic, park, wait::WaitKind},
+    util::{current, panic, park},
 };
 
 /// A handle that watches a task: a future of its result.
@@ -339,7 +339,7 @@ impl<T> Task<T> {
             let own = current::with(|current| current.task.get()) == self.raw.as_ptr().cast();
             assert!(!own, "a task awaits itself: it would wait for ever");
             if self.leave_waker(cx) {
-                current::waits_for(WaitKind::Task, self.id().0);
+                current::waits_for(self.header().vtable.ends, self.id().0);
                 return Poll::Pending;
             }
         }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     error::{ErrorEvent, TaskId},
     loom::{UnsafeCell, atomic::Ordering},
-    util::wait::LinkOrWait,
+    util::wait::{LinkOrWait, WaitKind},
 };
 
 /// The head of a task's one allocation; the future, later its result, follows.
@@ -80,6 +80,9 @@ impl Origin {
 /// A scheduler: it queues tasks. No value exists: what is needed to find the queue is in the task's
 /// [place](Header::place).
 pub(crate) trait Schedule: 'static {
+    /// The kind of the wait for the end of one of its tasks.
+    const ENDS: WaitKind = WaitKind::Task;
+
     /// Queues a task that became runnable. Called on any thread, at any time, also
     /// after the runtime's end; must not run foreign code.
     fn schedule(task: Runnable);

@@ -7,6 +7,7 @@ use crate::{
     error::TaskId,
     util::{
         clock, names,
+        record::Recorded,
         wait::{NAMED, Wait, WaitKind},
     },
 };
@@ -19,6 +20,7 @@ pub struct TaskInfo {
     waits_for: Option<WaitsFor>,
     awaited_by: Option<TaskId>,
     is_cancelling: bool,
+    recorded: Recorded,
 }
 
 /// How far a task has come.
@@ -44,12 +46,18 @@ impl TaskInfo {
         let waits_for = task.header().waits_for();
         let awaited_by = task.extra().awaiter();
         let is_cancelling = now.is_cancelled() && !now.is_complete();
-        Self { task: Canceller::new(task), state, waits_for, awaited_by, is_cancelling }
+        let recorded = task.record().read();
+        Self { task: Canceller::new(task), state, waits_for, awaited_by, is_cancelling, recorded }
     }
 
     /// What it waits for, as it was noted.
     pub(crate) fn wait(&self) -> Option<Wait> {
         self.waits_for.map(|waits_for| waits_for.0)
+    }
+
+    /// What is recorded of it.
+    pub(crate) fn recorded(&self) -> &Recorded {
+        &self.recorded
     }
 
     /// Whether it was asked to end.
@@ -93,7 +101,7 @@ impl TaskInfo {
     /// The task whose end it waits for, if it waits for one directly.
     pub fn awaits(&self) -> Option<TaskId> {
         let wait = self.waits_for?.0;
-        (wait.kind == WaitKind::Task).then_some(TaskId(wait.key))
+        matches!(wait.kind, WaitKind::Task | WaitKind::Job).then_some(TaskId(wait.key))
     }
 
     /// The task that waits for this one in a combinator: the one that was last to begin with that. A
@@ -142,9 +150,7 @@ impl fmt::Display for WaitsFor {
                 let left = Duration::from_nanos(key.saturating_sub(clock::now()));
                 write!(f, "a timer in {}ms", left.as_millis())
             }
-            kind @ (WaitKind::Descriptor | WaitKind::Task | WaitKind::Operation) => {
-                write!(f, "{} {key}", kind.name())
-            }
+            kind if kind.is_numbered() => write!(f, "{} {key}", kind.name()),
             kind if key & NAMED == 0 => write!(f, "{} at {key:#x}", kind.name()),
             kind => match names::get(key as u32) {
                 Some(name) => write!(f, "{} {name:?}", kind.name()),

@@ -61,7 +61,7 @@ pub(crate) use self::{
 pub use crate::error::TaskId;
 use crate::{
     error::{Cause, ErrorEvent, TaskError, hook},
-    util::current,
+    util::{current, record::Record},
 };
 
 /// An entry of a queue: the right to run a task once, and a reference to it.
@@ -278,6 +278,11 @@ impl TaskRef {
     fn extra(&self) -> &Extra {
         // SAFETY: R1: our own reference.
         unsafe { raw::extra(self.0) }
+    }
+
+    fn record(&self) -> &Record {
+        // SAFETY: R1: our own reference.
+        unsafe { raw::record(self.0) }
     }
 
     pub(crate) fn name(&self) -> Option<&str> {

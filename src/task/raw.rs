@@ -61,9 +61,13 @@ use super::{
     waker,
 };
 use crate::{
-    error::{ErrorEvent, TaskError},
-    loom::UnsafeCell,
-    util::{current, magazine, panic},
+    error::{ErrorEvent, TaskError, TaskId},
+    loom::{MODELLED, UnsafeCell},
+    util::{
+        current, magazine, panic,
+        record::{self, Record},
+        wait::WaitKind,
+    },
 };
 
 /// The functions that know the type.
@@ -83,6 +87,8 @@ pub(super) struct VTable {
     pub(super) has_panicked: unsafe fn(NonNull<Header>) -> bool,
     /// Drops the result, and reports a panic that nobody has seen.
     pub(super) drop_output: unsafe fn(NonNull<Header>),
+    /// The kind of the wait for its end.
+    pub(super) ends: WaitKind,
     pub(super) schedule: fn(super::Runnable),
     ended: fn(&Header),
     pub(super) report: fn(u64, &ErrorEvent),
@@ -104,6 +110,7 @@ enum Stage<F: Future> {
 struct Head {
     header: Header,
     extra: Extra,
+    record: Record,
 }
 
 #[repr(C)]
@@ -121,6 +128,7 @@ impl<F: Future, S: Schedule> Table<F, S> {
         read_output: read_output::<F>,
         has_panicked: has_panicked::<F>,
         drop_output: drop_output::<F, S>,
+        ends: S::ENDS,
         schedule: S::schedule,
         ended: S::ended,
         report: S::report,
@@ -154,9 +162,44 @@ pub(super) fn create<F: Future, S: Schedule>(future: F, birth: Birth) -> NonNull
         let header = Header::new(vtable, place, id, spawned_at);
         (&raw mut (*raw).head.header).write(header);
         (&raw mut (*raw).head.extra).write(Extra::new(extension));
+        (&raw mut (*raw).head.record).write(new_record(id));
         (&raw mut (*raw).stage).write(UnsafeCell::new(Stage::Future(future)));
     }
     block.cast()
+}
+
+/// The record of a task that is spawned here.
+#[inline]
+fn new_record(id: TaskId) -> Record {
+    current::with(|current| {
+        let parent = current.task.get().cast::<Header>();
+        // SAFETY: R1: null, or the task that is polled here, which its runner keeps.
+        let parent = unsafe { parent.as_ref() }.map_or(0, |parent| parent.id().0);
+        Record::new(id.0, parent, current.group.get(), current.tick.get())
+    })
+}
+
+/// What is recorded of the task.
+///
+/// # Safety
+///
+/// R1, for as long as the reference is used.
+#[inline]
+pub(super) unsafe fn record<'a>(task: NonNull<Header>) -> &'a Record {
+    // SAFETY: R1, by the caller; all blocks begin with a head.
+    unsafe { &task.cast::<Head>().as_ref().record }
+}
+
+/// The task has become ready, and the caller has its queue entry.
+///
+/// # Safety
+///
+/// The caller has a reference (R1).
+#[inline]
+pub(super) unsafe fn note_ready(task: NonNull<Header>) {
+    let mask = current::with(|current| current.tick.get().mask);
+    // SAFETY: R1, by the caller.
+    unsafe { record(task).note_ready(task.as_ref().id().0, mask) };
 }
 
 /// What few tasks have.
@@ -181,6 +224,8 @@ pub(super) unsafe fn ask(task: NonNull<Header>, abort: bool, asked: Asked) -> bo
     let (header, extra) = unsafe { (task.as_ref(), extra(task)) };
     let (asked, push) = extra.ask(asked, &header.state, abort);
     if push {
+        // SAFETY: R1, by the caller.
+        unsafe { note_ready(task) };
         (header.vtable.schedule)(super::Runnable(task));
     }
     asked
@@ -248,10 +293,17 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
     unsafe { header.clear_wait() };
     // SAFETY: R1; the borrowed waker does not outlive this call.
     let waker = unsafe { waker::borrow(task) };
+    let tick = current::with(|current| current.tick.get());
+    // SAFETY: R1.
+    let record = unsafe { record(task) };
+    let begun = record.begin_poll(header.id().0, tick);
     // SAFETY: R2, R3, R4.
     let turn = enter(task, false, || unsafe {
         (header.vtable.poll)(task, &mut Context::from_waker(&waker))
     });
+    if begun != 0 {
+        record.end_timed(begun, tick);
+    }
     if let Poll::Ready(end) = turn.poll {
         // SAFETY: R2: the result was just stored.
         unsafe { finish(task, turn.lent, end) };
@@ -266,8 +318,13 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
             }
         }
     }
-    let suspended =
-        if turn.yielded { header.state.stay() } else { header.state.suspend(turn.lent) };
+    let suspended = match turn.yielded {
+        true => {
+            record.note_yield();
+            header.state.stay()
+        }
+        false => header.state.suspend(turn.lent),
+    };
     match suspended {
         Suspend::Idle => Ran::Done,
         Suspend::Requeue => {
@@ -580,4 +637,5 @@ unsafe fn drop_output<F: Future, S: Schedule>(task: NonNull<Header>) {
     unsafe { with_stage::<F, _>(task, |stage| panic::contain(|| drop_in_place(stage))) };
 }
 
-const _: () = assert!(crate::loom::MODELLED || size_of::<Head>() == 72);
+const _: () = assert!(MODELLED || size_of::<Head>() == 136);
+const _: () = assert!(MODELLED || mem::offset_of!(Head, record) == record::OFFSET);

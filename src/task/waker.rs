@@ -58,6 +58,8 @@ pub(crate) fn wake_for(waker: Waker) -> Option<Runnable> {
 unsafe fn take_woken(task: NonNull<Header>) -> Option<Runnable> {
     // SAFETY: R1, by the caller.
     if unsafe { task.as_ref() }.state.wake_by_val() {
+        // SAFETY: R1, by the caller.
+        unsafe { raw::note_ready(task) };
         return Some(Runnable(task));
     }
     // SAFETY: the reference is still ours; it ends here.
@@ -94,6 +96,8 @@ unsafe fn wake_by_ref(data: *const ()) {
     // SAFETY: R1: the waker's reference.
     let header = unsafe { task.as_ref() };
     if header.state.wake_by_ref() {
+        // SAFETY: R1: the waker's reference.
+        unsafe { raw::note_ready(task) };
         (header.vtable.schedule)(Runnable(task));
     }
 }

@@ -13,8 +13,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::wait::{LinkOrWait, WaitKind};
+use super::{
+    record::{self, Record, Tick},
+    wait::{LinkOrWait, WaitKind},
+};
 use crate::loom::{
+    MODELLED,
     global::{AtomicU64, Ordering},
     pick,
 };
@@ -80,6 +84,10 @@ pub(crate) struct Current {
     pub(crate) yielded: Cell<bool>,
     /// In debug mode, from how many ns on a poll is reported; else 0.
     pub(crate) slow_poll: Cell<u64>,
+    /// For the records of tasks.
+    pub(crate) tick: Cell<Tick>,
+    /// The group whose child is being spawned, or 0.
+    pub(crate) group: Cell<u32>,
 }
 
 crate::loom::thread_local! {
@@ -96,6 +104,8 @@ crate::loom::thread_local! {
             unconstrained: Cell::new(false),
             yielded: Cell::new(false),
             slow_poll: Cell::new(0),
+            tick: Cell::new(Tick::NONE),
+            group: Cell::new(0),
         }
     };
 }
@@ -242,6 +252,43 @@ pub(crate) fn waits_for_number(kind: u8, key: u64) {
             word.note(kind, key);
         }
     });
+}
+
+/// Calls `spawn`, whose task is recorded as one of that group.
+#[track_caller]
+pub(crate) fn in_group<R>(group: u32, spawn: impl FnOnce() -> R) -> R {
+    let outer = with(|current| current.group.replace(group));
+    let spawned = spawn();
+    with(|current| current.group.set(outer));
+    spawned
+}
+
+/// Notes that the task which is polled has taken a lock. Returns the one that it had taken before.
+#[inline]
+pub(crate) fn holds(lock: u64) -> u64 {
+    with(|current| record_of(current).map_or(0, |record| record.hold(lock)))
+}
+
+/// Notes that the task which is polled gives that lock back; `outer` is what [`holds`] returned.
+#[inline]
+pub(crate) fn lets_go(lock: u64, outer: u64) {
+    with(|current| {
+        if let Some(record) = record_of(current) {
+            record.let_go(lock, outer);
+        }
+    });
+}
+
+/// The record of the task that is polled.
+#[inline]
+fn record_of(current: &Current) -> Option<&Record> {
+    let task = current.task.get();
+    if task.is_null() || MODELLED || cfg!(ringloop_no_record) {
+        return None;
+    }
+    // SAFETY: a header, which its runner, below us on this thread, keeps while it is polled; its record
+    // is so far behind it in the same block of memory, as `task/raw.rs` asserts.
+    Some(unsafe { &*task.cast::<u8>().add(record::OFFSET).cast::<Record>() })
 }
 
 /// Whether this thread is inside the poll of a task.

@@ -14,6 +14,7 @@ pub(crate) mod park;
 pub(crate) mod prefetch;
 pub(crate) mod rand;
 pub(crate) mod rare;
+pub(crate) mod record;
 pub(crate) mod shrink;
 pub(crate) mod signal_count;
 pub(crate) mod signals;

@@ -45,10 +45,20 @@ pub(crate) enum WaitKind {
     SharedFuture,
     DuplexRead,
     DuplexWrite,
+    /// A descriptor that is to have something to read: its number.
+    Read,
+    /// A descriptor that is to have room: its number.
+    Write,
+    /// The end of a blocking job: its number.
+    Job,
+    /// The end of the tasks of a group: its number.
+    Group,
+    /// The end of a child process: its number.
+    Process,
 }
 
 impl WaitKind {
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 28] = [
         Self::Descriptor,
         Self::Timer,
         Self::Task,
@@ -72,12 +82,23 @@ impl WaitKind {
         Self::SharedFuture,
         Self::DuplexRead,
         Self::DuplexWrite,
+        Self::Read,
+        Self::Write,
+        Self::Job,
+        Self::Group,
+        Self::Process,
     ];
+
+    /// Whether its key is a number that people know, such as that of a descriptor or a task.
+    pub(crate) fn is_numbered(self) -> bool {
+        let of_kernel = matches!(self, Self::Descriptor | Self::Read | Self::Write | Self::Process);
+        of_kernel || matches!(self, Self::Task | Self::Job | Self::Group | Self::Operation)
+    }
 
     /// As reports call it.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Descriptor => "descriptor",
+            Self::Descriptor | Self::Read | Self::Write => "descriptor",
             Self::Timer => "a timer",
             Self::Task => "task",
             Self::Operation => "operation",
@@ -100,9 +121,15 @@ impl WaitKind {
             Self::SharedFuture => "SharedFuture",
             Self::DuplexRead => "read of DuplexStream",
             Self::DuplexWrite => "write of DuplexStream",
+            Self::Job => "blocking job",
+            Self::Group => "group",
+            Self::Process => "process",
         }
     }
 }
+
+/// The bits of a key that a note keeps.
+pub(crate) const KEYS: u64 = (1 << (u64::BITS - KEY)) - 1;
 
 /// Set in the key of a primitive that has a name: the rest is the name's number.
 pub(crate) const NAMED: u64 = 1 << 57;

@@ -175,7 +175,7 @@ fn poll_queue<T>(
                 if socket.may_stop_at_mark() {
                     operation::with_any_reactor(|reactor| socket.end_recv(reactor));
                 }
-                socket.note_wait();
+                socket.note_wait(Direction::Read);
                 return Poll::Pending;
             }
             Found::ToRead => return Poll::Ready(None),

@@ -181,7 +181,7 @@ pub(super) fn poll_push(
         }
         Queued::Full(whole) => {
             *chunk = Some(whole);
-            socket.note_wait();
+            socket.note_wait(Direction::Write);
             return Poll::Pending;
         }
         Queued::Failed(error) => {
@@ -257,7 +257,7 @@ fn poll_room(socket: &Arc<Socket>, cx: &mut Context<'_>) -> Poll<()> {
     if ready {
         return Poll::Ready(());
     }
-    socket.note_wait();
+    socket.note_wait(Direction::Write);
     Poll::Pending
 }
 
@@ -272,7 +272,7 @@ pub(crate) fn poll_flush(socket: &Arc<Socket>, cx: &mut Context<'_>) -> Poll<io:
     match socket.outbound.flushed(cx.waker()) {
         Some(result) => Poll::Ready(result.map_err(io::Error::from_raw_os_error)),
         None => {
-            socket.note_wait();
+            socket.note_wait(Direction::Write);
             Poll::Pending
         }
     }

@@ -43,7 +43,7 @@ use crate::{
         atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
         global,
     },
-    util::{current, fork, panic, wait::WaitKind},
+    util::{current, fork, panic},
 };
 
 /// The order matters: what every message needs is in the middle, from the end of `outbound` to the
@@ -516,8 +516,8 @@ impl Pollable for Arc<Socket> {
 
 impl Socket {
     /// Notes that the task which is polled waits for this socket.
-    pub(crate) fn note_wait(&self) {
-        current::waits_for(WaitKind::Descriptor, self.source.get().number());
+    pub(crate) fn note_wait(&self, direction: Direction) {
+        current::waits_for(direction.wait(), self.source.get().number());
     }
 }
 

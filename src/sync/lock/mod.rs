@@ -8,8 +8,11 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc};
 use self::holder::Holder;
 use super::permits::Permits;
 use crate::{
-    loom::{UnsafeCell, const_fn},
-    util::{park, wait::WaitKind},
+    loom::{
+        UnsafeCell, const_fn,
+        global::{AtomicU64, Ordering},
+    },
+    util::{current, park, wait::WaitKind},
 };
 
 pub use self::guards::{LockGuard, MappedLockGuard, OwnedLockGuard, OwnedMappedLockGuard};
@@ -80,6 +83,10 @@ struct RawLock {
     /// One permit: the right to the value.
     permits: Permits,
     holder: Holder,
+    /// The lock that the holder's task had taken before this one. The holder's.
+    outer: AtomicU64,
+    /// What stands for its name in a wait, or 0.
+    name: u64,
 }
 
 impl RawLock {
@@ -88,19 +95,34 @@ impl RawLock {
         let acquired = self.holder.watch(self.permits.acquire(1)).await;
         // Nobody closes it.
         debug_assert!(acquired.is_ok());
-        self.holder.enter();
+        self.enter();
     }
 
     #[inline]
     fn try_acquire(&self) -> Result<(), TryLockError> {
         self.permits.try_acquire(1).map_err(|_| TryLockError(()))?;
-        self.holder.enter();
+        self.enter();
         Ok(())
+    }
+
+    /// Records that the task which is polled has it.
+    #[inline]
+    fn enter(&self) {
+        self.holder.enter();
+        // Relaxed: its holder alone uses it.
+        self.outer.store(current::holds(self.key()), Ordering::Relaxed);
+    }
+
+    /// As the wait for it is noted.
+    #[inline]
+    fn key(&self) -> u64 {
+        if self.name != 0 { self.name } else { self.permits.key() }
     }
 
     #[inline]
     fn release(&self) {
         self.holder.leave();
+        current::lets_go(self.key(), self.outer.load(Ordering::Relaxed));
         self.permits.release(1);
     }
 }
@@ -110,7 +132,8 @@ impl<T> Lock<T> {
         /// A lock around `value`, that nobody holds.
         #[must_use]
         pub fn new(value: T) -> Self {
-            let raw = RawLock { permits: Permits::new(1, WaitKind::Lock), holder: Holder::new() };
+            let permits = Permits::new(1, WaitKind::Lock);
+            let raw = RawLock { permits, holder: Holder::new(), outer: AtomicU64::new(0), name: 0 };
             Self { raw, value: UnsafeCell::new(value) }
         }
     }
@@ -122,8 +145,8 @@ impl<T> Lock<T> {
     /// let named = ringloop::sync::Lock::new(0).named("accounts");
     /// ```
     #[must_use]
-    pub fn named(self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.raw.permits.set_name(name.into());
+    pub fn named(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.raw.name = self.raw.permits.set_name(name.into());
         self
     }
 

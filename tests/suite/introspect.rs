@@ -1,0 +1,243 @@
+//! Snapshots: what is in them, also while workers are stuck, and as JSON.
+
+use std::future::pending;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use futures_util::AsyncReadExt;
+use ringloop::introspect::{Dump, TaskDump, TaskState, WaitDump, WaitKind, WorkerState};
+use ringloop::net::{TcpListener, TcpStream};
+use ringloop::process::Command;
+use ringloop::sync::{Lock, Queue, channel};
+use ringloop::task::{Builder, TaskId};
+use ringloop::time::sleep;
+use ringloop::{Handle, Task, current_task, introspect, spawn, task_group, to_thread, yield_now};
+
+use crate::harness::{on_every, wait_until, wait_until_async};
+
+/// The task in a snapshot of this moment.
+fn look(id: TaskId) -> TaskDump {
+    Handle::current().dump().task(id).expect("it is listed").clone()
+}
+
+/// What the task waits for, once it waits for something of that kind.
+async fn wait_of<T>(task: &Task<T>, kind: WaitKind) -> WaitDump {
+    let found = || look(task.id()).waiting_on.filter(|wait| wait.kind == kind);
+    let text = || format!("{:?} waits for {kind:?}", look(task.id()));
+    wait_until_async(|| found().is_some(), text).await;
+    found().unwrap()
+}
+
+async fn end<T>(task: Task<T>) {
+    task.cancel();
+    _ = task.await;
+}
+
+#[test]
+fn introspect_a_snapshot_says_what_each_task_waits_for() {
+    // Goal: each wait has its kind and its words, with the names and numbers of what it waits for; method:
+    // one task for each kind.
+    on_every(|cfg| {
+        cfg.once(async {
+            let lock = Arc::new(Lock::new(()).named("accounts"));
+            let held = lock.lock().await;
+            let own = current_task().unwrap().id();
+            let theirs = lock.clone();
+            let waits = spawn(async move { drop(theirs.lock().await) });
+            let wait = wait_of(&waits, WaitKind::Lock).await;
+            assert_eq!(wait.text, format!("Lock `accounts`, held by task {own}"));
+            assert_eq!((wait.name.as_deref(), wait.holder), (Some("accounts"), Some(own)));
+            assert!(wait.since.is_some());
+            let found = Handle::current().dump().primitives();
+            let found = found.iter().find(|found| found.name.as_deref() == Some("accounts"));
+            assert_eq!(found.unwrap().waiters, [waits.id()]);
+            drop(held);
+            waits.await.unwrap();
+            assert_eq!(look(own).holds, None);
+
+            let sleeps = spawn(sleep(Duration::from_secs(3600)));
+            let wait = wait_of(&sleeps, WaitKind::Timer).await;
+            assert!(wait.text.starts_with("timer 3599."), "{}", wait.text);
+            assert!(wait.left.unwrap() <= Duration::from_secs(3600));
+            end(sleeps).await;
+
+            let queue = Arc::new(Queue::<u8>::bounded(1).named("work"));
+            let theirs = queue.clone();
+            let gets = spawn(async move { theirs.get().await.unwrap() });
+            assert_eq!(wait_of(&gets, WaitKind::QueueGet).await.text, "Queue.get `work`");
+            end(gets).await;
+            let (send, receive) = channel::<u8>(1);
+            let receives = spawn(async move { receive.recv().await });
+            let wait = wait_of(&receives, WaitKind::ChannelReceive).await;
+            assert!(wait.text.starts_with("Receiver.recv at 0x"), "{}", wait.text);
+            end(receives).await;
+            drop(send);
+
+            let named = Builder::new().name("forever").spawn(pending::<()>());
+            let id = named.id();
+            let joins = spawn(named);
+            let wait = wait_of(&joins, WaitKind::Task).await;
+            assert_eq!((wait.text, wait.task), (format!("join of task {id} `forever`"), Some(id)));
+            end(joins).await;
+            Handle::current().all_tasks().iter().for_each(|task| {
+                _ = task.id() == id && task.canceller().cancel();
+            });
+
+            let (let_go, held_up) = mpsc::channel::<()>();
+            let job = to_thread(move || _ = held_up.recv());
+            let id = job.id();
+            let joins = spawn(job);
+            let wait = wait_of(&joins, WaitKind::Job).await;
+            assert_eq!((wait.text, wait.task), (format!("blocking job {id}"), Some(id)));
+            drop(let_go);
+            joins.await.unwrap().unwrap();
+
+            let grouped = spawn(async {
+                task_group(async |group| group.spawn(pending::<()>()).detach()).await.unwrap();
+            });
+            let wait = wait_of(&grouped, WaitKind::Group).await;
+            let child = Handle::current().dump();
+            let child = child.tasks().find(|task| task.group == Some(wait.key)).unwrap();
+            assert_eq!(
+                (child.parent, wait.text),
+                (Some(grouped.id()), format!("the tasks of group {}", wait.key))
+            );
+            end(grouped).await;
+        });
+    });
+}
+
+#[test]
+fn introspect_a_wait_for_a_descriptor_has_its_address() {
+    // Goal: a read, an accept and a child are named by address and number; method: one task for each.
+    on_every(|cfg| {
+        cfg.once(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let addr = listener.local_addr().unwrap();
+            let accepts = spawn(async move {
+                let accepted = listener.accept().await.unwrap().0;
+                (listener, accepted)
+            });
+            let wait = wait_of(&accepts, WaitKind::Accept).await;
+            assert_eq!(wait.text, format!("accept on {addr}, fd {}", wait.fd.unwrap()));
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            let accepted = accepts.await.unwrap();
+            let reads = spawn(async move { stream.read(&mut [0; 8]).await.unwrap() });
+            let wait = wait_of(&reads, WaitKind::Read).await;
+            assert_eq!(wait.text, format!("read of {addr}, fd {}", wait.fd.unwrap()));
+            drop(accepted);
+            assert_eq!(reads.await.unwrap(), 0);
+
+            let mut child = Command::new("/bin/cat").stdin(Stdio::piped()).spawn().await.unwrap();
+            let pid = child.id();
+            let stdin = child.stdin.take();
+            let waits = spawn(async move { child.wait().await.unwrap() });
+            let wait = wait_of(&waits, WaitKind::Process).await;
+            assert_eq!((wait.text, wait.key), (format!("process {pid}"), u64::from(pid)));
+            drop(stdin);
+            assert!(waits.await.unwrap().success());
+        });
+    });
+}
+
+#[test]
+fn introspect_the_record_counts_polls_wakes_and_parents() {
+    // Goal: polls, wake-ups, parent and age are right; method: a task with a known life.
+    on_every(|cfg| {
+        cfg.once(async {
+            let own = current_task().unwrap().id();
+            let (send, receive) = channel::<u8>(1);
+            let task = spawn(async move {
+                for _ in 0..3 {
+                    yield_now().await;
+                }
+                while receive.recv().await.is_ok() {}
+            });
+            wait_of(&task, WaitKind::ChannelReceive).await;
+            let before = look(task.id());
+            assert_eq!((before.polls, before.wakes, before.parent), (4, 0, Some(own)));
+            assert!(before.last_ran.is_some_and(|ran| ran <= before.age));
+            send.send(1).await.unwrap();
+            wait_until_async(|| look(task.id()).polls == 5, || "it is polled again".into()).await;
+            let after = look(task.id());
+            assert_eq!((after.polls, after.wakes), (5, 1));
+            assert!(after.busy <= after.age && after.busy + after.idle == after.age);
+            drop(send);
+            task.await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn introspect_a_snapshot_is_taken_while_every_worker_is_stuck() {
+    // Goal: a snapshot from a plain thread shows all tasks while no worker comes back, and which task
+    // holds which worker; method: a task for each worker that blocks its thread.
+    on_every(|cfg| {
+        let runtime = cfg.builder().build().unwrap();
+        let (let_go, held_up) = mpsc::channel::<()>();
+        let held_up = Arc::new(std::sync::Mutex::new(held_up));
+        let stuck: Vec<_> = (0..cfg.workers)
+            .map(|_| {
+                let held_up = held_up.clone();
+                runtime.spawn(async move { _ = held_up.lock().unwrap().recv() })
+            })
+            .collect();
+        let all_held = |dump: &Dump| {
+            let workers = &dump.runtimes[0].workers;
+            workers.iter().all(|worker| worker.state == WorkerState::Held)
+        };
+        let dump = || runtime.handle().dump();
+        wait_until(
+            || all_held(&dump()),
+            || format!("all are held: {:?}", dump().runtimes[0].workers),
+        );
+        let waits = runtime.spawn(pending::<()>());
+        let dump = dump();
+        for task in &stuck {
+            let task = dump.task(task.id()).unwrap();
+            assert_eq!(task.state, TaskState::Running);
+            let worker = &dump.runtimes[0].workers[task.worker.unwrap()];
+            assert_eq!(worker.task, Some(task.id));
+            assert!(worker.polling_for.is_some());
+        }
+        assert_eq!(dump.task(waits.id()).unwrap().state, TaskState::Ready);
+        assert!(introspect::dump().task(waits.id()).is_some());
+        assert_eq!(
+            introspect::dump_up_to(1).runtimes.iter().map(|it| it.tasks.len()).max(),
+            Some(1)
+        );
+        for _ in &stuck {
+            let_go.send(()).unwrap();
+        }
+        waits.cancel();
+        stuck.into_iter().for_each(|task| runtime.run(task).unwrap().unwrap());
+    });
+}
+
+#[test]
+fn introspect_json_is_read_by_a_parser() {
+    // Goal: the JSON has what the snapshot has, for names with any characters; method: a parser of others.
+    on_every(|cfg| {
+        cfg.once(async {
+            let name = "quotes \" and \\ and \n and \u{1F600}";
+            let task = Builder::new().name(name).spawn(sleep(Duration::from_secs(3600)));
+            wait_of(&task, WaitKind::Timer).await;
+            let dump = Handle::current().dump();
+            let json: serde_json::Value = serde_json::from_str(&dump.to_json()).unwrap();
+            assert_eq!(json["format"], introspect::FORMAT);
+            assert_eq!(json["process"]["pid"], std::process::id());
+            let runtime = &json["runtimes"][0];
+            assert_eq!(runtime["workers"].as_array().unwrap().len(), cfg.workers);
+            let tasks = runtime["tasks"].as_array().unwrap();
+            let found = tasks.iter().find(|found| found["name"] == name).unwrap();
+            assert_eq!(found["id"].to_string(), task.id().to_string());
+            assert_eq!(found["state"], "waiting");
+            assert_eq!(found["waiting_on"]["kind"], "timer");
+            assert!(found["spawned_at"].as_str().unwrap().contains("introspect.rs:"));
+            assert_eq!(tasks.len(), dump.tasks().count());
+            end(task).await;
+        });
+    });
+}
