@@ -318,13 +318,11 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
             }
         }
     }
-    let suspended = match turn.yielded {
-        true => {
-            record.note_yield();
-            header.state.stay()
-        }
-        false => header.state.suspend(turn.lent),
-    };
+    if turn.yielded {
+        record.note_yield();
+    }
+    let suspended =
+        if turn.yielded { header.state.stay() } else { header.state.suspend(turn.lent) };
     match suspended {
         Suspend::Idle => Ran::Done,
         Suspend::Requeue => {
