@@ -1,1 +1,8 @@
-//! The program `ringloop`, asking processes that this test starts.
+//! The program `ringloop`, asking processes that this test starts: itself, in roles.
+
+#[path = "inspect/hostile.rs"]
+mod hostile;
+#[path = "inspect/outside.rs"]
+mod outside;
+#[path = "inspect/roles.rs"]
+mod roles;

@@ -66,7 +66,8 @@ impl Handle {
     }
 }
 
-fn of(handles: &[Handle], most: usize) -> Dump {
+/// A snapshot of these runtimes, with at most so many tasks of each.
+pub(super) fn of(handles: &[Handle], most: usize) -> Dump {
     let runtimes = handles.iter().map(|handle| runtime(handle.look(most))).collect();
     let mut dump = Dump {
         format: FORMAT,

@@ -35,6 +35,12 @@ Exit codes: 0 done; 1 something went wrong, or something was found (a cycle by `
 pub enum Command {
     /// List the tasks of a process; without a number, the processes that can be asked
     Ps(Ps),
+    /// Show which task waits for which, and which has spawned which; cycles come first
+    Tree(Tree),
+    /// Show workers and tasks, anew every second: keys q, s, space, arrows
+    Top(Top),
+    /// Print a line of JSON every second, for logs
+    Watch(Watch),
     /// Print completions for a shell
     #[command(hide = true)]
     Completions { shell: clap_complete::Shell },
@@ -50,6 +56,45 @@ pub struct Ps {
     /// What to sort by
     #[arg(long, value_enum, default_value_t = Sort::Id)]
     pub sort: Sort,
+    /// How many tasks of each runtime to ask for
+    #[arg(long, default_value_t = LIMIT)]
+    pub limit: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Tree {
+    /// The number of the process
+    pub pid: u32,
+    /// How many tasks of each runtime to ask for
+    #[arg(long, default_value_t = LIMIT)]
+    pub limit: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Top {
+    /// The number of the process
+    pub pid: u32,
+    /// How long to wait between two looks
+    #[arg(long, value_parser = duration, default_value = "1s")]
+    pub interval: Duration,
+    /// How many tasks of each runtime to ask for
+    #[arg(long, default_value_t = LIMIT)]
+    pub limit: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Watch {
+    /// The number of the process
+    pub pid: u32,
+    /// How long to wait between two lines
+    #[arg(long, value_parser = duration, default_value = "1s")]
+    pub interval: Duration,
+    /// How many lines to print; without it, until the process ends
+    #[arg(long)]
+    pub count: Option<u64>,
+    /// Print whole snapshots
+    #[arg(long)]
+    pub full: bool,
     /// How many tasks of each runtime to ask for
     #[arg(long, default_value_t = LIMIT)]
     pub limit: usize,

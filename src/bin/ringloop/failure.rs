@@ -35,6 +35,11 @@ impl Failure {
         ExitCode::from(self.kind as u8)
     }
 
+    /// Whether there is nothing to ask, or no more.
+    pub fn is_of_an_end(&self) -> bool {
+        matches!(self.kind, Kind::NoProcess | Kind::NothingToAsk)
+    }
+
     pub fn is_broken_pipe(&self) -> bool {
         self.source.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     }

@@ -6,14 +6,20 @@
 mod args;
 mod client;
 mod failure;
+#[cfg(test)]
+mod golden;
 mod paint;
 mod processes;
 mod ps;
 mod snapshot;
+mod top;
+mod tree;
+mod watch;
 
 use std::{
     io::{self, Write},
     process::ExitCode,
+    thread,
     time::Duration,
 };
 
@@ -25,6 +31,7 @@ use self::{
     failure::Failure,
     paint::Style,
     snapshot::Snapshot,
+    tree::Forest,
 };
 
 fn main() -> ExitCode {
@@ -45,19 +52,64 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
     match &args.command {
         Command::Ps(ps) => {
             let Some(pid) = ps.pid else { return list(args, style) };
-            let target = Target { pid, limit: ps.limit, timeout: args.timeout };
+            let target = target(pid, ps.limit, args);
             if args.json {
                 print(&format!("{}\n", dump(&target)?))?;
             } else {
                 print(&ps::text(&snapshot(&target)?, ps.sort, style))?;
             }
         }
+        Command::Tree(tree) => {
+            let target = target(tree.pid, tree.limit, args);
+            let snapshot = snapshot(&target)?;
+            let forest = Forest::of(&snapshot);
+            if args.json {
+                print(&format!("{}\n", forest.json(&snapshot)))?;
+            } else {
+                print(&forest.text(&snapshot, style))?;
+            }
+            if !forest.cycles.is_empty() {
+                return Ok(ExitCode::from(1));
+            }
+        }
+        Command::Watch(watch) => watch_process(watch, &target(watch.pid, watch.limit, args))?,
+        Command::Top(top) => top::run(&target(top.pid, top.limit, args), top.interval)?,
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), "ringloop", &mut io::stdout());
         }
         Command::Man => clap_mangen::Man::new(Args::command()).render(&mut io::stdout())?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn target(pid: u32, limit: usize, args: &Args) -> Target {
+    Target { pid, limit, timeout: args.timeout }
+}
+
+/// A line for each look, until there have been enough of them, or the process has ended.
+fn watch_process(args: &args::Watch, target: &Target) -> Result<(), Failure> {
+    let client = Client::open(target.pid)?;
+    let question = format!("dump {}", target.limit);
+    let mut before = None;
+    for round in 0.. {
+        if args.count.is_some_and(|count| round == count) {
+            break;
+        }
+        if round > 0 {
+            thread::sleep(args.interval);
+        }
+        let dump = match client.ask(&question, target.timeout) {
+            Ok(dump) => dump,
+            // There was something to watch, and now there is no more.
+            Err(failure) if failure.is_of_an_end() && round > 0 => break,
+            Err(failure) => return Err(failure),
+        };
+        let now = Snapshot::read(&dump);
+        let line = if args.full { dump } else { watch::line(&now, before.as_ref()) };
+        print(&format!("{line}\n"))?;
+        before = Some(now);
+    }
+    Ok(())
 }
 
 /// The processes that can be asked.

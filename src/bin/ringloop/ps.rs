@@ -48,11 +48,13 @@ pub fn about(runtime: &Runtime, style: Style) -> String {
         let task = worker.task.map_or_else(|| "a task".to_owned(), |task| format!("task {task}"));
         let since = worker.polling_for.map(|since| format!(" for {}", time(since)));
         let since = since.unwrap_or_default();
-        let text = format!("\nworker {} is held by {task}{since}", worker.index);
+        let text = format!("worker {} is held by {task}{since}", worker.index);
+        line.push('\n');
         line.push_str(&style.paint(Colour::Red, &text));
     }
     if let Some(why) = &runtime.fallback {
-        let text = format!("\nwithout io_uring: {}", plain(why));
+        let text = format!("without io_uring: {}", plain(why));
+        line.push('\n');
         line.push_str(&style.paint(Colour::Yellow, &text));
     }
     line

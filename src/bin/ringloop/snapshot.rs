@@ -24,7 +24,6 @@ pub struct Runtime {
     pub phase: String,
     pub uptime: Duration,
     pub left_out: u64,
-    pub live_tasks: u64,
     pub workers: Vec<Worker>,
     pub lanes: Vec<Lane>,
     pub tasks: Vec<Task>,
@@ -50,7 +49,6 @@ pub struct Worker {
 pub struct Lane {
     pub name: String,
     pub limit: u64,
-    pub threads: u64,
     pub busy: u64,
     pub queued: u64,
     pub oldest: Option<Duration>,
@@ -67,7 +65,6 @@ pub struct Task {
     pub cancelling: bool,
     pub polls: u64,
     pub busy: Duration,
-    pub age: Duration,
     pub last_ran: Option<Duration>,
     pub awaited_by: Option<u64>,
     pub wait: Option<Wait>,
@@ -75,7 +72,6 @@ pub struct Task {
 
 #[derive(Debug, Default)]
 pub struct Wait {
-    pub kind: String,
     pub text: String,
     pub since: Option<Duration>,
     /// The task that it waits for.
@@ -113,7 +109,6 @@ impl Runtime {
             phase: text(&value["phase"]),
             uptime: time(&value["uptime_ns"]).unwrap_or_default(),
             left_out: number(&value["left_out"]),
-            live_tasks: number(&value["live_tasks"]),
             workers: list(&value["workers"], Worker::read),
             lanes: list(&value["lanes"], Lane::read),
             tasks: list(&value["tasks"], Task::read),
@@ -145,7 +140,6 @@ impl Lane {
         Self {
             name: text(&value["name"]),
             limit: number(&value["limit"]),
-            threads: number(&value["threads"]),
             busy: number(&value["busy"]),
             queued: number(&value["queued"]),
             oldest: time(&value["oldest_ns"]),
@@ -166,11 +160,9 @@ impl Task {
             cancelling: value["cancelling"] == true,
             polls: number(&value["polls"]),
             busy: time(&value["busy_ns"]).unwrap_or_default(),
-            age: time(&value["age_ns"]).unwrap_or_default(),
             last_ran: time(&value["last_ran_ns"]),
             awaited_by: value["awaited_by"].as_u64(),
             wait: wait.is_object().then(|| Wait {
-                kind: text(&wait["kind"]),
                 text: text(&wait["text"]),
                 since: time(&wait["since_ns"]),
                 task: wait["task"].as_u64(),

@@ -3,10 +3,12 @@
 use std::fmt::Write;
 
 use super::request::{PROTOCOL, Request};
-use crate::{runtime, util::panic};
+use crate::{introspect::collect, runtime, util::panic};
 
 /// The largest answer, in bytes.
 const LARGEST: usize = 128 << 20;
+/// The tasks of each runtime, where a question does not say how many.
+const MOST_TASKS: usize = 100_000;
 
 /// The answer to a request: a JSON object with `result` or `error`.
 pub(super) fn to(request: &Request) -> String {
@@ -40,6 +42,15 @@ pub(super) fn to(request: &Request) -> String {
 fn result(request: &Request) -> Result<String, String> {
     match request.verb.as_str() {
         "hello" => Ok(hello()),
+        "dump" => {
+            let most = match request.arguments.first() {
+                Some(text) => {
+                    text.parse().map_err(|_| format!("`{text}` is no number of tasks"))?
+                }
+                None => MOST_TASKS,
+            };
+            Ok(collect::of(&runtime::inspected(), most).to_json())
+        }
         verb => Err(format!(
             "the process (ringloop {}) does not know `{verb}`: install the program of that version",
             env!("CARGO_PKG_VERSION")
