@@ -4,13 +4,21 @@
 //! borrowed one will not do: the future that borrows it may be forgotten. The operation
 //! takes the buffer, and hands it back with the result.
 
-/// A buffer whose bytes can be read by address.
+/// A buffer whose bytes can be read by address: `Vec<u8>`, `Box<[u8]>`, `String`,
+/// [`Lease`](crate::io::Lease) and [`AlignedBuf`](crate::fs::AlignedBuf).
 ///
 /// # Safety
 ///
 /// Until the value is dropped or mutated, `as_ptr` and `len` return the same, also after
 /// the value has been moved; the pointer is not null, not even where `len` is 0; and the `len`
 /// bytes there are initialised.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a buffer to write from",
+    label = "neither borrowed bytes nor an owned buffer",
+    note = "owned buffers, which come back with the result: `Vec<u8>`, `Box<[u8]>`, `String`, `Lease`, `AlignedBuf`",
+    note = "streams also take borrowed bytes: `&[u8]`, `&[u8; N]`, `&Vec<u8>`",
+    note = "for text: `b\"hi\"` in place of `\"hi\"`, `text.as_bytes()` for a `&str`; for `Bytes`: `&bytes[..]`"
+)]
 pub unsafe trait IoBuf: Send + 'static {
     /// Where the bytes are.
     fn as_ptr(&self) -> *const u8;
@@ -30,7 +38,8 @@ pub unsafe trait IoBuf: Send + 'static {
     }
 }
 
-/// A buffer that can be written to by address.
+/// A buffer that can be written to by address: `Vec<u8>`, `Box<[u8]>` and
+/// [`AlignedBuf`](crate::fs::AlignedBuf).
 ///
 /// # Safety
 ///
@@ -38,6 +47,13 @@ pub unsafe trait IoBuf: Send + 'static {
 /// also after the value has been moved. The pointer is not null, not even where `capacity` is 0.
 /// The `capacity` bytes there may be written through this pointer, and nothing else has access to
 /// them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a buffer to read into",
+    label = "neither borrowed bytes nor an owned buffer",
+    note = "owned buffers, which come back with the result: `Vec<u8>`, `Box<[u8]>`, `AlignedBuf`",
+    note = "streams also take borrowed bytes: `&mut [u8]`, `&mut [u8; N]`, `&mut Vec<u8>`, `&mut Box<[u8]>`",
+    note = "for `BytesMut`: give it a length by `resize`, and read into `&mut bytes[..]`; without a copy: `read_lease()`"
+)]
 pub unsafe trait IoBufMut: IoBuf {
     /// Where to write.
     fn as_mut_ptr(&mut self) -> *mut u8;

@@ -29,15 +29,37 @@ use crate::{
 /// });
 /// ```
 ///
-/// What it captures must be `Send`, since the task may be stolen by another worker; for
-/// anything else there is [`spawn_local`]:
+/// What it captures must be `Send`, and so must what it holds across an await, since the task may be stolen by another
+/// worker:
 ///
 /// ```compile_fail
+/// use std::rc::Rc;
+///
+/// async fn count(shared: Rc<u32>) {
+///     ringloop::yield_now().await;
+///     println!("{shared}");
+/// }
+///
 /// ringloop::run(async {
-///     let shared = std::rc::Rc::new(1);
-///     ringloop::spawn(async move { println!("{shared}") });
+///     ringloop::spawn(count(Rc::new(1)));
 /// });
 /// ```
+///
+/// The compiler says what is held, and at which await:
+///
+/// ```text
+/// error: future cannot be sent between threads safely
+///     ringloop::spawn(count(Rc::new(1)));
+///                     ^^^^^^^^^^^^^^^^^ future returned by `count` is not `Send`
+/// note: future is not `Send` as this value is used across an await
+///     async fn count(shared: Rc<u32>) {
+///                    ------ has type `Rc<u32>` which is not `Send`
+///     ringloop::yield_now().await;
+///                           ^^^^^ await occurs here, with `shared` maybe used later
+/// ```
+///
+/// Take [`spawn_local`], which needs no `Send`; or an `Arc` for the `Rc`. A guard of a `std::sync::Mutex` has to be dropped
+/// before the await, or be one of [`sync::Lock`](crate::sync::Lock).
 #[doc(alias = "create_task")]
 #[doc(alias = "ensure_future")]
 #[track_caller]

@@ -105,8 +105,9 @@ impl<T> Shared<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> SharedFuture<T> {
-    /// Makes a promise, and the future of it.
+impl<T: Clone + Send + Sync + 'static> SharedFuture<T> {
+    /// Makes a promise, and the future of it. Each task gets a clone of the value; wrap one that cannot be cloned in an
+    /// [`Arc`].
     pub fn new() -> (Promise<T>, Self) {
         let (promise, deferred) = oneshot();
         (promise, deferred.shared())
@@ -138,14 +139,14 @@ impl<T: Send + Sync + 'static> SharedFuture<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Deferred<T> {
-    /// Lets any number of others wait for the value.
+impl<T: Clone + Send + Sync + 'static> Deferred<T> {
+    /// Lets any number of others wait for the value, of which each gets a clone.
     pub fn shared(self) -> SharedFuture<T> {
         SharedFuture::from_deferred(self)
     }
 }
 
-impl<T: Send + Sync + 'static> From<Deferred<T>> for SharedFuture<T> {
+impl<T: Clone + Send + Sync + 'static> From<Deferred<T>> for SharedFuture<T> {
     fn from(deferred: Deferred<T>) -> Self {
         deferred.shared()
     }

@@ -13,6 +13,12 @@ use super::{Connection, as_uninit};
 use crate::buf::{IoBuf, IoBufMut};
 
 /// What [`TcpStream::read`](crate::net::TcpStream::read) reads into. Owned buffers have it by [`IoBufMut`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a buffer to read into",
+    label = "neither borrowed bytes nor an owned buffer",
+    note = "borrowed: `&mut [u8]`, `&mut [u8; N]`, `&mut Vec<u8>`, `&mut Box<[u8]>`; owned: `Vec<u8>`, `Box<[u8]>`, `AlignedBuf`",
+    note = "for `BytesMut`: give it a length by `resize`, and read into `&mut bytes[..]`; without a copy: `read_lease()`"
+)]
 pub trait ReadBuffer: Sized + sealed::Read {
     /// What the read gives: an `io::Result<usize>`, with the buffer if it was owned.
     type Output;
@@ -26,6 +32,12 @@ pub trait ReadBuffer: Sized + sealed::Read {
 }
 
 /// What [`TcpStream::write`](crate::net::TcpStream::write) writes from. Owned buffers have it by [`IoBuf`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a buffer to write from",
+    label = "neither borrowed bytes nor an owned buffer",
+    note = "borrowed: `&[u8]`, `&[u8; N]`, `&Vec<u8>`; owned: `Vec<u8>`, `Box<[u8]>`, `String`, `Lease`",
+    note = "for text: `b\"hi\"` in place of `\"hi\"`, `text.as_bytes()` for a `&str`; for `Bytes`: `&bytes[..]`"
+)]
 pub trait WriteBuffer: Sized + sealed::Write {
     /// What the write gives: an `io::Result<usize>`, with the buffer if it was owned.
     type Output;
