@@ -256,7 +256,7 @@ fn write_that_was_given_up_is_made_once() {
             let path = &folder.join("file");
             cfg.everywhere(|| async {
                 let mut file = File::create(path).await.unwrap();
-                let mut expected = Vec::new();
+                let mut expected: Vec<u8> = Vec::new();
                 for round in 0..scaled(20) {
                     // Nothing is in flight before. It is begun, and given up unless it is made at once.
                     file.flush().await.unwrap();

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use futures_util::AsyncReadExt;
 use ringloop::introspect::{Dump, TaskDump, TaskState, WaitDump, WaitKind, WorkerState};
 use ringloop::net::{TcpListener, TcpStream};
 use ringloop::process::Command;
