@@ -8,7 +8,7 @@
 //! it takes anything uninvited, and looks once: polling another's queue makes the owner's push ten
 //! times as expensive.
 
-use super::worker::Worker;
+use super::{hub::Flavor, worker::Worker};
 use crate::{
     loom::{atomic::Ordering, deque::Steal},
     util::current,
@@ -49,7 +49,7 @@ impl Worker {
     /// Now and then while tasks run, and at the end of a tick: steps A1 to A3.
     #[inline]
     pub(super) fn judge_backlog(&self) {
-        if self.hub().workers() > 1 && worth_waking(self.backlog(), self.poll_time()) {
+        if self.flavor() == Flavor::Multi && worth_waking(self.backlog(), self.poll_time()) {
             self.announce();
         }
     }

@@ -15,7 +15,7 @@
 
 use std::cell::Cell;
 
-use super::{balance, worker::Worker};
+use super::{balance, hub::Flavor, worker::Worker};
 #[cfg(test)]
 use crate::reactor;
 use crate::{loom::atomic::Ordering, reactor::Gift};
@@ -79,7 +79,7 @@ impl Worker {
         if load.awake_since.get() == u64::MAX {
             load.awake_since.set(now);
         }
-        if now < load.next.get() || self.hub().workers() == 1 {
+        if now < load.next.get() || self.flavor() == Flavor::Single {
             return;
         }
         #[cfg(test)]

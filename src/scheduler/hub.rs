@@ -40,6 +40,20 @@ pub(crate) enum Phase {
     Stopped = 3,
 }
 
+/// Whether a worker has neighbours. One without is watched by a thread of the blocking pool, and nobody steals from it.
+/// tokio: `RuntimeFlavor`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flavor {
+    Single,
+    Multi,
+}
+
+impl Flavor {
+    pub(super) fn of(workers: usize) -> Self {
+        if workers == 1 { Self::Single } else { Self::Multi }
+    }
+}
+
 /// How far a worker was at one moment.
 pub(crate) struct Tick {
     tick: u64,
@@ -197,6 +211,10 @@ impl Hub {
     pub(crate) fn has_born(&self, task: TaskId) -> bool {
         // Relaxed: as `workers`.
         task.0 >= self.first.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn flavor(&self) -> Flavor {
+        Flavor::of(self.workers())
     }
 
     pub(crate) fn workers(&self) -> usize {
@@ -371,7 +389,7 @@ impl Hub {
     #[inline]
     fn choose(&self, favourite: usize) -> usize {
         let workers = self.workers();
-        if workers == 1 {
+        if Flavor::of(workers) == Flavor::Single {
             return 0;
         }
         let mut now = None;

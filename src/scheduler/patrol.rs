@@ -19,7 +19,7 @@ use std::{cell::Cell, mem, time::Duration};
 
 use super::{
     block::Block,
-    hub::Hub,
+    hub::{Flavor, Hub},
     idle::MAX_WORKERS,
     worker::{TAKE, Worker},
 };
@@ -264,7 +264,8 @@ impl Patrol {
         Self {
             seen: std::array::from_fn(|_| Cell::new(Watch::default())),
             pause: Cell::new(PAUSE_MIN),
-            nap: (workers > 1).then(|| clock::nanos((NAP * workers as u32).min(NAP_MAX))),
+            nap: (Flavor::of(workers) == Flavor::Multi)
+                .then(|| clock::nanos((NAP * workers as u32).min(NAP_MAX))),
             last: Cell::new(0),
             worked: Cell::new(0),
             // The first sleep is a nap: this worker has not seen the others' work yet.
@@ -370,7 +371,7 @@ impl Worker {
     pub(super) fn patrol_if_due(&self, now: u64) {
         let due = self.patrol.last.get() + 2 * PAUSE_MIN.as_nanos() as u64;
         if now >= due
-            && self.hub().workers() > 1
+            && self.flavor() == Flavor::Multi
             && (self.patrol.is_on_duty() || !self.hub().idle.has_patroller())
         {
             self.look_around(now);

@@ -1,10 +1,11 @@
 //! A worker's run queue: first in, first out.
 //!
-//! Neighbours steal from it, so that each task taken costs an atomic operation. A lone worker has
-//! no neighbours, and a queue that is only its own.
+//! Neighbours steal from it, so that each task taken costs an atomic operation. The only worker of a runtime has
+//! a queue that is its own.
 
 use std::{cell::RefCell, collections::VecDeque};
 
+use super::hub::Flavor;
 use crate::{
     loom::deque::{self, Steal, Stealer},
     task::Runnable,
@@ -15,63 +16,63 @@ use crate::{
 pub(super) const KEEPS: usize = shrink::keeps::<Runnable>();
 
 pub(super) enum RunQueue {
-    Alone(RefCell<VecDeque<Runnable>>),
-    Shared(deque::Worker<Runnable>),
+    Single(RefCell<VecDeque<Runnable>>),
+    Multi(deque::Worker<Runnable>),
 }
 
 impl RunQueue {
-    pub(super) fn new(alone: bool) -> Self {
-        match alone {
-            true => Self::Alone(RefCell::new(VecDeque::new())),
-            false => Self::Shared(deque::Worker::new_fifo()),
+    pub(super) fn new(flavor: Flavor) -> Self {
+        match flavor {
+            Flavor::Single => Self::Single(RefCell::new(VecDeque::new())),
+            Flavor::Multi => Self::Multi(deque::Worker::new_fifo()),
         }
     }
 
     /// The neighbours' end.
     pub(super) fn stealer(&self) -> Option<Stealer<Runnable>> {
         match self {
-            Self::Alone(_) => None,
-            Self::Shared(queue) => Some(queue.stealer()),
+            Self::Single(_) => None,
+            Self::Multi(queue) => Some(queue.stealer()),
         }
     }
 
     #[inline]
     pub(super) fn push(&self, task: Runnable) {
         match self {
-            Self::Alone(queue) => queue.borrow_mut().push_back(task),
-            Self::Shared(queue) => queue.push(task),
+            Self::Single(queue) => queue.borrow_mut().push_back(task),
+            Self::Multi(queue) => queue.push(task),
         }
     }
 
     #[inline]
     pub(super) fn pop(&self) -> Option<Runnable> {
         match self {
-            Self::Alone(queue) => shrink::pop_front(&mut queue.borrow_mut()),
-            Self::Shared(queue) => queue.pop(),
+            Self::Single(queue) => shrink::pop_front(&mut queue.borrow_mut()),
+            Self::Multi(queue) => queue.pop(),
         }
     }
 
     #[inline]
     pub(super) fn len(&self) -> usize {
         match self {
-            Self::Alone(queue) => queue.borrow().len(),
-            Self::Shared(queue) => queue.len(),
+            Self::Single(queue) => queue.borrow().len(),
+            Self::Multi(queue) => queue.len(),
         }
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         match self {
-            Self::Alone(queue) => queue.borrow().is_empty(),
-            Self::Shared(queue) => queue.is_empty(),
+            Self::Single(queue) => queue.borrow().is_empty(),
+            Self::Multi(queue) => queue.is_empty(),
         }
     }
 
     /// Takes half of what a neighbour has.
     pub(super) fn steal(&self, stealer: &Stealer<Runnable>) -> Steal<()> {
         match self {
-            Self::Alone(_) => Steal::Empty,
-            Self::Shared(queue) => stealer.steal_batch(queue),
+            Self::Single(_) => Steal::Empty,
+            Self::Multi(queue) => stealer.steal_batch(queue),
         }
     }
 }

@@ -28,7 +28,7 @@ use std::{
 };
 
 use super::{
-    hub::{Hub, Phase},
+    hub::{Flavor, Hub, Phase},
     with_worker,
     worker::Worker,
 };
@@ -296,7 +296,7 @@ impl Worker {
             return self.wake_for_timers(clock.now());
         }
         if !state.watchers.is_empty() {
-            if waits && hub.workers() > 1 && lasts < SETTLE {
+            if waits && self.flavor() == Flavor::Multi && lasts < SETTLE {
                 return wait_for(SETTLE);
             }
             let watchers = mem::take(&mut state.watchers);

@@ -2,12 +2,12 @@
 //!
 //! With neighbours they lie in the worker's block, under a lock: a task that holds its worker keeps
 //! it from its timers, and the worker that rescues it fires them in its place. The sections under
-//! the lock are short, but for the rescue itself, which fires some hundreds of timers at most. A
-//! lone worker has its timers to itself.
+//! the lock are short, but for the rescue itself, which fires some hundreds of timers at most. The
+//! only worker of a runtime has its timers to itself.
 
 use std::{cell::RefCell, task::Waker};
 
-use super::block::Block;
+use super::{block::Block, hub::Flavor};
 use crate::{
     loom::BriefLock,
     reactor::timers::{Mailbox, Timers},
@@ -51,35 +51,37 @@ impl Shared {
 
 /// The timers of the worker that this thread is.
 pub(super) enum Own {
-    Alone(RefCell<Timers>),
-    Shared(&'static Shared),
+    Single(RefCell<Timers>),
+    Multi(&'static Shared),
 }
 
 impl Own {
     /// Opens the timers of a worker, until it [closes](Self::close) them.
-    pub(super) fn open(block: &'static Block, alone: bool, now: u64) -> Self {
+    pub(super) fn open(block: &'static Block, flavor: Flavor, now: u64) -> Self {
         let timers = Timers::new(&block.timers.mailbox, now);
-        if alone {
-            return Self::Alone(RefCell::new(timers));
+        match flavor {
+            Flavor::Single => Self::Single(RefCell::new(timers)),
+            Flavor::Multi => {
+                *block.timers.timers.lock() = Some(timers);
+                Self::Multi(&block.timers)
+            }
         }
-        *block.timers.timers.lock() = Some(timers);
-        Self::Shared(&block.timers)
     }
 
     /// Runs `f`, no foreign code, with the timers.
     #[inline]
     pub(super) fn with<R>(&self, f: impl FnOnce(&mut Timers) -> R) -> R {
         match self {
-            Self::Alone(timers) => f(&mut timers.borrow_mut()),
-            Self::Shared(shared) => shared.with(f).expect("open while its worker is at work"),
+            Self::Single(timers) => f(&mut timers.borrow_mut()),
+            Self::Multi(shared) => shared.with(f).expect("open while its worker is at work"),
         }
     }
 
     /// Ends them. The caller wakes the tasks that still wait: they wait elsewhere then.
     pub(super) fn close(&self) -> Vec<Waker> {
         match self {
-            Self::Alone(timers) => timers.borrow_mut().close(),
-            Self::Shared(shared) => {
+            Self::Single(timers) => timers.borrow_mut().close(),
+            Self::Multi(shared) => {
                 let timers = shared.timers.lock().take();
                 timers.map(|mut timers| timers.close()).unwrap_or_default()
             }

@@ -23,7 +23,7 @@ use super::{
     Address, balance,
     block::Block,
     homes::Load,
-    hub::{Hub, Phase},
+    hub::{Flavor, Hub, Phase},
     idle::Sleep,
     monitor::Monitor,
     patrol::Patrol,
@@ -82,6 +82,7 @@ const IDS: u64 = 1 << 16;
 /// A worker: of one thread, from its start to its end.
 pub(crate) struct Worker {
     index: usize,
+    flavor: Flavor,
     hub: &'static Hub,
     /// Its own part of the hub.
     block: &'static Block,
@@ -128,8 +129,10 @@ impl Worker {
         let standstill = seat.standstill;
         let clock = standstill.clock().cloned();
         let now = clock.as_ref().map_or_else(clock::machine, played::Clock::now);
+        let flavor = hub.flavor();
         Self {
             index,
+            flavor,
             hub,
             block: hub.block(index),
             peers,
@@ -138,7 +141,7 @@ impl Worker {
             local: RefCell::new(VecDeque::new()),
             lifo_run: Cell::new(0),
             reactor: RefCell::new(seat.reactor),
-            timers: timers::Own::open(hub.block(index), hub.workers() == 1, now),
+            timers: timers::Own::open(hub.block(index), flavor, now),
             wakes: RefCell::new(Vec::new()),
             slots: FreeSlots::default(),
             ids: Cell::new((0, 0)),
@@ -147,7 +150,7 @@ impl Worker {
             rng: Rng::new(),
             patrol: Patrol::new(hub.workers()),
             load: Load::new(),
-            monitor: (hub.workers() == 1).then(Monitor::new),
+            monitor: (flavor == Flavor::Single).then(Monitor::new),
             has_lost: Cell::new(false),
             process: fork::Native::new(),
             far: if clock.is_some() { u64::MAX } else { FAR },
@@ -188,6 +191,12 @@ impl Worker {
             current.tick.set(Tick::NONE);
         });
         result
+    }
+
+    /// Whether it has neighbours.
+    #[inline]
+    pub(super) fn flavor(&self) -> Flavor {
+        self.flavor
     }
 
     /// The loop, until `done`. The thread is [entered](Self::enter).
@@ -522,7 +531,7 @@ impl Worker {
     #[cold]
     fn wake_foreign(&self, wakers: Vec<Waker>) {
         // One that blocks holds the worker as a task may.
-        if self.has_tasks() && self.hub.workers() > 1 {
+        if self.has_tasks() && self.flavor == Flavor::Multi {
             self.ensure_patrol();
         }
         wakers.into_iter().for_each(|waker| panic::contain(|| waker.wake()));

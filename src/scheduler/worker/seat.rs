@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     loom::deque::Stealer,
     reactor::{Home, Reactor},
-    scheduler::{queue::RunQueue, standstill::Standstill},
+    scheduler::{hub::Flavor, queue::RunQueue, standstill::Standstill},
     task::Runnable,
 };
 
@@ -44,7 +44,7 @@ impl Seat {
         standstill: &Arc<Standstill>,
         on_park: Option<Call>,
     ) -> Self {
-        let (queue, standstill) = (RunQueue::new(workers == 1), standstill.clone());
+        let (queue, standstill) = (RunQueue::new(Flavor::of(workers)), standstill.clone());
         Self { queue, reactor, standstill, on_park }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Worker;
 use crate::{
-    scheduler::{Address, Tasks},
+    scheduler::{Address, Tasks, hub::Flavor},
     task::{Runnable, Schedule as _},
     util::{current, shrink},
 };
@@ -35,7 +35,10 @@ impl Worker {
     /// The task of the LIFO slot, unless there have been so many that the queue has its turn.
     fn next_of_lifo(&self) -> Option<Runnable> {
         let block = self.block();
-        let lifo = if self.monitor.is_some() { block.take_lifo_alone() } else { block.take_lifo() };
+        let lifo = match self.flavor {
+            Flavor::Single => block.take_lifo_alone(),
+            Flavor::Multi => block.take_lifo(),
+        };
         let (task, run) = (lifo?, self.lifo_run.get());
         if run < LIFO_RUN {
             self.lifo_run.set(run + 1);
