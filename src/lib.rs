@@ -66,9 +66,9 @@ pub use self::{
         task_group, try_gather, try_task_group, wait,
     },
     runtime::{
-        Backend, BackendInfo, Builder, FileMetrics, Handle, LaneMetrics, Metrics, Runtime,
-        ShutdownReport, WorkerId, WorkerMetrics, all_tasks, backend, run, spawn, spawn_local,
-        spawn_logged, yield_now,
+        Backend, BackendInfo, Builder, FileMetrics, Handle, Histogram, LaneMetrics, Metrics,
+        Runtime, ShutdownReport, WorkerId, WorkerMetrics, all_tasks, backend, run, spawn,
+        spawn_local, spawn_logged, yield_now,
     },
     task::{
         Cancelled, Canceller, CatchCancel, Join, Task, Uncancellable, catch_cancel, current_task,

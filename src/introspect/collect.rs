@@ -6,7 +6,8 @@ use rustix::{process::getpid, system::uname};
 
 use super::{
     snapshot::{
-        Dump, FORMAT, ProcessDump, RuntimeDump, TaskDump, TaskState, WorkerDump, WorkerState,
+        Dump, FORMAT, ProcessDump, RuntimeDump, TaskDump, TaskState, WaitDump, WorkerDump,
+        WorkerState,
     },
     waits,
 };
@@ -14,7 +15,7 @@ use crate::{
     error::TaskId,
     runtime::{self, Handle, Look, WorkerMetrics},
     scheduler::{Doing, Hub, Phase, WorkerLook},
-    task::{self, TaskInfo},
+    task::{self, Canceller, TaskInfo},
     util::clock,
 };
 
@@ -68,6 +69,40 @@ impl Handle {
 
 /// A snapshot of these runtimes, with at most so many tasks of each.
 pub(super) fn of(handles: &[Handle], most: usize) -> Dump {
+impl Canceller {
+    /// What the task waits for, in words and as data; `None` if it does not wait, or waits in a future of another
+    /// library.
+    ///
+    /// asyncio: `Task.get_stack`, of which it tells the innermost await.
+    ///
+    /// ```
+    /// use ringloop::{current_task, spawn, time::sleep, yield_now};
+    /// use std::time::Duration;
+    ///
+    /// ringloop::run(async {
+    ///     // A task that asks does not wait.
+    ///     assert!(current_task().unwrap().waiting_on().is_none());
+    ///     let sleeper = spawn(sleep(Duration::from_secs(60)));
+    ///     let found = loop {
+    ///         match sleeper.canceller().waiting_on() {
+    ///             Some(found) => break found,
+    ///             None => yield_now().await,
+    ///         }
+    ///     };
+    ///     assert!(found.text.starts_with("timer 59."));
+    ///     sleeper.cancel();
+    /// });
+    /// ```
+    pub fn waiting_on(&self) -> Option<WaitDump> {
+        let info = TaskInfo::of_canceller(self);
+        let last_ran = info.recorded().last_ran;
+        let now = clock::machine();
+        let since = (last_ran != 0).then(|| Duration::from_nanos(now.saturating_sub(last_ran)));
+        Some(waits::describe(info.wait()?, since))
+    }
+}
+
+fn of(handles: &[Handle], most: usize) -> Dump {
     let runtimes = handles.iter().map(|handle| runtime(handle.look(most))).collect();
     let mut dump = Dump {
         format: FORMAT,

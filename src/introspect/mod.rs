@@ -23,12 +23,15 @@
 
 mod attach;
 mod collect;
+mod graph;
 mod json;
+mod prometheus;
 mod snapshot;
 mod waits;
 
 pub use self::{
     collect::{dump, dump_up_to},
+    graph::{AwaitGraph, Edge, EdgeKind, print_tree},
     snapshot::{
         Dump, FORMAT, Primitive, ProcessDump, RuntimeDump, TaskDump, TaskState, WaitDump, WaitKind,
         WorkerDump, WorkerState,

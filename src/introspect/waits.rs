@@ -59,7 +59,7 @@ pub(super) fn describe(wait: Wait, since: Option<Duration>) -> WaitDump {
 }
 
 /// A time as people read it, rounded down: `1.2 s`, `15 ms`, `7 us`.
-fn in_words(time: Duration) -> String {
+pub(super) fn in_words(time: Duration) -> String {
     match time.as_nanos() {
         0..1_000 => format!("{} ns", time.as_nanos()),
         1_000..1_000_000 => format!("{} us", time.as_micros()),

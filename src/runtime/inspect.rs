@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Handle, Inner};
+use super::{Handle, Histogram, Inner};
 use crate::{
     blocking::{Kind, Lane},
     reactor::Home,
@@ -81,6 +81,10 @@ pub struct Metrics {
     pub blocking_threads: usize,
     /// How calls on files went.
     pub files: FileMetrics,
+    /// How long polls took: one in 64 is timed, and each while an [`Observer`](crate::introspect::Observer) exists.
+    pub poll_times: Histogram,
+    /// How long tasks were ready before these polls began.
+    pub schedule_delays: Histogram,
 
     /// The blocking pool by what its threads are for: jobs of [`to_thread`](crate::to_thread)
     /// (`"blocking"`), calls on files (`"files"`), look-ups of names (`"names"`).
@@ -267,6 +271,8 @@ impl Handle {
             metrics.wakeups += block.counts.wakeups.get();
             metrics.patrols += block.counts.patrols.get();
             metrics.rescues += block.counts.rescues.get();
+            metrics.poll_times.add(&block.samples.poll);
+            metrics.schedule_delays.add(&block.samples.delay);
             metrics.files.at_once += block.counts.files_at_once.get();
             metrics.files.in_ring += block.counts.files_in_ring.get();
             metrics.files.on_thread += block.counts.files_on_thread.get();

@@ -9,6 +9,7 @@ mod context;
 mod crew;
 mod deadline;
 mod debug;
+mod histogram;
 mod inspect;
 mod inspected;
 pub(crate) mod interrupt;
@@ -37,6 +38,7 @@ pub(crate) use self::outer::{Guard, OuterRuntime};
 pub use self::{
     backend::{Backend, BackendInfo, backend},
     builder::Builder,
+    histogram::Histogram,
     inspect::{FileMetrics, LaneMetrics, Metrics, ShutdownReport, WorkerMetrics, all_tasks},
     resolver::Resolver,
     run::run,

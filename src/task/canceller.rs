@@ -40,6 +40,10 @@ impl Canceller {
         self.0.ask(true, Asked::At(Location::caller()))
     }
 
+    pub(super) fn task(&self) -> &TaskRef {
+        &self.0
+    }
+
     pub(super) fn header(&self) -> &Header {
         self.0.header()
     }

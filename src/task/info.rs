@@ -50,6 +50,10 @@ impl TaskInfo {
         Self { task: Canceller::new(task), state, waits_for, awaited_by, is_cancelling, recorded }
     }
 
+    pub(crate) fn of_canceller(task: &Canceller) -> Self {
+        Self::of(task.task().clone())
+    }
+
     /// What it waits for, as it was noted.
     pub(crate) fn wait(&self) -> Option<Wait> {
         self.waits_for.map(|waits_for| waits_for.0)

@@ -284,7 +284,6 @@ impl Times {
     }
 
     /// Adds its counts to these.
-    #[allow(dead_code, reason = "for the metrics that follow")]
     pub(crate) fn add_to(&self, counts: &mut [u64; BUCKETS], sum: &mut u64) {
         for (count, bucket) in counts.iter_mut().zip(&self.buckets) {
             *count += bucket.load(Ordering::Relaxed);

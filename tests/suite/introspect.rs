@@ -3,18 +3,19 @@
 use std::future::pending;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use ringloop::introspect::{Dump, TaskDump, TaskState, WaitDump, WaitKind, WorkerState};
 use ringloop::net::{TcpListener, TcpStream};
 use ringloop::process::Command;
-use ringloop::sync::{Lock, Queue, channel};
+use ringloop::sync::{Barrier, Lock, Queue, Semaphore, channel};
 use ringloop::task::{Builder, TaskId};
-use ringloop::time::sleep;
+use ringloop::time::{sleep, timeout};
 use ringloop::{Handle, Task, current_task, introspect, spawn, task_group, to_thread, yield_now};
 
-use crate::harness::{on_every, wait_until, wait_until_async};
+use crate::harness::{on_every, on_every_within, scaled, wait_until, wait_until_async};
 
 /// The task in a snapshot of this moment.
 fn look(id: TaskId) -> TaskDump {
@@ -238,5 +239,145 @@ fn introspect_json_is_read_by_a_parser() {
             assert_eq!(tasks.len(), dump.tasks().count());
             end(task).await;
         });
+    });
+}
+
+#[test]
+fn introspect_a_cycle_of_locks_and_joins_is_found() {
+    // Goal: tasks that wait for each other by locks are a cycle, in the graph and in the tree; a task that
+    // only waits for one of them is in no cycle; method: two tasks that take two locks in either order.
+    on_every(|cfg| {
+        cfg.once(async {
+            let locks = [Arc::new(Lock::new(())), Arc::new(Lock::new(()).named("second"))];
+            let both = Arc::new(Barrier::new(2));
+            let take = |name, [first, then]: [Arc<Lock<()>>; 2]| {
+                let both = both.clone();
+                Builder::new().name(name).spawn(async move {
+                    let _first = first.lock().await;
+                    both.wait().await.unwrap();
+                    let _then = then.lock().await;
+                })
+            };
+            let [first, second] = locks;
+            let one = take("one", [first.clone(), second.clone()]);
+            let other = take("other", [second, first]);
+            let mut expected = vec![one.id(), other.id()];
+            expected.sort_unstable();
+            let ends = one.canceller();
+            let id = one.id();
+            let joins = spawn(one);
+            let cycles = || Handle::current().dump().await_graph().cycles;
+            let found = || cycles() == [expected.clone()];
+            wait_until_async(found, || format!("the cycle is found: {:?}", cycles())).await;
+            wait_of(&joins, WaitKind::Task).await;
+            let graph = joins.await_graph();
+            assert_eq!(graph.awaited_by(joins.id()).next().map(|edge| edge.to), Some(id));
+            assert_eq!((graph.edges.len(), graph.cycles), (3, vec![expected.clone()]));
+            let tree = Handle::current().dump().tree();
+            let line = tree.lines().find(|line| line.contains("\"other\"")).unwrap();
+            assert!(line.contains("waiting: Lock at 0x"), "{tree}");
+            assert!(line.contains(&format!("held by task {id} `one`")), "{tree}");
+            let cycle =
+                format!("cycle: task {}, task {} wait for each other", expected[0], expected[1]);
+            assert!(tree.contains(&cycle), "{tree}");
+            ends.cancel();
+            assert!(joins.await.unwrap().is_err());
+            other.await.unwrap();
+            assert!(cycles().is_empty());
+        });
+    });
+}
+
+#[test]
+fn introspect_metrics_have_times_and_a_text_for_prometheus() {
+    // Goal: while somebody observes, each poll and each delay is measured, and the text has them; method: counts
+    // before and after some polls.
+    on_every(|cfg| {
+        cfg.once(async {
+            let metrics = || Handle::current().metrics();
+            let _observer = introspect::Observer::new();
+            // A worker looks for observers once in a while.
+            let looked = async || {
+                let before = metrics().poll_times.count();
+                for _ in 0..64 {
+                    spawn(yield_now()).await.unwrap();
+                }
+                metrics().poll_times.count() >= before + 64
+            };
+            while !looked().await {}
+            let metrics = metrics();
+            assert!(metrics.schedule_delays.count() > 0);
+            assert!(metrics.poll_times.quantile(0.5).is_some());
+            let text = metrics.to_prometheus();
+            assert!(text.contains("# TYPE ringloop_poll_seconds histogram\n"), "{text}");
+            let count = format!("ringloop_poll_seconds_count {}\n", metrics.poll_times.count());
+            assert!(text.contains(&count), "{text}");
+            for line in text.lines().filter(|line| !line.starts_with('#')) {
+                let (name, value) = line.rsplit_once(' ').unwrap();
+                assert!(name.starts_with("ringloop_") && value.parse::<f64>().is_ok(), "{line}");
+            }
+            let own = current_task().unwrap().id();
+            assert!(look(own).busy > Duration::ZERO);
+        });
+    });
+}
+
+#[test]
+fn introspect_snapshots_while_tasks_come_and_go() {
+    // Goal: no task is twice in a snapshot, no name is torn, and a name belongs to its task; method: a thread
+    // takes snapshots while 8 threads spawn tasks with names, of which each waits once.
+    on_every_within(Duration::from_secs(120), |cfg| {
+        let runtime = cfg.builder().build().unwrap();
+        let churn = scaled(500);
+        let done = AtomicBool::new(false);
+        let seen = std::thread::scope(|scope| {
+            let churners: Vec<_> = (0..8)
+                .map(|thread| {
+                    let handle = runtime.handle();
+                    scope.spawn(move || {
+                        for number in 0..churn {
+                            let name = format!("{thread}-{number}-{thread}");
+                            let nothing = Semaphore::new(0).named(name.clone());
+                            let body = async move {
+                                yield_now().await;
+                                _ = timeout(Duration::from_micros(10), nothing.acquire()).await;
+                            };
+                            let task = handle.block_on(async move {
+                                let task = Builder::new().name(name).spawn(body);
+                                if number % 3 == 0 {
+                                    task.cancel();
+                                }
+                                task
+                            });
+                            drop(task);
+                        }
+                    })
+                })
+                .collect();
+            let looker = scope.spawn(|| {
+                let mut seen = 0;
+                while !done.load(Ordering::Acquire) {
+                    let dump = runtime.handle().dump();
+                    let mut ids: Vec<_> = dump.tasks().map(|task| task.id).collect();
+                    ids.dedup();
+                    assert_eq!(ids.len(), dump.tasks().count(), "a task is there twice");
+                    for task in dump.tasks() {
+                        let names =
+                            [&task.name, &task.waiting_on.as_ref().and_then(|it| it.name.clone())];
+                        for name in names.into_iter().flatten() {
+                            let parts: Vec<_> = name.split('-').collect();
+                            assert!(parts.len() == 3 && parts[0] == parts[2], "torn: {name:?}");
+                            seen += 1;
+                        }
+                    }
+                    serde_json::from_str::<serde_json::Value>(&dump.to_json()).unwrap();
+                }
+                seen
+            });
+            churners.into_iter().for_each(|thread| thread.join().unwrap());
+            done.store(true, Ordering::Release);
+            looker.join().unwrap()
+        });
+        assert!(seen > 0, "no snapshot had a named task");
     });
 }
