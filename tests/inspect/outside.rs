@@ -292,6 +292,20 @@ fn watch_ends_with_the_process() {
 }
 
 #[test]
+fn process_that_is_stopped_is_said_to_be() {
+    within_a_minute("stopped", || {
+        let service = Service::start("service");
+        let process = rustix::process::Pid::from_raw(service.pid() as i32).expect("a process");
+        rustix::process::kill_process(process, rustix::process::Signal::STOP).expect("it is ours");
+        let (code, words) = refused(&ringloop(&["ps", &pid(&service), "--timeout", "100ms"]));
+        assert_eq!(code, 6, "{words}");
+        assert!(words.contains("kill -CONT"), "{words}");
+        rustix::process::kill_process(process, rustix::process::Signal::CONT).expect("it is ours");
+        told(&["ps", &pid(&service), "--timeout", "30s"]);
+    });
+}
+
+#[test]
 fn reader_that_has_seen_enough_is_no_error() {
     within_a_minute("broken pipe", || {
         let service = Service::start("service");

@@ -138,6 +138,7 @@ fn role() {
         "several" => several(),
         "off" => off(),
         "deadlock" => deadlock(),
+        "busy" => busy(),
         "idle" => obey_ready(|_| String::new()),
         "fork" => fork(),
         "exec" => exec(),
@@ -239,6 +240,39 @@ fn off() {
     obey_ready(|_| String::new());
 }
 
+/// For a look by hand: tasks that compute, tick and wait, and blocking jobs that queue. See `docs/inspect.md`.
+fn busy() {
+    let runtime = Builder::new().workers(2).name("gateway").blocking_threads(2);
+    let runtime = runtime.build().expect("a runtime");
+    with_tasks(&runtime);
+    let named = |name: String| task::Builder::new().name(name);
+    runtime
+        .run(async {
+            for number in 0..20 {
+                let tick = Duration::from_millis(1 << (number % 8));
+                let body = async move {
+                    loop {
+                        sleep(tick).await;
+                    }
+                };
+                named(format!("ticker {number}")).spawn(body).detach();
+            }
+            let body = async {
+                let mut sum = 0_u64;
+                loop {
+                    (0..1_000_000).for_each(|number| sum = std::hint::black_box(sum ^ number));
+                    sleep(Duration::from_millis(10)).await;
+                }
+            };
+            named("summer".to_owned()).spawn(body).detach();
+            for _ in 0..5 {
+                ringloop::to_thread(|| thread::sleep(Duration::from_secs(3600))).detach();
+            }
+        })
+        .expect("it runs");
+    obey_ready(|_| String::new());
+}
+
 /// Two tasks that wait for each other's end (T74).
 fn deadlock() {
     let runtime = Builder::new().workers(1).build().expect("a runtime");
@@ -274,6 +308,8 @@ fn fork() {
     match unsafe { libc::fork() } {
         -1 => panic!("fork: {}", std::io::Error::last_os_error()),
         0 => {
+            // So that it hears of the parent's end.
+            drop(to_child.1);
             let mut byte = [0];
             to_child.0.read_exact(&mut byte).expect("the parent speaks");
             let own = Builder::new().workers(1).name("child").build().expect("a runtime");

@@ -61,6 +61,13 @@ pub fn user_of(pid: u32) -> Option<u32> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
+/// The letter of proc(5): `Z` for a zombie, `T` for a process that is stopped.
+fn state_of(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may hold any character.
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 impl Client {
     /// Finds the door of a process.
     pub fn open(pid: u32) -> Result<Self, Failure> {
@@ -158,12 +165,10 @@ impl Client {
     }
 
     fn silent(&self, timeout: Duration) -> Failure {
-        let state = match fs::read_to_string(format!("/proc/{}/stat", self.pid)) {
-            Ok(stat) if stat.contains(") T ") || stat.contains(") t ") => {
-                "it is stopped: continue it (kill -CONT)"
-            }
-            Ok(_) => "perhaps it is very busy: try again with a longer --timeout",
-            Err(_) => "it has ended meanwhile",
+        let state = match state_of(self.pid) {
+            Some('T' | 't') => "it is stopped: continue it (kill -CONT)",
+            Some(_) => "perhaps it is very busy: try again with a longer --timeout",
+            None => "it has ended meanwhile",
         };
         let text = format!("process {} has not answered within {timeout:?}; {state}", self.pid);
         Failure::new(Kind::Silent, text)
@@ -192,6 +197,11 @@ fn nothing_to_ask(pid: u32) -> Failure {
         return Failure::new(Kind::NoProcess, text);
     };
     let name = super::paint::plain(&name);
+    if state_of(pid) == Some('Z') {
+        let text =
+            format!("process {pid} ({name}) has ended, and its parent has not waited for it");
+        return Failure::new(Kind::NoProcess, text);
+    }
     let text = format!(
         "process {pid} ({name}) has no runtime of ringloop that can be asked: it is another program, or its \
          runtime has not begun or has ended, or inspection is off there (RINGLOOP_INSPECT=0, \

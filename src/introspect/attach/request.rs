@@ -54,7 +54,8 @@ impl Request {
             return None;
         }
         let version = words.next()?.parse().ok()?;
-        let id = words.next().filter(|id| id.len() == 16)?;
+        let is_id = |id: &&str| id.len() == 16 && id.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let id = words.next().filter(is_id)?;
         let id = u64::from_str_radix(id, 16).ok()?;
         let verb = words.next()?.to_owned();
         Some(Self { version, id, verb, arguments: words.map(str::to_owned).collect() })

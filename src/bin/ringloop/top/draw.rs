@@ -199,15 +199,16 @@ fn draw_tasks(frame: &mut Frame<'_>, area: Rect, view: &View) {
         Cell::from("waits for").style(DIM),
         Cell::from("spawned at").style(DIM),
     ]);
-    // On a narrow terminal the wait counts for more than the place.
+    // On a narrow terminal the wait counts for more than the place, and than the rest.
     let place = if area.width < WIDE { 0 } else { 2 };
+    let (name, polls) = if area.width < 80 { (12, 0) } else { (20, 8) };
     let widths = [
         Constraint::Length(7),
-        Constraint::Max(20),
+        Constraint::Max(name),
         Constraint::Length(12),
         Constraint::Length(7),
         Constraint::Length(7),
-        Constraint::Length(8),
+        Constraint::Length(polls),
         Constraint::Fill(3),
         Constraint::Fill(place),
     ];

@@ -53,7 +53,13 @@ pub fn run(target: &Target, interval: Duration) -> Result<(), Failure> {
         }
     })();
     ratatui::try_restore()?;
-    shown
+    match shown {
+        Err(failure) if failure.is_of_an_end() => {
+            println!("process {} has ended, or its runtime has", target.pid);
+            Ok(())
+        }
+        shown => shown,
+    }
 }
 
 /// What a key does. `false`: it is the end.
