@@ -19,9 +19,10 @@ pub struct BackendCase {
 }
 
 impl BackendCase {
-    /// A builder for this backend whose reports are dropped.
+    /// A builder for this backend whose reports are dropped. Its runtime has no thread and no descriptor but its own,
+    /// which tests count: `tests/inspect.rs` is for the others.
     pub fn builder(&self, workers: usize) -> Builder {
-        (self.apply)(Builder::new().workers(workers))
+        (self.apply)(Builder::new().workers(workers).inspect(false))
     }
 }
 

@@ -65,10 +65,10 @@ struct Door {
 
 /// What the thread shares with the end of the last runtime.
 struct Shared {
-    /// Both ends of the pipe. Here for reading, and for a word to the thread that it is to end.
+    /// Both ends of the pipe: for reading, and for a line to the thread that it is to end.
     ask: OwnedFd,
-    /// The other end, where one descriptor cannot be both.
-    _tell: Option<OwnedFd>,
+    /// The writing end, where one descriptor cannot be both.
+    tell: Option<OwnedFd>,
     has_ended: AtomicBool,
 }
 
@@ -109,8 +109,7 @@ impl Door {
         if number > LARGEST {
             return Err(io::Error::other("the thread's name has no room for the descriptor"));
         }
-        let has_ended = AtomicBool::new(false);
-        let shared = Arc::new(Shared { ask, _tell: tell, has_ended });
+        let shared = Arc::new(Shared { ask, tell, has_ended: AtomicBool::new(false) });
         let server = Server::new(shared.clone())?;
         let name = format!("{NAME}{number}");
         let thread = threads::spawn_with(name, Some(STACK), move || server.run())?;
@@ -120,7 +119,7 @@ impl Door {
     fn close(self) {
         // Release: pairs with the Acquire in `Shared::has_ended`.
         self.shared.has_ended.store(true, Ordering::Release);
-        let tell = self.shared._tell.as_ref().unwrap_or(&self.shared.ask);
+        let tell = self.shared.tell.as_ref().unwrap_or(&self.shared.ask);
         // Refused: the pipe is full, and what is in it wakes the thread.
         let _ = rustix::io::write(tell, b"\n");
         let deadline = clock::machine().saturating_add(clock::nanos(PATIENCE));

@@ -60,6 +60,11 @@ impl Request {
         let verb = words.next()?.to_owned();
         Some(Self { version, id, verb, arguments: words.map(str::to_owned).collect() })
     }
+
+    /// Whether each poll is to be timed from now on: `dump N exact`.
+    pub(super) fn is_exact(&self) -> bool {
+        self.verb == "dump" && self.arguments.get(1).is_some_and(|word| word == "exact")
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +98,9 @@ mod tests {
         let arguments = vec!["10".to_owned(), "all".to_owned()];
         let expected = Request { version: 1, id: 255, verb: "dump".to_owned(), arguments };
         assert_eq!(found, Some(expected));
+        let is_exact = |line: &[u8]| Request::parse(line).is_some_and(|request| request.is_exact());
+        assert!(is_exact(b"ringloop 1 00000000000000ff dump 10 exact"));
+        assert!(!is_exact(b"ringloop 1 00000000000000ff dump 10"));
     }
 
     #[test]

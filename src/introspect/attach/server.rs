@@ -22,7 +22,7 @@ use super::{
     request::{Lines, Request},
     sealed,
 };
-use crate::util::clock;
+use crate::{introspect::Observer, util::clock};
 
 /// Requests that wait for their turn. Of more than these nobody hears: it asks again.
 const QUEUE: usize = 256;
@@ -36,6 +36,8 @@ const KEEP_BRIEFLY: Duration = Duration::from_millis(250);
 const STALE: Duration = Duration::from_secs(10);
 /// Reads for each look at what is to be answered.
 const READS: usize = 16;
+/// For how long each poll is timed after a question that wants it.
+const OBSERVE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) struct Server {
@@ -45,6 +47,8 @@ pub(super) struct Server {
     lines: Lines,
     queue: VecDeque<(u64, Request)>,
     kept: VecDeque<Kept>,
+    /// Each poll is timed: since when that was last asked for.
+    observed: Option<(u64, Observer)>,
 }
 
 /// An answer that has not been fetched.
@@ -58,8 +62,8 @@ struct Kept {
 impl Server {
     pub(super) fn new(shared: Arc<Shared>) -> io::Result<Self> {
         let spare = spare(&shared)?;
-        let (lines, queue, kept) = Default::default();
-        Ok(Self { shared, spare: Some(spare), lines, queue, kept })
+        let (lines, queue, kept, observed) = Default::default();
+        Ok(Self { shared, spare: Some(spare), lines, queue, kept, observed })
     }
 
     pub(super) fn run(mut self) {
@@ -80,12 +84,14 @@ impl Server {
         let now = clock::machine();
         let rest =
             |since: u64, limit| since.saturating_add(clock::nanos(limit)).saturating_sub(now);
-        let timeout = match (self.queue.front(), self.kept.front()) {
+        let observed = self.observed.as_ref().map(|(since, _)| rest(*since, OBSERVE));
+        let waiting = match (self.queue.front(), self.kept.front()) {
             (Some(_), _) if self.has_room() => Some(0),
             (Some(_), Some(kept)) => Some(rest(kept.since, KEEP_BRIEFLY)),
             (None, Some(kept)) => Some(rest(kept.since, KEEP)),
             (_, None) => None,
         };
+        let timeout = [waiting, observed].into_iter().flatten().min();
         let timeout = timeout.map(|nanos| Timespec {
             tv_sec: (nanos / 1_000_000_000) as i64,
             tv_nsec: (nanos % 1_000_000_000) as i64,
@@ -122,6 +128,9 @@ impl Server {
         while self.queue.front().is_some_and(|(since, _)| is_over(*since, STALE)) {
             self.queue.pop_front();
         }
+        if self.observed.as_ref().is_some_and(|(since, _)| is_over(*since, OBSERVE)) {
+            self.observed = None;
+        }
         let keep = if self.queue.is_empty() { KEEP } else { KEEP_BRIEFLY };
         while self.kept.front().is_some_and(|kept| is_over(kept.since, keep)) {
             self.kept.pop_front();
@@ -135,6 +144,10 @@ impl Server {
 
     fn answer_next(&mut self) {
         let Some((_, request)) = self.queue.pop_front() else { return };
+        if request.is_exact() {
+            // The one from before goes once the new one is there.
+            self.observed = Some((clock::machine(), Observer::new()));
+        }
         let text = answer::to(&request);
         let name = format!("ringloop-{:016x}", request.id);
         let file = sealed(&name, text.as_bytes()).or_else(|error| {

@@ -21,7 +21,7 @@ use super::{
 /// Shows a process until a key ends that, or the process does.
 pub fn run(target: &Target, interval: Duration) -> Result<(), Failure> {
     let client = Client::open(target.pid)?;
-    let question = format!("dump {}", target.limit);
+    let question = format!("dump {} exact", target.limit);
     let look = || -> Result<Snapshot, Failure> {
         Ok(Snapshot::read(&client.ask(&question, target.timeout)?))
     };
