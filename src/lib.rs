@@ -12,6 +12,7 @@ mod error;
 mod util;
 
 mod reactor;
+mod record;
 pub mod task;
 
 mod blocking;

@@ -12,6 +12,7 @@ pub mod group;
 pub mod inbox;
 pub mod outgoing;
 pub mod processes;
+pub mod record;
 pub mod server;
 pub mod signals;
 pub mod slot;
@@ -135,7 +136,7 @@ pub mod task {
             S::schedule(Runnable(task));
         }
 
-        fn ended(task: &task::Header) {
+        fn ended(task: &task::Header, _end: task::End) {
             S::ended(&Ended(task));
         }
 

@@ -172,6 +172,8 @@ mod protocol;
 mod protocol_files;
 #[path = "suite/protocol_upgrade.rs"]
 mod protocol_upgrade;
+#[path = "suite/recording.rs"]
+mod recording;
 #[path = "suite/regressions.rs"]
 mod regressions;
 #[path = "suite/rescue.rs"]

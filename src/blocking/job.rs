@@ -15,6 +15,7 @@ use super::{
 use crate::{
     error::{ErrorEvent, TaskError, TaskId, hook},
     loom::atomic::{AtomicUsize, Ordering},
+    record,
     task::{self, Birth, Caller, Header, Runnable, Schedule, Task, TaskRef},
     util::{current, fork, panic, wait::WaitKind},
 };
@@ -144,7 +145,8 @@ impl queue::Job for Entry {
         match self.what {
             What::Job(task) => {
                 if let Some(entry) = task.claim() {
-                    Runnable::run(entry);
+                    let (key, job) = (entry.header().place() as u16, name(entry.header()));
+                    record::job(key, job, || Runnable::run(entry));
                 }
             }
             What::Remains(_, what) => panic::contain(|| drop(what)),
@@ -253,7 +255,7 @@ impl Schedule for Jobs {
         set_cancelled(None);
     }
 
-    fn ended(_job: &Header) {}
+    fn ended(_job: &Header, _end: task::End) {}
 
     fn report(place: u64, event: &ErrorEvent) {
         hook::report(place as u16, event);

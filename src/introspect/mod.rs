@@ -38,3 +38,4 @@ pub use self::{
     },
 };
 pub use crate::util::record::Observer;
+pub use crate::record::{Event, EventKind, Recording, Track};

@@ -335,6 +335,14 @@ impl Reactor {
         }
     }
 
+    /// How many operations it has submitted to the kernel, ever. 0 on epoll.
+    pub(crate) fn submitted(&self) -> u64 {
+        match self {
+            Self::Uring(uring) => uring.submitted(),
+            _ => 0,
+        }
+    }
+
     /// What others may know of it.
     pub(crate) fn home(&self) -> Home {
         match self {

@@ -13,6 +13,7 @@ use super::{
     backend::Choice,
     crew::Crew,
     inspected,
+    record::RecordOptions,
     resolver::Names,
     run,
     testing::{Replay, TestOptions},
@@ -53,6 +54,7 @@ pub struct Builder {
     /// Unless the default is to be taken.
     pub(super) inspect: Option<bool>,
     pub(super) resolver: Option<Arc<dyn Resolver>>,
+    pub(super) record: RecordOptions,
     pub(super) tests: TestOptions,
 }
 
@@ -90,6 +92,7 @@ impl Builder {
             on_error: None,
             inspect: None,
             resolver: None,
+            record: RecordOptions::default(),
             tests: TestOptions::default(),
         }
     }
@@ -196,6 +199,7 @@ impl Builder {
         let options = self.tests.resolve(&choice.info)?;
         let slow_poll = self.tests.debug.resolve()?;
         let inspected = inspected::resolve(self.inspect, self.tests.is_test())?;
+        let (is_recorded, record_to) = self.record.resolve()?;
         let hub = Hub::acquire(workers).ok_or_else(|| {
             BuildError::new(format!("{MAX_HUBS} runtimes are alive: drop some of them first"))
         })?;
@@ -217,11 +221,7 @@ impl Builder {
         if let Some(hook) = self.on_error {
             hook::set(hub.key(), scheduler::new_ids(1), hook);
         }
-        if let Some(reason) = choice.info.fallback.as_ref().filter(|_| is_told) {
-            let (backend, reason) = (choice.info.backend, reason.clone());
-            let backend = backend.to_string();
-            hook::report(hub.key(), &ErrorEvent::BackendFallback { backend, reason });
-        }
+        tell_fallback(hub, &choice.info, is_told);
         let gate = Gate::new();
         let _opened = gate.open();
         let id = RuntimeId::new();
@@ -235,6 +235,7 @@ impl Builder {
             threads,
             guests: Guests::default(),
             standstill: standstill.clone(),
+            record_to,
             name: self.name,
             names: Names::new(self.resolver),
             shutdown_deadline: self.shutdown_deadline,
@@ -243,6 +244,7 @@ impl Builder {
             process: fork::generation(),
             born: clock::machine(),
         });
+        let _ = is_recorded && inner.record();
         let weak = Arc::downgrade(&inner);
         standstill.set_pool(move || weak.upgrade().is_none_or(|inner| inner.jobs_rest()));
         super::callbacks::add(&inner);
@@ -254,6 +256,11 @@ fn check_name(name: &str) -> Result<(), BuildError> {
     match name.contains('\0') {
         false => Ok(()),
         true => Err(BuildError::new("a thread's name has no NUL byte in it: choose another name")),
+/// Reports why the backend is not the first choice, if it is not.
+fn tell_fallback(hub: &Hub, info: &BackendInfo, is_told: bool) {
+    if let Some(reason) = info.fallback.clone().filter(|_| is_told) {
+        let backend = info.backend.to_string();
+        hook::report(hub.key(), &ErrorEvent::BackendFallback { backend, reason });
     }
 }
 

@@ -20,6 +20,7 @@ mod outer;
 mod owned;
 #[cfg(test)]
 mod owned_tests;
+mod record;
 mod resolver;
 mod run;
 mod shutdown;
@@ -27,7 +28,7 @@ mod spawn;
 mod testing;
 mod threads;
 
-use std::{fmt, panic::Location, sync::Arc, time::Duration};
+use std::{fmt, panic::Location, path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
@@ -76,6 +77,8 @@ struct Inner {
     guests: Guests,
     threads: ThreadOptions,
     standstill: Arc<Standstill>,
+    /// The file for recordings that an alarm writes.
+    record_to: Option<PathBuf>,
     name: String,
     names: resolver::Names,
     shutdown_deadline: Duration,

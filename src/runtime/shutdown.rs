@@ -14,6 +14,7 @@ use std::{cell::RefCell, time::Duration};
 use super::{Handle, Inner, Runtime, ShutdownReport, crew::Crew, inspect};
 use crate::{
     error::{ErrorEvent, hook},
+    record::{self, Alarm},
     scheduler::{Hub, Phase, Tick, Worker},
     util::{
         clock,
@@ -138,6 +139,7 @@ pub(super) fn finish(handle: &Handle, crew: Crew, deadline: u64) -> ShutdownRepo
         ..metrics
     });
     if !holders.is_empty() {
+        record::alarm(hub.key(), Alarm::Shutdown);
         let event = ErrorEvent::ShutdownTimedOut { holders: holders.clone() };
         if held {
             hook::tell_stderr(&event);

@@ -11,6 +11,7 @@
 use super::{hub::Flavor, worker::Worker};
 use crate::{
     loom::{atomic::Ordering, deque::Steal},
+    record::Kind,
     util::current,
 };
 
@@ -84,12 +85,14 @@ impl Worker {
 
     /// Takes half the queue of a worker that `wanted` approves, starting at a random worker.
     fn steal(&self, wanted: impl Fn(usize, u64) -> bool) -> bool {
-        for (block, peer) in self.others() {
+        for (index, (block, peer)) in self.others_indexed() {
             // Relaxed: an estimate.
             if !wanted(peer.backlog(), block.poll_time.load(Ordering::Relaxed)) {
                 continue;
             }
+            let before = self.backlog();
             if self.take_from(peer) {
+                self.note_taken(Kind::Steal, index, self.backlog().saturating_sub(before));
                 self.block().counts.steals.add(1);
                 return true;
             }

@@ -22,6 +22,7 @@ use crate::{
         atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
         global, shared_static,
     },
+    record::Switch,
     task::{Origin, Runnable},
     util::{clock, fork::PerProcess, threads},
 };
@@ -76,6 +77,8 @@ pub(crate) struct Hub {
     /// In debug mode, from how many ns on a poll is reported; else 0.
     slow_poll: AtomicU64,
     pub(crate) registry: Registry,
+    /// Whether its workers are recorded.
+    pub(crate) recorder: Switch,
     /// The mains that SIGINT is to cancel.
     mains: CachePadded<AtomicUsize>,
     /// Tasks spawned and ended by threads that are no workers.
@@ -149,6 +152,7 @@ impl Hub {
             slow_poll: AtomicU64::new(0),
             mains: CachePadded::new(AtomicUsize::new(0)),
             registry: Registry::new(),
+            recorder: Switch::new(),
             spawned: CachePadded::default(),
             ended: CachePadded::default(),
             leaked: Counter::default(),
@@ -191,6 +195,7 @@ impl Hub {
     /// Gives it back once its workers are gone and its tasks ended.
     pub(crate) fn recycle(&'static self) {
         debug_assert_eq!(self.live(), 0);
+        self.recorder.forget(self.key);
         free().lock().push(self);
     }
 

@@ -58,7 +58,8 @@ use crate::{
     error::{ErrorEvent, TaskId, hook},
     loom::global::{AtomicU64, Ordering},
     reactor::timers::Timers,
-    task::{self, Birth, Caller, Header, Origin, Runnable, Schedule, Task},
+    record::{self, Alarm, Kind},
+    task::{self, Birth, Caller, End, Header, Origin, Runnable, Schedule, Task},
     util::{current, rand::Rng},
 };
 
@@ -124,19 +125,23 @@ impl Schedule for Tasks {
         if with_worker(|worker| worker.hub().key() == place.hub()) != Some(true) {
             return schedule_elsewhere(task, place);
         }
-        with_worker(|worker| match place.owner() {
-            None => worker.push_woken(task),
-            Some(owner) if owner == worker.index() => worker.push_local(task),
-            Some(owner) => worker.hub().push_home(task, owner),
+        with_worker(|worker| {
+            worker.note_wake(task.header());
+            match place.owner() {
+                None => worker.push_woken(task),
+                Some(owner) if owner == worker.index() => worker.push_local(task),
+                Some(owner) => worker.hub().push_home(task, owner),
+            }
         });
     }
 
-    fn ended(task: &Header) {
+    fn ended(task: &Header, end: End) {
         let place = Address(task.place());
+        let panicked = end == End::Panicked;
         let own = with_worker(|worker| {
             let own = worker.hub().key() == place.hub();
             if own {
-                worker.count_end(task, place.slot());
+                worker.count_end(task, place.slot(), panicked);
             }
             own
         });
@@ -144,6 +149,9 @@ impl Schedule for Tasks {
             let hub = Hub::by_key(place.hub());
             hub.registry.remove(place.slot(), task, None);
             hub.count_foreign_end();
+        }
+        if panicked && Hub::by_key(place.hub()).recorder.epoch() != 0 {
+            record::alarm(place.hub(), Alarm::Panic);
         }
     }
 
@@ -171,6 +179,10 @@ impl Schedule for Tasks {
 #[inline(never)]
 fn schedule_elsewhere(task: Runnable, place: Address) {
     let hub = Hub::by_key(place.hub());
+    if hub.recorder.epoch() != 0 {
+        let by = task::with_polled(|task| task.id().0).unwrap_or(0);
+        record::note_elsewhere(place.hub(), Kind::Wake, [task.header().id().0, 0, by]);
+    }
     match place.owner() {
         Some(owner) => hub.push_home(task, owner),
         None => hub.push_foreign(task, favourite()),
@@ -234,6 +246,9 @@ unsafe fn create_foreign<F: Future>(
     // SAFETY: by the caller.
     let (entry, registered, task) = unsafe { task::create_unchecked::<F, Tasks>(future, birth) };
     hub.count_foreign_spawn();
+    if hub.recorder.epoch() != 0 {
+        record::spawned_elsewhere(hub.key(), (task.id(), task.name()), task.spawned_at());
+    }
     hub.registry.insert(slot, registered);
     (entry, task)
 }

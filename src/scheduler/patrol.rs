@@ -26,6 +26,7 @@ use super::{
 use crate::{
     error::{ErrorEvent, TaskId, hook},
     loom::atomic::Ordering,
+    record::Kind,
     util::{clock, threads},
 };
 
@@ -441,6 +442,7 @@ impl Worker {
         }
         self.rescue_timers(stuck, tick);
         if taken > 0 {
+            self.note_taken(Kind::Rescue, stuck, taken);
             self.judge_push();
             self.block().counts.rescues.add(1);
         }

@@ -1,6 +1,7 @@
 //! The worker: its queues, and its loop.
 
 mod parts;
+mod record;
 mod seat;
 mod spawn;
 mod tasks;
@@ -38,6 +39,7 @@ use crate::{
         Reactor, Until,
         timers::{Timers, Trim},
     },
+    record::{Kind, Pen},
     task::{self, Header, Ran, Runnable},
     util::{
         clock::{self, played},
@@ -105,6 +107,8 @@ pub(crate) struct Worker {
     rng: Rng,
     pub(super) patrol: Patrol,
     pub(super) load: Load,
+    /// What it writes events with, if the runtime is recorded.
+    pub(super) pen: Pen,
     /// If there is no other worker to patrol.
     pub(super) monitor: Option<Monitor>,
     /// The kernel has dropped completions of its ring.
@@ -151,6 +155,8 @@ impl Worker {
             patrol: Patrol::new(hub.workers()),
             load: Load::new(),
             monitor: (flavor == Flavor::Single).then(Monitor::new),
+            pen: Pen::new(index),
+            monitor: (hub.workers() == 1).then(Monitor::new),
             has_lost: Cell::new(false),
             process: fork::Native::new(),
             far: if clock.is_some() { u64::MAX } else { FAR },
@@ -210,6 +216,7 @@ impl Worker {
         };
         loop {
             self.block().begin_tick();
+            self.pen.look(&self.hub.recorder, self.hub.key());
             self.drain_inboxes();
             if self.patrol.is_on_duty() && self.has_tasks() {
                 self.leave_patrol();
@@ -219,7 +226,7 @@ impl Worker {
                 Some(rng) => self.run_shuffled(rng, &done),
             };
             if done() {
-                self.block().end_run();
+                self.end_polls();
                 return;
             }
             self.finish_tick(now, &done);
@@ -338,6 +345,7 @@ impl Worker {
     #[inline]
     pub(super) fn poll(&self, task: Runnable) {
         self.block().set_running(task.header());
+        self.note_poll(Kind::Poll, task.header());
         self.turn_of(task);
         self.block().set_idle();
     }
@@ -359,7 +367,7 @@ impl Worker {
         if self.hub.phase() != Phase::Open {
             self.finish_closing();
         }
-        self.block().end_run();
+        self.end_polls();
         self.expire_timers(now);
         self.leave_if_held(now);
         self.help_neighbours(now);
@@ -381,7 +389,10 @@ impl Worker {
         if self.next_deadline().is_some_and(|deadline| deadline <= now) {
             let queued = self.backlog() + self.local.borrow().len();
             let limit = FIRE.saturating_sub(queued).max(FIRE_LEAST);
-            self.with_wakes(|wakes| self.timers.with(|timers| timers.expire(now, limit, wakes)));
+            self.with_wakes(|wakes| {
+                self.timers.with(|timers| timers.expire(now, limit, wakes));
+                self.note_timers(wakes.len());
+            });
         }
     }
 
@@ -429,7 +440,9 @@ impl Worker {
                     Sleep::Long => self.patrol.nap(now),
                 };
                 self.block().counts.parks.add(1);
+                self.note_sleep(Kind::Park);
                 self.turn_into(self.park_timeout([pause, trim, limit]), wakes);
+                self.note_sleep(Kind::Unpark);
                 self.block().counts.wakeups.add(1);
                 (slept, napped) = (true, pause.is_some());
             };
@@ -495,7 +508,10 @@ impl Worker {
 
     fn turn_into(&self, timeout: Option<Duration>, wakes: &mut Vec<Waker>) {
         let mut reactor = self.reactor.borrow_mut();
-        if let Err(error) = reactor.turn(timeout, wakes) {
+        let before = self.begin_turn(&reactor);
+        let turned = reactor.turn(timeout, wakes);
+        self.end_turn(&reactor, before);
+        if let Err(error) = turned {
             if Errno::from_io_error(&error) == Some(Errno::BADR) {
                 return self.has_lost.set(true);
             }
@@ -549,7 +565,8 @@ impl Worker {
     }
 
     /// A task ended here.
-    pub(super) fn count_end(&self, task: &Header, slot: u32) {
+    pub(super) fn count_end(&self, task: &Header, slot: u32, panicked: bool) {
+        self.note_end(task, panicked);
         self.hub.registry.remove(slot, task, Some(&self.slots));
         self.block().counts.ended.add(1);
     }

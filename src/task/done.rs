@@ -40,7 +40,7 @@ pub struct Outcome {
 
 /// What became of a task, as its state word says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     Value,
     Cancelled,
     Panicked,

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Runnable,
-    done::Caller,
+    done::{Caller, End},
     extra::{Extension, Extra},
     info::WaitsFor,
     local,
@@ -89,7 +89,7 @@ pub(crate) trait Schedule: 'static {
 
     /// The task's future is gone. The registry forgets it, and gives up the
     /// reference that it had: the caller drops that one with its own.
-    fn ended(task: &Header);
+    fn ended(task: &Header, end: End);
 
     /// Something happened that nobody is waiting for.
     fn report(place: u64, event: &ErrorEvent);

@@ -52,7 +52,7 @@ pub use self::{
 };
 pub(crate) use self::{
     cancel::{Node, Region, Scope, leave_to_outer_scope, new_scope},
-    done::{Caller, introduce},
+    done::{Caller, End, introduce},
     header::{Birth, Header, Origin, Schedule},
     local::hidden,
     raw::Ran,
@@ -216,7 +216,7 @@ impl Schedule for Nowhere {
         unreachable!("it has ended before anybody could wake it");
     }
 
-    fn ended(_task: &Header) {}
+    fn ended(_task: &Header, _end: End) {}
 
     fn report(_place: u64, event: &ErrorEvent) {
         hook::report(hook::NOBODY, event);

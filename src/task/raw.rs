@@ -90,7 +90,7 @@ pub(super) struct VTable {
     /// The kind of the wait for its end.
     pub(super) ends: WaitKind,
     pub(super) schedule: fn(super::Runnable),
-    ended: fn(&Header),
+    ended: fn(&Header, End),
     pub(super) report: fn(u64, &ErrorEvent),
     pub(super) defer: fn(u64, &'static Location<'static>, Caller),
     /// The plain table, in that of a task whose calls are wrapped.
@@ -420,7 +420,7 @@ unsafe fn finish(task: NonNull<Header>, lent: bool, end: End) {
     // SAFETY: R1: the registry's reference is ours until the end of this function.
     let header = unsafe { task.as_ref() };
     // First, so that a task that waits for this one finds it gone from every count.
-    (header.vtable.ended)(header);
+    (header.vtable.ended)(header, end);
     let before = header.state.complete(end);
     match before.completed() {
         // SAFETY: R2: no handle; nobody else comes to the stage.

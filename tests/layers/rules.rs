@@ -12,7 +12,7 @@ pub const FUNCTION_LINES: usize = 70;
 /// The rank of each module. A module imports from lower ranks and from itself.
 pub const RANKS: &[&[&str]] = &[
     &["loom", "error", "buf", "util"],
-    &["task", "reactor", "sync"],
+    &["task", "reactor", "record", "sync"],
     &["scheduler", "blocking"],
     &["runtime"],
     &["time", "io"],

@@ -27,6 +27,7 @@ mod owned_operation;
 mod patrol;
 mod permits_close;
 mod push_and_park;
+mod record_ring;
 mod ring_mailbox;
 mod server_drain;
 mod shield;

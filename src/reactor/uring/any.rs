@@ -44,6 +44,14 @@ impl AnyRing {
         }
     }
 
+    /// See [`Ring::submitted`].
+    pub(super) fn submitted(&self) -> u64 {
+        match self {
+            Self::Kernel(ring) => ring.submitted(),
+            Self::Modelled(_) => 0,
+        }
+    }
+
     /// See [`Ring::push`].
     ///
     /// # Safety

@@ -215,6 +215,11 @@ impl Uring {
         Ok(())
     }
 
+    /// Operations that the kernel has taken, ever.
+    pub(super) fn submitted(&self) -> u64 {
+        self.ring.submitted()
+    }
+
     pub(crate) fn home(&self) -> Home {
         Home::Uring(Arc::downgrade(&self.shared))
     }

@@ -121,6 +121,8 @@ pub(super) struct Ring {
     overflow: VecDeque<squeue::Entry>,
     /// The kernel has dropped a completion.
     has_lost: bool,
+    /// Entries that the kernel has taken, ever.
+    submitted: u64,
     #[cfg(test)]
     faults: Faults,
 }
@@ -160,6 +162,7 @@ impl Ring {
             shows_work: plan.shows_work,
             overflow: VecDeque::new(),
             has_lost: false,
+            submitted: 0,
             #[cfg(test)]
             faults: Faults::installed(),
         })
@@ -342,6 +345,11 @@ impl Ring {
     }
 
     /// Entries that the kernel has not taken.
+    /// Entries that the kernel has taken, ever.
+    pub(super) fn submitted(&self) -> u64 {
+        self.submitted
+    }
+
     fn queued(&mut self) -> u32 {
         self.ring.submission().len() as u32
     }
@@ -370,7 +378,8 @@ impl Ring {
         }
         let Some(timeout) = timeout else {
             // SAFETY: the entries are sound by the callers of `push`.
-            return unsafe { io_uring_enter(fd, to_submit, min_complete, flags) }.map(drop);
+            let taken = unsafe { io_uring_enter(fd, to_submit, min_complete, flags) };
+            return taken.map(|taken| self.submitted += u64::from(taken));
         };
         let arg = io_uring_getevents_arg {
             ts: ptr::from_ref(&timeout).cast_mut().cast::<c_void>().into(),
@@ -378,7 +387,8 @@ impl Ring {
         };
         flags |= IoringEnterFlags::EXT_ARG;
         // SAFETY: as above; the argument lives during the call.
-        unsafe { io_uring_enter_arg(fd, to_submit, min_complete, flags, Some(&arg)) }.map(drop)
+        let taken = unsafe { io_uring_enter_arg(fd, to_submit, min_complete, flags, Some(&arg)) };
+        taken.map(|taken| self.submitted += u64::from(taken))
     }
 
     /// Takes completions, up to as many as `batch` has room for.

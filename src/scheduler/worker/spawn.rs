@@ -3,6 +3,7 @@
 use super::{IDS, Worker};
 use crate::{
     error::TaskId,
+    record::Kind,
     scheduler::{Address, NO_OWNER, Tasks, hub::Phase, new_ids},
     task::{self, Birth, Origin, Registered, Runnable, Task},
     util::current,
@@ -93,6 +94,9 @@ impl Worker {
     #[inline]
     pub(super) fn register<T>(&self, slot: u32, registered: Registered, task: &Task<T>) {
         self.block().counts.spawned.add(1);
+        if self.pen.is_on() {
+            self.note_spawn((task.id(), task.name()), task.spawned_at());
+        }
         self.hub.registry.insert(slot, registered);
         if self.hub.phase() != Phase::Open {
             // Refused: it is dropped unpolled when its turn comes.
@@ -103,8 +107,11 @@ impl Worker {
     /// Gives a new task its first turn at once, within the poll of the task that spawned it.
     fn start_now(&self, task: Runnable) {
         self.block().set_running(task.header());
+        let id = task.header().id();
+        self.note_poll(Kind::Nested, task.header());
         // The rest of what a turn sets, it sets back.
         current::with_budget(false, || task::hidden(|| self.turn_of(task)));
+        self.note_nested_end(id);
         let outer = task::with_polled(|outer| self.block().set_running(outer));
         if outer.is_none() {
             self.block().set_idle();

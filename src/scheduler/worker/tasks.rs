@@ -102,7 +102,10 @@ impl Worker {
     pub(super) fn push_reported(&self, task: Runnable) {
         let place = Address(task.header().place());
         match place.owner() {
-            None if place.hub() == self.hub.key() => self.push_quietly(task),
+            None if place.hub() == self.hub.key() => {
+                self.note_wake(task.header());
+                self.push_quietly(task);
+            }
             _ => Tasks::schedule(task),
         }
     }

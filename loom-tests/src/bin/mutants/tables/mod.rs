@@ -11,6 +11,7 @@ mod operations;
 mod orderings;
 mod queues;
 mod receiving;
+mod recording;
 mod sending;
 mod signals;
 mod streams;
@@ -41,4 +42,5 @@ pub const TABLES: &[&[Mutant]] = &[
     loops::LOOPS,
     homes::HOMES,
     operations::OPERATIONS,
+    recording::RECORDING,
 ];
