@@ -58,6 +58,8 @@ mod crawlers;
 #[path = "suite/debug_mode.rs"]
 mod debug_mode;
 #[cfg(feature = "macros")]
+#[path = "suite/doctor.rs"]
+mod doctor;
 #[path = "suite/examples.rs"]
 mod examples;
 #[path = "suite/faces.rs"]

@@ -215,6 +215,15 @@ fn task(info: &TaskInfo, now: u64, polls_it: impl Fn(TaskId) -> Option<usize>) -
         last_ran,
         waiting_on: info.wait().filter(|_| waits).map(|wait| waits::describe(wait, last_ran)),
         holds: (recorded.held != 0).then_some(recorded.held),
+        has_handle: info.has_handle(),
+        wakers: info.wakers().filter(|_| waits),
+        polls: 0,
+        wakes: 0,
+        busy: Duration::ZERO,
+        idle: Duration::ZERO,
+        age: Duration::ZERO,
+        last_ran: None,
+        waiting_on: info.wait().filter(|_| waits).map(|wait| waits::describe(wait, None)),
         awaited_by: info.awaited_by(),
     }
 }

@@ -100,6 +100,8 @@ fn task(json: &mut Json, task: &TaskDump) {
     json.maybe("worker", task.worker);
     json.maybe("owner", task.owner);
     json.flag("cancelling", task.cancelling);
+    json.flag("has_handle", task.has_handle);
+    json.maybe("wakers", task.wakers);
     json.number("polls", task.polls);
     json.number("wakes", task.wakes);
     json.time("busy_ns", Some(task.busy));
@@ -157,6 +159,23 @@ impl Json {
                 json.object(|json| fields(json, item));
             }
         });
+    }
+
+    /// A list of other values.
+    pub(super) fn items<T>(&mut self, name: &str, items: &[T], value: impl Fn(&mut Self, &T)) {
+        self.name(name);
+        self.within(['[', ']'], |json| {
+            for item in items {
+                json.comma();
+                value(json, item);
+            }
+        });
+    }
+
+    /// A text that is no field.
+    pub(super) fn string(&mut self, text: &str) {
+        self.quote(text);
+        self.behind = true;
     }
 
     fn comma(&mut self) {

@@ -24,6 +24,7 @@
 mod attach;
 mod collect;
 mod graph;
+mod doctor;
 mod json;
 mod prometheus;
 mod snapshot;
@@ -32,6 +33,7 @@ mod waits;
 pub use self::{
     collect::{dump, dump_up_to},
     graph::{AwaitGraph, Edge, EdgeKind, print_tree},
+    doctor::{Checkup, Finding, FindingKind, Limits, Severity, doctor, findings, findings_to_json},
     snapshot::{
         Dump, FORMAT, Primitive, ProcessDump, RuntimeDump, TaskDump, TaskState, WaitDump, WaitKind,
         WorkerDump, WorkerState,

@@ -189,6 +189,11 @@ pub struct TaskDump {
     pub owner: Option<usize>,
     /// Whether it was asked to end, and has not yet.
     pub cancelling: bool,
+    /// Whether its handle is still there: it can be awaited, and cancelled.
+    pub has_handle: bool,
+    /// If it [waits](TaskState::Waiting), how many wakers of it there are, with all that can cancel it: with
+    /// none, nothing can wake it but its handle and the runtime's end.
+    pub wakers: Option<usize>,
     /// Times that it was polled.
     pub polls: u64,
     /// Times that a wake-up led to a poll.

@@ -28,6 +28,11 @@ pub(crate) fn all() -> Vec<Handle> {
 }
 
 impl Handle {
+    /// The runtime's number, unique within the process.
+    pub(crate) fn number(&self) -> u64 {
+        self.inner.id.number()
+    }
+
     /// Looks at the runtime, and at `most` of its tasks.
     ///
     /// It takes no lock that a worker holds while it polls, or waits.

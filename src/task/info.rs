@@ -21,6 +21,8 @@ pub struct TaskInfo {
     awaited_by: Option<TaskId>,
     is_cancelling: bool,
     recorded: Recorded,
+    has_handle: bool,
+    wakers: Option<usize>,
 }
 
 /// How far a task has come.
@@ -52,6 +54,9 @@ impl TaskInfo {
 
     pub(crate) fn of_canceller(task: &Canceller) -> Self {
         Self::of(task.task().clone())
+        let (has_handle, wakers) = (now.has_handle(), now.wakers());
+        let task = Canceller::new(task);
+        Self { task, state, waits_for, awaited_by, is_cancelling, has_handle, wakers }
     }
 
     /// What it waits for, as it was noted.
@@ -62,6 +67,14 @@ impl TaskInfo {
     /// What is recorded of it.
     pub(crate) fn recorded(&self) -> &Recorded {
         &self.recorded
+    /// Whether its handle was there.
+    pub(crate) fn has_handle(&self) -> bool {
+        self.has_handle
+    }
+
+    /// How many wakers and cancellers of it there were, beside this value, if it was suspended.
+    pub(crate) fn wakers(&self) -> Option<usize> {
+        self.wakers
     }
 
     /// Whether it was asked to end.

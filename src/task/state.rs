@@ -124,7 +124,16 @@ impl Snapshot {
         }
     }
 
-    fn has_handle(self) -> bool {
+    /// How many wakers and other references there are of a suspended task, as a reader sees it that
+    /// has one reference itself: without the reader's, the registry's, and the handle's.
+    pub(super) fn wakers(self) -> Option<usize> {
+        if self.is_active() || self.is_complete() {
+            return None;
+        }
+        (self.0 / REF).checked_sub(2 + usize::from(self.has_handle()))
+    }
+
+    pub(super) fn has_handle(self) -> bool {
         self.0 & HANDLE != 0
     }
 

@@ -1,0 +1,362 @@
+//! What the doctor finds, and what it must not find.
+
+use std::{
+    future::{pending, poll_fn},
+    sync::{Arc, Mutex, mpsc},
+    task::Poll,
+    thread,
+    time::Duration,
+};
+
+use ringloop::{
+    Builder, Runtime, TaskId,
+    introspect::{Checkup, Finding, FindingKind, Severity, doctor, findings, findings_to_json},
+    spawn,
+    sync::{Lock, Queue},
+    task, time, to_thread, uncancellable, yield_now,
+};
+
+use crate::{
+    harness::{Cfg, ErrorLog, on_every},
+    processes::isolated,
+};
+
+/// Between two checkups. A test that runs more slowly finds the same: what it looks for stands still.
+const PAUSE: Duration = Duration::from_millis(100);
+
+fn named(name: &'static str) -> task::Builder {
+    task::Builder::new().name(name)
+}
+
+/// A runtime of threads of its own. Each test has a process to itself: `doctor` sees all runtimes.
+fn runtime(cfg: &Cfg) -> Runtime {
+    cfg.builder_with(&ErrorLog::default())
+        .shutdown_deadline(Duration::from_millis(100))
+        .build()
+        .unwrap()
+}
+
+/// Until the doctor has found it: it is planted by tasks that are not waited for.
+fn find(kind: FindingKind) -> Finding {
+    loop {
+        let found = doctor(PAUSE).into_iter().find(|finding| finding.kind == kind);
+        if let Some(found) = found {
+            return found;
+        }
+    }
+}
+
+/// What is found but for hints.
+fn serious(found: Vec<Finding>) -> Vec<Finding> {
+    found.into_iter().filter(|finding| finding.severity > Severity::Info).collect()
+}
+
+fn shows(finding: &Finding, text: &str) {
+    assert!(finding.evidence.iter().any(|line| line.contains(text)), "{finding}");
+}
+
+#[test]
+fn task_that_holds_a_worker_is_found_and_what_it_starves() {
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = runtime(cfg);
+            let (release, released) = mpsc::channel::<()>();
+            let (tell, told) = mpsc::channel();
+            let hog = move || async move {
+                tell.send(()).unwrap();
+                _ = released.recv();
+            };
+            let worker = runtime.handle().worker_ids()[0];
+            let hog = runtime.handle().spawn_on(worker, hog);
+            told.recv().unwrap();
+            let starved = runtime.handle().spawn_on(worker, || async {});
+            let found = find(FindingKind::HeldWorker);
+            assert_eq!(found.severity, Severity::Critical);
+            assert_eq!(found.tasks, [hog.id()]);
+            shows(&found, &hog.spawned_at().to_string());
+            assert!(found.fix.contains("to_thread"));
+            let found = find(FindingKind::Starved);
+            assert_eq!(found.tasks, [starved.id()]);
+            shows(&found, "only worker 0 may run it");
+            drop(release);
+            runtime.run(async { (hog.await, starved.await) }).unwrap().0.unwrap();
+            assert_eq!(serious(doctor(PAUSE)), []);
+        });
+    });
+}
+
+#[test]
+fn tasks_that_wait_for_each_other_are_found() {
+    // Goal: a circle of joins is found with all its tasks, and a chain that ends in a timer is not.
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = runtime(cfg);
+            let slots: Vec<_> = (0..3).map(|_| Arc::new(Mutex::new(None))).collect();
+            let (go, wait) = ringloop::sync::watch::channel(false);
+            let tasks: Vec<_> = (0..3)
+                .map(|at| {
+                    let (next, mut wait) = (slots[(at + 1) % 3].clone(), wait.clone());
+                    runtime.spawn(async move {
+                        wait.wait_for(|go| *go).await.unwrap();
+                        let task: Option<ringloop::Task<()>> = next.lock().unwrap().take();
+                        task.unwrap().await.unwrap();
+                    })
+                })
+                .collect();
+            let ids: Vec<TaskId> = tasks.iter().map(ringloop::Task::id).collect();
+            for (slot, task) in slots.iter().zip(tasks) {
+                *slot.lock().unwrap() = Some(task);
+            }
+            let sleeper = runtime.spawn(time::sleep(Duration::from_secs(3600)));
+            let chain = runtime.spawn(async { sleeper.await.unwrap() });
+            go.send(true).unwrap();
+            let found = find(FindingKind::Deadlock);
+            assert_eq!(found.severity, Severity::Critical);
+            let mut circle = found.tasks.clone();
+            circle.sort();
+            assert_eq!(circle, ids, "{found}");
+            shows(&found, &format!("join of task {}", ids[0]));
+            assert!(!found.tasks.contains(&chain.id()));
+            let all = serious(doctor(PAUSE));
+            assert_eq!(all.len(), 1, "{all:?}");
+        });
+    });
+}
+
+#[test]
+fn task_that_nothing_can_wake_is_found() {
+    // Goal: a detached task without a waker is found as a leak; with a handle it is a hint; a task that
+    // somebody can wake is neither.
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = runtime(cfg);
+            let (keep, kept) = mpsc::channel();
+            let wakeable = poll_fn(move |cx| {
+                _ = keep.send(cx.waker().clone());
+                Poll::<()>::Pending
+            });
+            let main = async {
+                named("lost").spawn(pending::<()>()).detach();
+                named("waked").spawn(wakeable).detach();
+            };
+            runtime.run(main).unwrap();
+            let found = find(FindingKind::Leak);
+            assert_eq!((found.severity, found.tasks.len()), (Severity::Warning, 1), "{found}");
+            shows(&found, "`lost`");
+            let held = runtime.spawn(pending::<()>());
+            let hint = loop {
+                let found = doctor(PAUSE);
+                let hint = |found: &Finding| {
+                    found.kind == FindingKind::Leak && found.severity == Severity::Info
+                };
+                if let Some(hint) = found.into_iter().find(hint) {
+                    break hint;
+                }
+            };
+            assert_eq!(hint.tasks, [held.id()]);
+            drop(kept);
+        });
+    });
+}
+
+#[test]
+fn queue_from_which_nothing_is_taken_is_found() {
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = runtime(cfg);
+            let queue = Arc::new(Queue::bounded(1).named("jobs"));
+            let busy = Arc::new(Queue::bounded(1));
+            for _ in 0..2 {
+                let queue = queue.clone();
+                runtime.spawn(async move { while queue.put(1).await.is_ok() {} }).detach();
+            }
+            let (to, from) = (busy.clone(), busy);
+            runtime.spawn(async move { while to.put(1).await.is_ok() {} }).detach();
+            runtime
+                .spawn(async move {
+                    while from.get().await.is_ok() {
+                        yield_now().await;
+                    }
+                })
+                .detach();
+            let found = find(FindingKind::FullQueue);
+            assert!(found.what.contains("`jobs`") && found.tasks.len() == 2, "{found}");
+            let all = serious(doctor(PAUSE));
+            assert_eq!(all.len(), 1, "the other has a consumer: {all:?}");
+        });
+    });
+}
+
+#[test]
+fn lane_without_a_free_thread_is_found() {
+    isolated(|| {
+        on_every(|cfg| {
+            let builder = cfg.builder_with(&ErrorLog::default()).blocking_threads(1);
+            let runtime = builder.build().unwrap();
+            let (release, released) = mpsc::channel::<()>();
+            let main = async move {
+                to_thread(move || _ = released.recv()).detach();
+                to_thread(|| ()).detach();
+            };
+            runtime.run(main).unwrap();
+            let found = find(FindingKind::SaturatedLane);
+            assert!(found.what.contains("all 1 threads") && found.what.contains("`blocking`"));
+            drop(release);
+            runtime.run(async { to_thread(|| ()).await.unwrap() }).unwrap();
+            assert_eq!(serious(doctor(PAUSE)), []);
+        });
+    });
+}
+
+#[test]
+fn task_that_takes_the_time_of_others_is_found() {
+    // Goal: one task with long polls is named as soon as others wait for it, and not if nothing does.
+    isolated(|| {
+        on_every(|cfg| {
+            if !cfg.single() {
+                return;
+            }
+            let runtime = runtime(cfg);
+            let greedy = async {
+                loop {
+                    thread::sleep(Duration::from_millis(20));
+                    yield_now().await;
+                }
+            };
+            let greedy = runtime.spawn(greedy);
+            assert!(serious(doctor(PAUSE)).is_empty());
+            let modest = async {
+                loop {
+                    yield_now().await;
+                    time::sleep(Duration::from_micros(100)).await;
+                }
+            };
+            runtime.spawn(modest).detach();
+            let found = find(FindingKind::UnfairCpu);
+            assert_eq!(found.tasks, [greedy.id()], "{found}");
+        });
+    });
+}
+
+#[test]
+fn cancelled_task_that_does_not_end_is_found() {
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = runtime(cfg);
+            let (tell, told) = mpsc::channel();
+            let deaf = async move {
+                tell.send(()).unwrap();
+                uncancellable(time::sleep(Duration::from_secs(3600))).await;
+            };
+            let deaf = runtime.spawn(deaf);
+            told.recv().unwrap();
+            deaf.cancel();
+            let found = find(FindingKind::StuckCancel);
+            assert_eq!(found.tasks, [deaf.id()]);
+            shows(&found, "timer");
+            deaf.abort();
+            assert!(runtime.run(deaf).unwrap().unwrap_err().is_cancelled());
+            assert_eq!(serious(doctor(PAUSE)), []);
+        });
+    });
+}
+
+#[test]
+fn limits_clocks_and_fallbacks_are_found_in_their_facts() {
+    // Goal: each rule finds its fact, and nothing without it; method: checkups of a runtime that waits, of
+    // which one fact at a time is another.
+    isolated(|| {
+        let runtime = Builder::new().workers(1).build().unwrap();
+        let before = Checkup::take();
+        let with = |change: &dyn Fn(&mut Checkup)| {
+            let mut after = Checkup::take();
+            after.limits.descriptors = Some((10, 100));
+            after.limits.locked = Some((0, 100));
+            after.suspended = before.suspended;
+            after.dump.runtimes[0].backend.fallback = None;
+            change(&mut after);
+            findings(&before, &after).iter().map(|finding| finding.kind).collect::<Vec<_>>()
+        };
+        assert_eq!(with(&|_| {}), []);
+        let full = |after: &mut Checkup| after.limits.descriptors = Some((90, 100));
+        assert_eq!(with(&full), [FindingKind::Limit]);
+        assert_eq!(with(&|after| after.limits.descriptors = Some((89, 100))), []);
+        let full = |after: &mut Checkup| after.limits.locked = Some((95, 100));
+        assert_eq!(with(&full), [FindingKind::Limit]);
+        let full = |after: &mut Checkup| {
+            let runtime = &mut after.dump.runtimes[0];
+            runtime.backend.completion_entries = 100;
+            runtime.workers[0].in_flight = 91;
+        };
+        assert_eq!(with(&full), [FindingKind::Limit]);
+        let slept = |after: &mut Checkup| after.suspended += Duration::from_secs(1);
+        assert_eq!(with(&slept), [FindingKind::ClockJump]);
+        let refused = |after: &mut Checkup| {
+            after.dump.runtimes[0].backend.fallback = Some("io_uring is refused".to_owned());
+        };
+        assert_eq!(with(&refused), [FindingKind::Fallback]);
+        drop(runtime);
+    });
+}
+
+#[test]
+fn healthy_service_has_no_findings() {
+    // Goal: no false alarm; method: connections, locks, queues, timers, jobs and a task that waits for
+    // another, all of which go on while the doctor looks.
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = runtime(cfg);
+            let main = async {
+                let lock = Arc::new(Lock::new(0).named("count"));
+                let queue = Arc::new(Queue::bounded(2));
+                for _ in 0..8 {
+                    let (lock, queue) = (lock.clone(), queue.clone());
+                    spawn(async move {
+                        loop {
+                            *lock.lock().await += 1;
+                            queue.put(1).await.unwrap();
+                            time::sleep(Duration::from_millis(1)).await;
+                        }
+                    })
+                    .detach();
+                }
+                spawn(async move {
+                    loop {
+                        queue.get().await.unwrap();
+                        to_thread(|| ()).await.unwrap();
+                    }
+                })
+                .detach();
+                let server = ringloop::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let waits = spawn(async move { server.accept().await.unwrap() });
+                spawn(async move { drop(waits.await) }).detach();
+                let stuck = Lock::new(());
+                let held = stuck.lock().await;
+                // Its time limit ends the wait.
+                _ = time::timeout(Duration::from_millis(1), stuck.lock()).await;
+                drop(held);
+            };
+            runtime.run(main).unwrap();
+            for _ in 0..3 {
+                assert_eq!(serious(doctor(PAUSE)), [], "on {cfg}");
+            }
+        });
+    });
+}
+
+#[test]
+fn findings_are_json() {
+    isolated(|| {
+        let runtime = Builder::new().workers(1).build().unwrap();
+        runtime.run(async { named("a \"lost\" one").spawn(pending::<()>()).detach() }).unwrap();
+        let found = find(FindingKind::Leak);
+        let text = findings_to_json(std::slice::from_ref(&found));
+        let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let parsed = &parsed["findings"][0];
+        assert_eq!(parsed["severity"], "warning");
+        assert_eq!(parsed["kind"], "leak");
+        assert_eq!(parsed["tasks"][0].to_string(), found.tasks[0].to_string());
+        assert!(parsed["evidence"][0].as_str().unwrap().contains("`a \"lost\" one`"));
+        drop(runtime);
+    });
+}
