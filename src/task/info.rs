@@ -57,6 +57,7 @@ impl TaskInfo {
         let (has_handle, wakers) = (now.has_handle(), now.wakers());
         let task = Canceller::new(task);
         Self { task, state, waits_for, awaited_by, is_cancelling, has_handle, wakers }
+        Self { task, state, waits_for, awaited_by, is_cancelling, has_handle, wakers, recorded }
     }
 
     /// What it waits for, as it was noted.
