@@ -1,7 +1,7 @@
 //! The worker: its queues, and its loop.
 
+mod notes;
 mod parts;
-mod record;
 mod seat;
 mod spawn;
 mod tasks;

@@ -1,6 +1,6 @@
 //! What can be said on the command line.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{io::IsTerminal, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -27,7 +27,7 @@ pub struct Args {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 something went wrong, or something was found (a cycle by `tree`); 2 wrong usage; \
+Exit codes: 0 done; 1 something went wrong, or something was found (by `doctor`; a cycle by `tree`); 2 wrong usage; \
 3 there is no such process; 4 the process has nothing that can be asked; 5 it belongs to another user; \
 6 it has not answered in time.";
 
@@ -41,6 +41,10 @@ pub enum Command {
     Top(Top),
     /// Print a line of JSON every second, for logs
     Watch(Watch),
+    /// Say what is wrong with a process, and how to mend it
+    Doctor(Doctor),
+    /// Record what the workers of a process do, for Perfetto (ui.perfetto.dev)
+    Trace(Trace),
     /// Print completions for a shell
     #[command(hide = true)]
     Completions { shell: clap_complete::Shell },
@@ -59,6 +63,27 @@ pub struct Ps {
     /// How many tasks of each runtime to ask for
     #[arg(long, default_value_t = LIMIT)]
     pub limit: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Doctor {
+    /// The number of the process
+    pub pid: u32,
+    /// How long to look: what lasts less is not found. 5s at most
+    #[arg(long, value_parser = duration, default_value = "1s")]
+    pub pause: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Trace {
+    /// The number of the process
+    pub pid: u32,
+    /// How long to record: 60s at most
+    #[arg(value_parser = duration, default_value = "5s")]
+    pub time: Duration,
+    /// The file to write; standard output if it is not said
+    #[arg(short, long)]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

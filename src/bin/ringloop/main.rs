@@ -5,6 +5,7 @@
 
 mod args;
 mod client;
+mod doctor;
 mod failure;
 #[cfg(test)]
 mod golden;
@@ -17,6 +18,7 @@ mod tree;
 mod watch;
 
 use std::{
+    fs,
     io::{self, Write},
     process::ExitCode,
     thread,
@@ -28,7 +30,7 @@ use clap::{CommandFactory, Parser};
 use self::{
     args::{Args, Command, Target},
     client::Client,
-    failure::Failure,
+    failure::{Failure, Kind},
     paint::Style,
     snapshot::Snapshot,
     tree::Forest,
@@ -74,6 +76,8 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
         }
         Command::Watch(watch) => watch_process(watch, &target(watch.pid, watch.limit, args))?,
         Command::Top(top) => top::run(&target(top.pid, top.limit, args), top.interval)?,
+        Command::Doctor(asked) => return examine(asked, args, style),
+        Command::Trace(asked) => trace(asked, args)?,
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), "ringloop", &mut io::stdout());
         }
@@ -110,6 +114,33 @@ fn watch_process(args: &args::Watch, target: &Target) -> Result<(), Failure> {
         before = Some(now);
     }
     Ok(())
+}
+
+/// What is wrong with a process. Hints are no reason for an exit code.
+fn examine(asked: &args::Doctor, args: &Args, style: Style) -> Result<ExitCode, Failure> {
+    let question = format!("doctor {}", asked.pause.as_millis());
+    // The answer comes after the pause.
+    let found = Client::open(asked.pid)?.ask(&question, args.timeout + asked.pause)?;
+    if args.json {
+        print(&format!("{found}\n"))?;
+    } else {
+        print(&doctor::text(&found, style))?;
+    }
+    Ok(ExitCode::from(u8::from(!doctor::is_healthy(&found))))
+}
+
+/// Records a process, and writes the trace.
+fn trace(asked: &args::Trace, args: &Args) -> Result<(), Failure> {
+    let question = format!("trace {}", asked.time.as_millis());
+    let trace = Client::open(asked.pid)?.ask(&question, args.timeout + asked.time)?;
+    let text = format!("{trace}\n");
+    match &asked.output {
+        None => print(&text),
+        Some(file) => fs::write(file, text).map_err(|error| {
+            let text = format!("cannot write {}: {error}", file.display());
+            Failure::new(Kind::Other, text)
+        }),
+    }
 }
 
 /// The processes that can be asked.

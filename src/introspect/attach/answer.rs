@@ -1,10 +1,17 @@
 //! The answers: one function for all verbs.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use super::request::{PROTOCOL, Request};
-use crate::{introspect::collect, runtime, util::panic};
+use crate::{
+    introspect::{collect, doctor, doctor::findings_to_json},
+    runtime,
+    util::panic,
+};
 
+/// Meanwhile the process answers nobody else.
+const LONGEST_CHECKUP: Duration = Duration::from_secs(5);
+const LONGEST_TRACE: Duration = Duration::from_secs(60);
 /// The largest answer, in bytes.
 const LARGEST: usize = 128 << 20;
 /// The tasks of each runtime, where a question does not say how many.
@@ -51,11 +58,30 @@ fn result(request: &Request) -> Result<String, String> {
             };
             Ok(collect::of(&runtime::inspected(), most).to_json())
         }
+        "doctor" => {
+            let pause = duration(request, LONGEST_CHECKUP)?;
+            Ok(findings_to_json(&doctor::examine(&runtime::inspected(), pause)))
+        }
+        "trace" => {
+            let time = duration(request, LONGEST_TRACE)?;
+            let mut handles = runtime::inspected().into_iter();
+            let Some(handle) = handles.next() else { return Err("no runtime is left".to_owned()) };
+            Ok(handle.record_for(time).to_trace())
+        }
         verb => Err(format!(
             "the process (ringloop {}) does not know `{verb}`: install the program of that version",
             env!("CARGO_PKG_VERSION")
         )),
     }
+}
+
+/// The first argument, in ms.
+fn duration(request: &Request, longest: Duration) -> Result<Duration, String> {
+    let text = request.arguments.first().map_or("1000", String::as_str);
+    let time = text.parse().map(Duration::from_millis).ok();
+    time.filter(|time| *time <= longest).ok_or_else(|| {
+        format!("`{text}` is no time in ms, or longer than {} ms", longest.as_millis())
+    })
 }
 
 /// A few words on the process: what costs next to nothing to find out.

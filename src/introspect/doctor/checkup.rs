@@ -9,7 +9,8 @@ use rustix::{
 
 use crate::{
     error::TaskId,
-    introspect::{Dump, EventKind, Recording, RuntimeDump, TaskDump, TaskState, dump},
+    introspect::{Dump, EventKind, Recording, RuntimeDump, TaskDump, TaskState, collect},
+    runtime::{self, Handle},
 };
 
 /// The state of the process at one instant: a snapshot, and its limits.
@@ -37,7 +38,7 @@ pub struct Limits {
 }
 
 impl Checkup {
-    /// Looks at all runtimes of the process. See [`dump`].
+    /// Looks at all runtimes of the process. See [`dump`](crate::introspect::dump).
     ///
     /// ```
     /// let checkup = ringloop::introspect::Checkup::take();
@@ -45,8 +46,13 @@ impl Checkup {
     /// assert!(open > 0 && open <= limit);
     /// ```
     pub fn take() -> Self {
+        Self::of(&runtime::all_runtimes())
+    }
+
+    /// The same for some of the runtimes.
+    pub(super) fn of(handles: &[Handle]) -> Self {
         Self {
-            dump: dump(),
+            dump: collect::of(handles, usize::MAX),
             limits: Limits::read(),
             suspended: suspended(),
             recordings: Vec::new(),

@@ -38,15 +38,19 @@ use crate::runtime::{self, Handle};
 /// # drop(runtime);
 /// ```
 pub fn doctor(pause: Duration) -> Vec<Finding> {
-    let before = Checkup::take();
-    let handles = runtime::all_runtimes();
+    examine(&runtime::all_runtimes(), pause)
+}
+
+/// The same for some of the runtimes.
+pub(super) fn examine(handles: &[Handle], pause: Duration) -> Vec<Finding> {
+    let before = Checkup::of(handles);
     let begun: Vec<&Handle> = handles
         .iter()
         .filter(|handle| !handle.is_recording())
         .inspect(|handle| handle.record(true))
         .collect();
     thread::sleep(pause);
-    let mut after = Checkup::take();
+    let mut after = Checkup::of(handles);
     after.recordings = handles.iter().map(|handle| (handle.number(), handle.recording())).collect();
     begun.into_iter().for_each(|handle| handle.record(false));
     findings(&before, &after)
