@@ -12,6 +12,7 @@ mod columns;
 mod environment;
 mod page;
 mod row;
+mod summary;
 mod svg;
 mod table;
 mod units;

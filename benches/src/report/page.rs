@@ -7,14 +7,19 @@ use std::path::Path;
 
 use super::chart::{self, headline, worker_counts};
 use super::columns::{columns, is_disturbed};
+use super::summary::summary;
 use super::units::workers as count;
 use super::{Row, caveats, draw};
 use crate::catalogue::{AREAS, CASES, Case};
 
-const INTRODUCTION: &str = "\
+const TITLE: &str = "\
 # Benchmarks
 
 <!-- Written by `ringloop-benches --report FILE --into docs`: edit benches/src/report instead. -->
+";
+
+const INTRODUCTION: &str = "
+## How it is measured
 
 Each measurement is a process of its own. The peers of a case run one after another, in turn, over
 several rounds, so that a slow minute of the machine falls on all of them; a ratio is taken within a
@@ -46,7 +51,9 @@ pub fn write(rows: &[Row], folder: &Path) -> Result<(), String> {
 }
 
 fn page(rows: &[Row]) -> String {
-    let mut text = String::from(INTRODUCTION);
+    let mut text = String::from(TITLE);
+    text += &summary(rows);
+    text += INTRODUCTION;
     text += &conditions(rows);
     for &area in AREAS {
         if !rows.iter().any(|row| row.area == area) {
@@ -210,6 +217,8 @@ mod tests {
             .collect();
         let page = page(&rows);
         for text in [
+            "| sched | 4 workers | 1 | 0.50 | 0.50 yield | 0.50 yield |  |\n",
+            "- **hog**: ",
             "- Machine: one\n",
             "cargo run\n",
             "![sched, 2 workers: ratio to tokio in the same run](benchmarks/sched-2.svg)",
