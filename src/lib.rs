@@ -1,4 +1,19 @@
+// The links of the front page to its chapters: here they lead to the modules.
+#![doc = "[blocking.md]: crate::guide::blocking"]
+#![doc = "[buffers.md]: crate::guide::buffers"]
+#![doc = "[cancellation.md]: crate::guide::cancellation"]
+#![doc = "[errors.md]: crate::guide::errors"]
+#![doc = "[from-asyncio.md]: crate::guide::from_asyncio"]
+#![doc = "[from-tokio.md]: crate::guide::from_tokio"]
+#![doc = "[libraries.md]: crate::guide::libraries"]
+#![doc = "[model.md]: crate::guide::model"]
+#![doc = "[production.md]: crate::guide::production"]
+#![doc = "[semver.md]: crate::guide::semver"]
+#![doc = "[start.md]: crate::guide::start"]
+#![doc = "[testing.md]: crate::guide::how_to_test"]
+#![doc = ""]
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(loom, allow(dead_code, reason = "models use parts"))]
 
 #[cfg(not(target_os = "linux"))]
@@ -82,7 +97,7 @@ pub use self::{
     },
 };
 
-/// Pages on what runs through the whole library.
+/// The book: pages on what runs through the whole library. As a book: `mdbook build docs`.
 pub mod guide {
     #[doc = include_str!("../docs/blocking.md")]
     pub mod blocking {}
@@ -98,6 +113,43 @@ pub mod guide {
     #[cfg(feature = "tokio-bridge")]
     #[doc = include_str!("../docs/compat_tokio.md")]
     pub mod tokio {}
+    // For the links of the pages.
+    #[allow(unused_imports, reason = "rustdoc reads it")]
+    use super::*;
+
+    /// Makes a module of each page. The pages link to each other by the names of their files; here those names lead to the
+    /// modules.
+    macro_rules! chapters {
+        ($($name:ident $file:literal)*) => {
+            chapters!{@each {
+                $(#[doc = concat!("[", $file, "]: crate::guide::", stringify!($name), "\n")])*
+            } $($name $file)*}
+        };
+        (@each $links:tt $($name:ident $file:literal)*) => {
+            $(chapters!{@one $links $name $file})*
+        };
+        (@one {$($links:tt)*} $name:ident $file:literal) => {
+            $($links)*
+            #[doc = include_str!(concat!("../docs/", $file))]
+            pub mod $name {}
+        };
+    }
+
+    chapters! {
+        start "start.md"
+        model "model.md"
+        from_asyncio "from-asyncio.md"
+        from_tokio "from-tokio.md"
+        cancellation "cancellation.md"
+        buffers "buffers.md"
+        blocking "blocking.md"
+        processes "processes.md"
+        libraries "libraries.md"
+        how_to_test "testing.md"
+        production "production.md"
+        errors "errors.md"
+        semver "semver.md"
+    }
 }
 
 /// What macros expand to.

@@ -11,8 +11,12 @@ use std::{
 
 use rules::{Tree, Violation};
 
+#[path = "layers/catalogue.rs"]
+mod catalogue;
 #[path = "layers/lexer.rs"]
 mod lexer;
+#[path = "layers/links.rs"]
+mod links;
 #[path = "layers/parse.rs"]
 mod parse;
 #[path = "layers/prose.rs"]
@@ -164,6 +168,27 @@ fn prose_is_plain() {
     report(prose::check(&files));
 }
 
+#[test]
+fn links_lead_somewhere() {
+    let mut files = pages();
+    files.push(read(Path::new("docs/benchmarks.md")));
+    report(links::check(&files, |name| root().join(name).exists()));
+}
+
+#[test]
+fn summary_names_each_chapter() {
+    let names: Vec<_> = files_below("docs", "md").into_iter().map(|file| file.0).collect();
+    let (_, summary) = read(Path::new("docs/SUMMARY.md"));
+    let (_, library) = read(Path::new("src/lib.rs"));
+    report(links::chapters(&names, &summary, &library));
+}
+
+#[test]
+fn catalogue_has_each_error() {
+    let (_, page) = read(Path::new("docs/errors.md"));
+    report(catalogue::check(&page, &source_files()));
+}
+
 fn report(violations: Vec<Violation>) {
     let lines: Vec<_> = violations.iter().map(ToString::to_string).collect();
     assert!(lines.is_empty(), "{} violations:\n{}", lines.len(), lines.join("\n"));
@@ -190,16 +215,19 @@ fn pages() -> Vec<(String, String)> {
 }
 
 fn files_below(folder: &str, extension: &str) -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    collect(&root.join(folder), extension, &mut files);
-    let name = |path: &PathBuf| read(path.strip_prefix(root).expect("found below the root"));
+    collect(&root().join(folder), extension, &mut files);
+    let name = |path: &PathBuf| read(path.strip_prefix(root()).expect("found below the root"));
     files.iter().map(name).collect()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The file of this name, from the root: its name and its text.
 fn read(name: &Path) -> (String, String) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let path = root().join(name);
     let text = fs::read_to_string(path).expect("files are UTF-8");
     (name.to_str().expect("names are ASCII").to_owned(), text)
 }
