@@ -150,6 +150,8 @@ pub mod guide {
         errors "errors.md"
         semver "semver.md"
     }
+    #[doc = include_str!("../docs/seeds.md")]
+    pub mod seeds {}
 }
 
 /// What macros expand to.

@@ -23,6 +23,8 @@ mod parse;
 mod prose;
 #[path = "layers/rules.rs"]
 mod rules;
+#[path = "layers/seeds.rs"]
+mod seeds;
 #[path = "layers/self_test.rs"]
 mod self_test;
 

@@ -188,6 +188,8 @@ mod runtime_errors;
 mod runtime_shutdown;
 #[path = "suite/scheduler.rs"]
 mod scheduler;
+#[path = "suite/seeds.rs"]
+mod seeds;
 #[path = "suite/send_machine.rs"]
 mod send_machine;
 #[path = "suite/signal.rs"]
