@@ -298,6 +298,8 @@ impl Handle {
         let handle = self.clone();
         let job = move || {
             let _playing = handle.inner.standstill.clock().map(Clock::play);
+            let outer = handle.inner.threads.outer.clone();
+            let _inside = outer.as_ref().map(|outer| outer.enter());
             let _entered = context::enter(handle);
             f()
         };

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use ringloop::compat::tokio::{bridge, handle, metrics};
 use ringloop::sync::{Queue, oneshot};
-use ringloop::{Builder, Handle, gather, spawn, spawn_local, to_thread, yield_now};
+use ringloop::{
+    Builder, Handle, ThreadPool, gather, run_in_executor, spawn, spawn_local, to_thread, yield_now,
+};
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
 use tokio::runtime;
 use tokio::time::{sleep, timeout};
@@ -103,6 +105,12 @@ fn sockets_timers_and_tasks_of_tokio_work_in_every_task() {
                 })
             });
             assert_eq!(blocking.await.unwrap(), 8);
+
+            // A pool that knows nothing of this runtime.
+            let pool = ThreadPool::new("elsewhere", 1).unwrap();
+            let job = run_in_executor(&pool, || runtime::Handle::current().id());
+            assert_eq!(job.await.unwrap(), handle().unwrap().id());
+            pool.shutdown(false);
 
             let tokio = Handle::current().metrics().tokio.unwrap();
             assert_eq!(tokio.workers, 1);

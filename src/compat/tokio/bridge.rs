@@ -127,7 +127,8 @@ impl Builder {
     /// that of [`compat::tokio::handle`](crate::compat::tokio::handle); the first [`build`](Self::build) starts it.
     /// [`guide::tokio`](crate::guide::tokio) says what that costs.
     ///
-    /// A thread that the program starts by itself has not entered.
+    /// Jobs of [`run_in_executor`](crate::run_in_executor) are inside, too. A thread that the program starts by itself has not
+    /// entered.
     ///
     /// ```
     /// use std::time::Duration;
@@ -176,7 +177,7 @@ impl Builder {
 /// Polls `future` inside the tokio runtime of the process, on whatever worker that happens, and drops it there.
 ///
 /// For one library in a program whose other tasks need no tokio. Tasks that `future` starts by [`spawn`](crate::spawn) are
-/// not inside: give them a `bridge` of their own. A poll costs some 10 ns more.
+/// not inside: give them a `bridge` of their own. Each poll enters and leaves.
 ///
 /// # Cancel safety
 ///
