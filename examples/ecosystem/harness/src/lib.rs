@@ -15,8 +15,19 @@ use ringloop::{Backend, Builder};
 /// How long one case may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// How long a server may take to start: RabbitMQ takes 5 s where nothing else runs.
+const START: Duration = Duration::from_secs(120);
+
 /// Runs the test that `make` gives on each backend, with one worker and with two.
 pub fn on_every<F: Future<Output = ()>>(make: impl Fn() -> F) {
+    on_every_with(|builder| builder, make);
+}
+
+/// The same, with options of the test's own.
+pub fn on_every_with<F: Future<Output = ()>>(
+    options: impl Fn(Builder) -> Builder,
+    make: impl Fn() -> F,
+) {
     for backend in [Backend::Uring, Backend::Epoll] {
         if let Err(error) = Builder::new().workers(1).backend(backend).build() {
             eprintln!("NOTE: without {backend:?}: {error}");
@@ -32,7 +43,7 @@ pub fn on_every<F: Future<Output = ()>>(make: impl Fn() -> F) {
             });
             let heard = Arc::new(Mutex::new(Vec::new()));
             let log = heard.clone();
-            Builder::new()
+            options(Builder::new())
                 .workers(workers)
                 .backend(backend)
                 .on_error(move |event| log.lock().unwrap().push(format!("{event:?}")))
@@ -50,6 +61,8 @@ pub fn on_every<F: Future<Output = ()>>(make: impl Fn() -> F) {
 pub fn path_of(program: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<_> = std::env::split_paths(&paths).collect();
+    // Debian has a wrapper of RabbitMQ's server in the paths, which takes another user.
+    folders.insert(0, "/usr/lib/rabbitmq/bin".into());
     // Debian has the server of PostgreSQL beside the paths, in a folder for each version.
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     folders.extend(versions.map(|version| version.path().join("bin")));
@@ -81,7 +94,7 @@ impl Service {
         let mut service = Self(child);
         let begun = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "{command:?} does not listen");
+            assert!(begun.elapsed() < START, "{command:?} does not listen");
             assert!(service.0.try_wait().expect("a child").is_none(), "{command:?} has ended");
             thread::sleep(Duration::from_millis(10));
         }
