@@ -5,6 +5,7 @@
 #![doc = "[errors.md]: crate::guide::errors"]
 #![doc = "[from-asyncio.md]: crate::guide::from_asyncio"]
 #![doc = "[from-tokio.md]: crate::guide::from_tokio"]
+#![doc = "[inspect.md]: crate::guide::inspect"]
 #![doc = "[libraries.md]: crate::guide::libraries"]
 #![doc = "[model.md]: crate::guide::model"]
 #![doc = "[production.md]: crate::guide::production"]
@@ -99,20 +100,6 @@ pub use self::{
 
 /// The book: pages on what runs through the whole library. As a book: `mdbook build docs`.
 pub mod guide {
-    #[doc = include_str!("../docs/blocking.md")]
-    pub mod blocking {}
-
-    #[doc = include_str!("../docs/cancellation.md")]
-    pub mod cancellation {}
-    #[doc = include_str!("../docs/inspect.md")]
-    pub mod inspect {}
-    #[doc = include_str!("../docs/libraries.md")]
-    pub mod libraries {}
-    #[doc = include_str!("../docs/processes.md")]
-    pub mod processes {}
-    #[cfg(feature = "tokio-bridge")]
-    #[doc = include_str!("../docs/compat_tokio.md")]
-    pub mod tokio {}
     // For the links of the pages.
     #[allow(unused_imports, reason = "rustdoc reads it")]
     use super::*;
@@ -144,14 +131,18 @@ pub mod guide {
         buffers "buffers.md"
         blocking "blocking.md"
         processes "processes.md"
+        inspect "inspect.md"
         libraries "libraries.md"
         how_to_test "testing.md"
         production "production.md"
         errors "errors.md"
         semver "semver.md"
+        seeds "seeds.md"
     }
-    #[doc = include_str!("../docs/seeds.md")]
-    pub mod seeds {}
+
+    #[cfg(feature = "tokio-bridge")]
+    #[doc = include_str!("../docs/compat_tokio.md")]
+    pub mod tokio {}
 }
 
 /// What macros expand to.

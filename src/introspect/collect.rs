@@ -67,8 +67,6 @@ impl Handle {
     }
 }
 
-/// A snapshot of these runtimes, with at most so many tasks of each.
-pub(super) fn of(handles: &[Handle], most: usize) -> Dump {
 impl Canceller {
     /// What the task waits for, in words and as data; `None` if it does not wait, or waits in a future of another
     /// library.
@@ -102,7 +100,8 @@ impl Canceller {
     }
 }
 
-fn of(handles: &[Handle], most: usize) -> Dump {
+/// A snapshot of these runtimes, with at most so many tasks of each.
+pub(super) fn of(handles: &[Handle], most: usize) -> Dump {
     let runtimes = handles.iter().map(|handle| runtime(handle.look(most))).collect();
     let mut dump = Dump {
         format: FORMAT,
@@ -217,13 +216,6 @@ fn task(info: &TaskInfo, now: u64, polls_it: impl Fn(TaskId) -> Option<usize>) -
         holds: (recorded.held != 0).then_some(recorded.held),
         has_handle: info.has_handle(),
         wakers: info.wakers().filter(|_| waits),
-        polls: 0,
-        wakes: 0,
-        busy: Duration::ZERO,
-        idle: Duration::ZERO,
-        age: Duration::ZERO,
-        last_ran: None,
-        waiting_on: info.wait().filter(|_| waits).map(|wait| waits::describe(wait, None)),
         awaited_by: info.awaited_by(),
     }
 }

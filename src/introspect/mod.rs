@@ -23,8 +23,8 @@
 
 mod attach;
 mod collect;
-mod graph;
 mod doctor;
+mod graph;
 mod json;
 mod prometheus;
 mod snapshot;
@@ -32,12 +32,12 @@ mod waits;
 
 pub use self::{
     collect::{dump, dump_up_to},
-    graph::{AwaitGraph, Edge, EdgeKind, print_tree},
     doctor::{Checkup, Finding, FindingKind, Limits, Severity, doctor, findings, findings_to_json},
+    graph::{AwaitGraph, Edge, EdgeKind, print_tree},
     snapshot::{
         Dump, FORMAT, Primitive, ProcessDump, RuntimeDump, TaskDump, TaskState, WaitDump, WaitKind,
         WorkerDump, WorkerState,
     },
 };
-pub use crate::util::record::Observer;
 pub use crate::record::{Event, EventKind, Recording, Track};
+pub use crate::util::record::Observer;

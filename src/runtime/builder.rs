@@ -256,6 +256,9 @@ fn check_name(name: &str) -> Result<(), BuildError> {
     match name.contains('\0') {
         false => Ok(()),
         true => Err(BuildError::new("a thread's name has no NUL byte in it: choose another name")),
+    }
+}
+
 /// Reports why the backend is not the first choice, if it is not.
 fn tell_fallback(hub: &Hub, info: &BackendInfo, is_told: bool) {
     if let Some(reason) = info.fallback.clone().filter(|_| is_told) {

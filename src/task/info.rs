@@ -48,16 +48,14 @@ impl TaskInfo {
         let waits_for = task.header().waits_for();
         let awaited_by = task.extra().awaiter();
         let is_cancelling = now.is_cancelled() && !now.is_complete();
+        let (has_handle, wakers) = (now.has_handle(), now.wakers());
         let recorded = task.record().read();
-        Self { task: Canceller::new(task), state, waits_for, awaited_by, is_cancelling, recorded }
+        let task = Canceller::new(task);
+        Self { task, state, waits_for, awaited_by, is_cancelling, has_handle, wakers, recorded }
     }
 
     pub(crate) fn of_canceller(task: &Canceller) -> Self {
         Self::of(task.task().clone())
-        let (has_handle, wakers) = (now.has_handle(), now.wakers());
-        let task = Canceller::new(task);
-        Self { task, state, waits_for, awaited_by, is_cancelling, has_handle, wakers }
-        Self { task, state, waits_for, awaited_by, is_cancelling, has_handle, wakers, recorded }
     }
 
     /// What it waits for, as it was noted.
@@ -68,6 +66,8 @@ impl TaskInfo {
     /// What is recorded of it.
     pub(crate) fn recorded(&self) -> &Recorded {
         &self.recorded
+    }
+
     /// Whether its handle was there.
     pub(crate) fn has_handle(&self) -> bool {
         self.has_handle

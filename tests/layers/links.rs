@@ -48,7 +48,7 @@ pub fn chapters(names: &[String], summary: &str, library: &str) -> Vec<Violation
         if !targets(summary).iter().any(|target| target.1 == page) {
             missing("docs/SUMMARY.md", format!("{name} is not a chapter"));
         }
-        if !inside.contains(&name.as_str()) && !library.contains(&format!("\"{page}\"")) {
+        if !inside.contains(&name.as_str()) && !library.contains(&format!("{page}\"")) {
             missing("src/lib.rs", format!("{name} is no module of `guide`"));
         }
     }

@@ -168,10 +168,10 @@ pub const TASKS: &[Mutant] = &[
     Mutant {
         name: "complete: still in the registry",
         file: "task/raw.rs",
-        text: "    (header.vtable.ended)(header);
+        text: "    (header.vtable.ended)(header, end);
     let before = header.state.complete(end);",
         replacement: "    let before = header.state.complete(end);
-    (header.vtable.ended)(header);",
+    (header.vtable.ended)(header, end);",
         model: "task_state::join_against_end",
     },
     Mutant {
