@@ -1,5 +1,5 @@
-//! The same server of static files as a protocol, without a library for HTTP but a parser: each connection is called
-//! with what came, and the bytes of a file go from the system's cache to the socket, and never through this program.
+//! The same server of static files as a protocol, without a library for HTTP but a parser. Each connection is called
+//! with what came. The bytes of a file go from the system's cache to the socket, and never through this program.
 //!
 //! ```text
 //! cargo run --release --example static_protocol -- --folder .

@@ -167,6 +167,9 @@ fn unsafe_stays_where_it_is_expected() {
 fn prose_is_plain() {
     let mut files = source_files();
     files.extend(pages());
+    for folder in ["tests", "loom-tests", "benches", "examples", "macros"] {
+        files.extend(files_below(folder, "rs"));
+    }
     report(prose::check(&files));
 }
 

@@ -48,7 +48,7 @@ const START_OF_SERVER: Duration = Duration::from_millis(70);
 const START_OF_OTHERS: Duration = Duration::from_millis(25);
 
 impl Options {
-    /// The peers of `case` that the user selected and that can run with `workers`; without a
+    /// The peers of `case` that the user selected and that can run with `workers`. Without a
     /// selection all of them, except in a quick run, which has the most informative servers, tokio in one
     /// form, and no mixtures of two peers.
     pub fn peers_of(&self, case: &Case, workers: usize) -> Vec<&'static str> {

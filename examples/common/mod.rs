@@ -87,7 +87,7 @@ where
 }
 
 /// Listens as the options want it, says so in one line, and starts a task for each listener: `accept`
-/// says why it ended. It is told whether its connections stay on its worker.
+/// says why it ended. Its argument says whether its connections stay on its worker.
 pub async fn serve<A, F>(options: &Options, accept: A) -> Result<Acceptors, Failure>
 where
     A: Fn(TcpListener, bool) -> F + Clone + Send + 'static,

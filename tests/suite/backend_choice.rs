@@ -111,9 +111,9 @@ fn names(text: &str, call: Call, errno: i32) {
     assert!(!text.trim().contains('\n'), "more than one line: {text}");
 }
 
-/// What must hold where the kernel refuses `call` for good: with `auto`, epoll is used and the
-/// reason is reported once per runtime; a builder that insists on io_uring gets an error that names
-/// a way out; no descriptor is left.
+/// What must hold where the kernel refuses `call` for good. With `auto`, epoll is used and the
+/// reason is reported once per runtime. A builder that insists on io_uring gets an error that names
+/// a way out. No descriptor is left.
 fn ends_on_epoll(call: Call, errno: i32) {
     if !refuse(call, errno) {
         return;

@@ -187,7 +187,7 @@ fn abstract_names_need_no_file() {
 
 #[test]
 fn connect_waits_where_the_backlog_is_full() {
-    // Goal: a full backlog is no error, and who gives up leaves nothing behind; method: a listener with room
+    // Goal: a full backlog is no error, and a connect that is given up leaves nothing behind; method: a listener with room
     // for two, to which eight connect, and of which two give up.
     on_every(|cfg| {
         cfg.everywhere(|| async {

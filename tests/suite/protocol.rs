@@ -1,5 +1,5 @@
 //! Protocols: the order of their calls, watched by a wrapper in every test; nothing that was written is lost; and
-//! the end is told once, whatever it is.
+//! the end comes once, whatever it is.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{self, SocketAddr};
@@ -666,7 +666,7 @@ fn datagrams_are_given_and_answered_one_by_one() {
                 let len = client.recv(&mut buf).await.unwrap();
                 assert_eq!(&buf[..len], bytes);
             }
-            // Too large: the protocol is told, and goes on.
+            // Too large: the protocol gets the error, and goes on.
             assert!(transport.send_to(&vec![0; 70_000], client.local_addr().unwrap()));
             assert!(transport.send_to(b"goes on", client.local_addr().unwrap()));
             assert_eq!(client.recv(&mut [0; 16]).await.unwrap(), 7);

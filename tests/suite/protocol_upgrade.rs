@@ -194,7 +194,7 @@ fn protocols_change_from_elsewhere_while_bytes_come() {
     });
 }
 
-/// Changes to `Watched` once it was told to keep the connection open.
+/// Changes to `Watched` once it is to keep the connection open.
 struct KeepsOpen(Log);
 
 impl Protocol for KeepsOpen {
@@ -261,7 +261,7 @@ fn protocol_is_told_that_too_much_is_on_its_way_and_reads_no_sooner_than_it_may(
             transport.pause_reading();
             assert!(transport.write(&vec![0; 4 << 20]));
             far.write_all(b"unread").unwrap();
-            // It was told, too, by now.
+            // It has had its calls, too, by now.
             for _ in 0..20 {
                 yield_now().await;
             }
@@ -327,7 +327,7 @@ fn protocol_that_is_set_as_its_connection_is_lost_is_told_or_refused() {
                     3 => told == ["lost Some(ConnectionAborted)"],
                     _ => told.len() == 2 && told[0] == "connected" && told[1].starts_with("lost"),
                 };
-                // A task that never ran has told nobody of anything.
+                // A task that never ran has called nothing.
                 let expected = if set && (started || ended.is_ok()) { complete } else { true };
                 assert!(expected, "round {round}: {set}, {told:?}");
                 assert!(set || told.is_empty(), "refused, and called: {told:?}");

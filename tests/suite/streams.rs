@@ -874,7 +874,7 @@ fn aborted_clients_are_cancelled_and_the_server_goes_on() {
     });
 }
 
-/// A loop of connections while the server is told to drain: each is served as a whole, or not at all.
+/// A loop of connections while the server drains: each is served as a whole, or not at all.
 #[test]
 fn connections_that_come_while_a_server_drains_are_served_or_refused() {
     on_every(|cfg| {

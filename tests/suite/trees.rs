@@ -1,9 +1,9 @@
 //! Random trees of tasks and scopes, with random cancels and panics.
 //!
 //! A seed gives a tree: groups, timeouts, gathers, races, shields, masks, regions and `finally`
-//! blocks around leaves that yield, sleep, wait for ever or panic, destructors that panic, and futures
-//! that are kept after their panic; and the time at which its task is cancelled. In every case each cleanup that was reached runs once, everything that began has
-//! ended, and no error is lost. On one worker, with a mock clock and a seeded order, a tree gives
+//! blocks around leaves that yield, sleep, wait for ever or panic. Some destructors panic, and some futures
+//! are kept after their panic. The seed also gives the time at which the tree's task is cancelled. In every case each
+//! cleanup that was reached runs once, everything that began has ended, and no error is lost. On one worker, with a mock clock and a seeded order, a tree gives
 //! the same events again.
 
 use std::future::{Future, pending};

@@ -2,8 +2,8 @@
 //! on one core; each figure is the median of nine rounds.
 //!
 //! * Reads of 4 KiB in the page cache, 32 in flight: plain, with registered buffers, with those and a registered file.
-//! * Small files, opened, read and closed: by three calls; by a chain of three operations that are linked, with a slot of the
-//!   ring's table for the file; by 8 such chains at a time; by opens in the ring, and calls for the rest.
+//! * Small files, opened, read and closed, in four ways. By three calls. By a chain of three operations that are linked, with a
+//!   slot of the ring's table for the file. By 8 such chains at a time. By opens in the ring, and calls for the rest.
 
 use std::ffi::CString;
 use std::fs;

@@ -1,8 +1,8 @@
 //! Work that blocks, on threads beside the workers.
 //!
-//! Questions: what does an empty job cost, from the task that submits it back to that task: alone
-//! (`to_thread_1`), from 16 tasks at a time (`to_thread_16`), and 10 000 at once to a pool of at
-//! most 512, 64 and 4 threads (`to_thread_burst_10k` and its siblings)? How near does a pool with a
+//! Questions: what does an empty job cost, from the task that submits it back to that task? It is alone
+//! (`to_thread_1`), one of 16 tasks (`to_thread_16`), or one of 10 000 at once for a pool of at
+//! most 512, 64 and 4 threads (`to_thread_burst_10k` and its siblings). How near does a pool with a
 //! thread for each core come to (work / cores) (`thread_pool_cpu`)? Does a look-up of a name wait
 //! for jobs ([`lookup`])?
 //!

@@ -1,6 +1,6 @@
 //! Instructions per operation, by callgrind: `count [--at COMMIT] [--against COMMIT]`.
 //!
-//! Unlike time, they hardly depend on the machine or on what else runs on it: two counts of one
+//! Unlike time, they hardly depend on the machine or on what else runs on it. Two counts of one
 //! program differ by a few tenths of a per cent, and by one or two per cent where there are threads
 //! or a client (`steal`, `echo`). They are instructions in user space only: they do not include the
 //! kernel's share, cache misses and waits for other cores, so fewer instructions may still be

@@ -8,7 +8,7 @@
 //! `files/mod.rs`.
 //!
 //! Does not show: routing, request bodies, TLS, a real network. hyper is most of the user
-//! time, the kernel's TCP most of all, so ratios are nearer to 1 than in `echo`; `json_1k` adds about
+//! time, the kernel's TCP most of all, so ratios are nearer to 1 than in `echo`. `json_1k` adds about
 //! two microseconds of serialising and sending that are the same for all.
 
 mod files;

@@ -17,9 +17,9 @@
 //! interrupted.
 //!
 //! It runs on the last core; with fewer cores than workers + 1 it shares that core with a worker,
-//! which costs every peer the same. Its own use is in every sample: `client_cores` near 1 means
+//! which costs every peer the same. Its own use is in every sample. `client_cores` near 1 means
 //! that the client was the limit of a closed loop and its time per operation (the server's CPU per
-//! operation is still valid); `client_late_ns` is how late an open loop sent (p99), which is part
+//! operation is still valid). `client_late_ns` is how late an open loop sent (p99), which is part
 //! of all its latencies.
 
 mod buffers;

@@ -5,7 +5,7 @@
 //! hangs nor a late client hides the time that a user would have waited. A client that is alone on
 //! its core checks for replies and sends due messages without a pause. One that shares its core
 //! with a worker does so every `TICK`, which its latencies contain once or twice, the same for
-//! every server; and it takes a real-time priority if it may: real arrivals come from outside and
+//! every server. It takes a real-time priority if it may: real arrivals come from outside and
 //! would not queue behind the server.
 //!
 //! A message that was due within the window counts with the latency that it had in the end, even if

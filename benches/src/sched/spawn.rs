@@ -1,8 +1,8 @@
 //! Spawning from a task.
 //!
 //! Questions: what does a task cost from spawn to joined result when there are enough of them to
-//! amortise a tick of the scheduler (`spawn_join`), when there is one at a time and its end is
-//! awaited (`spawn_one`), and when it is not joined (`spawn_detached`)?
+//! amortise a tick of the scheduler (`spawn_join`)? When there is one at a time and its end is
+//! awaited (`spawn_one`)? When it is not joined (`spawn_detached`)?
 //!
 //! Does not show: futures larger than a few words, tasks that suspend, spawns onto a runtime that
 //! is busy with I/O. With 2 workers the work is too small to be worth sharing; a scheduler that

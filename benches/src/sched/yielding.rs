@@ -1,7 +1,7 @@
 //! Yielding.
 //!
 //! Questions: what does one turn through the run queue cost among 100 tasks that only yield
-//! (`yield`), and when the task is alone, so that every yield also checks the reactor, or does
+//! (`yield`)? And when the task is alone, so that every yield also checks the reactor, or does
 //! whatever a runtime does with an empty queue (`yield_one`)?
 //!
 //! Does not show: tasks with state that leaves the cache between two turns, or waking by others.

@@ -1,8 +1,8 @@
 //! A tree of tasks that is cancelled as a whole.
 //!
 //! Question: what does one of about 10 000 tasks cost, in three levels of groups, that is spawned,
-//! waits, is cancelled from the root, and is joined? tokio's tree is of `JoinSet`s: its root shuts
-//! down and joins its own; the sets of those abort the next level when they are dropped. No task
+//! waits, is cancelled from the root, and is joined? tokio's tree is of `JoinSet`s. Its root shuts
+//! down and joins its own. The sets of those abort the next level when they are dropped. No task
 //! can join that level, so the root waits until the last task has counted its end.
 //!
 //! Does not show: tasks with cleanup, for which only groups wait.

@@ -1,8 +1,8 @@
 //! The first of two.
 //!
 //! Questions: what does a race cost of which one side is ready at once and the other never
-//! (`race_2_ready`, beside the `select!` of tokio and of futures, in order and in random order), and
-//! one between two tasks whose loser is cancelled and joined (`race_2_tasks`, beside a `JoinSet` with
+//! (`race_2_ready`, beside the `select!` of tokio and of futures, in order and in random order)?
+//! And one between two tasks whose loser is cancelled and joined (`race_2_tasks`, beside a `JoinSet` with
 //! `abort_all` and a join)?
 //!
 //! Does not show: losers with cleanup.

@@ -1,4 +1,4 @@
-//! A chat by lines. The server ends in order: those who are there get a last line, and have a moment to leave.
+//! A chat by lines. The server ends in order: clients that are there get a last line, and have a moment to leave.
 //!
 //! ```python
 //! import asyncio

@@ -21,8 +21,8 @@
 //! asyncio.run(main())
 //! ```
 //!
-//! asyncio's future has one type for both sides. Here they are two: who has the `Promise` sets the value, once;
-//! who has the `Deferred` waits for it.
+//! asyncio's future has one type for both sides. Here they are two: the owner of the `Promise` sets the
+//! value, once, and the owner of the `Deferred` waits for it.
 
 use std::time::Duration;
 

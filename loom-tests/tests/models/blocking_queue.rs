@@ -3,10 +3,13 @@
 //! Code: `blocking/queue/`. A thread that is idle for too long ends: in a model that may be at any
 //! time, or never. Each job in the queue has waited for long enough.
 //!
-//! Properties: each job runs once, or is given back once, by the end of the queue or by a thread
-//! that was refused; an idle thread is woken for a job, and for the end; a job that is queued
-//! behind a job that waits for it gets a thread of its own; the end of all threads happens before a
-//! wait for their end returns.
+//! Properties:
+//!
+//! * each job runs once, or is given back once, by the end of the queue or by a thread that was
+//!   refused;
+//! * an idle thread is woken for a job, and for the end;
+//! * a job that is queued behind a job that waits for it gets a thread of its own;
+//! * the end of all threads happens before a wait for their end returns.
 //!
 //! Actors: one or two pushers; the threads that the queue starts; a closer.
 //!

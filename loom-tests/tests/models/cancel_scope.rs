@@ -4,10 +4,14 @@
 //! hand, by a thread that sleeps until it is woken: there is no task around it, so that its further
 //! turn (step 4 of the module's page) is not modelled. See `cancel_task` for tasks.
 //!
-//! Properties: no request is lost, neither for a scope that is about to sleep nor while an earlier
-//! request is consumed; each region is cancelled once, and by a scope around it; a scope that waits
-//! for the end of a mask is woken, wherever the mask ends; locks are never taken in a circle; no
-//! node (`loom::Tracked`) and no waker is leaked.
+//! Properties:
+//!
+//! * no request is lost, neither for a scope that is about to sleep nor while an earlier request
+//!   is consumed;
+//! * each region is cancelled once, and by a scope around it;
+//! * a scope that waits for the end of a mask is woken, wherever the mask ends;
+//! * locks are never taken in a circle;
+//! * no node (`loom::Tracked`) and no waker is leaked.
 //!
 //! Actors: the thread that polls the scope, and two that cancel it, or have a region of it.
 //!

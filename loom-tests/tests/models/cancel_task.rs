@@ -2,10 +2,15 @@
 //!
 //! Code: `task/` as it is, under a scheduler with one queue.
 //!
-//! Properties: each request that was the first one is delivered once, with the reason of one of the
-//! cancellers, and may be consumed; none is lost. One exception: a request whose cause was noted before the
-//! task had an extension (step 3 of the page of `task/extra.rs`). Until its `cancel` has returned, the task
-//! may get it without its cause, and cannot consume it then. It is not lost.
+//! Properties:
+//!
+//! * each request that was the first one is delivered once, with the reason of one of the
+//!   cancellers, and may be consumed;
+//! * none is lost.
+//!
+//! One exception: a request whose cause was noted before the task had an extension (step 3 of the
+//! page of `task/extra.rs`). Until its `cancel` has returned, the task may get it without its
+//! cause, and cannot consume it then. It is not lost.
 //!
 //! Actors: threads that run the task, and two with handles.
 //!

@@ -4,9 +4,11 @@
 //! arrived at the socket are a list in a cell; a receive takes the first. Only the claim guards the
 //! cell.
 //!
-//! Properties: one thread receives at a time, and sees what the thread before it did; the reader
-//! gets everything, in the order of its arrival, and does not sleep while there is something to
-//! read, else loom sees it wait for ever.
+//! Properties:
+//!
+//! * one thread receives at a time, and sees what the thread before it did;
+//! * the reader gets everything, in the order of its arrival, and does not sleep while there is
+//!   something to read, else loom sees it wait for ever.
 //!
 //! Actors: the home, in turns; a patrol; the reader.
 //!

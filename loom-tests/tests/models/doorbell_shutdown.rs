@@ -3,9 +3,13 @@
 //! Code: `reactor/doorbell.rs` on `util/gate.rs`; eventfds are modelled, and record whether they
 //! are open.
 //!
-//! Properties: a descriptor is closed exactly once, and never while a thread rings it or before; no
-//! thread rings a closed one; a new life's descriptor is not closed by a thread that is late for
-//! the earlier life. A late ring of the new life's bell is allowed.
+//! Properties:
+//!
+//! * a descriptor is closed exactly once, and never while a thread rings it or before;
+//! * no thread rings a closed one;
+//! * a new life's descriptor is not closed by a thread that is late for the earlier life.
+//!
+//! A late ring of the new life's bell is allowed.
 //!
 //! Actors: the owner, which opens and closes; one or two threads that ring.
 //!

@@ -3,10 +3,14 @@
 //! Code: `scheduler/idle.rs`, `scheduler/inbox.rs`, `reactor/uring/mailbox.rs` and doorbells as they
 //! are.
 //!
-//! Properties: as in `push_and_park`, `inbox_final_check` and `ring_mailbox`, with other orders of
-//! operations: when all threads are done and something is queued, its owner is awake, or is being
-//! woken; else loom sees it wait for ever. Each queued item is taken once, by a thread that sees
-//! what was done before the push.
+//! Properties:
+//!
+//! * as in `push_and_park`, `inbox_final_check` and `ring_mailbox`, with other orders of
+//!   operations: when all threads are done and something is queued, its owner is awake, or is
+//!   being woken;
+//! * else loom sees it wait for ever.
+//!
+//! Each queued item is taken once, by a thread that sees what was done before the push.
 //!
 //! Actors: two or three threads, of two or three operations each.
 //!

@@ -2,9 +2,12 @@
 //!
 //! Code: `Hub::acquire`, `begin`, `recycle`, `advance`, and the loop of a worker in each life.
 //!
-//! Properties: two live runtimes have two hubs, and a thread that acquires one sees what its last
-//! life did; a new life is open and counts from zero; a ring that is late for the last life takes
-//! no wake from the next, and meets no closed descriptor.
+//! Properties:
+//!
+//! * two live runtimes have two hubs, and a thread that acquires one sees what its last life did;
+//! * a new life is open and counts from zero;
+//! * a ring that is late for the last life takes no wake from the next, and meets no closed
+//!   descriptor.
 //!
 //! Actors: two threads that acquire and recycle; or a worker of each life, a thread that rings late
 //! for the first, and one that spawns in the second.
@@ -60,7 +63,7 @@ fn start(seat: Seat) -> thread::JoinHandle<()> {
 }
 
 /// A thread that has pushed a task in the first life rings for it late, when the task has been run
-/// and that life is over; in the second life, a task is pushed to a worker that is about to sleep.
+/// and that life is over. In the second life, a task is pushed to a worker that is about to sleep.
 #[test]
 fn late_ring_against_next_life() {
     explore(|| {

@@ -3,10 +3,14 @@
 //! Code: `reactor/socket/inbound.rs` and the leases of `reactor/pool.rs` as they are; the
 //! cap is 1 lease. The kernel is a script of completions for each receive.
 //!
-//! Properties: no reader sleeps while there is something to read, else loom sees it wait for ever;
-//! bytes come in order, with nothing lost between one receive and the next; the end comes after
-//! them, an error once; at the cap the receive is cancelled once; without memory the reader reads
-//! by itself once, and then arms again; after a reset, the reader reads by itself for good.
+//! Properties:
+//!
+//! * no reader sleeps while there is something to read, else loom sees it wait for ever;
+//! * bytes come in order, with nothing lost between one receive and the next;
+//! * the end comes after them, an error once;
+//! * at the cap the receive is cancelled once;
+//! * without memory the reader reads by itself once, and then arms again;
+//! * after a reset, the reader reads by itself for good.
 //!
 //! Actors: one or two readers; the home, which has one receive at a time.
 //!

@@ -3,9 +3,11 @@
 //! Code: `scheduler/inbox.rs`, the LIFO slot of `scheduler/block.rs`, `Idle::park` and
 //! `notify` as they are.
 //!
-//! Properties: every task is taken exactly once, whether by its worker or a patrol; a taker gets
-//! the tasks that one thread pushed in their order; the final check misses no task, nor one that
-//! was left because of the limit on a take.
+//! Properties:
+//!
+//! * every task is taken exactly once, whether by its worker or a patrol;
+//! * a taker gets the tasks that one thread pushed in their order;
+//! * the final check misses no task, nor one that was left because of the limit on a take.
 //!
 //! Actors: a worker that takes and parks; two threads that push, or one and a patrol.
 //!

@@ -3,9 +3,13 @@
 //! Code: `reactor/pool.rs` as it is, including mapped memory; a read of that memory is an access to
 //! a cell, which the owner takes when the buffer is free, and frees at the end.
 //!
-//! Properties: a buffer becomes free once, after its filler and all its leases are done, and after
-//! all reads by leases; an owner that starves and sleeps is woken, or has seen the buffer; it is
-//! rung at most once; the memory is freed once, when the pool and the last lease have been dropped.
+//! Properties:
+//!
+//! * a buffer becomes free once, after its filler and all its leases are done, and after all
+//!   reads by leases;
+//! * an owner that starves and sleeps is woken, or has seen the buffer;
+//! * it is rung at most once;
+//! * the memory is freed once, when the pool and the last lease have been dropped.
 //!
 //! Actors: the owner; one or two threads that read and return leases.
 //!

@@ -2,9 +2,12 @@
 //!
 //! Code: `scheduler/registry.rs` with chunks of 2 slots, `task/`, and `Hub::live`.
 //!
-//! Properties: a thread that lists the tasks gets a reference to each that lives throughout, and to
-//! none whose memory is freed; slots are not lost, and none is in use twice; a count of zero means
-//! that no task was alive.
+//! Properties:
+//!
+//! * a thread that lists the tasks gets a reference to each that lives throughout, and to none
+//!   whose memory is freed;
+//! * slots are not lost, and none is in use twice;
+//! * a count of zero means that no task was alive.
 //!
 //! Actors: one or two threads that end tasks and make the next, one or two that list.
 //!

@@ -3,11 +3,16 @@
 //! Code: `reactor/socket/outbound.rs` as it is; a writer waits from 6 bytes on. The kernel is a
 //! list of bytes, and takes one byte of each first send.
 //!
-//! Properties: no two sends are in the kernel at once (S14); each writer's bytes arrive once and in
-//! order; the kernel has them when a flush is done; an error is returned once (that of bytes that
-//! were given up, each time), and before anything else is sent; a writer that waits for room, and
-//! one that flushes, is woken, else loom sees it wait for ever; the write side is shut once, after
-//! all bytes.
+//! Properties:
+//!
+//! * no two sends are in the kernel at once (S14);
+//! * each writer's bytes arrive once and in order;
+//! * the kernel has them when a flush is done;
+//! * an error is returned once (that of bytes that were given up, each time), and before anything
+//!   else is sent;
+//! * a writer that waits for room, and one that flushes, is woken, else loom sees it wait for
+//!   ever;
+//! * the write side is shut once, after all bytes.
 //!
 //! Actors: the home; one or two writers.
 //!

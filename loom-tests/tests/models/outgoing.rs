@@ -3,8 +3,13 @@
 //! Code: `io/outgoing.rs` as it is. The stream is the model's, with room for some bytes that a thread makes; so is the
 //! thread that a pump runs on. Time does not pass.
 //!
-//! Properties: all bytes arrive in their order, and then the close; a writer that was to pause goes on; an owner that
-//! waits for the end is woken; a dropped owner's bytes arrive as well; after an abort there is a reset, and no close.
+//! Properties:
+//!
+//! * all bytes arrive in their order, and then the close;
+//! * a writer that was to pause goes on;
+//! * an owner that waits for the end is woken;
+//! * a dropped owner's bytes arrive as well;
+//! * after an abort there is a reset, and no close.
 //!
 //! Actors: the owner; the pump; a thread that makes room.
 //!

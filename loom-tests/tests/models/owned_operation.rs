@@ -3,9 +3,12 @@
 //! Code: `reactor/uring/owned.rs` and what of `reactor/uring` it runs through, as it is. The kernel is a
 //! stand-in: an operation ends with the next message, or when it is cancelled.
 //!
-//! Properties: a future that waits is woken, on whatever thread, else loom sees it wait for ever; an operation
-//! whose future was dropped is cancelled, also if its ring's owner sleeps; what it owns is there until the
-//! kernel is done; its output is made once, whether somebody takes it or not.
+//! Properties:
+//!
+//! * a future that waits is woken, on whatever thread, else loom sees it wait for ever;
+//! * an operation whose future was dropped is cancelled, also if its ring's owner sleeps;
+//! * what it owns is there until the kernel is done;
+//! * its output is made once, whether somebody takes it or not.
 //!
 //! Actors: the worker of the ring; a thread that polls or drops the future; the kernel.
 //!

@@ -3,7 +3,7 @@
 //! Code: `Idle::park`, `arm_patrol`, `give_up_patrol`, doorbells as they are; the checks of ticks
 //! and the rescue are simplified.
 //!
-//! Property: when a worker gets stuck with work behind it, another one comes for that work: the
+//! Property: when a worker gets stuck with work behind it, another one comes for that work. The
 //! patrol is given up only while all others are parked, a worker that wakes alone names a sleeper,
 //! and a worker that gets work of its own gives the duty up. If no worker comes, loom sees all wait
 //! for ever. The form of the word allows one patroller at most.

@@ -2,9 +2,12 @@
 //!
 //! Code: `record/ring.rs` as it is; an event has two words in place of four.
 //!
-//! Properties: no event that is read is torn; the events are the last ones, in order, without a gap;
-//! those that are gone are counted; an event that the reader knows of by another way is among
-//! them, or has been overwritten.
+//! Properties:
+//!
+//! * no event that is read is torn;
+//! * the events are the last ones, in order, without a gap;
+//! * those that are gone are counted;
+//! * an event that the reader knows of by another way is among them, or has been overwritten.
 //!
 //! Actors: the writer, a reader.
 //!

@@ -2,10 +2,13 @@
 //!
 //! Code: `reactor/uring/mailbox.rs` and doorbells as they are, on modelled eventfds.
 //!
-//! Properties: no request is left to an owner that sleeps, else loom sees it wait for ever; each is
-//! answered once, by a thread that sees what was done before it; a ring that comes late, even after
-//! the owner's end, does no harm; at the end the mailbox has kept no reference and taken none too
-//! many; a request to a home is not left with the home before it.
+//! Properties:
+//!
+//! * no request is left to an owner that sleeps, else loom sees it wait for ever;
+//! * each is answered once, by a thread that sees what was done before it;
+//! * a ring that comes late, even after the owner's end, does no harm;
+//! * at the end the mailbox has kept no reference and taken none too many;
+//! * a request to a home is not left with the home before it.
 //!
 //! Actors: the owner, which drains, and sleeps when there is no mail; one or two threads that send.
 //!

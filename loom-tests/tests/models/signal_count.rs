@@ -4,10 +4,13 @@
 //! of the model's, in place of any thread that a signal interrupts; the default effect, for a
 //! signal without a listener, is a mark of the model's.
 //!
-//! Properties: a signal has its default effect, or every listener that stays gets it, and never
-//! both, nor neither; several signals may be received as one, and none is left unreceived; a
-//! listener that sleeps is woken, and a listener that gets a signal sees what the sender did
-//! before.
+//! Properties:
+//!
+//! * a signal has its default effect, or every listener that stays gets it, and never both, nor
+//!   neither;
+//! * several signals may be received as one, and none is left unreceived;
+//! * a listener that sleeps is woken, and a listener that gets a signal sees what the sender did
+//!   before.
 //!
 //! Actors: one or two handlers, one or two listeners.
 //!

@@ -5,9 +5,12 @@
 //! moves, the owner's drop, the end of a reactor. The kernel is a stand-in with one socket, and
 //! polls, receives and cancels on it; it orders nothing.
 //!
-//! Properties: each task that waits is woken, else loom sees it wait for ever; a socket has its
-//! operations in one ring at a time; no ring has any of them left when the socket's homes have
-//! ended; a socket that is dropped is closed while its homes go on.
+//! Properties:
+//!
+//! * each task that waits is woken, else loom sees it wait for ever;
+//! * a socket has its operations in one ring at a time;
+//! * no ring has any of them left when the socket's homes have ended;
+//! * a socket that is dropped is closed while its homes go on.
 //!
 //! Actors: a worker that is the home; another one, whose task uses the socket; the kernel, in which
 //! messages arrive.

@@ -2,9 +2,12 @@
 //!
 //! Code: `sync/barrier.rs` and `sync/wait_list.rs` as they are; a batch of wakers is one.
 //!
-//! Properties: no party goes on before all have arrived, else loom reports the access to a cell;
-//! the indexes of a round are unique, and one party leads; a party that leaves does not count; a
-//! reset does not break a round that is complete.
+//! Properties:
+//!
+//! * no party goes on before all have arrived, else loom reports the access to a cell;
+//! * the indexes of a round are unique, and one party leads;
+//! * a party that leaves does not count;
+//! * a reset does not break a round that is complete.
 //!
 //! Actors: two or three parties, one of which may leave; a thread that resets or aborts.
 //!

@@ -2,9 +2,11 @@
 //!
 //! Code: `sync/broadcast.rs` and `sync/until.rs` as they are.
 //!
-//! Properties: all receivers that wait are woken by each send and by the end, else loom reports a
-//! deadlock; each sees all items in order, or gets the number of items that it missed; an item that
-//! all have seen is dropped.
+//! Properties:
+//!
+//! * all receivers that wait are woken by each send and by the end, else loom reports a deadlock;
+//! * each sees all items in order, or gets the number of items that it missed;
+//! * an item that all have seen is dropped.
 //!
 //! Actors: a sender, two receivers, one of which is dropped.
 //!
@@ -155,7 +157,7 @@ fn receive(receiver: &mut Receiver<Item>, number: u64) {
 }
 
 /// A receiver that has not seen three items is dropped, in more than one batch, while another one
-/// sees them and what is sent meanwhile: each item is dropped when all have seen it, none before
+/// sees them and what is sent meanwhile. Each item is dropped when all have seen it, none before
 /// that, and none in place of another.
 #[test]
 fn leaver_of_many() {

@@ -2,9 +2,12 @@
 //!
 //! Code: `sync/channel.rs` over `sync/queue/`, as they are.
 //!
-//! Properties: an item is received, comes back or is dropped, once; no task waits for an end that
-//! is gone, else loom reports a deadlock; a send without room is ready once a receiver has come; a
-//! stream that is dropped passes on its item.
+//! Properties:
+//!
+//! * an item is received, comes back or is dropped, once;
+//! * no task waits for an end that is gone, else loom reports a deadlock;
+//! * a send without room is ready once a receiver has come;
+//! * a stream that is dropped passes on its item.
 //!
 //! Actors: senders, receivers and streams that are dropped.
 //!

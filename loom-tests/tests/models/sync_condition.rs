@@ -2,9 +2,12 @@
 //!
 //! Code: `sync/condition.rs`, on `sync/lock/` as it is.
 //!
-//! Properties: no notification is lost between a check of the value and the wait; a notification
-//! for a wait that is dropped goes to another, at whatever moment it is dropped (T49); the lock is
-//! held on return (T50), and free at the end.
+//! Properties:
+//!
+//! * no notification is lost between a check of the value and the wait;
+//! * a notification for a wait that is dropped goes to another, at whatever moment it is dropped
+//!   (T49);
+//! * the lock is held on return (T50), and free at the end.
 //!
 //! Actors: one or two that wait, one of which may be dropped; one that notifies.
 //!

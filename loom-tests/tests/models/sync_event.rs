@@ -2,9 +2,13 @@
 //!
 //! Code: `sync/event.rs` and `sync/wait_list.rs` as they are; a batch of wakers is one.
 //!
-//! Properties: a wait that begins while it is set, or before a `set`, ends, also if it is cleared
-//! at once; else loom reports a deadlock. What was done before a `set` is visible after a `wait`,
-//! and after a `clear` that took the `set` back.
+//! Properties:
+//!
+//! * a wait that begins while it is set, or before a `set`, ends, also if it is cleared at once;
+//! * else loom reports a deadlock.
+//!
+//! What was done before a `set` is visible after a `wait`, and after a `clear` that took the `set`
+//! back.
 //!
 //! Actors: one or two that wait, one of which may give up; one or two that set; one that clears.
 //!

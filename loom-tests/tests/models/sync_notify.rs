@@ -2,9 +2,12 @@
 //!
 //! Code: `sync/notify.rs` and `sync/wait_list.rs` as they are.
 //!
-//! Properties: a wait after a notification, or beside it, ends, else loom reports a deadlock; the
-//! notification of a wait that is dropped goes to another, or is kept; a wait that is notified with
-//! all others uses up nothing; a notified wait sees what was done before.
+//! Properties:
+//!
+//! * a wait after a notification, or beside it, ends, else loom reports a deadlock;
+//! * the notification of a wait that is dropped goes to another, or is kept;
+//! * a wait that is notified with all others uses up nothing;
+//! * a notified wait sees what was done before.
 //!
 //! Actors: one or two that wait, one of which may be dropped; one or two that notify.
 //!

@@ -2,10 +2,13 @@
 //!
 //! Code: `sync/queue/` with `sync/wait_list.rs` and `loom/spin.rs`, as they are.
 //!
-//! Properties: a task that can go on is woken, else loom reports a deadlock; an item is got once,
-//! and only if its put succeeded; a put that was dropped has put nothing; a wait for room or for an
-//! item that is dropped passes on what was reserved for it; a join ends when all is done, and sees
-//! that.
+//! Properties:
+//!
+//! * a task that can go on is woken, else loom reports a deadlock;
+//! * an item is got once, and only if its put succeeded;
+//! * a put that was dropped has put nothing;
+//! * a wait for room or for an item that is dropped passes on what was reserved for it;
+//! * a join ends when all is done, and sees that.
 //!
 //! Actors: putters, getters, tasks that give up, and tasks that shut down or join.
 //!

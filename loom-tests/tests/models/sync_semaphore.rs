@@ -3,9 +3,12 @@
 //! Code: `sync/semaphore.rs`, `sync/permits.rs` and `sync/wait_list.rs` as they are; a batch of
 //! wakers is one, so that the lock is released between any two, or two where the model says so.
 //!
-//! Properties: never more holders than permits, which a cell checks; a wait is woken, else loom
-//! reports a deadlock; at the end all permits are there, and no wait is left; the next holder of a
-//! permit sees what was done with it.
+//! Properties:
+//!
+//! * never more holders than permits, which a cell checks;
+//! * a wait is woken, else loom reports a deadlock;
+//! * at the end all permits are there, and no wait is left;
+//! * the next holder of a permit sees what was done with it.
 //!
 //! Actors: two or three threads that acquire and release; one that gives up; one that closes.
 //!

@@ -2,10 +2,14 @@
 //!
 //! Code: `task/` as it is, under a scheduler whose one queue is an inbox, as it is.
 //!
-//! Properties, of every model here: the future is polled by one thread at a time, and dropped
-//! exactly once; no wake is lost: a poll that follows a wake sees what was written before it, or
-//! the task has ended; the result goes to the handle or is dropped, once; a waiter for the task is
-//! woken; the memory is freed once, after every use (`src/loom/stand_ins.rs` checks that).
+//! Properties, of every model here:
+//!
+//! * the future is polled by one thread at a time, and dropped exactly once;
+//! * no wake is lost: a poll that follows a wake sees what was written before it, or the task has
+//!   ended;
+//! * the result goes to the handle or is dropped, once;
+//! * a waiter for the task is woken;
+//! * the memory is freed once, after every use (`src/loom/stand_ins.rs` checks that).
 //!
 //! Actors: one or two threads that run the queue, and two or one that wake, cancel, wait, or drop a
 //! reference.

@@ -2,9 +2,13 @@
 //!
 //! Code: `reactor/timers/` as it is.
 //!
-//! Properties: a waiter is woken by the last waker that it left; a node has one holder at a time
-//! (loom reports an access by two), never two lives at once, and comes back to its pool; it is
-//! counted as armed once, and counted off once; no waker is kept.
+//! Properties:
+//!
+//! * a waiter is woken by the last waker that it left;
+//! * a node has one holder at a time (loom reports an access by two), never two lives at once,
+//!   and comes back to its pool;
+//! * it is counted as armed once, and counted off once;
+//! * no waker is kept.
 //!
 //! Actors: the owner of the wheel; one or two threads that poll, or drop their timers, or rescue
 //! the owner's timers, under a lock as in the scheduler.

@@ -5,11 +5,15 @@
 //! runtime acquires it. Its reactor sleeps at a modelled doorbell and reports nothing; the clock
 //! stands still unless a model moves it.
 //!
-//! Properties: a task that is pushed from outside runs, though its worker is about to sleep; tasks
-//! that live when the runtime is closed are cancelled, and the last end stops all workers; a
-//! backlog that is announced, and tasks behind a task without end, are run by another worker; a
-//! task that waits until everything waits is woken then, and not before. If not, loom sees all
-//! threads wait for ever: sleeps have no timeout, except for the patrol's.
+//! Properties:
+//!
+//! * a task that is pushed from outside runs, though its worker is about to sleep;
+//! * tasks that live when the runtime is closed are cancelled, and the last end stops all
+//!   workers;
+//! * a backlog that is announced, and tasks behind a task without end, are run by another worker;
+//! * a task that waits until everything waits is woken then, and not before.
+//!
+//! If not, loom sees all threads wait for ever: sleeps have no timeout, except for the patrol's.
 //!
 //! Events of the kernel, due timers and reports of hogs are not modelled.
 //!

@@ -155,7 +155,7 @@ impl AsyncWrite for Tcp {
 pub struct Lookups(Resolver<RingloopProvider>);
 
 impl Lookups {
-    /// By a resolver with all that it can be told.
+    /// By a resolver with all its options.
     pub fn new(resolver: Resolver<RingloopProvider>) -> Self {
         Self(resolver)
     }
