@@ -8,8 +8,8 @@
 //!
 //! * a handle that knows the status sends no signal and does not ask the kernel again;
 //! * the kernel gives the status once, and the handle as often as it is asked;
-//! * a child whose handle is dropped is killed if that is wanted, and is reaped by the drop or by
-//!   the thread, also when the thread is about to end, when it waits for another child, and when
+//! * a child whose handle is dropped is killed if that is wanted;
+//! * it is reaped by the drop or by the thread, also when the thread is about to end, when it waits for another child, and when
 //!   a thread was refused before.
 //!
 //! Actors: one or two children, the owner of their handles, the thread, and another one after its end.
