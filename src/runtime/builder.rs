@@ -26,7 +26,7 @@ use crate::{
         hook::{self, Hook},
     },
     reactor::{Allowed, Reactor, TriedRing},
-    scheduler::{self, Hub, MAX_HUBS, MAX_WORKERS, Peer, Seat, Standstill},
+    scheduler::{self, Hooks, Hub, MAX_HUBS, MAX_WORKERS, Peer, Seat, Standstill},
     task,
     util::{clock, current::RuntimeId, fork, gate::Gate, threads::available},
 };
@@ -53,6 +53,7 @@ pub struct Builder {
     on_error: Option<Hook>,
     /// Unless the default is to be taken.
     pub(super) inspect: Option<bool>,
+    pub(super) hooks: Hooks,
     pub(super) resolver: Option<Arc<dyn Resolver>>,
     pub(super) record: RecordOptions,
     pub(super) tests: TestOptions,
@@ -91,6 +92,7 @@ impl Builder {
             shutdown_deadline: Duration::from_secs(10),
             on_error: None,
             inspect: None,
+            hooks: Hooks::default(),
             resolver: None,
             record: RecordOptions::default(),
             tests: TestOptions::default(),
@@ -206,6 +208,7 @@ impl Builder {
         if let Some(limit) = slow_poll {
             hub.set_slow_poll(limit);
         }
+        hub.set_hooks(self.hooks);
         let standstill = Standstill::new(options);
         let seats = match seats(hub, workers, (&choice.info, choice.rings), &standstill, &threads) {
             Ok(seats) => seats,
@@ -222,6 +225,10 @@ impl Builder {
             hook::set(hub.key(), scheduler::new_ids(1), hook);
         }
         tell_fallback(hub, &choice.info, is_told);
+        if let Some(reason) = choice.info.fallback.as_ref().filter(|_| is_told) {
+            let (backend, reason) = (choice.info.backend.to_string(), reason.clone());
+            hook::report(hub.key(), &ErrorEvent::BackendFallback { backend, reason });
+        }
         let gate = Gate::new();
         let _opened = gate.open();
         let id = RuntimeId::new();

@@ -10,6 +10,7 @@ mod crew;
 mod deadline;
 mod debug;
 mod histogram;
+mod hooks;
 mod inspect;
 mod inspected;
 pub(crate) mod interrupt;

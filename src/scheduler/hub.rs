@@ -11,6 +11,7 @@ use crossbeam_utils::CachePadded;
 
 use super::{
     block::{Block, Counter},
+    hooks::Hooks,
     idle::{Idle, MAX_WORKERS},
     new_ids,
     registry::Registry,
@@ -76,6 +77,9 @@ pub(crate) struct Hub {
     interrupted: AtomicBool,
     /// In debug mode, from how many ns on a poll is reported; else 0.
     slow_poll: AtomicU64,
+    /// Whether there are hooks.
+    pub(super) hooked: Counter,
+    pub(super) hooks: global::Mutex<Option<Hooks>>,
     pub(crate) registry: Registry,
     /// Whether its workers are recorded.
     pub(crate) recorder: Switch,
@@ -150,6 +154,8 @@ impl Hub {
             deadline: AtomicU64::new(0),
             interrupted: AtomicBool::new(false),
             slow_poll: AtomicU64::new(0),
+            hooked: Counter::default(),
+            hooks: global::Mutex::new(None),
             mains: CachePadded::new(AtomicUsize::new(0)),
             registry: Registry::new(),
             recorder: Switch::new(),
@@ -196,6 +202,7 @@ impl Hub {
     pub(crate) fn recycle(&'static self) {
         debug_assert_eq!(self.live(), 0);
         self.recorder.forget(self.key);
+        self.clear_hooks();
         free().lock().push(self);
     }
 

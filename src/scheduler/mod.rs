@@ -32,6 +32,7 @@
 mod balance;
 mod block;
 mod homes;
+mod hooks;
 mod hub;
 pub(crate) mod idle;
 pub(crate) mod inbox;
@@ -48,6 +49,7 @@ mod worker;
 use std::{panic::Location, ptr::NonNull};
 
 pub(crate) use self::{
+    hooks::Hooks,
     hub::{Hub, MAX_HUBS, Phase, Tick},
     idle::MAX_WORKERS,
     look::{Doing, WorkerLook},
@@ -60,6 +62,7 @@ use crate::{
     reactor::timers::Timers,
     record::{self, Alarm, Kind},
     task::{self, Birth, Caller, End, Header, Origin, Runnable, Schedule, Task},
+    task::{self, Birth, Caller, Header, Origin, Runnable, Schedule, Task, TaskEvent, Told},
     util::{current, rand::Rng},
 };
 
@@ -159,6 +162,10 @@ impl Schedule for Tasks {
         hook::report(Address(place).hub(), event);
     }
 
+    fn tell(place: u64, event: &TaskEvent, told: Told) {
+        Hub::by_key(Address(place).hub()).tell(event, told);
+    }
+
     fn defer(place: u64, at: &'static Location<'static>, caller: Caller) {
         let key = Address(place).hub();
         let mut caller = Some(caller);
@@ -250,6 +257,9 @@ unsafe fn create_foreign<F: Future>(
         record::spawned_elsewhere(hub.key(), (task.id(), task.name()), task.spawned_at());
     }
     hub.registry.insert(slot, registered);
+    if hub.is_hooked() {
+        hub.tell(&task.event(), Told::Spawned);
+    }
     (entry, task)
 }
 

@@ -25,6 +25,8 @@ use super::{
     block::Block,
     homes::Load,
     hub::{Flavor, Hub, Phase},
+    hooks::Watch,
+    hub::{Hub, Phase},
     idle::Sleep,
     monitor::Monitor,
     patrol::Patrol,
@@ -116,6 +118,8 @@ pub(crate) struct Worker {
     /// The process of the worker: a task that has forked must not return in the child.
     process: fork::Native,
     standstill: Arc<Standstill>,
+    /// For its hooks.
+    watch: Watch,
     /// Called before it sleeps.
     on_park: Option<Call>,
     /// The clock of its tasks and timers, if that is not the machine's.
@@ -163,6 +167,7 @@ impl Worker {
             // Each worker has a stream of its own.
             shuffled: standstill.seed().map(|seed| Rng::from_seed(seed, index as u64)),
             standstill,
+            watch: Watch::of(hub),
             on_park: seat.on_park,
             looked: Cell::new(u64::MAX),
         }
@@ -338,7 +343,10 @@ impl Worker {
     #[inline]
     fn set_tick(&self, now: u64) {
         let samples = Some(&*self.block.samples);
-        current::with(|current| current.tick.set(Tick { now, mask: record::mask(), samples }));
+        let Watch { slow, is_hooked } = self.watch;
+        let mask = if slow == u64::MAX { record::mask() } else { 0 };
+        let tick = Tick { now, mask, samples, slow, is_hooked };
+        current::with(|current| current.tick.set(tick));
     }
 
     #[inline]

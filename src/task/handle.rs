@@ -16,7 +16,7 @@ use std::{
 use futures_core::FusedFuture;
 
 use super::{
-    Canceller, OnDone, Outcome, TaskRef,
+    Canceller, OnDone, Outcome, TaskEvent, TaskRef,
     cancel::{self, Region},
     done,
     extra::{Asked, Extra},
@@ -299,6 +299,12 @@ impl<T> Task<T> {
             ended: None,
             made_at: Location::caller(),
         }
+    }
+
+    /// The task, for a hook.
+    pub(crate) fn event(&self) -> TaskEvent {
+        // SAFETY: R1: the handle has a reference.
+        TaskEvent::of(&unsafe { TaskRef::to(self.raw) })
     }
 
     /// Whether the task has ended; else a waker is left for that.

@@ -10,6 +10,8 @@ use std::{
 use super::{
     Runnable,
     done::{Caller, End},
+    Runnable, TaskEvent, Told,
+    done::Caller,
     extra::{Extension, Extra},
     info::WaitsFor,
     local,
@@ -93,6 +95,9 @@ pub(crate) trait Schedule: 'static {
 
     /// Something happened that nobody is waiting for.
     fn report(place: u64, event: &ErrorEvent);
+
+    /// A hook is to hear of a task. Called only where the worker has hooks.
+    fn tell(_place: u64, _event: &TaskEvent, _told: Told) {}
 
     /// Spawns the future that calls the callbacks of a task that has ended.
     fn defer(place: u64, at: &'static Location<'static>, caller: Caller);

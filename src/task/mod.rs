@@ -22,6 +22,7 @@ mod cancel;
 mod canceller;
 mod debug;
 mod done;
+mod event;
 mod extra;
 mod handle;
 mod header;
@@ -46,6 +47,7 @@ pub use self::{
     cancel::{Cancelled, CatchCancel, Uncancellable, catch_cancel, uncancellable},
     canceller::{Canceller, current_task},
     done::{OnDone, Outcome},
+    event::TaskEvent,
     handle::{BlockingJoinError, Join, Task},
     info::{TaskInfo, TaskState},
     local::{LocalKey, LocalScope, NoLocal},
@@ -53,6 +55,8 @@ pub use self::{
 pub(crate) use self::{
     cancel::{Node, Region, Scope, leave_to_outer_scope, new_scope},
     done::{Caller, End, introduce},
+    done::{Caller, introduce},
+    event::Told,
     header::{Birth, Header, Origin, Schedule},
     local::hidden,
     raw::Ran,

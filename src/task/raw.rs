@@ -47,10 +47,11 @@ use std::{
     pin::Pin,
     ptr::{self, NonNull},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use super::{
-    TaskRef,
+    TaskEvent, TaskRef, Told,
     cancel::{self, Delivery},
     debug,
     done::{self, Caller, End},
@@ -92,6 +93,7 @@ pub(super) struct VTable {
     pub(super) schedule: fn(super::Runnable),
     ended: fn(&Header, End),
     pub(super) report: fn(u64, &ErrorEvent),
+    tell: fn(u64, &TaskEvent, Told),
     pub(super) defer: fn(u64, &'static Location<'static>, Caller),
     /// The plain table, in that of a task whose calls are wrapped.
     plain: Option<&'static VTable>,
@@ -132,6 +134,7 @@ impl<F: Future, S: Schedule> Table<F, S> {
         schedule: S::schedule,
         ended: S::ended,
         report: S::report,
+        tell: S::tell,
         defer: S::defer,
         free: free::<F>,
         plain: None,
@@ -302,7 +305,11 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
         (header.vtable.poll)(task, &mut Context::from_waker(&waker))
     });
     if begun != 0 {
-        record.end_timed(begun, tick);
+        let took = record.end_timed(begun, tick);
+        if took >= tick.slow {
+            // SAFETY: R1.
+            unsafe { tell(task, Told::SlowPoll(Duration::from_nanos(took))) };
+        }
     }
     if let Poll::Ready(end) = turn.poll {
         // SAFETY: R2: the result was just stored.
@@ -419,6 +426,10 @@ unsafe fn finish_without_value(task: NonNull<Header>, lent: bool, error: TaskErr
 unsafe fn finish(task: NonNull<Header>, lent: bool, end: End) {
     // SAFETY: R1: the registry's reference is ours until the end of this function.
     let header = unsafe { task.as_ref() };
+    if current::with(|current| current.tick.get().is_hooked) {
+        // SAFETY: R1, as above.
+        unsafe { tell(task, Told::Ended) };
+    }
     // First, so that a task that waits for this one finds it gone from every count.
     (header.vtable.ended)(header, end);
     let before = header.state.complete(end);
@@ -439,6 +450,19 @@ unsafe fn finish(task: NonNull<Header>, lent: bool, end: End) {
     }
     // SAFETY: these are the runner's: the one `ended` left to it, and its own if it has one.
     unsafe { drop_refs(task, if lent { 1 } else { 2 }) };
+}
+
+/// A hook hears of it.
+///
+/// # Safety
+///
+/// The caller has a reference (R1).
+#[cold]
+#[inline(never)]
+unsafe fn tell(task: NonNull<Header>, told: Told) {
+    // SAFETY: R1, by the caller.
+    let task = unsafe { TaskRef::to(task) };
+    (task.header().vtable.tell)(task.header().place(), &TaskEvent::of(&task), told);
 }
 
 /// Callbacks wait for the end that has come.

@@ -88,11 +88,16 @@ pub(crate) struct Tick {
     /// Which polls it times.
     pub(crate) mask: u64,
     pub(crate) samples: Option<&'static Samples>,
+    /// From how many ns on a poll is slow.
+    pub(crate) slow: u64,
+    /// Whether hooks hear of tasks.
+    pub(crate) is_hooked: bool,
 }
 
 impl Tick {
     /// Of a thread that is no worker.
-    pub(crate) const NONE: Self = Self { now: 0, mask: SAMPLED, samples: None };
+    pub(crate) const NONE: Self =
+        Self { now: 0, mask: SAMPLED, samples: None, slow: u64::MAX, is_hooked: false };
 }
 
 /// The record of one task: 64 bytes.
@@ -203,15 +208,16 @@ impl Record {
         now.max(1)
     }
 
-    /// A timed poll ends.
+    /// A timed poll ends. Returns its time.
     #[cold]
-    pub(crate) fn end_timed(&self, begun: u64, tick: Tick) {
+    pub(crate) fn end_timed(&self, begun: u64, tick: Tick) -> u64 {
         let took = super::clock::machine().saturating_sub(begun);
         let busy = self.busy.load(Ordering::Relaxed);
         self.busy.store(busy + took * (tick.mask + 1), Ordering::Relaxed);
         if let Some(samples) = tick.samples {
             samples.poll.add(took);
         }
+        took
     }
 
     /// The poll that ended has put the task to the back of the queue.
@@ -309,7 +315,7 @@ mod tests {
     #[test]
     fn one_poll_in_64_is_timed() {
         let samples: &'static Samples = Box::leak(Box::default());
-        let tick = Tick { now: 7, mask: SAMPLED, samples: Some(samples) };
+        let tick = Tick { now: 7, samples: Some(samples), ..Tick::NONE };
         let record = Record::new(5, 3, 2, tick);
         let mut timed = 0;
         for _ in 0..640 {

@@ -1,17 +1,18 @@
 //! Snapshots: what is in them, also while workers are stuck, and as JSON.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ringloop::introspect::{Dump, TaskDump, TaskState, WaitDump, WaitKind, WorkerState};
 use ringloop::net::{TcpListener, TcpStream};
 use ringloop::process::Command;
 use ringloop::sync::{Barrier, Lock, Queue, Semaphore, channel};
-use ringloop::task::{Builder, TaskId};
+use ringloop::task::{Builder, TaskEvent, TaskId};
 use ringloop::time::{sleep, timeout};
 use ringloop::{Handle, Task, current_task, introspect, spawn, task_group, to_thread, yield_now};
 
@@ -177,7 +178,7 @@ fn introspect_a_snapshot_is_taken_while_every_worker_is_stuck() {
     on_every(|cfg| {
         let runtime = cfg.builder().build().unwrap();
         let (let_go, held_up) = mpsc::channel::<()>();
-        let held_up = Arc::new(std::sync::Mutex::new(held_up));
+        let held_up = Arc::new(Mutex::new(held_up));
         let stuck: Vec<_> = (0..cfg.workers)
             .map(|_| {
                 let held_up = held_up.clone();
@@ -379,5 +380,50 @@ fn introspect_snapshots_while_tasks_come_and_go() {
             looker.join().unwrap()
         });
         assert!(seen > 0, "no snapshot had a named task");
+    });
+}
+
+#[test]
+fn introspect_hooks_hear_of_each_task_once() {
+    // Goal: each task that is spawned, on a worker, from outside, local or eager, is heard of once when it
+    // is spawned and once when it has ended, also if it is cancelled or panics; a hook that panics changes nothing;
+    // method: counts by name, and a limit of zero for slow polls.
+    on_every(|cfg| {
+        let counts = Arc::new(Mutex::new(BTreeMap::<(&str, String), usize>::new()));
+        let note = |kind: &'static str| {
+            let counts = counts.clone();
+            move |task: &TaskEvent| {
+                let Some(name) = task.name.clone() else { return };
+                assert!(task.spawned_at.file().ends_with("introspect.rs"));
+                *counts.lock().unwrap().entry((kind, name)).or_default() += 1;
+                panic!("a hook that panics");
+            }
+        };
+        let slow = note("slow");
+        let builder = cfg.builder().on_spawn(note("spawned")).on_end(note("ended"));
+        let builder = builder.on_poll_slow(Duration::ZERO, move |task, _| slow(task));
+        let runtime = builder.build().unwrap();
+        let named = |name: &str| Builder::new().name(name.to_owned());
+        let handle = runtime.handle();
+        let outside = handle.block_on(async {
+            let inner = named("inner").spawn(yield_now());
+            let local = named("local").spawn_local(yield_now());
+            let eager = named("eager").eager().spawn(async {});
+            let waits = named("cancelled").spawn(pending::<()>());
+            yield_now().await;
+            waits.cancel();
+            let panics = named("panics").spawn(async { panic!("on purpose") });
+            _ = (inner.await, local.await, eager.await, waits.await, panics.await);
+        });
+        outside.unwrap();
+        let counts = counts.lock().unwrap();
+        for name in ["inner", "local", "eager", "cancelled", "panics"] {
+            for kind in ["spawned", "ended"] {
+                let count = counts.get(&(kind, name.to_owned()));
+                assert_eq!(count, Some(&1), "{kind} {name}: {counts:?}");
+            }
+        }
+        // Two polls, and both are as slow as nothing.
+        assert_eq!(counts.get(&("slow", "inner".to_owned())), Some(&2), "{counts:?}");
     });
 }

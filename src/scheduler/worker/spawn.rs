@@ -5,7 +5,7 @@ use crate::{
     error::TaskId,
     record::Kind,
     scheduler::{Address, NO_OWNER, Tasks, hub::Phase, new_ids},
-    task::{self, Birth, Origin, Registered, Runnable, Task},
+    task::{self, Birth, Origin, Registered, Runnable, Task, Told},
     util::current,
 };
 
@@ -98,6 +98,9 @@ impl Worker {
             self.note_spawn((task.id(), task.name()), task.spawned_at());
         }
         self.hub.registry.insert(slot, registered);
+        if self.hub.is_hooked() {
+            self.hub.tell(&task.event(), Told::Spawned);
+        }
         if self.hub.phase() != Phase::Open {
             // Refused: it is dropped unpolled when its turn comes.
             task.cancel();
