@@ -184,7 +184,7 @@ fn draw_tasks(frame: &mut Frame<'_>, area: Rect, view: &View) {
             right(format!("{:.1}%", since.cpu * 100.0)),
             right(rate(since.polls)),
             Cell::from(plain(task.waits_for())).style(Style::new().fg(Color::Cyan)),
-            Cell::from(plain(&task.spawned_at)).style(DIM),
+            Cell::from(place_of(task)).style(DIM),
         ])
     });
     let mark =
@@ -229,6 +229,12 @@ fn draw_foot(frame: &mut Frame<'_>, area: Rect, view: &View) {
         None => Line::styled(text, DIM),
     };
     frame.render_widget(Paragraph::new(line), area);
+}
+
+/// Where it was spawned, without the folder.
+fn place_of(task: &Task) -> String {
+    let place = task.spawned_at.as_str();
+    plain(place.rsplit_once('/').map_or(place, |(_, file)| file))
 }
 
 /// The state in a word.
