@@ -225,10 +225,6 @@ impl Builder {
             hook::set(hub.key(), scheduler::new_ids(1), hook);
         }
         tell_fallback(hub, &choice.info, is_told);
-        if let Some(reason) = choice.info.fallback.as_ref().filter(|_| is_told) {
-            let (backend, reason) = (choice.info.backend.to_string(), reason.clone());
-            hook::report(hub.key(), &ErrorEvent::BackendFallback { backend, reason });
-        }
         let gate = Gate::new();
         let _opened = gate.open();
         let id = RuntimeId::new();

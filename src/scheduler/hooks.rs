@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::hub::Hub;
 use crate::{
-    task::{TaskEvent, Told},
+    task::{Moment, TaskEvent},
     util::{clock, current, panic},
 };
 
@@ -32,11 +32,11 @@ impl Hooks {
         self.on_slow.as_ref().map_or(u64::MAX, |(limit, _)| clock::nanos(*limit))
     }
 
-    fn tell(&self, event: &TaskEvent, told: Told) {
-        match told {
-            Told::Spawned => self.on_spawn.iter().for_each(|hook| hook(event)),
-            Told::Ended => self.on_end.iter().for_each(|hook| hook(event)),
-            Told::SlowPoll(took) => self.on_slow.iter().for_each(|(_, hook)| hook(event, took)),
+    fn call_hook(&self, event: &TaskEvent, moment: Moment) {
+        match moment {
+            Moment::Spawned => self.on_spawn.iter().for_each(|hook| hook(event)),
+            Moment::Ended => self.on_end.iter().for_each(|hook| hook(event)),
+            Moment::SlowPoll(took) => self.on_slow.iter().for_each(|(_, hook)| hook(event, took)),
         }
     }
 }
@@ -83,9 +83,9 @@ impl Hub {
 
     /// Calls the hook for that, as code of no task. A hook that panics is as if it had returned.
     #[cold]
-    pub(super) fn tell(&self, event: &TaskEvent, told: Told) {
+    pub(super) fn call_hook(&self, event: &TaskEvent, moment: Moment) {
         if let Some(hooks) = self.hooks() {
-            current::outside_task(|| panic::contain(|| hooks.tell(event, told)));
+            current::outside_task(|| panic::contain(|| hooks.call_hook(event, moment)));
         }
     }
 }

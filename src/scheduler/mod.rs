@@ -61,8 +61,7 @@ use crate::{
     loom::global::{AtomicU64, Ordering},
     reactor::timers::Timers,
     record::{self, Alarm, Kind},
-    task::{self, Birth, Caller, End, Header, Origin, Runnable, Schedule, Task},
-    task::{self, Birth, Caller, Header, Origin, Runnable, Schedule, Task, TaskEvent, Told},
+    task::{self, Birth, Caller, End, Header, Moment, Origin, Runnable, Schedule, Task, TaskEvent},
     util::{current, rand::Rng},
 };
 
@@ -162,8 +161,8 @@ impl Schedule for Tasks {
         hook::report(Address(place).hub(), event);
     }
 
-    fn tell(place: u64, event: &TaskEvent, told: Told) {
-        Hub::by_key(Address(place).hub()).tell(event, told);
+    fn call_hook(place: u64, event: &TaskEvent, moment: Moment) {
+        Hub::by_key(Address(place).hub()).call_hook(event, moment);
     }
 
     fn defer(place: u64, at: &'static Location<'static>, caller: Caller) {
@@ -258,7 +257,7 @@ unsafe fn create_foreign<F: Future>(
     }
     hub.registry.insert(slot, registered);
     if hub.is_hooked() {
-        hub.tell(&task.event(), Told::Spawned);
+        hub.call_hook(&task.event(), Moment::Spawned);
     }
     (entry, task)
 }

@@ -40,7 +40,7 @@ impl TaskEvent {
 
 /// What happened to it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Told {
+pub(crate) enum Moment {
     Spawned,
     Ended,
     /// A poll took so long.

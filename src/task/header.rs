@@ -8,10 +8,8 @@ use std::{
 };
 
 use super::{
-    Runnable,
+    Moment, Runnable, TaskEvent,
     done::{Caller, End},
-    Runnable, TaskEvent, Told,
-    done::Caller,
     extra::{Extension, Extra},
     info::WaitsFor,
     local,
@@ -97,7 +95,7 @@ pub(crate) trait Schedule: 'static {
     fn report(place: u64, event: &ErrorEvent);
 
     /// A hook is to hear of a task. Called only where the worker has hooks.
-    fn tell(_place: u64, _event: &TaskEvent, _told: Told) {}
+    fn call_hook(_place: u64, _event: &TaskEvent, _moment: Moment) {}
 
     /// Spawns the future that calls the callbacks of a task that has ended.
     fn defer(place: u64, at: &'static Location<'static>, caller: Caller);

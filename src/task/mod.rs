@@ -55,8 +55,7 @@ pub use self::{
 pub(crate) use self::{
     cancel::{Node, Region, Scope, leave_to_outer_scope, new_scope},
     done::{Caller, End, introduce},
-    done::{Caller, introduce},
-    event::Told,
+    event::Moment,
     header::{Birth, Header, Origin, Schedule},
     local::hidden,
     raw::Ran,

@@ -51,7 +51,7 @@ use std::{
 };
 
 use super::{
-    TaskEvent, TaskRef, Told,
+    Moment, TaskEvent, TaskRef,
     cancel::{self, Delivery},
     debug,
     done::{self, Caller, End},
@@ -93,7 +93,7 @@ pub(super) struct VTable {
     pub(super) schedule: fn(super::Runnable),
     ended: fn(&Header, End),
     pub(super) report: fn(u64, &ErrorEvent),
-    tell: fn(u64, &TaskEvent, Told),
+    call_hook: fn(u64, &TaskEvent, Moment),
     pub(super) defer: fn(u64, &'static Location<'static>, Caller),
     /// The plain table, in that of a task whose calls are wrapped.
     plain: Option<&'static VTable>,
@@ -134,7 +134,7 @@ impl<F: Future, S: Schedule> Table<F, S> {
         schedule: S::schedule,
         ended: S::ended,
         report: S::report,
-        tell: S::tell,
+        call_hook: S::call_hook,
         defer: S::defer,
         free: free::<F>,
         plain: None,
@@ -308,7 +308,7 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
         let took = record.end_timed(begun, tick);
         if took >= tick.slow {
             // SAFETY: R1.
-            unsafe { tell(task, Told::SlowPoll(Duration::from_nanos(took))) };
+            unsafe { call_hook(task, Moment::SlowPoll(Duration::from_nanos(took))) };
         }
     }
     if let Poll::Ready(end) = turn.poll {
@@ -428,7 +428,7 @@ unsafe fn finish(task: NonNull<Header>, lent: bool, end: End) {
     let header = unsafe { task.as_ref() };
     if current::with(|current| current.tick.get().is_hooked) {
         // SAFETY: R1, as above.
-        unsafe { tell(task, Told::Ended) };
+        unsafe { call_hook(task, Moment::Ended) };
     }
     // First, so that a task that waits for this one finds it gone from every count.
     (header.vtable.ended)(header, end);
@@ -459,10 +459,10 @@ unsafe fn finish(task: NonNull<Header>, lent: bool, end: End) {
 /// The caller has a reference (R1).
 #[cold]
 #[inline(never)]
-unsafe fn tell(task: NonNull<Header>, told: Told) {
+unsafe fn call_hook(task: NonNull<Header>, moment: Moment) {
     // SAFETY: R1, by the caller.
     let task = unsafe { TaskRef::to(task) };
-    (task.header().vtable.tell)(task.header().place(), &TaskEvent::of(&task), told);
+    (task.header().vtable.call_hook)(task.header().place(), &TaskEvent::of(&task), moment);
 }
 
 /// Callbacks wait for the end that has come.

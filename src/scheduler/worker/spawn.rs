@@ -5,7 +5,7 @@ use crate::{
     error::TaskId,
     record::Kind,
     scheduler::{Address, NO_OWNER, Tasks, hub::Phase, new_ids},
-    task::{self, Birth, Origin, Registered, Runnable, Task, Told},
+    task::{self, Birth, Moment, Origin, Registered, Runnable, Task},
     util::current,
 };
 
@@ -99,7 +99,7 @@ impl Worker {
         }
         self.hub.registry.insert(slot, registered);
         if self.hub.is_hooked() {
-            self.hub.tell(&task.event(), Told::Spawned);
+            self.hub.call_hook(&task.event(), Moment::Spawned);
         }
         if self.hub.phase() != Phase::Open {
             // Refused: it is dropped unpolled when its turn comes.
