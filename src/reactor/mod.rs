@@ -486,6 +486,14 @@ impl Home {
         }
     }
 
+    /// Whether sockets have asked it for something that it has not begun.
+    pub(crate) fn has_requests(&self) -> bool {
+        match self {
+            Self::Uring(home) => home.upgrade().is_some_and(|home| home.has_requests()),
+            _ => false,
+        }
+    }
+
     fn epoll(&self) -> Option<Arc<epoll::Shared>> {
         match self {
             Self::Epoll(home) => Some(home.clone()),

@@ -8,6 +8,9 @@
 //! gives some homes to the worker that has the fewest, and again after each [`PERIOD`], until both
 //! have about as many.
 //!
+//! A worker most of whose polls are of tasks that may run there only gives nothing: what arrived at another ring would
+//! still be its own, with a wake between the two.
+//!
 //! A worker that one long poll holds does not answer at all meanwhile. Others rescue what arrives for it,
 //! but only now and then. So at the end of such a tick it gives homes away whatever its load is, up to
 //! [`MOST_HELD`], to the worker that has the fewest. No worker gives homes to one that was held within
@@ -42,11 +45,34 @@ pub(super) struct Load {
     next: Cell<u64>,
     /// When it was last held, as far as it knows.
     held: Cell<u64>,
+    /// Times that a task was queued which may run here only.
+    local: Cell<u64>,
+    /// The same when a gift was last thought of, and how many polls there had been by then.
+    last: Cell<(u64, u64)>,
 }
 
 impl Load {
     pub(super) fn new() -> Self {
-        Self { awake_since: Cell::new(u64::MAX), next: Cell::new(0), held: Cell::new(0) }
+        Self {
+            awake_since: Cell::new(u64::MAX),
+            next: Cell::new(0),
+            held: Cell::new(0),
+            local: Cell::new(0),
+            last: Cell::new((0, 0)),
+        }
+    }
+
+    /// A task is queued that may run here only.
+    #[inline]
+    pub(super) fn note_local(&self) {
+        self.local.set(self.local.get() + 1);
+    }
+
+    /// Whether most polls since the last call, of `polls` by now, were of such tasks.
+    fn is_mostly_local(&self, polls: u64) -> bool {
+        let local = self.local.get();
+        let (old_local, old_polls) = self.last.replace((local, polls));
+        2 * (local - old_local) > polls.saturating_sub(old_polls)
     }
 
     /// The worker has slept: it keeps up.
@@ -95,6 +121,9 @@ impl Worker {
     #[cold]
     fn give_some(&self, now: u64) {
         self.load.next.set(now + PERIOD);
+        if self.load.is_mostly_local(self.block().counts.polls.get()) {
+            return;
+        }
         let mine = self.home_of(self.index()).homes();
         let Some((to, theirs)) = self.fewest_homes(now) else { return };
         let count = gift(mine, theirs);
@@ -117,6 +146,9 @@ impl Worker {
 
     #[cold]
     fn leave_held(&self, now: u64) {
+        if self.load.is_mostly_local(self.block().counts.polls.get()) {
+            return;
+        }
         let count = self.home_of(self.index()).homes().min(MOST_HELD);
         if let Some((to, _)) = self.fewest_homes(now)
             && count > 0
@@ -165,6 +197,15 @@ mod tests {
         assert!(may_get_homes(held, held + REST));
         assert!(may_get_homes(0, 1), "it never was");
         assert!(!may_get_homes(held, held - 1), "another worker's clock was read later");
+    }
+
+    #[test]
+    fn sockets_of_tasks_that_stay_stay_as_well() {
+        let load = Load::new();
+        (0..60).for_each(|_| load.note_local());
+        assert!(load.is_mostly_local(100), "60 of 100");
+        (0..40).for_each(|_| load.note_local());
+        assert!(!load.is_mostly_local(200), "40 of the next 100");
     }
 
     #[test]

@@ -100,6 +100,8 @@ struct Suspect {
     since: u64,
     /// For how long its thread had run then.
     ran: u64,
+    /// Since when it has been asleep at each look; 0: it was not at the last.
+    asleep: u64,
 }
 
 impl Suspect {
@@ -117,9 +119,19 @@ impl Suspect {
     /// began then.
     fn has_run(&mut self, since: u64, ran: u64) -> u64 {
         if self.since != since {
-            *self = Self { since, ran };
+            *self = Self { since, ran, asleep: 0 };
         }
         ran.saturating_sub(self.ran)
+    }
+
+    /// For how long the thread has been asleep at each look at this tick.
+    fn has_slept(&mut self, now: u64, is_asleep: bool) -> u64 {
+        self.asleep = match (is_asleep, self.asleep) {
+            (false, _) => 0,
+            (true, 0) => now,
+            (true, since) => since,
+        };
+        if is_asleep { now.saturating_sub(self.asleep) } else { 0 }
     }
 }
 
@@ -234,7 +246,7 @@ impl Block {
             return;
         }
         let holds = suspect.has_run(tick, threads::ran(thread)) > LEAVE_NS
-            || now.saturating_sub(tick) >= STUCK_NS && threads::is_asleep(thread);
+            || suspect.has_slept(now, threads::is_asleep(thread)) > STUCK_NS;
         // It may have gone to sleep by itself in between.
         if holds && since() == tick {
             // Relaxed: the worker reads the time, and nothing else with it.

@@ -274,7 +274,10 @@ impl Worker {
             // A worker that is awake, or about to wake, comes here in its turn.
             return Settled::Sleep(None);
         }
-        let waits = self.homes().map(|home| home.registered() + home.in_flight()).sum::<u64>() > 0;
+        // A request that has been sent to a ring's worker, which is being woken for it, counts as well.
+        let waits = self
+            .homes()
+            .any(|home| home.registered() + home.in_flight() > 0 || home.has_requests());
         let now = clock::machine();
         let polls = hub.polls();
         if state.calm.0 != polls {

@@ -201,7 +201,7 @@ pub fn reset(stream: TcpStream) {
 }
 
 /// A wait that takes this long is taken to hang.
-const HANG: Duration = Duration::from_secs(5);
+const HANG: Duration = Duration::from_secs(20);
 
 /// Fails instead of waiting for ever.
 pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {

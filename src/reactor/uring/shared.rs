@@ -93,6 +93,11 @@ impl Shared {
         true
     }
 
+    /// Whether requests wait for the worker.
+    pub(crate) fn has_requests(&self) -> bool {
+        !self.mailbox.is_empty()
+    }
+
     /// Requests that were sent and will not be answered here. A node is in one mailbox at a time: a
     /// request to another home since then was added to the node here.
     pub(super) fn take_orphans(&self, left: &mut Garbage) {

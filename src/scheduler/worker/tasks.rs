@@ -112,6 +112,7 @@ impl Worker {
 
     #[inline]
     pub(in crate::scheduler) fn push_local(&self, task: Runnable) {
+        self.load.note_local();
         self.local.borrow_mut().push_back((self.pushed.get(), task));
     }
 
