@@ -2,8 +2,8 @@
 //!
 //! # The life of a task
 //!
-//! 1. [`create`](super::create) makes one block of memory: a [`Header`] of 64 bytes and the
-//!    future. It is born `ACTIVE`, with references for its first queue entry
+//! 1. [`create`](super::create) makes one block of memory: a [`Header`] of 64 bytes, what is
+//!    [recorded](Record) of the task, and the future. It is born `ACTIVE`, with references for its first queue entry
 //!    (a [`Runnable`](super::Runnable)), for the registry of live tasks and for its [`Task`](super::Task) handle.
 //! 2. A worker takes the entry and calls [`Runnable::run`](super::Runnable::run): edge
 //!    [`start`](super::state::State::start), one poll, then one of four exits.
@@ -26,7 +26,7 @@
 //!
 //! # The memory
 //!
-//! A task is one block: [`Header`], then the stage, which is the future, then its
+//! A task is one block: [`Header`], the record, then the stage, which is the future, then its
 //! result, then nothing. Everything outside this file handles a
 //! `NonNull<Header>`; the header's table leads back to the type.
 //!
@@ -659,5 +659,5 @@ unsafe fn drop_output<F: Future, S: Schedule>(task: NonNull<Header>) {
     unsafe { with_stage::<F, _>(task, |stage| panic::contain(|| drop_in_place(stage))) };
 }
 
-const _: () = assert!(MODELLED || size_of::<Head>() == 136);
+const _: () = assert!(MODELLED || size_of::<Head>() == 72 + size_of::<Record>());
 const _: () = assert!(MODELLED || mem::offset_of!(Head, record) == record::OFFSET);

@@ -14,9 +14,6 @@ use crate::loom::{
     global::{AtomicU32, AtomicU64, Ordering},
 };
 
-/// Without it nothing is recorded.
-const ON: bool = !cfg!(ringloop_no_record);
-
 /// One poll in so many is timed, less one.
 const SAMPLED: u64 = 63;
 
@@ -102,7 +99,14 @@ impl Tick {
 
 /// The record of one task: 64 bytes.
 #[derive(Debug)]
-pub(crate) struct Record {
+pub(crate) struct Record(Fields);
+
+#[cfg(ringloop_no_record)]
+type Fields = ();
+
+#[cfg(not(ringloop_no_record))]
+#[derive(Debug)]
+struct Fields {
     /// The number of the task that spawned it, or 0.
     parent: u64,
     group: u32,
@@ -120,9 +124,10 @@ pub(crate) struct Record {
     held: AtomicU64,
 }
 
-const _: () = assert!(MODELLED || size_of::<Record>() == 64);
+const _: () = assert!(MODELLED || cfg!(ringloop_no_record) || size_of::<Record>() == 64);
 
-/// Bits of a time that [`Record::ready`] does not have: it comes around after 18 minutes.
+/// Bits of a time that `ready` does not have: it comes around after 18 minutes.
+#[cfg(not(ringloop_no_record))]
 const READY_SHIFT: u32 = 8;
 
 /// A record at one instant.
@@ -138,21 +143,53 @@ pub(crate) struct Recorded {
     pub(crate) held: u64,
 }
 
+/// Without it.
+#[cfg(ringloop_no_record)]
+#[allow(clippy::unused_self)]
+impl Record {
+    pub(crate) fn new(_task: u64, _parent: u64, _group: u32, _tick: Tick) -> Self {
+        Self(())
+    }
+
+    pub(crate) fn note_ready(&self, _task: u64, _mask: u64) {}
+
+    pub(crate) fn begin_poll(&self, _task: u64, _tick: Tick) -> u64 {
+        0
+    }
+
+    pub(crate) fn end_timed(&self, _begun: u64, _tick: Tick) -> u64 {
+        0
+    }
+
+    pub(crate) fn note_yield(&self) {}
+
+    pub(super) fn hold(&self, _lock: u64) -> u64 {
+        0
+    }
+
+    pub(super) fn let_go(&self, _lock: u64, _outer: u64) {}
+
+    pub(crate) fn read(&self) -> Recorded {
+        Recorded::default()
+    }
+}
+
+#[cfg(not(ringloop_no_record))]
 impl Record {
     /// Of a new task, which is ready.
     #[inline(always)]
     pub(crate) fn new(task: u64, parent: u64, group: u32, tick: Tick) -> Self {
-        let record = Self {
+        let record = Self(Fields {
             parent,
             group,
             ready: AtomicU32::new(0),
-            born: if tick.now == 0 && ON { super::clock::machine() } else { tick.now },
+            born: if tick.now == 0 { super::clock::machine() } else { tick.now },
             polls: AtomicU64::new(0),
             yields: AtomicU64::new(0),
             last_ran: AtomicU64::new(0),
             busy: AtomicU64::new(0),
             held: AtomicU64::new(0),
-        };
+        });
         record.note_ready(task, tick.mask);
         record
     }
@@ -160,14 +197,14 @@ impl Record {
     /// The task becomes ready.
     #[inline(always)]
     pub(crate) fn note_ready(&self, task: u64, mask: u64) {
-        if ON && self.is_timed(task, self.polls.load(Ordering::Relaxed), mask) {
+        if self.is_timed(task, self.0.polls.load(Ordering::Relaxed), mask) {
             self.note_ready_at(super::clock::machine());
         }
     }
 
     #[cold]
     fn note_ready_at(&self, now: u64) {
-        self.ready.store((now >> READY_SHIFT) as u32 | 1, Ordering::Relaxed);
+        self.0.ready.store((now >> READY_SHIFT) as u32 | 1, Ordering::Relaxed);
     }
 
     /// Whether its poll number `polls` is timed. With the task's number, so that tasks of few polls are
@@ -180,13 +217,10 @@ impl Record {
     /// A poll begins. The time, if it is timed, else 0.
     #[inline(always)]
     pub(crate) fn begin_poll(&self, task: u64, tick: Tick) -> u64 {
-        if !ON {
-            return 0;
-        }
         // Relaxed here and below: see the module.
-        let polls = self.polls.load(Ordering::Relaxed);
-        self.polls.store(polls + 1, Ordering::Relaxed);
-        self.last_ran.store(tick.now, Ordering::Relaxed);
+        let polls = self.0.polls.load(Ordering::Relaxed);
+        self.0.polls.store(polls + 1, Ordering::Relaxed);
+        self.0.last_ran.store(tick.now, Ordering::Relaxed);
         if !self.is_timed(task, polls, tick.mask) {
             return 0;
         }
@@ -196,9 +230,9 @@ impl Record {
     #[cold]
     fn begin_timed(&self, tick: Tick) -> u64 {
         let now = super::clock::machine();
-        let ready = self.ready.load(Ordering::Relaxed);
+        let ready = self.0.ready.load(Ordering::Relaxed);
         if ready != 0 {
-            self.ready.store(0, Ordering::Relaxed);
+            self.0.ready.store(0, Ordering::Relaxed);
             if let Some(samples) = tick.samples {
                 let waited = ((now >> READY_SHIFT) as u32).wrapping_sub(ready & !1);
                 samples.delay.add(u64::from(waited) << READY_SHIFT);
@@ -212,8 +246,8 @@ impl Record {
     #[cold]
     pub(crate) fn end_timed(&self, begun: u64, tick: Tick) -> u64 {
         let took = super::clock::machine().saturating_sub(begun);
-        let busy = self.busy.load(Ordering::Relaxed);
-        self.busy.store(busy + took * (tick.mask + 1), Ordering::Relaxed);
+        let busy = self.0.busy.load(Ordering::Relaxed);
+        self.0.busy.store(busy + took * (tick.mask + 1), Ordering::Relaxed);
         if let Some(samples) = tick.samples {
             samples.poll.add(took);
         }
@@ -223,37 +257,35 @@ impl Record {
     /// The poll that ended has put the task to the back of the queue.
     #[inline(always)]
     pub(crate) fn note_yield(&self) {
-        if ON {
-            self.yields.store(self.yields.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        }
+        self.0.yields.store(self.0.yields.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// It has taken a lock. Returns the one that it had taken before.
     #[inline]
     pub(super) fn hold(&self, lock: u64) -> u64 {
-        let outer = self.held.load(Ordering::Relaxed);
-        self.held.store(lock, Ordering::Relaxed);
+        let outer = self.0.held.load(Ordering::Relaxed);
+        self.0.held.store(lock, Ordering::Relaxed);
         outer
     }
 
     /// It gives that lock back, and `outer` is the one that it has still.
     #[inline]
     pub(super) fn let_go(&self, lock: u64, outer: u64) {
-        if self.held.load(Ordering::Relaxed) == lock {
-            self.held.store(outer, Ordering::Relaxed);
+        if self.0.held.load(Ordering::Relaxed) == lock {
+            self.0.held.store(outer, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn read(&self) -> Recorded {
         Recorded {
-            parent: self.parent,
-            group: self.group,
-            born: self.born,
-            polls: self.polls.load(Ordering::Relaxed),
-            yields: self.yields.load(Ordering::Relaxed),
-            last_ran: self.last_ran.load(Ordering::Relaxed),
-            busy: self.busy.load(Ordering::Relaxed),
-            held: self.held.load(Ordering::Relaxed),
+            parent: self.0.parent,
+            group: self.0.group,
+            born: self.0.born,
+            polls: self.0.polls.load(Ordering::Relaxed),
+            yields: self.0.yields.load(Ordering::Relaxed),
+            last_ran: self.0.last_ran.load(Ordering::Relaxed),
+            busy: self.0.busy.load(Ordering::Relaxed),
+            held: self.0.held.load(Ordering::Relaxed),
         }
     }
 }
@@ -276,6 +308,7 @@ impl Default for Times {
 }
 
 impl Times {
+    #[cfg_attr(ringloop_no_record, allow(dead_code))]
     fn add(&self, time: u64) {
         let bucket = (u64::BITS - time.leading_zeros()) as usize;
         let bucket = &self.buckets[bucket.min(BUCKETS - 1)];
@@ -307,7 +340,7 @@ pub(crate) struct Samples {
     pub(crate) delay: Times,
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(ringloop_no_record)))]
 mod tests {
     use super::*;
 
