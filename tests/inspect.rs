@@ -1,5 +1,7 @@
 //! The program `ringloop`, asking processes that this test starts: itself, in roles.
 
+#[path = "inspect/cost.rs"]
+mod cost;
 #[path = "inspect/hostile.rs"]
 mod hostile;
 #[path = "inspect/outside.rs"]

@@ -149,6 +149,19 @@ fn role() {
     }
 }
 
+/// Waits until the process has a door: its thread has its name a moment after the runtime is there.
+fn await_door() {
+    let is_off = || env::var("RINGLOOP_INSPECT").is_ok_and(|word| word == "0");
+    let has_door = || {
+        let threads = std::fs::read_dir("/proc/self/task").expect("/proc").flatten();
+        let names = threads.filter_map(|of| std::fs::read_to_string(of.path().join("comm")).ok());
+        names.into_iter().any(|name| name.starts_with("ring-ask-"))
+    };
+    while !is_off() && !has_door() {
+        thread::yield_now();
+    }
+}
+
 fn obey_ready(answer: impl FnMut(&str) -> String) {
     say("ready");
     obey(answer);
@@ -181,6 +194,7 @@ fn with_tasks(runtime: &Runtime) {
             named("evil\u{1b}[2J\nname").spawn(std::future::pending::<()>()).detach();
         })
         .expect("it runs");
+    await_door();
 }
 
 fn service() {
@@ -213,6 +227,7 @@ fn stuck() {
     }
     held.recv().expect("the first holds its worker");
     held.recv().expect("the second holds its worker");
+    await_door();
     obey_ready(|_| String::new());
 }
 
@@ -296,6 +311,7 @@ fn deadlock() {
     while joins() < 2 {
         thread::yield_now();
     }
+    await_door();
     obey_ready(|_| String::new());
 }
 
@@ -313,6 +329,7 @@ fn fork() {
             let mut byte = [0];
             to_child.0.read_exact(&mut byte).expect("the parent speaks");
             let own = Builder::new().workers(1).name("child").build().expect("a runtime");
+            await_door();
             from_child.1.write_all(b"b").expect("the parent listens");
             // Until the parent has gone.
             let _ = to_child.0.read_exact(&mut byte);
@@ -365,6 +382,9 @@ fn ends() {
     let mut runtime = None;
     obey_ready(|word| {
         runtime = (word == "begin").then(|| Builder::new().workers(1).build().expect("a runtime"));
+        if runtime.is_some() {
+            await_door();
+        }
         let threads = std::fs::read_dir("/proc/self/task").expect("/proc").count();
         let fds = std::fs::read_dir("/proc/self/fd").expect("/proc").count();
         format!("{threads} {fds}")

@@ -32,11 +32,15 @@ use rustix::{
 
 use self::server::Server;
 use crate::{
-    loom::global::{AtomicBool, Ordering},
+    loom::{
+        Condvar, WaitLock,
+        global::{AtomicBool, Ordering},
+    },
     runtime::{Handle, Inspection, is_any_inspected},
     util::{
         clock,
         fork::PerProcess,
+        panic,
         threads::{self, Started},
     },
 };
@@ -70,6 +74,9 @@ struct Shared {
     /// The writing end, where one descriptor cannot be both.
     tell: Option<OwnedFd>,
     has_ended: AtomicBool,
+    /// Whether the thread has done its last.
+    is_done: WaitLock<bool>,
+    done: Condvar,
 }
 
 impl Inspection for Handle {
@@ -109,10 +116,22 @@ impl Door {
         if number > LARGEST {
             return Err(io::Error::other("the thread's name has no room for the descriptor"));
         }
-        let shared = Arc::new(Shared { ask, tell, has_ended: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            ask,
+            tell,
+            has_ended: AtomicBool::new(false),
+            is_done: WaitLock::new(false),
+            done: Condvar::new(),
+        });
         let server = Server::new(shared.clone())?;
         let name = format!("{NAME}{number}");
-        let thread = threads::spawn_with(name, Some(STACK), move || server.run())?;
+        let of_thread = shared.clone();
+        let serve = move || {
+            panic::contain(|| server.run());
+            *of_thread.is_done.lock() = true;
+            of_thread.done.notify_all();
+        };
+        let thread = threads::spawn_with(name, Some(STACK), serve)?;
         Ok(Self { shared, thread })
     }
 
@@ -122,8 +141,7 @@ impl Door {
         let tell = self.shared.tell.as_ref().unwrap_or(&self.shared.ask);
         // Refused: the pipe is full, and what is in it wakes the thread.
         let _ = rustix::io::write(tell, b"\n");
-        let deadline = clock::machine().saturating_add(clock::nanos(PATIENCE));
-        if self.thread.ends_by(deadline) {
+        if self.shared.is_done_by(clock::machine().saturating_add(clock::nanos(PATIENCE))) {
             self.thread.join();
         }
     }
@@ -133,6 +151,20 @@ impl Shared {
     fn has_ended(&self) -> bool {
         // Acquire: pairs with the Release in `Door::close`.
         self.has_ended.load(Ordering::Acquire)
+    }
+
+    /// Waits until the thread is done; `false`: it is not at the deadline. To look again and again would cost more than
+    /// the thread does.
+    fn is_done_by(&self, deadline: u64) -> bool {
+        let mut is_done = self.is_done.lock();
+        while !*is_done {
+            let rest = deadline.saturating_sub(clock::machine());
+            if rest == 0 {
+                return false;
+            }
+            is_done = self.is_done.wait_for(is_done, &self.done, Duration::from_nanos(rest)).0;
+        }
+        true
     }
 }
 
