@@ -2,6 +2,10 @@
 
 #[path = "inspect/cost.rs"]
 mod cost;
+#[path = "inspect/doctor.rs"]
+mod doctor;
+#[path = "../examples/five_faults.rs"]
+mod five_faults;
 #[path = "inspect/hostile.rs"]
 mod hostile;
 #[path = "inspect/outside.rs"]

@@ -216,6 +216,7 @@ fn task(info: &TaskInfo, now: u64, polls_it: impl Fn(TaskId) -> Option<usize>) -
         holds: (recorded.held != 0).then_some(recorded.held),
         has_handle: info.has_handle(),
         wakers: info.wakers().filter(|_| waits),
+        holds_more: recorded.holds_more,
         awaited_by: info.awaited_by(),
     }
 }

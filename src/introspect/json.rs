@@ -100,6 +100,7 @@ fn task(json: &mut Json, task: &TaskDump) {
     json.maybe("worker", task.worker);
     json.maybe("owner", task.owner);
     json.flag("cancelling", task.cancelling);
+    json.flag("holds_more", task.holds_more);
     json.flag("has_handle", task.has_handle);
     json.maybe("wakers", task.wakers);
     json.number("polls", task.polls);

@@ -211,6 +211,8 @@ pub struct TaskDump {
     /// The key of the [lock](crate::sync::Lock) that it took last of those that it holds, as in
     /// [`WaitDump::key`]. A guard that was handed to another task counts as the first one's.
     pub holds: Option<u64>,
+    /// Whether it holds other locks as well.
+    pub holds_more: bool,
     /// The task that waits for this one in a combinator, such as `gather!`.
     pub awaited_by: Option<TaskId>,
 }

@@ -185,7 +185,6 @@ impl Handle {
     /// # drop(work);
     /// ```
     pub fn record_for(&self, time: Duration) -> Recording {
-        let until = clock::machine().saturating_add(clock::nanos(time));
         let begun = self.while_it_lives(Inner::record).unwrap_or(false);
         let Some(rings) = self.while_it_lives(|inner| record::rings(inner.hub.key())).flatten()
         else {
@@ -194,6 +193,8 @@ impl Handle {
         let mut collector = Collector::new();
         // What has been recorded before is not of this time.
         let mut recording = collector.take(&rings).without_events();
+        // Only now: it may take some ms to get the memory.
+        let until = clock::machine().saturating_add(clock::nanos(time));
         loop {
             let left = until.saturating_sub(clock::machine());
             thread::sleep(READ.min(Duration::from_nanos(left)));

@@ -130,6 +130,9 @@ const _: () = assert!(MODELLED || cfg!(ringloop_no_record) || size_of::<Record>(
 #[cfg(not(ringloop_no_record))]
 const READY_SHIFT: u32 = 8;
 
+/// Set in `held` if the task holds another lock as well. Keys have fewer bits.
+const MORE: u64 = 1 << 63;
+
 /// A record at one instant.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Recorded {
@@ -141,6 +144,7 @@ pub(crate) struct Recorded {
     pub(crate) last_ran: u64,
     pub(crate) busy: u64,
     pub(crate) held: u64,
+    pub(crate) holds_more: bool,
 }
 
 /// Without it.
@@ -265,6 +269,9 @@ impl Record {
     pub(super) fn hold(&self, lock: u64) -> u64 {
         let outer = self.0.held.load(Ordering::Relaxed);
         self.0.held.store(lock, Ordering::Relaxed);
+        let outer = self.held.load(Ordering::Relaxed);
+        let more = if outer == 0 { 0 } else { MORE };
+        self.held.store(lock | more, Ordering::Relaxed);
         outer
     }
 
@@ -273,10 +280,13 @@ impl Record {
     pub(super) fn let_go(&self, lock: u64, outer: u64) {
         if self.0.held.load(Ordering::Relaxed) == lock {
             self.0.held.store(outer, Ordering::Relaxed);
+        if self.held.load(Ordering::Relaxed) & !MORE == lock {
+            self.held.store(outer, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn read(&self) -> Recorded {
+        let held = self.held.load(Ordering::Relaxed);
         Recorded {
             parent: self.0.parent,
             group: self.0.group,
@@ -286,6 +296,15 @@ impl Record {
             last_ran: self.0.last_ran.load(Ordering::Relaxed),
             busy: self.0.busy.load(Ordering::Relaxed),
             held: self.0.held.load(Ordering::Relaxed),
+            parent: self.parent,
+            group: self.group,
+            born: self.born,
+            polls: self.polls.load(Ordering::Relaxed),
+            yields: self.yields.load(Ordering::Relaxed),
+            last_ran: self.last_ran.load(Ordering::Relaxed),
+            busy: self.busy.load(Ordering::Relaxed),
+            held: held & !MORE,
+            holds_more: held & MORE != 0,
         }
     }
 }
@@ -376,8 +395,10 @@ mod tests {
         let outer = record.hold(10);
         let inner = record.hold(20);
         assert_eq!((outer, inner, record.read().held), (0, 10, 20));
+        assert!(record.read().holds_more);
         record.let_go(20, inner);
         assert_eq!(record.read().held, 10);
+        assert!(!record.read().holds_more);
         record.let_go(20, inner);
         record.let_go(10, outer);
         assert_eq!(record.read().held, 0);

@@ -139,6 +139,8 @@ fn role() {
         "off" => off(),
         "deadlock" => deadlock(),
         "busy" => busy(),
+        "healthy" => examined(false),
+        "five-faults" => examined(true),
         "idle" => obey_ready(|_| String::new()),
         "fork" => fork(),
         "exec" => exec(),
@@ -239,6 +241,16 @@ impl OnRuntime for task::Builder {
     fn spawn_on_runtime(self, runtime: &Runtime, body: impl Future<Output = ()> + Send + 'static) {
         runtime.run(async { self.spawn(body).detach() }).expect("it runs");
     }
+}
+
+/// The example of the doctor.
+fn examined(has_faults: bool) {
+    let runtime = crate::five_faults::runtime();
+    runtime.run(crate::five_faults::healthy()).expect("it runs");
+    if has_faults {
+        runtime.run(crate::five_faults::five_faults()).expect("it runs");
+    }
+    obey_ready(|_| String::new());
 }
 
 /// Three runtimes, of which one may not be looked into.

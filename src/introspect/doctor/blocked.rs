@@ -127,6 +127,40 @@ fn futurelock(pair: &Pair<'_>, task: TaskId) -> Finding {
     }
 }
 
+/// Locks that no task holds, and for which tasks wait all the same: each was handed to the future that was the
+/// first to wait for it, and that one is not polled.
+pub(super) fn handed(pair: &Pair<'_>, found: &mut Vec<Finding>) {
+    // Of a task that holds several locks only the last one is known: the holder may be such a one.
+    if pair.after.tasks.iter().any(|task| task.holds_more) {
+        return;
+    }
+    let mut locks: BTreeMap<u64, Vec<&TaskDump>> = BTreeMap::new();
+    for task in waiting(pair) {
+        let Some(wait) = &task.waiting_on else { continue };
+        let holds = |task: &TaskDump| task.holds == Some(wait.key);
+        if wait.kind == WaitKind::Lock && !pair.after.tasks.iter().any(holds) {
+            locks.entry(wait.key).or_default().push(task);
+        }
+    }
+    for tasks in locks.into_values() {
+        found.push(Finding {
+            severity: Severity::Warning,
+            kind: FindingKind::Futurelock,
+            what: format!(
+                "{} tasks wait for a lock that no task holds: it was handed to a future that is not \
+                 polled, or a thread that runs no task holds it",
+                tasks.len()
+            ),
+            evidence: tasks.iter().take(SHOWN).map(|task| with_wait(task)).collect(),
+            tasks: tasks.iter().map(|task| task.id).collect(),
+            fix: "look in these tasks for a future that waited for the lock and is kept without being \
+                  polled, as a branch of `race!` over `&mut future`: drop it, poll it on, or give it a task \
+                  of its own"
+                .to_owned(),
+        });
+    }
+}
+
 /// Tasks that wait, and have left no waker anywhere.
 pub(super) fn leaks(pair: &Pair<'_>, found: &mut Vec<Finding>) {
     let gone = |task: &&TaskDump| task.wakers == Some(0);

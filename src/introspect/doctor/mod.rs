@@ -72,6 +72,7 @@ pub fn findings(before: &Checkup, after: &Checkup) -> Vec<Finding> {
         workers::unfair(&pair, &mut found);
         workers::saturated(&pair, &mut found);
         blocked::cycles(&pair, &mut found);
+        blocked::handed(&pair, &mut found);
         blocked::leaks(&pair, &mut found);
         blocked::full_queues(&pair, &mut found);
         blocked::cancelled(&pair, &mut found);

@@ -14,6 +14,8 @@ use crate::{
 
 /// A task that may run waits for its turn no longer than that in a healthy program.
 const LONG: Duration = Duration::from_millis(10);
+/// The mean poll of a task that keeps others from their turn.
+const LONG_POLL: Duration = Duration::from_millis(1);
 /// A checkup that is shorter shows too little.
 const LEAST: Duration = Duration::from_millis(50);
 /// The names of so many tasks are evidence enough.
@@ -87,12 +89,20 @@ pub(super) fn starved(pair: &Pair<'_>, found: &mut Vec<Finding>) {
 struct Shares {
     /// The time that the workers had, in ns: each from its first event on.
     time: u64,
-    /// The time of each task's polls, in ns.
-    busy: HashMap<TaskId, u64>,
+    /// The time of each task's polls, in ns, and how many there were.
+    busy: HashMap<TaskId, (u64, u64)>,
     /// The longest that a task waited for its turn.
     delay: u64,
     /// That task.
     delayed: Option<TaskId>,
+}
+
+impl Shares {
+    fn add(&mut self, task: TaskId, time: u64) {
+        let (sum, polls) = self.busy.entry(task).or_default();
+        *sum += time;
+        *polls += 1;
+    }
 }
 
 fn shares(recording: &Recording) -> Shares {
@@ -111,14 +121,14 @@ fn shares(recording: &Recording) -> Shares {
                 continue;
             }
             if let Some((task, begun)) = polled.take() {
-                *shares.busy.entry(task).or_default() += event.at.saturating_sub(begun);
+                shares.add(task, event.at.saturating_sub(begun));
             }
             if let EventKind::PollBegin { task, .. } = event.kind {
                 polled = Some((task, event.at));
             }
         }
         if let Some((task, begun)) = polled {
-            *shares.busy.entry(task).or_default() += recording.end.saturating_sub(begun);
+            shares.add(task, recording.end.saturating_sub(begun));
         }
     }
     note_delays(recording, &mut shares);
@@ -148,14 +158,17 @@ fn note_delays(recording: &Recording, shares: &mut Shares) {
 pub(super) fn unfair(pair: &Pair<'_>, found: &mut Vec<Finding>) {
     let Some(recording) = pair.recording else { return };
     let shares = shares(recording);
-    let all: u64 = shares.busy.values().sum();
+    let all: u64 = shares.busy.values().map(|(time, _)| time).sum();
     let workers = pair.after.workers.len() as u64;
-    let Some((&task, &most)) = shares.busy.iter().max_by_key(|(_, time)| **time) else { return };
+    let longest = shares.busy.iter().max_by_key(|(_, (time, _))| *time);
+    let Some((&task, &(most, polls))) = longest else { return };
     // A worker without a poll was idle.
     let idle = recording.tracks.iter().take(workers as usize).any(|track| track.events.is_empty());
     let full = !idle && all * 10 >= shares.time * 9;
     let late = Duration::from_nanos(shares.delay) >= LONG && shares.delayed != Some(task);
-    if !(full && late && most * 2 >= all && pair.pause >= LEAST) {
+    // A task with short polls lets others have their turn: they wait for the machine.
+    let long = most >= polls * LONG_POLL.as_nanos() as u64;
+    if !(full && late && long && most * 2 >= all && pair.pause >= LEAST) {
         return;
     }
     let delayed = shares.delayed.map(|task| pair.describe(task)).unwrap_or_default();
