@@ -22,6 +22,9 @@ compile_error!(
     "ringloop runs on Linux only (epoll, io_uring): build it for a linux target, or develop in a container"
 );
 
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("ringloop runs on 64-bit processors only: docs/semver.md says why");
+
 mod loom;
 
 mod error;
