@@ -15,7 +15,8 @@ pub struct Case {
 impl Case {
     /// The peer that the ratios of this case refer to.
     pub fn reference(&self) -> &'static str {
-        if self.peers.contains(&PYTHON) { PYTHON } else { REFERENCE }
+        let others = [PYTHON, BLOCKING];
+        others.into_iter().find(|other| self.peers.contains(other)).unwrap_or(REFERENCE)
     }
 }
 
@@ -80,8 +81,8 @@ pub enum Pace {
 
 /// Areas in the order in which they run.
 pub const AREAS: &[&str] = &[
-    "blocking", "echo", "files", "http", "process", "proxy", "sched", "sync", "tasks", "timers",
-    "tls", "udp",
+    "blocking", "echo", "files", "http", "process", "proxy", "sched", "seeds", "sync", "tasks",
+    "timers", "tls", "udp",
 ];
 
 /// The peer that ratios refer to, where [`Case::reference`] names no other.
@@ -89,6 +90,9 @@ pub const REFERENCE: &str = "tokio";
 
 /// Python's own library, where tokio has nothing comparable.
 pub const PYTHON: &str = "python";
+
+/// The same program by calls that block, where that is the comparison.
+pub const BLOCKING: &str = "blocking";
 
 /// Peers that exist with one worker only.
 pub const SINGLE_THREADED: &[&str] = &["tokio-ct", "uvloop", "uring-poll", BARE];
@@ -171,6 +175,10 @@ pub const CASES: &[Case] = &[
         peers: ECHO_SMALL,
         ..echo("echo_64x4096", Load { message: 4096, server_buffer: 8192, ..STEADY })
     },
+    Case {
+        peers: &["tokio", "tokio-ct", "ringloop", "ringloop-lease", "ringloop-epoll"],
+        ..echo("echo_100x1024", Load { connections: 100, message: 1024, ..STEADY })
+    },
     echo("echo_64x65536", Load { message: 65_536, server_buffer: 65_536, ..STEADY }),
     Case { peers: ECHO_SMALL, ..echo("echo_pipelined", Load { burst: 16, ..STEADY }) },
     Case { peers: UNIX, ..echo("unix_64x64", Load { unix: true, ..STEADY }) },
@@ -249,6 +257,11 @@ pub const CASES: &[Case] = &[
         peers: &["tokio", "tokio-ct", "async-executor", "ringloop", "ringloop-named"],
         ..sched("idle_task_bytes", "one task that waits for ever")
     },
+    Case {
+        peers: &[BLOCKING, "callbacks", "futures", "ringloop", "ringloop-hyper"],
+        ..seeds("crawler", "ten pages of 50 ms each, which link to each other, fetched")
+    },
+    seeds("sleeps_10k", "10 000 tasks that each sleep 1 s, spawned and joined"),
     lock("lock_1", "one lock and unlock without contention"),
     lock("lock_2", "one lock and unlock, two tasks, every 8th holder yields"),
     lock("lock_16", "one lock and unlock, 16 tasks, every 8th holder yields"),
@@ -375,6 +388,11 @@ const fn send(name: &'static str, load: Load) -> Case {
 
 const fn sched(name: &'static str, operation: &'static str) -> Case {
     Case { area: "sched", name, operation, unit: Unit::Time, peers: SCHED, load: None }
+}
+
+const fn seeds(name: &'static str, operation: &'static str) -> Case {
+    let peers = &["tokio", "tokio-ct", "ringloop"];
+    Case { area: "seeds", name, operation, unit: Unit::Time, peers, load: None }
 }
 
 const fn timers(name: &'static str, operation: &'static str) -> Case {

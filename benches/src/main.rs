@@ -28,6 +28,7 @@ mod proxy;
 mod report;
 mod sample;
 mod sched;
+mod seeds;
 mod sync;
 mod sys;
 mod tasks;

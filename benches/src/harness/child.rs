@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::Spec;
 use crate::catalogue::Pace;
 use crate::{
-    blocking, catalogue, echo, external, files, http, load, process, proxy, sched, sync, sys,
-    tasks, timers, tls, udp,
+    blocking, catalogue, echo, external, files, http, load, process, proxy, sched, seeds, sync,
+    sys, tasks, timers, tls, udp,
 };
 
 /// What a server prints before its port.
@@ -53,6 +53,7 @@ pub fn inside(arguments: &[String]) -> Result<(), String> {
         "blocking" => blocking::run(&spec)?,
         "files" => files::run(&spec)?,
         "sched" => sched::run(&spec, last_core)?,
+        "seeds" => seeds::run(&spec)?,
         "sync" => sync::run(&spec)?,
         "tasks" => tasks::run(&spec)?,
         "process" => process::run(&spec)?,

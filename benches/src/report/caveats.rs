@@ -41,6 +41,10 @@ const CAVEATS: &[(&str, &str)] = &[
     ("copy_256m", "file systems that share blocks, where a copy costs nothing."),
     ("echo_64x64", "a real network, and what happens beyond 64 connections; most of it is TCP."),
     ("echo_1000x64", "connections that are mostly idle: all 1000 have a message under way."),
+    (
+        "echo_100x1024",
+        "what uvloop's own figure has: that is of another machine. Compare with `--with uvloop,go` on this one.",
+    ),
     ("echo_64x4096", "messages larger than one buffer of the server."),
     (
         "echo_64x65536",
@@ -189,6 +193,12 @@ const CAVEATS: &[(&str, &str)] = &[
     ("lock_2", "how a turn is chosen among many; two tasks alternate."),
     ("lock_16", "short waits only: fair locks hand over in turn, so each waits for all others."),
     ("semaphore_16x4", "acquiring several permits at once."),
+    (
+        "crawler",
+        "a real network. The pages come after 50 ms from a server in the same process, whose CPU is in the figure; \
+         `blocking` waits for one after the other.",
+    ),
+    ("sleeps_10k", "timers that differ: all end together. The least that it can take is 1 s."),
     ("queue_1_1", "values larger than a word, and a queue that is mostly empty or mostly full."),
     ("queue_8_1", "values larger than a word; order between the producers is not looked at."),
     (

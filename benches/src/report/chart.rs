@@ -3,7 +3,7 @@
 use super::Row;
 use super::svg::{LINE, Svg, width, width_of_strong};
 use super::units::{bytes, time, workers as count};
-use crate::catalogue::{AREAS, BARE, CASES, Case, PYTHON, Pace, REFERENCE, Unit};
+use crate::catalogue::{AREAS, BARE, BLOCKING, CASES, Case, PYTHON, Pace, REFERENCE, Unit};
 
 /// The most informative figure of a case.
 pub struct Headline {
@@ -177,7 +177,7 @@ impl Group<'_> {
 /// Ours, the reference, the limits (no runtime at all), the rest.
 fn class(peer: &str) -> &'static str {
     match peer {
-        REFERENCE | PYTHON => "reference",
+        REFERENCE | PYTHON | BLOCKING => "reference",
         BARE | "epoll" | "uring" | "uring-poll" => "limit",
         _ if peer.contains("ringloop") => "ours",
         _ => "other",

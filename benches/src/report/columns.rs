@@ -3,7 +3,7 @@
 use super::Row;
 use super::chart::headline;
 use super::units::{bytes, time};
-use crate::catalogue::{Case, PYTHON};
+use crate::catalogue::{BLOCKING, Case, PYTHON};
 use crate::harness::WORTH_A_WARNING;
 
 /// One column; the first has no name at a terminal.
@@ -22,7 +22,11 @@ impl Column {
 /// The columns of `case` for which some of `rows` have values.
 pub fn columns(case: &Case, rows: &[&Row]) -> Vec<Column> {
     let headline = headline(case);
-    let reference = if case.reference() == PYTHON { "of Python's" } else { "of tokio's" };
+    let reference = match case.reference() {
+        PYTHON => "of Python's",
+        BLOCKING => "of blocking",
+        _ => "of tokio's",
+    };
     // The headline's figure is not repeated.
     let unless_headline = |name: &'static str, columns: Vec<Column>| {
         if headline.figure == name { Vec::new() } else { columns }

@@ -36,7 +36,7 @@ latencies contain. monoio, compio, glommio, Go and uvloop are other, smaller pro
 memory shows; the first three leave it to the kernel which worker gets a connection, so that with 2
 workers one may have more than the other.
 
-Read a ratio as \"of tokio's\" (in `process_pool_call`, of Python's): 0.50 is half the time. Nothing here says how fast *your* program
+Read a ratio as \"of tokio's\" (in `process_pool_call`, of Python's; in `crawler`, of the one that blocks): 0.50 is half the time. Nothing here says how fast *your* program
 will be; what a case leaves out stands beneath it.
 ";
 
