@@ -132,7 +132,7 @@ fn carry_out(table: &Table, command: &[&[u8]], output: &mut Vec<u8>) {
             table.set(key, value);
             output.extend(b"+OK\r\n");
         }
-        (b"MSET", pairs) if !pairs.is_empty() && pairs.len() % 2 == 0 => {
+        (b"MSET", pairs) if !pairs.is_empty() && pairs.len().is_multiple_of(2) => {
             pairs.chunks(2).for_each(|pair| table.set(pair[0], pair[1]));
             output.extend(b"+OK\r\n");
         }
