@@ -268,25 +268,21 @@ impl Record {
     #[inline]
     pub(super) fn hold(&self, lock: u64) -> u64 {
         let outer = self.0.held.load(Ordering::Relaxed);
-        self.0.held.store(lock, Ordering::Relaxed);
-        let outer = self.held.load(Ordering::Relaxed);
         let more = if outer == 0 { 0 } else { MORE };
-        self.held.store(lock | more, Ordering::Relaxed);
+        self.0.held.store(lock | more, Ordering::Relaxed);
         outer
     }
 
     /// It gives that lock back, and `outer` is the one that it has still.
     #[inline]
     pub(super) fn let_go(&self, lock: u64, outer: u64) {
-        if self.0.held.load(Ordering::Relaxed) == lock {
+        if self.0.held.load(Ordering::Relaxed) & !MORE == lock {
             self.0.held.store(outer, Ordering::Relaxed);
-        if self.held.load(Ordering::Relaxed) & !MORE == lock {
-            self.held.store(outer, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn read(&self) -> Recorded {
-        let held = self.held.load(Ordering::Relaxed);
+        let held = self.0.held.load(Ordering::Relaxed);
         Recorded {
             parent: self.0.parent,
             group: self.0.group,
@@ -295,14 +291,6 @@ impl Record {
             yields: self.0.yields.load(Ordering::Relaxed),
             last_ran: self.0.last_ran.load(Ordering::Relaxed),
             busy: self.0.busy.load(Ordering::Relaxed),
-            held: self.0.held.load(Ordering::Relaxed),
-            parent: self.parent,
-            group: self.group,
-            born: self.born,
-            polls: self.polls.load(Ordering::Relaxed),
-            yields: self.yields.load(Ordering::Relaxed),
-            last_ran: self.last_ran.load(Ordering::Relaxed),
-            busy: self.busy.load(Ordering::Relaxed),
             held: held & !MORE,
             holds_more: held & MORE != 0,
         }
