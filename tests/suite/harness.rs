@@ -22,7 +22,8 @@ impl BackendCase {
     /// A builder for this backend whose reports are dropped. Its runtime has no thread and no descriptor but its own,
     /// which tests count: `tests/inspect.rs` is for the others.
     pub fn builder(&self, workers: usize) -> Builder {
-        (self.apply)(Builder::new().workers(workers).inspect(false))
+        let asked = std::env::var("RINGLOOP_INSPECT").is_ok_and(|value| value == "1");
+        (self.apply)(Builder::new().workers(workers).inspect(asked))
     }
 }
 
