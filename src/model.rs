@@ -10,6 +10,7 @@ pub mod calls;
 pub mod condition;
 pub mod group;
 pub mod inbox;
+pub mod look;
 pub mod outgoing;
 pub mod processes;
 pub mod record;

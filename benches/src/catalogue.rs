@@ -1,5 +1,7 @@
 //! The cases: what is measured, and for which peers.
 
+use crate::harness::without;
+
 /// One benchmark case.
 pub struct Case {
     pub area: &'static str,
@@ -82,6 +84,7 @@ pub enum Pace {
 /// Areas in the order in which they run.
 pub const AREAS: &[&str] = &[
     "blocking", "echo", "files", "http", "process", "proxy", "sched", "seeds", "sync", "tasks",
+    "blocking", "echo", "files", "http", "inside", "process", "proxy", "sched", "sync", "tasks",
     "timers", "tls", "udp",
 ];
 
@@ -241,6 +244,11 @@ pub const CASES: &[Case] = &[
     statics("static_64k", STEADY),
     statics("static_1m", Load { connections: 16, ..STEADY }),
     http("json_1k", "one GET answered with 1 KiB of JSON made for it over keep-alive"),
+    Case { load: Some(STEADY), ..inside("inside_echo_64x64", "one message echoed") },
+    inside("inside_yield", "one yield, 100 tasks yielding"),
+    inside("inside_spawn_join", "one task of a batch of 100 spawned, then all joined"),
+    inside("inside_lock_16", "one lock and unlock, 16 tasks, every 8th holder yields"),
+    inside("inside_timer_arm_cancel", "one sleep of 1 s polled once and dropped"),
     sched("spawn_join", "one task of a batch of 100 spawned, then all joined"),
     sched("spawn_one", "one task spawned and awaited"),
     sched("spawn_detached", "one task of a batch of 100 spawned and detached"),
@@ -384,6 +392,11 @@ const fn send(name: &'static str, load: Load) -> Case {
     let operation = "one request of 64 bytes answered with a file in the page cache";
     let peers = &["tokio", "tokio-256k", "ringloop", "ringloop-epoll"];
     Case { area: "files", name, operation, unit: Unit::Time, peers, load: Some(load) }
+}
+
+const fn inside(name: &'static str, operation: &'static str) -> Case {
+    let peers = &["tokio", "ringloop", without::PEER];
+    Case { area: "inside", name, operation, unit: Unit::Time, peers, load: None }
 }
 
 const fn sched(name: &'static str, operation: &'static str) -> Case {

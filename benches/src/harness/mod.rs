@@ -3,6 +3,7 @@
 pub mod child;
 mod noise;
 pub mod stats;
+pub mod without;
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, IsTerminal as _, Read as _, Write as _};
@@ -168,10 +169,10 @@ fn drive(server: &mut Child, spec: &Spec) -> Result<String, String> {
 }
 
 fn start(role: &str, spec: &Spec, more: &[&str]) -> Result<Child, String> {
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let (program, spec) = without::program(spec)?;
     Command::new(program)
         .arg(role)
-        .args(child::encode(spec))
+        .args(child::encode(&spec))
         .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -132,6 +132,18 @@ const CAVEATS: &[(&str, &str)] = &[
         "json_1k",
         "the runtime alone: serialising the body is the same for all, and in every figure.",
     ),
+    (
+        "inside_echo_64x64",
+        "what a snapshot costs while it is taken. `ringloop-no-record` is the same program without the record of \
+         tasks; compare the two with each other.",
+    ),
+    ("inside_yield", "tasks whose records have left the cache; compare with `ringloop-no-record`."),
+    (
+        "inside_spawn_join",
+        "many live tasks, which take 64 bytes more each; compare with `ringloop-no-record`.",
+    ),
+    ("inside_lock_16", "locks with names; compare with `ringloop-no-record`."),
+    ("inside_timer_arm_cancel", "timers that fire; compare with `ringloop-no-record`."),
     ("spawn_join", "futures of more than a few words, and tasks that wait."),
     ("spawn_one", "several tasks at a time; this one is a turn of the scheduler for each."),
     ("spawn_detached", "what it costs to learn of each task's end."),

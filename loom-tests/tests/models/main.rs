@@ -28,6 +28,7 @@ mod patrol;
 mod permits_close;
 mod push_and_park;
 mod record_ring;
+mod record_look;
 mod ring_mailbox;
 mod server_drain;
 mod shield;

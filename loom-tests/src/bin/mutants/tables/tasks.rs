@@ -14,6 +14,19 @@ pub const TASKS: &[Mutant] = &[
         model: "task_state::yield_against_news",
     },
     Mutant {
+        name: "look: a link is taken for a note",
+        file: "util/wait.rs",
+        text: "        if word & WAIT == 0 {
+            return None;
+        }
+",
+        replacement: "        if word == 0 {
+            return None;
+        }
+",
+        model: "record_look::look_against_wake",
+    },
+    Mutant {
         name: "wake: does not see the poll before",
         file: "task/state.rs",
         text: "self.0.fetch_or(ACTIVE, Ordering::AcqRel)",
