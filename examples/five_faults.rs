@@ -35,6 +35,7 @@ fn main() {
     }
 }
 
+/// With one thread for blocking jobs, so that one job can hold them all.
 pub fn runtime() -> Runtime {
     Builder::new().workers(2).blocking_threads(1).build().expect("a runtime")
 }

@@ -355,7 +355,7 @@ mod tests {
     fn trace_is_as_it_was() {
         let trace = of(&recording());
         // The places are those of this file, whose lines change.
-        let place = format!("{}", Location::caller().file());
+        let place = Location::caller().file().to_owned();
         let plain: Vec<String> = trace.lines().map(|line| without_lines(line, &place)).collect();
         let golden: Vec<&str> = include_str!("trace_golden.json").lines().collect();
         assert_eq!(plain, golden, "{}", plain.join("\n"));

@@ -310,7 +310,10 @@ fn deadlock() {
             let other = other.await.expect("the other is there");
             let _ = other.await;
         };
-        runtime.run(async { task::Builder::new().name(name).spawn(body) }).expect("it runs")
+        let mut task = None;
+        let main = async { task = Some(task::Builder::new().name(name).spawn(body)) };
+        runtime.run(main).expect("it runs");
+        task.expect("it was spawned")
     };
     let (one, two) = (spawn("one", for_one), spawn("two", for_two));
     assert!(to_one.set(two).is_ok() && to_two.set(one).is_ok(), "both wait");

@@ -63,9 +63,10 @@ fn full_file_system_is_reported_by_each_call_and_loses_nothing() {
                 whole(&folder).await;
             });
         });
-        // SAFETY: the path ends with a zero, and lives until the call returns.
         let path = CString::new(folder.as_os_str().as_bytes()).unwrap();
-        assert_eq!(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) }, 0);
+        // SAFETY: the path ends with a zero, and lives until the call returns.
+        let unmounted = unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
+        assert_eq!(unmounted, 0);
     });
 }
 

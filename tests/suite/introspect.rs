@@ -343,14 +343,14 @@ fn introspect_snapshots_while_tasks_come_and_go() {
                                 yield_now().await;
                                 _ = timeout(Duration::from_micros(10), nothing.acquire()).await;
                             };
-                            let task = handle.block_on(async move {
+                            let spawned = handle.block_on(async move {
                                 let task = Builder::new().name(name).spawn(body);
                                 if number % 3 == 0 {
                                     task.cancel();
                                 }
-                                task
+                                task.detach();
                             });
-                            drop(task);
+                            spawned.unwrap();
                         }
                     })
                 })
@@ -360,6 +360,7 @@ fn introspect_snapshots_while_tasks_come_and_go() {
                 while !done.load(Ordering::Acquire) {
                     let dump = runtime.handle().dump();
                     let mut ids: Vec<_> = dump.tasks().map(|task| task.id).collect();
+                    ids.sort_unstable();
                     ids.dedup();
                     assert_eq!(ids.len(), dump.tasks().count(), "a task is there twice");
                     for task in dump.tasks() {

@@ -20,7 +20,7 @@ const STEP: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 struct Notes {
     begun: Instant,
-    calls: Arc<Mutex<Vec<(u32, Duration)>>>,
+    calls: Calls,
 }
 
 impl Service<u32> for Notes {
@@ -38,7 +38,10 @@ impl Service<u32> for Notes {
     }
 }
 
-fn limited(number: u32) -> (RateLimited<Notes>, Arc<Mutex<Vec<(u32, Duration)>>>) {
+/// Each request, and when it was called.
+type Calls = Arc<Mutex<Vec<(u32, Duration)>>>;
+
+fn limited(number: u32) -> (RateLimited<Notes>, Calls) {
     let calls = Arc::default();
     let notes = Notes { begun: Instant::now(), calls: Arc::clone(&calls) };
     (RateLimitLayer::new(number, STEP * number).layer(notes), calls)

@@ -72,9 +72,9 @@ pub fn time(time: Duration) -> String {
 /// A count with at most four digits.
 pub fn count(count: u64) -> String {
     match count {
-        ..10_000 => count.to_string(),
-        ..10_000_000 => format!("{}k", count / 1000),
-        ..10_000_000_000 => format!("{}M", count / 1_000_000),
+        0..10_000 => count.to_string(),
+        10_000..10_000_000 => format!("{}k", count / 1000),
+        10_000_000..10_000_000_000 => format!("{}M", count / 1_000_000),
         _ => format!("{}G", count / 1_000_000_000),
     }
 }

@@ -1,7 +1,7 @@
 //! `tree`: tasks below those that wait for them, or else below those that spawned them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     fmt::Write,
 };
 
@@ -213,8 +213,8 @@ fn cycles(tasks: &BTreeMap<u64, &Task>, waits: &HashMap<u64, BTreeSet<u64>>) -> 
     let targets = |id: u64| waits.get(&id).into_iter().flatten().copied();
     for &root in tasks.keys() {
         let mut path: Vec<(u64, Vec<u64>)> = Vec::new();
-        if !is_done.contains_key(&root) {
-            is_done.insert(root, false);
+        if let Entry::Vacant(entry) = is_done.entry(root) {
+            entry.insert(false);
             path.push((root, targets(root).collect()));
         }
         while let Some((id, rest)) = path.last_mut() {
