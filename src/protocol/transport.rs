@@ -73,7 +73,7 @@ impl Transport {
     }
 
     /// Sends bytes: at once, or when the kernel has room. `false`: the connection is closed or lost, and they are not
-    /// sent; [`lost`](super::Protocol::lost) has the reason.
+    /// sent, or only a part of them; [`lost`](super::Protocol::lost) has the reason.
     ///
     /// asyncio: `write`, which says nothing of a connection that is lost.
     pub fn write(&self, bytes: &[u8]) -> bool {
