@@ -47,9 +47,21 @@ fn find(kind: FindingKind) -> Finding {
     }
 }
 
-/// What is found but for hints.
-fn serious(found: Vec<Finding>) -> Vec<Finding> {
-    found.into_iter().filter(|finding| finding.severity > Severity::Info).collect()
+/// What is found but for hints, each time: on a machine that has no core to spare, a healthy service stands still now
+/// and then.
+fn lasting() -> Vec<Finding> {
+    let serious = || doctor(PAUSE).into_iter().filter(|finding| finding.severity > Severity::Info);
+    let mut found: Vec<_> = serious().collect();
+    for _ in 0..4 {
+        if found.is_empty() {
+            break;
+        }
+        let again: Vec<_> = serious().collect();
+        let same =
+            |one: &Finding, other: &Finding| (one.kind, &one.tasks) == (other.kind, &other.tasks);
+        found.retain(|one| again.iter().any(|other| same(one, other)));
+    }
+    found
 }
 
 fn shows(finding: &Finding, text: &str) {
@@ -81,7 +93,7 @@ fn task_that_holds_a_worker_is_found_and_what_it_starves() {
             shows(&found, "only worker 0 may run it");
             drop(release);
             runtime.run(async { (hog.await, starved.await) }).unwrap().0.unwrap();
-            assert_eq!(serious(doctor(PAUSE)), []);
+            assert_eq!(lasting(), []);
         });
     });
 }
@@ -118,7 +130,7 @@ fn tasks_that_wait_for_each_other_are_found() {
             assert_eq!(circle, ids, "{found}");
             shows(&found, &format!("join of task {}", ids[0]));
             assert!(!found.tasks.contains(&chain.id()));
-            let all = serious(doctor(PAUSE));
+            let all = lasting();
             assert_eq!(all.len(), 1, "{all:?}");
         });
     });
@@ -182,7 +194,7 @@ fn queue_from_which_nothing_is_taken_is_found() {
                 .detach();
             let found = find(FindingKind::FullQueue);
             assert!(found.what.contains("`jobs`") && found.tasks.len() == 2, "{found}");
-            let all = serious(doctor(PAUSE));
+            let all = lasting();
             let full = all.iter().filter(|finding| finding.kind == FindingKind::FullQueue);
             assert_eq!(full.count(), 1, "the other has a consumer: {all:?}");
         });
@@ -205,7 +217,7 @@ fn lane_without_a_free_thread_is_found() {
             assert!(found.what.contains("all 1 threads") && found.what.contains("`blocking`"));
             drop(release);
             runtime.run(async { to_thread(|| ()).await.unwrap() }).unwrap();
-            assert_eq!(serious(doctor(PAUSE)), []);
+            assert_eq!(lasting(), []);
         });
     });
 }
@@ -226,7 +238,7 @@ fn task_that_takes_the_time_of_others_is_found() {
                 }
             };
             let greedy = runtime.spawn(greedy);
-            assert!(serious(doctor(PAUSE)).is_empty());
+            assert!(lasting().is_empty());
             let modest = async {
                 loop {
                     yield_now().await;
@@ -264,7 +276,7 @@ fn cancelled_task_that_does_not_end_is_found() {
             shows(&found, "timer");
             deaf.abort();
             assert!(runtime.run(deaf).unwrap().unwrap_err().is_cancelled());
-            assert_eq!(serious(doctor(PAUSE)), []);
+            assert_eq!(lasting(), []);
         });
     });
 }
@@ -346,7 +358,7 @@ fn healthy_service_has_no_findings() {
             };
             runtime.run(main).unwrap();
             for _ in 0..3 {
-                assert_eq!(serious(doctor(PAUSE)), [], "on {cfg}");
+                assert_eq!(lasting(), [], "on {cfg}");
             }
         });
     });
@@ -469,7 +481,7 @@ fn lock_of_a_branch_that_is_not_polled_is_found() {
                 spawn(async move { drop(lock.lock().await) }).detach();
             };
             runtime.run(main).unwrap();
-            assert_eq!(serious(doctor(PAUSE)), []);
+            assert_eq!(lasting(), []);
         });
     });
 }

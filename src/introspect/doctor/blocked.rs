@@ -194,8 +194,13 @@ pub(super) fn leaks(pair: &Pair<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-/// Tasks that wait for room the whole time.
+/// Tasks that wait for room the whole time, in a queue from which nothing is taken: whatever was waiting for room
+/// in it still is.
 pub(super) fn full_queues(pair: &Pair<'_>, found: &mut Vec<Finding>) {
+    // A task that had no worker meanwhile may be the one that takes.
+    if pair.unchanged(TaskState::Ready).next().is_some() {
+        return;
+    }
     let mut queues: BTreeMap<(WaitKind, u64), Vec<&TaskDump>> = BTreeMap::new();
     for task in waiting(pair) {
         let Some(wait) = &task.waiting_on else { continue };
@@ -203,8 +208,14 @@ pub(super) fn full_queues(pair: &Pair<'_>, found: &mut Vec<Finding>) {
             queues.entry((wait.kind, wait.key)).or_default().push(task);
         }
     }
-    for tasks in queues.into_values() {
+    for (queue, tasks) in queues {
         let Some(wait) = &tasks[0].waiting_on else { continue };
+        let waited = |task: &&TaskDump| {
+            task.waiting_on.as_ref().is_some_and(|wait| (wait.kind, wait.key) == queue)
+        };
+        if pair.before.tasks.iter().filter(waited).count() > tasks.len() {
+            continue;
+        }
         let name = wait.name.as_ref().map_or("a queue".to_owned(), |name| format!("`{name}`"));
         found.push(Finding {
             severity: Severity::Warning,
