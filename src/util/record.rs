@@ -298,8 +298,8 @@ impl Record {
 }
 
 /// Buckets of a histogram. Bucket `n` has the times below 2^n ns that no bucket before it has, and the last one all
-/// others.
-pub(crate) const BUCKETS: usize = 40;
+/// others. Models have small stacks, and no times.
+pub(crate) const BUCKETS: usize = if MODELLED { 1 } else { 40 };
 
 /// How often times of each magnitude were measured. Written by one thread.
 #[derive(Debug)]
