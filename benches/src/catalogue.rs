@@ -83,9 +83,8 @@ pub enum Pace {
 
 /// Areas in the order in which they run.
 pub const AREAS: &[&str] = &[
-    "blocking", "echo", "files", "http", "process", "proxy", "sched", "seeds", "sync", "tasks",
-    "blocking", "echo", "files", "http", "inside", "process", "proxy", "sched", "sync", "tasks",
-    "timers", "tls", "udp",
+    "blocking", "echo", "files", "http", "inside", "process", "proxy", "sched", "seeds", "sync",
+    "tasks", "timers", "tls", "udp",
 ];
 
 /// The peer that ratios refer to, where [`Case::reference`] names no other.
