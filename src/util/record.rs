@@ -78,6 +78,7 @@ pub(crate) fn new_group() -> u32 {
 }
 
 /// What a thread knows when it polls or wakes a task.
+#[cfg_attr(ringloop_no_record, expect(dead_code, reason = "nothing is recorded"))]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tick {
     /// Its last look at the clock; 0 outside of a worker's ticks.
@@ -131,6 +132,7 @@ const _: () = assert!(MODELLED || cfg!(ringloop_no_record) || size_of::<Record>(
 const READY_SHIFT: u32 = 8;
 
 /// Set in `held` if the task holds another lock as well. Keys have fewer bits.
+#[cfg(not(ringloop_no_record))]
 const MORE: u64 = 1 << 63;
 
 /// A record at one instant.
