@@ -197,8 +197,9 @@ pub(super) fn leaks(pair: &Pair<'_>, found: &mut Vec<Finding>) {
 /// Tasks that wait for room the whole time, in a queue from which nothing is taken: whatever was waiting for room
 /// in it still is.
 pub(super) fn full_queues(pair: &Pair<'_>, found: &mut Vec<Finding>) {
-    // A task that had no worker meanwhile may be the one that takes.
-    if pair.unchanged(TaskState::Ready).next().is_some() {
+    // A task that had no worker meanwhile, or whose worker had no core, may be the one that takes.
+    let stood_still = |state| pair.unchanged(state).next().is_some();
+    if stood_still(TaskState::Ready) || stood_still(TaskState::Running) {
         return;
     }
     let mut queues: BTreeMap<(WaitKind, u64), Vec<&TaskDump>> = BTreeMap::new();
