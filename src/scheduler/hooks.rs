@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::hub::Hub;
+use super::{block::Block, hub::Hub};
 use crate::{
     task::{Moment, TaskEvent},
-    util::{clock, current, panic},
+    util::{clock, current, panic, record::Watch},
 };
 
 /// Hears of a task.
@@ -41,18 +41,13 @@ impl Hooks {
     }
 }
 
-/// What a worker needs to know of them.
-#[derive(Clone, Copy)]
-pub(super) struct Watch {
-    /// From how many ns on a poll is slow.
-    pub(super) slow: u64,
-    pub(super) is_hooked: bool,
-}
-
-impl Watch {
-    pub(super) fn of(hub: &Hub) -> Self {
-        let hooks = hub.hooks();
-        Self { slow: hooks.as_ref().map_or(u64::MAX, Hooks::slow), is_hooked: hooks.is_some() }
+/// What a worker with this block needs to know of them.
+pub(super) fn watch(hub: &Hub, block: &'static Block) -> Watch {
+    let hooks = hub.hooks();
+    Watch {
+        samples: Some(&block.samples),
+        slow: hooks.as_ref().map_or(u64::MAX, Hooks::slow),
+        is_hooked: hooks.is_some(),
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
     Address, balance,
     block::Block,
     homes::Load,
-    hooks::Watch,
+    hooks,
     hub::{Flavor, Hub, Phase},
     idle::Sleep,
     monitor::Monitor,
@@ -46,7 +46,7 @@ use crate::{
         clock::{self, played},
         current, fork, panic,
         rand::Rng,
-        record::{self, Tick},
+        record::Watch,
         threads,
     },
 };
@@ -166,7 +166,7 @@ impl Worker {
             // Each worker has a stream of its own.
             shuffled: standstill.seed().map(|seed| Rng::from_seed(seed, index as u64)),
             standstill,
-            watch: Watch::of(hub),
+            watch: hooks::watch(hub, hub.block(index)),
             on_park: seat.on_park,
             looked: Cell::new(u64::MAX),
         }
@@ -188,6 +188,7 @@ impl Worker {
             self.block().set_thread(threads::id());
             current.worker.set(std::ptr::from_ref(self).cast());
             current.slow_poll.set(self.hub.slow_poll());
+            current.tick.watch.set(self.watch);
         });
         let unwound = Unwound;
         let started = self.reactor.borrow_mut().start();
@@ -197,7 +198,7 @@ impl Worker {
         current::with(|current| {
             current.worker.set(std::ptr::null());
             current.slow_poll.set(0);
-            current.tick.set(Tick::NONE);
+            current.tick.end();
         });
         result
     }
@@ -341,11 +342,8 @@ impl Worker {
     /// For the records of the tasks that it polls.
     #[inline]
     fn set_tick(&self, now: u64) {
-        let samples = Some(&*self.block.samples);
-        let Watch { slow, is_hooked } = self.watch;
-        let mask = if slow == u64::MAX { record::mask() } else { 0 };
-        let tick = Tick { now, mask, samples, slow, is_hooked };
-        current::with(|current| current.tick.set(tick));
+        let all = self.watch.slow != u64::MAX;
+        current::with(|current| current.tick.begin(now, all));
     }
 
     #[inline]

@@ -178,7 +178,7 @@ fn new_record(id: TaskId) -> Record {
         let parent = current.task.get().cast::<Header>();
         // SAFETY: R1: null, or the task that is polled here, which its runner keeps.
         let parent = unsafe { parent.as_ref() }.map_or(0, |parent| parent.id().0);
-        Record::new(id.0, parent, current.group.get(), current.tick.get())
+        Record::new(id.0, parent, current.group.get(), &current.tick)
     })
 }
 
@@ -200,7 +200,7 @@ pub(super) unsafe fn record<'a>(task: NonNull<Header>) -> &'a Record {
 /// The caller has a reference (R1).
 #[inline]
 pub(super) unsafe fn note_ready(task: NonNull<Header>) {
-    let mask = current::with(|current| current.tick.get().mask);
+    let mask = current::with(|current| current.tick.mask.get());
     // SAFETY: R1, by the caller.
     unsafe { record(task).note_ready(task.as_ref().id().0, mask) };
 }
@@ -296,21 +296,12 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
     unsafe { header.clear_wait() };
     // SAFETY: R1; the borrowed waker does not outlive this call.
     let waker = unsafe { waker::borrow(task) };
-    let tick = current::with(|current| current.tick.get());
     // SAFETY: R1.
     let record = unsafe { record(task) };
-    let begun = record.begin_poll(header.id().0, tick);
-    // SAFETY: R2, R3, R4.
-    let turn = enter(task, false, || unsafe {
-        (header.vtable.poll)(task, &mut Context::from_waker(&waker))
-    });
-    if begun != 0 {
-        let took = record.end_timed(begun, tick);
-        if took >= tick.slow {
-            // SAFETY: R1.
-            unsafe { call_hook(task, Moment::SlowPoll(Duration::from_nanos(took))) };
-        }
-    }
+    let is_timed = current::with(|current| record.begin_poll(header.id().0, &current.tick));
+    let cx = &mut Context::from_waker(&waker);
+    // SAFETY: R1, R2, R4.
+    let turn = unsafe { if is_timed { poll_timed(task, cx) } else { poll_plain(task, cx) } };
     if let Poll::Ready(end) = turn.poll {
         // SAFETY: R2: the result was just stored.
         unsafe { finish(task, turn.lent, end) };
@@ -339,6 +330,39 @@ pub(super) unsafe fn run(task: NonNull<Header>) -> Ran {
             Ran::Again(super::Runnable(task))
         }
     }
+}
+
+/// Polls the future.
+///
+/// # Safety
+///
+/// As [`run`]; the caller is the runner.
+#[inline(always)]
+unsafe fn poll_plain(task: NonNull<Header>, cx: &mut Context<'_>) -> Turn {
+    // SAFETY: R1, R2, R4, by the caller.
+    enter(task, false, || unsafe { (task.as_ref().vtable.poll)(task, cx) })
+}
+
+/// The same, and the time of it is recorded.
+///
+/// # Safety
+///
+/// As [`poll_plain`].
+#[cold]
+unsafe fn poll_timed(task: NonNull<Header>, cx: &mut Context<'_>) -> Turn {
+    // SAFETY: R1, by the caller.
+    let record = unsafe { record(task) };
+    let begun = current::with(|current| record.begin_timed(&current.tick));
+    // SAFETY: its promise.
+    let turn = unsafe { poll_plain(task, cx) };
+    let (took, slow) = current::with(|current| {
+        (record.end_timed(begun, &current.tick), current.tick.watch.get().slow)
+    });
+    if took >= slow {
+        // SAFETY: R1, by the caller.
+        unsafe { call_hook(task, Moment::SlowPoll(Duration::from_nanos(took))) };
+    }
+    turn
 }
 
 /// Ends a task that was never polled with `error`, unless it was asked to end before.
@@ -426,7 +450,7 @@ unsafe fn finish_without_value(task: NonNull<Header>, lent: bool, error: TaskErr
 unsafe fn finish(task: NonNull<Header>, lent: bool, end: End) {
     // SAFETY: R1: the registry's reference is ours until the end of this function.
     let header = unsafe { task.as_ref() };
-    if current::with(|current| current.tick.get().is_hooked) {
+    if current::with(|current| current.tick.watch.get().is_hooked) {
         // SAFETY: R1, as above.
         unsafe { call_hook(task, Moment::Ended) };
     }

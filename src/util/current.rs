@@ -85,7 +85,7 @@ pub(crate) struct Current {
     /// In debug mode, from how many ns on a poll is reported; else 0.
     pub(crate) slow_poll: Cell<u64>,
     /// For the records of tasks.
-    pub(crate) tick: Cell<Tick>,
+    pub(crate) tick: Tick,
     /// The group whose child is being spawned, or 0.
     pub(crate) group: Cell<u32>,
 }
@@ -104,7 +104,7 @@ crate::loom::thread_local! {
             unconstrained: Cell::new(false),
             yielded: Cell::new(false),
             slow_poll: Cell::new(0),
-            tick: Cell::new(Tick::NONE),
+            tick: Tick::none(),
             group: Cell::new(0),
         }
     };

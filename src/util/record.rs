@@ -9,6 +9,8 @@
 //!
 //! With `--cfg ringloop_no_record`, which is for measuring its cost, nothing is recorded.
 
+use std::cell::Cell;
+
 use crate::loom::{
     MODELLED,
     global::{AtomicU32, AtomicU64, Ordering},
@@ -61,15 +63,6 @@ impl Drop for Observer {
     }
 }
 
-/// The polls that a worker times from now on: those whose number has none of these bits.
-#[inline]
-pub(crate) fn mask() -> u64 {
-    match OBSERVERS.load(Ordering::Relaxed) {
-        0 => SAMPLED,
-        _ => 0,
-    }
-}
-
 /// The number of a new group. After 2^32 groups a number comes again.
 pub(crate) fn new_group() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -77,14 +70,22 @@ pub(crate) fn new_group() -> u32 {
     NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1)
 }
 
-/// What a thread knows when it polls or wakes a task.
-#[cfg_attr(ringloop_no_record, expect(dead_code, reason = "nothing is recorded"))]
-#[derive(Debug, Clone, Copy)]
+/// What a thread knows when it polls or wakes a task: cells, so that each is read alone. A copy of the whole would be read in
+/// wider words than it was written in, for which the processor has to wait.
+#[derive(Debug)]
 pub(crate) struct Tick {
     /// Its last look at the clock; 0 outside of a worker's ticks.
-    pub(crate) now: u64,
+    pub(crate) now: Cell<u64>,
     /// Which polls it times.
-    pub(crate) mask: u64,
+    pub(crate) mask: Cell<u64>,
+    /// What a worker says once.
+    pub(crate) watch: Cell<Watch>,
+}
+
+/// Where a worker counts the polls that it times, and whether hooks hear of its tasks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watch {
+    #[cfg_attr(ringloop_no_record, expect(dead_code, reason = "nothing is recorded"))]
     pub(crate) samples: Option<&'static Samples>,
     /// From how many ns on a poll is slow.
     pub(crate) slow: u64,
@@ -94,8 +95,27 @@ pub(crate) struct Tick {
 
 impl Tick {
     /// Of a thread that is no worker.
-    pub(crate) const NONE: Self =
-        Self { now: 0, mask: SAMPLED, samples: None, slow: u64::MAX, is_hooked: false };
+    pub(crate) const fn none() -> Self {
+        Self { now: Cell::new(0), mask: Cell::new(SAMPLED), watch: Cell::new(Watch::NONE) }
+    }
+
+    /// The thread is a worker no longer.
+    pub(crate) fn end(&self) {
+        self.now.set(0);
+        self.mask.set(SAMPLED);
+        self.watch.set(Watch::NONE);
+    }
+
+    /// The worker has looked at the clock. While it times all polls for another reason, `all` is set.
+    #[inline]
+    pub(crate) fn begin(&self, now: u64, all: bool) {
+        self.now.set(now);
+        self.mask.set(if all || OBSERVERS.load(Ordering::Relaxed) != 0 { 0 } else { SAMPLED });
+    }
+}
+
+impl Watch {
+    const NONE: Self = Self { samples: None, slow: u64::MAX, is_hooked: false };
 }
 
 /// The record of one task: 64 bytes.
@@ -105,24 +125,26 @@ pub(crate) struct Record(Fields);
 #[cfg(ringloop_no_record)]
 type Fields = ();
 
+/// In this order: what a poll writes lies beside the future, which is polled then.
 #[cfg(not(ringloop_no_record))]
 #[derive(Debug)]
+#[repr(C)]
 struct Fields {
     /// The number of the task that spawned it, or 0.
     parent: u64,
+    born: u64,
     group: u32,
     /// When it became ready, in units of 256 ns, if the poll that follows is timed; else 0. Written by the
     /// thread that made it ready, which has its queue entry; then by the runner.
     ready: AtomicU32,
-    born: u64,
-    polls: AtomicU64,
+    busy: AtomicU64,
+    /// The lock that it took last and still holds, or 0.
+    held: AtomicU64,
     /// Polls that no wake-up led to.
     yields: AtomicU64,
     /// 0 before the first poll.
     last_ran: AtomicU64,
-    busy: AtomicU64,
-    /// The lock that it took last and still holds, or 0.
-    held: AtomicU64,
+    polls: AtomicU64,
 }
 
 const _: () = assert!(MODELLED || cfg!(ringloop_no_record) || size_of::<Record>() == 64);
@@ -134,6 +156,21 @@ const READY_SHIFT: u32 = 8;
 /// Set in `held` if the task holds another lock as well. Keys have fewer bits.
 #[cfg(not(ringloop_no_record))]
 const MORE: u64 = 1 << 63;
+
+/// Whether a task's poll number `polls` is timed. With the task's number, so that tasks of few polls are
+/// not all timed at the same one.
+#[cfg(not(ringloop_no_record))]
+#[inline(always)]
+fn is_timed(task: u64, polls: u64, mask: u64) -> bool {
+    polls.wrapping_add(task) & mask == 0
+}
+
+/// What `ready` says of a task that is ready from now on.
+#[cfg(not(ringloop_no_record))]
+#[cold]
+fn ready_now() -> u32 {
+    (super::clock::machine() >> READY_SHIFT) as u32 | 1
+}
 
 /// A record at one instant.
 #[derive(Debug, Clone, Copy, Default)]
@@ -153,17 +190,21 @@ pub(crate) struct Recorded {
 #[cfg(ringloop_no_record)]
 #[allow(clippy::unused_self)]
 impl Record {
-    pub(crate) fn new(_task: u64, _parent: u64, _group: u32, _tick: Tick) -> Self {
+    pub(crate) fn new(_task: u64, _parent: u64, _group: u32, _tick: &Tick) -> Self {
         Self(())
     }
 
     pub(crate) fn note_ready(&self, _task: u64, _mask: u64) {}
 
-    pub(crate) fn begin_poll(&self, _task: u64, _tick: Tick) -> u64 {
+    pub(crate) fn begin_poll(&self, _task: u64, _tick: &Tick) -> bool {
+        false
+    }
+
+    pub(crate) fn begin_timed(&self, _tick: &Tick) -> u64 {
         0
     }
 
-    pub(crate) fn end_timed(&self, _begun: u64, _tick: Tick) -> u64 {
+    pub(crate) fn end_timed(&self, _begun: u64, _tick: &Tick) -> u64 {
         0
     }
 
@@ -184,77 +225,68 @@ impl Record {
 impl Record {
     /// Of a new task, which is ready.
     #[inline(always)]
-    pub(crate) fn new(task: u64, parent: u64, group: u32, tick: Tick) -> Self {
-        let record = Self(Fields {
+    pub(crate) fn new(task: u64, parent: u64, group: u32, tick: &Tick) -> Self {
+        let born = match tick.now.get() {
+            0 => super::clock::machine(),
+            now => now,
+        };
+        // By value until it is complete: a record whose address were taken would be made on the stack first.
+        let ready = if is_timed(task, 0, tick.mask.get()) { ready_now() } else { 0 };
+        Self(Fields {
             parent,
+            born,
             group,
-            ready: AtomicU32::new(0),
-            born: if tick.now == 0 { super::clock::machine() } else { tick.now },
-            polls: AtomicU64::new(0),
-            yields: AtomicU64::new(0),
-            last_ran: AtomicU64::new(0),
+            ready: AtomicU32::new(ready),
             busy: AtomicU64::new(0),
             held: AtomicU64::new(0),
-        });
-        record.note_ready(task, tick.mask);
-        record
+            yields: AtomicU64::new(0),
+            last_ran: AtomicU64::new(0),
+            polls: AtomicU64::new(0),
+        })
     }
 
     /// The task becomes ready.
     #[inline(always)]
     pub(crate) fn note_ready(&self, task: u64, mask: u64) {
-        if self.is_timed(task, self.0.polls.load(Ordering::Relaxed), mask) {
-            self.note_ready_at(super::clock::machine());
+        if is_timed(task, self.0.polls.load(Ordering::Relaxed), mask) {
+            self.0.ready.store(ready_now(), Ordering::Relaxed);
         }
     }
 
-    #[cold]
-    fn note_ready_at(&self, now: u64) {
-        self.0.ready.store((now >> READY_SHIFT) as u32 | 1, Ordering::Relaxed);
-    }
-
-    /// Whether its poll number `polls` is timed. With the task's number, so that tasks of few polls are
-    /// not all timed at the same one.
+    /// A poll begins. Whether it is timed.
     #[inline(always)]
-    fn is_timed(&self, task: u64, polls: u64, mask: u64) -> bool {
-        polls.wrapping_add(task) & mask == 0
-    }
-
-    /// A poll begins. The time, if it is timed, else 0.
-    #[inline(always)]
-    pub(crate) fn begin_poll(&self, task: u64, tick: Tick) -> u64 {
+    pub(crate) fn begin_poll(&self, task: u64, tick: &Tick) -> bool {
         // Relaxed here and below: see the module.
         let polls = self.0.polls.load(Ordering::Relaxed);
         self.0.polls.store(polls + 1, Ordering::Relaxed);
-        self.0.last_ran.store(tick.now, Ordering::Relaxed);
-        if !self.is_timed(task, polls, tick.mask) {
-            return 0;
+        // Most polls of a tick find it there: a store is dearer before the RMW of the task's state than a load.
+        let now = tick.now.get();
+        if self.0.last_ran.load(Ordering::Relaxed) != now {
+            self.0.last_ran.store(now, Ordering::Relaxed);
         }
-        self.begin_timed(tick)
+        is_timed(task, polls, tick.mask.get())
     }
 
-    #[cold]
-    fn begin_timed(&self, tick: Tick) -> u64 {
+    /// A timed poll begins, now.
+    pub(crate) fn begin_timed(&self, tick: &Tick) -> u64 {
         let now = super::clock::machine();
         let ready = self.0.ready.load(Ordering::Relaxed);
         if ready != 0 {
             self.0.ready.store(0, Ordering::Relaxed);
-            if let Some(samples) = tick.samples {
+            if let Some(samples) = tick.watch.get().samples {
                 let waited = ((now >> READY_SHIFT) as u32).wrapping_sub(ready & !1);
                 samples.delay.add(u64::from(waited) << READY_SHIFT);
             }
         }
-        // 0 says that the poll is not timed.
-        now.max(1)
+        now
     }
 
     /// A timed poll ends. Returns its time.
-    #[cold]
-    pub(crate) fn end_timed(&self, begun: u64, tick: Tick) -> u64 {
+    pub(crate) fn end_timed(&self, begun: u64, tick: &Tick) -> u64 {
         let took = super::clock::machine().saturating_sub(begun);
         let busy = self.0.busy.load(Ordering::Relaxed);
-        self.0.busy.store(busy + took * (tick.mask + 1), Ordering::Relaxed);
-        if let Some(samples) = tick.samples {
+        self.0.busy.store(busy + took * (tick.mask.get() + 1), Ordering::Relaxed);
+        if let Some(samples) = tick.watch.get().samples {
             samples.poll.add(took);
         }
         took
@@ -357,15 +389,16 @@ mod tests {
     #[test]
     fn one_poll_in_64_is_timed() {
         let samples: &'static Samples = Box::leak(Box::default());
-        let tick = Tick { now: 7, samples: Some(samples), ..Tick::NONE };
+        let tick = &Tick::none();
+        tick.begin(7, false);
+        tick.watch.set(Watch { samples: Some(samples), ..Watch::NONE });
         let record = Record::new(5, 3, 2, tick);
         let mut timed = 0;
         for _ in 0..640 {
-            record.note_ready(5, tick.mask);
-            let begun = record.begin_poll(5, tick);
-            if begun != 0 {
+            record.note_ready(5, tick.mask.get());
+            if record.begin_poll(5, tick) {
                 timed += 1;
-                record.end_timed(begun, tick);
+                record.end_timed(record.begin_timed(tick), tick);
             }
         }
         let read = record.read();
@@ -381,7 +414,7 @@ mod tests {
     /// Goal: the lock before the last comes back; method: two locks in either order.
     #[test]
     fn the_last_lock_that_is_held_is_known() {
-        let record = Record::new(1, 0, 0, Tick::NONE);
+        let record = Record::new(1, 0, 0, &Tick::none());
         let outer = record.hold(10);
         let inner = record.hold(20);
         assert_eq!((outer, inner, record.read().held), (0, 10, 20));
