@@ -42,6 +42,8 @@ pub(crate) struct Options {
     pub(crate) name: String,
     /// Its name in reports.
     pub(crate) label: String,
+    /// It is no runtime's, but a pool that all may use.
+    pub(crate) is_pool: bool,
     /// Threads that there may be.
     pub(crate) threads: usize,
     /// Of these, as many are started as soon as jobs need them: one for each core.
@@ -72,6 +74,15 @@ pub(super) fn find(number: u64) -> Option<Arc<Shared>> {
     lanes().lock().get(&number)?.upgrade()
 }
 
+/// Those of the process that are no runtime's, with their names, in the order of their making.
+pub(crate) fn pools() -> Vec<(String, Lane)> {
+    let mut pools: Vec<_> = lanes().lock().values().filter_map(Weak::upgrade).collect();
+    // Outside of the lock: the last copy of a lane takes it.
+    pools.retain(|shared| shared.is_pool);
+    pools.sort_by_key(|shared| shared.number);
+    pools.into_iter().map(|shared| (shared.name.clone(), Lane(shared))).collect()
+}
+
 /// A lane. Copies are of the same.
 #[derive(Clone)]
 pub(crate) struct Lane(Arc<Shared>);
@@ -80,6 +91,7 @@ pub(super) struct Shared {
     number: u64,
     name: String,
     label: String,
+    is_pool: bool,
     stack_size: Option<usize>,
     hook: u16,
     surround: Surround,
@@ -116,6 +128,7 @@ impl Lane {
             number,
             name: options.name,
             label: options.label,
+            is_pool: options.is_pool,
             stack_size: options.stack_size,
             hook: options.hook,
             surround: options.surround,

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 pub(crate) use self::{
     job::{Guests, check, is_thread_of},
-    lane::{Hand, Lane, Options, Surround},
+    lane::{Hand, Lane, Options, Surround, pools},
     lookups::Lookups,
     queue::Duty,
     resolver::{name_of, resolve},

@@ -12,8 +12,9 @@ use super::{
     waits,
 };
 use crate::{
+    blocking,
     error::TaskId,
-    runtime::{self, Handle, Look, WorkerMetrics},
+    runtime::{self, Handle, LaneMetrics, Look, WorkerMetrics},
     scheduler::{Doing, Hub, Phase, WorkerLook},
     task::{self, Canceller, TaskInfo},
     util::clock,
@@ -103,6 +104,7 @@ impl Canceller {
 /// A snapshot of these runtimes, with at most so many tasks of each.
 pub(super) fn of(handles: &[Handle], most: usize) -> Dump {
     let runtimes = handles.iter().map(|handle| runtime(handle.look(most))).collect();
+    let pools = blocking::pools();
     let mut dump = Dump {
         format: FORMAT,
         taken_at: Duration::from_nanos(clock::machine()),
@@ -110,6 +112,7 @@ pub(super) fn of(handles: &[Handle], most: usize) -> Dump {
             pid: getpid().as_raw_pid() as u32,
             ringloop: env!("CARGO_PKG_VERSION"),
             kernel: uname().release().to_string_lossy().into_owned(),
+            pools: pools.iter().map(|(name, lane)| LaneMetrics::of(name, lane)).collect(),
         },
         runtimes,
     };

@@ -28,6 +28,7 @@ impl Dump {
                 json.number("pid", self.process.pid);
                 json.text("ringloop", Some(self.process.ringloop));
                 json.text("kernel", Some(&self.process.kernel));
+                json.list("pools", &self.process.pools, lane);
             });
             json.list("runtimes", &self.runtimes, runtime);
         });

@@ -26,6 +26,7 @@ mod collect;
 mod doctor;
 mod graph;
 mod json;
+mod listeners;
 mod prometheus;
 mod snapshot;
 mod waits;
@@ -34,6 +35,7 @@ pub use self::{
     collect::{dump, dump_up_to},
     doctor::{Checkup, Finding, FindingKind, Limits, Severity, doctor, findings, findings_to_json},
     graph::{AwaitGraph, Edge, EdgeKind, print_tree},
+    listeners::{ListenerDump, listeners},
     snapshot::{
         Dump, FORMAT, Primitive, ProcessDump, RuntimeDump, TaskDump, TaskState, WaitDump, WaitKind,
         WorkerDump, WorkerState,

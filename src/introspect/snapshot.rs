@@ -43,6 +43,8 @@ pub struct ProcessDump {
     pub ringloop: &'static str,
     /// The kernel's release, as `uname -r` prints it.
     pub kernel: String,
+    /// Its [pools of threads](crate::ThreadPool), which belong to no runtime.
+    pub pools: Vec<LaneMetrics>,
 }
 
 /// One runtime of a [`Dump`].

@@ -62,6 +62,8 @@ pub(crate) enum Alarm {
     Panic = 1,
     /// A runtime has not ended by its deadline.
     Shutdown = 2,
+    /// The doctor has found something.
+    Doctor = 4,
 }
 
 impl Rings {
@@ -197,8 +199,8 @@ pub(crate) fn alarm(key: u16, alarm: Alarm) {
             tell(&file, &error);
         }
     };
-    if alarm == Alarm::Shutdown {
-        // The process may be about to end.
+    if alarm != Alarm::Panic {
+        // The process may be about to end; and a thread that asks the doctor may wait.
         return write();
     }
     match threads::spawn("ringloop-record".to_owned(), write) {
@@ -220,6 +222,7 @@ fn with_reason(file: &Path, alarm: Alarm) -> PathBuf {
     let reason = match alarm {
         Alarm::Panic => "-panic",
         Alarm::Shutdown => "-shutdown",
+        Alarm::Doctor => "-doctor",
     };
     let mut name = file.file_stem().unwrap_or_default().to_owned();
     name.push(reason);

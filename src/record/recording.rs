@@ -102,6 +102,23 @@ impl Recording {
         self
     }
 
+    /// What was recorded from `time` on, in ns of the machine's monotonic clock.
+    pub(crate) fn since(&self, time: u64) -> Self {
+        let cut = |track: &Track| {
+            let from = track.events.partition_point(|event| event.at < time);
+            // If an earlier one is there, none that is gone was later.
+            let lost = if from > 0 { 0 } else { track.lost };
+            Track { name: track.name.clone(), events: track.events[from..].to_vec(), lost }
+        };
+        Self {
+            pid: self.pid,
+            begin: self.begin.max(time),
+            end: self.end,
+            tracks: self.tracks.iter().map(cut).collect(),
+            names: self.names.clone(),
+        }
+    }
+
     /// How many events there are.
     pub(crate) fn len(&self) -> usize {
         self.tracks.iter().map(|track| track.events.len()).sum()

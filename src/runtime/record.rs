@@ -70,14 +70,18 @@ impl Builder {
         self
     }
 
-    /// The file for recordings that are written by themselves, if the recorder is on: when a task panics
-    /// for the first time, and when the runtime has not ended by its deadline. Of `a/last.json` these are
-    /// `a/last-panic.json` and `a/last-shutdown.json`, as [`to_trace`](Recording::to_trace) gives
-    /// them. Default: what the environment variable `RINGLOOP_RECORD_FILE` names; without it, none is
-    /// written.
+    /// The file for recordings that are written by themselves, if the recorder is on. Each of these writes one, the first time
+    /// since the recorder was turned on; the names are those for `a/last.json`:
     ///
-    /// A thread made for that writes; the end of the runtime waits for it, 2 s at most. If it fails, standard
-    /// error has a line about it.
+    /// * a task panics: `a/last-panic.json`;
+    /// * the [doctor](crate::introspect::doctor) finds more than hints: `a/last-doctor.json`;
+    /// * the runtime has not ended by its deadline: `a/last-shutdown.json`.
+    ///
+    /// They are as [`to_trace`](Recording::to_trace) gives them. Default: what the environment variable
+    /// `RINGLOOP_RECORD_FILE` names; without it, none is written.
+    ///
+    /// After a panic a thread made for that writes; the end of the runtime waits for it, 2 s at most. The doctor writes before it
+    /// returns. If it fails, standard error has a line about it.
     ///
     /// asyncio: has none.
     ///
@@ -164,6 +168,16 @@ impl Handle {
     pub fn recording(&self) -> Recording {
         let rings = self.while_it_lives(|inner| record::rings(inner.hub.key())).flatten();
         rings.map(|rings| Recording::of(&rings)).unwrap_or_default()
+    }
+
+    /// Writes what was recorded to the file that was chosen for it: the doctor has found something. Only if the
+    /// recorder is on.
+    pub(crate) fn alarm_of_doctor(&self) {
+        if self.is_recording()
+            && let Some(key) = self.while_it_lives(|inner| inner.hub.key())
+        {
+            record::alarm(key, record::Alarm::Doctor);
+        }
     }
 
     /// Records for a time, while this thread waits, with more room than the recorder's own: up to a million

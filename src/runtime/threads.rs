@@ -200,6 +200,7 @@ impl ThreadOptions {
             Lane::new(blocking::Options {
                 name: format!("{name}-{suffix}"),
                 label: label.to_owned(),
+                is_pool: false,
                 threads: self.limits[kind as usize],
                 cores,
                 keep_alive: self.keep_alive,

@@ -156,6 +156,7 @@ impl ThreadPoolBuilder {
         };
         let lane = Lane::new(blocking::Options {
             name: self.name.clone(),
+            is_pool: true,
             label: format!("the thread pool \"{}\"", self.name),
             threads: self.threads,
             cores: available(),

@@ -10,14 +10,17 @@ use std::{
 };
 
 use ringloop::{
-    Builder, Handle, Runtime, TaskId,
-    introspect::{Checkup, Finding, FindingKind, Severity, doctor, findings, findings_to_json},
+    Builder, Handle, Runtime, TaskId, ThreadPool,
+    introspect::{
+        Checkup, Finding, FindingKind, Severity, TaskState, doctor, findings, findings_to_json,
+    },
     spawn,
     sync::{Lock, Queue},
     task, time, to_thread, uncancellable, yield_now,
 };
 
 use crate::{
+    fs_tools::TestFolder,
     harness::{Cfg, ErrorLog, on_every},
     processes::isolated,
 };
@@ -226,6 +229,15 @@ fn lane_without_a_free_thread_is_found() {
             drop(release);
             runtime.run(async { to_thread(|| ()).await.unwrap() }).unwrap();
             assert_eq!(lasting(), []);
+            let pool = ThreadPool::new("sums", 1).unwrap();
+            let (release, released) = mpsc::channel::<()>();
+            let holds = pool.submit(move || _ = released.recv());
+            let waits = pool.submit(|| ());
+            let found = find(FindingKind::SaturatedLane, &[]);
+            assert!(found.what.contains("`sums`") && found.fix.contains("ThreadPool"), "{found}");
+            drop(release);
+            runtime.run(async { (holds.await, waits.await) }).unwrap().1.unwrap();
+            assert_eq!(lasting(), []);
         });
     });
 }
@@ -315,6 +327,98 @@ fn limits_clocks_and_fallbacks_are_found_in_their_facts() {
             runtime.workers[0].in_flight = 91;
         };
         assert_eq!(with(&full), [FindingKind::Limit]);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let before = Checkup::take();
+        let overflows = before.overflows.unwrap();
+        let with = |overflows: u64, waiting: bool| {
+            let mut after = Checkup::take();
+            after.overflows = Some(overflows);
+            after.suspended = before.suspended;
+            if !waiting {
+                after.listeners.clear();
+            }
+            let found = findings(&before, &after);
+            found.into_iter().find(|finding| finding.kind == FindingKind::AcceptQueue)
+        };
+        let found = with(overflows + 3, true).unwrap();
+        assert!(found.what.starts_with("3 connections"), "{found}");
+        shows(&found, &format!("{}: 1 connections wait", listener.local_addr().unwrap()));
+        assert_eq!((with(overflows, true), with(overflows + 3, false)), (None, None));
+        drop(runtime);
+    });
+}
+
+#[test]
+fn connections_that_the_kernel_drops_are_counted() {
+    // Goal: a full accept queue shows in two checkups; method: more connections than the backlog has room for.
+    isolated(|| {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+        socket.bind(&any.into()).unwrap();
+        socket.listen(1).unwrap();
+        let address = socket.local_addr().unwrap();
+        let connect = || {
+            let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+            let client = client.unwrap();
+            client.set_nonblocking(true).unwrap();
+            _ = client.connect(&address);
+            client
+        };
+        // The queue has room for one more than the backlog says.
+        let _waiting = [connect(), connect()];
+        let before = Checkup::take();
+        let _dropped = connect();
+        let after = Checkup::take();
+        assert!(after.overflows.unwrap() > before.overflows.unwrap());
+        let found = findings(&before, &after);
+        let found = found.iter().find(|finding| finding.kind == FindingKind::AcceptQueue).unwrap();
+        shows(found, &format!("{}: 2 connections wait", address.as_socket().unwrap()));
+    });
+}
+
+#[test]
+fn the_recording_is_written_when_the_doctor_finds_something() {
+    // Goal: a finding writes the file once, a healthy runtime and a hint write none.
+    isolated(|| {
+        on_every(|cfg| {
+            let folder = TestFolder::new();
+            let builder = cfg.builder_with(&ErrorLog::default()).record(true);
+            let runtime = builder.record_to(folder.join("last.json")).build().unwrap();
+            let main = async {
+                let held = spawn(pending::<()>());
+                let state = |task| Handle::current().dump().task(task).unwrap().state;
+                while state(held.id()) != TaskState::Waiting {
+                    yield_now().await;
+                }
+                held
+            };
+            let held = runtime.run(main).unwrap();
+            // A hint: only its handle can end it.
+            assert!(doctor(PAUSE).iter().all(|finding| finding.severity == Severity::Info));
+            let file = folder.join("last-doctor.json");
+            assert!(!file.exists());
+            held.detach();
+            // That it was polled before is recorded, too.
+            while !doctor(PAUSE).iter().any(|finding| finding.severity == Severity::Warning) {}
+            assert!(std::fs::read_to_string(&file).unwrap().contains("traceEvents"));
+        });
+    });
+}
+
+#[test]
+fn machine_that_slept_and_refused_rings_are_found() {
+    isolated(|| {
+        let runtime = Builder::new().workers(1).build().unwrap();
+        let before = Checkup::take();
+        let with = |change: &dyn Fn(&mut Checkup)| {
+            let mut after = Checkup::take();
+            after.suspended = before.suspended;
+            after.dump.runtimes[0].backend.fallback = None;
+            change(&mut after);
+            findings(&before, &after).iter().map(|finding| finding.kind).collect::<Vec<_>>()
+        };
         let slept = |after: &mut Checkup| after.suspended += Duration::from_secs(1);
         assert_eq!(with(&slept), [FindingKind::ClockJump]);
         let refused = |after: &mut Checkup| {

@@ -9,7 +9,10 @@ use rustix::{
 
 use crate::{
     error::TaskId,
-    introspect::{Dump, EventKind, Recording, RuntimeDump, TaskDump, TaskState, collect},
+    introspect::{
+        Dump, EventKind, ListenerDump, Recording, RuntimeDump, TaskDump, TaskState, collect,
+        listeners,
+    },
     runtime::{self, Handle},
 };
 
@@ -23,6 +26,10 @@ pub struct Checkup {
     pub limits: Limits,
     /// How long the machine has been suspended since its start.
     pub suspended: Duration,
+    /// The listening TCP sockets of the process, if they could be read.
+    pub listeners: Vec<ListenerDump>,
+    /// How many connections the kernel has dropped, in this network namespace, because the accept queue of a listener was full.
+    pub overflows: Option<u64>,
     /// What was recorded of each runtime, by its [number](RuntimeDump::number), before this was taken.
     pub recordings: Vec<(u64, Recording)>,
 }
@@ -55,6 +62,8 @@ impl Checkup {
             dump: collect::of(handles, usize::MAX),
             limits: Limits::read(),
             suspended: suspended(),
+            listeners: listeners::listeners().unwrap_or_default(),
+            overflows: listeners::overflows(),
             recordings: Vec::new(),
         }
     }
@@ -95,7 +104,8 @@ pub(super) struct Pair<'a> {
     pub(super) after: &'a RuntimeDump,
     /// The time between.
     pub(super) pause: Duration,
-    pub(super) recording: Option<&'a Recording>,
+    /// What was recorded between.
+    pub(super) recording: Option<Recording>,
     polled: HashSet<TaskId>,
 }
 
@@ -105,13 +115,15 @@ pub(super) fn pairs<'a>(before: &'a Checkup, after: &'a Checkup) -> Vec<Pair<'a>
         let number = after_it.number;
         let before_it = before.dump.runtimes.iter().find(|runtime| runtime.number == number)?;
         let recording = after.recordings.iter().find(|recorded| recorded.0 == number);
-        let recording = recording.map(|recorded| &recorded.1);
+        // The recorder may have been on before.
+        let begun = before.dump.taken_at.as_nanos() as u64;
+        let recording = recording.map(|recorded| recorded.1.since(begun));
         Some(Pair {
             before: before_it,
             after: after_it,
             pause: after.dump.taken_at.saturating_sub(before.dump.taken_at),
+            polled: recording.as_ref().map(polled).unwrap_or_default(),
             recording,
-            polled: recording.map(polled).unwrap_or_default(),
         })
     };
     after.dump.runtimes.iter().filter_map(pair).collect()

@@ -45,6 +45,8 @@ pub enum FindingKind {
     FullQueue,
     /// Blocking jobs wait for a thread, and there will be no more threads.
     SaturatedLane,
+    /// Connections wait to be accepted, and the kernel drops further ones.
+    AcceptQueue,
     /// One task takes most of the workers' time while others wait.
     UnfairCpu,
     /// A limit of the process or of a ring is near.
@@ -68,6 +70,7 @@ impl FindingKind {
             Self::Leak => "leak",
             Self::FullQueue => "full_queue",
             Self::SaturatedLane => "saturated_lane",
+            Self::AcceptQueue => "accept_queue",
             Self::UnfairCpu => "unfair_cpu",
             Self::Limit => "limit",
             Self::ClockJump => "clock_jump",

@@ -23,7 +23,8 @@ use crate::runtime::{self, Handle};
 /// recorder](crate::Handle::record) is on during that time. It works while every worker is stuck, if it is
 /// called on a thread that is no worker.
 ///
-/// What is found is listed at [`FindingKind`]; the most severe come first.
+/// What is found is listed at [`FindingKind`]; the most severe come first. If it is more than hints, the recording of a
+/// runtime whose recorder was on is written to the file that [`Builder::record_to`](crate::Builder::record_to) names.
 ///
 /// asyncio: has none. `python -m asyncio pstree` shows cycles.
 ///
@@ -53,7 +54,12 @@ pub(super) fn examine(handles: &[Handle], pause: Duration) -> Vec<Finding> {
     let mut after = Checkup::of(handles);
     after.recordings = handles.iter().map(|handle| (handle.number(), handle.recording())).collect();
     begun.into_iter().for_each(|handle| handle.record(false));
-    findings(&before, &after)
+    let found = findings(&before, &after);
+    if found.iter().any(|finding| finding.severity > Severity::Info) {
+        // Where the recorder was on before, there may be a file for it.
+        handles.iter().for_each(Handle::alarm_of_doctor);
+    }
+    found
 }
 
 /// What two checkups of one process show.
@@ -79,7 +85,9 @@ pub fn findings(before: &Checkup, after: &Checkup) -> Vec<Finding> {
         resources::ring(&pair, &mut found);
         resources::fallback(&pair, &mut found);
     }
+    workers::saturated_pools(before, after, &mut found);
     resources::limits(after, &mut found);
+    resources::accepts(before, after, &mut found);
     resources::clock(before, after, &mut found);
     // Stable: those of one kind stay together.
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));

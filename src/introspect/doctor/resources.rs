@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    super::ListenerDump,
     checkup::{Checkup, Pair},
     finding::{Finding, FindingKind, Severity},
 };
@@ -40,6 +41,35 @@ pub(super) fn limits(after: &Checkup, found: &mut Vec<Finding>) {
         "bytes of locked memory",
         "raise the limit (`ulimit -l`, LimitMEMLOCK= of systemd)",
     );
+}
+
+/// Listeners whose connections waited the whole time, while the kernel dropped others. The kernel counts those of all listeners
+/// together.
+pub(super) fn accepts(before: &Checkup, after: &Checkup, found: &mut Vec<Finding>) {
+    let dropped = match (before.overflows, after.overflows) {
+        (Some(then), Some(now)) => now.saturating_sub(then),
+        _ => 0,
+    };
+    let waited = |now: &&ListenerDump| {
+        let waits = |then: &ListenerDump| then.address == now.address && then.waiting > 0;
+        now.waiting > 0 && before.listeners.iter().any(waits)
+    };
+    let full: Vec<_> = after.listeners.iter().filter(waited).collect();
+    if dropped == 0 || full.is_empty() {
+        return;
+    }
+    let line = |it: &&ListenerDump| format!("{}: {} connections wait", it.address, it.waiting);
+    found.push(Finding {
+        severity: Severity::Warning,
+        kind: FindingKind::AcceptQueue,
+        what: format!("{dropped} connections were dropped, since an accept queue was full"),
+        evidence: full.iter().map(line).collect(),
+        tasks: Vec::new(),
+        fix: "look for the tasks that accept: they have ended, wait for something else, or are too few; spawn a task for each \
+              connection; a longer backlog (`TcpListener::builder`, and the sysctl net.core.somaxconn) covers \
+              peaks only"
+            .to_owned(),
+    });
 }
 
 /// Rings that are nearly full.

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{
-    checkup::{Pair, describe},
+    checkup::{Checkup, Pair, describe},
     finding::{Finding, FindingKind, Severity},
 };
 use crate::{
@@ -57,7 +57,7 @@ pub(super) fn held(pair: &Pair<'_>, found: &mut Vec<Finding>) {
 /// Tasks that could run in both checkups, and were not polled between them.
 pub(super) fn starved(pair: &Pair<'_>, found: &mut Vec<Finding>) {
     let gone = |recording: &Recording| recording.tracks.iter().any(|track| track.lost > 0);
-    if pair.pause < LEAST || pair.recording.is_none_or(gone) {
+    if pair.pause < LEAST || pair.recording.as_ref().is_none_or(gone) {
         return;
     }
     let tasks: Vec<_> = pair.unchanged(TaskState::Ready).map(|(_, task)| task).collect();
@@ -156,7 +156,7 @@ fn note_delays(recording: &Recording, shares: &mut Shares) {
 
 /// A task that has most of the time while others wait.
 pub(super) fn unfair(pair: &Pair<'_>, found: &mut Vec<Finding>) {
-    let Some(recording) = pair.recording else { return };
+    let Some(recording) = &pair.recording else { return };
     let shares = shares(recording);
     let all: u64 = shares.busy.values().map(|(time, _)| time).sum();
     let workers = pair.after.workers.len() as u64;
@@ -188,15 +188,34 @@ pub(super) fn unfair(pair: &Pair<'_>, found: &mut Vec<Finding>) {
     });
 }
 
-/// Lanes whose threads are all busy in both checkups while jobs wait.
+/// Lanes of a runtime whose threads are all busy in both checkups while jobs wait.
 pub(super) fn saturated(pair: &Pair<'_>, found: &mut Vec<Finding>) {
-    for now in &pair.after.lanes {
-        let Some(then) = pair.before.lanes.iter().find(|lane| lane.name == now.name) else {
-            continue;
-        };
+    let fix = "give the lane more threads (`Builder::blocking_threads`), or a `ThreadPool` of \
+               its own to jobs that take long";
+    full_lanes(&pair.before.lanes, &pair.after.lanes, &|| jobs(pair), fix, found);
+}
+
+/// The same of the pools that belong to no runtime.
+pub(super) fn saturated_pools(before: &Checkup, after: &Checkup, found: &mut Vec<Finding>) {
+    let fix = "give the pool more threads (`ThreadPool::builder`), or submit less at once: a \
+               `CapacityLimiter` or a `Semaphore` lets the tasks wait instead of the jobs";
+    let (then, now) = (&before.dump.process.pools, &after.dump.process.pools);
+    full_lanes(then, now, &Vec::new, fix, found);
+}
+
+fn full_lanes(
+    before: &[LaneMetrics],
+    after: &[LaneMetrics],
+    evidence: &dyn Fn() -> Vec<String>,
+    fix: &str,
+    found: &mut Vec<Finding>,
+) {
+    for now in after {
+        let Some(then) = before.iter().find(|lane| lane.name == now.name) else { continue };
         let full = |lane: &LaneMetrics| lane.busy >= lane.limit && lane.queued > 0;
         let waited = now.oldest.unwrap_or_default();
-        if !(full(then) && full(now) && waited >= LEAST && pair.pause >= LEAST) {
+        // Its oldest job has waited since before the first checkup, or nearly so.
+        if !(full(then) && full(now) && waited >= LEAST) {
             continue;
         }
         found.push(Finding {
@@ -209,18 +228,16 @@ pub(super) fn saturated(pair: &Pair<'_>, found: &mut Vec<Finding>) {
                 now.queued,
                 waited.as_millis(),
             ),
-            evidence: jobs(pair),
+            evidence: evidence(),
             tasks: Vec::new(),
-            fix: "give the lane more threads (`Builder::blocking_threads`), or a `ThreadPool` of \
-                  its own to jobs that take long"
-                .to_owned(),
+            fix: fix.to_owned(),
         });
     }
 }
 
 /// The jobs that run, by the recording, and where they were started.
 fn jobs(pair: &Pair<'_>) -> Vec<String> {
-    let Some(recording) = pair.recording else { return Vec::new() };
+    let Some(recording) = &pair.recording else { return Vec::new() };
     let mut begun = HashMap::new();
     for event in recording.tracks.iter().flat_map(|track| &track.events) {
         match event.kind {
