@@ -8,6 +8,7 @@
 //!    it stays pending, and the scope that asked goes on to what is around the combinator.
 
 use std::{
+    mem,
     panic::Location,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -47,10 +48,14 @@ pub type OkOf<F> = <<F as Future>::Output as ResultLike>::Ok;
 /// Its error.
 pub type ErrorOf<F> = <<F as Future>::Output as ResultLike>::Error;
 
-/// Futures that are run together.
-pub trait Members {
+/// What futures that are run together come to. Apart from [`Members`]: the compiler asks for it where it looks
+/// whether a future is `Send`, and then has forgotten what a bound on lifetimes would need.
+pub trait HasOutcome {
     type Outcome;
+}
 
+/// Futures that are run together.
+pub trait Members: HasOutcome {
     /// Polls those that run. Ready: the outcome is certain, and some may still run.
     fn poll_members(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Outcome>;
 
@@ -85,7 +90,7 @@ struct End<T> {
 pin_project! {
     /// Runs members together: the future of the combinators.
     #[must_use = "futures do nothing unless awaited"]
-    pub struct Combine<M: Members> {
+    pub struct Combine<M: HasOutcome> {
         // Above the region: what is inside is dropped first.
         #[pin]
         members: M,
@@ -239,8 +244,8 @@ pin_project! {
         #[pin]
         inner: Option<F>,
         scope: Scope,
-        // A poll has begun and not come back: it panicked.
-        polling: bool,
+        // A poll has panicked.
+        panicked: bool,
         ending: bool,
     }
 }
@@ -248,20 +253,29 @@ pin_project! {
 impl<F: Future> Member<F> {
     #[inline(always)]
     pub(super) fn new(future: F) -> Self {
-        Self { inner: Some(future), scope: Scope::default(), polling: false, ending: false }
+        Self { inner: Some(future), scope: Scope::default(), panicked: false, ending: false }
     }
 
     #[inline(always)]
     fn poll_due(self: Pin<&mut Self>, cx: &mut Context<'_>, due: u64) -> Poll<F::Output> {
         let mut this = self.project();
         let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Pending };
-        *this.polling = true;
+        let note = NotePanic(this.panicked);
         let polled = this.scope.enter(due, || inner.poll(cx));
-        *this.polling = false;
+        mem::forget(note);
         if polled.is_ready() {
             this.inner.set(None);
         }
         polled
+    }
+}
+
+/// Notes that a poll has not come back.
+struct NotePanic<'a>(&'a mut bool);
+
+impl Drop for NotePanic<'_> {
+    fn drop(&mut self) {
+        *self.0 = true;
     }
 }
 
@@ -280,7 +294,7 @@ impl<F: Future> OneOfMany for Member<F> {
             if this.scope.has_regions() {
                 return false;
             }
-            if std::mem::needs_drop::<F>() {
+            if mem::needs_drop::<F>() {
                 panic::contain(|| this.inner.set(None));
             } else {
                 this.inner.set(None);
@@ -294,8 +308,8 @@ impl<F: Future> OneOfMany for Member<F> {
         if this.inner.is_none() {
             return Poll::Ready(());
         }
-        let quiet = !std::mem::replace(this.ending, true) && !this.scope.has_regions();
-        if !quiet && !*this.polling {
+        let quiet = !mem::replace(this.ending, true) && !this.scope.has_regions();
+        if !quiet && !*this.panicked {
             this.scope.skip_turn();
             // For futures inside it counts as due: inner scopes leave the request to it.
             let polled = panic::catch(|| drop(self.as_mut().poll_due(cx, 0)));

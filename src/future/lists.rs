@@ -2,13 +2,16 @@
 
 use std::{
     convert::Infallible,
+    marker::PhantomData,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use pin_project_lite::pin_project;
 
-use super::combine::{Combine, Ending, Member, Members, OneOfMany, ResultLike, TaskMember};
+use super::combine::{
+    Combine, Ending, HasOutcome, Member, Members, OneOfMany, ResultLike, TaskMember,
+};
 use crate::task::Task;
 
 pin_project! {
@@ -290,22 +293,25 @@ flatten!(A B C D E F G H I J);
 flatten!(A B C D E F G H I J K);
 flatten!(A B C D E F G H I J K L);
 
-/// How to poll a list. A pointer: bounds on a closure, as those on the types of the values, would make the
-/// compiler take futures that hold references for not `Send`.
-type Plan<L, T> = fn(Pin<&mut L>, &mut Context<'_>) -> Poll<T>;
-
 pin_project! {
     /// A list that is run: what the macros expand to.
-    pub struct Planned<L, T> {
+    pub struct Planned<L, T, P> {
         #[pin]
         list: L,
-        plan: Plan<L, T>,
+        plan: P,
+        outcome: PhantomData<fn() -> T>,
     }
 }
 
-impl<L: List, T> Members for Planned<L, T> {
+impl<L, T, P> HasOutcome for Planned<L, T, P> {
     type Outcome = T;
+}
 
+impl<L, T, P> Members for Planned<L, T, P>
+where
+    L: List,
+    P: Fn(Pin<&mut L>, &mut Context<'_>) -> Poll<T>,
+{
     #[inline(always)]
     fn poll_members(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         let this = self.project();
@@ -325,8 +331,12 @@ impl<L: List, T> Members for Planned<L, T> {
 /// Runs a list: what the macros call.
 #[track_caller]
 #[inline(always)]
-pub fn run_list<L: List, T>(list: L, plan: Plan<L, T>) -> Combine<Planned<L, T>> {
-    Combine::new(Planned { list, plan })
+pub fn run_list<L, T, P>(list: L, plan: P) -> Combine<Planned<L, T, P>>
+where
+    L: List,
+    P: Fn(Pin<&mut L>, &mut Context<'_>) -> Poll<T>,
+{
+    Combine::new(Planned { list, plan, outcome: PhantomData })
 }
 
 /// All values: see [`gather!`](macro@crate::gather).

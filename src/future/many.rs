@@ -9,7 +9,9 @@ use std::{
 use futures_util::stream::{FuturesUnordered, Stream};
 use pin_project_lite::pin_project;
 
-use super::combine::{Combine, Ending, ErrorOf, Member, Members, OkOf, OneOfMany, ResultLike};
+use super::combine::{
+    Combine, Ending, ErrorOf, HasOutcome, Member, Members, OkOf, OneOfMany, ResultLike,
+};
 
 pin_project! {
     /// A future that says which it is.
@@ -81,9 +83,11 @@ pub struct GatherMany<F: Future> {
 
 impl<F: Future> Unpin for GatherMany<F> {}
 
-impl<F: Future> Members for GatherMany<F> {
+impl<F: Future> HasOutcome for GatherMany<F> {
     type Outcome = Vec<F::Output>;
+}
 
+impl<F: Future> Members for GatherMany<F> {
     fn poll_members(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Outcome> {
         let this = &mut *self;
         while let Some((index, value)) = std::task::ready!(this.running.poll_next(cx)) {
@@ -142,9 +146,11 @@ pub struct TryGatherMany<F: Future<Output: ResultLike>> {
 
 impl<F: Future<Output: ResultLike>> Unpin for TryGatherMany<F> {}
 
-impl<F: Future<Output: ResultLike>> Members for TryGatherMany<F> {
+impl<F: Future<Output: ResultLike>> HasOutcome for TryGatherMany<F> {
     type Outcome = Result<Vec<OkOf<F>>, ErrorOf<F>>;
+}
 
+impl<F: Future<Output: ResultLike>> Members for TryGatherMany<F> {
     fn poll_members(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Outcome> {
         let this = &mut *self;
         while let Some((index, value)) = std::task::ready!(this.running.poll_next(cx)) {
@@ -206,9 +212,11 @@ pub struct RaceMany<F> {
 
 impl<F> Unpin for RaceMany<F> {}
 
-impl<F: Future> Members for RaceMany<F> {
+impl<F: Future> HasOutcome for RaceMany<F> {
     type Outcome = (usize, F::Output);
+}
 
+impl<F: Future> Members for RaceMany<F> {
     fn poll_members(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Outcome> {
         self.running.poll_next(cx).map(|first| first.expect("at least one runs"))
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    combine::{Combine, Ending, ErrorOf, Members, OkOf, ResultLike},
+    combine::{Combine, Ending, ErrorOf, HasOutcome, Members, OkOf, ResultLike},
     many::Running,
 };
 use crate::{runtime::Deadline, time::Instant};
@@ -36,9 +36,11 @@ impl<I: Iterator<Item: Future<Output: ResultLike>>> Staggered<I> {
     }
 }
 
-impl<I: Iterator<Item: Future<Output: ResultLike>>> Members for Staggered<I> {
+impl<I: Iterator<Item: Future<Output: ResultLike>>> HasOutcome for Staggered<I> {
     type Outcome = Result<(usize, OkOf<I::Item>), Vec<ErrorOf<I::Item>>>;
+}
 
+impl<I: Iterator<Item: Future<Output: ResultLike>>> Members for Staggered<I> {
     fn poll_members(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Outcome> {
         let this = &mut *self;
         if this.begun == 0 {

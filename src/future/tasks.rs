@@ -11,7 +11,7 @@ use futures_core::{FusedStream, Stream};
 use futures_util::stream::FuturesUnordered;
 
 use super::{
-    combine::{Combine, Ending, Members},
+    combine::{Combine, Ending, HasOutcome, Members},
     many::Empty,
 };
 use crate::{
@@ -45,9 +45,11 @@ impl<T> SettleTasks<T> {
     }
 }
 
-impl<T> Members for SettleTasks<T> {
+impl<T> HasOutcome for SettleTasks<T> {
     type Outcome = Vec<Result<T, TaskError>>;
+}
 
+impl<T> Members for SettleTasks<T> {
     fn poll_members(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Outcome> {
         ready!(self.poll_all(cx));
         self.tasks.clear();

@@ -104,6 +104,7 @@ impl Deadline {
     }
 
     /// Gives the timer up; the next poll that has to wait arms another.
+    #[inline(never)]
     fn disarm(&mut self) {
         panic::discard_foreign(self.release());
     }

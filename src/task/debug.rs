@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A task whose regions have caught one request so often takes no notice of it.
-pub(super) const CATCHES: u16 = 1000;
+pub(super) const CATCHES: u32 = 1000;
 
 /// Polls the task that is set as the current one, and reports it if that takes long.
 #[cold]

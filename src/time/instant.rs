@@ -37,6 +37,7 @@ impl Instant {
     ///
     /// asyncio: `loop.time()`.
     #[must_use]
+    #[inline]
     pub fn now() -> Self {
         Self(clock::now())
     }
@@ -55,6 +56,7 @@ impl Instant {
 
     /// This time moved on by `duration`, or `None` if that cannot be said.
     #[must_use]
+    #[inline]
     pub fn checked_add(&self, duration: Duration) -> Option<Self> {
         let nanos = u64::try_from(duration.as_nanos()).ok()?;
         self.0.checked_add(nanos).map(Self)
@@ -80,6 +82,7 @@ impl Instant {
 impl Add<Duration> for Instant {
     type Output = Self;
 
+    #[inline]
     fn add(self, duration: Duration) -> Self {
         self.checked_add(duration).unwrap_or(Self(u64::MAX))
     }

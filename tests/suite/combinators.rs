@@ -561,6 +561,39 @@ fn combinators_dropped_half_way_drop_their_members() {
 }
 
 #[test]
+fn macros_around_futures_that_hold_references_are_send() {
+    // Goal: the types that the macros expand to keep a task `Send`, also if values, futures and what holds them
+    // borrow; method: it compiles, and gives the values.
+    async fn both<'a>(left: &'a str, right: &'a str) -> &'a str {
+        let late = async {
+            yields(2).await;
+            left
+        };
+        let first = ringloop::race!(late, async { right }, pending()).await;
+        let (left, right) = ringloop::gather!(async { left }, async { first }).await;
+        let tried =
+            ringloop::try_gather!(async { Ok::<_, &str>(right) }, async { Err::<u8, _>(left) });
+        tried.await.unwrap_err()
+    }
+
+    on_every(|cfg| {
+        cfg.everywhere(|| async {
+            let task = spawn(async {
+                let (left, right) = (String::from("left"), String::from("right"));
+                let names = [left.as_str(), right.as_str()];
+                let nested = ringloop::race!(both(&left, &right), async {
+                    let inner = async { names.first().map_or("none", |name| name) };
+                    yields(9).await;
+                    ringloop::race!(inner, both(names[0], names[1])).await
+                });
+                nested.await.to_owned()
+            });
+            assert_eq!(task.await.unwrap(), "left");
+        });
+    });
+}
+
+#[test]
 fn select_of_futures_takes_ours_as_they_are() {
     // Goal: our futures implement what `futures::select!` requires, and report when they have given
     // their value: in a loop each gives it once; method: all kinds beside each other, until none is

@@ -78,10 +78,17 @@ impl Region {
         self.link.get_or_insert_with(|| Link::new(Node::new(kind))).node()
     }
 
-    #[inline(always)]
-    fn end(&mut self) {
+    #[cold]
+    fn end_link(&mut self) {
         if let Some(link) = self.link.take() {
             link.end();
+        }
+    }
+
+    #[inline(always)]
+    fn end(&mut self) {
+        if self.link.is_some() {
+            self.end_link();
         }
     }
 }

@@ -34,8 +34,9 @@ pub(super) struct Progress {
     /// The request was delivered to a region.
     delivered: bool,
     turns: u16,
-    /// How often the request was delivered.
-    rounds: u16,
+    /// How often the request was delivered. It fills the struct up: with a gap at the end, a new scope is written by
+    /// two stores that overlap, and a load of the first word waits for both of them.
+    rounds: u32,
 }
 
 impl Scope {
@@ -111,7 +112,7 @@ impl Progress {
     /// cleanup.
     pub(super) fn is_found_ignored(&mut self) -> bool {
         let found = self.rounds == debug::CATCHES;
-        self.rounds += u16::from(found);
+        self.rounds += u32::from(found);
         found
     }
 
