@@ -26,7 +26,7 @@
 //!             ready(Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("hello")))))
 //!         });
 //!         http1::Builder::new().timer(HyperTimer).serve_connection(stream, greet).await
-//!     });
+//!     }).detach();
 //!
 //!     let mut client = TcpStream::connect(addr).await?;
 //!     client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await?;

@@ -2,6 +2,7 @@
 
 mod cause;
 pub(crate) mod hook;
+mod to_io;
 
 use std::{
     any::Any,
@@ -13,8 +14,10 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use self::cause::Cause;
 pub use self::cause::{CancelCause, ScopeKind};
+pub(crate) use self::{cause::Cause, to_io::into_io_error};
+
+use crate::util::threads::SMALLEST_STACK;
 
 /// Names one task, uniquely within the process. Events and errors speak of tasks by it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -175,11 +178,31 @@ impl TaskError {
     }
 }
 
+/// A text without its middle, if it is long. A task that unwraps the result of another one has that one's error in its own
+/// panic: in a chain of tasks, each text would be twice as long as the one before, if quotes were escaped.
+struct Short<'a>(&'a str);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// Of the beginning and of the end, in characters.
+        const KEPT: usize = 400;
+        let mut starts = self.0.char_indices().map(|(at, _)| at);
+        let head = starts.nth(KEPT);
+        let tail = starts.nth_back(KEPT - 1);
+        match (head, tail) {
+            (Some(head), Some(tail)) => write!(f, "{} .. {}", &self.0[..head], &self.0[tail..]),
+            _ => f.write_str(self.0),
+        }
+    }
+}
+
 impl fmt::Debug for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Failure::Cancelled(cause) => write!(f, "TaskError::Cancelled({cause})"),
-            Failure::Panicked(panic) => write!(f, "TaskError::Panicked({:?})", panic.message()),
+            Failure::Panicked(panic) => {
+                write!(f, "TaskError::Panicked(\"{}\")", Short(&panic.message()))
+            }
             Failure::NoThread(error) => write!(f, "TaskError::Refused({error})"),
             Failure::QueueFull(lane, limit) => write!(f, "TaskError::QueueFull({lane}, {limit})"),
         }
@@ -206,31 +229,6 @@ impl fmt::Display for TaskError {
 
 /// What to do where threads are refused.
 const RAISE_THREADS: &str = "raise the limit of threads (ulimit -u, the cgroup's pids.max)";
-
-/// For `task.await??` in a function that returns `io::Result`. The kind is
-/// [`Other`](std::io::ErrorKind::Other), and the error stays within.
-///
-/// ```
-/// use std::io;
-///
-/// ringloop::run(async {
-///     let read = async || -> io::Result<u64> {
-///         let task = ringloop::spawn(async { Ok::<_, io::Error>(7) });
-///         Ok(task.await??)
-///     };
-///     assert_eq!(read().await.unwrap(), 7);
-///     let task = ringloop::spawn(std::future::pending::<()>());
-///     task.cancel();
-///     let error = io::Error::from(task.await.unwrap_err());
-///     assert!(error.to_string().starts_with("the task was cancelled"));
-///     assert!(error.get_ref().unwrap().is::<ringloop::TaskError>());
-/// });
-/// ```
-impl From<TaskError> for std::io::Error {
-    fn from(error: TaskError) -> Self {
-        Self::other(error)
-    }
-}
 
 impl Error for TaskError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
@@ -385,7 +383,7 @@ impl BuildError {
     }
 
     /// Of a [`ThreadPool`](crate::ThreadPool).
-    pub(crate) fn of_pool(message: &'static str) -> Self {
+    pub(crate) fn of_pool(message: impl Into<Cow<'static, str>>) -> Self {
         Self { what: "the thread pool", message: message.into(), source: None }
     }
 
@@ -397,6 +395,10 @@ impl BuildError {
     pub fn io_error(&self) -> Option<&std::io::Error> {
         self.source.as_ref()
     }
+}
+
+pub(crate) fn stack_too_small(bytes: usize) -> String {
+    format!("a stack of {bytes} bytes overflows at once: give it at least {SMALLEST_STACK}")
 }
 
 impl fmt::Display for BuildError {

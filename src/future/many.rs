@@ -244,6 +244,8 @@ impl fmt::Display for Empty {
 
 impl std::error::Error for Empty {}
 
+crate::error::into_io_error!(Empty);
+
 /// Runs futures of one type at the same time; the first that is ready wins: its index and its value.
 ///
 /// The losers are ended, with their cleanup, before it is ready itself. To race tasks, give their

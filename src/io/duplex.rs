@@ -61,6 +61,7 @@ const SMALLEST: usize = 64;
 /// ```
 #[doc(alias = "memory_stream_pair")]
 #[must_use]
+#[track_caller]
 pub fn duplex(max: usize) -> (DuplexStream, DuplexStream) {
     let (here_in, there_out) = simplex(max);
     let (there_in, here_out) = simplex(max);
@@ -83,13 +84,14 @@ pub fn duplex(max: usize) -> (DuplexStream, DuplexStream) {
 ///
 /// ringloop::run(async {
 ///     let (mut reader, mut writer) = simplex(16);
-///     ringloop::spawn(async move { writer.write_all(b"more than sixteen bytes").await });
+///     ringloop::spawn(async move { writer.write_all(b"more than sixteen bytes").await }).detach();
 ///     let mut text = String::new();
 ///     reader.read_to_string(&mut text).await.unwrap();
 ///     assert_eq!(text, "more than sixteen bytes");
 /// });
 /// ```
 #[must_use]
+#[track_caller]
 pub fn simplex(max: usize) -> (SimplexReader, SimplexWriter) {
     assert!(max > 0, "a stream in memory needs room for at least one byte");
     let shared = Arc::new(Shared { max, pipe: Mutex::new(Pipe::default()) });

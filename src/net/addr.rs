@@ -5,7 +5,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
 };
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice::name_to_index};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType, netdevice::name_to_index},
+};
 
 /// What can be connected or bound to: addresses, or a name and a port.
 ///
@@ -192,6 +195,24 @@ impl<T: Sealed + ?Sized> Sealed for &T {
 
     fn single(&self) -> Option<SocketAddr> {
         (**self).single()
+    }
+}
+
+/// What to do about an address that cannot be bound.
+pub(super) fn bind_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another process has it, or this one: choose another port, or 0 for any"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE"
+        }
+        io::ErrorKind::AddrNotAvailable => "; it is not an address of this machine",
+        _ => match Errno::from_io_error(error) {
+            Some(Errno::AFNOSUPPORT) => "; this machine has no addresses of that family",
+            Some(Errno::MFILE) => "; raise the limit of descriptors (ulimit -n), or close some",
+            _ => "",
+        },
     }
 }
 

@@ -295,11 +295,13 @@ fn start<C: Callbacks>(
 ///
 /// Those of [`TcpListener::bind`](crate::net::TcpListener::bind). The thread belongs to no runtime.
 #[doc(alias = "create_server")]
-pub async fn serve<P: Protocol>(
+#[track_caller]
+pub fn serve<P: Protocol>(
     addrs: impl ToSocketAddrs,
     make: impl Fn() -> P + Send + Sync + 'static,
-) -> io::Result<Server> {
-    serve_on(Server::builder().listen(addrs).await?, make)
+) -> impl Future<Output = io::Result<Server>> {
+    let builder = Server::builder();
+    async move { serve_on(builder.listen(addrs).await?, make) }
 }
 
 /// The same with limits, on Unix sockets, or with listeners of the caller's.
@@ -319,11 +321,13 @@ pub fn serve_on<P: Protocol>(
 /// # Errors
 ///
 /// As [`serve`].
-pub async fn serve_buffered<P: BufferedProtocol>(
+#[track_caller]
+pub fn serve_buffered<P: BufferedProtocol>(
     addrs: impl ToSocketAddrs,
     make: impl Fn() -> P + Send + Sync + 'static,
-) -> io::Result<Server> {
-    serve_by(Server::builder().listen(addrs).await?, move || Buffered(make()))
+) -> impl Future<Output = io::Result<Server>> {
+    let builder = Server::builder();
+    async move { serve_by(builder.listen(addrs).await?, move || Buffered(make())) }
 }
 
 fn serve_by<C: Callbacks>(

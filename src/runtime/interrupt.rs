@@ -37,6 +37,9 @@ use crate::{
     },
 };
 
+/// What the cause of the cancellation says.
+pub(super) const REASON: &str = "Ctrl-C (SIGINT)";
+
 /// The mains that watch, for the handler. Written under the lock of [`state`].
 static MAINS: AtomicU32 = AtomicU32::new(0);
 /// The process that has them.

@@ -54,6 +54,7 @@ pub(crate) use self::{
     look::{Look, all as all_runtimes},
     owned::{Route, count, perform, perform_on_thread},
     run::run_on,
+    spawn::spawn_from,
     testing::MockClock,
 };
 use crate::{

@@ -93,7 +93,7 @@ pub(super) fn run_here<F: Future>(builder: Builder, main: F) -> Result<F::Output
         let interrupt = || {
             if watch.is_some() {
                 interrupted.set(true);
-                task.cancel();
+                task.cancel_from_outside(interrupt::REASON);
             }
         };
         interrupt::attend(&worker, || task.is_finished() || worker.has_lost(), interrupt);
@@ -182,7 +182,7 @@ fn wait_for<T>(task: Task<T>, waiter: &Arc<Waiter>) -> Result<T, TaskError> {
     let mut task = pin!(task);
     loop {
         if waiter.is_interrupted() {
-            task.cancel();
+            task.cancel_from_outside(interrupt::REASON);
         }
         match task.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(result) => return result,

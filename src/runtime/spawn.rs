@@ -41,7 +41,7 @@ use crate::{
 /// }
 ///
 /// ringloop::run(async {
-///     ringloop::spawn(count(Rc::new(1)));
+///     ringloop::spawn(count(Rc::new(1))).detach();
 /// });
 /// ```
 ///
@@ -49,7 +49,7 @@ use crate::{
 ///
 /// ```text
 /// error: future cannot be sent between threads safely
-///     ringloop::spawn(count(Rc::new(1)));
+///     ringloop::spawn(count(Rc::new(1))).detach();
 ///                     ^^^^^^^^^^^^^^^^^ future returned by `count` is not `Send`
 /// note: future is not `Send` as this value is used across an await
 ///     async fn count(shared: Rc<u32>) {
@@ -69,7 +69,16 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let spawned_at = Location::caller();
+    spawn_from(future, Location::caller())
+}
+
+/// As [`spawn`], for the place that reports are to name.
+#[inline]
+pub(crate) fn spawn_from<F>(future: F, spawned_at: &'static Location<'static>) -> Task<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
     if size_of::<F>() > BOXED {
         spawn_at(Box::pin(future), spawned_at)
     } else {

@@ -14,13 +14,13 @@ use super::{
 };
 use crate::{
     blocking::{self, Duty, KEEP_ALIVE, Kind, Lane, Pool},
-    error::BuildError,
+    error::{BuildError, stack_too_small},
     scheduler::{Call, Standstill},
     util::{
         clock::played::Clock,
         current::{self, Role, RuntimeId},
         panic,
-        threads::available,
+        threads::{SMALLEST_STACK, available},
     },
 };
 
@@ -110,7 +110,7 @@ impl Builder {
         self
     }
 
-    /// The size of the stack of each thread that the runtime starts, in bytes. Default: that of
+    /// The size of the stack of each thread that the runtime starts, in bytes, at least 64 KiB. Default: that of
     /// [`std::thread`], which is 2 MiB or what `RUST_MIN_STACK` says.
     pub fn thread_stack_size(mut self, bytes: usize) -> Self {
         self.threads.stack_size = Some(bytes);
@@ -170,6 +170,9 @@ impl ThreadOptions {
             return Err(BuildError::new(
                 "a blocking queue of 0 jobs takes nothing: give it room for at least 1",
             ));
+        }
+        if let Some(bytes) = self.stack_size.filter(|bytes| *bytes < SMALLEST_STACK) {
+            return Err(BuildError::new(stack_too_small(bytes)));
         }
         if let Some(outer) = &self.outer {
             outer.start()?;

@@ -176,12 +176,17 @@ pub(crate) fn has_peer_left(error: &io::Error) -> bool {
 /// });
 /// ```
 #[doc(alias = "start_server")]
-pub async fn serve<F, Fut>(addrs: impl ToSocketAddrs, handler: F) -> io::Result<Server>
+#[track_caller]
+pub fn serve<F, Fut>(
+    addrs: impl ToSocketAddrs,
+    handler: F,
+) -> impl Future<Output = io::Result<Server>>
 where
     F: Fn(StreamReader, StreamWriter) -> Fut + Send + Sync + 'static,
     Fut: Future<Output: Outcome> + Send + 'static,
 {
-    serve_on(Server::builder().listen(addrs).await?, handler)
+    let builder = Server::builder();
+    async move { serve_on(builder.listen(addrs).await?, handler) }
 }
 
 /// The same on a Unix socket, whose path must not exist.
@@ -192,6 +197,7 @@ where
 ///
 /// Those of [`UnixListener::bind`](crate::net::UnixListener::bind). The thread belongs to no runtime.
 #[doc(alias = "start_unix_server")]
+#[track_caller]
 pub fn serve_unix<F, Fut>(path: impl AsRef<Path>, handler: F) -> io::Result<Server>
 where
     F: Fn(StreamReader, StreamWriter) -> Fut + Send + Sync + 'static,

@@ -176,16 +176,18 @@ pub async fn accept_tls(
 /// # Errors
 ///
 /// Those of [`TcpListener::bind`](crate::net::TcpListener::bind). The thread belongs to no runtime.
-pub async fn serve_tls<F, Fut>(
+#[track_caller]
+pub fn serve_tls<F, Fut>(
     addrs: impl ToSocketAddrs,
     acceptor: TlsAcceptor,
     handler: F,
-) -> io::Result<Server>
+) -> impl Future<Output = io::Result<Server>>
 where
     F: Fn(StreamReader, StreamWriter) -> Fut + Send + Sync + 'static,
     Fut: Future<Output: Outcome> + Send + 'static,
 {
-    serve_tls_on(Server::builder().listen(addrs).await?, acceptor, handler)
+    let builder = Server::builder();
+    async move { serve_tls_on(builder.listen(addrs).await?, acceptor, handler) }
 }
 
 /// The same with limits, on Unix sockets, or with listeners of the caller's.

@@ -345,3 +345,5 @@ impl fmt::Display for Broken {
 }
 
 impl Error for Broken {}
+
+crate::error::into_io_error!(Broken);

@@ -458,6 +458,8 @@ impl<T> fmt::Display for SendError<T> {
 
 impl<T> Error for SendError<T> {}
 
+crate::error::into_io_error!(items SendError);
+
 /// Why there is no item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecvError {
@@ -478,6 +480,8 @@ impl fmt::Display for RecvError {
 
 impl Error for RecvError {}
 
+crate::error::into_io_error!(RecvError);
+
 /// The receiver was too slow, and missed as many items: from [`stream`](Receiver::stream).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lagged(pub u64);
@@ -489,6 +493,8 @@ impl fmt::Display for Lagged {
 }
 
 impl Error for Lagged {}
+
+crate::error::into_io_error!(Lagged);
 
 /// Why there is no item right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

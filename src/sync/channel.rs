@@ -10,7 +10,7 @@
 //!     let (sender, receiver) = channel(16);
 //!     for n in 0..3 {
 //!         let sender = sender.clone();
-//!         ringloop::spawn(async move { sender.send(n).await });
+//!         ringloop::spawn(async move { sender.send(n).await }).detach();
 //!     }
 //!     drop(sender); // the tasks have theirs
 //!     let mut sum = 0;
@@ -451,7 +451,7 @@ impl<T> Receiver<T> {
     ///         for n in 0..10 {
     ///             sender.send(n).await.unwrap();
     ///         }
-    ///     });
+    ///     }).detach();
     ///     let even = receiver.stream().filter(|n| std::future::ready(n % 2 == 0));
     ///     assert_eq!(even.collect::<Vec<_>>().await, [0, 2, 4, 6, 8]);
     /// });

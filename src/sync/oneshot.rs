@@ -47,7 +47,7 @@ use crate::{
 ///
 /// ringloop::run(async {
 ///     let (promise, deferred) = oneshot();
-///     ringloop::spawn(async move { promise.set(6 * 7) });
+///     ringloop::spawn(async move { promise.set(6 * 7) }).detach();
 ///     assert_eq!(deferred.await, Ok(42));
 /// });
 /// ```
@@ -474,3 +474,5 @@ impl fmt::Display for BrokenPromise {
 }
 
 impl Error for BrokenPromise {}
+
+crate::error::into_io_error!(BrokenPromise);

@@ -282,7 +282,7 @@ impl Semaphore {
     /// let semaphore = Semaphore::new(0);
     /// std::thread::scope(|scope| {
     ///     scope.spawn(|| semaphore.add_permits(1));
-    ///     semaphore.blocking_acquire().unwrap();
+    ///     let _permit = semaphore.blocking_acquire().unwrap();
     /// });
     /// ```
     #[track_caller]
@@ -559,6 +559,8 @@ impl fmt::Display for AcquireError {
 }
 
 impl Error for AcquireError {}
+
+crate::error::into_io_error!(AcquireError);
 
 /// Why there is no permit right now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -481,6 +481,8 @@ impl<T> fmt::Display for SendError<T> {
 
 impl<T> Error for SendError<T> {}
 
+crate::error::into_io_error!(items SendError);
+
 /// All senders are gone, and the last value was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecvError(());
@@ -492,3 +494,5 @@ impl fmt::Display for RecvError {
 }
 
 impl Error for RecvError {}
+
+crate::error::into_io_error!(RecvError);

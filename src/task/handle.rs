@@ -25,7 +25,7 @@ use super::{
     state::Detach,
 };
 use crate::{
-    error::{Cause, Named, TaskError, TaskId},
+    error::{CancelCause, Cause, Named, ScopeKind, TaskError, TaskId},
     util::{current, panic, park},
 };
 
@@ -146,6 +146,13 @@ impl<T> Task<T> {
     #[track_caller]
     pub fn cancel_with(&self, reason: impl Into<Cow<'static, str>>) -> bool {
         self.request(false, Asked::for_reason(self.extra(), reason.into(), Location::caller()))
+    }
+
+    /// As [`cancel`](Self::cancel), for a reason that comes from no place in the program.
+    pub(crate) fn cancel_from_outside(&self, reason: &'static str) -> bool {
+        let mut cause = CancelCause::new(ScopeKind::Task, None);
+        cause.reason = Some(reason.into());
+        self.request(false, Asked::For(Cause::new(cause)))
     }
 
     /// Ends the task without another poll, as soon as its worker gets to it: no region hears of it.

@@ -353,6 +353,8 @@ impl fmt::Display for AlreadyBorrowed {
 
 impl Error for AlreadyBorrowed {}
 
+crate::error::into_io_error!(AlreadyBorrowed);
+
 /// Why there is no token of a [`CapacityLimiter`] at once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TryBorrowError {

@@ -11,12 +11,15 @@ use std::{
 
 use crate::{
     blocking::{self, Hand, KEEP_ALIVE, Lane},
-    error::{BuildError, hook::NOBODY},
+    error::{BuildError, hook::NOBODY, stack_too_small},
     runtime::{Handle, LaneMetrics, ShutdownReport},
     scheduler::new_ids,
     sync::{Deferred, OwnedPermit, Semaphore, oneshot},
     task::{self, Canceller, Task},
-    util::{clock, current, fork, panic, park, threads::available},
+    util::{
+        clock, current, fork, panic, park,
+        threads::{SMALLEST_STACK, available},
+    },
 };
 
 /// Threads for jobs that block or compute, apart from those of every runtime: concurrent.futures'
@@ -108,7 +111,7 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// The size of each thread's stack, in bytes. Default: that of [`std::thread`].
+    /// The size of each thread's stack, in bytes, at least 64 KiB. Default: that of [`std::thread`].
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self
@@ -133,7 +136,7 @@ impl ThreadPoolBuilder {
     ///
     /// # Errors
     ///
-    /// 0 threads, a queue of 0 jobs, and a name with a NUL byte; the text names the fix.
+    /// 0 threads, a queue of 0 jobs, a stack below 64 KiB, and a name with a NUL byte; the text names the fix.
     pub fn build(self) -> Result<ThreadPool, BuildError> {
         if self.threads == 0 {
             return Err(BuildError::of_pool("0 threads run nothing: give it at least 1"));
@@ -142,6 +145,9 @@ impl ThreadPoolBuilder {
             return Err(BuildError::of_pool(
                 "a queue of 0 jobs takes nothing: give it room for at least 1",
             ));
+        }
+        if let Some(bytes) = self.stack_size.filter(|bytes| *bytes < SMALLEST_STACK) {
+            return Err(BuildError::of_pool(stack_too_small(bytes)));
         }
         if self.name.contains('\0') {
             return Err(BuildError::of_pool(
@@ -655,3 +661,5 @@ impl fmt::Display for PoolClosed {
 }
 
 impl Error for PoolClosed {}
+
+crate::error::into_io_error!(PoolClosed);

@@ -40,7 +40,7 @@ use super::{
 ///             let (reader, mut writer) = acceptor.accept(stream).await?.into_split();
 ///             copy(reader, &mut writer).await?;
 ///             writer.close().await
-///         });
+///         }).detach();
 ///     }
 /// #   #[allow(unreachable_code)]
 /// #   Ok::<_, std::io::Error>(())

@@ -53,6 +53,9 @@ pub(crate) fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> io::R
     spawn_with(name, None, body)
 }
 
+/// A stack below this would overflow, which ends the process.
+pub(crate) const SMALLEST_STACK: usize = 64 * 1024;
+
 /// The same, with a stack of so many bytes.
 pub(crate) fn spawn_with(
     name: String,

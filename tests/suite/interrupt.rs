@@ -127,7 +127,9 @@ async fn cleanup_awaits() {
         spawn(async { say("cleaning up") }).await.unwrap();
         ringloop::to_thread(|| say("cleaned up")).await.unwrap();
     };
-    _ = finally(body, cleanup, Duration::from_secs(60)).await;
+    let gone = finally(body, cleanup, Duration::from_secs(60)).await.unwrap_err();
+    let cause = gone.cause();
+    assert_eq!((cause.reason(), cause.location()), (Some("Ctrl-C (SIGINT)"), None), "{cause}");
     // The request stands: a main that returns here would have a value.
     yield_now().await;
 }

@@ -191,9 +191,15 @@ fn all_errors_are_kept() {
             assert!(error.to_string().contains(&refused.to_string()), "{error}");
             let inner = error.get_ref().unwrap().downcast_ref::<ConnectError>().unwrap();
             assert_eq!(inner.attempts().len(), 2);
-            // Of one address it is the system's error itself.
+            // Of one address as well: a crawler has to know which one it was.
             let error = TcpStream::connect(refused).await.unwrap_err();
-            assert_eq!(error.raw_os_error(), Some(111));
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+            let text = format!(
+                "no connection: {refused}: Connection refused (os error 111), nobody listens there"
+            );
+            assert_eq!(error.to_string(), text);
+            let inner = error.get_ref().unwrap().downcast_ref::<ConnectError>().unwrap();
+            assert_eq!(inner.attempts()[0].error.raw_os_error(), Some(111));
             let none: [SocketAddr; 0] = [];
             let error = TcpStream::connect(none).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);

@@ -297,6 +297,11 @@ fn bind_and_connect_to_nonsense_give_errors() {
             );
             let error = TcpListener::bind("192.0.2.1:0").await.err().unwrap();
             assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
+            let error = ringloop::net::UdpSocket::bind("192.0.2.1:0").await.err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
+            assert!(error.to_string().contains("not an address of this machine"), "{error}");
+            let error = ringloop::net::UnixListener::bind("/no such/place").err().unwrap();
+            assert!(error.to_string().contains("its directory does not exist"), "{error}");
             assert!(TcpStream::connect("not an address").await.is_err());
         });
     });
@@ -331,4 +336,90 @@ fn runtimes_beyond_the_limit_are_refused_and_come_back() {
         let again = Builder::new().workers(2).build().unwrap();
         assert_eq!(again.run(async { 1 }).unwrap(), 1);
     });
+}
+
+/// Whether `?` takes the error in a function that returns `io::Result`, and the error stays within.
+fn fits_io<E: std::error::Error + Into<std::io::Error> + 'static>(error: E) -> std::io::Error {
+    let text = error.to_string();
+    let error = error.into();
+    assert!(error.get_ref().is_some_and(|inner| inner.is::<E>()), "{error}");
+    assert_eq!(error.to_string(), text);
+    error
+}
+
+#[test]
+fn errors_of_what_waits_fit_into_io_errors() {
+    // Goal: a handler of a server returns io::Result, and `?` works in it on whatever it awaits.
+    use ringloop::sync::{Barrier, Queue, Semaphore, broadcast, channel, oneshot, watch};
+    ringloop::run(async {
+        let semaphore = Semaphore::new(0);
+        semaphore.close();
+        fits_io(semaphore.acquire().await.unwrap_err());
+        let queue = Queue::unbounded();
+        queue.shutdown_now();
+        fits_io(queue.put(7).await.unwrap_err());
+        fits_io(queue.get().await.unwrap_err());
+        let (sender, _) = channel(1);
+        fits_io(sender.send(7).await.unwrap_err());
+        let (_, receiver) = channel::<u32>(1);
+        fits_io(receiver.recv().await.unwrap_err());
+        let (sender, _) = broadcast::channel(1);
+        fits_io(sender.send(7).unwrap_err());
+        let (_, mut receiver) = broadcast::channel::<u32>(1);
+        fits_io(receiver.recv().await.unwrap_err());
+        let (sender, _) = watch::channel(1);
+        fits_io(sender.send(7).unwrap_err());
+        let (_, mut receiver) = watch::channel(1);
+        fits_io(receiver.changed().await.unwrap_err());
+        let (_, deferred) = oneshot::<u32>();
+        fits_io(deferred.await.unwrap_err());
+        let barrier = Barrier::new(2);
+        barrier.abort();
+        fits_io(barrier.wait().await.unwrap_err());
+        fits_io(ringloop::race(Vec::<std::future::Ready<()>>::new()).err().unwrap());
+        let group = ringloop::try_task_group(async |_group| Err::<(), _>(std::fmt::Error));
+        fits_io(group.await.unwrap_err());
+    });
+    fits_io(Handle::try_current().unwrap_err());
+    let build = || Builder::new().workers(0);
+    assert_eq!(fits_io(build().build().unwrap_err()).kind(), ErrorKind::Other);
+    assert_eq!(fits_io(build().run(async {}).unwrap_err()).kind(), ErrorKind::Other);
+}
+
+#[test]
+fn stack_that_would_overflow_is_refused() {
+    let text = build_error(|| Builder::new().thread_stack_size(65_535));
+    assert!(text.contains("at least 65536"), "{text}");
+    let pool = ringloop::ThreadPool::builder("small").threads(1).stack_size(0).build();
+    let text = pool.err().unwrap().to_string();
+    assert!(text.contains("at least 65536"), "{text}");
+    on_every(|cfg| {
+        let runtime = cfg.builder().thread_stack_size(65_536).build().unwrap();
+        let sum = runtime.run(async {
+            let task = ringloop::spawn(async { ringloop::to_thread(|| 1).await.unwrap() });
+            task.await.unwrap() + ringloop::fs::metadata("/").await.map_or(0, |_| 1)
+        });
+        assert_eq!(sum.unwrap(), 2);
+    });
+}
+
+#[test]
+fn error_of_a_chain_that_unwraps_stays_short() {
+    // Goal: a panic that comes up through tasks which unwrap each other's results names the first panic, and does not
+    // double with each of them.
+    fn chain(tasks: u32) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            match tasks {
+                0 => panic!("the \"first\" panic"),
+                _ => ringloop::spawn(chain(tasks - 1)).await.unwrap(),
+            }
+        })
+    }
+    let error = ringloop::run(async { ringloop::spawn(chain(100)).await.unwrap_err() });
+    let text = format!("{error:?}");
+    assert!(
+        text.len() < 2000 && text.contains("the \"first\" panic"),
+        "{} bytes: {text}",
+        text.len()
+    );
 }

@@ -628,7 +628,7 @@ fn handler_that_panics_or_fails_ends_its_connection_only() {
                     line => writer.write_all(line.as_bytes()).await,
                 }
             };
-            let server = streams::serve("127.0.0.1:0", handler).await.unwrap();
+            let server = streams::serve("127.0.0.1:0", handler).await.unwrap(); // the place
             for line in ["panic\n", "fail\n"] {
                 let (mut reader, mut writer) =
                     streams::connect(server.local_addrs()).await.unwrap();
@@ -645,6 +645,14 @@ fn handler_that_panics_or_fails_ends_its_connection_only() {
         assert!(panics.len() == 1 && panics[0].contains("as asked"), "{panics:?}");
         let others = log.take(Kind::Other);
         assert!(others.len() == 1 && others[0].contains("as asked, too"), "{others:?}");
+        // Both name the server by the call that started it.
+        let call =
+            include_str!("streams.rs").lines().position(|line| line.ends_with("; // the place"));
+        let place = format!("tests/suite/streams.rs:{}:", call.unwrap() + 1);
+        assert!(
+            panics[0].contains(&place) && others[0].contains(&place),
+            "{place} {panics:?} {others:?}"
+        );
         log.assert_silent();
     });
 }

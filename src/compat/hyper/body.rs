@@ -38,7 +38,7 @@ const CUT: &str =
 ///     ringloop::spawn(async move {
 ///         sender.send_data("all of it".into()).await.unwrap();
 ///         guard.finish();
-///     });
+///     }).detach();
 ///     assert_eq!(body.collect().await.unwrap().to_bytes(), "all of it");
 ///
 ///     let (sender, body) = Channel::<Bytes>::new(8);

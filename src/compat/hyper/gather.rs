@@ -72,7 +72,7 @@ const KEEP: usize = 4 << 10;
 ///         });
 ///         let http = http1::Builder::new();
 ///         gather_writes(stream, |stream| http.serve_connection(stream, greet)).await
-///     });
+///     }).detach();
 ///
 ///     let mut client = TcpStream::connect(addr).await?;
 ///     let first = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";

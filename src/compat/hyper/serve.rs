@@ -72,14 +72,19 @@ const CLOSES: &str = "the server closes";
 /// })
 /// # .unwrap();
 /// ```
-pub async fn serve<S, B>(addrs: impl ToSocketAddrs, service: S) -> io::Result<HttpServer>
+#[track_caller]
+pub fn serve<S, B>(
+    addrs: impl ToSocketAddrs,
+    service: S,
+) -> impl Future<Output = io::Result<HttpServer>>
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     S::Error: Into<BoxError>,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    HttpBuilder::new().serve_on(Server::builder().listen(addrs).await?, service)
+    let builder = Server::builder();
+    async move { HttpBuilder::new().serve_on(builder.listen(addrs).await?, service) }
 }
 
 /// The same by a service of tower's: a router of axum's, `Routes` of tonic's.
@@ -96,7 +101,11 @@ where
 /// # Errors
 ///
 /// Those of [`serve`].
-pub async fn serve_tower<S, B>(addrs: impl ToSocketAddrs, service: S) -> io::Result<HttpServer>
+#[track_caller]
+pub fn serve_tower<S, B>(
+    addrs: impl ToSocketAddrs,
+    service: S,
+) -> impl Future<Output = io::Result<HttpServer>>
 where
     S: tower_service::Service<Request<Incoming>, Response = Response<B>>
         + Clone
@@ -107,7 +116,7 @@ where
     S::Error: Into<BoxError>,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    serve(addrs, TowerToHyperService::new(service)).await
+    serve(addrs, TowerToHyperService::new(service))
 }
 
 /// How HTTP is served: limits in time, TLS, and the settings of hyper.

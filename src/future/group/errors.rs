@@ -33,6 +33,8 @@ impl fmt::Display for NotStarted {
 
 impl Error for NotStarted {}
 
+crate::error::into_io_error!(NotStarted);
+
 /// A group that is over, or is being cancelled, takes no tasks: the future, which was not polled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct GroupClosed<F>(pub F);
@@ -113,6 +115,31 @@ impl<E: fmt::Debug> fmt::Debug for GroupError<E> {
             .field("panics", &self.panics)
             .field("cause", &self.cause)
             .finish()
+    }
+}
+
+/// For `?` in a function that returns `io::Result`. The kind is [`Other`](std::io::ErrorKind::Other), and the
+/// error stays within.
+///
+/// ```
+/// use std::io;
+/// use ringloop::try_task_group;
+///
+/// ringloop::run(async {
+///     let both = async || -> io::Result<()> {
+///         try_task_group(async |group| {
+///             group.spawn(async { Err::<(), _>(io::Error::other("no paper")) }).detach();
+///             Ok(())
+///         })
+///         .await?;
+///         Ok(())
+///     };
+///     assert_eq!(both().await.unwrap_err().to_string(), "1 of the group's tasks failed: no paper");
+/// });
+/// ```
+impl<E: Error + Send + Sync + 'static> From<GroupError<E>> for std::io::Error {
+    fn from(error: GroupError<E>) -> Self {
+        Self::other(error)
     }
 }
 

@@ -110,7 +110,7 @@ where
 ///     ringloop::spawn(async move {
 ///         let mut server = TcpStream::connect("127.0.0.1:80").await?;
 ///         copy_bidirectional(&mut client, &mut server).await
-///     });
+///     }).detach();
 /// }
 /// # }
 /// ```

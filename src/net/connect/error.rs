@@ -2,10 +2,12 @@
 
 use std::{error::Error, fmt, io, net::SocketAddr, time::Duration};
 
+use rustix::io::Errno;
+
 /// Why there is no connection: the errors of all attempts.
 ///
-/// It converts to an [`io::Error`]: that of the attempt, if there was one only; else one that has this within
-/// ([`io::Error::downcast`]), and its [kind](Self::kind).
+/// It converts to an [`io::Error`] that has this within ([`io::Error::downcast`]), and its [kind](Self::kind). An error of
+/// the system has its number there, in [`attempts`](Self::attempts). Without an attempt it is the error of the name, as it is.
 ///
 /// asyncio: the `OSError` of `create_connection`; with `all_errors` an exception group of them.
 pub struct ConnectError {
@@ -70,9 +72,19 @@ impl fmt::Display for ConnectError {
         }
         for (number, FailedAttempt { addr, error }) in self.attempts.iter().enumerate() {
             let before = if number == 0 { ": " } else { "; " };
-            write!(f, "{before}{addr}: {error}")?;
+            write!(f, "{before}{addr}: {error}{}", hint(error))?;
         }
         Ok(())
+    }
+}
+
+/// What to do about it.
+fn hint(error: &io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::CONNREFUSED) => ", nobody listens there",
+        Some(Errno::MFILE) => ", raise the limit (ulimit -n) or close some",
+        Some(Errno::NETUNREACH | Errno::HOSTUNREACH) => ", this machine has no route to it",
+        _ => "",
     }
 }
 
@@ -97,10 +109,9 @@ impl Error for ConnectError {
 }
 
 impl From<ConnectError> for io::Error {
-    fn from(mut error: ConnectError) -> Self {
+    fn from(error: ConnectError) -> Self {
         match error.cause {
             Some(Cause::Error(cause)) => cause,
-            None if error.attempts.len() == 1 => error.attempts.remove(0).error,
             _ => Self::new(error.kind(), error),
         }
     }

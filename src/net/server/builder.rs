@@ -1,6 +1,6 @@
 //! What a server listens on, and its limits.
 
-use std::{fmt, io, path::Path};
+use std::{fmt, io, panic::Location, path::Path};
 
 use super::{Listener, clients::Limits};
 use crate::net::{TcpListener, ToSocketAddrs, UnixListener};
@@ -28,17 +28,21 @@ use crate::net::{TcpListener, ToSocketAddrs, UnixListener};
 ///     assert_eq!(reader.read_line().await.unwrap(), "busy, come again\n");
 /// });
 /// ```
-#[derive(Default)]
 pub struct ServerBuilder {
     listeners: Vec<Listener>,
     limits: Limits,
+    /// Where it was made: reports name the server's tasks by that place.
+    made_at: &'static Location<'static>,
+}
+
+impl Default for ServerBuilder {
+    #[track_caller]
+    fn default() -> Self {
+        Self { listeners: Vec::new(), limits: Limits::default(), made_at: Location::caller() }
+    }
 }
 
 impl ServerBuilder {
-    pub(super) fn new() -> Self {
-        Self::default()
-    }
-
     /// At most so many connections at once, over all listeners. Others wait until one ends, nearly all of them
     /// in the kernel. There is no limit if it is not set.
     ///
@@ -102,9 +106,9 @@ impl ServerBuilder {
         self
     }
 
-    pub(super) fn into_parts(self) -> io::Result<(Vec<Listener>, Limits)> {
+    pub(super) fn into_parts(self) -> io::Result<Parts> {
         match self.listeners.is_empty() {
-            false => Ok((self.listeners, self.limits)),
+            false => Ok((self.listeners, self.limits, self.made_at)),
             true => Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the server has nothing to listen on: call `listen` or `listen_unix`",
@@ -112,6 +116,8 @@ impl ServerBuilder {
         }
     }
 }
+
+pub(super) type Parts = (Vec<Listener>, Limits, &'static Location<'static>);
 
 impl fmt::Debug for ServerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,6 +8,7 @@ use std::{
     future::poll_fn,
     io::{self, IoSlice},
     net::SocketAddr,
+    panic::Location,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -160,9 +161,10 @@ impl Listener {
 }
 
 impl Server {
-    /// A server with limits, or with listeners of its own.
+    /// A server with limits, or with listeners of its own. Reports name the tasks of the server by the place of this call.
+    #[track_caller]
     pub fn builder() -> ServerBuilder {
-        ServerBuilder::new()
+        ServerBuilder::default()
     }
 
     /// Starts to accept. `client` makes what the task of a connection runs.
@@ -172,7 +174,7 @@ impl Server {
         Fut: Future<Output = ()> + Send + 'static,
     {
         runtime::Handle::try_current().map_err(io::Error::other)?;
-        let (listeners, limits) = builder.into_parts()?;
+        let (listeners, limits, made_at) = builder.into_parts()?;
         let tcp = listeners.iter().filter_map(|listener| match listener {
             Listener::Tcp(listener) => Some(listener.local_addr()),
             Listener::Unix(_) => None,
@@ -182,7 +184,8 @@ impl Server {
         let client = Arc::new(client);
         for listener in listeners {
             let open = Open { listener, listening: clients.clone().listening() };
-            clients.accepts(runtime::spawn(open.accept_all(client.clone())));
+            let accepting = open.accept_all(client.clone(), made_at);
+            clients.accepts(runtime::spawn_from(accepting, made_at));
         }
         Ok(Self { clients, addrs })
     }
@@ -320,7 +323,7 @@ struct Open {
 
 impl Open {
     /// The task of a listener.
-    async fn accept_all<F, Fut>(self, client: Arc<F>)
+    async fn accept_all<F, Fut>(self, client: Arc<F>, made_at: &'static Location<'static>)
     where
         F: Fn(Accepted) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
@@ -335,7 +338,7 @@ impl Open {
                     let Some(entry) = clients.enter(peer, permit) else { continue };
                     let id = entry.id();
                     let served = Served { accepted, entry };
-                    let task = runtime::spawn(served.by(client.clone()));
+                    let task = runtime::spawn_from(served.by(client.clone()), made_at);
                     clients.know(id, task.canceller());
                     task.detach();
                 }

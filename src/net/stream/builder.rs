@@ -8,7 +8,7 @@ use socket2::Socket;
 use super::TcpListener;
 use crate::{
     net::{
-        addr::ToSocketAddrs,
+        addr::{ToSocketAddrs, bind_hint},
         names::{Found, find},
         options::{TcpOptions, tcp_options},
     },
@@ -276,18 +276,5 @@ fn all(mut failed: Vec<io::Error>) -> io::Error {
 
 /// What went wrong with an address, and what to do about it. The kind stays.
 fn explain(addr: SocketAddr, error: io::Error) -> io::Error {
-    let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; another process has it, or this one: choose another port, or 0 for any"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "; ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE"
-        }
-        io::ErrorKind::AddrNotAvailable => "; it is not an address of this machine",
-        _ if Errno::from_io_error(&error) == Some(Errno::AFNOSUPPORT) => {
-            "; this machine has no addresses of that family"
-        }
-        _ => "",
-    };
-    io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}{hint}"))
+    io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}{}", bind_hint(&error)))
 }

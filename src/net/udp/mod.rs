@@ -26,7 +26,10 @@ use socket2::SockRef;
 
 pub use self::datagram::{Datagrams, EcnCodepoint, RecvMeta, Transmit};
 use self::options::Flags;
-use super::{addr::ToSocketAddrs, names::lookup_host};
+use super::{
+    addr::{ToSocketAddrs, bind_hint},
+    names::lookup_host,
+};
 use crate::{
     io::{Readable, SocketHandle, Writable},
     reactor::{Endpoint, Socket},
@@ -112,7 +115,7 @@ impl UdpSocket {
             match operation::bind_udp(addr, share) {
                 Ok(socket) => return Ok(Self::of(socket)),
                 Err(error) => {
-                    let text = format!("cannot bind {addr}: {error}");
+                    let text = format!("cannot bind {addr}: {error}{}", bind_hint(&error));
                     last = Some(io::Error::new(error.kind(), text));
                 }
             }

@@ -147,6 +147,9 @@ pub(super) fn by_addr(addr: &net::SocketAddr) -> io::Result<SockAddr> {
 /// What went wrong with an address, and what to do about it. The kind stays.
 pub(super) fn explain(what: &str, addr: &SockAddr, error: io::Error) -> io::Error {
     let hint = match error.kind() {
+        io::ErrorKind::NotFound if matches!(what, "bind" | "listen on") => {
+            "; its directory does not exist: create that first"
+        }
         io::ErrorKind::NotFound => {
             "; nothing is there: is the service running, and the path right?"
         }

@@ -77,6 +77,8 @@ impl Error for CallError {
     }
 }
 
+crate::error::into_io_error!(CallError);
+
 impl From<io::Error> for CallError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)

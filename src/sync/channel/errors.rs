@@ -25,6 +25,8 @@ impl<T> fmt::Display for SendError<T> {
 
 impl<T> Error for SendError<T> {}
 
+crate::error::into_io_error!(items SendError);
+
 /// Why [`try_send`](super::Sender::try_send) did not send the item, which is inside.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TrySendError<T> {
@@ -87,6 +89,8 @@ impl fmt::Display for RecvError {
 }
 
 impl Error for RecvError {}
+
+crate::error::into_io_error!(RecvError);
 
 /// Why [`try_recv`](super::Receiver::try_recv) has no item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

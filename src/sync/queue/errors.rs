@@ -23,6 +23,8 @@ impl<T> fmt::Display for ShutDown<T> {
 
 impl<T> Error for ShutDown<T> {}
 
+crate::error::into_io_error!(items ShutDown);
+
 /// Why [`try_put`](super::Queue::try_put) did not put the item, which is inside.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TryPutError<T> {

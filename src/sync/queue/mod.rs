@@ -218,7 +218,7 @@ macro_rules! queue {
             ///     (0..3).for_each(|n| queue.try_put(n).unwrap());
             ///     for _ in 0..3 {
             ///         let item = queue.clone().get_tracked_owned().await.unwrap();
-            ///         ringloop::spawn(async move { assert!(*item < 3) });
+            ///         ringloop::spawn(async move { assert!(*item < 3) }).detach();
             ///     }
             ///     queue.join().await; // all tasks are done with their items
             /// });
