@@ -14,6 +14,8 @@
 #![doc = "[testing.md]: crate::guide::how_to_test"]
 #![doc = ""]
 #![doc = include_str!("../README.md")]
+// What an example shows compiles without this warning where it is copied to.
+#![doc(test(attr(deny(unused_must_use))))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(loom, allow(dead_code, reason = "models use parts"))]
 
