@@ -9,6 +9,8 @@ pub mod hyper;
 pub mod tokio;
 #[cfg(feature = "tower")]
 pub mod tower;
+#[cfg(feature = "tracing")]
+pub mod tracing;
 
 #[cfg(all(test, any(feature = "hyper", feature = "tokio")))]
 mod tests {
