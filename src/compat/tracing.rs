@@ -28,7 +28,7 @@ use tracing::{
     instrument::Instrumented,
 };
 
-use crate::current_task;
+use crate::task::current_task;
 
 /// Wraps a future that a task is to run, so that each poll of it is inside of a span of that task.
 ///
