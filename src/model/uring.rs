@@ -4,6 +4,7 @@
 use std::{
     cell::RefCell,
     io,
+    mem::MaybeUninit,
     os::{fd::RawFd, unix::net::UnixStream},
     pin::Pin,
     sync::{Arc, Weak},
@@ -20,7 +21,7 @@ use crate::{
         ring,
     },
     reactor::{
-        self, Direction, Doorbell, Endpoint, Garbage, Gift, Home, Reactor, Until,
+        self, Direction, Door, Doorbell, Endpoint, Garbage, Gift, Home, Reactor, Until,
         socket::{self, End, Found},
     },
 };
@@ -29,13 +30,19 @@ crate::loom::thread_local! {
     static AT_HAND: RefCell<Option<Reactor>> = const { RefCell::new(None) };
 }
 
+crate::loom::thread_local! {
+    static ELSEWHERE: RefCell<Option<Home>> = const { RefCell::new(None) };
+}
+
 fn with_reactor<R>(f: impl FnOnce(&mut Reactor) -> R) -> R {
     AT_HAND.with(|reactor| f(reactor.borrow_mut().as_mut().expect("a worker's thread")))
 }
 
 /// As a runtime has it.
-fn door(f: &mut dyn FnMut(&mut Reactor) -> io::Result<Home>) -> io::Result<Home> {
-    with_reactor(f)
+const DOOR: Door = Door { here: |f| with_reactor(f), elsewhere };
+
+fn elsewhere() -> Option<Home> {
+    ELSEWHERE.with(|home| home.borrow().clone())
 }
 
 /// The kernel.
@@ -73,6 +80,13 @@ pub struct Seat(Reactor, Bell);
 pub struct Bell(&'static Doorbell);
 
 impl Bell {
+    fn open(fd: RawFd) -> Self {
+        eventfd::open(fd);
+        let doorbell: &'static Doorbell = Box::leak(Box::new(Doorbell::new()));
+        doorbell.open_raw(fd);
+        Self(doorbell)
+    }
+
     pub fn ring(self) {
         self.0.ring();
     }
@@ -85,12 +99,15 @@ pub struct Peer(Home);
 impl Seat {
     /// Of a worker that sleeps at `fd`, which it opens.
     pub fn new(kernel: &Kernel, fd: RawFd) -> Self {
-        eventfd::open(fd);
-        let doorbell: &'static Doorbell = Box::leak(Box::new(Doorbell::new()));
-        doorbell.open_raw(fd);
+        let bell = Bell::open(fd);
         let ring = ring::Ring::new(&kernel.0, fd);
-        let uring = reactor::uring::Uring::modelled(ring, doorbell, fd).expect("descriptors");
-        Self(Reactor::Uring(Box::new(uring)), Bell(doorbell))
+        let uring = reactor::uring::Uring::modelled(ring, bell.0, fd).expect("descriptors");
+        Self(Reactor::Uring(Box::new(uring)), bell)
+    }
+
+    /// On epoll, on the machine's kernel, of a worker that does not sleep.
+    pub fn on_epoll(fd: RawFd) -> Self {
+        Self(Reactor::epoll_of_model().expect("descriptors"), Bell::open(fd))
     }
 
     pub fn bell(&self) -> Bell {
@@ -134,6 +151,11 @@ impl Worker {
         with_reactor(|reactor| reactor.give_homes(&to.0, count, Gift::WhileBusy));
     }
 
+    /// Sockets for which tasks wait here as the first get their home at another worker.
+    pub fn settle_at(&self, to: &Peer) {
+        ELSEWHERE.with(|home| *home.borrow_mut() = Some(to.0.clone()));
+    }
+
     /// Whether sockets are on their way to another worker.
     pub fn is_giving(&self) -> bool {
         with_reactor(|reactor| match reactor {
@@ -145,6 +167,7 @@ impl Worker {
     /// The end of its reactor. Says how many operations the kernel did not let go of.
     pub fn close(self) -> u64 {
         let reactor = AT_HAND.with(|reactor| reactor.borrow_mut().take()).expect("its thread");
+        ELSEWHERE.with(|home| home.borrow_mut().take());
         let mut wakes = Vec::new();
         let until = Until { sent: 0, ended: u64::MAX };
         let (leaked, garbage) = reactor.close(until, &mut wakes);
@@ -250,6 +273,11 @@ impl Socket {
         (Self(socket::Socket::new(Endpoint::Kernel(near.into()))), far)
     }
 
+    /// Reads a byte from the machine's kernel.
+    pub fn read(&self) -> bool {
+        self.0.recv(&mut [MaybeUninit::uninit()]).is_ok()
+    }
+
     pub fn trace(&self) -> Trace {
         Trace(Arc::downgrade(&self.0))
     }
@@ -266,7 +294,7 @@ impl Socket {
         loop {
             let seen = source.look();
             if !seen.is_ready(direction) {
-                ready!(reactor::poll_ready(&self.0, direction, cx, door)).expect("a model's ring");
+                ready!(reactor::poll_ready(&self.0, direction, cx, DOOR)).expect("a model's ring");
             } else if attempt() {
                 return Poll::Ready(());
             } else {
@@ -286,7 +314,9 @@ impl Socket {
                     return Poll::Ready(());
                 }
                 Found::Nothing => return Poll::Pending,
-                Found::ToArm => assert!(with_reactor(|reactor| self.0.arm_recv(reactor))),
+                Found::ToArm => {
+                    assert!(with_reactor(|reactor| self.0.arm_recv(reactor, elsewhere)))
+                }
                 Found::ToRead => return self.poll_with(false, cx, attempt),
             }
         }

@@ -1,8 +1,8 @@
 //! TCP, UDP and Unix sockets.
 //!
 //! A socket belongs to no worker: it may be made, used and dropped on any. The worker on which a
-//! task first has to wait for it becomes its home, and wakes its tasks from then on. On io_uring a
-//! worker that cannot keep up gives some of its sockets to others. When the home's runtime ends, a
+//! task first has to wait for it becomes its home, and wakes its tasks from then on. A worker that
+//! cannot keep up gives some of its sockets to others. When the home's runtime ends, a
 //! wait on a worker of another runtime gives the socket a new home; that may be the next wait, or
 //! one that is under way.
 //!

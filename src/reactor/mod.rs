@@ -12,7 +12,8 @@
 //! 1. An operation tries its system call while the descriptor's [slot](slot) says
 //!    *ready*, which a new one does.
 //! 2. It would block: the bit is cleared. The first time, the worker that polls the task registers
-//!    the descriptor with its reactor: that is its home from now on.
+//!    the descriptor with its reactor: that is its home from now on. If that worker cannot keep up,
+//!    a socket gets its home at another worker.
 //! 3. The task leaves its waker in the slot, looks once more, and suspends.
 //! 4. An event sets the bits and yields the waker; the turn collects all wakers first,
 //!    and its worker then wakes them as a batch (S6). The home worker queues the task:
@@ -23,8 +24,8 @@
 //!    home.
 //!
 //! Steps 2 and 5 differ by backend. epoll keeps a list that any thread may change. In a ring,
-//! waiting is an operation of the home's own: other threads ask the home to cancel it ([`uring`]),
-//! and it keeps the descriptor open until it has ended.
+//! waiting is an operation of the home's own: other threads ask the home to begin it or to cancel it
+//! ([`uring`]), and it keeps the descriptor open until it has ended.
 
 mod datagrams;
 mod doorbell;
@@ -61,7 +62,7 @@ pub(crate) use self::{
     pool::{Gauge, MAX_BUFFERS, Pool},
     slot::Direction,
     socket::Socket,
-    source::{Pollable, Source, poll_ready, poll_ready_shared},
+    source::{Door, Pollable, Source, poll_ready, poll_ready_shared},
     uring::{Allowed, Features, Garbage, Gift, Owned, Refusal, TriedRing, plan},
 };
 use crate::loom::eventfd::Sleeper;
@@ -93,6 +94,12 @@ impl Reactor {
     /// On epoll, woken by `doorbell`.
     pub(crate) fn epoll(doorbell: &'static Doorbell) -> io::Result<Self> {
         epoll::Epoll::new(doorbell).map(Self::Epoll)
+    }
+
+    /// On epoll, of a model: nothing wakes it.
+    #[allow(dead_code, reason = "models make it, and nobody else can")]
+    pub(crate) fn epoll_of_model() -> io::Result<Self> {
+        epoll::Epoll::bridge().map(Self::Epoll)
     }
 
     /// On io_uring, woken by `doorbell`.
@@ -328,10 +335,14 @@ impl Reactor {
         }
     }
 
-    /// Has the next sockets for which something arrives move to another reactor.
+    /// Has the next busy sockets move to another reactor.
     pub(crate) fn give_homes(&mut self, to: &Home, count: u32, gift: Gift) {
-        if let Self::Uring(uring) = self {
-            uring.give_homes(to, count, gift);
+        match self {
+            Self::Epoll(epoll) => epoll.give_homes(to, count, gift),
+            Self::Uring(uring) => uring.give_homes(to, count, gift),
+            #[cfg(test)]
+            Self::Memory(_) => {}
+            Self::Modelled(_) => {}
         }
     }
 
@@ -441,8 +452,10 @@ impl Home {
     /// How many sockets it has given to other homes.
     pub(crate) fn given(&self) -> u64 {
         match self {
+            Self::Epoll(home) => home.given(),
             Self::Uring(home) => home.upgrade().map_or(0, |home| home.given()),
-            _ => 0,
+            #[cfg(test)]
+            Self::Memory(_) => 0,
         }
     }
 

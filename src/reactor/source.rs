@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// An open descriptor and its slot. It belongs to no worker until it first has to wait; then the
-/// worker that polls the task registers it, and becomes its home.
+/// worker that polls the task registers it, and becomes its home, unless a [`Door`] leads elsewhere.
 ///
 /// Dropping it takes the descriptor out of its home before it closes (S4).
 ///
@@ -34,8 +34,17 @@ pub(crate) struct Source<T: AsFd> {
     io: ManuallyDrop<T>,
 }
 
-/// Runs a closure with this thread's reactor; an error if it has none.
-pub(crate) type Door = fn(&mut dyn FnMut(&mut Reactor) -> io::Result<Home>) -> io::Result<Home>;
+/// The way to the reactors, for a task that waits.
+#[derive(Clone, Copy)]
+pub(crate) struct Door {
+    /// Runs a closure with this thread's reactor; an error if it has none.
+    pub(crate) here: fn(&mut dyn FnMut(&mut Reactor) -> io::Result<Home>) -> io::Result<Home>,
+    /// Another worker's reactor, for a socket that has no home yet and is better off there.
+    pub(crate) elsewhere: Elsewhere,
+}
+
+/// See [`Door::elsewhere`].
+pub(crate) type Elsewhere = fn() -> Option<Home>;
 
 /// What can be waited for until it is ready.
 pub(crate) trait Pollable {
@@ -51,6 +60,12 @@ pub(crate) trait Pollable {
     /// Has a reactor report on it. A task waits for this direction; another may
     /// [`confirm`](Self::confirm) the other direction later.
     fn register(&self, reactor: &mut Reactor, direction: Direction) -> io::Result<Home>;
+
+    /// Has another worker's reactor become its home, of which the caller makes a note. `false`: it
+    /// cannot.
+    fn register_at(&self, _home: &Home) -> bool {
+        false
+    }
 
     /// Whether its home certainly reports on this direction, or else has just ended and will have
     /// all waiting tasks look again.
@@ -204,6 +219,14 @@ impl<T: AsFd> Source<T> {
         *self.home.lock() = Some(home);
     }
 
+    /// Has `change` make another home of the present one, if it does.
+    pub(super) fn change_home(&self, change: impl FnOnce(&Home) -> Option<Home>) {
+        let mut home = self.home.lock();
+        if let Some(next) = home.as_ref().and_then(change) {
+            *home = Some(next);
+        }
+    }
+
     /// Where it is registered, if it is.
     pub(crate) fn home(&self) -> Option<Home> {
         self.home.lock().clone()
@@ -295,7 +318,12 @@ fn find_home<P: Pollable>(io: &P, direction: Direction, door: Door) -> io::Resul
     //
     // Claimed before anything is registered: a child that is forked meanwhile does not get it.
     source.owner.claim();
-    *home = Some(door(&mut |reactor| io.register(reactor, direction))?);
+    if let Some(elsewhere) = (door.elsewhere)().filter(|home| io.register_at(home)) {
+        *home = Some(elsewhere.clone());
+        drop(home);
+        return io.confirm(&elsewhere, direction, door);
+    }
+    *home = Some((door.here)(&mut |reactor| io.register(reactor, direction))?);
     Ok(())
 }
 

@@ -207,8 +207,7 @@ pub struct WorkerMetrics {
     /// Sockets, and descriptors of [`AsyncFd`](crate::io::AsyncFd), for which it waits on behalf of
     /// their tasks.
     pub homes: u64,
-    /// Sockets that it has handed over to other workers, ever, since it could not keep up. Always 0 on
-    /// epoll, where a socket stays.
+    /// Sockets that it has handed over to other workers, ever, since it could not keep up.
     pub homes_given: u64,
     /// Operations that are in its ring. Always 0 on epoll.
     pub in_flight_operations: u64,

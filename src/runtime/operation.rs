@@ -14,8 +14,8 @@ use std::{
 use socket2::SockAddr;
 
 use crate::{
-    reactor::{self, Direction, Endpoint, Garbage, Home, Pollable, Prepare, Reactor, Socket},
-    scheduler,
+    reactor::{self, Direction, Door, Endpoint, Garbage, Home, Pollable, Prepare, Reactor, Socket},
+    scheduler::{self, Worker},
     util::{current, fork, panic},
 };
 
@@ -52,7 +52,7 @@ pub(crate) fn poll<P: Pollable, O: Operation<P::Io>>(
     cx: &mut Context<'_>,
     operation: &mut O,
 ) -> Poll<io::Result<O::Output>> {
-    poll_with(io, cx, operation, |cx| reactor::poll_ready(io, O::DIRECTION, cx, door))
+    poll_with(io, cx, operation, |cx| reactor::poll_ready(io, O::DIRECTION, cx, DOOR))
 }
 
 /// It is small, so that it is inlined into each operation: only a wait costs a call.
@@ -115,7 +115,7 @@ impl<P: Pollable, O: Operation<P::Io>> Future for Run<'_, P, O> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Run { io, operation, ticket } = &mut *self;
         poll_with(*io, cx, operation, |cx| {
-            reactor::poll_ready_shared(*io, O::DIRECTION, cx, ticket, door)
+            reactor::poll_ready_shared(*io, O::DIRECTION, cx, ticket, DOOR)
         })
     }
 }
@@ -149,9 +149,17 @@ pub(crate) fn attempt<P: Pollable, O: Operation<P::Io>>(
     result
 }
 
-/// [`with_reactor`] as the reactor's own waits take it.
-fn door(f: &mut dyn FnMut(&mut Reactor) -> io::Result<Home>) -> io::Result<Home> {
-    with_reactor(f)
+/// The way to the reactors, as waits take it.
+const DOOR: Door = Door { here: |f| with_reactor(f), elsewhere: home_elsewhere };
+
+/// The home for a socket for which this thread waits as the first, if that is another worker's.
+fn home_elsewhere() -> Option<Home> {
+    scheduler::with_worker(Worker::home_elsewhere).flatten()
+}
+
+/// Has the socket's home receive into lent memory. `false`: it cannot.
+pub(crate) fn arm_recv(socket: &Arc<Socket>) -> io::Result<bool> {
+    with_reactor(|reactor| Ok(socket.arm_recv(reactor, home_elsewhere)))
 }
 
 /// Runs `f` with the reactor of the worker that this thread is.

@@ -15,13 +15,21 @@
 //! but only now and then. So at the end of such a tick it gives homes away whatever its load is, up to
 //! [`MOST_HELD`], to the worker that has the fewest. No worker gives homes to one that was held within
 //! the last [`REST`].
+//!
+//! A socket for which a task waits as the first gets its home by the same rules: mostly on the worker
+//! that polls the task. If that worker does not keep up, or was held within the last [`REST`], the home
+//! is the worker to which it would give homes. A task that may run here only keeps its sockets here.
 
 use std::cell::Cell;
 
-use super::{balance, hub::Flavor, worker::Worker};
+use super::{Address, balance, hub::Flavor, worker::Worker};
 #[cfg(test)]
 use crate::reactor;
-use crate::{loom::atomic::Ordering, reactor::Gift};
+use crate::{
+    loom::atomic::Ordering,
+    reactor::{Gift, Home},
+    task,
+};
 
 /// How long a worker must have been busy, in ns.
 const LASTING: u64 = 10_000_000;
@@ -116,6 +124,38 @@ impl Worker {
         if is_overloaded(awake, self.backlog(), self.poll_time()) {
             self.give_some(now);
         }
+    }
+
+    /// The home for a socket for which a task waits here, as the first, if that is another worker's.
+    pub(crate) fn home_elsewhere(&self) -> Option<Home> {
+        if self.flavor() == Flavor::Single {
+            return None;
+        }
+        #[cfg(test)]
+        if reactor::force::is_on() {
+            return self.others_indexed().next().map(|(other, _)| self.home_of(other).clone());
+        }
+        let block = self.block();
+        // Relaxed, both: this thread's own word, and what a rescuer wrote in `note_if_held`.
+        let now = block.checked.load(Ordering::Relaxed);
+        let was_held = !may_get_homes(block.held.load(Ordering::Relaxed), now);
+        let awake = now.saturating_sub(self.load.awake_since.get());
+        if was_held || is_overloaded(awake, self.backlog(), self.poll_time()) {
+            return self.home_of_fewest(now, was_held);
+        }
+        None
+    }
+
+    #[cold]
+    fn home_of_fewest(&self, now: u64, was_held: bool) -> Option<Home> {
+        // What arrives for a task that may run here only had better arrive here.
+        if task::with_polled(|task| Address(task.place()).owner().is_some()) != Some(false) {
+            return None;
+        }
+        let mine = self.home_of(self.index()).homes();
+        let (to, theirs) = self.fewest_homes(now)?;
+        let to = self.home_of(to);
+        (to.is_alive() && (was_held || gift(mine, theirs) > 0)).then(|| to.clone())
     }
 
     #[cold]

@@ -180,9 +180,8 @@ fn poll_queue<T>(
             }
             Found::ToRead => return Poll::Ready(None),
             Found::ToArm => {
-                let arm = || operation::with_reactor(|reactor| Ok(socket.arm_recv(reactor)));
                 let has_marks = socket.was_urgent() || socket.may_stop_at_mark();
-                if has_marks || !matches!(arm(), Ok(true)) {
+                if has_marks || !matches!(operation::arm_recv(socket), Ok(true)) {
                     // On epoll, or on no worker: the reader's own call works, or says why not. And where
                     // there may be marks, at which a receive may sleep on.
                     socket.inbound.not_armed();

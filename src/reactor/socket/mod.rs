@@ -7,7 +7,7 @@
 //! still to send is sent, and then the descriptor closes.
 //!
 //! On io_uring a socket has one *home*, the worker whose ring has its operations; other workers
-//! send requests to it. On epoll the home is where the descriptor is registered.
+//! send requests to it. On epoll the home is the worker in whose instance the descriptor is registered.
 
 mod close;
 mod inbound;
@@ -33,9 +33,9 @@ pub(crate) use self::{
     outbound::{Chunk, Direct, Next, Outbound, Queued, TakenBack},
 };
 use super::{
-    Direction, Endpoint, Garbage, Home, Reactor, ReadLen,
+    Direction, Endpoint, Garbage, Home, Reactor, ReadLen, epoll,
     slot::Ready,
-    source::{Door, Pollable, Source},
+    source::{Door, Elsewhere, Pollable, Source},
     uring::{self, FlightId, Link, Node},
 };
 use crate::{
@@ -288,6 +288,17 @@ impl Socket {
         self.source.set_home(home);
     }
 
+    /// The epoll instance that is its home gives sockets away: this one goes, if it is still there.
+    #[cold]
+    fn leave(&self, at: &Arc<epoll::Shared>) {
+        self.source.change_home(|home| match home {
+            Home::Epoll(home) if Arc::ptr_eq(home, at) => {
+                at.give(self.as_fd(), self.key()).map(Home::Epoll)
+            }
+            _ => None,
+        });
+    }
+
     /// The ring that is its home, if that is at work, and not the one that asks.
     pub(super) fn home_other_than(&self, asks: &uring::Shared) -> Option<Arc<uring::Shared>> {
         let Some(Home::Uring(home)) = self.source.home() else { return None };
@@ -344,11 +355,12 @@ impl Socket {
         }
     }
 
-    /// Asks the home for something; `at_hand` is this thread's reactor, which becomes the
-    /// home if there is none. `false`: it is not in a ring, and homes do no such thing.
-    fn ask(self: &Arc<Self>, at_hand: &mut Reactor, request: u32) -> bool {
+    /// Asks the home for something. If there is none, the one that `elsewhere` names becomes the
+    /// home, else `at_hand`, this thread's reactor. `false`: it is not in a ring, and homes do no
+    /// such thing.
+    fn ask(self: &Arc<Self>, at_hand: &mut Reactor, elsewhere: Elsewhere, request: u32) -> bool {
         loop {
-            let home = self.source.home_or(|| at_hand.home());
+            let home = self.source.home_or(|| elsewhere().unwrap_or_else(|| at_hand.home()));
             match (home, &mut *at_hand) {
                 (Home::Uring(home), Reactor::Uring(uring)) if uring.is_home(&home) => {
                     uring.answer(self, request);
@@ -383,9 +395,10 @@ impl Socket {
         })
     }
 
-    /// Has the home receive into lent memory. `false`: it cannot.
-    pub(crate) fn arm_recv(self: &Arc<Self>, at_hand: &mut Reactor) -> bool {
-        self.endpoint().is_received_ahead() && self.ask(at_hand, uring::ARM_RECV)
+    /// Has the home receive into lent memory. If there is none, one is found as for any
+    /// [wait](Door::elsewhere). `false`: it cannot.
+    pub(crate) fn arm_recv(self: &Arc<Self>, at_hand: &mut Reactor, elsewhere: Elsewhere) -> bool {
+        self.endpoint().is_received_ahead() && self.ask(at_hand, elsewhere, uring::ARM_RECV)
     }
 
     /// Whether a receive into lent memory may stay asleep at the mark of urgent data: the arrival
@@ -404,7 +417,7 @@ impl Socket {
     #[cold]
     pub(crate) fn end_recv(self: &Arc<Self>, at_hand: Option<&mut Reactor>) {
         if let Some(at_hand) = at_hand {
-            self.ask(at_hand, uring::END_RECV);
+            self.ask(at_hand, || None, uring::END_RECV);
         } else if let Some(Home::Uring(home)) = self.source.home()
             && let Some(home) = home.upgrade()
         {
@@ -421,7 +434,7 @@ impl Socket {
             return false;
         }
         if let Some(at_hand) = at_hand {
-            return self.ask(at_hand, uring::FLUSH);
+            return self.ask(at_hand, || None, uring::FLUSH);
         }
         let Some(Home::Uring(home)) = self.source.home() else { return false };
         let mut left = Garbage::default();
@@ -480,6 +493,16 @@ impl Pollable for Arc<Socket> {
         reactor.register_socket(self, direction)
     }
 
+    fn register_at(&self, home: &Home) -> bool {
+        match home {
+            Home::Epoll(home) => home.register(self.as_fd(), self.key()).is_ok(),
+            // The request that follows does it.
+            Home::Uring(_) => true,
+            #[cfg(test)]
+            Home::Memory(_) => false,
+        }
+    }
+
     #[inline]
     fn is_reported(&self, direction: Direction) -> bool {
         // A home that ends clears this first, and then has all waiting tasks look again.
@@ -487,7 +510,17 @@ impl Pollable for Arc<Socket> {
     }
 
     fn confirm(&self, home: &Home, direction: Direction, door: Door) -> io::Result<()> {
-        let Home::Uring(at) = home else { return Ok(()) };
+        let at = match home {
+            Home::Uring(at) => at,
+            Home::Epoll(at) => {
+                if at.has_gift() {
+                    self.leave(at);
+                }
+                return Ok(());
+            }
+            #[cfg(test)]
+            Home::Memory(_) => return Ok(()),
+        };
         if self.is_reported(direction) {
             return Ok(());
         }
@@ -495,7 +528,7 @@ impl Pollable for Arc<Socket> {
             Direction::Read => uring::ARM_READS,
             Direction::Write => uring::ARM_WRITES,
         };
-        door(&mut |reactor| {
+        (door.here)(&mut |reactor| {
             match reactor {
                 Reactor::Uring(uring) if uring.is_home(at) => uring.answer(self, request),
                 _ => {

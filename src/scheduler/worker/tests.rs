@@ -12,7 +12,7 @@ use std::{
 
 use super::*;
 use crate::{
-    reactor::{self, Allowed, Direction, Source, poll_ready},
+    reactor::{self, Allowed, Direction, Door, Home, Source, poll_ready},
     scheduler::{NO_OWNER, Tasks, standstill, with_worker},
 };
 
@@ -67,9 +67,12 @@ impl Awaited {
         let source = Source::new_unready(reader);
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
-        let waits = poll_ready(&source, Direction::Read, &mut Context::from_waker(&waker), |f| {
-            with_worker(|worker| worker.with_reactor(|reactor| f(reactor))).unwrap()
-        });
+        let here = |f: &mut dyn FnMut(&mut Reactor) -> std::io::Result<Home>| {
+            with_worker(|worker| worker.with_reactor(f)).unwrap()
+        };
+        let door = Door { here, elsewhere: || None };
+        let mut cx = Context::from_waker(&waker);
+        let waits = poll_ready(&source, Direction::Read, &mut cx, door);
         assert!(waits.is_pending());
         Self { _source: source, _writer: writer, woken }
     }
@@ -420,6 +423,58 @@ fn wakers_of_others_come_after_what_else_is_woken() {
             worker.run_tasks(&|| false);
         });
         assert!(looks.1.load(Ordering::Relaxed));
+        end(hub, workers);
+    });
+}
+
+/// Whether a task with that owner, polled now, makes another worker the first home of a socket.
+fn finds_home_elsewhere(worker: &Worker, owner: u16) -> bool {
+    let (slot, birth) = worker.birth(owner, Location::caller().into());
+    let found = Arc::new(AtomicBool::new(false));
+    let finds = found.clone();
+    let look = async move {
+        let home = with_worker(Worker::home_elsewhere).unwrap();
+        finds.store(home.is_some(), Ordering::Relaxed);
+    };
+    let (entry, registered, task) = task::create::<_, Tasks>(look, birth);
+    worker.register(slot, registered, &task);
+    worker.poll(entry);
+    found.load(Ordering::Relaxed)
+}
+
+#[test]
+fn first_home_is_at_another_worker_where_one_cannot_keep_up() {
+    // Goal: a new socket stays with a worker that keeps up, and with one whose neighbour has as many,
+    // but not with one that has too much to do, nor with one that was held; method: one condition after
+    // the other.
+    const MS: u64 = 1_000_000;
+    on_every_backend(2, |hub, workers| {
+        let [worker, other] = &workers[..] else { unreachable!() };
+        other.enter(|| {});
+        worker.enter(|| {
+            let now = 10_000 * MS;
+            let elsewhere = || finds_home_elsewhere(worker, NO_OWNER);
+            worker.give_homes(now - 20 * MS);
+            worker.begin_run(now);
+            worker.poll_time.set(20_000);
+            assert!(!elsewhere(), "nothing waits");
+            (0..8).for_each(|_| worker.push_quietly(short_task(worker, NO_OWNER)));
+            assert!(!elsewhere(), "the other has as many homes");
+            let homes: Vec<_> = (0..4).map(|_| Awaited::new()).collect();
+            assert!(elsewhere());
+            assert!(!finds_home_elsewhere(worker, 0), "the task may run here only");
+            worker.poll_time.set(2_000);
+            assert!(!elsewhere(), "it keeps up");
+            worker.block().held.store(now - 999 * MS, Ordering::Relaxed);
+            assert!(elsewhere(), "it was held");
+            other.block().held.store(now - 999 * MS, Ordering::Relaxed);
+            assert!(!elsewhere(), "so was the other");
+            other.block().held.store(0, Ordering::Relaxed);
+            worker.block().held.store(now - 1000 * MS, Ordering::Relaxed);
+            assert!(!elsewhere(), "that was long ago");
+            drop(homes);
+            worker.run_tasks(&|| false);
+        });
         end(hub, workers);
     });
 }

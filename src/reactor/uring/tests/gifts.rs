@@ -66,36 +66,48 @@ fn homes_that_move_all_the_time_lose_no_byte_and_no_wake() {
     // kernel that does what it may.
     let _forced = Forced::new();
     let make = |seed| Script::new(seed, &[(Fault::Ended, 50)]);
-    trial("gifts", 3, make, |runtime, _| {
-        let main = async || {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let addr = listener.local_addr().unwrap();
-            let tasks = (0..24_u64).map(|number| async move {
-                let stream = TcpStream::connect(addr).await.unwrap();
-                spawn(converse(stream, seed() ^ number, number % 2 == 0)).await.unwrap();
-            });
-            let accepts = async {
-                let mut tasks = Vec::new();
-                for number in 0..24 {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    tasks.push(spawn(echo(stream, number % 3 == 0)));
-                }
-                for task in tasks {
-                    task.await.unwrap();
-                }
-            };
-            join(join_all(tasks), accepts).await;
-        };
-        let given = || -> u64 {
-            runtime.metrics().per_worker.iter().map(|worker| worker.homes_given).sum()
-        };
-        // How many there are in one go depends on how often the workers tick.
-        for _ in 0..20 {
-            runtime.run(main()).unwrap();
-            if given() > 50 {
-                return;
+    trial("gifts", 3, make, |runtime, _| storm(runtime));
+}
+
+#[test]
+fn homes_that_move_all_the_time_lose_nothing_on_epoll() {
+    // The same with an epoll instance for each worker.
+    let _forced = Forced::new();
+    let _watchdog = Watchdog::new("gifts on epoll".to_owned());
+    let runtime = Builder::new().workers(3).backend(Backend::Epoll).build().unwrap();
+    storm(&runtime);
+    assert_quiet(&runtime, "gifts on epoll");
+}
+
+/// Conversations until there have been some moves.
+fn storm(runtime: &Runtime) {
+    let main = async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let tasks = (0..24_u64).map(|number| async move {
+            let stream = TcpStream::connect(addr).await.unwrap();
+            spawn(converse(stream, seed() ^ number, number % 2 == 0)).await.unwrap();
+        });
+        let accepts = async {
+            let mut tasks = Vec::new();
+            for number in 0..24 {
+                let (stream, _) = listener.accept().await.unwrap();
+                tasks.push(spawn(echo(stream, number % 3 == 0)));
             }
+            for task in tasks {
+                task.await.unwrap();
+            }
+        };
+        join(join_all(tasks), accepts).await;
+    };
+    let given =
+        || -> u64 { runtime.metrics().per_worker.iter().map(|worker| worker.homes_given).sum() };
+    // How many there are in one go depends on how often the workers tick.
+    for _ in 0..20 {
+        runtime.run(main()).unwrap();
+        if given() > 50 {
+            return;
         }
-        panic!("{} moves", given());
-    });
+    }
+    panic!("{} moves", given());
 }

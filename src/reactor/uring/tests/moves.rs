@@ -12,7 +12,7 @@ use super::{
     *,
 };
 use crate::reactor::{
-    Direction, Garbage, Home, Pollable, Reactor, poll_ready,
+    Direction, Door, Garbage, Home, Pollable, Reactor, poll_ready,
     socket::{Chunk, Found, Queued, Socket},
     uring::{ALL, ARM_READS, ARM_RECV, FLUSH, Gift, RETIRE, Uring, orphan},
 };
@@ -22,9 +22,11 @@ thread_local! {
 }
 
 /// Leads to the reactor at hand, which is borrowed meanwhile.
-fn door(f: &mut dyn FnMut(&mut Reactor) -> io::Result<Home>) -> io::Result<Home> {
+fn here(f: &mut dyn FnMut(&mut Reactor) -> io::Result<Home>) -> io::Result<Home> {
     AT_HAND.with_borrow_mut(|reactor| f(reactor.as_mut().unwrap()))
 }
+
+const DOOR: Door = Door { here, elsewhere: || None };
 
 /// A turn of the reactor at hand, and then its wakes.
 fn turn() {
@@ -99,7 +101,7 @@ impl Drop for Bench {
 fn wait(socket: &Arc<Socket>, direction: Direction) -> Poll<()> {
     let mut cx = Context::from_waker(Waker::noop());
     for _ in 0..3 {
-        match poll_ready(socket, direction, &mut cx, door) {
+        match poll_ready(socket, direction, &mut cx, DOOR) {
             Poll::Ready(ready) => {
                 ready.unwrap();
                 let source = socket.source();
@@ -180,7 +182,7 @@ fn nobody_is_woken_while_the_reactor_is_in_use() {
         slot.clear(slot.look(), Direction::Read);
         assert!(slot.poll_ready(Direction::Read, &Context::from_waker(&waker)).is_pending());
         bench.first_ends();
-        bench.socket.confirm(&home, Direction::Read, door).unwrap();
+        bench.socket.confirm(&home, Direction::Read, DOOR).unwrap();
         turn();
         assert_eq!(probe.woken.load(Ordering::SeqCst), 1, "deferred: {defer}");
         assert_eq!(probe.lucky.load(Ordering::SeqCst), 1, "deferred: {defer}");
@@ -275,7 +277,8 @@ fn who_comes_late_for_a_socket_that_has_left_reads_nothing_of_it() {
         bench.first.answer(&bench.socket, ARM_READS);
         give(&mut bench, None);
         assert!(matches!(bench.take(), Found::ToArm));
-        AT_HAND.with_borrow_mut(|reactor| bench.socket.arm_recv(reactor.as_mut().unwrap()));
+        AT_HAND
+            .with_borrow_mut(|reactor| bench.socket.arm_recv(reactor.as_mut().unwrap(), || None));
         assert!(matches!(bench.take(), Found::Nothing));
         turn();
         bench.peer.write_all(b"late").unwrap();
