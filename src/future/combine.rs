@@ -159,13 +159,16 @@ impl<M: Members> Future for Combine<M> {
             return self.poll_end(cx);
         }
         let members = this.members.as_mut();
-        let polled = panic::catch(|| this.region.poll_catch(cx, |cx| members.poll_members(cx)));
+        let polled =
+            panic::catch(|| this.region.poll_open_catch(cx, |cx| members.poll_members(cx)));
         let outcome = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(Ok(value))) => {
                 if this.members.end_quietly() {
+                    this.region.end();
                     return Poll::Ready(value);
                 }
+                this.region.become_mask();
                 Outcome::Value(value)
             }
             Ok(Poll::Ready(Err(gone))) => Outcome::Cancelled(gone),

@@ -119,8 +119,13 @@ fn rule_3_region_follows_who_polls_it() {
 #[test]
 fn rule_4_regions_are_reached_by_their_own_wakers() {
     let said = Said::default();
-    let many: FuturesUnordered<_> = (0..3).map(|_| region(&said, "one", pending::<()>())).collect();
+    let one = || Box::pin(region(&said, "one", pending::<()>()));
+    let many: FuturesUnordered<_> = (0..2).map(|_| one()).collect();
     let body = async {
+        // It has another waker from its second poll on.
+        let mut moved = one();
+        poll_fn(|cx| Poll::Ready(assert!(moved.as_mut().poll(cx).is_pending()))).await;
+        many.push(moved);
         many.collect::<Vec<_>>().await;
         pending::<()>().await;
     };

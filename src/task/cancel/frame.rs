@@ -18,6 +18,7 @@ use crate::util::{
 
 /// What a node or a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Kind {
     /// It can be asked to end.
     Scope,
@@ -112,6 +113,17 @@ pub(super) fn surrounding() -> Option<Arc<Node>> {
     match innermost() {
         Some(frame) => Some(frame.node()),
         None => root::node(),
+    }
+}
+
+/// Whether that node is what surrounds the caller, or nothing is, and it is `None`.
+pub(super) fn is_surrounding(node: Option<&Arc<Node>>) -> bool {
+    match (innermost(), node) {
+        (Some(frame), Some(node)) => {
+            frame.look(|own| own.is_some_and(|own| Arc::ptr_eq(own, node)))
+        }
+        (Some(_), None) => false,
+        (None, node) => root::has_node(node),
     }
 }
 

@@ -20,9 +20,13 @@ const ASKED: u8 = 1;
 /// The deadline of the scope has been consumed: it does not come again.
 const CONSUMED: u8 = 2;
 
+const SCOPE: u8 = Kind::Scope as u8;
+const CATCH: u8 = Kind::Catch as u8;
+
 /// A scope, a catch or a mask.
 pub(crate) struct Node {
-    kind: Kind,
+    /// A [`Kind`]. It changes under the lock of the parent: see [`Link::become_mask`].
+    kind: AtomicU8,
     /// For the root of a task: which.
     task: Option<TaskId>,
     /// For scopes other than tasks: `ASKED`, `CONSUMED`.
@@ -85,21 +89,39 @@ pub(super) struct Delivery {
 
 impl Node {
     pub(crate) fn new(kind: Kind) -> Arc<Self> {
-        Self::with_task(kind, None)
+        Self::make(kind, None, None)
     }
 
     pub(super) fn of_task(task: TaskId) -> Arc<Self> {
-        Self::with_task(Kind::Scope, Some(task))
+        Self::make(Kind::Scope, Some(task), None)
     }
 
-    fn with_task(kind: Kind, task: Option<TaskId>) -> Arc<Self> {
+    /// A catch that is polled by this waker.
+    pub(super) fn new_catch(waker: &Waker) -> Arc<Self> {
+        Self::make(Kind::Catch, None, Some(waker.clone()))
+    }
+
+    pub(super) fn is_of_task(&self, task: TaskId) -> bool {
+        self.task == Some(task)
+    }
+
+    fn make(kind: Kind, task: Option<TaskId>, waker: Option<Waker>) -> Arc<Self> {
         Arc::new(Self {
-            kind,
+            kind: AtomicU8::new(kind as u8),
             task,
             request: AtomicU8::new(0),
-            links: Mutex::new(Links::default()),
+            links: Mutex::new(Links { waker, ..Links::default() }),
             _tracked: Tracked::new(),
         })
+    }
+
+    fn kind(&self) -> Kind {
+        // Relaxed: the lock of the parent orders it, or it is the region's own.
+        match self.kind.load(Ordering::Relaxed) {
+            SCOPE => Kind::Scope,
+            CATCH => Kind::Catch,
+            _ => Kind::Mask,
+        }
     }
 
     /// Asks the scope to end, from any thread. Says whether nobody had asked. The caller then
@@ -191,7 +213,7 @@ impl Node {
         let mut links = self.links.lock();
         links.skipped = false;
         let delivery = links.delivered.take();
-        let waiter = if self.kind == Kind::Mask { links.waker.take() } else { None };
+        let waiter = if self.kind() == Kind::Mask { links.waker.take() } else { None };
         drop(links);
         drop(delivery);
         if let Some(waiter) = waiter {
@@ -201,7 +223,7 @@ impl Node {
 
     /// Whether a catch that is not skipped or a mask is below.
     pub(super) fn has_below(&self) -> bool {
-        self.links.lock().children.iter().any(|child| match child.kind {
+        self.links.lock().children.iter().any(|child| match child.kind() {
             Kind::Mask => true,
             Kind::Scope => child.has_below(),
             Kind::Catch => child.has_below() || !child.links.lock().skipped,
@@ -212,7 +234,7 @@ impl Node {
     pub(super) fn frontier(&self, into: &mut Frontier) -> bool {
         let mut acts = false;
         for child in self.links.lock().children.iter() {
-            acts |= match child.kind {
+            acts |= match child.kind() {
                 Kind::Mask => {
                     into.masks.push(child.clone());
                     true
@@ -232,7 +254,7 @@ impl Node {
     /// Calls `each` for every catch that has the request of `scope` and is not skipped.
     fn for_each_receiver(&self, scope: &Arc<Node>, each: &mut impl FnMut(&mut Links)) {
         for child in self.links.lock().children.iter() {
-            if child.kind == Kind::Mask {
+            if child.kind() == Kind::Mask {
                 continue;
             }
             child.for_each_receiver(scope, each);
@@ -282,6 +304,8 @@ pub(super) struct Link(Box<Place>);
 struct Place {
     node: Arc<Node>,
     parent: Option<(Arc<Node>, u64)>,
+    /// Nothing is left for the drop to do.
+    ended: bool,
 }
 
 impl Link {
@@ -294,7 +318,7 @@ impl Link {
 
     /// A node that is linked when its future is polled.
     pub(super) fn unlinked(node: Arc<Node>) -> Self {
-        Self(Box::new(Place { node, parent: None }))
+        Self(Box::new(Place { node, parent: None, ended: false }))
     }
 
     pub(super) fn node(&self) -> &Arc<Node> {
@@ -303,18 +327,14 @@ impl Link {
 
     /// Makes the node that surrounds the caller now the parent.
     pub(super) fn follow(&mut self) {
-        let now = frame::surrounding();
-        let same = match (&now, &self.0.parent) {
-            (Some(now), Some((parent, _))) => Arc::ptr_eq(now, parent),
-            (None, None) => return,
-            _ => false,
-        };
-        if same {
+        if frame::is_surrounding(self.0.parent.as_ref().map(|(parent, _)| parent)) {
             return;
         }
-        self.unlink();
-        self.node().forget();
-        self.0.parent = now.map(|parent| {
+        if self.0.parent.is_some() {
+            self.unlink();
+            self.node().forget();
+        }
+        self.0.parent = frame::surrounding().map(|parent| {
             let number = parent.links.lock().children.add(self.node().clone());
             (parent, number)
         });
@@ -327,15 +347,46 @@ impl Link {
         }
     }
 
+    /// Makes a catch with nothing below it a mask, in its place in the tree, without the request that was delivered
+    /// to it. `false`: the caller has to make a new node.
+    pub(super) fn become_mask(&self) -> bool {
+        let Some((parent, _)) = &self.0.parent else { return false };
+        let siblings = parent.links.lock();
+        let mut links = self.node().links.lock();
+        if links.children.live != 0 {
+            return false;
+        }
+        // Relaxed: the lock of the parent publishes it to those that walk the tree.
+        self.node().kind.store(Kind::Mask as u8, Ordering::Relaxed);
+        links.skipped = false;
+        let (delivery, waker) = (links.delivered.take(), links.waker.take());
+        drop(links);
+        drop(siblings);
+        drop(delivery);
+        panic::discard_foreign(waker);
+        true
+    }
+
     /// Leaves the tree as a region that came to its end in a poll: nobody has to be woken for that.
-    pub(super) fn end(self) {
-        let waker = self.node().links.lock().waker.take();
+    pub(super) fn end(mut self) {
+        self.unlink();
+        self.0.ended = true;
+        let clear = |links: &mut Links| (links.delivered.take(), links.waker.take());
+        // As a rule nobody else has the node by now, and no lock is needed.
+        let (delivery, waker) = match Arc::get_mut(&mut self.0.node) {
+            Some(node) => clear(node.links.get_mut()),
+            None => clear(&mut self.node().links.lock()),
+        };
+        drop(delivery);
         panic::discard_foreign(waker);
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
+        if self.0.ended {
+            return;
+        }
         self.unlink();
         // The delivered request refers to the tree, and wakers to tasks: there are no cycles after
         // this.
@@ -344,7 +395,7 @@ impl Drop for Link {
         drop(links);
         drop(delivery);
         let Some(waker) = waker else { return };
-        if self.node().kind == Kind::Mask {
+        if self.node().kind() == Kind::Mask {
             // A scope waits for this end, and the thread may be another.
             panic::contain(|| waker.wake());
         } else {

@@ -31,18 +31,34 @@ impl Region {
         cx: &mut Context<'_>,
         poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<Result<T, Cancelled>> {
+        let polled = self.poll_open_catch(cx, poll);
+        if let Poll::Ready(Ok(_)) = polled {
+            self.end();
+        }
+        polled
+    }
+
+    /// As [`poll_catch`](Self::poll_catch); but once what is inside is ready, the caller [ends](Self::end) the region,
+    /// or makes it a [mask](Self::become_mask).
+    #[inline(always)]
+    pub(crate) fn poll_open_catch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<Result<T, Cancelled>> {
         match self.enter(Kind::Catch, || poll(cx)) {
-            Poll::Ready(value) => {
-                self.end();
-                Poll::Ready(Ok(value))
-            }
+            Poll::Ready(value) => Poll::Ready(Ok(value)),
             Poll::Pending => self.suspend(cx).map(Err),
         }
     }
 
     /// What is inside a catch is pending.
     fn suspend(&mut self, cx: &mut Context<'_>) -> Poll<Cancelled> {
-        let node = self.node(Kind::Catch);
+        let Some(link) = self.link.as_ref() else {
+            self.link = Rare::new(Link::new(Node::new_catch(cx.waker())));
+            return Poll::Pending;
+        };
+        let node = link.node();
         node.set_waker(cx.waker());
         let Some(delivery) = node.receive() else { return Poll::Pending };
         // A region that appeared inside since hears of it first. A scope that this region has just
@@ -60,7 +76,9 @@ impl Region {
         let polled = self.enter(Kind::Mask, poll);
         match polled {
             Poll::Ready(_) => self.end(),
-            Poll::Pending => _ = self.node(Kind::Mask),
+            Poll::Pending => {
+                self.link.get_or_insert_with(|| Link::new(Node::new(Kind::Mask)));
+            }
         }
         polled
     }
@@ -74,8 +92,11 @@ impl Region {
         polled
     }
 
-    fn node(&mut self, kind: Kind) -> &Node {
-        self.link.get_or_insert_with(|| Link::new(Node::new(kind))).node()
+    /// The catch has ended, and what comes now is polled under a mask.
+    pub(crate) fn become_mask(&mut self) {
+        if self.link.as_ref().is_some_and(|link| !link.become_mask()) {
+            self.end_link();
+        }
     }
 
     #[cold]
@@ -85,8 +106,9 @@ impl Region {
         }
     }
 
+    /// The region came to its end in a poll.
     #[inline(always)]
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         if self.link.is_some() {
             self.end_link();
         }

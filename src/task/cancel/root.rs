@@ -42,6 +42,13 @@ pub(super) fn node() -> Option<Arc<Node>> {
     Some(root.node.get_or_insert_with(|| Node::of_task(header.id())).clone())
 }
 
+/// Whether that is the node of the task that is being polled; `None`: whether no task is.
+pub(super) fn has_node(node: Option<&Arc<Node>>) -> bool {
+    let Some((header, _)) = polled() else { return node.is_none() };
+    // A task has one node, for good.
+    node.is_some_and(|node| node.is_of_task(header.id()))
+}
+
 /// Whether the task that is being polled was asked to end.
 pub(super) fn is_requested() -> bool {
     polled().is_some_and(|(header, _)| header.state.load().is_cancelled())

@@ -24,14 +24,25 @@ pub const CANCEL: &[Mutant] = &[
     Mutant {
         name: "cancel: a region stays where it was first polled",
         file: "task/cancel/node.rs",
-        text: "        if same {
-            return;",
-        replacement: "        if same || self.0.parent.is_some() {
+        text: "            return;
+        }
+        if self.0.parent.is_some() {
+            self.unlink();",
+        replacement: "            return;
+        }
+        if self.0.parent.is_some() {
             return;",
         model: "unit test future::tests::rule_3_region_follows_who_polls_it",
     },
     Mutant {
         name: "cancel: a region is cancelled and not woken",
+        file: "task/cancel/region.rs",
+        text: "Node::new_catch(cx.waker())",
+        replacement: "Node::new(Kind::Catch)",
+        model: "unit test future::tests::rule_4_regions_are_reached_by_their_own_wakers",
+    },
+    Mutant {
+        name: "cancel: a region keeps the waker of its first poll",
         file: "task/cancel/region.rs",
         text: "        node.set_waker(cx.waker());
         let Some(delivery)",
@@ -208,7 +219,7 @@ pub const CANCEL: &[Mutant] = &[
     Mutant {
         name: "mask: its drop wakes no scope",
         file: "task/cancel/node.rs",
-        text: "        if self.node().kind == Kind::Mask {
+        text: "        if self.node().kind() == Kind::Mask {
             // A scope waits",
         replacement: "        if false {
             // A scope waits",
@@ -232,7 +243,7 @@ pub const CANCEL: &[Mutant] = &[
     Mutant {
         name: "mask: moves, and the scope that waits for it is not woken",
         file: "task/cancel/node.rs",
-        text: "if self.kind == Kind::Mask { links.waker.take() } else { None }",
+        text: "if self.kind() == Kind::Mask { links.waker.take() } else { None }",
         replacement: "if false { links.waker.take() } else { None }",
         model: "cancel_scope::mask_ends_elsewhere",
     },
