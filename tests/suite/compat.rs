@@ -211,6 +211,8 @@ mod with_hyper {
                 for size in [0, 1, 300_000] {
                     let body = Full::new(Bytes::from(vec![b'x'; size]));
                     let request = Request::post("/unix").header("host", "t").body(body);
+                    // The answer may be complete before its connection is free.
+                    sender.ready().await.unwrap();
                     let response = sender.send_request(request.unwrap()).await.unwrap();
                     let body = response.into_body().collect().await.unwrap().to_bytes();
                     assert_eq!(body, format!("/unix {size}"));

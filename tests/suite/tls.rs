@@ -896,6 +896,8 @@ fn hyper_serves_https() {
             for size in [0, 1, 300_000] {
                 let body = Full::new(Bytes::from(vec![b'x'; size]));
                 let request = Request::post("/").header("host", "localhost").body(body).unwrap();
+                // The answer may be complete before its connection is free.
+                sender.ready().await.unwrap();
                 let response = sender.send_request(request).await.unwrap();
                 let body = response.into_body().collect().await.unwrap().to_bytes();
                 assert_eq!(body.len(), size);
