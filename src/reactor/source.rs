@@ -318,7 +318,8 @@ fn find_home<P: Pollable>(io: &P, direction: Direction, door: Door) -> io::Resul
     //
     // Claimed before anything is registered: a child that is forked meanwhile does not get it.
     source.owner.claim();
-    if let Some(elsewhere) = (door.elsewhere)().filter(|home| io.register_at(home)) {
+    let elsewhere = (door.elsewhere)().filter(|home| home.is_alive() && io.register_at(home));
+    if let Some(elsewhere) = elsewhere {
         *home = Some(elsewhere.clone());
         drop(home);
         return io.confirm(&elsewhere, direction, door);

@@ -154,8 +154,7 @@ impl Worker {
         }
         let mine = self.home_of(self.index()).homes();
         let (to, theirs) = self.fewest_homes(now)?;
-        let to = self.home_of(to);
-        (to.is_alive() && (was_held || gift(mine, theirs) > 0)).then(|| to.clone())
+        (was_held || gift(mine, theirs) > 0).then(|| self.home_of(to).clone())
     }
 
     #[cold]

@@ -360,7 +360,9 @@ impl Socket {
     /// such thing.
     fn ask(self: &Arc<Self>, at_hand: &mut Reactor, elsewhere: Elsewhere, request: u32) -> bool {
         loop {
-            let home = self.source.home_or(|| elsewhere().unwrap_or_else(|| at_hand.home()));
+            let home = self
+                .source
+                .home_or(|| elsewhere().filter(Home::is_alive).unwrap_or_else(|| at_hand.home()));
             match (home, &mut *at_hand) {
                 (Home::Uring(home), Reactor::Uring(uring)) if uring.is_home(&home) => {
                     uring.answer(self, request);
