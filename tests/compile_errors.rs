@@ -42,6 +42,11 @@ fn expected_texts_have_our_words() {
         ("file_borrowed", "is not a buffer to read into"),
         ("shared_without_clone", "SharedFuture::<Receipt>::new()"),
         ("shared_without_clone", "`Receipt: Clone`"),
+        ("handler_value", "a handler of a server gives `()` or a `Result<(), E>`"),
+        ("serve_port", "`{integer}` is no address to connect to or to listen on"),
+        ("main_of_tokio", "`workers = 1`"),
+        ("gather_values", "the future gives `{integer}`, and it has to give a `Result`"),
+        ("condition_std", "is no guard of a `ringloop::sync::Lock`"),
         ("spawn_rc", "has type `Rc<u32>` which is not `Send`"),
         ("spawn_guard", "await occurs here, with `mut total` maybe used later"),
     ] {

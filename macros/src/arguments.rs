@@ -30,6 +30,18 @@ impl Attribute {
     }
 }
 
+/// What is to be written in place of an argument of tokio's attributes.
+fn of_tokio(name: &str) -> &'static str {
+    match name {
+        "worker_threads" => "; tokio's `worker_threads = 2` is `workers = 2`",
+        "flavor" => {
+            "; tokio's `flavor = \"current_thread\"` is `workers = 1`, and \"multi_thread\" is the default"
+        }
+        "start_paused" => "; for tokio's `start_paused` build the runtime by `Builder::mock_clock`",
+        _ => "",
+    }
+}
+
 impl fmt::Display for Attribute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -75,8 +87,9 @@ impl Arguments {
                 }
                 None => {
                     let text = format!(
-                        "there is no argument `{text}`: {attribute} takes {}",
-                        attribute.all()
+                        "there is no argument `{text}`: {attribute} takes {}{}",
+                        attribute.all(),
+                        of_tokio(&text)
                     );
                     return Err(Error::new(name.span(), text));
                 }

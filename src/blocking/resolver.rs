@@ -2,15 +2,29 @@
 
 use std::{
     ffi::CStr,
+    fs::File,
     io,
     net::{SocketAddr, ToSocketAddrs},
 };
 
+use rustix::io::Errno;
 use socket2::SockAddr;
 
 /// Asks the system, as getaddrinfo(3) does, for addresses with the port 0. Blocks.
 pub(crate) fn resolve(host: &str) -> io::Result<Vec<SocketAddr>> {
-    (host, 0).to_socket_addrs().map(Iterator::collect)
+    let found = (host, 0).to_socket_addrs().map(Iterator::collect);
+    found.map_err(|error| out_of_descriptors().unwrap_or(error))
+}
+
+/// A system that has no descriptor left to open the list of names says that there is no such name.
+#[cold]
+fn out_of_descriptors() -> Option<io::Error> {
+    let error = File::open("/dev/null").err()?;
+    let full = matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE));
+    full.then(|| {
+        let text = format!("{error}; raise the limit of descriptors (ulimit -n), or close some");
+        io::Error::new(error.kind(), text)
+    })
 }
 
 /// The longest names, with the zero behind them (`NI_MAXHOST`, `NI_MAXSERV`).

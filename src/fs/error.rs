@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::io::Errno;
+
 use super::lane::on_lane;
 
 /// The error of a call on a path, inside of the [`io::Error`] that the functions of
@@ -99,7 +101,11 @@ impl fmt::Display for PathError {
         if let Some(second) = &self.second {
             write!(f, " and `{}`", second.display())?;
         }
-        write!(f, ": {}", self.error)
+        let hint = match Errno::from_io_error(&self.error) {
+            Some(Errno::MFILE) => "; raise the limit of descriptors (ulimit -n), or close some",
+            _ => "",
+        };
+        write!(f, ": {}{hint}", self.error)
     }
 }
 

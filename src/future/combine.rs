@@ -23,6 +23,11 @@ use crate::{
 };
 
 /// A `Result`. It names its parts without parameters of their own.
+#[diagnostic::on_unimplemented(
+    message = "the future gives `{Self}`, and it has to give a `Result`",
+    label = "not a `Result`",
+    note = "for futures that cannot fail take `gather!` or `gather`, or end them with `Ok::<_, E>(value)`"
+)]
 pub trait ResultLike {
     type Ok;
     type Error;

@@ -437,10 +437,15 @@ where
     F: FnOnce(Group) -> Fut,
     Fut: Future,
 {
-    let runtime = Handle::current();
+    let runtime = runtime_of("task_group");
     let shared = Shared::new();
     let group = Group { runtime, shared: shared.clone() };
     run(shared, || body(group), Ok).await
+}
+
+/// The runtime of this thread, for the function of that name.
+fn runtime_of(function: &str) -> Handle {
+    Handle::try_current().unwrap_or_else(|error| panic!("ringloop::{function}: {error}"))
 }
 
 /// As [`task_group`], with tasks that may fail: the first error cancels the rest of the group.
@@ -481,7 +486,7 @@ where
     Fut: Future<Output = Result<T, E>>,
     E: Send + 'static,
 {
-    let runtime = Handle::current();
+    let runtime = runtime_of("try_task_group");
     let shared = Shared::new();
     let group = TryGroup { runtime, shared: shared.clone() };
     run(shared, || body(group), |result| result).await

@@ -20,6 +20,10 @@ use rustix::{
 /// of an interface or its number: `"[fe80::1%eth0]:80"`, `("fe80::1%2", 80)`.
 ///
 /// This trait is sealed.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no address to connect to or to listen on",
+    label = "not an address with a port"
+)]
 pub trait ToSocketAddrs: sealed::Sealed {}
 
 impl<T: sealed::Sealed + ?Sized> ToSocketAddrs for T {}
@@ -27,6 +31,13 @@ impl<T: sealed::Sealed + ?Sized> ToSocketAddrs for T {}
 pub(super) mod sealed {
     use super::{SocketAddr, io};
 
+    #[diagnostic::on_unimplemented(
+        message = "`{Self}` is no address to connect to or to listen on",
+        label = "not an address with a port",
+        note = "text has the port in it: `\"localhost:8080\"`; apart from each other they are a pair: `(\"localhost\", 8080)`",
+        note = "to listen on a port of all interfaces: `(\"0.0.0.0\", 8080)`, or `(\"::\", 8080)` for IPv6 as well",
+        note = "several: `&[SocketAddr]`, `[SocketAddr; N]`, `Vec<SocketAddr>`"
+    )]
     pub trait Sealed {
         fn target(&self) -> io::Result<Target>;
 

@@ -107,6 +107,11 @@ pub async fn connect_unix_addr(
 /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) and [`BrokenPipe`](io::ErrorKind::BrokenPipe).
 ///
 /// asyncio: its transports do not log these either, its streams do.
+#[diagnostic::on_unimplemented(
+    message = "a handler of a server gives `()` or a `Result<(), E>`, and this one gives `{Self}`",
+    label = "the handler's future gives `{Self}`",
+    note = "drop the value: end the handler with `Ok(())`, or with a semicolon; `E` has to be `Display`"
+)]
 pub trait Outcome: sealed::Outcome {}
 
 mod sealed {

@@ -424,6 +424,11 @@ impl<'a> Waiting<'a> {
 
 /// A guard that a [`Condition`] can give up and take again: [`LockGuard`] and
 /// [`OwnedLockGuard`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no guard of a `ringloop::sync::Lock`",
+    label = "the guard of another lock",
+    note = "a condition waits with `LockGuard` and `OwnedLockGuard`: put the value into a `ringloop::sync::Lock`"
+)]
 #[expect(private_bounds, reason = "others cannot implement it")]
 pub trait ConditionGuard: Guard {}
 

@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use ringloop::net::{TcpListener, TcpStream, UdpSocket, UnixListener};
 use ringloop::{Backend, Builder, Handle, Runtime};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -80,6 +81,11 @@ fn use_outside_a_runtime_panics_and_names_the_fix() {
     }
     let text = Handle::try_current().map(|_| ()).expect_err("no runtime here").to_string();
     assert!(text.contains("ringloop::run"), "{text}");
+    let group = polled_outside(async { Ok(ringloop::task_group(async |_group| ()).await) });
+    assert!(group.starts_with("ringloop::task_group: no ringloop runtime"), "{group}");
+    let group = ringloop::try_task_group(async |_group| Ok::<_, std::fmt::Error>(()));
+    let group = polled_outside(async { Ok(group.await) });
+    assert!(group.starts_with("ringloop::try_task_group: no ringloop runtime"), "{group}");
 }
 
 /// The panic or error of one poll of `future` outside of any runtime.
@@ -105,13 +111,13 @@ fn leaves_polled_outside_a_runtime_say_so() {
         Ok(())
     });
     let accept = polled_outside(async {
-        let listener = ringloop::net::TcpListener::bind("127.0.0.1:0").await?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
         listener.accept().await.map(drop)
     });
     let std_listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = std_listener.local_addr().unwrap();
     let read = polled_outside(async {
-        let stream = ringloop::net::TcpStream::connect(address).await?;
+        let stream = TcpStream::connect(address).await?;
         stream.peek(&mut [0; 1]).await.map(drop)
     });
     for text in [sleep, accept, read] {
@@ -188,6 +194,41 @@ fn builder_without_descriptors_fails_with_the_limit_named() {
 }
 
 #[test]
+fn calls_without_descriptors_name_the_limit() {
+    // Goal: whatever needs a descriptor says what to do when there is none; no name of a host is said to be unknown.
+    isolated(|| {
+        on_every(|cfg| {
+            let runtime = cfg.runtime();
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let addr = listener.local_addr().unwrap();
+            // The threads and what they hold are there from here on.
+            runtime.must_run(async { drop(ringloop::net::lookup_host("localhost:1").await) });
+            let old = getrlimit(Resource::Nofile).current.unwrap();
+            limit(Resource::Nofile, 3);
+            let texts = runtime.must_run(async move {
+                [
+                    ringloop::net::lookup_host("localhost:1").await.unwrap_err().to_string(),
+                    TcpStream::connect(addr).await.unwrap_err().to_string(),
+                    TcpListener::bind("127.0.0.1:0").await.err().unwrap().to_string(),
+                    UdpSocket::bind("127.0.0.1:0").await.err().unwrap().to_string(),
+                    ringloop::fs::File::open("/dev/null").await.err().unwrap().to_string(),
+                    ringloop::process::Command::new("true")
+                        .spawn()
+                        .await
+                        .err()
+                        .unwrap()
+                        .to_string(),
+                ]
+            });
+            limit(Resource::Nofile, old);
+            for text in texts {
+                assert!(text.contains("ulimit -n"), "{text}");
+            }
+        });
+    });
+}
+
+#[test]
 fn builder_refused_threads_fails_with_the_limit_named() {
     // Goal: test 49; method: a child as an ordinary user with RLIMIT_NPROC at its own count.
     as_nobody(|| {
@@ -252,8 +293,8 @@ fn shutdown_on_a_thread_of_the_runtime_without_another_is_reported() {
 fn bind_to_address_in_use_is_that_error() {
     on_every(|cfg| {
         cfg.everywhere(|| async {
-            let first = ringloop::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let error = ringloop::net::TcpListener::bind(first.local_addr().unwrap()).await;
+            let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let error = TcpListener::bind(first.local_addr().unwrap()).await;
             assert_eq!(error.expect_err("in use").kind(), ErrorKind::AddrInUse);
         });
     });
@@ -273,7 +314,7 @@ fn bind_without_permission_is_that_error() {
         on_every(|cfg| {
             cfg.everywhere(|| async {
                 let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
-                let error = ringloop::net::TcpListener::bind(address).await;
+                let error = TcpListener::bind(address).await;
                 assert_eq!(error.expect_err("refused").kind(), ErrorKind::PermissionDenied);
             });
         });
@@ -285,7 +326,6 @@ fn bind_and_connect_to_nonsense_give_errors() {
     // Goal: empty lists, unknown names and addresses of others are io errors, not hangs.
     on_every(|cfg| {
         cfg.everywhere(|| async {
-            use ringloop::net::{TcpListener, TcpStream};
             let none: &[SocketAddr] = &[];
             assert_eq!(
                 TcpStream::connect(none).await.err().unwrap().kind(),
@@ -297,10 +337,10 @@ fn bind_and_connect_to_nonsense_give_errors() {
             );
             let error = TcpListener::bind("192.0.2.1:0").await.err().unwrap();
             assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
-            let error = ringloop::net::UdpSocket::bind("192.0.2.1:0").await.err().unwrap();
+            let error = UdpSocket::bind("192.0.2.1:0").await.err().unwrap();
             assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
             assert!(error.to_string().contains("not an address of this machine"), "{error}");
-            let error = ringloop::net::UnixListener::bind("/no such/place").err().unwrap();
+            let error = UnixListener::bind("/no such/place").err().unwrap();
             assert!(error.to_string().contains("its directory does not exist"), "{error}");
             assert!(TcpStream::connect("not an address").await.is_err());
         });
@@ -415,7 +455,7 @@ fn error_of_a_chain_that_unwraps_stays_short() {
             }
         })
     }
-    let error = ringloop::run(async { ringloop::spawn(chain(100)).await.unwrap_err() });
+    let error = ringloop::run(async { ringloop::spawn(chain(14)).await.unwrap_err() });
     let text = format!("{error:?}");
     assert!(
         text.len() < 2000 && text.contains("the \"first\" panic"),

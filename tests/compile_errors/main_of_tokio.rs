@@ -1,0 +1,2 @@
+#[ringloop::main(flavor = "current_thread")]
+async fn main() {}
