@@ -176,7 +176,8 @@ mod tests {
                 .in_scope(|| Builder::new().name("import").spawn(in_task_span(work())));
             let other = spawn(in_task_span(work()));
             let ids = (named.id(), other.id());
-            (named.await.unwrap(), other.await.unwrap());
+            named.await.unwrap();
+            other.await.unwrap();
             tracing::info!("outside");
             ids
         };
