@@ -124,7 +124,11 @@ fn rule_4_regions_are_reached_by_their_own_wakers() {
     let body = async {
         // It has another waker from its second poll on.
         let mut moved = one();
-        poll_fn(|cx| Poll::Ready(assert!(moved.as_mut().poll(cx).is_pending()))).await;
+        poll_fn(|cx| {
+            assert!(moved.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
         many.push(moved);
         many.collect::<Vec<_>>().await;
         pending::<()>().await;

@@ -38,10 +38,13 @@ pub(crate) struct Source<T: AsFd> {
 #[derive(Clone, Copy)]
 pub(crate) struct Door {
     /// Runs a closure with this thread's reactor; an error if it has none.
-    pub(crate) here: fn(&mut dyn FnMut(&mut Reactor) -> io::Result<Home>) -> io::Result<Home>,
+    pub(crate) here: Here,
     /// Another worker's reactor, for a socket that has no home yet and is better off there.
     pub(crate) elsewhere: Elsewhere,
 }
+
+/// See [`Door::here`].
+pub(crate) type Here = fn(&mut dyn FnMut(&mut Reactor) -> io::Result<Home>) -> io::Result<Home>;
 
 /// See [`Door::elsewhere`].
 pub(crate) type Elsewhere = fn() -> Option<Home>;

@@ -392,9 +392,9 @@ fn the_recording_is_written_when_the_doctor_finds_something() {
                 while state(held.id()) != TaskState::Waiting {
                     yield_now().await;
                 }
-                held
+                Some(held)
             };
-            let held = runtime.run(main).unwrap();
+            let held = runtime.run(main).unwrap().unwrap();
             // A hint: only its handle can end it.
             assert!(doctor(PAUSE).iter().all(|finding| finding.severity == Severity::Info));
             let file = folder.join("last-doctor.json");

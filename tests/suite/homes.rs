@@ -999,8 +999,8 @@ fn first_wait_on_a_held_worker_finds_a_home_at_another() {
             let waiting = match only_there {
                 true => handle.spawn_on(here, wait),
                 false => {
-                    let spawner = handle.spawn_on(here, move || async move { spawn(wait()) });
-                    runtime.must_run(spawner).unwrap()
+                    let spawner = handle.spawn_on(here, move || async move { Some(spawn(wait())) });
+                    runtime.must_run(spawner).unwrap().unwrap()
                 }
             };
             let all = before.iter().sum::<u64>();
