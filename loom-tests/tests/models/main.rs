@@ -11,6 +11,7 @@ mod cancel_task;
 mod child_exit;
 mod claim;
 mod doorbell_shutdown;
+mod epoll_home;
 mod generated;
 mod group_exit;
 mod hog_report;

@@ -146,6 +146,15 @@ impl Bench {
         })
     }
 
+    /// Runs `task` on the other worker, where a first wait makes this one the home.
+    fn first_at_home(&mut self, task: impl FnOnce(&Worker, Bell) + 'static) -> JoinHandle<()> {
+        let home = self.peers[0].clone();
+        self.elsewhere(move |worker, bell| {
+            worker.settle_at(&home);
+            task(worker, bell);
+        })
+    }
+
     /// A message arrives.
     fn arrive(&self) -> JoinHandle<()> {
         let kernel = self.kernel.clone();
@@ -276,6 +285,30 @@ fn two_first_waits() {
         drop(socket);
         waits.set();
         bench.serve_until_gone([dropped]);
+    });
+}
+
+/// A task on another worker is the first to wait, and the socket gets its home here.
+#[test]
+fn first_wait_elsewhere() {
+    explore(|| {
+        let mut bench = Bench::new(Armed::Homeless);
+        let done = bench.done();
+        let reader = bench.first_at_home(bench.reader(&done));
+        let kernel = bench.arrive();
+        bench.serve(&done, [reader, kernel]);
+    });
+}
+
+/// The same by a receive.
+#[test]
+fn first_receive_elsewhere() {
+    explore(|| {
+        let mut bench = Bench::new(Armed::Homeless);
+        let done = bench.done();
+        let reader = bench.first_at_home(bench.receiver(&done));
+        let kernel = bench.arrive();
+        bench.serve(&done, [reader, kernel]);
     });
 }
 

@@ -14,6 +14,13 @@ pub const HOMES: &[Mutant] = &[
         model: "socket_home::two_first_waits",
     },
     Mutant {
+        name: "homes: a first home on another worker is not asked to report",
+        file: "reactor/source.rs",
+        text: "        return io.confirm(&elsewhere, direction, door);",
+        replacement: "        return Ok(());",
+        model: "socket_home::first_wait_elsewhere",
+    },
+    Mutant {
         name: "homes: a request is not sent to the home on another worker",
         file: "reactor/socket/mod.rs",
         text: "if !at.upgrade().is_some_and(|home| home.send(self, request, &mut left)) {",
@@ -80,6 +87,33 @@ pub const HOMES: &[Mutant] = &[
         text: "                _ => self.answer(&socket, requests),",
         replacement: "                _ => {}",
         model: "socket_home::move_against_end_of_the_new_home",
+    },
+    // Moving on epoll.
+    Mutant {
+        name: "homes: a socket moves to an epoll instance that has closed",
+        file: "reactor/epoll.rs",
+        text: "        if self.closed.load(Ordering::Relaxed) {",
+        replacement: "        if false {",
+        model: "epoll_home::move_against_end_of_the_new_home",
+    },
+    Mutant {
+        name: "homes: an epoll instance closes after it has woken what waits there",
+        file: "reactor/epoll.rs",
+        text: "            self.shared.closed.store(true, Ordering::Relaxed);
+            mem::take(&mut *keys)
+        };",
+        replacement: "            mem::take(&mut *keys)
+        };
+        self.shared.closed.store(true, Ordering::Relaxed);",
+        model: "epoll_home::first_wait_against_end_of_the_home",
+    },
+    Mutant {
+        name: "homes: a socket that moves stays in the former epoll instance",
+        file: "reactor/epoll.rs",
+        text: "        self.deregister(fd, key);
+",
+        replacement: "",
+        model: "unit test reactor::epoll::tests::socket_that_is_given_away_is_reported_by_its_new_home_alone",
     },
     // Dropping.
     Mutant {
