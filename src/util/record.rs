@@ -2,7 +2,7 @@
 //!
 //! All are Relaxed, and std's also in models: each number stands alone, the runner is the only writer of
 //! all but one, and a report may be one poll late. So no model has to cover them, and a poll costs
-//! two stores and no RMW.
+//! a store, a second one if it is the task's first in its worker's tick, and no RMW.
 //!
 //! No clock is read for it. A poll gets the time of its worker's last look at the clock; one poll in 64 is
 //! timed, and counts for all of them. While somebody [observes](Observer), each poll is timed.
