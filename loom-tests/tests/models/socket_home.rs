@@ -312,6 +312,30 @@ fn first_receive_elsewhere() {
     });
 }
 
+/// The same while that home ends.
+#[test]
+fn first_wait_elsewhere_against_end() {
+    explore(|| {
+        let mut bench = Bench::new(Armed::Homeless);
+        let done = bench.done();
+        let reader = bench.first_at_home(bench.reader(&done));
+        let kernel = bench.arrive();
+        bench.end([reader, kernel]);
+    });
+}
+
+/// The same by a receive.
+#[test]
+fn first_receive_elsewhere_against_end() {
+    explore(|| {
+        let mut bench = Bench::new(Armed::Homeless);
+        let done = bench.done();
+        let reader = bench.first_at_home(bench.receiver(&done));
+        let kernel = bench.arrive();
+        bench.end([reader, kernel]);
+    });
+}
+
 /// A reader asks a home for a report of the next message while the home gives the socket away.
 #[test]
 fn question_against_move() {

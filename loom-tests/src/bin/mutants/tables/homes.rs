@@ -21,6 +21,20 @@ pub const HOMES: &[Mutant] = &[
         model: "socket_home::first_wait_elsewhere",
     },
     Mutant {
+        name: "homes: a worker that has ended becomes the first home of a socket that receives",
+        file: "reactor/socket/mod.rs",
+        text: "elsewhere().filter(Home::is_alive).unwrap_or_else(|| at_hand.home())",
+        replacement: "elsewhere().unwrap_or_else(|| at_hand.home())",
+        model: "socket_home::first_receive_elsewhere_against_end",
+    },
+    Mutant {
+        name: "homes: a worker that has ended becomes the first home of a socket",
+        file: "reactor/source.rs",
+        text: "(door.elsewhere)().filter(|home| home.is_alive() && io.register_at(home));",
+        replacement: "(door.elsewhere)().filter(|home| io.register_at(home));",
+        model: "socket_home::first_wait_elsewhere_against_end",
+    },
+    Mutant {
         name: "homes: a request is not sent to the home on another worker",
         file: "reactor/socket/mod.rs",
         text: "if !at.upgrade().is_some_and(|home| home.send(self, request, &mut left)) {",
