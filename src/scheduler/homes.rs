@@ -76,11 +76,12 @@ impl Load {
         self.local.set(self.local.get() + 1);
     }
 
-    /// Whether most polls since the last call, of `polls` by now, were of such tasks.
-    fn is_mostly_local(&self, polls: u64) -> bool {
+    /// Whether most polls since the last call, of `polls` by now, were of such tasks; but for so many of them.
+    fn is_mostly_local(&self, polls: u64, but: u64) -> bool {
         let local = self.local.get();
         let (old_local, old_polls) = self.last.replace((local, polls));
-        2 * (local - old_local) > polls.saturating_sub(old_polls)
+        let since = |now: u64, old: u64| now.saturating_sub(old).saturating_sub(but);
+        2 * since(local, old_local) > since(polls, old_polls)
     }
 
     /// The worker has slept: it keeps up.
@@ -160,7 +161,7 @@ impl Worker {
     #[cold]
     fn give_some(&self, now: u64) {
         self.load.next.set(now + PERIOD);
-        if self.load.is_mostly_local(self.block().counts.polls.get()) {
+        if self.load.is_mostly_local(self.block().counts.polls.get(), 0) {
             return;
         }
         let mine = self.home_of(self.index()).homes();
@@ -185,7 +186,8 @@ impl Worker {
 
     #[cold]
     fn leave_held(&self, now: u64) {
-        if self.load.is_mostly_local(self.block().counts.polls.get()) {
+        // But for the poll that held it. It may be the only one here: others take all that arrives meanwhile.
+        if self.load.is_mostly_local(self.block().counts.polls.get(), 1) {
             return;
         }
         let count = self.home_of(self.index()).homes().min(MOST_HELD);
@@ -242,9 +244,16 @@ mod tests {
     fn sockets_of_tasks_that_stay_stay_as_well() {
         let load = Load::new();
         (0..60).for_each(|_| load.note_local());
-        assert!(load.is_mostly_local(100), "60 of 100");
+        assert!(load.is_mostly_local(100, 0), "60 of 100");
         (0..40).for_each(|_| load.note_local());
-        assert!(!load.is_mostly_local(200), "40 of the next 100");
+        assert!(!load.is_mostly_local(200, 0), "40 of the next 100");
+        load.note_local();
+        assert!(
+            !load.is_mostly_local(201, 1),
+            "the one that held the worker says nothing of its sockets"
+        );
+        (0..3).for_each(|_| load.note_local());
+        assert!(load.is_mostly_local(204, 1), "the two others do");
     }
 
     #[test]
