@@ -40,7 +40,7 @@ use super::{
 };
 use crate::{
     loom::{
-        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
         global,
     },
     util::{current, fork, panic},
@@ -73,8 +73,8 @@ pub(super) struct InFlight {
     once: global::AtomicU8,
     /// What others may have of it: see [`close`].
     exposure: global::AtomicU8,
-    /// Where the home has it in its list, plus 1.
-    pub(super) listed: AtomicU32,
+    /// Where the home has it in its list: see `uring/rescue.rs`.
+    pub(super) listed: AtomicU64,
     /// How often this process had been forked when it was made.
     forks: u32,
     pub(super) send: FlightCell,
@@ -170,7 +170,7 @@ impl Socket {
             wants_writes: global::AtomicU8::new(0),
             once: global::AtomicU8::new(0),
             exposure: global::AtomicU8::new(0),
-            listed: AtomicU32::new(0),
+            listed: AtomicU64::new(0),
             forks: fork::forks(),
             send: cell(),
         };
@@ -360,9 +360,10 @@ impl Socket {
     /// such thing.
     fn ask(self: &Arc<Self>, at_hand: &mut Reactor, elsewhere: Elsewhere, request: u32) -> bool {
         loop {
-            let home = self
-                .source
-                .home_or(|| elsewhere().filter(Home::is_alive).unwrap_or_else(|| at_hand.home()));
+            let home = self.source.home_or(|| {
+                let elsewhere = elsewhere().filter(Home::is_alive);
+                elsewhere.inspect(|home| self.list_at(home)).unwrap_or_else(|| at_hand.home())
+            });
             match (home, &mut *at_hand) {
                 (Home::Uring(home), Reactor::Uring(uring)) if uring.is_home(&home) => {
                     uring.answer(self, request);
@@ -381,6 +382,15 @@ impl Socket {
                 }
                 _ => return false,
             }
+        }
+    }
+
+    /// Has another worker's ring know of it, before that becomes the home.
+    fn list_at(self: &Arc<Self>, home: &Home) {
+        if let Home::Uring(home) = home
+            && let Some(home) = home.upgrade()
+        {
+            home.list(self);
         }
     }
 
@@ -498,8 +508,11 @@ impl Pollable for Arc<Socket> {
     fn register_at(&self, home: &Home) -> bool {
         match home {
             Home::Epoll(home) => home.register(self.as_fd(), self.key()).is_ok(),
-            // The request that follows does it.
-            Home::Uring(_) => true,
+            // The request that follows does the rest.
+            Home::Uring(_) => {
+                self.list_at(home);
+                true
+            }
             #[cfg(test)]
             Home::Memory(_) => false,
         }

@@ -6,7 +6,8 @@
 //!    tasks send to this home meanwhile are kept.
 //! 3. With the last of these completions nothing of the socket is in this ring, unless it is
 //!    sending: then it stays. Else the other worker becomes its home, and the requests that were
-//!    kept go to it.
+//!    kept go to it. The socket is put on that home's list first: if the worker is held, others find
+//!    the socket there, although it has read no request yet.
 //! 4. A request that comes here afterwards, from a thread that had looked for the home before, goes on to
 //!    the new home.
 //!
@@ -157,6 +158,8 @@ impl Uring {
                 _ if socket.flights.is_retired() => {}
                 Some(to) if socket.outbound.is_idle() => {
                     self.shared.sockets.remove(&socket);
+                    // Now: if it is held, nobody would find the socket there before it has read the request.
+                    to.list(&socket);
                     socket.set_home(Home::Uring(Arc::downgrade(&to)));
                     // Relaxed: a figure for people, written by this thread alone.
                     let given = self.shared.given();

@@ -20,7 +20,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Garbage, STALE_RECV, Shared};
 use crate::{
-    loom::{Mutex, global::Ordering},
+    loom::{
+        Mutex,
+        global::{AtomicU32, Ordering},
+    },
     reactor::{
         Gauge, Pool, Socket,
         slot::{Direction, Ready},
@@ -35,64 +38,107 @@ const LOOK: usize = 128;
 const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// The sockets of a home.
-#[derive(Default)]
-pub(super) struct Sockets(Mutex<Places>);
+pub(super) struct Sockets {
+    /// Tells the lists of the process apart.
+    number: u32,
+    places: Mutex<Places>,
+}
 
 #[derive(Default)]
 struct Places {
     places: Vec<Option<Weak<Socket>>>,
     free: Vec<u32>,
     next: usize,
+    /// The home has ended.
+    is_closed: bool,
+}
+
+/// Where a socket is listed: the list's number, and its place there, counted from one. 0: in none.
+#[derive(Clone, Copy)]
+struct Entry(u64);
+
+impl Entry {
+    fn new(list: u32, place: u32) -> Self {
+        Self(u64::from(list) << 32 | u64::from(place + 1))
+    }
+
+    fn of(socket: &Socket) -> Self {
+        // Relaxed: written under the lock of a list, and only by the thread that has the socket's home:
+        // the home's own, or the one that makes it the home.
+        Self(socket.flights.listed.load(Ordering::Relaxed))
+    }
+
+    /// The place in that list.
+    fn place(self, list: u32) -> Option<u32> {
+        (self.0 >> 32 == u64::from(list)).then(|| self.0 as u32 - 1)
+    }
 }
 
 impl Sockets {
-    /// A socket of this home may be waited for. For the home's own thread.
+    pub(super) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        // Relaxed: only that they differ matters. 0 is that of no list.
+        let number = NEXT.fetch_add(1, Ordering::Relaxed).max(1);
+        Self { number, places: Mutex::default() }
+    }
+
+    /// A socket of this home may be waited for. For the home's own thread, and before that for the one
+    /// that makes this the home: a home that is held answers no request, and the socket must be found here
+    /// all the same.
     #[inline]
     pub(super) fn add(&self, socket: &Arc<Socket>) {
-        // Relaxed: read and written at the home.
-        if socket.flights.listed.load(Ordering::Relaxed) == 0 {
+        if Entry::of(socket).place(self.number).is_none() {
             self.list(socket);
         }
     }
 
     fn list(&self, socket: &Arc<Socket>) {
-        let mut sockets = self.0.lock();
-        let index = sockets.free.pop().unwrap_or_else(|| {
+        let mut sockets = self.places.lock();
+        if sockets.is_closed {
+            return;
+        }
+        let place = sockets.free.pop().unwrap_or_else(|| {
             sockets.places.push(None);
             sockets.places.len() as u32 - 1
         });
-        sockets.places[index as usize] = Some(Arc::downgrade(socket));
-        socket.flights.listed.store(index + 1, Ordering::Relaxed);
+        sockets.places[place as usize] = Some(Arc::downgrade(socket));
+        socket.flights.listed.store(Entry::new(self.number, place).0, Ordering::Relaxed);
     }
 
-    /// The socket's owner is gone. For the home's own thread.
+    /// The socket's owner is gone, or it leaves. For the home's own thread.
     pub(super) fn remove(&self, socket: &Socket) {
-        let Some(index) = socket.flights.listed.load(Ordering::Relaxed).checked_sub(1) else {
-            return;
-        };
+        let Some(place) = Entry::of(socket).place(self.number) else { return };
+        let mut sockets = self.places.lock();
         socket.flights.listed.store(0, Ordering::Relaxed);
-        let mut sockets = self.0.lock();
-        sockets.places[index as usize] = None;
-        sockets.free.push(index);
+        sockets.places[place as usize] = None;
+        sockets.free.push(place);
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> u64 {
-        let sockets = self.0.lock();
+        let sockets = self.places.lock();
         (sockets.places.len() - sockets.free.len()) as u64
     }
 
     /// The home ends: its sockets may find another. For the home's own thread.
     pub(super) fn clear(&self) -> Vec<Arc<Socket>> {
-        let places = mem::take(&mut *self.0.lock()).places;
+        let closed = Places { is_closed: true, ..Places::default() };
+        let Places { places, .. } = mem::replace(&mut *self.places.lock(), closed);
         let sockets: Vec<_> = places.iter().flatten().filter_map(Weak::upgrade).collect();
-        sockets.iter().for_each(|socket| socket.flights.listed.store(0, Ordering::Relaxed));
+        for socket in &sockets {
+            let entry = Entry::of(socket);
+            if entry.place(self.number).is_some() {
+                // It may have got another home meanwhile.
+                let listed = &socket.flights.listed;
+                let _ = listed.compare_exchange(entry.0, 0, Ordering::Relaxed, Ordering::Relaxed);
+            }
+        }
         sockets
     }
 
     /// Some that are waited for, and what for. The next call goes on behind them.
     fn waited_for(&self) -> Vec<(Arc<Socket>, PollFlags)> {
-        let mut sockets = self.0.lock();
+        let mut sockets = self.places.lock();
         let count = sockets.places.len();
         let start = sockets.next.checked_rem(count).unwrap_or(0);
         sockets.next = start + count.min(LOOK);

@@ -69,11 +69,17 @@ impl Shared {
             gauge: OnceLock::new(),
             plain_gauge: OnceLock::new(),
             rescue_gauge: OnceLock::new(),
-            sockets: rescue::Sockets::default(),
+            sockets: rescue::Sockets::new(),
             abandoned: owned::Abandoned::default(),
             claim: Claim::new(),
             process: fork::generation(),
         }
+    }
+
+    /// The socket's home is going to be this one: others find it here even if the home is held before it has read
+    /// a request. For the thread that makes it the home.
+    pub(crate) fn list(&self, socket: &Arc<Socket>) {
+        self.sockets.add(socket);
     }
 
     /// Sends a request to the socket's home, from any thread. `false`: the home does not answer.

@@ -23,8 +23,8 @@ pub const HOMES: &[Mutant] = &[
     Mutant {
         name: "homes: a worker that has ended becomes the first home of a socket that receives",
         file: "reactor/socket/mod.rs",
-        text: "elsewhere().filter(Home::is_alive).unwrap_or_else(|| at_hand.home())",
-        replacement: "elsewhere().unwrap_or_else(|| at_hand.home())",
+        text: "let elsewhere = elsewhere().filter(Home::is_alive);",
+        replacement: "let elsewhere = elsewhere();",
         model: "socket_home::first_receive_elsewhere_against_end",
     },
     Mutant {
