@@ -175,6 +175,8 @@ impl Hub {
             block.counts.reset();
             block.samples.poll.reset();
             block.samples.delay.reset();
+            // Relaxed: no worker of this life has begun.
+            block.held.store(0, Ordering::Relaxed);
             block.end_run();
         }
     }

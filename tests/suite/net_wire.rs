@@ -175,7 +175,7 @@ fn slow_wire_is_shared_and_holds_up_nothing_else() {
                     let mut flows = Vec::new();
                     for _ in 0..6 {
                         let (mut near, mut far) = pair().await;
-                        let len = scaled(12_000);
+                        let len = scaled(60_000);
                         flows.push(spawn(async move { send_pattern(&mut near, len, 3000).await }));
                         flows.push(spawn(async move { expect_pattern(&mut far, len, 3000).await }));
                     }

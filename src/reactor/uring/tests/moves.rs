@@ -321,3 +321,20 @@ fn what_is_asked_for_on_the_way_is_asked_of_the_new_home() {
         assert!(bench.socket.flights.poll.get().is_some(), "deferred: {defer}");
     }
 }
+
+#[test]
+fn socket_whose_new_home_is_held_is_found_there_by_others() {
+    // Goal: a task is not left waiting though the worker that its socket went to is held since before the
+    // move; method: the new home takes no turn. A task asks it for a receive, bytes arrive, and another
+    // worker looks at its sockets.
+    let Some(mut bench) = Bench::new(true) else { return };
+    bench.first.answer(&bench.socket, ARM_READS);
+    give(&mut bench, None);
+    assert!(matches!(bench.take(), Found::ToArm));
+    bench.ask_elsewhere(ARM_RECV);
+    assert!(matches!(bench.take(), Found::Nothing));
+    bench.peer.write_all(b"held").unwrap();
+    let Some(Home::Uring(home)) = bench.socket.source().home() else { panic!("no home") };
+    home.upgrade().unwrap().rescue(&mut Vec::new());
+    assert!(matches!(bench.take(), Found::Some(4)), "nobody has read it");
+}
